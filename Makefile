@@ -1,0 +1,109 @@
+# qtaylor: `make help` says what there is. Objects go to build/.
+-include build/config.mk # written by tools/setup.sh where it unpacked packages: MPICC, PKG_CONFIG, ...
+
+SHIM     ?= torch
+SANITIZE ?=
+CC       ?= cc
+CXX      ?= g++
+MPICC    ?= mpicc
+PYTHON   ?= build/venv/bin/python
+
+# One folder a variant: build/torch, build/fake, build/fake-address,undefined.
+B := build/$(SHIM)$(if $(SANITIZE),-$(SANITIZE))
+comma := ,
+
+PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng openblas
+PKG_CONFIG ?= pkg-config
+WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+CFLAGS     ?= -O2 -g
+override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math-errno $(WARNINGS)
+SAN        := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(shell $(MPICC) --showme:compile)
+LDLIBS     += $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -llapacke $(shell $(MPICC) --showme:link) -lm
+
+SOURCES := $(filter-out src/main.c src/cluster/comm_self.c,$(wildcard src/*/*.c))
+OBJECTS := $(SOURCES:%.c=$(B)/%.o)
+FAKE    := $(B)/shim/fake_shim.o
+UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+
+ifeq ($(SHIM),torch)
+LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
+TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
+SHIM_OBJECT := $(B)/shim/torch_shim.o
+# torch before OpenBLAS on the link line would hand LAPACK to torch's MKL: ours stays OpenBLAS, and --version says so.
+SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
+              $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
+else
+SHIM_OBJECT := $(FAKE)
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: all help demo test test-long bench unit layers clean distclean FORCE
+all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; SANITIZE=address,undefined)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, RANKS=2 (of the demo)"
+
+RANKS ?= 2
+# Open MPI refuses root unless told; more ranks than cores are fine for a demonstration.
+MPI_ENV := $(if $(filter 0,$(shell id -u)),OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
+demo: ## install what is missing, build, and run the default job on 2 ranks
+	@SHIM=torch LIBTORCH=$(LIBTORCH) tools/setup.sh build
+	@$(MAKE) --no-print-directory SHIM=torch all
+	$(MPI_ENV) mpirun -n $(RANKS) --oversubscribe --bind-to none build/torch/qtaylor run jobs/digits/job.yaml
+
+test: ## install what tests need, build, and run them all (15 minutes at most on 2 cores)
+	@tools/setup.sh test
+	@tests/run.sh
+test-long: ## what needs longer: hundreds of kill points, slow parity runs
+	@tools/setup.sh test
+	@tests/run.sh long
+bench: ## speed, as ratios within one run
+	@tools/setup.sh bench
+	@$(MAKE) --no-print-directory SHIM=torch all
+	@$(PYTHON) tools/bench.py
+
+$(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+	$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+
+$(B)/libqtaylor.a: $(OBJECTS)
+	$(AR) rcs $@ $^
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
+
+# What the build knows about itself; rewritten only when it changes.
+$(B)/src/report/summary.o: $(B)/version.h
+$(B)/version.h: FORCE
+	@mkdir -p $(@D)
+	@printf '#define QTAYLOR_VERSION "0.1.0"\n#define QTAYLOR_COMMIT "%s"\n#define QTAYLOR_CFLAGS "%s"\n' \
+	    "$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" '$(CFLAGS) $(SAN)' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(B)/shim/torch_shim.o: shim/torch_shim.cpp shim/torch_shim.h
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
+	    -isystem $(LIBTORCH)/include/torch/csrc/api/include -MMD -MP -c -o $@ $<
+
+# A unit test is one program over the library and the fake shim.
+unit: $(UNIT) ## the unit tests alone
+	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
+$(B)/tests/%: tests/unit/%.c $(B)/libqtaylor.a $(FAKE)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+
+layers: ## check that each header stands alone and that folders include only what is before them
+	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
+
+# The benchmark's limit: model calls through the shim and nothing else.
+$(B)/bare_calls: $(B)/tools/bare_calls.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+	$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/tools/bare_calls.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+
+clean: ## remove objects and programs (packages and the virtual environment stay)
+	rm -rf build/torch* build/fake*
+distclean: ## remove build/ altogether
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

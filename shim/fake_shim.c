@@ -1,0 +1,407 @@
+/* The shim without libtorch: closed-form models for tests, in plain C. A diffusion model is a JSON file:
+ *
+ *   {"card": {a model card}, "mixture": {"means": [[C*H*W numbers], ...], "std": s, "weights": [...]},
+ *    "delay_ms": 0, "fail_call": n, "nan_call": n, "crash_call": n}
+ *
+ * Data is a mixture of isotropic Gaussians (equal weights unless given), so that epsilon(x, t) = E[epsilon | x_t = x] is
+ * known: the output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes
+ * component k alone; any other label, or none, the whole mixture. Computed in double, rounded to float32 at the end.
+ * delay_ms is the least time of a call. The n-th call of this process (counted from 1, over all models; -1: every call)
+ * fails, returns NaN, or kills the process.
+ *
+ * A feature network is {"features": {"shape": [C, H, W], "range": [0, 255], "outputs": {"pool": D}}, "matrix": seed}: a
+ * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
+ * identity, where D = C*H*W.
+ *
+ * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs. Registers are plain loops: the reference for the real ones. */
+#include "torch_shim.h"
+
+#include "job/card.h"
+#include "solver/schedule.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct shim_model {
+    json_t *json;
+    struct card card;
+    struct schedule *schedule;
+    size_t elements, components;
+    double *means, *weights; /* [components][elements], [components] */
+    double std;
+    long delay_ms, fail_call, nan_call, crash_call;
+    bool is_features, has_matrix;
+    uint64_t matrix;
+};
+
+static atomic_long calls; /* of diffusion models, in this process */
+
+__attribute__((format(printf, 2, 3))) static int fail(char *error, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error, SHIM_ERROR, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
+int shim_start(int allow_tf32, char *error) {
+    (void)allow_tf32;
+    (void)error;
+    return 0;
+}
+
+const char *shim_describe(void) {
+    return "fake (closed-form models)";
+}
+
+int shim_device_count(void) {
+    const char *count = getenv("QTAYLOR_FAKE_DEVICES");
+    return count ? (int)strtol(count, NULL, 10) : 0;
+}
+
+int shim_device_identity(int device, char *identity, int capacity, char *error) {
+    (void)error;
+    snprintf(identity, (size_t)capacity, "fake %d", device);
+    return 0;
+}
+
+int shim_thread_start(int device, char *error) {
+    (void)device;
+    (void)error;
+    return 0;
+}
+
+/* ---- models ---- */
+
+static long integer(const json_t *json, const char *key) {
+    return (long)json_integer_value(json_object_get(json, key));
+}
+
+static int load_mixture(struct shim_model *model, const char *path, char *error) {
+    const json_t *mixture = json_object_get(model->json, "mixture"), *means = json_object_get(mixture, "means");
+    const json_t *weights = json_object_get(mixture, "weights");
+    model->elements = card_elements(&model->card);
+    model->components = json_array_size(means);
+    model->std = json_number_value(json_object_get(mixture, "std"));
+    if (model->components == 0) return fail(error, "%s: mixture.means: expected a list of means", path);
+    if (weights && json_array_size(weights) != model->components)
+        return fail(error, "%s: mixture.weights: expected %zu numbers", path, model->components);
+    model->means = calloc(model->components * model->elements, sizeof *model->means);
+    model->weights = calloc(model->components, sizeof *model->weights);
+    if (!model->means || !model->weights) return fail(error, "out of memory");
+    for (size_t k = 0; k < model->components; k++) {
+        const json_t *mean = json_array_get(means, k);
+        if (json_array_size(mean) != model->elements)
+            return fail(error, "%s: mixture.means[%zu]: expected %zu numbers, found %zu", path, k, model->elements,
+                        json_array_size(mean));
+        model->weights[k] = weights ? json_number_value(json_array_get(weights, k)) : 1;
+        for (size_t i = 0; i < model->elements; i++)
+            model->means[k * model->elements + i] = json_number_value(json_array_get(mean, i));
+    }
+    return 0;
+}
+
+static int load(struct shim_model *model, const char *path, char *error) {
+    json_error_t where;
+    struct error err;
+    model->json = json_load_file(path, 0, &where);
+    if (!model->json) return fail(error, "%s:%d: %s", path, where.line, where.text);
+    model->is_features = json_object_get(model->json, "features") != NULL;
+    if (model->is_features) {
+        model->has_matrix = json_object_get(model->json, "matrix") != NULL;
+        model->matrix = (uint64_t)integer(model->json, "matrix");
+        return 0;
+    }
+    model->delay_ms = integer(model->json, "delay_ms");
+    model->fail_call = integer(model->json, "fail_call");
+    model->nan_call = integer(model->json, "nan_call");
+    model->crash_call = integer(model->json, "crash_call");
+    if (card_parse(&model->card, json_object_get(model->json, "card"), path, &err) != 0 ||
+        schedule_new(&model->schedule, &model->card, &err) != 0)
+        return fail(error, "%s", err.message);
+    return load_mixture(model, path, error);
+}
+
+int shim_model_load(struct shim_model **model, const char *path, int device, char *error) {
+    (void)device;
+    *model = NULL;
+    struct shim_model *made = calloc(1, sizeof *made);
+    if (!made) return fail(error, "out of memory");
+    if (load(made, path, error) != 0) {
+        shim_model_free(made);
+        return -1;
+    }
+    *model = made;
+    return 0;
+}
+
+void shim_model_free(struct shim_model *model) {
+    if (!model) return;
+    schedule_free(model->schedule);
+    card_free(&model->card);
+    free(model->means);
+    free(model->weights);
+    json_decref(model->json);
+    free(model);
+}
+
+/* The schedule's time where the noise level sigma/alpha is s. */
+static double time_of_noise(const struct shim_model *model, double s) {
+    return schedule_time(model->schedule, -log(s));
+}
+
+/* The schedule's time of the number the model is given: the inverse of schedule_model_time. */
+static double schedule_time_of(const struct shim_model *model, double time) {
+    const struct card *card = &model->card;
+    switch (card->time.kind) {
+    case TIME_CONTINUOUS: return time / card->time.scale;
+    case TIME_DISCRETE: return (time + 1) / card->time.steps;
+    case TIME_SIGMA: return time_of_noise(model, time);
+    case TIME_LOG_SIGMA: return time_of_noise(model, exp(time));
+    case TIME_C_NOISE: break;
+    }
+    double u = time / 999; /* Karras et al. 2022, table 1: for VP the time in its linear schedule, s^2 = e^B - 1 */
+    switch (card->prediction) {
+    case PREDICTION_EDM_VP: return time_of_noise(model, sqrt(expm1(u * (0.1 + 19.9 * u / 2))));
+    case PREDICTION_EDM_VE: return time_of_noise(model, 2 * exp(time));
+    case PREDICTION_EDM_IDDPM: return (time + 1) / schedule_steps(model->schedule);
+    default: return time_of_noise(model, exp(4 * time));
+    }
+}
+
+/* What the network is given is scale * x, where x = alpha x0 + sigma epsilon: EDM's c_in, of x/alpha. */
+static double input_scale(const struct card *card, double alpha, double sigma) {
+    double s = sigma / alpha;
+    switch (card->prediction) {
+    case PREDICTION_EDM: return 1 / (alpha * hypot(s, card->sigma_data));
+    case PREDICTION_EDM_VP:
+    case PREDICTION_EDM_IDDPM: return 1 / (alpha * hypot(s, 1));
+    case PREDICTION_EDM_VE: return 1 / alpha;
+    default: return 1;
+    }
+}
+
+/* The network's output for one element. EDM's F, from x0 = c_skip x/alpha + c_out F and x0 = x/alpha - s epsilon,
+ * is written so that nothing cancels at small s. */
+static double predict(const struct card *card, double alpha, double sigma, double x, double x0, double epsilon) {
+    double s = sigma / alpha, data = card->sigma_data, total = hypot(s, data);
+    switch (card->prediction) {
+    case PREDICTION_EPSILON:
+    case PREDICTION_EDM_VP:
+    case PREDICTION_EDM_IDDPM: return epsilon;
+    case PREDICTION_X0: return x0;
+    case PREDICTION_V: return (alpha * epsilon - sigma * x0) / hypot(alpha, sigma);
+    case PREDICTION_SCORE: return -epsilon / sigma;
+    case PREDICTION_EDM: return (s / total * (x / alpha) - total * epsilon) / data;
+    case PREDICTION_EDM_VE: return -epsilon;
+    }
+    return NAN;
+}
+
+static double distance2(const double *x, double alpha, const double *mean, size_t elements) {
+    double sum = 0;
+    for (size_t i = 0; i < elements; i++) sum += (x[i] - alpha * mean[i]) * (x[i] - alpha * mean[i]);
+    return sum;
+}
+
+/* x0 = E[x0 | x] and epsilon = E[epsilon | x] under components first to last. Under one component x has mean alpha mu
+ * and variance v = alpha^2 std^2 + sigma^2, so that they are mu + alpha std^2/v (x - alpha mu) and
+ * sigma/v (x - alpha mu); components are weighted by their posterior probability. */
+static void posterior(const struct shim_model *model, const double *x, double alpha, double sigma, size_t first,
+                      size_t last, double *x0, double *epsilon) {
+    size_t elements = model->elements;
+    double v = alpha * alpha * model->std * model->std + sigma * sigma, largest = -INFINITY, total = 0;
+    double log_weight[model->components];
+    for (size_t k = first; k <= last; k++) {
+        log_weight[k] = log(model->weights[k]) - distance2(x, alpha, model->means + k * elements, elements) / (2 * v);
+        largest = fmax(largest, log_weight[k]);
+    }
+    memset(x0, 0, elements * sizeof *x0);
+    memset(epsilon, 0, elements * sizeof *epsilon);
+    for (size_t k = first; k <= last; k++) total += exp(log_weight[k] - largest);
+    for (size_t k = first; k <= last; k++) {
+        const double *mean = model->means + k * elements;
+        double weight = exp(log_weight[k] - largest) / total;
+        for (size_t i = 0; i < elements; i++) {
+            double offset = (x[i] - alpha * mean[i]) / v;
+            x0[i] += weight * (mean[i] + alpha * model->std * model->std * offset);
+            epsilon[i] += weight * sigma * offset;
+        }
+    }
+}
+
+static bool hits(long wanted, long call) {
+    return wanted == -1 || wanted == call;
+}
+
+/* The delay and the misbehaviour asked for. *nan: this call returns NaN. */
+static int misbehave(const struct shim_model *model, bool *nan, char *error) {
+    long call = atomic_fetch_add(&calls, 1) + 1;
+    struct timespec wait = {model->delay_ms / 1000, model->delay_ms % 1000 * 1000000};
+    if (model->delay_ms > 0) nanosleep(&wait, NULL);
+    if (hits(model->crash_call, call)) raise(SIGKILL);
+    *nan = hits(model->nan_call, call);
+    return hits(model->fail_call, call) ? fail(error, "the model fails in call %ld, as its file asks", call) : 0;
+}
+
+int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
+                   const struct shim_condition *condition, float *out, char *error) {
+    size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
+    bool nan;
+    if (model->is_features) return fail(error, "a feature network is no diffusion model");
+    if (elements != model->elements)
+        return fail(error, "the model takes %zu elements a sample, not %zu", model->elements, elements);
+    if (misbehave(model, &nan, error) != 0) return -1;
+    double t = schedule_time_of(model, condition->time), unscaled[elements], x0[elements], epsilon[elements];
+    double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t);
+    double scale = input_scale(&model->card, alpha, sigma);
+    for (size_t row = 0; row < (size_t)shape.batch; row++) {
+        int64_t label = condition->labels ? condition->labels[row] : -1;
+        bool one = label >= 0 && (size_t)label < model->components;
+        for (size_t i = 0; i < elements; i++) unscaled[i] = x[row * elements + i] / scale;
+        posterior(model, unscaled, alpha, sigma, one ? (size_t)label : 0, one ? (size_t)label : model->components - 1, x0,
+                  epsilon);
+        for (size_t i = 0; i < elements; i++)
+            out[row * elements + i] =
+                nan ? NAN : (float)predict(&model->card, alpha, sigma, unscaled[i], x0[i], epsilon[i]);
+    }
+    return 0;
+}
+
+/* Entry (row, column) of the linear map, row of D and column of C*H*W: splitmix64's finaliser over
+ * seed * 0x9E3779B97F4A7C15 + row * 0xBF58476D1CE4E5B9 + column * 0x94D049BB133111EB (modulo 2^64), whose upper 53 bits
+ * are then scaled to [-1, 1). */
+static double entry(uint64_t seed, uint64_t row, uint64_t column) {
+    uint64_t z = seed * 0x9E3779B97F4A7C15u + row * 0xBF58476D1CE4E5B9u + column * 0x94D049BB133111EBu;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1;
+}
+
+static double feature(const struct shim_model *model, const void *images, int is_uint8, size_t elements, size_t row,
+                      size_t d) {
+    const uint8_t *bytes = images;
+    const float *floats = images;
+    double sum = 0;
+    for (size_t i = 0; i < elements; i++) {
+        size_t at = row * elements + i;
+        double coefficient = model->has_matrix ? entry(model->matrix, d, i) : (double)(i == d);
+        sum += coefficient * (is_uint8 ? bytes[at] : floats[at]);
+    }
+    return sum;
+}
+
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape, float *out,
+                      int dim, char *error) {
+    size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width, outputs = (size_t)dim;
+    if (!model->is_features) return fail(error, "a diffusion model is no feature network");
+    if (!model->has_matrix && outputs != elements)
+        return fail(error, "the identity has %zu outputs, not %zu", elements, outputs);
+    for (size_t row = 0; row < (size_t)shape.batch; row++)
+        for (size_t d = 0; d < outputs; d++)
+            out[row * outputs + d] = (float)feature(model, images, is_uint8, elements, row, d);
+    return 0;
+}
+
+/* ---- registers: plain loops ---- */
+
+struct shim_registers {
+    int count, is_float64;
+    struct shim_shape shape;
+    size_t values;
+    double *data; /* [count][values], rounded to float where the registers are float32 */
+};
+
+static double rounded(const struct shim_registers *registers, double value) {
+    return registers->is_float64 ? value : (double)(float)value;
+}
+
+static double *at(struct shim_registers *registers, int number) {
+    return registers->data + (size_t)number * registers->values;
+}
+
+int shim_registers_new(struct shim_registers **registers, int device, int count, struct shim_shape shape,
+                       int is_float64, char *error) {
+    (void)device;
+    *registers = NULL;
+    struct shim_registers *made = calloc(1, sizeof *made);
+    if (!made) return fail(error, "out of memory");
+    *made = (struct shim_registers){.count = count, .is_float64 = is_float64, .shape = shape};
+    made->values = (size_t)shape.batch * (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
+    made->data = calloc((size_t)count * made->values, sizeof(double));
+    if (!made->data) {
+        free(made);
+        return fail(error, "out of memory");
+    }
+    *registers = made;
+    return 0;
+}
+
+void shim_registers_free(struct shim_registers *registers) {
+    if (registers) free(registers->data);
+    free(registers);
+}
+
+int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error) {
+    (void)error;
+    for (size_t i = 0; i < registers->values; i++) at(registers, dst)[i] = rounded(registers, host[i]);
+    return 0;
+}
+
+int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error) {
+    (void)error;
+    memcpy(host, at(registers, src), registers->values * sizeof *host);
+    return 0;
+}
+
+int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
+                           const int *sources, char *error) {
+    (void)error;
+    for (size_t i = 0; i < registers->values; i++) {
+        double sum = 0;
+        for (int k = 0; k < count; k++) {
+            double product = rounded(registers, rounded(registers, coefficients[k]) * at(registers, sources[k])[i]);
+            sum = k == 0 ? product : rounded(registers, sum + product);
+        }
+        at(registers, dst)[i] = sum;
+    }
+    return 0;
+}
+
+int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error) {
+    (void)error;
+    for (size_t i = 0; i < registers->values; i++) {
+        double *x = &at(registers, dst)[i];
+        *x = *x < low ? low : *x > high ? high : *x;
+    }
+    return 0;
+}
+
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
+                        const struct shim_condition *condition, char *error) {
+    float *input = malloc(registers->values * sizeof *input), *output = malloc(registers->values * sizeof *output);
+    int rc = input && output ? 0 : fail(error, "out of memory");
+    for (size_t i = 0; rc == 0 && i < registers->values; i++) input[i] = (float)at(registers, src)[i];
+    if (rc == 0) rc = shim_model_run(model, input, registers->shape, condition, output, error);
+    for (size_t i = 0; rc == 0 && i < registers->values; i++) at(registers, dst)[i] = output[i];
+    free(output);
+    free(input);
+    return rc;
+}
+
+int shim_torch_latent(int device, uint64_t seed, int count, float *out, int64_t classes, int64_t *label, char *error) {
+    (void)device;
+    (void)seed;
+    (void)count;
+    (void)out;
+    (void)classes;
+    (void)label;
+    return fail(error, "torch's random numbers need libtorch; this is the fake shim");
+}

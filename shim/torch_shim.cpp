@@ -1,0 +1,386 @@
+/* torch_shim.h over libtorch (2.6 and later), on CPUs and on CUDA devices. No CUDA headers: devices and streams go
+ * through c10's generic interfaces, so that one source compiles against every build of libtorch. */
+#include "torch_shim.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+struct shim_model {
+    torch::jit::Module module;
+    c10::Device device;
+    std::string path;
+};
+
+namespace {
+
+/* ---- errors ---- */
+
+/* error = "where: what". The interpreter's errors are a traceback of the model's code before the error itself, others
+ * have advice for programmers of libtorch after it: only the line with the error is kept. */
+int failed(char *error, const char *where, const char *message) noexcept {
+    std::string_view text(message);
+    size_t name = text.rfind("Error: ");
+    if (name != std::string_view::npos) text.remove_prefix(text.rfind('\n', name) + 1); /* npos + 1 is 0 */
+    text = text.substr(0, text.find('\n'));
+    std::snprintf(error, SHIM_ERROR, "%s: %.*s", where, static_cast<int>(text.size()), text.data());
+    return -1;
+}
+
+/* Runs body() without gradients; whatever it throws becomes error and -1. */
+template <typename Body> int guarded(char *error, const char *where, Body body) noexcept {
+    try {
+        c10::InferenceMode without_gradients;
+        body();
+        return 0;
+    } catch (const c10::Error &thrown) {
+        return failed(error, where, thrown.what_without_backtrace());
+    } catch (const std::exception &thrown) {
+        return failed(error, where, thrown.what());
+    } catch (...) {
+        return failed(error, where, "libtorch threw something that is no exception");
+    }
+}
+
+template <typename... Parts> [[noreturn]] void refuse(const Parts &...parts) {
+    std::ostringstream message;
+    (message << ... << parts);
+    throw std::runtime_error(message.str());
+}
+
+/* ---- the process ---- */
+
+/* Two OpenMP runtimes in one process share no thread counts: workers would run over each other. */
+void refuse_two_openmp_runtimes() {
+    std::ifstream maps("/proc/self/maps");
+    std::set<std::string> runtimes;
+    for (std::string line; std::getline(maps, line);) {
+        size_t path = line.find('/'), name = line.rfind('/') + 1;
+        if (path == std::string::npos) continue;
+        for (const char *runtime : {"libgomp", "libiomp5", "libomp"})
+            if (line.compare(name, std::strlen(runtime), runtime) == 0) runtimes.insert(line.substr(path));
+    }
+    if (runtimes.size() < 2) return;
+    std::ostringstream list;
+    for (const std::string &path : runtimes) list << (list.tellp() > 0 ? " and " : "") << path;
+    refuse("this process has ", runtimes.size(), " OpenMP runtimes, expected one: ", list.str(),
+           "; build against a libtorch that uses the system's libgomp.so.1, and preload neither");
+}
+
+int cuda_devices() noexcept {
+    return c10::impl::hasDeviceGuardImpl(c10::kCUDA) ? c10::impl::VirtualGuardImpl(c10::kCUDA).deviceCount() : 0;
+}
+
+c10::Device device_of(int index) {
+    if (index == SHIM_CPU) return c10::Device(c10::kCPU);
+    if (index < 0 || index >= cuda_devices())
+        refuse("CUDA device ", index, " is asked for, but this process sees ", cuda_devices(), ": ", shim_describe());
+    return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+/* The driver's UUID of a device (of a MIG instance too); empty where the driver does not say. */
+std::string device_uuid(int index) {
+    using Uuid = std::array<unsigned char, 16>;
+    using GetDevice = int (*)(int *, int);
+    using GetUuid = int (*)(Uuid *, int);
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD); /* libtorch has loaded and initialised it */
+    if (!driver) return "";
+    auto get_device = reinterpret_cast<GetDevice>(dlsym(driver, "cuDeviceGet"));
+    auto get_uuid = reinterpret_cast<GetUuid>(dlsym(driver, "cuDeviceGetUuid_v2"));
+    int device = 0;
+    Uuid uuid{};
+    bool known = get_device && get_uuid && get_device(&device, index) == 0 && get_uuid(&uuid, device) == 0;
+    dlclose(driver);
+    std::string text;
+    for (size_t i = 0; known && i < uuid.size(); i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+        text += "0123456789abcdef"[uuid[i] >> 4];
+        text += "0123456789abcdef"[uuid[i] & 15];
+    }
+    return text;
+}
+
+std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
+    if (!at::detail::getCUDAHooks().hasCUDA()) return "";
+    long version = at::detail::getCUDAHooks().versionCUDART();
+    return ", CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+/* ---- tensors ---- */
+
+std::vector<int64_t> sizes_of(const shim_shape &shape) {
+    return {shape.batch, shape.channels, shape.height, shape.width};
+}
+
+/* A view of the caller's memory; const_cast because tensors know no const: only ever read or copied from. */
+at::Tensor host_view(const void *values, at::IntArrayRef sizes, at::ScalarType type) {
+    return at::from_blob(const_cast<void *>(values), sizes, at::TensorOptions(type));
+}
+
+/* A copy on the device: aligned by libtorch, and the model may write over it. */
+at::Tensor copy_to(c10::Device device, const at::Tensor &host) {
+    return host.to(device, host.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+}
+
+at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &condition) {
+    if (condition.integer_time)
+        return at::full({batch}, static_cast<int64_t>(condition.time), at::TensorOptions(at::kLong).device(device));
+    return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
+}
+
+at::Tensor forward(shim_model &model, std::vector<c10::IValue> inputs) {
+    c10::IValue output = model.module.forward(std::move(inputs));
+    if (!output.isTensor())
+        refuse("the model returned ", output.tagKind(), ", expected one tensor; export a model that does");
+    at::Tensor tensor = output.toTensor();
+    if (!tensor.is_floating_point())
+        refuse("the model's output is of type ", tensor.scalar_type(), ", expected floating point");
+    return tensor;
+}
+
+/* [B,C,H,W] on the model's device, in the model's output type. labels may be undefined. */
+at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
+                   const at::Tensor &labels) {
+    std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
+    if (labels.defined()) inputs.emplace_back(labels);
+    at::Tensor out = forward(model, std::move(inputs));
+    bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
+                out.size(2) == shape.height && out.size(3) == shape.width;
+    if (!fits)
+        refuse("the model's output is ", out.sizes(), " for an input of ", x.sizes(),
+               ": expected the same, or more channels; the model card's shape may be wrong");
+    return out.narrow(1, 0, shape.channels);
+}
+
+at::Tensor labels_on(c10::Device device, int batch, const int64_t *labels) {
+    return labels ? copy_to(device, host_view(labels, {batch}, at::kLong)) : at::Tensor();
+}
+
+} // namespace
+
+extern "C" {
+
+/* ---- the process and its threads ---- */
+
+int shim_start(int allow_tf32, char *error) {
+    return guarded(error, "libtorch", [&] {
+        refuse_two_openmp_runtimes();
+        setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0); /* without it cuBLAS is not deterministic, and torch refuses */
+        at::Context &context = at::globalContext();
+        context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+        context.setDeterministicFillUninitializedMemory(false); /* we never read what was not written */
+        context.setDeterministicCuDNN(true);
+        context.setBenchmarkCuDNN(false);
+        context.setAllowTF32CuDNN(allow_tf32 != 0);
+        context.setAllowTF32CuBLAS(allow_tf32 != 0);
+        /* Specialising a model during its first runs stalls, and the first runs would differ from later ones in their
+         * last bits: an empty strategy means one plan, made once, for every run. */
+        torch::jit::FusionStrategy no_specialisation;
+        torch::jit::setFusionStrategy(no_specialisation);
+        if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
+    });
+}
+
+const char *shim_describe(void) {
+    static const std::string line = [] {
+        try {
+            return "libtorch " TORCH_VERSION " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
+        } catch (...) {
+            return std::string("libtorch " TORCH_VERSION);
+        }
+    }();
+    return line.c_str();
+}
+
+int shim_device_count(void) {
+    return cuda_devices();
+}
+
+int shim_device_identity(int device, char *identity, int capacity, char *error) {
+    return guarded(error, "device", [&] {
+        std::string name = device_uuid(device_of(device).index());
+        if (name.empty()) {
+            std::array<char, 256> host{};
+            gethostname(host.data(), host.size() - 1);
+            const char *visible = std::getenv("CUDA_VISIBLE_DEVICES");
+            name = "cuda:" + std::to_string(device) + " of " + (visible ? visible : "all") + " on " + host.data();
+        }
+        std::snprintf(identity, static_cast<size_t>(capacity), "%s", name.c_str());
+    });
+}
+
+int shim_thread_start(int device, char *error) {
+    return guarded(error, "device", [&] {
+        at::set_num_threads(1); /* of this thread: many workers with one thread each beat one worker with many */
+        if (device == SHIM_CPU) return;
+        c10::Device gpu = device_of(device);
+        c10::impl::VirtualGuardImpl cuda(c10::kCUDA);
+        cuda.setDevice(gpu);
+        cuda.exchangeStream(cuda.getNewStream(gpu));
+    });
+}
+
+/* ---- models ---- */
+
+int shim_model_load(struct shim_model **model, const char *path, int device, char *error) {
+    *model = nullptr;
+    char where[SHIM_ERROR];
+    std::snprintf(where, sizeof where, "%s: cannot be loaded as a TorchScript file", path);
+    return guarded(error, where, [&] {
+        c10::InferenceMode parameters_are_plain_tensors(false);
+        torch::jit::Module module = torch::jit::load(path, device_of(device));
+        module.eval();
+        *model = new shim_model{std::move(module), device_of(device), path};
+    });
+}
+
+void shim_model_free(struct shim_model *model) {
+    delete model;
+}
+
+int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
+                   const struct shim_condition *condition, float *out, char *error) {
+    return guarded(error, model->path.c_str(), [&] {
+        c10::DeviceGuard on(model->device);
+        std::vector<int64_t> sizes = sizes_of(shape);
+        at::Tensor input = copy_to(model->device, host_view(x, sizes, at::kFloat));
+        at::Tensor labels = labels_on(model->device, shape.batch, condition->labels);
+        host_view(out, sizes, at::kFloat).copy_(diffuse(*model, input, shape, *condition, labels));
+    });
+}
+
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape, float *out,
+                      int dim, char *error) {
+    return guarded(error, model->path.c_str(), [&] {
+        c10::DeviceGuard on(model->device);
+        at::Tensor host = host_view(images, sizes_of(shape), is_uint8 ? at::kByte : at::kFloat);
+        at::Tensor features = forward(*model, {copy_to(model->device, host)});
+        std::array<int64_t, 2> expected{shape.batch, dim};
+        if (features.sizes() != at::IntArrayRef(expected))
+            refuse("the features are ", features.sizes(), ", expected ", at::IntArrayRef(expected));
+        host_view(out, expected, at::kFloat).copy_(features);
+    });
+}
+
+/* ---- registers ---- */
+
+struct shim_registers {
+    shim_shape shape;
+    c10::Device device;
+    std::vector<at::Tensor> tensors;
+    std::vector<int64_t> labels; /* those of the last call, which are those of most next calls, ... */
+    at::Tensor labels_on_device; /* ... so that they need no copy, which would wait for the device */
+
+    at::Tensor &operator[](int number) {
+        if (number < 0 || number >= static_cast<int>(tensors.size()))
+            refuse("there is no register ", number, ", only 0 to ", tensors.size() - 1);
+        return tensors[static_cast<size_t>(number)];
+    }
+};
+
+int shim_registers_new(struct shim_registers **registers, int device, int count, struct shim_shape shape,
+                       int is_float64, char *error) {
+    *registers = nullptr;
+    return guarded(error, "registers", [&] {
+        c10::Device on = device_of(device);
+        at::TensorOptions options = at::TensorOptions(is_float64 ? at::kDouble : at::kFloat).device(on);
+        std::vector<at::Tensor> tensors;
+        for (int i = 0; i < count; i++) tensors.push_back(at::empty(sizes_of(shape), options));
+        *registers = new shim_registers{shape, on, std::move(tensors), {}, {}};
+    });
+}
+
+void shim_registers_free(struct shim_registers *registers) {
+    delete registers;
+}
+
+int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        (*registers)[dst].copy_(host_view(host, sizes_of(registers->shape), at::kDouble));
+    });
+}
+
+int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        host_view(host, sizes_of(registers->shape), at::kDouble).copy_((*registers)[src]);
+    });
+}
+
+/* Multiply, then add: add_ with a coefficient would round once, the loop on the host rounds twice. */
+int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
+                           const int *sources, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor sum = at::zeros({}, (*registers)[dst].options()).expand(sizes_of(registers->shape));
+        for (int i = 0; i < count; i++) {
+            at::Tensor term = at::mul((*registers)[sources[i]], coefficients[i]);
+            sum = i == 0 ? term : sum.add_(term);
+        }
+        (*registers)[dst].copy_(sum);
+    });
+}
+
+int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        (*registers)[dst].clamp_(low, high);
+    });
+}
+
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
+                        const struct shim_condition *condition, char *error) {
+    return guarded(error, model->path.c_str(), [&] {
+        c10::DeviceGuard on(registers->device);
+        const int64_t *labels = condition->labels;
+        int batch = registers->shape.batch;
+        if (labels && !std::equal(labels, labels + batch, registers->labels.begin(), registers->labels.end())) {
+            registers->labels_on_device = labels_on(registers->device, batch, labels);
+            registers->labels.assign(labels, labels + batch);
+        }
+        at::Tensor x = (*registers)[src].to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+        at::Tensor given = labels ? registers->labels_on_device : at::Tensor();
+        at::Tensor out = diffuse(*model, x, registers->shape, *condition, given);
+        (*registers)[dst].copy_(out.to(at::kFloat));
+    });
+}
+
+/* ---- torch's own random numbers ---- */
+
+int shim_torch_latent(int device, uint64_t seed, int count, float *out, int64_t classes, int64_t *label, char *error) {
+    return guarded(error, "torch's random numbers", [&] {
+        c10::Device on = device_of(device);
+        at::Generator generator = at::globalContext().defaultGenerator(on).clone();
+        generator.set_current_seed(seed);
+        at::Tensor normals = at::randn({count}, generator, at::TensorOptions(at::kFloat).device(on));
+        host_view(out, {count}, at::kFloat).copy_(normals);
+        if (classes <= 0) return;
+        at::Tensor drawn = at::randint(classes, {}, generator, at::TensorOptions(at::kLong).device(on));
+        if (label) *label = drawn.item<int64_t>();
+    });
+}
+
+} // extern "C"

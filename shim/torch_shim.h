@@ -1,0 +1,78 @@
+/* libtorch behind a pure C interface: opaque handles, integers, floats and pointers. Two bodies, chosen at link time:
+ * torch_shim.cpp (libtorch) and fake_shim.c (closed-form models for tests; see there for its model files).
+ *
+ * Every function that can fail returns 0 or -1 and then fills error[SHIM_ERROR]. Nothing throws, exits or prints.
+ * Host buffers belong to the caller. Images and registers are C-contiguous [B,C,H,W]. */
+#ifndef TORCH_SHIM_H
+#define TORCH_SHIM_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SHIM_ERROR = 1000, SHIM_CPU = -1 };
+
+/* Once a process, before any thread: deterministic algorithms, no TF32 unless asked, one inter-op thread. Refuses a
+ * process with two OpenMP runtimes mapped. */
+int shim_start(int allow_tf32, char *error);
+/* One line for --version and run.json: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake". Borrowed, static. */
+const char *shim_describe(void);
+int shim_device_count(void); /* CUDA devices this process sees; 0 on a CPU build */
+/* A text that identifies the physical device, the same in every process of the node. capacity >= 64. */
+int shim_device_identity(int device, char *identity, int capacity, char *error);
+/* Once in every worker thread: its thread-local modes, device and (CUDA) its own stream. device: SHIM_CPU or an index. */
+int shim_thread_start(int device, char *error);
+
+/* ---- models: diffusion networks, feature networks ---- */
+struct shim_model; /* may be run by several threads at a time */
+
+/* *model is new. */
+int shim_model_load(struct shim_model **model, const char *path, int device, char *error);
+void shim_model_free(struct shim_model *model); /* accepts NULL */
+
+struct shim_shape {
+    int batch, channels, height, width;
+};
+struct shim_condition { /* what a diffusion network gets besides x */
+    double time;
+    int integer_time;      /* 1: t is int64 [B], else float32 [B] */
+    const int64_t *labels; /* [B], or NULL: forward(x, t) without a third argument */
+};
+
+/* out[B,C,H,W] = the first C channels of forward(x, t, labels). An output that is not [B, >= C, H, W] is an error. */
+int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
+                   const struct shim_condition *condition, float *out, char *error);
+
+/* out[B,dim] = forward(images) as float32. images: uint8 [B,C,H,W] where is_uint8, else float. An output that is not
+ * [B, dim] is an error. */
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape, float *out,
+                      int dim, char *error);
+
+/* ---- registers on the model's device: the executor's GPU path ---- */
+struct shim_registers;
+
+/* count registers of [B,C,H,W] on `device`, float64 or float32; uninitialised. One thread at a time. *registers new. */
+int shim_registers_new(struct shim_registers **registers, int device, int count, struct shim_shape shape, int is_float64,
+                       char *error);
+void shim_registers_free(struct shim_registers *registers); /* accepts NULL */
+int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error);
+int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error); /* waits for the device */
+/* dst = sum of coefficients[i] * sources[i], left to right; dst may be a source. */
+int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
+                           const int *sources, char *error);
+int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error);
+/* dst = first C channels of the model on src cast to float32. */
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
+                        const struct shim_condition *condition, char *error);
+
+/* ---- torch's own random numbers, for EDM's published latents ---- */
+/* generator.manual_seed(seed); randn[count] float32; then, if classes > 0, one randint(classes). device: SHIM_CPU or
+ * an index. label may be NULL. */
+int shim_torch_latent(int device, uint64_t seed, int count, float *out, int64_t classes, int64_t *label, char *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

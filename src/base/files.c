@@ -1,0 +1,180 @@
+#include "base/files.h"
+
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int file_read(const char *path, char **data, size_t *size, struct error *err) {
+    *data = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    struct stat info;
+    char *buffer = NULL;
+    size_t used = 0;
+    int rc = -1;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        error_set(err, CODE_IO, "cannot read %s: not a regular file", path);
+        goto out;
+    }
+    size_t capacity = (size_t)info.st_size;
+    buffer = malloc(capacity + 1);
+    if (!buffer) {
+        error_memory(err);
+        goto out;
+    }
+    while (used < capacity) {
+        ssize_t got = read(fd, buffer + used, capacity - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
+            goto out;
+        }
+        if (got == 0) break; /* the file shrank meanwhile */
+        used += (size_t)got;
+    }
+    buffer[used] = '\0';
+    *data = buffer;
+    *size = used;
+    buffer = NULL;
+    rc = 0;
+out:
+    free(buffer);
+    close(fd);
+    return rc;
+}
+
+bool file_exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+static int write_all(int fd, const char *data, size_t size) {
+    while (size > 0) {
+        ssize_t put = write(fd, data, size);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return -1;
+        data += put;
+        size -= (size_t)put;
+    }
+    return 0;
+}
+
+static int folder_sync(const char *folder) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    int rc = fsync(fd);
+    if (rc != 0 && errno == EINVAL) rc = 0; /* file systems that do not sync folders say so */
+    close(fd);
+    return rc;
+}
+
+static char *temporary_name(const char *folder, const char *name) {
+    static atomic_uint count;
+    char host[256] = "host";
+    gethostname(host, sizeof host - 1);
+    return text_new("%s/.%s.tmp-%s-%ld-%u", folder, name, host, (long)getpid(), atomic_fetch_add(&count, 1));
+}
+
+int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
+    const char *slash = strrchr(path, '/');
+    char *folder = path_folder(path);
+    char *temporary = folder ? temporary_name(folder, slash ? slash + 1 : path) : NULL;
+    const char *step = "create";
+    int rc = -1;
+    if (!temporary) {
+        free(folder);
+        return error_memory(err);
+    }
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) goto fail;
+    step = "write";
+    if (write_all(fd, data, size) != 0) goto fail;
+    step = "fsync";
+    if (fsync(fd) != 0) goto fail;
+    step = "close";
+    int closed = close(fd);
+    fd = -1;
+    if (closed != 0) goto fail;
+    step = "rename";
+    if (rename(temporary, path) != 0) goto fail;
+    step = "fsync the folder of";
+    if (folder_sync(folder) != 0) goto fail;
+    rc = 0;
+fail:
+    if (rc != 0) {
+        error_set(err, CODE_IO, "cannot %s %s: %s", step, path, strerror(errno));
+        if (fd >= 0) close(fd);
+        unlink(temporary);
+    }
+    free(temporary);
+    free(folder);
+    return rc;
+}
+
+/* Is the temporary `name` one that nobody will finish any more? */
+static bool is_stale(const char *folder, const char *name) {
+    const char *mark = strstr(name, ".tmp-");
+    if (name[0] != '.' || !mark) return false;
+    char host[256] = "host";
+    gethostname(host, sizeof host - 1);
+    size_t length = strlen(host);
+    const char *owner = mark + strlen(".tmp-");
+    if (strncmp(owner, host, length) == 0 && owner[length] == '-') {
+        long pid = strtol(owner + length + 1, NULL, 10);
+        return pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+    }
+    struct stat info;
+    char *path = path_join(folder, name);
+    bool old = path && stat(path, &info) == 0 && time(NULL) - info.st_mtime > 3600;
+    free(path);
+    return old;
+}
+
+int file_remove_stale(const char *folder, struct error *err) {
+    DIR *dir = opendir(folder);
+    if (!dir) return errno == ENOENT ? 0 : error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    int rc = 0;
+    for (struct dirent *entry; rc == 0 && (entry = readdir(dir));)
+        if (is_stale(folder, entry->d_name) && unlinkat(dirfd(dir), entry->d_name, 0) != 0 && errno != ENOENT)
+            rc = error_set(err, CODE_IO, "cannot remove %s/%s: %s", folder, entry->d_name, strerror(errno));
+    closedir(dir);
+    return rc;
+}
+
+int folder_make(const char *path, struct error *err) {
+    char *copy = strdup(path);
+    if (!copy) return error_memory(err);
+    int rc = 0;
+    for (char *p = copy + 1; rc == 0; p++) {
+        char end = *p;
+        if (end != '/' && end != '\0') continue;
+        *p = '\0';
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            rc = error_set(err, CODE_IO, "cannot make folder %s: %s", copy, strerror(errno));
+        *p = end;
+        if (end == '\0') break;
+    }
+    struct stat info;
+    if (rc == 0 && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
+        rc = error_set(err, CODE_IO, "cannot make folder %s: a file is in the way", path);
+    free(copy);
+    return rc;
+}
+
+char *path_absolute(const char *path) {
+    if (path[0] == '/') return strdup(path);
+    char *here = getcwd(NULL, 0);
+    char *whole = here ? text_new("%s/%s", here, path) : NULL;
+    free(here);
+    return whole;
+}

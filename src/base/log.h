@@ -1,0 +1,20 @@
+/* Chatter: one line to stderr, and one JSON line to the rank's own log file once it is open. Thread-safe. */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/error.h"
+
+#include <stdarg.h>
+
+void log_rank(int rank, int size);                    /* names the rank in each stderr line when size > 1 */
+void log_quiet(int quiet);                            /* 1: info goes to the file only */
+int log_open(const char *path, struct error *err);    /* appends JSON lines to path from now on */
+void log_close(void);
+
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* To the file only: a complete JSON object's members, without braces, as in "\"shard\": 12". */
+void log_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

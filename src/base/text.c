@@ -1,0 +1,87 @@
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool text_reserve(struct text *text, size_t length) {
+    if (length < text->capacity) return true;
+    size_t capacity = 2 * length + 64;
+    char *data = realloc(text->data, capacity);
+    if (!data) {
+        text->failed = true;
+        return false;
+    }
+    text->data = data;
+    text->capacity = capacity;
+    return true;
+}
+
+void text_add(struct text *text, const char *format, ...) {
+    if (text->failed) return;
+    va_list arguments;
+    va_start(arguments, format);
+    va_list again;
+    va_copy(again, arguments);
+    int needed = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    if (needed < 0)
+        text->failed = true;
+    else if (text_reserve(text, text->length + (size_t)needed))
+        text->length += (size_t)vsnprintf(text->data + text->length, (size_t)needed + 1, format, again);
+    va_end(again);
+}
+
+void text_free(struct text *text) {
+    free(text->data);
+    *text = (struct text){0};
+}
+
+/* True when s starts like a number and strto* consumed all of it without overflow. */
+static bool consumed(const char *s, const char *end) {
+    return end != s && *end == '\0' && errno == 0 && strchr(" \t\n\v\f\r", *s) == NULL;
+}
+
+bool text_to_u64(const char *s, uint64_t *value) {
+    char *end;
+    if (*s < '0' || *s > '9') return false; /* strtoull would take "-1" */
+    errno = 0;
+    *value = strtoull(s, &end, 10);
+    return consumed(s, end);
+}
+
+bool text_to_i64(const char *s, int64_t *value) {
+    char *end;
+    errno = 0;
+    *value = strtoll(s, &end, 10);
+    return *s && consumed(s, end);
+}
+
+bool text_to_double(const char *s, double *value) {
+    char *end;
+    errno = 0;
+    *value = strtod(s, &end);
+    return *s && consumed(s, end);
+}
+
+char *text_new(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    char *text = NULL;
+    if (vasprintf(&text, format, arguments) < 0) text = NULL;
+    va_end(arguments);
+    return text;
+}
+
+char *path_join(const char *base, const char *path) {
+    if (path[0] == '/' || strcmp(base, ".") == 0) return strdup(path);
+    return text_new("%s/%s", base, path);
+}
+
+char *path_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return strdup(".");
+    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}

@@ -1,0 +1,31 @@
+/* Small text helpers: a growing string, strict number parsing, path arithmetic. */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A growing string; {0} is an empty one. `failed` is set once memory ran out, and stays. */
+struct text {
+    char *data; /* NUL-terminated, or NULL while empty */
+    size_t length, capacity;
+    bool failed;
+};
+
+void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_free(struct text *text);
+
+/* The whole of s must be the number: no blanks, no rest; false otherwise or out of range. */
+bool text_to_u64(const char *s, uint64_t *value);
+bool text_to_i64(const char *s, int64_t *value);
+bool text_to_double(const char *s, double *value); /* also inf and nan as strtod has them */
+
+/* sprintf into a new string, or NULL when out of memory. Caller frees. */
+char *text_new(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* New string: path as seen from the folder `base`; an absolute path stays. NULL when out of memory. */
+char *path_join(const char *base, const char *path);
+/* New string: the folder that holds path ("." when it names none). NULL when out of memory. */
+char *path_folder(const char *path);
+
+#endif

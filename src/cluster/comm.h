@@ -1,0 +1,36 @@
+/* The fence around MPI: one header, two bodies (comm_mpi.c; comm_self.c for one process without MPI). Only the thread
+ * that called comm_start calls anything here. Functions marked collective must be called by all ranks. */
+#ifndef CLUSTER_COMM_H
+#define CLUSTER_COMM_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct comm; /* one a process */
+
+int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err); /* collective */
+/* Collective. When ranks have died nobody may call it: flush and _exit instead, for MPI would wait for them. */
+void comm_finish(struct comm *comm);
+int comm_rank(const struct comm *comm);
+int comm_size(const struct comm *comm);
+int comm_local_rank(const struct comm *comm); /* among the ranks of this node */
+int comm_local_size(const struct comm *comm);
+const char *comm_describe(void); /* "Open MPI v4.1.4", "none"; static */
+
+/* Small messages (at most COMM_MESSAGE bytes), non-blocking on both sides. */
+enum { COMM_MESSAGE = 1024 };
+int comm_send(struct comm *comm, int rank, const void *message, size_t size, struct error *err);
+/* True when a message came: fills it, *size and *from. */
+bool comm_receive(struct comm *comm, void *message, size_t *size, int *from);
+
+/* Collective; all of them sleep while they wait instead of spinning. */
+int comm_broadcast(struct comm *comm, void *data, size_t size, int root, struct error *err);
+/* all[size] of every rank in rank order into `all` (at every rank). */
+int comm_gather(struct comm *comm, const void *one, size_t size, void *all, struct error *err);
+/* Element-wise maximum of bytes over ranks, in place: merges maps in which 0 means "not looked at". */
+int comm_merge(struct comm *comm, unsigned char *bytes, size_t count, struct error *err);
+int comm_barrier(struct comm *comm, struct error *err);
+
+#endif

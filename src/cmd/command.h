@@ -1,0 +1,42 @@
+/* A subcommand: its name, its one-line summary, its long help, and the function that does it. */
+#ifndef CMD_COMMAND_H
+#define CMD_COMMAND_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct command {
+    const char *name, *arguments, *summary;
+    const char *help; /* further lines of --help; may be NULL */
+    /* argv[0] is the subcommand's name. Prints results to stdout. An empty err->message on failure: somebody else has
+     * said it. */
+    int (*function)(int argc, char **argv, struct error *err);
+};
+
+extern const struct command command_run, command_generate, command_evaluate, command_verify, command_plan,
+    command_inspect;
+
+struct options { /* what subcommands have in common; only the accepted ones are parsed */
+    const char **overrides; /* --set KEY=VALUE, in order; new */
+    size_t overrides_count;
+    bool json, list;
+    const char *operand; /* the one argument, or NULL */
+};
+
+/* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list). A missing
+ * operand is CODE_USAGE unless --list was given. */
+int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
+                  bool *done, struct error *err);
+void options_free(struct options *options);
+void command_help(const struct command *command);
+/* Prints JSON to stdout, indented, 17 digits. */
+int print_json(const json_t *json, struct error *err);
+int version_print(bool json, struct error *err);
+
+/* True once main must leave without waiting for other ranks (some have died). */
+extern bool command_leave_at_once;
+
+#endif

@@ -1,0 +1,108 @@
+#include "base/files.h"
+#include "base/text.h"
+#include "cmd/command.h"
+#include "eval/statistics.h"
+#include "job/card.h"
+#include "report/summary.h"
+#include "shard/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Each describes one kind of file as JSON (new), reading and verifying all of it. */
+static int inspect_shard(const char *path, json_t **about, struct error *err) {
+    struct npy npy;
+    void *rows = NULL;
+    struct shard_info info;
+    json_t *frame = NULL;
+    if (store_read(path, &npy, &rows, &frame, &info, err) != 0) return -1;
+    free(rows);
+    *about = json_pack("{s:s, s:b, s:s, s:I, s:o}", "kind", "shard", "verified", 1, "sha256", info.sha256, "file_bytes",
+                       (json_int_t)info.file_bytes, "frame", frame);
+    return 0;
+}
+
+static int inspect_statistics(const char *path, json_t **about, struct error *err) {
+    struct statistics statistics;
+    if (statistics_read(&statistics, path, err) != 0) return -1;
+    double trace = 0;
+    for (size_t i = 0; i < statistics.dim; i++) trace += statistics.sigma[i * statistics.dim + i];
+    *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim, "count",
+                       (json_int_t)statistics.count, "trace", trace, "network", statistics.network);
+    statistics_free(&statistics);
+    return 0;
+}
+
+static int inspect_model(const char *path, json_t **about, struct error *err) {
+    static const struct { const char *extra, *kind; } kinds[] = {
+        {"diffusion.json", "diffusion model"}, {"features.json", "feature network"}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        json_t *card = NULL;
+        char hex[SHA256_HEX];
+        if (card_read_extra(&card, path, kinds[i].extra, err) != 0) continue;
+        int rc = sha256_file(path, hex, err);
+        if (rc == 0)
+            *about = json_pack("{s:s, s:s, s:O}", "kind", kinds[i].kind, "sha256", hex, "card", card);
+        json_decref(card);
+        return rc;
+    }
+    return error_prefix(err, "no model card and no feature card in it");
+}
+
+static int inspect_json(const char *path, json_t **about, struct error *err) {
+    return summary_read(about, path, err);
+}
+
+static int inspect_lines(const char *path, json_t **about, struct error *err) {
+    char *data, *rest;
+    size_t size;
+    int number = 0, rc = 0;
+    if (file_read(path, &data, &size, err) != 0) return -1;
+    json_t *records = json_array();
+    for (char *line = strtok_r(data, "\n", &rest); line && rc == 0; line = strtok_r(NULL, "\n", &rest)) {
+        json_t *record = json_loads(line, 0, NULL);
+        number++;
+        if (!record || json_array_append_new(records, record) != 0)
+            rc = error_set(err, CODE_DATA, "%s:%d: expected one JSON record a line", path, number);
+    }
+    if (rc == 0) *about = json_pack("{s:s, s:i, s:O}", "kind", "records", "count", number, "records", records);
+    json_decref(records);
+    free(data);
+    return rc;
+}
+
+static const struct {
+    const char *suffix;
+    int (*inspect)(const char *path, json_t **about, struct error *err);
+} kinds[] = {
+    {".npy.zst", inspect_shard}, {".npz", inspect_statistics}, {".pt", inspect_model}, {".json", inspect_json},
+    {".jsonl", inspect_lines},
+};
+
+static int inspect_file(const char *path, json_t **about, struct error *err) {
+    size_t length = strlen(path);
+    if (!file_exists(path)) return error_set(err, CODE_IO, "there is no file %s", path);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t suffix = strlen(kinds[i].suffix);
+        if (length < suffix || strcmp(path + length - suffix, kinds[i].suffix) != 0) continue;
+        if (kinds[i].inspect(path, about, err) != 0) return -1;
+        return *about ? 0 : error_memory(err);
+    }
+    return error_set(err, CODE_USAGE, "%s: expected a shard (.npy.zst), reference (.npz), network (.pt), .json or .jsonl", path);
+}
+
+static int inspect(int argc, char **argv, struct error *err) {
+    struct options options;
+    json_t *about = NULL;
+    bool done;
+    int rc = options_parse(&options, argc, argv, &command_inspect, "j", &done, err);
+    if (rc == 0 && !done && (rc = inspect_file(options.operand, &about, err)) == 0) rc = print_json(about, err);
+    json_decref(about);
+    options_free(&options);
+    return rc;
+}
+
+const struct command command_inspect = {
+    "inspect", "FILE [--json]", "Describe a file: shard, model, feature network, reference, run.json, manifest",
+    "The result is JSON; the file is read and checked whole.\n", inspect};

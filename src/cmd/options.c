@@ -1,0 +1,74 @@
+#include "cmd/command.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l' };
+
+static const struct {
+    struct option option;
+    const char *argument, *help;
+} known[] = {
+    {{"set", required_argument, NULL, OPTION_SET}, " KEY=VALUE", "override a key of the job, as in --set sampler.nfe=20"},
+    {{"list", no_argument, NULL, OPTION_LIST}, "", "print the table of solvers"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
+    {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
+};
+enum { KNOWN = sizeof known / sizeof *known };
+
+void command_help(const struct command *command) {
+    printf("usage: qtaylor %s %s\n\n%s.\n", command->name, command->arguments, command->summary);
+    if (command->help) printf("\n%s", command->help);
+    printf("\noptions:\n");
+    for (int i = 0; i < KNOWN; i++) {
+        char flag[32];
+        snprintf(flag, sizeof flag, "--%s", known[i].option.name);
+        if (!strstr(command->arguments, flag) && known[i].option.val != OPTION_HELP) continue;
+        printf("  --%s%-*s %s\n", known[i].option.name, 18 - (int)strlen(known[i].option.name), known[i].argument,
+               known[i].help);
+    }
+}
+
+static int usage(const struct command *command, struct error *err, const char *problem, const char *what) {
+    return error_set(err, CODE_USAGE, "%s: %s%s%s; usage: qtaylor %s %s", command->name, problem, *what ? " " : "", what,
+                     command->name, command->arguments);
+}
+
+int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
+                  bool *done, struct error *err) {
+    struct option table[KNOWN + 1] = {0};
+    for (int i = 0; i < KNOWN; i++) table[i] = known[i].option;
+    *options = (struct options){.overrides = calloc((size_t)argc, sizeof(char *))};
+    *done = false;
+    if (!options->overrides) return error_memory(err);
+    opterr = 0;
+    optind = 1;
+    for (int c; (c = getopt_long(argc, argv, ":", table, NULL)) != -1;) {
+        if (c == OPTION_HELP) {
+            command_help(command);
+            *done = true;
+            return 0;
+        }
+        if (c == ':') return usage(command, err, "needs a value:", argv[optind - 1]);
+        if (c == '?' || !strchr(accepted, c)) return usage(command, err, "unknown option", argv[optind - 1]);
+        if (c == OPTION_SET) options->overrides[options->overrides_count++] = optarg;
+        if (c == OPTION_JSON) options->json = true;
+        if (c == OPTION_LIST) options->list = true;
+    }
+    if (optind < argc) options->operand = argv[optind++];
+    if (optind < argc) return usage(command, err, "too many arguments:", argv[optind]);
+    if (!options->operand && !options->list) return usage(command, err, "an argument is missing", "");
+    return 0;
+}
+
+void options_free(struct options *options) {
+    free(options->overrides);
+    *options = (struct options){0};
+}
+
+int print_json(const json_t *json, struct error *err) {
+    int failed = json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) != 0 || putchar('\n') == EOF;
+    return failed || fflush(stdout) != 0 ? error_set(err, CODE_IO, "cannot write to standard output") : 0;
+}

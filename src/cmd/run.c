@@ -1,0 +1,93 @@
+/* run, generate and evaluate: the subcommands that MPI ranks work on together. */
+#include "base/log.h"
+#include "cmd/command.h"
+#include "run/pipeline.h"
+
+#include <stdio.h>
+
+bool command_leave_at_once;
+
+static void print_result(const json_t *result) {
+    const json_t *generation = json_object_get(result, "generation"), *metrics = json_object_get(result, "metrics");
+    json_int_t samples = json_integer_value(json_object_get(result, "samples"));
+    json_int_t made = json_integer_value(json_object_get(result, "made_now"));
+    const char *picture = json_string_value(json_object_get(result, "picture"));
+    const json_t *fid = json_object_get(metrics, "fid");
+    printf("run         %s\n", json_string_value(json_object_get(result, "run")));
+    printf("samples     %lld on disk, %lld made now, all verified\n", (long long)samples, (long long)made);
+    double nfe = json_number_value(json_object_get(result, "nfe"));
+    if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
+    printf("NFE         %g (%s)\n", nfe, json_string_value(json_object_get(result, "solver")));
+    if (json_is_object(generation))
+        printf("samples/s   %.1f (%lld samples in %.1f s%s)\n",
+               json_number_value(json_object_get(generation, "samples_per_second")),
+               (long long)json_integer_value(json_object_get(generation, "samples")),
+               json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
+    if (json_is_number(fid)) printf("FID         %.4f (%lld samples)\n", json_number_value(fid), (long long)samples);
+    if (picture) printf("picture     %s\n", picture);
+    printf("digest      %s\n", json_string_value(json_object_get(result, "payload_sha256")));
+    fflush(stdout);
+}
+
+/* Everything between MPI's start and end. make: the document comes from a job file, else from a run directory. */
+static int collective(struct comm *comm, const struct options *options, bool make,
+                      const struct pipeline_options *pipeline, struct error *err) {
+    json_t *document = NULL, *result = NULL;
+    if (comm_rank(comm) == 0) {
+        int rc = make ? document_make(&document, options->operand, options->overrides, options->overrides_count, err)
+                      : document_read(&document, options->operand, err);
+        if (rc == 0 && make && document_settle(document, err) != 0) {
+            json_decref(document);
+            document = NULL;
+        }
+    }
+    if (document_share(comm, &document, err) != 0) {
+        if (comm_rank(comm) != 0) err->message[0] = '\0'; /* rank 0 says it */
+        return -1;
+    }
+    int rc = pipeline_run(comm, document, make ? NULL : options->operand, pipeline, &result, &command_leave_at_once, err);
+    if (rc == 0 && result) {
+        if (options->json) rc = print_json(result, err);
+        else print_result(result);
+    }
+    json_decref(result);
+    return rc;
+}
+
+static int with_ranks(int argc, char **argv, const struct command *command, bool make,
+                      const struct pipeline_options *pipeline, struct error *err) {
+    struct options options;
+    struct comm *comm = NULL;
+    bool done;
+    int rc = options_parse(&options, argc, argv, command, make ? "sj" : "j", &done, err);
+    if (rc == 0 && !done && (rc = comm_start(&comm, &argc, &argv, err)) == 0) {
+        log_rank(comm_rank(comm), comm_size(comm));
+        rc = collective(comm, &options, make, pipeline, err);
+        if (!command_leave_at_once) comm_finish(comm);
+    }
+    options_free(&options);
+    return rc;
+}
+
+static int run(int argc, char **argv, struct error *err) {
+    struct pipeline_options pipeline = {.make_samples = true, .evaluate = true};
+    return with_ranks(argc, argv, &command_run, true, &pipeline, err);
+}
+
+static int generate(int argc, char **argv, struct error *err) {
+    struct pipeline_options pipeline = {.make_samples = true};
+    return with_ranks(argc, argv, &command_generate, true, &pipeline, err);
+}
+
+static int evaluate(int argc, char **argv, struct error *err) {
+    struct pipeline_options pipeline = {.evaluate = true};
+    return with_ranks(argc, argv, &command_evaluate, false, &pipeline, err);
+}
+
+const struct command command_run = {
+    "run", "JOB [--set KEY=VALUE]... [--json]", "Generate what is missing and evaluate", 
+    "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n", run};
+const struct command command_generate = {
+    "generate", "JOB [--set KEY=VALUE]... [--json]", "Generate what is missing, without evaluating", NULL, generate};
+const struct command command_evaluate = {
+    "evaluate", "RUN [--json]", "Compute the metrics of a finished run directory", NULL, evaluate};

@@ -1,0 +1,21 @@
+#include "cmd/command.h"
+#include "report/summary.h"
+
+#include <stdio.h>
+
+int version_print(bool json, struct error *err) {
+    json_t *versions = summary_versions(), *value;
+    const char *key;
+    if (!versions) return error_memory(err);
+    int rc = 0;
+    if (json) {
+        rc = print_json(versions, err);
+    } else {
+        printf("qtaylor %s\n", json_string_value(json_object_get(versions, "qtaylor")));
+        json_object_foreach(versions, key, value) {
+            if (json_is_string(value)) printf("  %-10s %s\n", key, json_string_value(value));
+        }
+    }
+    json_decref(versions);
+    return rc;
+}

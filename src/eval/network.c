@@ -1,0 +1,141 @@
+#include "eval/network.h"
+
+#include "base/files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The Inception network that published FIDs are computed with (StyleGAN's TorchScript translation). It has no card. */
+static const char inception_sha256[] = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4";
+
+/* The description inside a feature network's file; *json new. */
+static int read_description(json_t **json, const char *path, struct error *err) {
+    json_t *model = json_load_file(path, 0, NULL); /* an archive is no JSON, which shows in its first byte */
+    if (!model) return card_read_extra(json, path, "features.json", err);
+    *json = json_incref(json_object_get(model, "features"));
+    json_decref(model);
+    return *json ? 0 : error_set(err, CODE_DATA, "expected a member `features` in the JSON file, found none");
+}
+
+static bool is_range(const struct network *network, double low, double high) {
+    return network->low == low && network->high == high;
+}
+
+static int parse_description(struct network *network, json_t *json, struct error *err) {
+    json_error_t at;
+    json_t *outputs = NULL;
+    if (json_unpack_ex(json, &at, JSON_STRICT, "{s:[i,i,i], s:[F,F], s:o}", "shape", &network->channels,
+                       &network->height, &network->width, "range", &network->low, &network->high, "outputs",
+                       &outputs) != 0)
+        return error_set(err, CODE_DATA, "expected {\"shape\": [C, H, W], \"range\": [low, high], \"outputs\": {NAME: "
+                         "D}}: %s", at.text);
+    if (network->channels < 1 || network->height < 1 || network->width < 1)
+        return error_set(err, CODE_DATA, "shape: expected three positive numbers, found [%d, %d, %d]",
+                         network->channels, network->height, network->width);
+    if (!is_range(network, 0, 255) && !is_range(network, 0, 1) && !is_range(network, -1, 1))
+        return error_set(err, CODE_DATA, "range: expected [0, 255], [0, 1] or [-1, 1], found [%g, %g]", network->low,
+                         network->high);
+    void *output = json_object_iter(outputs);
+    const char *name = output ? json_object_iter_key(output) : "";
+    json_int_t dim = output ? json_integer_value(json_object_iter_value(output)) : 0;
+    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+    if (json_object_size(outputs) != 1 || dim < 1 || dim > INT32_MAX || length == 0 || name[length] != '\0' ||
+        length >= sizeof network->output) /* the name is also a folder's */
+        return error_set(err, CODE_DATA, "outputs: expected one {NAME: D}, NAME of at most %zu letters, digits, _ and "
+                         "-, and D > 0; found %zu output(s), \"%.40s\": %lld", sizeof network->output - 1,
+                         json_object_size(outputs), name, (long long)dim);
+    memcpy(network->output, name, length + 1);
+    network->dim = (size_t)dim;
+    return 0;
+}
+
+static int check_sizes(const struct network *network, const struct card *card, struct error *err) {
+    bool repeated = card->channels == 1 && network->channels == 3;
+    if (network->height == card->height && network->width == card->width &&
+        (network->channels == card->channels || repeated))
+        return 0;
+    return error_set(err, CODE_DATA, "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network "
+                     "made for this size", network->channels, network->height, network->width, card->channels,
+                     card->height, card->width);
+}
+
+int network_open(struct network *network, const char *path, const struct card *card, struct error *err) {
+    static const char pixels[] = "pixels";
+    *network = (struct network){.channels = card->channels, .height = card->height, .width = card->width, .low = 0,
+                                .high = 1, .dim = card_elements(card), .sample_channels = card->channels};
+    if (!path) {
+        memcpy(network->output, pixels, sizeof pixels);
+        sha256_bytes(pixels, sizeof pixels - 1, network->sha256);
+        return 0;
+    }
+    json_t *json = NULL;
+    if (sha256_file(path, network->sha256, err) != 0) return -1;
+    int rc;
+    if (strcmp(network->sha256, inception_sha256) == 0)
+        rc = error_set(err, CODE_DATA, "the standard Inception file is not supported: its features need the keyword "
+                       "argument return_features; wrap it in a module that takes images alone, and give that an extra "
+                       "file features.json");
+    else if ((rc = read_description(&json, path, err)) == 0 && (rc = parse_description(network, json, err)) == 0)
+        rc = check_sizes(network, card, err);
+    json_decref(json);
+    return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);
+}
+
+int network_load(struct network *network, const char *path, int device, struct error *err) {
+    char message[SHIM_ERROR];
+    if (!path) return 0;
+    if (shim_model_load(&network->model, path, device, message) == 0) return 0;
+    return error_set(err, CODE_DATA, "cannot load the feature network %s: %s", path, message);
+}
+
+void network_free(struct network *network) {
+    shim_model_free(network->model);
+    *network = (struct network){0};
+}
+
+/* One sample [H,W,C] to one image [channels,H,W]: bytes where the network takes [0, 255], else floats in its range. A
+ * grey sample goes to every channel. */
+static void convert(const struct network *network, const uint8_t *sample, void *image) {
+    size_t pixels = (size_t)network->height * (size_t)network->width, from = (size_t)network->sample_channels;
+    bool bytes = network->high == 255;
+    double scale = (network->high - network->low) / 255;
+    for (size_t c = 0; c < (size_t)network->channels; c++)
+        for (size_t p = 0; p < pixels; p++) {
+            uint8_t value = sample[p * from + (from == 1 ? 0 : c)];
+            if (bytes)
+                ((uint8_t *)image)[c * pixels + p] = value;
+            else
+                ((float *)image)[c * pixels + p] = (float)(value * scale + network->low);
+        }
+}
+
+int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch, float *features,
+                struct error *err) {
+    size_t pixels = (size_t)network->height * (size_t)network->width;
+    size_t sample_bytes = pixels * (size_t)network->sample_channels;
+    bool bytes = network->high == 255;
+    size_t image_bytes = pixels * (size_t)network->channels * (bytes ? sizeof(uint8_t) : sizeof(float));
+    if (!network->model) { /* none: the image in [0, 1] is the feature */
+        for (size_t row = 0; row < rows; row++)
+            convert(network, samples + row * sample_bytes, features + row * network->dim);
+        return 0;
+    }
+    char message[SHIM_ERROR], *images = malloc(batch * image_bytes);
+    float *out = malloc(batch * network->dim * sizeof *out);
+    struct shim_shape shape = {(int)batch, network->channels, network->height, network->width};
+    int rc = images && out ? 0 : error_memory(err);
+    for (size_t first = 0; rc == 0 && first < rows; first += batch) {
+        size_t real = rows - first < batch ? rows - first : batch;
+        for (size_t i = 0; i < batch; i++) {
+            size_t row = first + (i < real ? i : real - 1);
+            convert(network, samples + row * sample_bytes, images + i * image_bytes);
+        }
+        if (shim_features_run(network->model, images, bytes, shape, out, (int)network->dim, message) != 0)
+            rc = error_set(err, CODE_DATA, "feature network: %s", message);
+        else
+            memcpy(features + first * network->dim, out, real * network->dim * sizeof *out);
+    }
+    free(images);
+    free(out);
+    return rc;
+}

@@ -1,0 +1,28 @@
+/* .npz files, as numpy writes them: a zip archive with one NAME.npy an array, stored or deflated. */
+#ifndef EVAL_NPZ_H
+#define EVAL_NPZ_H
+
+#include "base/error.h"
+#include "base/npy.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct npz; /* open for reading */
+
+int npz_open(struct npz **npz, const char *path, struct error *err);
+void npz_close(struct npz *npz); /* accepts NULL */
+bool npz_has(struct npz *npz, const char *name);
+/* Type and shape of an array, and its elements: *data is new (caller frees) and aligned for any type. A missing array
+ * is CODE_DATA. */
+int npz_read(struct npz *npz, const char *name, struct npy *npy, void **data, struct error *err);
+
+struct npz_array {
+    const char *name;
+    struct npy npy;
+    const void *data; /* borrowed */
+};
+/* Stored, dated 1980 as numpy does: the same arrays give the same bytes. Atomic. */
+int npz_write(const char *path, const struct npz_array *arrays, size_t count, struct error *err);
+
+#endif

@@ -1,0 +1,146 @@
+#include "eval/statistics.h"
+
+#include "eval/npz.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How far a covariance may be from symmetric and from non-negative variances, relative to its largest variance: room
+ * for one computed in float32. */
+static const double slack = 1e-6;
+
+static double *widen(const float *values, size_t count) {
+    double *wide = malloc(count * sizeof *wide);
+    for (size_t i = 0; wide && i < count; i++) wide[i] = values[i];
+    return wide;
+}
+
+/* An array of doubles of the given rank, every axis `*dim` long (*dim 0: any length, put there); *values new. */
+static int read_doubles(struct npz *npz, const char *path, const char *name, int rank, size_t *dim, double **values,
+                        struct error *err) {
+    struct npy npy;
+    void *data;
+    if (npz_read(npz, name, &npy, &data, err) != 0) return -1;
+    int rc = -1;
+    if (npy.type != NPY_FLOAT64 && npy.type != NPY_FLOAT32) {
+        error_set(err, CODE_DATA, "%s: %s: expected float64 or float32 numbers", path, name);
+        goto out;
+    }
+    if (*dim == 0 && npy.rank == rank) *dim = npy.shape[0];
+    bool fits = npy.rank == rank && *dim > 0;
+    for (int axis = 0; fits && axis < rank; axis++) fits = npy.shape[axis] == *dim;
+    if (!fits) {
+        error_set(err, CODE_DATA, "%s: %s: expected a shape %s, found %d axes, the first of length %zu (mu's is %zu)",
+                  path, name, rank == 1 ? "[D], D > 0" : "[D, D] with mu's D", npy.rank,
+                  npy.rank > 0 ? npy.shape[0] : 0, *dim);
+        goto out;
+    }
+    size_t count = npy_bytes(&npy) / npy.item;
+    *values = npy.type == NPY_FLOAT32 ? widen(data, count) : data;
+    if (*values == data) data = NULL;
+    if (!*values) {
+        error_memory(err);
+        goto out;
+    }
+    rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        if (!isfinite((*values)[i]))
+            rc = error_set(err, CODE_DATA, "%s: %s: element %zu: expected a finite number, found %g", path, name, i,
+                           (*values)[i]);
+out:
+    free(data);
+    return rc;
+}
+
+/* The members only our files have. */
+static int read_origin(struct statistics *statistics, struct npz *npz, const char *path, struct error *err) {
+    struct npy npy;
+    void *data = NULL;
+    if (npz_has(npz, "count")) {
+        int64_t count = -1;
+        if (npz_read(npz, "count", &npy, &data, err) != 0) return -1;
+        if (npy.type == NPY_INT64 && npy_bytes(&npy) == sizeof count) memcpy(&count, data, sizeof count);
+        free(data);
+        if (count < 2) return error_set(err, CODE_DATA, "%s: count: expected one int64, at least 2", path);
+        statistics->count = (uint64_t)count;
+    }
+    if (npz_has(npz, "network")) {
+        const size_t digits = SHA256_HEX - 1;
+        if (npz_read(npz, "network", &npy, &data, err) != 0) return -1;
+        if (npy.type == NPY_BYTES && npy_bytes(&npy) == digits) memcpy(statistics->network, data, digits);
+        free(data);
+        if (strspn(statistics->network, "0123456789abcdef") != digits)
+            return error_set(err, CODE_DATA, "%s: network: expected the 64 hex digits of a sha256 (|S64)", path);
+    }
+    return 0;
+}
+
+/* Checks that sigma looks like a covariance and makes it exactly symmetric. */
+static int check_sigma(double *sigma, size_t dim, const char *path, struct error *err) {
+    double largest = 0;
+    for (size_t i = 0; i < dim; i++) largest = fmax(largest, sigma[i * dim + i]);
+    for (size_t i = 0; i < dim; i++) {
+        if (sigma[i * dim + i] < -slack * largest)
+            return error_set(err, CODE_DATA, "%s: sigma[%zu, %zu]: expected a variance, found %g", path, i, i,
+                             sigma[i * dim + i]);
+        for (size_t k = 0; k < i; k++) {
+            double lower = sigma[i * dim + k], upper = sigma[k * dim + i];
+            if (fabs(lower - upper) > slack * largest)
+                return error_set(err, CODE_DATA, "%s: sigma is not symmetric: [%zu, %zu] is %g, [%zu, %zu] is %g", path,
+                                 i, k, lower, k, i, upper);
+            sigma[i * dim + k] = sigma[k * dim + i] = 0.5 * lower + 0.5 * upper;
+        }
+    }
+    return 0;
+}
+
+int statistics_read(struct statistics *statistics, const char *path, struct error *err) {
+    *statistics = (struct statistics){0};
+    struct npz *npz;
+    if (npz_open(&npz, path, err) != 0) return -1;
+    int rc = read_doubles(npz, path, "mu", 1, &statistics->dim, &statistics->mu, err);
+    if (rc == 0) rc = read_doubles(npz, path, "sigma", 2, &statistics->dim, &statistics->sigma, err);
+    if (rc == 0) rc = check_sigma(statistics->sigma, statistics->dim, path, err);
+    if (rc == 0) rc = read_origin(statistics, npz, path, err);
+    npz_close(npz);
+    if (rc != 0) statistics_free(statistics);
+    return rc;
+}
+
+int statistics_write(const struct statistics *statistics, const char *path, struct error *err) {
+    size_t dim = statistics->dim;
+    int64_t samples = (int64_t)statistics->count;
+    struct npz_array arrays[4];
+    size_t count = 0;
+    arrays[count++] = (struct npz_array){"mu", {NPY_FLOAT64, sizeof(double), 1, {dim}}, statistics->mu};
+    arrays[count++] = (struct npz_array){"sigma", {NPY_FLOAT64, sizeof(double), 2, {dim, dim}}, statistics->sigma};
+    if (samples > 0) arrays[count++] = (struct npz_array){"count", {NPY_INT64, sizeof samples, 0, {0}}, &samples};
+    if (statistics->network[0])
+        arrays[count++] = (struct npz_array){"network", {NPY_BYTES, SHA256_HEX - 1, 0, {0}}, statistics->network};
+    return npz_write(path, arrays, count, err);
+}
+
+int statistics_from_moments(struct statistics *statistics, const struct moments *moments, struct error *err) {
+    size_t dim = moments->dim;
+    *statistics = (struct statistics){.dim = dim, .count = moments->count};
+    if (moments->count < 2)
+        return error_set(err, CODE_DATA, "a covariance needs at least 2 samples, found %llu",
+                         (unsigned long long)moments->count);
+    statistics->mu = malloc(dim * sizeof *statistics->mu);
+    statistics->sigma = malloc(dim * dim * sizeof *statistics->sigma);
+    if (!statistics->mu || !statistics->sigma) {
+        statistics_free(statistics);
+        return error_memory(err);
+    }
+    memcpy(statistics->mu, moments->mean, dim * sizeof *statistics->mu);
+    double freedom = (double)(moments->count - 1);
+    for (size_t i = 0; i < dim * dim; i++) statistics->sigma[i] = moments->scatter[i] / freedom;
+    return 0;
+}
+
+void statistics_free(struct statistics *statistics) {
+    free(statistics->mu);
+    free(statistics->sigma);
+    *statistics = (struct statistics){0};
+}

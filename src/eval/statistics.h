@@ -1,0 +1,27 @@
+/* Reference statistics: .npz files with `mu` [D] and `sigma` [D,D] in float64, covariance over N - 1: pytorch-fid's and
+ * EDM's format. Ours also hold `count` (int64) and `network` (sha256 of the feature network's file, |S64). */
+#ifndef EVAL_STATISTICS_H
+#define EVAL_STATISTICS_H
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "eval/moments.h"
+
+struct statistics {
+    size_t dim;
+    double *mu;                /* [dim] */
+    double *sigma;             /* [dim][dim] */
+    uint64_t count;            /* 0: the file does not say */
+    char network[SHA256_HEX];  /* "": the file does not say */
+};
+
+/* Missing members, wrong types (float32 is widened) and shapes, non-finite values, and a sigma that is asymmetric or
+ * has a negative variance beyond 1e-6 of its largest variance are errors. Within that, sigma becomes
+ * (sigma + sigma^T)/2. */
+int statistics_read(struct statistics *statistics, const char *path, struct error *err);
+int statistics_write(const struct statistics *statistics, const char *path, struct error *err); /* atomic */
+/* From at least two samples. Leaves `network` for the caller to fill. */
+int statistics_from_moments(struct statistics *statistics, const struct moments *moments, struct error *err);
+void statistics_free(struct statistics *statistics);
+
+#endif

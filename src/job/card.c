@@ -1,0 +1,249 @@
+#include "job/card.h"
+
+#include "job/keys.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const prediction_names[] = {"epsilon", "x0",     "v",         "score", "edm",
+                                               "edm-vp",  "edm-ve", "edm-iddpm", NULL};
+static const char *const time_names[] = {"continuous", "discrete", "sigma", "log-sigma", "c_noise", NULL};
+static const char *const schedule_names[] = {
+    "linear", "cosine", "log-linear", "discrete-linear", "discrete-scaled-linear", "discrete-cosine", "table", "edm",
+    NULL};
+
+enum { STEPS_MOST = 1000000 };
+
+/* ---- kinds of its own (a card is never written: card->json has it) ---- */
+
+static int read_shape(KEY_READ_ARGUMENTS) {
+    enum { LONGEST = 16384, LARGEST = 1 << 28 };
+    int *sides = member;
+    json_int_t elements = 1;
+    bool good = json_array_size(value) == 3;
+    for (size_t i = 0; good && i < 3; i++) {
+        json_int_t side = json_integer_value(json_array_get(value, i)); /* 0 when it is no integer */
+        good = side >= 1 && side <= LONGEST && (elements *= side) <= LARGEST;
+        sides[i] = (int)side;
+    }
+    return good ? 0 : key_fail(reader, path, key->expected, value);
+}
+
+static int read_dtype(KEY_READ_ARGUMENTS) {
+    enum { FLOAT32, INT64 } type = INT64;
+    if (KEY_NAME.read(reader, key, path, value, &type) != 0) return -1;
+    *(bool *)member = type == INT64;
+    return 0;
+}
+
+static int read_variance(KEY_READ_ARGUMENTS) {
+    int only_one;
+    (void)member;
+    return KEY_NAME.read(reader, key, path, value, &only_one);
+}
+
+static int read_cumprod(KEY_READ_ARGUMENTS) { /* the member is the card */
+    struct card *card = member;
+    size_t count;
+    free(card->schedule.alphas_cumprod);
+    if (key_numbers(reader, path, value, key->expected, &card->schedule.alphas_cumprod, &count) != 0) return -1;
+    const double *table = card->schedule.alphas_cumprod;
+    for (size_t i = 0; i < count; i++)
+        if (!(table[i] > 0 && table[i] < (i ? table[i - 1] : 1)))
+            return key_fail_item(reader, path, i, key->expected, json_array_get(value, i));
+    return count <= STEPS_MOST ? 0 : key_error(reader, path, "expected %s, found %zu", key->expected, count);
+}
+
+static const struct key_kind SHAPE = {read_shape, NULL}, DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
+                             CUMPROD = {read_cumprod, NULL};
+
+/* ---- the tables ---- */
+
+#define AT(member) offsetof(struct card, member)
+static const char a_positive[] = "a number above 0", some_steps[] = "a whole number from 1 to 1000000";
+static const char *const dtype_names[] = {"float32", "int64", NULL}, *const fixed_names[] = {"fixed", NULL};
+
+static const struct key time_rows[] = {
+    {"kind", &KEY_NAME, AT(time.kind), .names = time_names, .required = true},
+    {"scale", &KEY_NUMBER, AT(time.scale), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"steps", &KEY_INT, AT(time.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
+    {"dtype", &DTYPE, AT(time.integer), .names = dtype_names},
+};
+static const struct key schedule_rows[] = {
+    {"kind", &KEY_NAME, AT(schedule.kind), .names = schedule_names, .required = true},
+    {"beta0", &KEY_NUMBER, AT(schedule.beta0), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"beta1", &KEY_NUMBER, AT(schedule.beta1), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"s", &KEY_NUMBER, AT(schedule.s), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
+    {"logsnr", &KEY_PAIR, AT(schedule.logsnr_end), .expected = "two numbers that go up, at t = 1 and at t = 0"},
+    {"sigma_min", &KEY_NUMBER, AT(schedule.sigma_min), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"sigma_max", &KEY_NUMBER, AT(schedule.sigma_max), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"steps", &KEY_INT, AT(schedule.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
+    {"alphas_cumprod", &CUMPROD, 0, .expected = "a list of at most 1000000 numbers between 0 and 1 that go down"},
+};
+static const struct key label_rows[] = {
+    {"classes", &KEY_INT64, AT(classes),
+     .expected = "a whole number of 0 or more", KEY_RANGE(0, INT_MAX), .required = true},
+    {"null", &KEY_INT64, AT(null_label), .expected = "a label, -1 or null", KEY_RANGE(-1, INT_MAX), .nullable = true},
+};
+static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = KEY_TABLE(schedule_rows),
+                              label_keys = KEY_TABLE(label_rows);
+static const struct key rows[] = {
+    {"shape", &SHAPE, AT(channels),
+     .expected = "[channels, height, width], whole numbers of 1 or more", .required = true},
+    {"range", &KEY_PAIR, AT(low), .expected = "two numbers that go up, such as [-1, 1]"},
+    {"prediction", &KEY_NAME, AT(prediction), .names = prediction_names, .required = true},
+    {"sigma_data", &KEY_NUMBER, AT(sigma_data), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"time", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: continuous}", .table = &time_keys, .required = true},
+    {"schedule", &KEY_TABLE_OF, 0,
+     .expected = "a map such as {kind: linear}", .table = &schedule_keys, .required = true},
+    {"labels", &KEY_TABLE_OF, 0, .table = &label_keys, .nullable = true},
+    {"batch", &KEY_INT, AT(batch),
+     .expected = "a whole number of 1 or more, or null", KEY_RANGE(1, INT_MAX), .nullable = true},
+    {"variance", &VARIANCE, 0, .names = fixed_names, .later = "learned"},
+};
+static const struct key_table card_keys = KEY_TABLE(rows);
+
+/* Which kinds of time and schedule a key belongs to. */
+#define KIND(kind) (1u << (kind))
+#define DISCRETE \
+    (KIND(SCHEDULE_DISCRETE_LINEAR) | KIND(SCHEDULE_DISCRETE_SCALED_LINEAR) | KIND(SCHEDULE_DISCRETE_COSINE))
+struct belongs {
+    const char *key;
+    unsigned kinds;
+};
+static const struct belongs time_belongs[] = {
+    {"scale", KIND(TIME_CONTINUOUS)},
+    {"steps", KIND(TIME_DISCRETE)},
+    {"dtype", KIND(TIME_DISCRETE)},
+    {NULL, 0},
+};
+static const struct belongs schedule_belongs[] = {
+    {"beta0", KIND(SCHEDULE_LINEAR) | DISCRETE}, /* squaredcos_cap_v2 has no use for them, but files carry them */
+    {"beta1", KIND(SCHEDULE_LINEAR) | DISCRETE},
+    {"s", KIND(SCHEDULE_COSINE)},
+    {"logsnr", KIND(SCHEDULE_LOG_LINEAR)},
+    {"sigma_min", KIND(SCHEDULE_EDM)},
+    {"sigma_max", KIND(SCHEDULE_EDM)},
+    {"steps", DISCRETE | KIND(SCHEDULE_TABLE)},
+    {"alphas_cumprod", KIND(SCHEDULE_TABLE)},
+    {NULL, 0},
+};
+
+/* By schedule kind: score_sde's VP-SDE, DDPM and latent diffusion; 0 where there is none. */
+static const double default_betas[][2] = {
+    [SCHEDULE_LINEAR] = {0.1, 20},
+    [SCHEDULE_DISCRETE_LINEAR] = {1e-4, 0.02},
+    [SCHEDULE_DISCRETE_SCALED_LINEAR] = {0.00085, 0.012},
+    [SCHEDULE_EDM] = {0},
+};
+
+/* ---- checks over several keys ---- */
+
+/* key_error for a key of the card; path: of the card, "" or "model.card". */
+__attribute__((format(printf, 4, 5)))
+static int card_error(const struct key_reader *reader, const char *path, const char *key, const char *format, ...) {
+    char below[100], message[300];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", key);
+    return key_error(reader, below, "%s", message);
+}
+
+static int check_belongs(const struct key_reader *reader, const char *path, const json_t *map, const char *part,
+                         const struct belongs *belongs, unsigned kind, const char *kind_name) {
+    for (; belongs->key; belongs++) {
+        if (belongs->kinds & KIND(kind) || !json_object_get(json_object_get(map, part), belongs->key)) continue;
+        char key[50];
+        snprintf(key, sizeof key, "%s.%s", part, belongs->key);
+        return card_error(reader, path, key, "expected no such key beside %s.kind \"%s\"; leave it out", part,
+                          kind_name);
+    }
+    return 0;
+}
+
+static int check_schedule(const struct key_reader *reader, const char *path, struct card *card, const json_t *map) {
+    enum schedule_kind kind = card->schedule.kind;
+    bool discrete = KIND(kind) & DISCRETE, table = kind == SCHEDULE_TABLE;
+    bool has_betas = kind != SCHEDULE_DISCRETE_COSINE && default_betas[kind][1] > 0;
+    double *beta0 = &card->schedule.beta0, *beta1 = &card->schedule.beta1;
+    if (isnan(*beta0)) *beta0 = default_betas[kind][0];
+    if (isnan(*beta1)) *beta1 = default_betas[kind][1];
+    if (has_betas && !(*beta0 < *beta1))
+        return card_error(reader, path, "schedule.beta1", "expected more than beta0, %g, found %g", *beta0, *beta1);
+    if (has_betas && discrete && !(*beta1 < 1))
+        return card_error(reader, path, "schedule.beta1", "expected a discrete beta below 1, found %g", *beta1);
+    if (!(card->schedule.sigma_min < card->schedule.sigma_max))
+        return card_error(reader, path, "schedule.sigma_max", "expected more than sigma_min, %g, found %g",
+                          card->schedule.sigma_min, card->schedule.sigma_max);
+    if (table && !card->schedule.alphas_cumprod)
+        return card_error(reader, path, "schedule.alphas_cumprod", "missing; expected the list of a table schedule");
+    const json_t *schedule = json_object_get(map, "schedule");
+    int numbers = (int)json_array_size(json_object_get(schedule, "alphas_cumprod"));
+    if (table && json_object_get(schedule, "steps") && card->schedule.steps != numbers)
+        return card_error(reader, path, "schedule.steps", "expected one step a number of alphas_cumprod, %d, found %d",
+                          numbers, card->schedule.steps);
+    if (!discrete) card->schedule.steps = table ? numbers : 0;
+    return 0;
+}
+
+static int check_time(const struct key_reader *reader, const char *path, struct card *card) {
+    int trained = card->schedule.steps;
+    if (card->time.kind != TIME_DISCRETE) return 0;
+    if (card->time.steps == 0) card->time.steps = trained;
+    if (card->time.steps == 0)
+        return card_error(reader, path, "time.steps", "missing; expected the number of trained steps");
+    if (trained && card->time.steps != trained)
+        return card_error(reader, path, "time.steps", "expected the schedule's %d steps, found %d", trained,
+                          card->time.steps);
+    return 0;
+}
+
+static int card_check(const struct key_reader *reader, const char *path, struct card *card, const json_t *map) {
+    if (check_belongs(reader, path, map, "time", time_belongs, card->time.kind, time_names[card->time.kind]) != 0)
+        return -1;
+    if (check_belongs(reader, path, map, "schedule", schedule_belongs, card->schedule.kind,
+                      schedule_names[card->schedule.kind]) != 0)
+        return -1;
+    if (check_schedule(reader, path, card, map) != 0 || check_time(reader, path, card) != 0) return -1;
+    /* classes itself is the usual null label, but a model without labels has none */
+    if (card->null_label > card->classes || (card->classes == 0 && card->null_label == 0))
+        return card_error(reader, path, "labels.null",
+                          "expected -1, or beside classes at most their number, %" PRId64 "; found %" PRId64,
+                          card->classes, card->null_label);
+    return 0;
+}
+
+int card_from(struct card *card, const struct key_reader *reader, const char *path, const json_t *map) {
+    *card = (struct card){.low = -1, .high = 1, .sigma_data = 0.5, .null_label = -1,
+                          .time = {.scale = 1, .integer = true},
+                          .schedule = {.beta0 = NAN, .beta1 = NAN, .s = 0.008, .logsnr_end = -5, .logsnr_start = 5,
+                                       .sigma_min = 0.002, .sigma_max = 80, .steps = 1000}};
+    card->json = json_deep_copy(map);
+    int rc = !card->json ? error_memory(reader->err) : keys_read(reader, &card_keys, path, map, card);
+    if (rc == 0) rc = card_check(reader, path, card, map);
+    if (rc) card_free(card);
+    return rc;
+}
+
+int card_parse(struct card *card, const json_t *json, const char *where, struct error *err) {
+    struct key_reader reader = {.where = where, .err = err};
+    return card_from(card, &reader, "", json);
+}
+
+void card_free(struct card *card) {
+    free(card->schedule.alphas_cumprod);
+    json_decref(card->json);
+    *card = (struct card){0};
+}
+
+size_t card_elements(const struct card *card) {
+    return (size_t)card->channels * (size_t)card->height * (size_t)card->width;
+}

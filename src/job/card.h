@@ -1,0 +1,80 @@
+/* The model card: what a model file says about itself (extra file `diffusion.json` inside a TorchScript or .pt2
+ * archive, or `model: {card: ...}` in the job). Keys and meanings: README, "Model card". */
+#ifndef JOB_CARD_H
+#define JOB_CARD_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* F is the network's output, x its input; "edm*" are raw networks under the named preconditioning. */
+enum prediction {
+    PREDICTION_EPSILON,
+    PREDICTION_X0,
+    PREDICTION_V,
+    PREDICTION_SCORE,
+    PREDICTION_EDM,       /* x0 = c_skip x + c_out F(c_in x, c_noise) with sigma_data */
+    PREDICTION_EDM_VP,    /* c_skip 1, c_out -sigma, c_in 1/sqrt(sigma^2+1): F is epsilon */
+    PREDICTION_EDM_VE,    /* c_skip 1, c_out sigma, c_in 1 */
+    PREDICTION_EDM_IDDPM, /* as edm-vp; time is the nearest trained index */
+};
+
+enum time_kind { /* what the model receives as t */
+    TIME_CONTINUOUS, /* t * time_scale */
+    TIME_DISCRETE,   /* step n of time_steps: int64, or float32 fractional index N t - 1 */
+    TIME_SIGMA,      /* sigma/alpha */
+    TIME_LOG_SIGMA,  /* ln(sigma/alpha) */
+    TIME_C_NOISE,    /* ln(sigma/alpha)/4 */
+};
+
+enum schedule_kind {
+    SCHEDULE_LINEAR,
+    SCHEDULE_COSINE,
+    SCHEDULE_LOG_LINEAR,
+    SCHEDULE_DISCRETE_LINEAR,
+    SCHEDULE_DISCRETE_SCALED_LINEAR,
+    SCHEDULE_DISCRETE_COSINE, /* squaredcos_cap_v2 */
+    SCHEDULE_TABLE,
+    SCHEDULE_EDM,
+};
+
+struct card {
+    int channels, height, width;
+    double low, high; /* range of x0; [-1, 1] unless the card says otherwise */
+    enum prediction prediction;
+    double sigma_data; /* edm; 0.5 by default */
+    struct {
+        enum time_kind kind;
+        double scale;     /* continuous; 1 by default */
+        int steps;        /* discrete */
+        bool integer;     /* discrete: int64 (default) or float32 */
+    } time;
+    struct {
+        enum schedule_kind kind;
+        double beta0, beta1;           /* linear 0.1, 20; discrete 1e-4, 0.02 (scaled_linear 0.00085, 0.012) */
+        double s;                      /* cosine; 0.008 */
+        double logsnr_end, logsnr_start; /* log-linear: lambda at t = 1 and at t = 0 (-5, 5) */
+        double sigma_min, sigma_max;   /* edm; 0.002, 80 */
+        int steps;                     /* discrete and table; 1000 */
+        double *alphas_cumprod;        /* table: [steps]; owned */
+    } schedule;
+    int64_t classes; /* 0: the model takes no labels */
+    int64_t null_label; /* -1: none */
+    int batch;       /* the one batch size the file was exported for; 0: any */
+    json_t *json;    /* the card as read; owned */
+};
+
+/* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and
+ * impossible values are errors that name the key, what was expected and what was found. */
+int card_parse(struct card *card, const json_t *json, const char *where, struct error *err);
+/* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
+ * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
+int card_read(struct card *card, const char *model_path, struct error *err);
+/* The same look-up for any extra file of a TorchScript archive. *json is new. CODE_DATA when there is none. */
+int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
+void card_free(struct card *card);
+size_t card_elements(const struct card *card); /* channels * height * width */
+
+#endif

@@ -1,0 +1,124 @@
+/* Finding a card inside a model file. */
+#include "base/files.h"
+#include "base/text.h"
+#include "job/card.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zip.h>
+
+static int parse_json(json_t **json, const char *data, size_t size, const char *where, struct error *err) {
+    json_error_t at;
+    *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &at);
+    if (*json) return 0;
+    return error_set(err, CODE_DATA, "%s:%d:%d: expected JSON, found %s", where, at.line, at.column, at.text);
+}
+
+/* The position of extra/NAME, under whatever the archive calls its root folder; -1 when there is none. */
+static zip_int64_t find_extra(zip_t *archive, const char *name) {
+    zip_int64_t count = zip_get_num_entries(archive, 0);
+    char *wanted = text_new("/extra/%s", name);
+    zip_int64_t found = -1;
+    for (zip_int64_t i = 0; wanted && i < count && found < 0; i++) {
+        const char *entry = zip_get_name(archive, (zip_uint64_t)i, 0);
+        size_t length = entry ? strlen(entry) : 0, tail = strlen(wanted);
+        if (entry && (strcmp(entry, wanted + 1) == 0 || (length > tail && strcmp(entry + length - tail, wanted) == 0)))
+            found = i;
+    }
+    free(wanted);
+    return found;
+}
+
+static int read_entry(json_t **json, zip_t *archive, zip_uint64_t index, const char *where, struct error *err) {
+    enum { LARGEST = 64 << 20 };
+    zip_stat_t info;
+    zip_file_t *file = NULL;
+    char *data = NULL;
+    int rc = -1;
+    if (zip_stat_index(archive, index, 0, &info) != 0 || !(info.valid & ZIP_STAT_SIZE)) {
+        error_set(err, CODE_DATA, "%s: cannot read the entry: %s", where, zip_strerror(archive));
+    } else if (info.size > LARGEST) {
+        error_set(err, CODE_DATA, "%s: expected at most 64 MiB, found %" PRIu64 " bytes", where, (uint64_t)info.size);
+    } else if (!(data = malloc(info.size + 1))) {
+        error_memory(err);
+    } else if (!(file = zip_fopen_index(archive, index, 0))) {
+        error_set(err, CODE_DATA, "%s: cannot read the entry: %s", where, zip_strerror(archive));
+    } else if (zip_fread(file, data, info.size) != (zip_int64_t)info.size || zip_fread(file, data, 1) != 0) {
+        error_set(err, CODE_DATA, "%s: the entry is damaged: %s", where, zip_file_strerror(file));
+    } else {
+        rc = parse_json(json, data, info.size, where, err);
+    }
+    if (file) zip_fclose(file);
+    free(data);
+    return rc;
+}
+
+static int no_card(const char *path, const char *name, struct error *err) {
+    return error_set(err, CODE_DATA,
+                     "%s: expected a card (extra/%s) inside, found none; a model's can be given in the job: "
+                     "model: {path: ..., card: {...}}", path, name);
+}
+
+static int read_archive(json_t **json, const char *path, const char *name, struct error *err) {
+    int reason;
+    zip_t *archive = zip_open(path, ZIP_RDONLY, &reason);
+    if (!archive) {
+        zip_error_t error;
+        zip_error_init_with_code(&error, reason);
+        error_set(err, CODE_DATA, "%s: expected a whole zip archive, found: %s", path, zip_error_strerror(&error));
+        zip_error_fini(&error);
+        return -1;
+    }
+    zip_int64_t index = find_extra(archive, name);
+    char *where = text_new("%s: %s", path, name);
+    int rc = !where      ? error_memory(err)
+             : index < 0 ? no_card(path, name, err)
+                         : read_entry(json, archive, (zip_uint64_t)index, where, err);
+    free(where);
+    zip_discard(archive);
+    return rc;
+}
+
+static int read_json_model(json_t **json, const char *path, const char *name, struct error *err) {
+    char *data;
+    size_t size;
+    json_t *model = NULL;
+    if (file_read(path, &data, &size, err) != 0) return -1;
+    int rc = parse_json(&model, data, size, path, err);
+    if (rc == 0) {
+        *json = json_incref(json_object_get(model, "card"));
+        if (!*json) rc = no_card(path, name, err);
+    }
+    json_decref(model);
+    free(data);
+    return rc;
+}
+
+int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
+    *json = NULL;
+    char start[4] = {0}; /* what kind of file it is shows here, however large it is */
+    FILE *file = fopen(model_path, "rbe");
+    if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", model_path, strerror(errno));
+    errno = 0;
+    size_t got = fread(start, 1, sizeof start, file);
+    int failed = ferror(file) ? errno : 0;
+    fclose(file);
+    if (failed) return error_set(err, CODE_IO, "cannot read %s: %s", model_path, strerror(failed));
+    if (got == 4 && memcmp(start, "PK\3\4", 4) == 0) return read_archive(json, model_path, name, err);
+    if (got && strchr("{ \t\r\n", start[0])) return read_json_model(json, model_path, name, err);
+    return error_set(err, CODE_DATA,
+                     "%s: expected a TorchScript archive (zip) or a JSON model, found neither", model_path);
+}
+
+int card_read(struct card *card, const char *model_path, struct error *err) {
+    json_t *json = NULL;
+    if (card_read_extra(&json, model_path, "diffusion.json", err) != 0) return -1;
+    char *where = text_new("%s: card", model_path);
+    int rc = where ? card_parse(card, json, where, err) : error_memory(err);
+    free(where);
+    json_decref(json);
+    return rc;
+}

@@ -1,0 +1,95 @@
+#include "job/fingerprint.h"
+
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CANONICAL = JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17) };
+
+/* The rule, and for a file its content. */
+static json_t *label_keys(const struct job *job, const char *sha256) {
+    const char *rule = label_rule_names[job->labels.rule];
+    if (job->labels.rule == LABELS_CONSTANT) return json_pack("{ss sI}", "rule", rule, "label", job->labels.constant);
+    if (job->labels.rule == LABELS_FILE) return json_pack("{ss ss?}", "rule", rule, "sha256", sha256);
+    return json_pack("{ss}", "rule", rule);
+}
+
+int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
+                     const struct sampler *sampler, const char *model_sha256, const char *label_sha256,
+                     const char *initial_sha256, int plan_version, struct error *err) {
+    *fingerprint = (struct fingerprint){0};
+    /* A rounding rule has no meaning for float32 samples. */
+    const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
+    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}",
+                                  "model", "sha256", model_sha256,
+                                  "card", card->json,
+                                  "sampler", sampler_to_json(sampler),
+                                  "labels", label_keys(job, label_sha256),
+                                  "noise", noise_names[job->noise],
+                                  "batch", job->batch,
+                                  "precision", precision_names[job->precision],
+                                  "initial", initial_sha256,
+                                  "output", "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding,
+                                  "plan_version", plan_version);
+    char *text = fingerprint->keys ? json_dumps(fingerprint->keys, CANONICAL) : NULL;
+    if (!text) {
+        fingerprint_free(fingerprint);
+        return error_memory(err);
+    }
+    sha256_bytes(text, strlen(text), fingerprint->hex);
+    free(text);
+    return 0;
+}
+
+void fingerprint_free(struct fingerprint *fingerprint) {
+    json_decref(fingerprint->keys);
+    *fingerprint = (struct fingerprint){0};
+}
+
+static int report_difference(const char *path, const json_t *there, const json_t *here, const char *folder,
+                             struct error *err) {
+    char *old = there ? json_dumps(there, CANONICAL) : strdup("nothing");
+    char *new = here ? json_dumps(here, CANONICAL) : strdup("nothing");
+    int rc = !old || !new ? error_memory(err)
+                          : error_set(err, CODE_DATA,
+                                      "%s was made with %s = %.200s, this job has %.200s: choose another output.dir, "
+                                      "or set the key back to continue that run", folder, path, old, new);
+    free(old);
+    free(new);
+    return rc;
+}
+
+/* Walks both maps in the order of their sorted keys; path: where they are. */
+static int compare_maps(const char *path, const json_t *there, const json_t *here, const char *folder,
+                        struct error *err) {
+    json_t *all = json_object(); /* the keys of both */
+    int rc = 0;
+    if (!all || json_object_update(all, (json_t *)there) != 0 || json_object_update(all, (json_t *)here) != 0) {
+        json_decref(all);
+        return error_memory(err);
+    }
+    const char *first = NULL, *name;
+    json_t *value;
+    json_object_foreach(all, name, value) /* the smallest name that differs */
+        if (!json_equal(json_object_get(there, name), json_object_get(here, name))
+            && (!first || strcmp(name, first) < 0))
+            first = name;
+    if (first) {
+        const json_t *old = json_object_get(there, first), *new = json_object_get(here, first);
+        char *below = text_new("%s%s%s", path, *path ? "." : "", first);
+        if (!below)
+            rc = error_memory(err);
+        else if (json_is_object(old) && json_is_object(new))
+            rc = compare_maps(below, old, new, folder, err);
+        else
+            rc = report_difference(below, old, new, folder, err);
+        free(below);
+    }
+    json_decref(all);
+    return rc;
+}
+
+int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err) {
+    return compare_maps("", there, here, folder, err);
+}

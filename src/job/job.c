@@ -1,0 +1,165 @@
+#include "job/job.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "job/keys.h"
+#include "job/yaml.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- overrides ---- */
+
+/* Forgets where path and all below it stood. */
+static void places_forget(json_t *places, const char *path) {
+    const char *name;
+    json_t *place;
+    void *next;
+    size_t length = strlen(path);
+    json_object_foreach_safe(places, next, name, place) {
+        bool below = strncmp(name, path, length) == 0 && (name[length] == '.' || name[length] == '[' || !name[length]);
+        if (below) json_object_del(places, name);
+    }
+}
+
+/* The map that is to hold the last word of path, made where missing; *last points at that word. Borrowed; NULL with
+ * the error set. */
+static json_t *override_parent(json_t *root, char *path, const char **last, const char *source, struct error *err) {
+    json_t *map = root;
+    char *word = path;
+    for (char *dot; (dot = strchr(word, '.')); word = dot + 1) {
+        *dot = '\0'; /* path ends with this word for a while */
+        json_t *child = json_object_get(map, word);
+        if (!child && json_object_set_new(map, word, child = json_object()) != 0) {
+            error_memory(err);
+            return NULL;
+        }
+        if (!json_is_object(child)) {
+            error_set(err, CODE_DATA, "%s: expected %s to be a map in the job file, found something else; "
+                      "set the whole of it", source, path);
+            return NULL;
+        }
+        *dot = '.';
+        map = child;
+    }
+    *last = word;
+    return map;
+}
+
+static int override_apply(json_t *root, json_t *places, const char *override, struct error *err) {
+    const char *equals = strchr(override, '='), *last;
+    size_t length = equals ? (size_t)(equals - override) : 0;
+    if (length == 0 || override[0] == '.' || equals[-1] == '.' || memmem(override, length, "..", 2))
+        return error_set(err, CODE_USAGE, "--set %s: expected key.path=value, such as sampler.nfe=10", override);
+    char *path = strndup(override, length), *source = text_new("--set %s", override);
+    json_t *value = NULL, *parent;
+    int rc = -1;
+    if (!path || !source) {
+        error_memory(err);
+    } else if (yaml_parse(&value, NULL, equals + 1, strlen(equals + 1), source, err) != 0) {
+        if (err->code == CODE_DATA) err->code = CODE_USAGE;
+    } else if ((parent = override_parent(root, path, &last, source, err))) {
+        places_forget(places, path);
+        rc = 0;
+        if (json_is_null(value))
+            json_object_del(parent, last);
+        else if (json_object_set(parent, last, value) != 0
+                 || json_object_set_new(places, path, json_pack("[ss]", source, source)) != 0)
+            rc = error_memory(err);
+    }
+    json_decref(value);
+    free(source);
+    free(path);
+    return rc;
+}
+
+/* ---- a job ---- */
+
+/* The file's name without folder and extension: "jobs/digits.yaml" gives "digits". New. */
+static char *name_of_file(const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    return dot && dot > base ? strndup(base, (size_t)(dot - base)) : strdup(*base ? base : "job");
+}
+
+/* What no single key can tell. */
+static int job_check(const struct job *job, const struct key_reader *reader) {
+    const struct sampler *sampler = &job->sampler;
+    if (!sampler->solver[0])
+        return key_error(reader, "sampler.solver", "missing; expected the name of a solver (qtaylor plan --list)");
+    if (sampler->nfe && sampler->steps)
+        return key_error(reader, "sampler.steps", "expected either nfe or steps, found both");
+    if (sampler->t_end >= sampler->t_start) /* false while either is unset (NAN) */
+        return key_error(reader, "sampler.t_end", "expected a time below t_start, %g, found %g", sampler->t_start,
+                         sampler->t_end);
+    if (job->labels.rule == LABELS_EDM && job->noise == NOISE_PHILOX)
+        return key_error(reader, "labels", "expected noise: torch-cpu or torch-cuda beside edm labels, found philox");
+    return 0;
+}
+
+static int job_from_json(struct job *job, const struct key_reader *reader, const json_t *root) {
+    struct error *err = reader->err;
+    if (keys_read(reader, &job_keys, "", root, job) != 0 || job_check(job, reader) != 0) return -1;
+    if (!job->name) job->name = name_of_file(reader->where);
+    if (job->name && !job->output.dir) job->output.dir = text_new("runs/%s", job->name);
+    if (!job->name || !job->output.dir) return error_memory(err);
+    job->resolved = keys_write(&job_keys, job);
+    return job->resolved ? 0 : error_memory(err);
+}
+
+int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
+              size_t overrides_count, struct error *err) {
+    *job = (struct job){.batch = 64, .output.level = 3};
+    sampler_init(&job->sampler);
+    json_t *root = NULL, *places = json_object();
+    char *start = text_new("%s:1:1", name);
+    int rc = -1;
+    if (!places || !start || json_object_set_new(places, "", json_pack("[ss]", start, start)) != 0) {
+        error_memory(err);
+        goto out;
+    }
+    if (yaml_parse(&root, places, text, strlen(text), name, err) != 0) goto out;
+    struct key_reader reader = {.where = name, .places = places, .folder = folder, .err = err};
+    rc = 0;
+    for (size_t i = 0; i < overrides_count && json_is_object(root) && rc == 0; i++)
+        rc = override_apply(root, places, overrides[i], err);
+    if (rc == 0) rc = job_from_json(job, &reader, root);
+out:
+    if (rc) job_free(job);
+    free(start);
+    json_decref(places);
+    json_decref(root);
+    return rc;
+}
+
+int job_read(struct job *job, const char *path, const char *const *overrides, size_t overrides_count,
+             struct error *err) {
+    char *text, *folder = NULL;
+    size_t size;
+    *job = (struct job){0};
+    if (file_read(path, &text, &size, err) != 0) return -1;
+    int rc = -1;
+    if (strlen(text) != size)
+        error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
+    else if (!(folder = path_folder(path)))
+        error_memory(err);
+    else
+        rc = job_parse(job, text, path, folder, overrides, overrides_count, err);
+    free(folder);
+    free(text);
+    return rc;
+}
+
+void job_free(struct job *job) {
+    free(job->name);
+    free(job->model.path);
+    json_decref(job->model.card);
+    seeds_free(&job->seeds);
+    free(job->labels.path);
+    free(job->sampler.times);
+    free(job->output.dir);
+    free(job->evaluate.features);
+    free(job->evaluate.reference);
+    free(job->initial);
+    json_decref(job->resolved);
+    *job = (struct job){0};
+}

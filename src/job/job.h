@@ -1,0 +1,78 @@
+/* A job file (YAML), read once into a value that nobody changes afterwards. Keys: README, "Job file". */
+#ifndef JOB_JOB_H
+#define JOB_JOB_H
+
+#include "base/error.h"
+#include "job/card.h"
+#include "job/sampler.h"
+#include "job/seeds.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum label_rule {
+    LABELS_NONE,     /* the default: the model gets no labels (or its null label, where it needs one) */
+    LABELS_BALANCED, /* seed mod classes */
+    LABELS_RANDOM,   /* Philox stream 2^32-1 of the seed */
+    LABELS_EDM,      /* as EDM's generate.py draws them: needs noise torch-cpu or torch-cuda */
+    LABELS_CONSTANT, /* one class for all */
+    LABELS_FILE,     /* one label a sample, in the order of the seed list */
+};
+enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
+enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32 };
+enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
+enum precision_kind { PRECISION_FP32, PRECISION_TF32 };
+enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
+
+/* Indexed by the enums above; each list ends with NULL. */
+extern const char *const label_rule_names[], *const rounding_names[], *const sample_dtype_names[],
+    *const device_names[], *const precision_names[], *const noise_names[];
+
+struct job {
+    char *name; /* default: the job file's without its extension */
+    struct {
+        char *path;   /* resolved against the job file's folder; NULL only when `card` is given */
+        json_t *card; /* the job's own card, or NULL: the one in the file */
+    } model;
+    struct seeds seeds;
+    struct {
+        enum label_rule rule;
+        int64_t constant; /* LABELS_CONSTANT */
+        char *path;       /* LABELS_FILE, resolved */
+    } labels;
+    int batch;
+    struct sampler sampler;
+    struct {
+        char *dir; /* against the working directory; default runs/NAME */
+        uint64_t samples_per_shard; /* 0: unset (layout_init chooses) */
+        int level; /* zstd */
+        enum rounding rounding;
+        enum sample_dtype dtype;
+    } output;
+    struct {
+        bool enabled;    /* the job has an `evaluate:` block */
+        char *features;  /* feature network, resolved; NULL for `none` (pixels are the features) */
+        char *reference; /* statistics .npz, resolved */
+    } evaluate;          /* metrics: [fid] is all there is today */
+    enum device_kind device;
+    bool share_device; /* allow several ranks on one GPU */
+    int workers;       /* 0: from the cores or GPUs given */
+    enum precision_kind precision;
+    enum noise_kind noise;
+    char *initial;     /* .npy float [N,C,H,W] used as register 0's start instead of noise, or NULL; resolved */
+    json_t *resolved;  /* the whole job with overrides and defaults and absolute paths; job_parse reads it back */
+};
+
+/* Reads a job file. overrides: "key.path=value" each (values are YAML; null takes a key away; missing maps on the way
+ * are made). Every mistake is one error with file, line, column, key, what was expected and what was found (CODE_DATA;
+ * a malformed override CODE_USAGE); a mistake that an override made is named by it: "--set batch=0: batch: ...". */
+int job_read(struct job *job, const char *path, const char *const *overrides, size_t overrides_count,
+             struct error *err);
+/* The same from text (YAML or JSON), with `name` for messages and paths relative to `folder`. */
+int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
+              size_t overrides_count, struct error *err);
+void job_free(struct job *job);
+
+#endif

@@ -1,0 +1,216 @@
+/* The table of a job file's keys. */
+#include "base/files.h"
+#include "base/text.h"
+#include "job/job.h"
+#include "job/keys.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
+const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
+const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
+const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
+const char *const precision_names[] = {"fp32", "tf32", NULL};
+const char *const noise_names[] = {"philox", "torch-cpu", "torch-cuda", NULL};
+
+#define AT(member) offsetof(struct job, member)
+
+/* ---- name: it becomes a folder ---- */
+
+static int read_job_name(KEY_READ_ARGUMENTS) {
+    const char *name = json_string_value(value);
+    if (name && (strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0))
+        return key_fail(reader, path, key->expected, value);
+    return KEY_STRING.read(reader, key, path, value, member);
+}
+
+static json_t *write_job_name(const struct key *key, const void *member) {
+    return KEY_STRING.write(key, member);
+}
+
+/* ---- model: a path, or {path, card} ---- */
+
+static int read_card(KEY_READ_ARGUMENTS) {
+    struct card card; /* only to check it here, where its lines are known */
+    (void)key;
+    if (card_from(&card, reader, path, value) != 0) return -1;
+    json_decref(*(json_t **)member);
+    *(json_t **)member = json_incref(card.json);
+    card_free(&card);
+    return 0;
+}
+
+static json_t *write_card(const struct key *key, const void *member) {
+    (void)key;
+    json_t *card = *(json_t *const *)member;
+    return card ? json_incref(card) : json_null();
+}
+
+static const struct key_kind CARD = {read_card, write_card};
+static const struct key model_rows[] = {
+    {"path", &KEY_PATH, AT(model.path), .expected = "a path"},
+    {"card", &CARD, AT(model.card), .expected = "a model card"},
+};
+static const struct key_table model_table = KEY_TABLE(model_rows);
+
+static int read_model(KEY_READ_ARGUMENTS) { /* the member is the job */
+    struct job *job = member;
+    if (json_is_string(value)) return KEY_PATH.read(reader, key, path, value, &job->model.path);
+    if (!json_is_object(value)) return key_fail(reader, path, key->expected, value);
+    if (keys_read(reader, &model_table, path, value, member) != 0) return -1;
+    return job->model.path || job->model.card ? 0 : key_fail(reader, path, key->expected, value);
+}
+
+static json_t *write_model(const struct key *key, const void *member) {
+    (void)key;
+    return keys_write(&model_table, member);
+}
+
+/* ---- seeds: "0-9999,20000", one number, or a list of these ---- */
+
+static int add_seeds(struct text *text, const json_t *value) {
+    if (json_is_integer(value))
+        text_add(text, "%s%" JSON_INTEGER_FORMAT, text->length ? "," : "", json_integer_value(value));
+    else if (json_is_string(value))
+        text_add(text, "%s%s", text->length ? "," : "", json_string_value(value));
+    return json_is_integer(value) || json_is_string(value) ? 0 : -1;
+}
+
+static int read_seeds(KEY_READ_ARGUMENTS) {
+    struct text text = {0};
+    int rc = 0;
+    if (json_array_size(value) == 0) rc = add_seeds(&text, value);
+    for (size_t i = 0; rc == 0 && i < json_array_size(value); i++) rc = add_seeds(&text, json_array_get(value, i));
+    if (rc) {
+        rc = key_fail(reader, path, key->expected, value);
+    } else if (text.failed) {
+        rc = error_memory(reader->err);
+    } else {
+        struct error why;
+        seeds_free(member);
+        rc = seeds_parse(member, text.data ? text.data : "", &why);
+        if (rc && why.code == CODE_DATA) key_error(reader, path, "%s", why.message);
+        if (rc && why.code != CODE_DATA) *reader->err = why;
+    }
+    text_free(&text);
+    return rc;
+}
+
+static json_t *write_seeds(const struct key *key, const void *member) {
+    (void)key;
+    char *text = seeds_text(member);
+    json_t *value = text ? json_string(text) : NULL;
+    free(text);
+    return value;
+}
+
+/* ---- labels: a rule, a number, or else a path ---- */
+
+static int read_labels(KEY_READ_ARGUMENTS) { /* the member is the job */
+    struct job *job = member;
+    if (json_is_integer(value)) {
+        job->labels.rule = LABELS_CONSTANT;
+        return KEY_INT64.read(reader, key, path, value, &job->labels.constant);
+    }
+    const char *text = json_string_value(value);
+    for (int rule = LABELS_NONE; text && rule <= LABELS_EDM; rule++) {
+        if (strcmp(text, label_rule_names[rule]) != 0) continue;
+        job->labels.rule = (enum label_rule)rule;
+        return 0;
+    }
+    job->labels.rule = LABELS_FILE;
+    return KEY_PATH.read(reader, key, path, value, &job->labels.path);
+}
+
+static json_t *write_labels(const struct key *key, const void *member) {
+    const struct job *job = member;
+    if (job->labels.rule == LABELS_CONSTANT) return json_integer(job->labels.constant);
+    if (job->labels.rule == LABELS_FILE) return KEY_PATH.write(key, &job->labels.path);
+    return json_string(label_rule_names[job->labels.rule]);
+}
+
+/* ---- evaluate ---- */
+
+static int read_features(KEY_READ_ARGUMENTS) {
+    const char *text = json_string_value(value);
+    return text && strcmp(text, "none") == 0 ? 0 : KEY_PATH.read(reader, key, path, value, member);
+}
+
+static json_t *write_features(const struct key *key, const void *member) {
+    return *(char *const *)member ? KEY_PATH.write(key, member) : json_string("none");
+}
+
+static int read_metrics(KEY_READ_ARGUMENTS) {
+    (void)member;
+    if (json_array_size(value) == 0) return key_fail(reader, path, key->expected, value);
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *metric = json_array_get(value, i);
+        if (!json_is_string(metric) || strcmp(json_string_value(metric), "fid") != 0)
+            return key_fail_item(reader, path, i, "fid (other metrics are not supported yet)", metric);
+    }
+    return 0;
+}
+
+static json_t *write_metrics(const struct key *key, const void *member) {
+    (void)key, (void)member;
+    return json_pack("[s]", "fid");
+}
+
+static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics};
+static const struct key evaluate_rows[] = {
+    {"features", &FEATURES, AT(evaluate.features), .expected = "a feature network's path, or none", .required = true},
+    {"reference", &KEY_PATH, AT(evaluate.reference),
+     .expected = "the path of reference statistics (.npz)", .required = true},
+    {"metrics", &METRICS, 0, .expected = "a list such as [fid]"},
+};
+static const struct key_table evaluate_table = KEY_TABLE(evaluate_rows);
+
+static int read_evaluate(KEY_READ_ARGUMENTS) { /* the member is the job */
+    (void)key;
+    ((struct job *)member)->evaluate.enabled = true;
+    return keys_read(reader, &evaluate_table, path, value, member);
+}
+
+static json_t *write_evaluate(const struct key *key, const void *member) {
+    (void)key;
+    return ((const struct job *)member)->evaluate.enabled ? keys_write(&evaluate_table, member) : json_null();
+}
+
+/* ---- the table ---- */
+
+static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL = {read_model, write_model},
+                             SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
+                             EVALUATE = {read_evaluate, write_evaluate};
+
+static const struct key output_rows[] = {
+    {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
+    {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard),
+     .expected = "a whole number of 1 or more", KEY_RANGE(1, INT_MAX)},
+    {"level", &KEY_INT, AT(output.level), .expected = "a zstd level from 1 to 22", KEY_RANGE(1, 22)},
+    {"rounding", &KEY_NAME, AT(output.rounding), .names = rounding_names},
+    {"dtype", &KEY_NAME, AT(output.dtype), .names = sample_dtype_names},
+};
+static const struct key_table output_table = KEY_TABLE(output_rows);
+
+static const struct key rows[] = {
+    {"name", &JOB_NAME, AT(name), .expected = "a name without /"},
+    {"model", &MODEL, 0, .expected = "a path, or a map with path, card or both", .required = true},
+    {"seeds", &SEEDS, AT(seeds), .expected = "seeds such as 0-9999 or 0-99,200", .required = true},
+    {"labels", &LABELS, 0,
+     .expected = "none, balanced, random, edm, a label of 0 or more, or a path", KEY_RANGE(0, 9e15)},
+    {"batch", &KEY_INT, AT(batch), .expected = "a whole number of 1 or more", KEY_RANGE(1, INT_MAX)},
+    {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
+    {"output", &KEY_TABLE_OF, 0, .table = &output_table},
+    {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
+    {"device", &KEY_NAME, AT(device), .names = device_names},
+    {"share_device", &KEY_BOOL, AT(share_device), .expected = "true or false"},
+    {"workers", &KEY_INT, AT(workers), .expected = "a whole number of 1 or more", KEY_RANGE(1, 4096)},
+    {"precision", &KEY_NAME, AT(precision), .names = precision_names},
+    {"noise", &KEY_NAME, AT(noise), .names = noise_names},
+    {"initial", &KEY_PATH, AT(initial), .expected = "a path (.npy)"},
+    {.name = "sweep", .kind = &KEY_LATER},
+    {.name = "decode", .kind = &KEY_LATER},
+};
+const struct key_table job_keys = KEY_TABLE(rows);

@@ -1,0 +1,77 @@
+#include "job/labels.h"
+
+#include "base/files.h"
+#include "base/npy.h"
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int wrong_count(const char *path, uint64_t found, uint64_t count, struct error *err) {
+    return error_set(err, CODE_DATA, "%s: expected one label a seed, %" PRIu64 " in all, found %" PRIu64, path, count,
+                     found);
+}
+
+static int read_npy(int64_t *labels, const char *path, const char *data, size_t size, uint64_t count,
+                    struct error *err) {
+    struct npy npy;
+    size_t offset;
+    if (npy_parse(&npy, &offset, data, size, path, err) != 0) return -1;
+    if (npy.type != NPY_INT64 || npy.rank != 1)
+        return error_set(err, CODE_DATA, "%s: expected an int64 array [N] of labels, found another type or shape "
+                         "(embeddings are not supported yet)", path);
+    if (npy.shape[0] != count) return wrong_count(path, npy.shape[0], count, err);
+    if (offset > size || size - offset < npy_bytes(&npy))
+        return error_set(err, CODE_DATA, "%s: expected %zu bytes of labels, found %zu: the file is cut short", path,
+                         npy_bytes(&npy), offset > size ? (size_t)0 : size - offset);
+    memcpy(labels, data + offset, npy_bytes(&npy));
+    return 0;
+}
+
+/* One number a line; data is cut up. */
+static int read_lines(int64_t *labels, const char *path, char *data, uint64_t count, struct error *err) {
+    uint64_t found = 0;
+    for (char *rest = data, *line; (line = strsep(&rest, "\n"));) {
+        if (!rest && !*line) break; /* behind the last newline */
+        size_t length = strlen(line);
+        if (length && line[length - 1] == '\r') line[length - 1] = '\0';
+        int64_t label;
+        if (!text_to_i64(line, &label))
+            return error_set(err, CODE_DATA, "%s:%" PRIu64 ": expected one whole number a line, found \"%.60s\"", path,
+                             found + 1, line);
+        if (found < count) labels[found] = label;
+        found++;
+    }
+    return found == count ? 0 : wrong_count(path, found, count, err);
+}
+
+int labels_read(int64_t **labels, const char *path, uint64_t count, int64_t classes, struct error *err) {
+    *labels = NULL;
+    char *data = NULL;
+    size_t size;
+    int64_t *list = NULL;
+    int rc = -1;
+    if (classes < 1)
+        return error_set(err, CODE_DATA, "%s: expected a model with classes for these labels, found one without", path);
+    if (file_read(path, &data, &size, err) != 0) return -1;
+    if (!(list = calloc(count ? count : 1, sizeof *list))) {
+        error_memory(err);
+        goto out;
+    }
+    bool npy = size >= 6 && memcmp(data, "\x93NUMPY", 6) == 0;
+    if ((npy ? read_npy(list, path, data, size, count, err) : read_lines(list, path, data, count, err)) != 0) goto out;
+    for (uint64_t i = 0; i < count; i++) {
+        if (list[i] >= 0 && list[i] < classes) continue;
+        error_set(err, CODE_DATA, "%s: expected labels from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
+                  " (counted from 0)", path, classes - 1, list[i], i);
+        goto out;
+    }
+    *labels = list;
+    list = NULL;
+    rc = 0;
+out:
+    free(list);
+    free(data);
+    return rc;
+}

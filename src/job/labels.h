@@ -1,0 +1,11 @@
+/* Which label each sample gets. */
+#ifndef JOB_LABELS_H
+#define JOB_LABELS_H
+
+#include "job/job.h"
+
+/* The labels of a LABELS_FILE (.npy int64 [N], or text with one number a line), new, [seeds->count]. Wrong count,
+ * wrong type and labels outside [0, classes) are errors. */
+int labels_read(int64_t **labels, const char *path, uint64_t count, int64_t classes, struct error *err);
+
+#endif

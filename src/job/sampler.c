@@ -1,0 +1,141 @@
+#include "job/sampler.h"
+
+#include "job/keys.h"
+
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
+const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-logsnr", "karras", "exponential",
+                                  "leading", "linspace", "trailing",  "times",          NULL};
+const char *const final_names[] = {NULL, "none", "zero", "denoise", NULL};
+const char *const variance_names[] = {NULL, "small", "large", NULL};
+const char *const state_names[] = {"float64", "float32", NULL};
+
+void sampler_init(struct sampler *sampler) {
+    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .guidance = 1, .rtol = NAN,
+                                .atol = NAN};
+}
+
+/* ---- kinds of its own ---- */
+
+static int read_solver(KEY_READ_ARGUMENTS) {
+    const char *name = json_string_value(value);
+    char *solver = member;
+    if (!name || !*name || strlen(name) >= sizeof ((struct sampler *)0)->solver)
+        return key_fail(reader, path, key->expected, value);
+    strcpy(solver, name);
+    return 0;
+}
+
+static json_t *write_solver(const struct key *key, const void *member) {
+    (void)key;
+    return json_string(member);
+}
+
+static int read_order(KEY_READ_ARGUMENTS) {
+    double order;
+    if (KEY_NUMBER.read(reader, key, path, value, &order) != 0) return -1;
+    if (order != 1.5 && order != trunc(order)) return key_fail(reader, path, key->expected, value);
+    *(double *)member = order;
+    return 0;
+}
+
+static int read_times(KEY_READ_ARGUMENTS) {
+    struct sampler *sampler = member;
+    free(sampler->times);
+    if (key_numbers(reader, path, value, key->expected, &sampler->times, &sampler->times_count) != 0) return -1;
+    for (size_t i = 0; i < sampler->times_count; i++)
+        if (!(sampler->times[i] >= 0) || (i > 0 && !(sampler->times[i] < sampler->times[i - 1])))
+            return key_fail_item(reader, path, i, key->expected, json_array_get(value, i));
+    sampler->grid = GRID_TIMES;
+    return 0;
+}
+
+static json_t *write_times(const struct key *key, const void *member) {
+    (void)key;
+    const struct sampler *sampler = member;
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < sampler->times_count; i++) {
+        if (json_array_append_new(list, json_real(sampler->times[i])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static const struct key_kind TIMES = {read_times, write_times};
+static const struct key grid_rows[] = {
+    {"times", &TIMES, 0, .expected = "a list of times that go down, of 0 or more", .required = true},
+};
+static const struct key_table grid_table = KEY_TABLE(grid_rows);
+
+/* A name, or {times: [...]}; the member is the whole sampler. */
+static int read_grid(KEY_READ_ARGUMENTS) {
+    struct sampler *sampler = member;
+    if (json_is_object(value)) return keys_read(reader, &grid_table, path, value, member);
+    const char *name = json_string_value(value);
+    if (name && strcmp(name, grid_names[GRID_TIMES]) == 0) return key_fail(reader, path, key->expected, value);
+    return KEY_NAME.read(reader, key, path, value, &sampler->grid);
+}
+
+static json_t *write_grid(const struct key *key, const void *member) {
+    const struct sampler *sampler = member;
+    return sampler->grid == GRID_TIMES ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
+}
+
+static const struct key guidance_rows[] = {
+    {"scale", &KEY_NUMBER, 0, .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX), .required = true},
+    {.name = "rescale", .kind = &KEY_LATER},
+    {.name = "interval", .kind = &KEY_LATER},
+    {.name = "model", .kind = &KEY_LATER},
+};
+static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
+
+static int read_guidance(KEY_READ_ARGUMENTS) { /* a number, or {scale: number} */
+    if (json_is_object(value)) return keys_read(reader, &guidance_table, path, value, member);
+    return KEY_NUMBER.read(reader, key, path, value, member);
+}
+
+static json_t *write_number(const struct key *key, const void *member) {
+    return KEY_NUMBER.write(key, member);
+}
+
+static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
+                             GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_number};
+
+/* ---- the table ---- */
+
+#define AT(member) offsetof(struct sampler, member)
+static const char a_positive[] = "a number above 0", some_steps[] = "a whole number of 1 or more";
+
+static const struct key rows[] = {
+    {"solver", &SOLVER, AT(solver), .expected = "the name of a solver (qtaylor plan --list)"},
+    {"order", &ORDER, AT(order), .expected = "a whole number of 1 or more, 1.5 or .inf", KEY_RANGE(1, INFINITY)},
+    {"nfe", &KEY_INT, AT(nfe), .expected = some_steps, KEY_RANGE(1, INT_MAX)},
+    {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, INT_MAX)},
+    {"clock", &KEY_NAME, AT(clock), .names = clock_names},
+    {"grid", &GRID, 0,
+     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, or {times: [...]}",
+     .names = grid_names},
+    {"t_start", &KEY_NUMBER, AT(t_start), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"t_end", &KEY_NUMBER, AT(t_end), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
+    {"final", &KEY_NAME, AT(final), .names = final_names},
+    {"eta", &KEY_NUMBER, AT(eta), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
+    {"variance", &KEY_NAME, AT(variance), .names = variance_names, .later = "learned"},
+    {.name = "churn", .kind = &KEY_LATER},
+    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale: number}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
+    {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"state", &KEY_NAME, AT(state), .names = state_names},
+};
+const struct key_table sampler_keys = KEY_TABLE(rows);
+
+json_t *sampler_to_json(const struct sampler *sampler) {
+    return keys_write(&sampler_keys, sampler);
+}

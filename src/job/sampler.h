@@ -1,0 +1,56 @@
+/* The keys of `sampler:` as a value. job_read fills what the job says and leaves the rest at its "unset" value;
+ * plan_resolve (solver/plan.h) fills the rest from the solver's and the schedule's defaults. */
+#ifndef JOB_SAMPLER_H
+#define JOB_SAMPLER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum clock_kind { CLOCK_UNSET, CLOCK_T, CLOCK_LOGSNR };
+enum grid_kind {
+    GRID_UNSET,
+    GRID_UNIFORM,        /* uniform in the clock */
+    GRID_QUADRATIC,      /* t_i = (sqrt(t_start) + i/N (sqrt(t_end) - sqrt(t_start)))^2 */
+    GRID_UNIFORM_LOGSNR,
+    GRID_KARRAS,         /* in sigma/alpha, rho = 7 */
+    GRID_EXPONENTIAL,    /* geometric in sigma/alpha */
+    GRID_LEADING,        /* diffusers' integer timesteps */
+    GRID_LINSPACE,
+    GRID_TRAILING,
+    GRID_TIMES,          /* the user's own list */
+};
+enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE };
+enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE };
+enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
+
+struct sampler {
+    char solver[32];
+    double order;         /* NAN: unset; INFINITY: the limit */
+    int nfe, steps;       /* 0: unset; exactly one of them is given for fixed-step solvers, none for rk45 */
+    enum clock_kind clock;
+    enum grid_kind grid;
+    double *times;        /* GRID_TIMES: decreasing model times t, owned; else NULL */
+    size_t times_count;
+    double t_start, t_end; /* NAN: unset */
+    enum final_kind final;
+    double eta;           /* ddim; NAN: unset (0) */
+    enum variance_kind variance; /* ddpm; unset: small */
+    double guidance;      /* scale; 1: none */
+    bool clip;            /* clamp x0 to the card's range */
+    double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */
+    enum state_kind state;
+};
+
+/* Nothing said: every key at its "unset" value; guidance 1, state float64. */
+void sampler_init(struct sampler *sampler);
+
+/* Names as in a job file, indexed by the enums above (NULL for *_UNSET); each list ends with NULL. */
+extern const char *const clock_names[], *const grid_names[], *const final_names[], *const variance_names[],
+    *const state_names[];
+
+/* New object with the job's keys, as a job file would have them; unset ones are left out. Infinity is written ".inf" as
+ * a string. NULL when out of memory. For a resolved sampler this is its part of the fingerprint. */
+json_t *sampler_to_json(const struct sampler *sampler);
+
+#endif

@@ -1,0 +1,106 @@
+#include "job/seeds.h"
+
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int seeds_append(struct seeds *seeds, uint64_t first, uint64_t last, struct error *err) {
+    uint64_t count = last - first + 1;
+    if (count == 0 || seeds->count + count < count)
+        return error_set(err, CODE_DATA, "expected fewer than 2^64 seeds in all, found more");
+    struct seed_range *tail = seeds->ranges_count ? &seeds->ranges[seeds->ranges_count - 1] : NULL;
+    if (tail && first && tail->first + tail->count == first) { /* "0-4,5-9" is "0-9" */
+        tail->count += count;
+    } else {
+        /* Doubling at powers of two keeps a list of many single seeds linear. */
+        size_t used = seeds->ranges_count;
+        if ((used & (used - 1)) == 0) {
+            struct seed_range *grown = realloc(seeds->ranges, (used ? 2 * used : 1) * sizeof *grown);
+            if (!grown) return error_memory(err);
+            seeds->ranges = grown;
+        }
+        seeds->ranges[seeds->ranges_count++] = (struct seed_range){first, count, seeds->count};
+    }
+    seeds->count += count;
+    return 0;
+}
+
+/* One entry, "a" or "a-b", without blanks around it. */
+static int seeds_add(struct seeds *seeds, char *entry, struct error *err) {
+    uint64_t first, last;
+    char *dash = strchr(entry, '-');
+    if (dash) *dash = '\0';
+    bool good = text_to_u64(entry, &first) && text_to_u64(dash ? dash + 1 : entry, &last);
+    if (dash) *dash = '-';
+    if (!good)
+        return error_set(err, CODE_DATA, "expected seeds such as 0-9999 or 0-99,200, found \"%.100s\"", entry);
+    if (last < first)
+        return error_set(err, CODE_DATA, "expected a range that goes up, found \"%s\"", entry);
+    return seeds_append(seeds, first, last, err);
+}
+
+static int range_order(const void *a, const void *b) {
+    uint64_t left = ((const struct seed_range *)a)->first, right = ((const struct seed_range *)b)->first;
+    return (left > right) - (left < right);
+}
+
+/* Sorted by their first seed, ranges must not reach into the next one. */
+static int seeds_distinct(const struct seeds *seeds, struct error *err) {
+    size_t count = seeds->ranges_count;
+    struct seed_range *sorted = malloc(count * sizeof *sorted);
+    if (!sorted) return error_memory(err);
+    memcpy(sorted, seeds->ranges, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, range_order);
+    int rc = 0;
+    for (size_t i = 1; i < count && rc == 0; i++)
+        if (sorted[i].first - sorted[i - 1].first < sorted[i - 1].count)
+            rc = error_set(err, CODE_DATA, "expected each seed once, found %" PRIu64 " twice", sorted[i].first);
+    free(sorted);
+    return rc;
+}
+
+int seeds_parse(struct seeds *seeds, const char *text, struct error *err) {
+    *seeds = (struct seeds){0};
+    char *copy = strdup(text);
+    if (!copy) return error_memory(err);
+    int rc = 0;
+    for (char *rest = copy, *entry; rc == 0 && (entry = strsep(&rest, ","));) {
+        entry += strspn(entry, " \t\n");
+        for (size_t length = strlen(entry); length && strchr(" \t\n", entry[length - 1]);) entry[--length] = '\0';
+        rc = seeds_add(seeds, entry, err);
+    }
+    if (rc == 0) rc = seeds_distinct(seeds, err);
+    if (rc) seeds_free(seeds);
+    free(copy);
+    return rc;
+}
+
+void seeds_free(struct seeds *seeds) {
+    free(seeds->ranges);
+    *seeds = (struct seeds){0};
+}
+
+uint64_t seeds_at(const struct seeds *seeds, uint64_t index) {
+    size_t low = 0, high = seeds->ranges_count; /* the range sought is in [low, high) */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (seeds->ranges[middle].before <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    return seeds->ranges[low].first + (index - seeds->ranges[low].before);
+}
+
+char *seeds_text(const struct seeds *seeds) {
+    struct text text = {0};
+    for (size_t i = 0; i < seeds->ranges_count; i++) {
+        const struct seed_range *range = &seeds->ranges[i];
+        text_add(&text, "%s%" PRIu64, i ? "," : "", range->first);
+        if (range->count > 1) text_add(&text, "-%" PRIu64, range->first + (range->count - 1));
+    }
+    if (text.failed) text_free(&text);
+    return text.data;
+}

@@ -1,0 +1,29 @@
+/* The list of seeds of a job: ranges and single numbers in the order they were written, "0-9999,123". */
+#ifndef JOB_SEEDS_H
+#define JOB_SEEDS_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct seed_range {
+    uint64_t first, count;
+    uint64_t before; /* seeds in the ranges before this one */
+};
+
+struct seeds {
+    struct seed_range *ranges;
+    size_t ranges_count;
+    uint64_t count; /* seeds in all */
+};
+
+/* Parses "a-b" (inclusive) and single numbers, comma-separated. A seed given twice is an error. */
+int seeds_parse(struct seeds *seeds, const char *text, struct error *err);
+void seeds_free(struct seeds *seeds);
+/* The seed at a position in the list; index < seeds->count. */
+uint64_t seeds_at(const struct seeds *seeds, uint64_t index);
+/* The canonical text, as in "0-9999,20000"; new, or NULL when out of memory. */
+char *seeds_text(const struct seeds *seeds);
+
+#endif

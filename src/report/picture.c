@@ -1,0 +1,64 @@
+#include "report/picture.h"
+
+#include "base/files.h"
+
+#include <spng.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GAP = 2, WIDTH = 640 }; /* pixels */
+
+/* Copies one image, each pixel enlarged zoom x zoom, to where its upper left corner is in a sheet of `stride` bytes a
+ * line. */
+static void paste(uint8_t *corner, size_t stride, const uint8_t *image, int height, int width, int channels, int zoom) {
+    for (int y = 0; y < height * zoom; y++)
+        for (int x = 0; x < width * zoom; x++)
+            memcpy(corner + (size_t)y * stride + (size_t)x * (size_t)channels,
+                   image + ((size_t)(y / zoom) * (size_t)width + (size_t)(x / zoom)) * (size_t)channels,
+                   (size_t)channels);
+}
+
+static int write_png(const char *path, const uint8_t *pixels, size_t height, size_t width, int channels,
+                     struct error *err) {
+    int code = 0;
+    size_t size = 0;
+    void *png = NULL;
+    struct spng_ihdr header = {.width = (uint32_t)width, .height = (uint32_t)height, .bit_depth = 8,
+                               .color_type = channels == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR};
+    spng_ctx *context = spng_ctx_new(SPNG_CTX_ENCODER);
+    if (!context) return error_memory(err);
+    if ((code = spng_set_option(context, SPNG_ENCODE_TO_BUFFER, 1)) == 0 &&
+        (code = spng_set_ihdr(context, &header)) == 0 &&
+        (code = spng_encode_image(context, pixels, height * width * (size_t)channels, SPNG_FMT_PNG,
+                                  SPNG_ENCODE_FINALIZE)) == 0)
+        png = spng_get_png_buffer(context, &size, &code);
+    int rc = png ? file_write_atomic(path, png, size, err)
+                 : error_set(err, CODE_INTERNAL, "cannot encode %s: %s", path, spng_strerror(code));
+    free(png);
+    spng_ctx_free(context);
+    return rc;
+}
+
+int picture_grid(const char *path, const uint8_t *const *images, int rows, int columns, int height, int width,
+                 int channels, int zoom, struct error *err) {
+    if (rows < 1 || columns < 1 || height < 1 || width < 1 || (channels != 1 && channels != 3))
+        return error_set(err, CODE_DATA, "%s: expected images of 1 or 3 channels, found %d x %d images of %d x %d x %d",
+                         path, rows, columns, height, width, channels);
+    if (zoom == 0) zoom = (WIDTH / columns - GAP) / width;
+    if (zoom < 1) zoom = 1;
+    size_t cell_height = (size_t)height * (size_t)zoom + GAP, cell_width = (size_t)width * (size_t)zoom + GAP;
+    size_t sheet_height = (size_t)rows * cell_height - GAP, sheet_width = (size_t)columns * cell_width - GAP;
+    size_t stride = sheet_width * (size_t)channels;
+    uint8_t *sheet = calloc(sheet_height, stride);
+    if (!sheet) return error_memory(err);
+    for (size_t row = 0; row < (size_t)rows; row++)
+        for (size_t column = 0; column < (size_t)columns; column++) {
+            const uint8_t *image = images[row * (size_t)columns + column];
+            uint8_t *corner = sheet + row * cell_height * stride + column * cell_width * (size_t)channels;
+            if (image) paste(corner, stride, image, height, width, channels, zoom);
+        }
+    int rc = write_png(path, sheet, sheet_height, sheet_width, channels, err);
+    free(sheet);
+    return rc;
+}

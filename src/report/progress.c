@@ -1,0 +1,108 @@
+#include "report/progress.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "report/summary.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Seconds between outputs. */
+static const double terminal_line = 0.5, first_line = 5, line = 60, file = 10, mark = 1;
+
+static void add_mark(struct progress *progress, double now, uint64_t done) {
+    size_t slot = progress->marks_count++ % PROGRESS_MARKS;
+    progress->marks[slot].time = now;
+    progress->marks[slot].done = done;
+}
+
+void progress_start(struct progress *progress) {
+    if (!progress->clock) progress->clock = clock_seconds;
+    progress->terminal = isatty(STDERR_FILENO);
+    progress->start = progress->clock();
+    progress->next_line = progress->start + (progress->terminal ? 0 : first_line);
+    progress->next_file = progress->start;
+    add_mark(progress, progress->start, progress->before);
+}
+
+/* Samples a second since the oldest mark: shards come in lumps, which a minute evens out. The last call tells the mean
+ * of the session. */
+static double rate(const struct progress *progress, double now, uint64_t done, int finished) {
+    size_t count = progress->marks_count;
+    size_t oldest = count > PROGRESS_MARKS ? count % PROGRESS_MARKS : 0;
+    double since = finished ? progress->start : progress->marks[oldest].time;
+    uint64_t from = finished ? progress->before : progress->marks[oldest].done;
+    return done > from && now > since ? (double)(done - from) / (now - since) : 0;
+}
+
+static void add_duration(struct text *text, double seconds) {
+    unsigned long long s = (unsigned long long)(seconds + 0.5);
+    if (s >= 3600)
+        text_add(text, "%llu h %02llu min", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        text_add(text, "%llu min %02llu s", s / 60, s % 60);
+    else
+        text_add(text, "%llu s", s);
+}
+
+static void print_line(const struct progress *progress, uint64_t done, double per_second, double now, int ranks,
+                       int finished) {
+    struct text text = {0};
+    double percent = progress->total > 0 ? 100.0 * (double)done / (double)progress->total : 100;
+    text_add(&text, "%llu/%llu samples (%.1f%%), %.1f samples/s", (unsigned long long)done,
+             (unsigned long long)progress->total, percent, per_second);
+    if (progress->nfe > 0) text_add(&text, ", %.0f NFE/s", per_second * progress->nfe);
+    if (finished) {
+        text_add(&text, ", took ");
+        add_duration(&text, now - progress->start);
+    } else if (per_second > 0 && done < progress->total) {
+        text_add(&text, ", ETA ");
+        add_duration(&text, (double)(progress->total - done) / per_second);
+    }
+    text_add(&text, ", %d rank%s", ranks, ranks == 1 ? "" : "s");
+    if (text.data && progress->terminal && !finished) {
+        fprintf(stderr, "\r%s\x1b[K", text.data); /* [K: clears what a longer line left */
+        fflush(stderr);
+    } else if (text.data) {
+        if (progress->terminal) fprintf(stderr, "\r\x1b[K");
+        log_info("%s", text.data);
+    }
+    text_free(&text);
+}
+
+static void write_file(struct progress *progress, uint64_t done, double per_second, int ranks, int finished) {
+    char stamp[32];
+    struct error err = {0};
+    clock_stamp(stamp);
+    uint64_t left = done < progress->total ? progress->total - done : 0;
+    json_t *eta = left == 0 ? json_integer(0) : per_second > 0 ? json_real((double)left / per_second) : json_null();
+    json_t *nfe = progress->nfe > 0 ? json_integer(progress->nfe) : json_null();
+    json_t *json = json_pack("{s:s, s:I, s:I, s:f, s:o, s:i, s:o, s:s}", "time", stamp, "done", (json_int_t)done,
+                             "total", (json_int_t)progress->total, "rate", per_second, "eta_seconds", eta, "ranks",
+                             ranks, "nfe", nfe, "state", finished ? "finished" : "running");
+    char *path = text_new("%s/progress.json", progress->run_dir);
+    int rc = json && path ? summary_write(path, json, &err) : error_memory(&err);
+    if (rc != 0 && !progress->warned) {
+        log_warn("`qtaylor status` will not see this run: %s", err.message);
+        progress->warned = 1;
+    }
+    json_decref(json);
+    free(path);
+}
+
+void progress_update(struct progress *progress, uint64_t done, int ranks_alive, int finished) {
+    double now = progress->clock();
+    size_t newest = (progress->marks_count - 1) % PROGRESS_MARKS;
+    if (now - progress->marks[newest].time >= mark) add_mark(progress, now, done);
+    double per_second = rate(progress, now, done, finished);
+    if (finished || now >= progress->next_line) {
+        print_line(progress, done, per_second, now, ranks_alive, finished);
+        progress->next_line = now + (progress->terminal ? terminal_line : line);
+    }
+    if (finished || now >= progress->next_file) {
+        write_file(progress, done, per_second, ranks_alive, finished);
+        progress->next_file = now + file;
+    }
+}

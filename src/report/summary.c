@@ -1,0 +1,69 @@
+#include "report/summary.h"
+
+#include "base/files.h"
+#include "cluster/comm.h"
+#include "torch_shim.h"
+#include "version.h" /* made by the Makefile: QTAYLOR_VERSION, QTAYLOR_COMMIT, QTAYLOR_CFLAGS */
+
+#include <cblas.h>
+#include <libfyaml.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zip.h>
+#include <zstd.h>
+
+#ifdef __clang__
+#define COMPILER __VERSION__ /* names itself */
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+/* _OPENMP is the date of the standard, 201511 for 4.5. */
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+
+json_t *summary_versions(void) {
+    const struct { const char *name, *version; } parts[] = {
+        {"qtaylor", QTAYLOR_VERSION},
+        {"commit", QTAYLOR_COMMIT},
+        {"compiler", COMPILER},
+        {"cflags", QTAYLOR_CFLAGS},
+        {"mpi", comm_describe()},
+        {"torch", shim_describe()},
+        {"openmp", TEXT(_OPENMP)},
+        {"zstd", ZSTD_versionString()},
+        {"blas", openblas_get_config()},
+        {"jansson", jansson_version_str()},
+        {"libfyaml", fy_library_version()},
+        {"libzip", zip_libzip_version()},
+        {"openssl", OpenSSL_version(OPENSSL_VERSION)},
+    };
+    json_t *versions = json_object();
+    for (size_t i = 0; versions && i < sizeof parts / sizeof *parts; i++)
+        if (json_object_set_new(versions, parts[i].name, json_string(parts[i].version)) != 0) {
+            json_decref(versions);
+            versions = NULL;
+        }
+    return versions;
+}
+
+int summary_write(const char *path, const json_t *json, struct error *err) {
+    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (!text) return error_set(err, CODE_INTERNAL, "cannot write %s: no JSON object or array, or out of memory", path);
+    size_t length = strlen(text);
+    text[length] = '\n'; /* in the NUL's place: the file has no NUL */
+    int rc = file_write_atomic(path, text, length + 1, err);
+    free(text);
+    return rc;
+}
+
+int summary_read(json_t **json, const char *path, struct error *err) {
+    char *data;
+    size_t size;
+    json_error_t at;
+    *json = NULL;
+    if (file_read(path, &data, &size, err) != 0) return -1;
+    *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &at);
+    free(data);
+    return *json ? 0 : error_set(err, CODE_DATA, "%s:%d:%d: not JSON: %s", path, at.line, at.column, at.text);
+}

@@ -1,0 +1,196 @@
+#include "run/document.h"
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "job/labels.h"
+#include "report/summary.h"
+#include "sample/noise.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DOCUMENT_FORMAT = 1 };
+
+int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const char *job_path,
+                  const char *const *overrides, size_t overrides_count, struct error *err) {
+    struct text warnings = {0};
+    *card = (struct card){0};
+    *sampler = (struct sampler){0};
+    *plan = (struct plan){0};
+    if (job_read(job, job_path, overrides, overrides_count, err) != 0) return -1;
+    int rc = job->model.card ? card_parse(card, job->model.card, job_path, err) : card_read(card, job->model.path, err);
+    if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
+        rc = plan_compile(plan, sampler, card, &warnings, err);
+    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, job_path)) error_prefix(err, "%s", job_path);
+    for (char *line = warnings.data ? strtok(warnings.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
+        log_warn("%s", line);
+    text_free(&warnings);
+    if (rc != 0) {
+        plan_free(plan);
+        sampler_release(sampler);
+        card_free(card);
+        job_free(job);
+    }
+    return rc;
+}
+
+/* sha256 of a file that may not be there to hash: path NULL gives hex "" and success. */
+static int digest(const char *path, char hex[SHA256_HEX], struct error *err) {
+    hex[0] = '\0';
+    return path ? sha256_file(path, hex, err) : 0;
+}
+
+/* What a job asks of labels must be what its model can take. */
+static int check_labels(const struct job *job, const struct card *card, struct error *err) {
+    const char *rule = label_rule_names[job->labels.rule];
+    if (card->classes == 0 && job->labels.rule != LABELS_NONE)
+        return error_set(err, CODE_DATA, "labels: %s, but the model takes none (its card has no classes)", rule);
+    if (card->classes > 0 && job->labels.rule == LABELS_NONE && card->null_label < 0)
+        return error_set(err, CODE_DATA, "labels: none, but the model has %lld classes and no null label: "
+                         "say balanced, random, a number or a file", (long long)card->classes);
+    if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
+        return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld", (long long)card->classes - 1,
+                         (long long)job->labels.constant);
+    if (card->batch > 0 && job->batch != card->batch)
+        return error_set(err, CODE_DATA, "batch: %d, but the model file was exported for batches of %d", job->batch,
+                         card->batch);
+    return 0;
+}
+
+static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
+                             const struct plan *plan, const struct fingerprint *fingerprint,
+                             const struct layout *layout) {
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name", job->name,
+                     "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+                     (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "sampler",
+                     sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", summary_versions());
+}
+
+static size_t sample_bytes(const struct job *job, const struct card *card) {
+    return card_elements(card) * (job->output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
+}
+
+int document_make(json_t **document, const char *job_path, const char *const *overrides, size_t overrides_count,
+                  struct error *err) {
+    struct job job;
+    struct card card;
+    struct sampler sampler;
+    struct plan plan;
+    struct fingerprint fingerprint = {0};
+    struct layout layout;
+    char model[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
+    *document = NULL;
+    if (document_plan(&job, &card, &sampler, &plan, job_path, overrides, overrides_count, err) != 0) return -1;
+    int rc = -1;
+    if (!job.model.path) {
+        error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", job_path);
+        goto out;
+    }
+    if (check_labels(&job, &card, err) != 0 || digest(job.model.path, model, err) != 0 ||
+        digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
+        layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
+                    sample_bytes(&job, &card), err) != 0 ||
+        fingerprint_make(&fingerprint, &job, &card, &sampler, model, labels[0] ? labels : NULL,
+                         initial[0] ? initial : NULL, PLAN_VERSION, err) != 0)
+        goto out;
+    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
+    rc = *document ? 0 : error_memory(err);
+out:
+    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, job_path)) error_prefix(err, "%s", job_path);
+    fingerprint_free(&fingerprint);
+    plan_free(&plan);
+    sampler_release(&sampler);
+    card_free(&card);
+    job_free(&job);
+    return rc;
+}
+
+int document_read(json_t **document, const char *dir, struct error *err) {
+    char *path = text_new("%s/run.json", dir);
+    if (!path) return error_memory(err);
+    int rc;
+    if (!file_exists(path))
+        rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
+    else
+        rc = summary_read(document, path, err);
+    free(path);
+    return rc;
+}
+
+/* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
+static bool seeds_extend(const char *older, const char *newer, bool *readable) {
+    struct seeds a = {0}, b = {0};
+    struct error ignored;
+    *readable = seeds_parse(&a, older, &ignored) == 0 && seeds_parse(&b, newer, &ignored) == 0;
+    bool extends = *readable && a.count <= b.count;
+    for (uint64_t i = 0; extends && i < a.count; i++) extends = seeds_at(&a, i) == seeds_at(&b, i);
+    seeds_free(&a);
+    seeds_free(&b);
+    return extends;
+}
+
+static int settle_with(json_t *document, const json_t *older, const char *dir, struct error *err) {
+    if (json_integer_value(json_object_get(older, "format")) != DOCUMENT_FORMAT)
+        return error_set(err, CODE_DATA, "%s/run.json: expected format %d; it was written by another version: choose "
+                         "another output.dir", dir, DOCUMENT_FORMAT);
+    if (fingerprint_compare(json_object_get(older, "keys"), json_object_get(document, "keys"), dir, err) != 0) return -1;
+    json_int_t rows_there = json_integer_value(json_object_get(older, "shard_rows"));
+    json_int_t rows_here = json_integer_value(json_object_get(document, "shard_rows"));
+    if (rows_there != rows_here)
+        return error_set(err, CODE_DATA, "%s holds shards of %lld samples, this job makes %lld (output.samples_per_shard):"
+                         " keep %lld or choose another output.dir", dir, (long long)rows_there, (long long)rows_here,
+                         (long long)rows_there);
+    const char *seeds_there = json_string_value(json_object_get(json_object_get(older, "job"), "seeds"));
+    const char *seeds_here = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    bool readable = false;
+    if (!seeds_there || !seeds_here || !seeds_extend(seeds_there, seeds_here, &readable))
+        return error_set(err, CODE_DATA, "%s holds seeds %s, this job asks for %s: a finished run can only grow at the "
+                         "end of its list; choose another output.dir", dir, seeds_there ? seeds_there : "(unreadable)",
+                         seeds_here ? seeds_here : "(none)");
+    json_object_set(document, "plan", json_object_get(older, "plan"));
+    return 0;
+}
+
+int document_settle(json_t *document, struct error *err) {
+    const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
+    char *path = dir ? text_new("%s/run.json", dir) : NULL;
+    if (!path) return error_memory(err);
+    json_t *older = NULL;
+    int rc = 0;
+    if (file_exists(path) && (rc = summary_read(&older, path, err)) == 0) rc = settle_with(document, older, dir, err);
+    json_decref(older);
+    free(path);
+    return rc;
+}
+
+int document_share(struct comm *comm, json_t **document, struct error *err) {
+    struct { struct error err; size_t size; } head = {.err = {.code = CODE_OK}};
+    char *text = NULL;
+    if (comm_rank(comm) == 0) {
+        if (!*document) head.err = *err;
+        else if (!(text = json_dumps(*document, JSON_REAL_PRECISION(17)))) error_memory(&head.err);
+        head.size = text ? strlen(text) + 1 : 0;
+    }
+    if (comm_broadcast(comm, &head, sizeof head, 0, err) != 0) goto fail;
+    if (head.err.code != CODE_OK) {
+        *err = head.err;
+        goto fail;
+    }
+    if (!text && !(text = malloc(head.size))) {
+        error_memory(err);
+        goto fail;
+    }
+    if (comm_broadcast(comm, text, head.size, 0, err) != 0) goto fail;
+    if (comm_rank(comm) != 0 && !(*document = json_loads(text, 0, NULL))) {
+        error_set(err, CODE_INTERNAL, "the run document did not arrive whole");
+        goto fail;
+    }
+    free(text);
+    return 0;
+fail:
+    free(text);
+    json_decref(*document);
+    *document = NULL;
+    return -1;
+}

@@ -1,0 +1,61 @@
+/* The run document: all that determines a run, as one JSON value. Rank 0 makes it from a job (or reads it from a run
+ * directory's run.json), every rank gets the same text and opens it; so one process reads the job, and a resumed run
+ * executes the stored plan. */
+#ifndef RUN_DOCUMENT_H
+#define RUN_DOCUMENT_H
+
+#include "base/error.h"
+#include "cluster/comm.h"
+#include "eval/network.h"
+#include "job/card.h"
+#include "job/fingerprint.h"
+#include "job/job.h"
+#include "shard/layout.h"
+#include "shard/store.h"
+#include "solver/plan.h"
+
+#include <jansson.h>
+
+struct run { /* an opened document; const while ranks work on it */
+    json_t *document;
+    struct job job;
+    struct card card;
+    struct sampler sampler; /* resolved */
+    struct plan plan;
+    struct layout layout;
+    struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
+    char fingerprint[SHA256_HEX];
+    int64_t *labels;        /* LABELS_FILE: [seeds]; else NULL */
+    char *dir;
+};
+
+/* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. */
+int document_make(json_t **document, const char *job_path, const char *const *overrides, size_t overrides_count,
+                  struct error *err);
+/* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
+ * needed unless the job gives one. All outputs new. */
+int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const char *job_path,
+                  const char *const *overrides, size_t overrides_count, struct error *err);
+/* New: DIR/run.json. */
+int document_read(json_t **document, const char *dir, struct error *err);
+/* Looks for an older run in the document's folder. One with another fingerprint, another shard size or a seed list that
+ * is no prefix of the new one is CODE_DATA; otherwise its plan replaces the document's. */
+int document_settle(json_t *document, struct error *err);
+/* Collective: rank 0's document (or its error) at every rank. *document is new at the others. */
+int document_share(struct comm *comm, json_t **document, struct error *err);
+
+/* dir: the run directory; NULL: the job's output.dir. Takes over the reference to document, also on failure. */
+int run_open(struct run *run, json_t *document, const char *dir, struct error *err);
+void run_close(struct run *run);
+
+/* The label of the sample at a position in the seed list; -1 where the model takes none. */
+int64_t run_label(const struct run *run, uint64_t position);
+/* Type and shape of a shard's samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) and features (float32 [n,D]). */
+struct npy run_samples_npy(const struct run *run, shard_id shard);
+struct npy run_features_npy(const struct run *run, shard_id shard);
+/* The meta of a shard's sample or feature file. seeds [rows] and labels [rows] are the caller's buffers, filled here;
+ * labels may stay unused. */
+struct shard_meta run_meta(const struct run *run, shard_id shard, bool features, uint64_t *seeds, int64_t *labels);
+char *run_path(const struct run *run, shard_id shard, bool features); /* new */
+
+#endif

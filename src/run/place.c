@@ -1,0 +1,96 @@
+/* Which device and how many workers this rank has. */
+#include "base/log.h"
+#include "run/produce.h"
+#include "torch_shim.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { GPU_WORKERS = 2 }; /* one drives the GPU while the other quantises, compresses and writes */
+
+struct seat { /* what the ranks tell each other */
+    char host[64], device[80];
+    int workers;
+};
+
+static int cores_allowed(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+/* Cores per rank: the launcher's binding, or an even share where it bound none. */
+static int cpu_workers(const struct comm *comm) {
+    int mine = cores_allowed(), online = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int share = mine < online ? mine : mine / comm_local_size(comm);
+    return share > 0 ? share : 1;
+}
+
+static int choose_device(const struct comm *comm, const struct job *job, int *device, struct error *err) {
+    int devices = job->device == DEVICE_CPU ? 0 : shim_device_count();
+    *device = SHIM_CPU;
+    if (job->device == DEVICE_CUDA && devices == 0)
+        return error_set(err, CODE_DATA, "device: cuda, but this process sees no GPU (%s)", shim_describe());
+    if (devices == 0) return 0;
+    if (comm_local_size(comm) > devices && !job->share_device && devices > 1)
+        return error_set(err, CODE_DATA, "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several "
+                         "ranks on one GPU with share_device: true", comm_local_size(comm), devices, devices);
+    /* A launcher that binds shows each rank its own GPU as number 0. */
+    *device = comm_local_rank(comm) % devices;
+    return 0;
+}
+
+static int refuse_doubles(const struct seat *seats, int size, struct error *err) {
+    for (int a = 0; a < size; a++)
+        for (int b = a + 1; b < size; b++)
+            if (strcmp(seats[a].device, "cpu") != 0 && strcmp(seats[a].device, seats[b].device) == 0)
+                return error_set(err, CODE_DATA, "ranks %d and %d share one GPU (%s on %s): bind one GPU a rank "
+                                 "(srun --gpus-per-task=1), or say share_device: true", a, b, seats[a].device,
+                                 seats[a].host);
+    return 0;
+}
+
+static int record(struct run *run, const struct seat *seats, int size, struct error *err) {
+    json_t *hosts = json_array();
+    for (int i = 0; i < size; i++)
+        if (json_array_append_new(hosts, json_pack("{s:i, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
+                                                   seats[i].device, "workers", seats[i].workers)) != 0) {
+            json_decref(hosts);
+            return error_memory(err);
+        }
+    return json_object_set_new(run->document, "hosts", hosts) == 0 ? 0 : error_memory(err);
+}
+
+int place_rank(struct comm *comm, struct run *run, struct place *place, struct error *err) {
+    struct { struct seat seat; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
+    int size = comm_size(comm), rc = -1;
+    char message[SHIM_ERROR];
+    gethostname(mine.seat.host, sizeof mine.seat.host - 1);
+    strcpy(mine.seat.device, "cpu");
+    if (choose_device(comm, &run->job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
+        shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
+        error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
+    place->workers = run->job.workers ? run->job.workers : place->device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
+    mine.seat.workers = place->workers;
+    if (!(all = malloc((size_t)size * sizeof *all))) return error_memory(err);
+    struct seat *seats = calloc((size_t)size, sizeof *seats);
+    if (!seats) {
+        error_memory(err);
+    } else if (comm_gather(comm, &mine, sizeof mine, all, err) == 0) {
+        rc = 0;
+        for (int i = 0; i < size; i++) {
+            seats[i] = all[i].seat;
+            if (rc == 0 && all[i].err.code != CODE_OK) {
+                *err = all[i].err;
+                rc = -1;
+            }
+        }
+        if (rc == 0 && !run->job.share_device) rc = refuse_doubles(seats, size, err);
+        if (rc == 0) rc = record(run, seats, size, err);
+    }
+    if (rc == 0) log_info("rank %d on %s: %s, %d workers", comm_rank(comm), mine.seat.host, mine.seat.device, place->workers);
+    free(seats);
+    free(all);
+    return rc;
+}

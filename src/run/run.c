@@ -1,0 +1,123 @@
+/* Opening a run document, and the small questions every rank asks of it. */
+#include "base/text.h"
+#include "job/labels.h"
+#include "run/document.h"
+#include "sample/noise.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int parse_job(struct job *job, const json_t *json, struct error *err) {
+    char *text = json_dumps(json, JSON_REAL_PRECISION(17));
+    if (!text) return error_set(err, CODE_DATA, "run.json: no job in it");
+    int rc = job_parse(job, text, "run.json", ".", NULL, 0, err);
+    free(text);
+    return rc;
+}
+
+int run_open(struct run *run, json_t *document, const char *dir, struct error *err) {
+    *run = (struct run){.document = document};
+    struct job job = {0};
+    if (parse_job(&job, json_object_get(document, "job"), err) != 0) {
+        run_close(run);
+        return -1;
+    }
+    run->job = job;
+    const char *fingerprint = json_string_value(json_object_get(document, "fingerprint"));
+    json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
+    if (!fingerprint || strlen(fingerprint) != SHA256_HEX - 1) {
+        error_set(err, CODE_DATA, "run.json: fingerprint: expected 64 hex digits, found %s",
+                  fingerprint ? fingerprint : "none");
+        goto fail;
+    }
+    memcpy(run->fingerprint, fingerprint, SHA256_HEX);
+    if (!(run->dir = strdup(dir ? dir : run->job.output.dir))) {
+        error_memory(err);
+        goto fail;
+    }
+    if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
+        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
+        plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0 ||
+        layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
+        goto fail;
+    if (run->job.labels.rule == LABELS_FILE &&
+        labels_read(&run->labels, run->job.labels.path, run->job.seeds.count, run->card.classes, err) != 0)
+        goto fail;
+    if (run->job.evaluate.enabled && network_open(&run->network, run->job.evaluate.features, &run->card, err) != 0)
+        goto fail;
+    return 0;
+fail:
+    run_close(run);
+    return -1;
+}
+
+void run_close(struct run *run) {
+    network_free(&run->network);
+    free(run->labels);
+    plan_free(&run->plan);
+    sampler_release(&run->sampler);
+    card_free(&run->card);
+    if (run->job.name) job_free(&run->job);
+    free(run->dir);
+    json_decref(run->document);
+    *run = (struct run){0};
+}
+
+int64_t run_label(const struct run *run, uint64_t position) {
+    if (run->card.classes == 0) return -1;
+    uint64_t seed = seeds_at(&run->job.seeds, position);
+    switch (run->job.labels.rule) {
+        case LABELS_BALANCED: return (int64_t)(seed % (uint64_t)run->card.classes);
+        case LABELS_RANDOM: return noise_label(seed, run->card.classes);
+        case LABELS_CONSTANT: return run->job.labels.constant;
+        case LABELS_FILE: return run->labels[position];
+        case LABELS_EDM: {
+            /* EDM draws the label after the latents, from the same generator. */
+            size_t elements = card_elements(&run->card);
+            float *latent = malloc(elements * sizeof *latent);
+            int64_t label = -1;
+            char message[SHIM_ERROR];
+            int device = run->job.noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
+            if (!latent || shim_torch_latent(device, seed, (int)elements, latent, run->card.classes, &label, message) != 0)
+                label = -1;
+            free(latent);
+            return label;
+        }
+        case LABELS_NONE: break;
+    }
+    return run->card.null_label;
+}
+
+struct npy run_samples_npy(const struct run *run, shard_id shard) {
+    const struct card *card = &run->card;
+    size_t rows = (size_t)layout_rows(&run->layout, shard);
+    size_t c = (size_t)card->channels, h = (size_t)card->height, w = (size_t)card->width;
+    if (run->job.output.dtype == SAMPLE_UINT8)
+        return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
+    return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 4, .shape = {rows, c, h, w}};
+}
+
+struct npy run_features_npy(const struct run *run, shard_id shard) {
+    size_t rows = (size_t)layout_rows(&run->layout, shard);
+    return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.dim}};
+}
+
+struct shard_meta run_meta(const struct run *run, shard_id shard, bool features, uint64_t *seeds, int64_t *labels) {
+    struct shard_meta meta = {.id = shard, .rows = layout_rows(&run->layout, shard), .seeds = seeds};
+    uint64_t first = layout_first(&run->layout, shard);
+    for (uint64_t row = 0; row < meta.rows; row++) {
+        seeds[row] = seeds_at(&run->job.seeds, first + row);
+        if (run->card.classes > 0) labels[row] = run_label(run, first + row);
+    }
+    meta.labels = run->card.classes > 0 ? labels : NULL;
+    memcpy(meta.fingerprint, run->fingerprint, SHA256_HEX);
+    if (features) {
+        memcpy(meta.network, run->network.sha256, SHA256_HEX);
+        meta.output = run->network.output;
+    }
+    return meta;
+}
+
+char *run_path(const struct run *run, shard_id shard, bool features) {
+    return store_path(run->dir, features ? run->network.sha256 : "", features ? run->network.output : NULL, shard);
+}

@@ -1,0 +1,47 @@
+/* Runs a plan for one batch: the small loop over ops. One executor a worker thread; it owns its registers. Registers
+ * live in host memory when the model is on the CPU (one fused pass a LINCOMB) and on the device otherwise (through the
+ * shim); both paths give the same numbers up to the device's arithmetic. */
+#ifndef SAMPLE_EXECUTE_H
+#define SAMPLE_EXECUTE_H
+
+#include "base/error.h"
+#include "job/job.h"
+#include "solver/plan.h"
+#include "torch_shim.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct executor;
+
+struct executor_setup {
+    const struct plan *plan;          /* borrowed for the executor's life, like all pointers here */
+    const struct sampler *sampler;    /* the resolved one */
+    const struct card *card;
+    struct shim_model *model;
+    int device;                       /* SHIM_CPU or a CUDA index */
+    bool device_registers;            /* through the shim even on the CPU (tests); always so on CUDA */
+    int batch;                        /* rows the model always sees */
+    enum noise_kind noise;
+    const volatile sig_atomic_t *stop; /* non-zero: give up between two ops */
+};
+
+struct batch { /* a slice of the seed list; rows <= setup.batch, the rest is filled with the last row */
+    size_t rows;
+    const uint64_t *seeds;  /* [rows] */
+    const int64_t *labels;  /* [rows], or NULL: the model takes none */
+    const float *initial;   /* [rows][C*H*W] start of register 0 (instead of noise * initial_scale), or NULL */
+};
+
+/* Allocates registers and runs the model once (warm-up, and proof that its output fits the card). To be called in the
+ * worker's own thread after shim_thread_start. *executor new. */
+int executor_new(struct executor **executor, const struct executor_setup *setup, struct error *err);
+void executor_free(struct executor *executor); /* accepts NULL */
+
+/* x[rows][C*H*W]: the samples. *nfe: model evaluation points spent. Errors: CODE_AGAIN when *stop was set; CODE_DATA for
+ * a sample that is not finite (names its seed) or a model that failed. */
+int executor_run(struct executor *executor, const struct batch *batch, double *x, int *nfe, struct error *err);
+
+#endif

@@ -1,0 +1,289 @@
+#include "shard/store.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "shard/frames.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHARD_FORMAT = 1 };
+
+const char *const shard_state_names[] = {"good", "missing", "damaged", "foreign", "stale"};
+
+static char *folder_path(const char *run_dir, const char *network, const char *output) {
+    return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output) : text_new("%s/samples", run_dir);
+}
+
+char *store_path(const char *run_dir, const char *network, const char *output, shard_id id) {
+    char *folder = folder_path(run_dir, network, output);
+    char *path = folder ? text_new("%s/%06" PRIu64 ".npy.zst", folder, id.value) : NULL;
+    free(folder);
+    return path;
+}
+
+/* Seeds as text: runs of neighbours as "first-last". New, or NULL. */
+static char *seeds_as_text(const uint64_t *seeds, uint64_t count) {
+    struct text text = {0};
+    for (uint64_t i = 0, last; i < count; i = last + 1) {
+        for (last = i; last + 1 < count && seeds[last] != UINT64_MAX && seeds[last + 1] == seeds[last] + 1; last++) {}
+        text_add(&text, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, i ? "," : "", seeds[i], seeds[last]);
+    }
+    if (text.failed) text_free(&text);
+    return text.data;
+}
+
+/* New, or NULL. */
+static json_t *describe_shape(const struct npy *npy) {
+    json_t *shape = json_array();
+    for (int i = 0; i < npy->rank; i++)
+        if (json_array_append_new(shape, json_integer((json_int_t)npy->shape[i])) != 0) {
+            json_decref(shape);
+            return NULL;
+        }
+    return shape;
+}
+
+/* A list of the labels, or null. New, or NULL. */
+static json_t *describe_labels(const struct shard_meta *meta) {
+    json_t *labels = meta->labels ? json_array() : json_null();
+    for (uint64_t i = 0; meta->labels && i < meta->rows; i++)
+        if (json_array_append_new(labels, json_integer(meta->labels[i])) != 0) {
+            json_decref(labels);
+            return NULL;
+        }
+    return labels;
+}
+
+/* The JSON frame without sha256 and check: all of it is known before the rows are. New, or NULL. */
+static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
+    char descr[NPY_DESCR], *seeds = seeds_as_text(meta->seeds, meta->rows);
+    bool features = meta->network[0] != '\0';
+    npy_descr(npy, descr);
+    json_t *about = json_pack("{si ss sI ss so ss so ss* ss*}",
+                              "format", SHARD_FORMAT,
+                              "fingerprint", meta->fingerprint,
+                              "shard", (json_int_t)meta->id.value,
+                              "seeds", seeds,
+                              "labels", describe_labels(meta),
+                              "dtype", descr,
+                              "shape", describe_shape(npy),
+                              "network", features ? meta->network : NULL,
+                              "output", features ? meta->output : NULL);
+    free(seeds);
+    return about;
+}
+
+/* Does the JSON frame name the array that its .npy header describes? */
+static bool agree(const json_t *about, const struct npy *npy) {
+    char descr[NPY_DESCR];
+    const json_t *dtype = json_object_get(about, "dtype"), *shape = json_object_get(about, "shape");
+    npy_descr(npy, descr);
+    bool same = json_is_string(dtype) && strcmp(json_string_value(dtype), descr) == 0 &&
+                json_array_size(shape) == (size_t)npy->rank;
+    for (int i = 0; same && i < npy->rank; i++)
+        same = json_integer_value(json_array_get(shape, (size_t)i)) == (json_int_t)npy->shape[i];
+    return same;
+}
+
+int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
+                struct shard_info *info, struct error *err) {
+    char *file = NULL, *folder = path_folder(path);
+    size_t size;
+    json_t *about = describe(meta, npy);
+    int rc = -1;
+    *info = (struct shard_info){0};
+    if (!folder || !about) {
+        error_memory(err);
+        goto out;
+    }
+    if (frames_digest(npy, rows, info->sha256, err) != 0) goto out;
+    if (json_object_set_new(about, "sha256", json_string(info->sha256)) != 0) {
+        error_memory(err);
+        goto out;
+    }
+    if (frames_encode(npy, rows, about, level, &file, &size, err) != 0 || folder_make(folder, err) != 0 ||
+        file_write_atomic(path, file, size, err) != 0)
+        goto out;
+    info->file_bytes = size;
+    rc = 0;
+out:
+    free(file);
+    json_decref(about);
+    free(folder);
+    return rc;
+}
+
+/* store_read with messages that leave the path of a damaged file to the caller. */
+static int read_whole(const char *path, struct npy *npy, void **rows, json_t **about, struct shard_info *info,
+                      struct error *err) {
+    char *file;
+    size_t size;
+    *rows = NULL;
+    *about = NULL;
+    *info = (struct shard_info){0};
+    if (file_read(path, &file, &size, err) != 0) return -1;
+    info->file_bytes = size;
+    int rc = frames_decode(file, size, npy, rows, about, err);
+    free(file);
+    if (rc == 0) rc = frames_digest(npy, *rows, info->sha256, err);
+    const json_t *sha256 = json_object_get(*about, "sha256");
+    if (rc == 0 && (!json_is_string(sha256) || strcmp(json_string_value(sha256), info->sha256) != 0))
+        rc = error_set(err, CODE_DATA, "the sha256 of its .npy stream is not the one it names");
+    if (rc == 0 && !agree(*about, npy))
+        rc = error_set(err, CODE_DATA, "its JSON frame and its .npy header describe different arrays");
+    if (rc != 0) {
+        json_decref(*about);
+        free(*rows);
+        *about = NULL;
+        *rows = NULL;
+    }
+    return rc;
+}
+
+int store_read(const char *path, struct npy *npy, void **rows, json_t **json, struct shard_info *info,
+               struct error *err) {
+    json_t *about;
+    int rc = read_whole(path, npy, rows, &about, info, err);
+    if (rc != 0 && err->code == CODE_DATA) error_prefix(err, "%s is damaged", path);
+    if (json) *json = about;
+    else json_decref(about);
+    return rc;
+}
+
+/* Does a whole file say of itself what it should say? The first key that differs decides, in this order. */
+static const struct {
+    const char *key;
+    enum shard_state state;
+    const char *what;
+} judgements[] = {
+    {"format", SHARD_FOREIGN, "written in another format"},
+    {"fingerprint", SHARD_FOREIGN, "made by another job"},
+    {"network", SHARD_FOREIGN, "made by another feature network"},
+    {"output", SHARD_FOREIGN, "another output of the feature network"},
+    {"shard", SHARD_FOREIGN, "a copy of another shard"},
+    {"seeds", SHARD_STALE, "made for other seeds"},
+    {"labels", SHARD_STALE, "made for other labels"},
+    {"dtype", SHARD_DAMAGED, "of the wrong type"},
+    {"shape", SHARD_DAMAGED, "of the wrong shape"},
+};
+
+/* A member as text for a message, cut to fit `out`. */
+static void show(const json_t *about, const char *key, char out[64]) {
+    const json_t *value = json_object_get(about, key);
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    snprintf(out, 64, "%s", text ? text : "nothing");
+    if (text && strlen(text) > 63) strcpy(out + 60, "...");
+    free(text);
+}
+
+static enum shard_state judge(const json_t *about, const json_t *expected, struct error *why) {
+    for (size_t i = 0; i < sizeof judgements / sizeof *judgements; i++) {
+        const char *key = judgements[i].key;
+        const json_t *there = json_object_get(about, key), *wanted = json_object_get(expected, key);
+        if (there == wanted || (there && wanted && json_equal(there, wanted))) continue;
+        char found[64], should[64];
+        show(about, key, found);
+        show(expected, key, should);
+        error_set(why, CODE_DATA, "%s: expected %s %s, found %s", judgements[i].what, key, should, found);
+        return judgements[i].state;
+    }
+    return SHARD_GOOD;
+}
+
+int store_check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
+                struct shard_info *info, void **rows_out, struct error *why, struct error *err) {
+    struct npy found;
+    struct error ignored;
+    void *rows = NULL;
+    json_t *about = NULL, *wanted = NULL;
+    int rc = 0;
+    if (!why) why = &ignored;
+    *why = (struct error){.code = CODE_OK};
+    *info = (struct shard_info){0};
+    *state = SHARD_MISSING;
+    if (rows_out) *rows_out = NULL;
+    if (!file_exists(path)) return 0;
+    *state = SHARD_DAMAGED;
+    if (read_whole(path, &found, &rows, &about, info, why) != 0) {
+        if (why->code != CODE_DATA) rc = (*err = *why, -1);
+        goto out;
+    }
+    if (!(wanted = describe(expected, npy))) {
+        rc = error_memory(err);
+        goto out;
+    }
+    *state = judge(about, wanted, why);
+    if (rows_out && *state == SHARD_GOOD) {
+        *rows_out = rows;
+        rows = NULL;
+    }
+out:
+    if (*state != SHARD_GOOD) *info = (struct shard_info){0};
+    free(rows);
+    json_decref(wanted);
+    json_decref(about);
+    return rc;
+}
+
+int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
+                   struct error *err) {
+    struct text text = {0};
+    char *path = text_new("%s/manifest.jsonl", run_dir);
+    int rc = path ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (!infos[i].sha256[0]) continue;
+        char *seeds = seeds_as_text(metas[i].seeds, metas[i].rows);
+        text_add(&text, "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64 ", \"sha256\": \"%s\", "
+                 "\"bytes\": %" PRIu64 "}\n", metas[i].id.value, seeds ? seeds : "", metas[i].rows, infos[i].sha256,
+                 infos[i].file_bytes);
+        if (!seeds || text.failed) rc = error_memory(err);
+        free(seeds);
+    }
+    if (rc == 0) rc = file_write_atomic(path, text.data ? text.data : "", text.length, err);
+    text_free(&text);
+    free(path);
+    return rc;
+}
+
+void store_payload_digest(const struct shard_info *infos, size_t count, char hex[SHA256_HEX]) {
+    struct sha256 *hash = sha256_new();
+    hex[0] = '\0';
+    if (!hash) return;
+    for (size_t i = 0; i < count; i++) sha256_add(hash, infos[i].sha256, strlen(infos[i].sha256));
+    sha256_finish(hash, hex);
+}
+
+/* "000012.npy.zst" with an id below `shards`? */
+static bool belongs(const char *name, uint64_t shards) {
+    char id[32], canonical[48];
+    uint64_t value;
+    snprintf(id, sizeof id, "%.*s", (int)strcspn(name, "."), name);
+    if (!text_to_u64(id, &value) || value >= shards) return false;
+    snprintf(canonical, sizeof canonical, "%06" PRIu64 ".npy.zst", value);
+    return strcmp(canonical, name) == 0;
+}
+
+int store_strangers(const char *run_dir, const char *network, const char *output, uint64_t shards, struct text *names,
+                    size_t *count, struct error *err) {
+    char *folder = folder_path(run_dir, network, output);
+    struct dirent **entries = NULL;
+    if (!folder) return error_memory(err);
+    int found = scandir(folder, &entries, NULL, alphasort), rc = 0;
+    if (found < 0 && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    for (int i = 0; i < found; i++) {
+        const char *name = entries[i]->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !belongs(name, shards)) {
+            text_add(names, "%s/%s\n", folder, name);
+            (*count)++;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    free(folder);
+    return rc == 0 && names->failed ? error_memory(err) : rc;
+}

@@ -1,0 +1,72 @@
+/* Shard files: commit, read, check, manifest. The file format is in frames.h. The shard files are the truth. */
+#ifndef SHARD_STORE_H
+#define SHARD_STORE_H
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/npy.h"
+#include "shard/layout.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+struct text;
+
+/* What the job determines about one shard file: its JSON frame,
+ *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
+ *    "sha256" of the .npy stream, "check": see frames.h}
+ * and in feature files also "network" and "output". seeds and labels are borrowed. */
+struct shard_meta {
+    shard_id id;
+    uint64_t rows;
+    const uint64_t *seeds;         /* [rows] */
+    const int64_t *labels;         /* [rows] or NULL */
+    char fingerprint[SHA256_HEX];
+    char network[SHA256_HEX];      /* feature files: sha256 of the network file; "" for samples */
+    const char *output;            /* feature files: the network's output, "pool"; NULL for samples */
+};
+
+struct shard_info { /* of a committed file */
+    char sha256[SHA256_HEX]; /* of the .npy stream: header and rows, uncompressed */
+    uint64_t file_bytes;
+};
+
+enum shard_state {
+    SHARD_GOOD,
+    SHARD_MISSING,
+    SHARD_DAMAGED, /* truncated, bit-flipped, unreadable, wrong shape */
+    SHARD_FOREIGN, /* another format, fingerprint, network, output or id: not this job's, or a copy of another shard */
+    SHARD_STALE,   /* ours, but for another slice of seeds (the seed list grew, or the shard size changed) */
+};
+extern const char *const shard_state_names[];
+
+/* "DIR/samples/000012.npy.zst" and "DIR/features/NETWORK12/OUTPUT/000012.npy.zst", new; network "" means samples. */
+char *store_path(const char *run_dir, const char *network, const char *output, shard_id id);
+
+/* Compresses (zstd `level`) and commits one file atomically; makes its folder. Same input, same bytes. */
+int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
+                struct shard_info *info, struct error *err);
+/* Reads a whole file and verifies everything that can be: zstd checksums, seek table, JSON, sha256. *rows new.
+ * *json (new; NULL not wanted): the JSON frame. CODE_DATA: damaged. */
+int store_read(const char *path, struct npy *npy, void **rows, json_t **json, struct shard_info *info,
+               struct error *err);
+/* Reads and judges a file against what it should be. `why` (may be NULL) explains a state that is neither good nor
+ * missing, without naming the path. Returns -1 only when the file is there but cannot be read, or memory runs out.
+ * *info stays empty and *rows_out (NULL: not wanted) NULL unless the file is good; then *rows_out is new. */
+int store_check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
+                struct shard_info *info, void **rows_out, struct error *why, struct error *err);
+
+/* manifest.jsonl: one record a good shard, {"id", "seeds", "rows", "sha256", "bytes"}, rewritten whole. infos:
+ * [count], an empty sha256 is left out. */
+int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
+                   struct error *err);
+/* One digest of all payloads: sha256 over the shards' sha256 hex digits in id order (the number that must be equal for
+ * any number of ranks); "" when out of memory. */
+void store_payload_digest(const struct shard_info *infos, size_t count, char hex[SHA256_HEX]);
+
+/* Appends to names, a line each and sorted, the paths in that folder that are no shard 0..shards-1, and adds their
+ * number to *count. A missing folder has none. */
+int store_strangers(const char *run_dir, const char *network, const char *output, uint64_t shards, struct text *names,
+                    size_t *count, struct error *err);
+
+#endif

@@ -1,0 +1,145 @@
+#include "solver/builder.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void form_add(struct form *form, double coefficient, int source) {
+    for (int i = 0; i < form->count; i++)
+        if (form->terms[i].source == source) {
+            form->terms[i].coefficient += coefficient;
+            return;
+        }
+    if (form->count < FORM_TERMS) form->terms[form->count++] = (struct term){coefficient, source};
+}
+
+void form_add_form(struct form *form, double coefficient, const struct form *other) {
+    for (int i = 0; i < other->count; i++) form_add(form, coefficient * other->terms[i].coefficient, other->terms[i].source);
+}
+
+int builder_register(struct builder *builder) {
+    return builder->plan->registers++;
+}
+
+static void append(struct builder *builder, struct op op) {
+    struct plan *plan = builder->plan;
+    if (!builder->failed && (plan->ops_count & (plan->ops_count - 1)) == 0) { /* grow at powers of two */
+        size_t capacity = plan->ops_count ? 2 * plan->ops_count : 1;
+        struct op *ops = realloc(plan->ops, capacity * sizeof *ops);
+        if (ops) plan->ops = ops;
+        else builder->failed = true;
+    }
+    if (builder->failed)
+        free(op.terms);
+    else
+        plan->ops[plan->ops_count++] = op;
+}
+
+void builder_lincomb(struct builder *builder, int dst, const struct form *form) {
+    struct op op = {.kind = OP_LINCOMB, .dst = dst, .terms = calloc((size_t)form->count + 1, sizeof *op.terms)};
+    if (!op.terms) {
+        builder->failed = true;
+        return;
+    }
+    for (int i = 0; i < form->count; i++)
+        if (form->terms[i].coefficient != 0) op.terms[op.terms_count++] = form->terms[i];
+    append(builder, op);
+}
+
+void builder_noise(struct builder *builder, int dst) {
+    append(builder, (struct op){.kind = OP_NOISE, .dst = dst, .stream = ++builder->streams});
+}
+
+static void evaluate(struct builder *builder, int dst, int src, double t, enum eval_labels labels) {
+    append(builder, (struct op){.kind = OP_EVAL, .dst = dst, .src = src, .labels = labels,
+                                .time = schedule_model_time(builder->schedule, t)});
+    builder->plan->model_calls++;
+}
+
+/* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x. */
+struct meaning {
+    double input, x0_x, x0_out, epsilon_x, epsilon_out;
+};
+
+/* From x = alpha x0 + sigma epsilon, each coefficient by itself so that none loses digits. v is alpha epsilon - sigma x0
+ * of the unit-variance process, which x is after division by n. The EDM ones (Karras et al. 2022, table 1) are of
+ * x/alpha, whose noise level is s: x0 = c_skip x/alpha + c_out F(c_in x/alpha). */
+static struct meaning meaning_at(const struct card *card, double alpha, double sigma) {
+    double s = sigma / alpha, n = hypot(alpha, sigma), data = card->sigma_data, e = hypot(s, data);
+    if (fabs(n - 1) < 1e-15) n = 1; /* variance-preserving, up to rounding */
+    switch (card->prediction) {
+    case PREDICTION_EPSILON: break;
+    case PREDICTION_SCORE: return (struct meaning){1, 1 / alpha, sigma * s, 0, -sigma};
+    case PREDICTION_X0: return (struct meaning){1, 0, 1, 1 / sigma, -1 / s};
+    case PREDICTION_V: return (struct meaning){1, alpha / (n * n), -sigma / n, sigma / (n * n), alpha / n};
+    case PREDICTION_EDM:
+        return (struct meaning){1 / (e * alpha), data * data / (e * e * alpha), s * data / e, s / (e * e * alpha), -data / e};
+    case PREDICTION_EDM_VP:
+    case PREDICTION_EDM_IDDPM: return (struct meaning){1 / n, 1 / alpha, -s, 0, 1};
+    case PREDICTION_EDM_VE: return (struct meaning){1 / alpha, 1 / alpha, s, 0, -1};
+    }
+    return (struct meaning){1, 1 / alpha, -s, 0, 1};
+}
+
+static struct form two_terms(double a, int x, double b, int y) {
+    struct form form = {.count = 0};
+    form_add(&form, a, x);
+    form_add(&form, b, y);
+    return form;
+}
+
+/* A network under preconditioning sees c_in x. */
+static int model_input(struct builder *builder, int x, double factor) {
+    if (factor == 1) return x;
+    if (builder->scratch < 0) builder->scratch = builder_register(builder);
+    struct form scaled = two_terms(factor, x, 0, x);
+    builder_lincomb(builder, builder->scratch, &scaled);
+    return builder->scratch;
+}
+
+struct point builder_evaluate(struct builder *builder, int x, double t, int out) {
+    const struct card *card = builder->card;
+    const struct schedule *schedule = builder->schedule;
+    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t), scale = builder->sampler->guidance;
+    struct meaning meaning = meaning_at(card, alpha, sigma);
+    int src = model_input(builder, x, meaning.input);
+    evaluate(builder, out, src, t, card->classes > 0 ? EVAL_GIVEN : EVAL_NONE);
+    if (scale != 1) {
+        if (builder->unguided < 0) builder->unguided = builder_register(builder);
+        evaluate(builder, builder->unguided, src, t, EVAL_NULL);
+        struct form guided = two_terms(1 - scale, builder->unguided, scale, out);
+        builder_lincomb(builder, out, &guided);
+    }
+    builder->plan->nfe++;
+    struct point point = {.t = t, .alpha = alpha, .sigma = sigma, .logsnr = schedule_logsnr(schedule, t),
+                          .epsilon = two_terms(meaning.epsilon_x, x, meaning.epsilon_out, out),
+                          .x0 = two_terms(meaning.x0_x, x, meaning.x0_out, out)};
+    if (builder->sampler->clip) { /* from here on `out` holds x0 */
+        builder_lincomb(builder, out, &point.x0);
+        append(builder, (struct op){.kind = OP_CLAMP, .dst = out, .low = card->low, .high = card->high});
+        point.x0 = two_terms(0, x, 1, out);
+        point.epsilon = two_terms(1 / sigma, x, -alpha / sigma, out);
+    }
+    return point;
+}
+
+int builder_drift(const struct builder *builder, double t, double *f, double *g2, struct error *err) {
+    double alpha[2], sigma[2];
+    if (schedule_series(builder->schedule, builder->sampler->clock, t, 1, alpha, sigma, err) != 0) return -1;
+    *f = -alpha[1] / alpha[0];
+    *g2 = -2 * sigma[0] * sigma[1] - 2 * *f * sigma[0] * sigma[0];
+    return 0;
+}
+
+double builder_step(const struct builder *builder, double t, double s) {
+    if (builder->sampler->clock == CLOCK_T) return t - s;
+    return schedule_logsnr(builder->schedule, s) - schedule_logsnr(builder->schedule, t);
+}
+
+void builder_transition(const struct builder *builder, double t, double s, double *ratio, double *variance) {
+    double logsnr_t = schedule_logsnr(builder->schedule, t), logsnr_s = schedule_logsnr(builder->schedule, s);
+    double sigma = schedule_sigma(builder->schedule, t);
+    *ratio = schedule_alpha(builder->schedule, t) / schedule_alpha(builder->schedule, s);
+    /* sigma_t^2 - ratio^2 sigma_s^2 = sigma_t^2 (1 - e^(2 lambda_t - 2 lambda_s)) */
+    *variance = sigma * sigma * -expm1(2 * (logsnr_t - logsnr_s));
+}

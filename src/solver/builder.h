@@ -1,0 +1,50 @@
+/* What solvers build plans with. A solver writes its update as a form, a linear combination of registers; epsilon and x0
+ * at a point are forms too, whatever the network predicts, so that the kinds of prediction differ only in coefficients
+ * and every update becomes one LINCOMB. */
+#ifndef SOLVER_BUILDER_H
+#define SOLVER_BUILDER_H
+
+#include "base/error.h"
+#include "solver/plan.h"
+#include "solver/schedule.h"
+
+enum { FORM_TERMS = 12 };
+struct form { /* sum of coefficient * register, in order; no register twice */
+    struct term terms[FORM_TERMS];
+    int count;
+};
+
+void form_add(struct form *form, double coefficient, int source);
+void form_add_form(struct form *form, double coefficient, const struct form *other);
+
+struct builder {
+    struct plan *plan;
+    const struct schedule *schedule;
+    const struct sampler *sampler; /* resolved */
+    const struct card *card;
+    int scratch;      /* register for a scaled model input, or -1 */
+    int unguided;     /* register for the null-label output, or -1 */
+    uint32_t streams; /* NOISE ops so far */
+    bool failed;      /* memory ran out; stays */
+};
+
+struct point { /* where the model was evaluated */
+    double t, alpha, sigma, logsnr;
+    struct form epsilon, x0; /* over the evaluated register and the output register */
+};
+
+int builder_register(struct builder *builder); /* a new register's number */
+/* EVAL (two under guidance) of register x at time t into `out`; x must stay as it is while the forms are used. */
+struct point builder_evaluate(struct builder *builder, int x, double t, int out);
+void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
+void builder_noise(struct builder *builder, int dst);
+
+/* Coefficients of the processes at a time, in the sampler's clock u (u runs towards noise):
+ * dx/du = f x + g2/(2 sigma) epsilon is the probability-flow ODE, dx = f x du + g dW the forward SDE. */
+int builder_drift(const struct builder *builder, double t, double *f, double *g2, struct error *err);
+/* Length of the step t -> s in the sampler's clock, > 0. */
+double builder_step(const struct builder *builder, double t, double s);
+/* Gaussian transition of the forward process from s up to t: x_t = ratio x_s + sqrt(variance) z. */
+void builder_transition(const struct builder *builder, double t, double s, double *ratio, double *variance);
+
+#endif

@@ -1,0 +1,55 @@
+/* ddim: Song et al. 2020 (arXiv 2010.02502), eq. 12 and 16. ODE for eta 0, else SDE; order 1; 1 NFE a step; option eta.
+ * ddpm: Ho et al. 2020 (arXiv 2006.11239), eq. 7 and section 3.2: ancestral sampling, variance small (the posterior's) or
+ * large (beta); order 1; 1 NFE a step. It is DDIM at eta 1 but for the variance. */
+#include "solver/registry.h"
+
+#include <math.h>
+
+/* x_s = alpha_s x0 + sqrt(sigma_s^2 - spread^2) epsilon + noise z. */
+static void jump(struct builder *builder, const int *registers, double t, double s, double spread, double noise) {
+    double alpha = schedule_alpha(builder->schedule, s), sigma = schedule_sigma(builder->schedule, s);
+    struct form next = {.count = 0};
+    struct point point = builder_evaluate(builder, 0, t, registers[0]);
+    form_add_form(&next, alpha, &point.x0);
+    form_add_form(&next, sqrt(fmax(sigma * sigma - spread * spread, 0)), &point.epsilon);
+    if (noise > 0) {
+        builder_noise(builder, registers[1]);
+        form_add(&next, noise, registers[1]);
+    }
+    builder_lincomb(builder, 0, &next);
+}
+
+/* Standard deviation of p(x_s | x_t, x0), and of the forward transition. */
+static double posterior_deviation(const struct builder *builder, double t, double s, double *forward) {
+    double ratio, variance;
+    builder_transition(builder, t, s, &ratio, &variance);
+    *forward = sqrt(variance);
+    return *forward * schedule_sigma(builder->schedule, s) / schedule_sigma(builder->schedule, t);
+}
+
+static int ddim_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    double forward, spread = builder->sampler->eta * posterior_deviation(builder, t, s, &forward);
+    if (spread > schedule_sigma(builder->schedule, s))
+        return error_set(err, CODE_DATA, "sampler.eta: %g adds more noise than there is at t = %.4g; eta is 0..1 as a rule",
+                         builder->sampler->eta, s);
+    jump(builder, registers, t, s, spread, spread);
+    return 0;
+}
+
+static int ddpm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    double forward, spread = posterior_deviation(builder, t, s, &forward);
+    (void)err;
+    jump(builder, registers, t, s, spread, builder->sampler->variance == VARIANCE_LARGE ? forward : spread);
+    return 0;
+}
+
+const struct solver solver_ddim = {
+    .name = "ddim", .kind = "ODE or SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, .options_text = "eta",
+    .source = "Song et al. 2020 (DDIM), eq. 12, 16", .default_order = 1, .default_clock = CLOCK_T, .step = ddim_step,
+    .registers = 2,
+};
+const struct solver solver_ddpm = {
+    .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, .options_text = "variance",
+    .source = "Ho et al. 2020 (DDPM), eq. 7", .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step,
+    .registers = 2,
+};

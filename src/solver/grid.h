@@ -1,0 +1,15 @@
+/* Where a sampler evaluates: model times that go down from t_start to t_end. */
+#ifndef SOLVER_GRID_H
+#define SOLVER_GRID_H
+
+#include "base/error.h"
+#include "solver/schedule.h"
+
+/* points: [count], filled with decreasing times from t_start to t_end; count - 1 steps between them (count may be 1:
+ * t_start alone). leading, linspace and trailing are diffusers' integers over all trained steps instead, whatever t_start
+ * and t_end. GRID_TIMES copies the user's list, whose length must be count. Models with integer times get the nearest
+ * times of distinct integers; more points than integers is an error. */
+int grid_make(const struct schedule *schedule, const struct sampler *sampler, int count, double *points,
+              struct error *err);
+
+#endif

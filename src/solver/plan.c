@@ -1,0 +1,151 @@
+#include "solver/plan.h"
+
+#include "base/text.h"
+#include "solver/grid.h"
+#include "solver/registry.h"
+#include "solver/rk45.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS_TRIED = 2000 }; /* in the search for steps without a negative cut variance */
+
+void plan_free(struct plan *plan) {
+    for (size_t i = 0; i < plan->ops_count; i++) free(plan->ops[i].terms);
+    free(plan->ops);
+    free(plan->steps);
+    *plan = (struct plan){0};
+}
+
+/* Is there a negative cut variance on a grid of `count` points? */
+static bool variance_fails(const struct builder *builder, int count) {
+    double *points = malloc((size_t)count * sizeof *points);
+    struct error ignored;
+    bool fails = !points || grid_make(builder->schedule, builder->sampler, count, points, &ignored) != 0;
+    for (int i = 0; i + 1 < count && !fails; i++) {
+        double variance = -1, h = builder_step(builder, points[i], points[i + 1]);
+        fails = ito_taylor_variance(builder->schedule, builder->sampler, points[i], h, &variance, &ignored) != 0 || variance < 0;
+    }
+    free(points);
+    return fails;
+}
+
+/* Adds to the error of a negative cut variance how many steps would do. */
+static void advise_steps(const struct builder *builder, int count, struct error *err) {
+    struct error found = *err;
+    if (builder->sampler->grid == GRID_TIMES) return;
+    int extra = builder->sampler->steps - (count - 1);
+    for (int more = count + 1; more <= STEPS_TRIED; more++) {
+        if (variance_fails(builder, more)) continue;
+        error_set(err, CODE_DATA, "%.1800s; the smallest number of steps that works is %d", found.message, more - 1 + extra);
+        return;
+    }
+    error_set(err, CODE_DATA, "%.1800s; no number of steps up to %d works: choose another order or grid", found.message, STEPS_TRIED);
+}
+
+/* One line when steps leave the radius of convergence of their series. */
+static void warn_radius(const struct builder *builder, const double *points, int count, struct text *warnings) {
+    const struct sampler *sampler = builder->sampler;
+    const struct solver *solver = solver_find(sampler->solver);
+    int beyond = 0, first = 0;
+    double worst = 0;
+    if (!warnings || !(solver->options & SOLVER_ORDER) || sampler->order <= 1 || sampler->order == INFINITY) return;
+    for (int i = 0; i + 1 < count; i++) {
+        double h = builder_step(builder, points[i], points[i + 1]);
+        double ratio = h / schedule_radius(builder->schedule, sampler->clock, points[i]);
+        if (ratio > 1 && beyond++ == 0) first = i + 1;
+        worst = fmax(worst, ratio);
+    }
+    if (beyond)
+        text_add(warnings, "sampler: %d of %d steps, from step %d on, are longer than the radius of convergence of the series "
+                 "in %s (up to %.2f times): use more steps, a grid that matches the clock, or order 1 or .inf\n", beyond,
+                 count - 1, first, clock_names[sampler->clock], worst);
+}
+
+static int record_step(struct plan *plan, const struct builder *builder, double t, double s) {
+    struct plan_step *steps = realloc(plan->steps, (plan->steps_count + 1) * sizeof *steps);
+    if (!steps) return -1;
+    plan->steps = steps;
+    steps[plan->steps_count++] = (struct plan_step){
+        .t = t, .s = s, .alpha = schedule_alpha(builder->schedule, t), .sigma = schedule_sigma(builder->schedule, t),
+        .logsnr = schedule_logsnr(builder->schedule, t)};
+    return 0;
+}
+
+static int compile_steps(struct builder *builder, const struct solver *solver, const double *points, int count,
+                         struct error *err) {
+    int registers[8];
+    struct plan *plan = builder->plan;
+    for (int i = 0; i < solver->registers; i++) registers[i] = builder_register(builder);
+    for (int i = 0; i + 1 < count; i++) {
+        if (record_step(plan, builder, points[i], points[i + 1]) != 0) return error_memory(err);
+        if (solver->step(builder, registers, points[i], points[i + 1], err) != 0) {
+            if (solver == &solver_ito_taylor && err->code == CODE_DATA) advise_steps(builder, count, err);
+            return -1;
+        }
+    }
+    if (builder->sampler->final != FINAL_NONE) { /* at the last point: x becomes x0, whichever name the step has */
+        if (record_step(plan, builder, points[count - 1], 0) != 0) return error_memory(err);
+        struct point point = builder_evaluate(builder, 0, points[count - 1], registers[0]);
+        builder_lincomb(builder, 0, &point.x0);
+    }
+    return builder->failed ? error_memory(err) : 0;
+}
+
+/* A coefficient that overflowed would reach JSON and the samples as nonsense. */
+static int check_finite(const struct plan *plan, struct error *err) {
+    for (size_t i = 0; i < plan->ops_count; i++)
+        for (size_t k = 0; k < plan->ops[i].terms_count; k++)
+            if (!isfinite(plan->ops[i].terms[k].coefficient))
+                return error_set(err, CODE_DATA, "sampler: op %zu of the plan has a coefficient that is not finite: take more "
+                                 "steps, or times further from alpha = 0 and sigma = 0", i + 1);
+    return 0;
+}
+
+/* Registers nobody used (noise of a deterministic run) are not allocated. */
+static void drop_unused_registers(struct plan *plan) {
+    int map[64] = {0}, used = 1;
+    bool seen[64] = {true};
+    for (size_t i = 0; i < plan->ops_count; i++) seen[plan->ops[i].dst] = true;
+    for (int r = 1; r < plan->registers; r++)
+        if (seen[r]) map[r] = used++;
+    for (size_t i = 0; i < plan->ops_count; i++) {
+        struct op *op = &plan->ops[i];
+        op->dst = map[op->dst];
+        op->src = map[op->src];
+        for (size_t k = 0; k < op->terms_count; k++) op->terms[k].source = map[op->terms[k].source];
+    }
+    plan->registers = used;
+}
+
+int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
+                 struct error *err) {
+    const struct solver *solver = solver_find(resolved->solver);
+    struct schedule *schedule;
+    *plan = (struct plan){.registers = 1, .initial_scale = 1};
+    if (schedule_new(&schedule, card, err) != 0) return -1;
+    strcpy(plan->solver, resolved->solver);
+    if (card->schedule.kind == SCHEDULE_EDM) plan->initial_scale = resolved->t_start;
+    int rc = 0;
+    if (solver->evaluations == 0) {
+        plan->adaptive = true;
+        plan->rtol = resolved->rtol;
+        plan->atol = resolved->atol;
+        plan->registers = RK45_REGISTERS;
+    } else {
+        struct builder builder = {.plan = plan, .schedule = schedule, .sampler = resolved, .card = card, .scratch = -1,
+                                  .unguided = -1};
+        int count = resolved->steps - (resolved->final == FINAL_ZERO) + 1;
+        double *points = malloc((size_t)count * sizeof *points);
+        rc = points ? grid_make(schedule, resolved, count, points, err) : error_memory(err);
+        if (rc == 0) rc = compile_steps(&builder, solver, points, count, err);
+        if (rc == 0) rc = check_finite(plan, err);
+        if (rc == 0) warn_radius(&builder, points, count, warnings);
+        if (rc == 0) drop_unused_registers(plan);
+        free(points);
+    }
+    schedule_free(schedule);
+    if (rc != 0) plan_free(plan);
+    return rc;
+}

@@ -1,0 +1,85 @@
+/* A plan: the short program over numbered registers that a solver compiles to. Register 0 starts as unit normal noise
+ * (stream 0) times initial_scale and holds the sample at the end. All sources of an op are read before dst is written;
+ * LINCOMB sums from left to right. */
+#ifndef SOLVER_PLAN_H
+#define SOLVER_PLAN_H
+
+#include "base/error.h"
+#include "job/card.h"
+#include "job/sampler.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the fingerprint */
+
+/* The table of ops: enum name, printed name. */
+#define PLAN_OPS(X)         \
+    X(OP_EVAL, "EVAL")      \
+    X(OP_LINCOMB, "LINCOMB") \
+    X(OP_NOISE, "NOISE")    \
+    X(OP_CLAMP, "CLAMP")
+#define PLAN_OP_ENUM(symbol, name) symbol,
+enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
+#undef PLAN_OP_ENUM
+
+enum eval_labels { EVAL_GIVEN, EVAL_NULL, EVAL_NONE };
+
+struct term {
+    double coefficient;
+    int source; /* register */
+};
+
+struct op {
+    enum op_kind kind;
+    int dst;
+    int src;                 /* EVAL */
+    double time;             /* EVAL: the number passed to the model as t */
+    enum eval_labels labels; /* EVAL */
+    int model;               /* EVAL: 0 */
+    struct term *terms;      /* LINCOMB: [terms_count], owned by the plan */
+    size_t terms_count;
+    uint32_t stream;         /* NOISE */
+    double low, high;        /* CLAMP */
+};
+
+struct plan_step { /* from t to s (towards data); the rest at t */
+    double t, s, alpha, sigma, logsnr;
+};
+
+struct plan {
+    char solver[32];
+    int nfe;         /* model evaluation points; 0 for an adaptive solver, whose NFE is known a batch */
+    int model_calls; /* EVAL ops: twice nfe under guidance */
+    int registers;
+    double initial_scale;
+    struct plan_step *steps;
+    size_t steps_count;
+    struct op *ops;
+    size_t ops_count;
+    bool adaptive;     /* rk45: no ops; see solver/rk45.h */
+    double rtol, atol; /* of an adaptive plan */
+};
+
+/* *resolved = *wanted with every unset key filled from the solver's and the schedule's defaults (steps from nfe too,
+ * nfe the largest possible at or below the wanted). Solver and key combinations that make no sense are errors. Release
+ * with sampler_release. */
+int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err);
+void sampler_release(struct sampler *sampler); /* frees times */
+
+/* Compiles a resolved sampler. Warnings (steps beyond the radius of convergence) are written to `warnings` (one line
+ * each, may be NULL); a negative cut variance is an error naming the step and the smallest number of steps that works. */
+struct text;
+int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
+                 struct error *err);
+void plan_free(struct plan *plan);
+
+json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
+int plan_from_json(struct plan *plan, const json_t *json, struct error *err);
+void plan_print(const struct plan *plan, FILE *out); /* for people */
+void plan_list(FILE *out);                           /* the table of solvers, from the registry */
+
+#endif

@@ -1,0 +1,185 @@
+/* From what a job says of its sampler to every key filled: the solver's and the schedule's defaults, and the number of
+ * steps that the wanted NFE allows. */
+#include "base/text.h"
+#include "solver/registry.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sampler_release(struct sampler *sampler) {
+    free(sampler->times);
+    *sampler = (struct sampler){0};
+}
+
+static int unknown_solver(const char *name, struct error *err) {
+    struct text names = {0};
+    const struct solver *solver;
+    for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
+    error_set(err, CODE_DATA, "sampler.solver: expected one of %s; found %s", names.data ? names.data : "", name);
+    text_free(&names);
+    return -1;
+}
+
+static int check_options(const struct sampler *sampler, const struct solver *solver, struct error *err) {
+    const struct { bool given; unsigned option; const char *key; const char *who; } options[] = {
+        {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
+        {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].given && !(solver->options & options[i].option))
+            return error_set(err, CODE_DATA, "sampler.%s: %s takes no such key (%s does): leave it out", options[i].key,
+                             solver->name, options[i].who);
+    if (isnan(sampler->order)) return 0;
+    bool fits = solver->takes_order ? solver->takes_order(sampler->order) : sampler->order == solver->default_order;
+    if (!fits)
+        return error_set(err, CODE_DATA, "sampler.order: %s has order %s, found %g", solver->name, solver->orders, sampler->order);
+    return 0;
+}
+
+static int check_guidance(const struct sampler *sampler, const struct card *card, struct error *err) {
+    if (sampler->guidance == 1) return 0;
+    if (card->classes == 0) return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
+    if (card->null_label < 0)
+        return error_set(err, CODE_DATA, "sampler.guidance: the model's card has no null label (labels: {null: ...})");
+    return 0;
+}
+
+static int fill_times(struct sampler *sampler, const struct schedule *schedule, struct error *err) {
+    enum grid_kind grid = sampler->grid;
+    bool own = grid == GRID_TIMES || grid == GRID_LEADING || grid == GRID_LINSPACE || grid == GRID_TRAILING;
+    if (own && !(isnan(sampler->t_start) && isnan(sampler->t_end)))
+        return error_set(err, CODE_DATA, "sampler.%s: grid: %s has its own first and last time: leave it out",
+                         isnan(sampler->t_start) ? "t_end" : "t_start", grid_names[grid]);
+    if (grid == GRID_TIMES) {
+        sampler->t_start = sampler->times[0];
+        sampler->t_end = sampler->times[sampler->times_count - 1];
+    }
+    if (isnan(sampler->t_start)) sampler->t_start = schedule_default_t_start(schedule);
+    if (isnan(sampler->t_end)) sampler->t_end = schedule_default_t_end(schedule);
+    return 0;
+}
+
+static int check_times(const struct sampler *sampler, const struct schedule *schedule, struct error *err) {
+    const double rounding = 1e-12;
+    double least, most, start = sampler->t_start, end = sampler->t_end;
+    schedule_range(schedule, &least, &most);
+    if (!(start > 0 && start >= least * (1 - rounding) && start <= most * (1 + rounding)) ||
+        !(schedule_alpha(schedule, start) > 0))
+        return error_set(err, CODE_DATA, "sampler.t_start: expected a time of the schedule, above %g and at most %g, where "
+                         "alpha is not 0; found %g", least, most, start);
+    bool one_point = sampler->grid == GRID_TIMES && sampler->times_count == 1;
+    if (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point))
+        return error_set(err, CODE_DATA, "sampler.t_end: expected a time of the schedule, %s%g and below t_start = %g; found "
+                         "%g%s", least > 0 ? "at least " : "above ", least, start, end,
+                         end == 0 ? " (a step to sigma 0 is final: zero)" : "");
+    return 0;
+}
+
+/* Steps between grid points, from nfe or steps or the list of times. */
+static int fill_steps(struct sampler *sampler, const struct solver *solver, struct error *err) {
+    int last = sampler->final != FINAL_NONE, zero = sampler->final == FINAL_ZERO, between;
+    int smallest = last ? 1 : solver->evaluations;
+    if (sampler->grid == GRID_TIMES) {
+        if (sampler->nfe || sampler->steps)
+            return error_set(err, CODE_DATA, "sampler.%s: grid: {times: ...} says how many steps there are: leave it out",
+                             sampler->nfe ? "nfe" : "steps");
+        between = (int)sampler->times_count - 1;
+    } else if (sampler->nfe && sampler->steps) {
+        return error_set(err, CODE_DATA, "sampler.nfe and sampler.steps: expected one of them");
+    } else if (sampler->nfe) {
+        if (sampler->nfe < smallest)
+            return error_set(err, CODE_DATA, "sampler.nfe: %s needs at least %d, found %d", solver->name, smallest, sampler->nfe);
+        between = (sampler->nfe - last) / solver->evaluations;
+    } else if (sampler->steps) {
+        between = sampler->steps - zero;
+    } else {
+        return error_set(err, CODE_DATA, "sampler.nfe: missing; expected the number of model evaluations (or steps)");
+    }
+    if (between < 1 && !last) return error_set(err, CODE_DATA, "sampler.steps: expected at least 1");
+    sampler->steps = between + zero;
+    sampler->nfe = between * solver->evaluations + last;
+    return 0;
+}
+
+static void fill_defaults(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
+                          const struct card *card) {
+    bool discrete = schedule_is_discrete(schedule), edm = card->schedule.kind == SCHEDULE_EDM;
+    if (isnan(sampler->order)) sampler->order = solver->default_order;
+    if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm ? CLOCK_T : solver->default_clock;
+    if (sampler->grid == GRID_UNSET) {
+        sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
+        if (discrete) sampler->grid = schedule_has_integer_times(schedule) ? GRID_TRAILING : GRID_UNIFORM_LOGSNR;
+        if (edm) sampler->grid = GRID_KARRAS;
+    }
+    if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm ? FINAL_ZERO : FINAL_NONE;
+    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = 0;
+    if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE) sampler->variance = VARIANCE_SMALL;
+}
+
+static int check_clock(const struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
+                       struct error *err) {
+    bool higher = sampler->order > 1 && sampler->order != INFINITY;
+    if (schedule_is_discrete(schedule) && sampler->clock == CLOCK_T && higher)
+        return error_set(err, CODE_DATA, "sampler.clock: t on a discrete schedule is for order 1 and .inf only (a step crosses "
+                         "many knots of its table), found order %g: say clock: logsnr", sampler->order);
+    if (solver->inner_times && schedule_has_integer_times(schedule))
+        return error_set(err, CODE_DATA, "sampler.solver: %s evaluates between grid points, but the model takes integer "
+                         "timesteps: choose another solver", solver->name);
+    return 0;
+}
+
+static int resolve_adaptive(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
+                            struct error *err) {
+    if (sampler->nfe || sampler->steps)
+        return error_set(err, CODE_DATA, "sampler.%s: %s chooses its own steps: leave it out and say rtol and atol",
+                         sampler->nfe ? "nfe" : "steps", solver->name);
+    if (sampler->grid != GRID_UNSET || sampler->final == FINAL_ZERO || sampler->final == FINAL_DENOISE)
+        return error_set(err, CODE_DATA, "sampler.%s: %s has no grid and stops at t_end: leave it out",
+                         sampler->grid != GRID_UNSET ? "grid" : "final", solver->name);
+    if (schedule_has_integer_times(schedule))
+        return error_set(err, CODE_DATA, "sampler.solver: %s evaluates at any time, but the model takes integer timesteps",
+                         solver->name);
+    sampler->final = FINAL_NONE;
+    if (sampler->clock == CLOCK_UNSET) sampler->clock = schedule_is_discrete(schedule) ? CLOCK_LOGSNR : CLOCK_T;
+    sampler->order = solver->default_order;
+    if (isnan(sampler->rtol)) sampler->rtol = 1e-5;
+    if (isnan(sampler->atol)) sampler->atol = 1e-5;
+    return 0;
+}
+
+static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule, struct error *err) {
+    const struct solver *solver = solver_find(sampler->solver);
+    if (!solver) return unknown_solver(sampler->solver, err);
+    if (check_options(sampler, solver, err) != 0 || check_guidance(sampler, card, err) != 0) return -1;
+    if (solver->evaluations == 0) {
+        if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
+        return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
+                       check_clock(sampler, solver, schedule, err) != 0 ? -1 : 0;
+    }
+    if (!isnan(sampler->rtol) || !isnan(sampler->atol))
+        return error_set(err, CODE_DATA, "sampler.%s: only rk45 has tolerances: leave it out",
+                         isnan(sampler->rtol) ? "atol" : "rtol");
+    fill_defaults(sampler, solver, schedule, card);
+    if (fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
+        check_clock(sampler, solver, schedule, err) != 0) return -1;
+    return fill_steps(sampler, solver, err);
+}
+
+int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err) {
+    struct schedule *schedule;
+    *resolved = *wanted;
+    resolved->times = NULL;
+    if (wanted->times) {
+        resolved->times = malloc(wanted->times_count * sizeof *resolved->times);
+        if (!resolved->times) return error_memory(err);
+        memcpy(resolved->times, wanted->times, wanted->times_count * sizeof *resolved->times);
+    }
+    int rc = schedule_new(&schedule, card, err);
+    if (rc == 0) {
+        rc = resolve(resolved, card, schedule, err);
+        schedule_free(schedule);
+    }
+    if (rc != 0) sampler_release(resolved);
+    return rc;
+}

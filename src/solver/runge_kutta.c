@@ -1,0 +1,100 @@
+/* euler, heun, rk4: explicit Runge-Kutta methods on the probability-flow ODE (Song et al. 2020, arXiv 2011.13456, eq. 13)
+ * in the sampler's clock, dx/du = f x + g^2/(2 sigma) epsilon; orders 1, 2, 4; 1, 2, 4 NFE a step. On an edm schedule in
+ * clock t, heun is EDM's sampler (Karras et al. 2022, algorithm 1; its Euler step into sigma 0 is `final: zero`).
+ * euler-maruyama: the reverse SDE (Song et al. 2020, eq. 6), order 1, 1 NFE a step. */
+#include "solver/registry.h"
+
+#include <math.h>
+
+enum { STAGES = 4 };
+struct tableau {
+    int stages;
+    double nodes[STAGES];             /* c */
+    double inner[STAGES][STAGES];     /* a */
+    double weights[STAGES];           /* b */
+};
+
+static const struct tableau euler = {1, {0}, {{0}}, {1}};
+static const struct tableau heun = {2, {0, 1}, {{0}, {1}}, {0.5, 0.5}};
+static const struct tableau rk4 = {
+    4, {0, 0.5, 0.5, 1}, {{0}, {0.5}, {0, 0.5}, {0, 0, 1}}, {1. / 6, 1. / 3, 1. / 3, 1. / 6}};
+
+static double inner_time(const struct builder *builder, double t, double s, double node, double h) {
+    if (node == 0) return t;
+    if (node == 1) return s;
+    if (builder->sampler->clock == CLOCK_T) return t - node * h;
+    return schedule_time(builder->schedule, schedule_logsnr(builder->schedule, t) + node * h);
+}
+
+/* registers: [0] the stage's x, [1 + i] slope i, dx/dh = -(f x + g^2/(2 sigma) epsilon), h towards data. */
+static int run(struct builder *builder, const int *registers, double t, double s, const struct tableau *tableau,
+               struct error *err) {
+    double h = builder_step(builder, t, s);
+    struct form next = {.count = 0};
+    form_add(&next, 1, 0);
+    for (int i = 0; i < tableau->stages; i++) {
+        double f, g2, time = inner_time(builder, t, s, tableau->nodes[i], h);
+        struct form stage = {.count = 0}, slope = {.count = 0};
+        int x = i == 0 ? 0 : registers[0], k = registers[1 + i];
+        form_add(&stage, 1, 0);
+        for (int j = 0; j < i; j++) form_add(&stage, h * tableau->inner[i][j], registers[1 + j]);
+        if (i > 0) builder_lincomb(builder, x, &stage);
+        if (builder_drift(builder, time, &f, &g2, err) != 0) return -1;
+        struct point point = builder_evaluate(builder, x, time, k);
+        form_add(&slope, -f, x);
+        form_add_form(&slope, -g2 / (2 * point.sigma), &point.epsilon);
+        if (tableau->stages == 1) {
+            form_add_form(&next, h, &slope); /* one LINCOMB does it */
+        } else {
+            builder_lincomb(builder, k, &slope);
+            form_add(&next, h * tableau->weights[i], k);
+        }
+    }
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
+static int euler_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    return run(builder, registers, t, s, &euler, err);
+}
+
+static int heun_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    return run(builder, registers, t, s, &heun, err);
+}
+
+static int rk4_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    return run(builder, registers, t, s, &rk4, err);
+}
+
+static int euler_maruyama_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    double f, g2, h = builder_step(builder, t, s);
+    struct form next = {.count = 0};
+    if (builder_drift(builder, t, &f, &g2, err) != 0) return -1;
+    struct point point = builder_evaluate(builder, 0, t, registers[0]);
+    builder_noise(builder, registers[1]);
+    form_add(&next, 1 - h * f, 0);
+    form_add_form(&next, -h * g2 / point.sigma, &point.epsilon);
+    form_add(&next, sqrt(g2 * h), registers[1]);
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
+#define SONG "Song et al. 2020 (score SDE), eq. 13"
+const struct solver solver_euler = {
+    .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options_text = "clock", .source = SONG,
+    .default_order = 1, .default_clock = CLOCK_T, .step = euler_step, .registers = 2,
+};
+const struct solver solver_heun = {
+    .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options_text = "clock",
+    .source = SONG "; Karras et al. 2022, alg. 1", .default_order = 2, .default_clock = CLOCK_LOGSNR, .step = heun_step,
+    .registers = 3,
+};
+const struct solver solver_rk4 = {
+    .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options_text = "clock", .source = SONG,
+    .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .step = rk4_step, .registers = 5,
+};
+const struct solver solver_euler_maruyama = {
+    .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options_text = "clock",
+    .source = "Song et al. 2020 (score SDE), eq. 6", .default_order = 1, .default_clock = CLOCK_T,
+    .step = euler_maruyama_step, .registers = 2,
+};

@@ -1,0 +1,45 @@
+/* Noise schedules: x_t = alpha(t) x0 + sigma(t) z. All in double. Time t is the schedule's own: (0, 1] for continuous
+ * ones, (n+1)/N for step n of discrete ones, sigma itself for edm (alpha = 1). logsnr is lambda = log(alpha/sigma),
+ * half the log-SNR of other papers. All but edm are variance-preserving: alpha^2 + sigma^2 = 1. */
+#ifndef SOLVER_SCHEDULE_H
+#define SOLVER_SCHEDULE_H
+
+#include "base/error.h"
+#include "job/card.h"
+#include "job/sampler.h"
+
+#include <stdbool.h>
+
+struct schedule; /* const once made */
+
+/* card: borrowed for the schedule's life. *schedule new. */
+int schedule_new(struct schedule **schedule, const struct card *card, struct error *err);
+void schedule_free(struct schedule *schedule); /* accepts NULL */
+
+double schedule_alpha(const struct schedule *schedule, double t);
+double schedule_sigma(const struct schedule *schedule, double t);
+double schedule_logsnr(const struct schedule *schedule, double t);
+double schedule_time(const struct schedule *schedule, double logsnr); /* inverse of schedule_logsnr */
+
+bool schedule_is_discrete(const struct schedule *schedule); /* a table underneath */
+bool schedule_has_integer_times(const struct schedule *schedule); /* the model takes whole steps n, and nothing between */
+/* N of a discrete schedule or of a model with discrete time, whose step n stands at t = (n+1)/N; else 0. */
+int schedule_steps(const struct schedule *schedule);
+/* Times a sampler may start and end at: least <= t <= most. least is 0, not included, for continuous schedules. */
+void schedule_range(const struct schedule *schedule, double *least, double *most);
+double schedule_default_t_start(const struct schedule *schedule);
+double schedule_default_t_end(const struct schedule *schedule);
+/* The number to pass to the model as t, by the card's time kind (and for c_noise by its preconditioning: edm ln(s)/4,
+ * edm-vp 999 t, edm-ve ln(s/2), edm-iddpm the nearest step, with s = sigma/alpha). */
+double schedule_model_time(const struct schedule *schedule, double t);
+
+/* Taylor coefficients, in the step h > 0 towards data, of alpha and sigma around t: in clock t of alpha(t - h), in clock
+ * logsnr of alpha(lambda + h). alpha, sigma: [order + 1], new values; order >= 0. A discrete schedule in clock
+ * t has none beyond order 1: an error. */
+int schedule_series(const struct schedule *schedule, enum clock_kind clock, double t, int order, double *alpha,
+                    double *sigma, struct error *err);
+/* Radius of convergence of those series: the distance to the nearest singularity, in the clock's unit; infinite for
+ * edm. Discrete schedules in clock t: 0. */
+double schedule_radius(const struct schedule *schedule, enum clock_kind clock, double t);
+
+#endif

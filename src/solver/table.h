@@ -1,0 +1,23 @@
+/* A discrete schedule: lambda = log(alpha/sigma) at the trained steps n = 0..N-1, which stand at t_n = (n+1)/N, and a
+ * monotone cubic between them (Fritsch and Carlson 1980 with the slopes of Fritsch and Butland 1984). */
+#ifndef SOLVER_TABLE_H
+#define SOLVER_TABLE_H
+
+#include "base/error.h"
+#include "job/card.h"
+
+struct table {
+    int steps;      /* N */
+    double *logsnr; /* [N], falling; owned */
+    double *slope;  /* [N], d logsnr/dn at the steps; owned */
+};
+
+/* Of a card with a discrete or table schedule. An alphas_cumprod that does not fall inside (0, 1) is an error. */
+int table_init(struct table *table, const struct card *card, struct error *err);
+void table_free(struct table *table);
+
+double table_logsnr(const struct table *table, double t);       /* t outside [1/N, 1] counts as the nearer end */
+double table_slope(const struct table *table, double t);        /* d logsnr/dt */
+double table_time(const struct table *table, double logsnr);    /* inverse of table_logsnr */
+
+#endif

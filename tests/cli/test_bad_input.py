@@ -1,0 +1,263 @@
+"""Broken jobs, cards, models, references and shards: each a clear message and its exit code, and nothing is lost."""
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+
+from conftest import ROOT, TORCH, qtaylor
+
+DATA, IO, USAGE, AGAIN, QUARANTINE = 65, 74, 64, 75, 76
+
+
+def put(job, dotted, value):
+    target = job.keys
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = value
+
+
+def card(job, dotted, value):
+    target = job.model["card"]
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        target = target[parent]
+    target[last] = value
+
+
+# name: (change, exit code, words that the one error line must hold)
+JOBS = {
+    "unknown key": (lambda j: put(j, "smapler", {}), DATA, ["smapler", "sampler", "job.yaml:1:"]),
+    "unknown sampler key": (lambda j: put(j, "sampler.etta", 1), DATA, ["etta", "eta"]),
+    "order is text": (lambda j: put(j, "sampler.order", "two"), DATA, ["sampler.order", "two"]),
+    "negative nfe": (lambda j: put(j, "sampler.nfe", -3), DATA, ["sampler.nfe", "-3"]),
+    "nfe and steps": (lambda j: put(j, "sampler.steps", 3), DATA, ["nfe", "steps"]),
+    "unknown solver": (lambda j: put(j, "sampler.solver", "tailor"), DATA, ["tailor", "taylor"]),
+    "unknown grid": (lambda j: put(j, "sampler.grid", "cubic"), DATA, ["sampler.grid", "cubic", "quadratic"]),
+    "nfe below the smallest": (lambda j: put(j, "sampler", {"solver": "rk4", "nfe": 3}), DATA, ["nfe", "4"]),
+    "eta for taylor": (lambda j: put(j, "sampler.eta", 0.5), DATA, ["eta", "ddim"]),
+    "order 1.5 for taylor": (lambda j: put(j, "sampler.order", 1.5), DATA, ["order", "1.5"]),
+    "negative cut variance": (lambda j: put(j, "sampler", {"solver": "ito-taylor", "order": 2, "nfe": 10, "grid": "uniform"}),
+                              DATA, ["variance", "steps"]),
+    "t_start beyond the schedule": (lambda j: put(j, "sampler.t_start", 1.5), DATA, ["t_start", "1.5"]),
+    "integer grid on continuous time": (lambda j: put(j, "sampler.grid", "leading"), DATA, ["leading"]),
+    "rk45 with nfe": (lambda j: put(j, "sampler", {"solver": "rk45", "nfe": 10}), DATA, ["rk45", "nfe"]),
+    "no seeds": (lambda j: j.keys.pop("seeds"), DATA, ["seeds"]),
+    "seeds backwards": (lambda j: put(j, "seeds", "9-3"), DATA, ["seeds", "9-3"]),
+    "seed twice": (lambda j: put(j, "seeds", "0-9,5"), DATA, ["seeds", "5"]),
+    "batch 0": (lambda j: put(j, "batch", 0), DATA, ["batch", "0"]),
+    "shards of no whole batches": (lambda j: put(j, "output.samples_per_shard", 20), DATA, ["samples_per_shard", "20", "16", "24"]),
+    "zstd level": (lambda j: put(j, "output.level", 99), DATA, ["level", "99"]),
+    "label out of range": (lambda j: put(j, "labels", 7), DATA, ["labels", "7"]),
+    "labels for a model without": (lambda j: j.model["card"].pop("labels"), DATA, ["labels"]),
+    "label file missing": (lambda j: put(j, "labels", "nowhere.npy"), IO, ["nowhere.npy"]),
+    "model missing": (lambda j: put(j, "model.path", "nowhere.pt"), IO, ["nowhere.pt"]),
+    "sweep": (lambda j: put(j, "sweep", {"sampler.nfe": [1, 2]}), DATA, ["sweep", "not supported"]),
+    "features without reference": (lambda j: put(j, "evaluate", {"features": "none"}), DATA, ["reference"]),
+    "guidance without null label": (lambda j: (put(j, "sampler.guidance", 2), j.model["card"]["labels"].pop("null")),
+                                    DATA, ["guidance", "null"]),
+    "card: unknown prediction": (lambda j: card(j, "prediction", "noise"), DATA, ["prediction", "noise", "epsilon"]),
+    "card: unknown schedule": (lambda j: card(j, "schedule", {"kind": "sinus"}), DATA, ["schedule", "sinus"]),
+    "card: betas backwards": (lambda j: card(j, "schedule.beta1", 0.01), DATA, ["beta1"]),
+    "card: unknown key": (lambda j: card(j, "predicton", "epsilon"), DATA, ["predicton"]),
+    "card: shape": (lambda j: card(j, "shape", [1, 4]), DATA, ["shape"]),
+    "card: batch of another size": (lambda j: card(j, "batch", 3), DATA, ["batch", "3"]),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_broken_job(job, name):
+    change, code, words = JOBS[name]
+    change(job)
+    done = qtaylor("run", job.write(), code=code)
+    lines = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+    assert not job.run.exists(), "something was created on disk"
+
+
+def test_malformed_yaml_names_line_and_column(job):
+    path = job.write()
+    path.write_text("name: x\nmodel: {path: model.json\nseeds: 0-9\n")
+    done = qtaylor("run", path, code=DATA)
+    assert "job.yaml:" in done.stderr and not job.run.exists()
+
+
+def test_position_of_a_mistake(job):
+    path = job.write()
+    path.write_text("name: x\nmodel: {path: model.json}\nseeds: 0-9\nsampler:\n  solver: taylor\n  order: two\n")
+    assert "job.yaml:6:10: sampler.order" in qtaylor("run", path, code=DATA).stderr
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["fly"], ["run", "a", "b"], ["plan", "--sett", "x=1", "job"], [], ["run", "--set"]])
+def test_usage(arguments):
+    assert "qtaylor" in qtaylor(*arguments, code=USAGE).stderr
+
+
+def test_override_errors_name_the_override(job):
+    path = job.write()
+    assert "sampler.nef" in qtaylor("plan", path, "--set", "sampler.nef=3", code=DATA).stderr
+    qtaylor("plan", path, "--set", "sampler.nfe", code=USAGE)
+
+
+def test_another_fingerprint_is_refused_with_both_values(job):
+    path = job.write()
+    qtaylor("run", path)
+    before = job.digest()
+    done = qtaylor("run", path, "--set", "sampler.nfe=9", code=DATA)
+    assert "sampler.nfe" in done.stderr and "6" in done.stderr and "9" in done.stderr
+    qtaylor("verify", job.run)
+    assert job.digest() == before
+
+
+def test_seeds_can_grow_but_not_change(job):
+    path = job.write()
+    qtaylor("run", path)
+    first = {p.name: p.read_bytes() for p in job.run.glob("samples/*")}
+    qtaylor("run", path, "--set", "seeds=0-299")
+    grown = {p.name: p.read_bytes() for p in job.run.glob("samples/*")}
+    whole = [name for name in sorted(first)][:-1]  # the last was a short one
+    assert len(grown) == 19 and all(grown[name] == first[name] for name in whole)
+    assert "seeds" in qtaylor("run", path, "--set", "seeds=5-299", code=DATA).stderr
+
+
+def test_model_that_makes_nan_is_quarantined(job):
+    job.model["nan_call"] = -1  # every call
+    done = qtaylor("run", job.write(), code=QUARANTINE)
+    assert "not finite" in done.stderr or "NaN" in done.stderr
+    assert not list(job.run.glob("samples/*.zst"))
+
+
+def test_model_that_fails_once_is_tried_again(job):
+    job.model["fail_call"] = 5
+    qtaylor("run", job.write())
+    qtaylor("verify", job.run)
+
+
+def test_wrong_reference(job):
+    job.add_evaluation()
+    path = job.write()
+    np.savez(job.folder / "reference.npz", mu=np.zeros(5), sigma=np.eye(5))
+    assert "5" in qtaylor("run", path, code=DATA).stderr
+    np.savez(job.folder / "reference.npz", mu=np.zeros(8))
+    assert "sigma" in qtaylor("evaluate", job.run, code=DATA).stderr
+    (job.folder / "reference.npz").write_bytes(b"PK not a zip")
+    assert "reference.npz" in qtaylor("evaluate", job.run, code=DATA).stderr
+    (job.folder / "reference.npz").unlink()
+    assert "reference.npz" in qtaylor("evaluate", job.run, code=IO).stderr
+    qtaylor("verify", job.run)
+
+
+def shards(job):
+    return sorted(job.run.glob("samples/*.npy.zst"))
+
+
+DAMAGE = {
+    "truncated": lambda a, b: a.write_bytes(a.read_bytes()[:-7]),
+    "cut in half": lambda a, b: a.write_bytes(a.read_bytes()[: a.stat().st_size // 2]),
+    "empty": lambda a, b: a.write_bytes(b""),
+    "bit flipped": lambda a, b: a.write_bytes(bytes(byte ^ (i == 200) for i, byte in enumerate(a.read_bytes()))),
+    "swapped": lambda a, b: a.write_bytes(b.read_bytes()),
+    "missing": lambda a, b: a.unlink(),
+    "trailing bytes": lambda a, b: a.write_bytes(a.read_bytes() + b"more"),
+}
+WORDS = {"swapped": "foreign", "missing": "missing"}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_shard_is_found_and_made_again(job, name):
+    job.add_evaluation()
+    path = job.write()
+    qtaylor("run", path)
+    before = job.digest()
+    a, b = shards(job)[1:3]
+    whole = a.read_bytes()
+    DAMAGE[name](a, b)
+    found = qtaylor("verify", job.run, code=AGAIN)
+    assert WORDS.get(name, "damaged") in found.stdout and a.name in found.stdout
+    assert "missing" in qtaylor("evaluate", job.run, code=AGAIN).stderr  # names the gap, gives no FID
+    qtaylor("run", path)
+    assert a.read_bytes() == whole and job.digest() == before
+
+
+def test_stranger_in_the_folder_is_named(job):
+    path = job.write()
+    qtaylor("run", path)
+    (job.run / "samples/holiday.jpg").write_bytes(b"x")
+    assert "holiday.jpg" in qtaylor("verify", job.run, code=DATA).stdout
+
+
+def test_not_a_run_directory(tmp_path):
+    assert "run.json" in qtaylor("verify", tmp_path, code=DATA).stderr
+    assert "run.json" in qtaylor("evaluate", tmp_path, code=DATA).stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_read_only_folder(job):
+    job.folder.chmod(0o500)
+    assert "cannot" in qtaylor("run", job.write(), code=IO).stderr
+
+
+def test_folder_that_is_a_file(job):
+    path = job.write()
+    job.run.write_text("in the way")
+    assert "in the way" in qtaylor("run", path, code=IO).stderr
+    assert job.run.read_text() == "in the way"
+
+
+def mount(*arguments):
+    return subprocess.run(["mount", *map(str, arguments)], capture_output=True).returncode == 0
+
+
+def test_full_disk_stops_with_the_reason_and_continues(job):
+    small = job.folder / "small"
+    small.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=200k", "tmpfs", small):
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        job.keys["output"]["dir"] = str(small / "run")
+        job.keys["seeds"] = "0-3999"
+        job.keys["output"]["dtype"] = "float32"
+        path = job.write()
+        done = qtaylor("run", path, ranks=2, code=IO)
+        assert "No space left" in done.stderr
+        assert not [p for p in job.run.rglob("*") if ".tmp-" in p.name]
+        kept = {p.name: p.read_bytes() for p in shards(job)}
+        assert mount("-o", "remount,size=2m", small)
+        qtaylor("run", path)
+        assert len(shards(job)) == 250 and all((job.run / "samples" / n).read_bytes() == b for n, b in kept.items())
+    finally:
+        subprocess.run(["umount", str(small)], check=False)
+
+
+def torch_job(job, **keys):
+    job.keys["model"] = {"path": str(ROOT / "jobs/digits/model.pt")}
+    job.keys["seeds"] = "0-15"
+    job.keys.update(keys)
+    return job.write()
+
+
+def test_torchscript_damaged(job):
+    raw = (ROOT / "jobs/digits/model.pt").read_bytes()
+    for name, data in {"cut": raw[: len(raw) // 2], "noise": b"\0" * 100}.items():
+        (job.folder / "broken.pt").write_bytes(data)
+        job.keys["model"] = {"path": "broken.pt"}
+        assert "broken.pt" in qtaylor("run", job.write(), program=TORCH, code=DATA).stderr, name
+        assert not job.run.exists()
+
+
+def test_card_that_contradicts_the_model(job):
+    wrong = {**job.model["card"], "shape": [3, 8, 8], "labels": {"classes": 10, "null": 10}}
+    path = torch_job(job, model={"path": str(ROOT / "jobs/digits/model.pt"), "card": wrong})
+    done = qtaylor("run", path, program=TORCH, code=DATA)
+    assert "model" in done.stderr
+
+
+def test_features_file_that_is_no_network(job):
+    path = torch_job(job, evaluate={"features": str(ROOT / "jobs/digits/model.pt"), "reference": str(ROOT / "jobs/digits/reference.npz")})
+    assert "features.json" in qtaylor("run", path, program=TORCH, code=DATA).stderr
+    assert not job.run.exists()

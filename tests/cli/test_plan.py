@@ -1,0 +1,60 @@
+"""`plan --json` run by an independent numpy interpreter gives the program's own samples."""
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from conftest import qtaylor
+from oracle import linear_alpha_sigma, mixture_epsilon, run_plan
+
+SAMPLERS = [
+    {"solver": "taylor", "nfe": 6},
+    {"solver": "taylor", "order": 4, "nfe": 9, "clock": "logsnr", "grid": "uniform-logsnr"},
+    {"solver": "taylor", "order": ".inf", "nfe": 5, "final": "denoise"},
+    {"solver": "ito-taylor", "order": 1.5, "nfe": 40},
+    {"solver": "ito-taylor", "order": ".inf", "nfe": 10},
+    {"solver": "ddim", "nfe": 6, "eta": 0.7},
+    {"solver": "ddpm", "nfe": 12, "variance": "large"},
+    {"solver": "euler", "nfe": 8, "clip": True},
+    {"solver": "euler-maruyama", "nfe": 40},
+    {"solver": "heun", "nfe": 9},
+    {"solver": "rk4", "nfe": 12},
+    {"solver": "taylor", "nfe": 6, "guidance": 2.5},
+]
+
+
+def stored_samples(run):
+    raw = [subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
+           for path in sorted((run / "samples").glob("*.npy.zst"))]
+    header = 128
+    return np.concatenate([np.frombuffer(data[header:], dtype=np.float32).reshape(-1, 16) for data in raw])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: "-".join(str(v) for v in s.values()))
+def test_interpreter_gives_the_samples(job, sampler):
+    job.keys["sampler"] = sampler
+    job.keys["output"]["dtype"] = "float32"
+    job.keys["seeds"] = "0-20,7000000000"
+    path = job.write()
+    plan = json.loads(qtaylor("plan", path, "--json").stdout)
+    seeds = [*range(21), 7000000000]
+    classes = np.array(seeds) % 2
+    mixture = {key: np.array(value) for key, value in job.model["mixture"].items()}
+
+    def model(x, time, labels):
+        alpha, sigma = linear_alpha_sigma(time)
+        x = x.astype(np.float32).astype(np.float64)  # what the model gets
+        if labels == "null":
+            return mixture_epsilon(x, alpha, sigma, mixture["means"], mixture["std"], mixture["weights"])
+        assert labels == "given"
+        rows = [mixture_epsilon(row[None], alpha, sigma, mixture["means"][k][None], mixture["std"], [1.0])[0]
+                for row, k in zip(x, classes)]
+        return np.stack(rows)
+
+    ours = run_plan(plan, seeds, 16, model)
+    assert plan["nfe"] <= sampler["nfe"]
+    assert plan["model_calls"] == sum(op["op"] == "EVAL" for op in plan["ops"])
+    qtaylor("generate", path)
+    theirs = stored_samples(job.run)
+    assert np.abs(ours - theirs).max() <= 1e-5 * max(1, np.abs(ours).max())

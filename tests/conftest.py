@@ -1,0 +1,90 @@
+"""Fixtures: the two programs, mpirun, and small jobs over the closed-form model of the fake shim."""
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FAKE = ROOT / "build/fake/qtaylor"
+TORCH = ROOT / "build/torch/qtaylor"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: belongs to make test-long")
+
+
+def environment(**extra):
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
+    return {**os.environ, **root, **{key: str(value) for key, value in extra.items()}}
+
+
+def mpirun(ranks, *options):
+    return ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none", *options] if ranks else []
+
+
+def qtaylor(*arguments, ranks=0, program=FAKE, code=0, timeout=120, **env):
+    """Runs the program (under mpirun when ranks > 0) and checks its exit code; returns the finished process."""
+    command = mpirun(ranks) + [str(program), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**env), cwd=ROOT)
+    assert done.returncode == code, f"{' '.join(command)}: exit {done.returncode}, expected {code}\n{done.stdout}{done.stderr}"
+    return done
+
+
+CARD = {
+    "shape": [1, 4, 4],
+    "range": [-1, 1],
+    "prediction": "epsilon",
+    "time": {"kind": "continuous"},
+    "schedule": {"kind": "linear", "beta0": 0.1, "beta1": 20},
+    "labels": {"classes": 2, "null": 2},
+    "batch": None,
+}
+MEANS = [[0.5 if (i // 4) % 2 else -0.5 for i in range(16)], [0.25 - 0.03 * i for i in range(16)]]
+
+
+class Job:
+    """A folder with a closed-form model and a job file that can be changed and run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.model = {"card": json.loads(json.dumps(CARD)), "mixture": {"means": MEANS, "std": 0.2, "weights": [0.4, 0.6]}}
+        self.keys = {
+            "name": "small",
+            "model": {"path": "model.json"},
+            "seeds": "0-99",
+            "labels": "balanced",
+            "batch": 8,
+            "sampler": {"solver": "taylor", "nfe": 6},
+            "output": {"dir": str(folder / "run"), "samples_per_shard": 16},
+        }
+
+    @property
+    def run(self):
+        return pathlib.Path(self.keys["output"]["dir"])
+
+    def write(self):
+        (self.folder / "model.json").write_text(json.dumps(self.model))
+        path = self.folder / "job.yaml"
+        path.write_text(json.dumps(self.keys))  # JSON is YAML
+        return path
+
+    def add_evaluation(self):
+        """Pixels through the fake network's projection, against moments of arbitrary numbers."""
+        import numpy
+
+        rng = numpy.random.default_rng(1)
+        rows = rng.normal(size=(200, 8)) * 40 + 100
+        numpy.savez(self.folder / "reference.npz", mu=rows.mean(0), sigma=numpy.cov(rows.T))
+        network = {"features": {"shape": [1, 4, 4], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
+        (self.folder / "features.json").write_text(json.dumps(network))
+        self.keys["evaluate"] = {"features": "features.json", "reference": "reference.npz", "metrics": ["fid"]}
+
+    def digest(self):
+        return json.loads((self.run / "metrics.json").read_text())["payload_sha256"]
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path)

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The house's order: a folder includes only headers of its own and of folders before it; only src/cluster sees mpi.h,
+# only the shim sees torch, only main.c exits; every header compiles alone.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+order=(base job solver sample shard cluster eval report run cmd)
+bad=0
+complain() { echo "layers: $*"; bad=1; }
+
+for i in "${!order[@]}"; do
+    later=$(IFS='|'; echo "${order[*]:i+1}")
+    [ -n "$later" ] || continue
+    found=$(grep -nE "#include \"($later)/" "src/${order[i]}"/*.[ch]) && complain "src/${order[i]} looks ahead:"$'\n'"$found"
+done
+found=$(grep -ln 'torch_shim\.h' src/{base,job,solver}/*.[ch]) && complain "the shim is seen too early: $found"
+found=$(grep -rln '<mpi\.h>' src shim | grep -v '^src/cluster/comm_mpi\.c$') && complain "mpi.h outside comm_mpi.c: $found"
+found=$(grep -rnE '\b(exit|abort)\(' src | grep -v '^src/main\.c') && complain "only main.c exits:"$'\n'"$found"
+for header in src/*/*.h shim/*.h; do
+    ${CC:-cc} ${CPPFLAGS:-} ${CFLAGS:-} -x c -fsyntax-only "$header" || complain "$header does not stand alone"
+done
+exit $bad

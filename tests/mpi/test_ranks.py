@@ -1,0 +1,124 @@
+"""The same samples for any number of ranks and workers, and after any kill."""
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import FAKE, environment, mpirun, qtaylor
+
+
+def make_job(job, delay=0):
+    job.add_evaluation()
+    job.model["delay_ms"] = delay
+    return job.write()
+
+
+def fid(job):
+    import json
+
+    return json.loads((job.run / "metrics.json").read_text())["metrics"]["fid"]
+
+
+def test_ranks_and_workers_do_not_matter(job):
+    path = make_job(job)
+    seen = set()
+    for ranks, workers in [(0, 1), (1, 2), (2, 1), (2, 2), (5, 1)]:
+        qtaylor("run", path, "--set", f"workers={workers}", ranks=ranks)
+        seen.add((job.digest(), fid(job)))
+        shutil.rmtree(job.run)
+    assert len(seen) == 1, seen
+
+
+def test_second_run_makes_nothing(job):
+    path = make_job(job)
+    qtaylor("run", path, ranks=2)
+    files = {p: p.stat().st_mtime_ns for p in job.run.rglob("*.npy.zst")}
+    again = qtaylor("run", path, ranks=1)
+    assert "0 made now" in again.stdout
+    assert files == {p: p.stat().st_mtime_ns for p in job.run.rglob("*.npy.zst")}
+
+
+def kill_points(count, seed):
+    rng = random.Random(seed)
+    return [pytest.param(rng.randrange(2**31), id=f"kill{i}") for i in range(count)]
+
+
+def start(path, ranks):
+    """In a process group of its own, so that one signal reaches the launcher and all ranks at once."""
+    return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)
+
+
+def ranks_of(process):
+    found = subprocess.run(["pgrep", "-g", str(process.pid), "-f", str(FAKE)], capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split() if int(pid) != process.pid]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    from conftest import Job
+
+    job = Job(tmp_path_factory.mktemp("whole"))
+    qtaylor("run", make_job(job))
+    return job.digest(), fid(job)
+
+
+def kill_and_resume(job, seed, uninterrupted):
+    rng = random.Random(seed)
+    path = make_job(job, delay=rng.choice([1, 3, 10]))
+    process = start(path, ranks=rng.choice([1, 2, 3]))
+    time.sleep(rng.uniform(0.2, 1.6))
+    victims = ranks_of(process)
+    if rng.random() < 0.5 and victims:  # one rank; mpirun takes the others down
+        import os
+
+        os.kill(rng.choice(victims), signal.SIGKILL)
+    else:
+        import os
+
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
+    deadline = time.time() + 10
+    while ranks_of(process) and time.time() < deadline:
+        time.sleep(0.05)
+    before = set(job.run.glob("samples/*.zst"))
+    stamps = {p: p.stat().st_mtime_ns for p in before}
+    qtaylor("run", path, ranks=rng.choice([1, 2, 4]))
+    assert (job.digest(), fid(job)) == uninterrupted
+    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items()), "a whole shard was made again"
+    assert not [p for p in job.run.rglob("*") if ".tmp-" in p.name]
+    qtaylor("verify", job.run)
+
+
+@pytest.mark.parametrize("seed", kill_points(20, 11))
+def test_kill_anywhere(job, seed, uninterrupted):
+    kill_and_resume(job, seed, uninterrupted)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", kill_points(60, 12))
+def test_kill_anywhere_long(job, seed, uninterrupted):
+    kill_and_resume(job, seed, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_signal_stops_between_ops_and_run_continues(job, number, ranks, uninterrupted):
+    path = make_job(job, delay=30)
+    process = start(path, ranks)
+    time.sleep(1.5)
+    if ranks == 0 or number == signal.SIGUSR1:
+        process.send_signal(number)  # mpirun forwards USR1
+    else:
+        import os
+
+        for pid in ranks_of(process):
+            os.kill(pid, number)
+    assert process.wait(timeout=15) == 75
+    assert not [p for p in job.run.rglob("*") if ".tmp-" in p.name]
+    make_job(job)
+    qtaylor("run", path, ranks=2)
+    assert (job.digest(), fid(job)) == uninterrupted

@@ -1,0 +1,61 @@
+"""Independent oracles in numpy: the noise, the closed-form model, and twenty lines that run a plan."""
+import numpy as np
+
+MASK = np.uint64(0xFFFFFFFF)
+
+
+def philox(key, counter):
+    """Philox4x32-10 (Salmon et al. 2011) on arrays: key [2], counter [n, 4] -> words [n, 4]."""
+    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
+    c = [counter[:, i].astype(np.uint64) for i in range(4)]
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        c = [(p1 >> np.uint64(32)) ^ c[1] ^ k0, p1 & MASK, (p0 >> np.uint64(32)) ^ c[3] ^ k1, p0 & MASK]
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & MASK, (k1 + np.uint64(0xBB67AE85)) & MASK
+    return np.stack(c, 1)
+
+
+def normals(seed, stream, count):
+    pairs = (count + 1) // 2
+    counter = np.zeros((pairs, 4), dtype=np.uint64)
+    counter[:, 0], counter[:, 1] = np.arange(pairs), stream
+    w = philox((seed & 0xFFFFFFFF, seed >> 32), counter)
+    high, low = (w[:, 0] << np.uint64(32)) | w[:, 1], (w[:, 2] << np.uint64(32)) | w[:, 3]
+    u1 = ((high >> np.uint64(11)).astype(np.float64) + 1) * 2.0**-53
+    u2 = (low >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    r = np.sqrt(-2 * np.log(u1))
+    return np.stack([r * np.cos(2 * np.pi * u2), r * np.sin(2 * np.pi * u2)], 1).reshape(-1)[:count]
+
+
+def linear_alpha_sigma(t, beta0=0.1, beta1=20.0):
+    integral = beta0 * t + (beta1 - beta0) * t * t / 2
+    return np.exp(-integral / 2), np.sqrt(-np.expm1(-integral))
+
+
+def mixture_epsilon(x, alpha, sigma, means, std, weights):
+    """E[z | x] for x = alpha x0 + sigma z, x0 from a mixture of isotropic Gaussians. x [n, d], means [k, d]."""
+    variance = alpha**2 * std**2 + sigma**2
+    difference = x[:, None, :] - alpha * np.asarray(means)[None]
+    logits = np.log(weights) - 0.5 * (difference**2).sum(-1) / variance
+    logits -= logits.max(1, keepdims=True)
+    posterior = np.exp(logits)
+    posterior /= posterior.sum(1, keepdims=True)
+    return sigma * (posterior[:, :, None] * difference).sum(1) / variance
+
+
+def run_plan(plan, seeds, elements, model):
+    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output; labels is "given", "null" or "none"."""
+    noise = lambda stream: np.stack([normals(seed, stream, elements) for seed in seeds])
+    register = {0: noise(0) * plan["initial_scale"]}
+    for op in plan["ops"]:
+        if op["op"] == "EVAL":
+            register[op["dst"]] = model(register[op["src"]], op["time"], op["labels"])
+        elif op["op"] == "LINCOMB":
+            register[op["dst"]] = sum(coefficient * register[source] for coefficient, source in op["terms"])
+        elif op["op"] == "NOISE":
+            register[op["dst"]] = noise(op["stream"])
+        elif op["op"] == "CLAMP":
+            register[op["dst"]] = register[op["dst"]].clip(op["lo"], op["hi"])
+        else:
+            raise ValueError(op)
+    return register[0]

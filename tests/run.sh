@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Runs every test and ends with one line "N passed, N failed". With "long": the long ones too.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+which=${1:-short}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+passed=0
+failed=0
+step() { # one test of its own: step NAME COMMAND...
+    local name=$1; shift
+    echo "== $name"
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $name: $*"; fi
+}
+
+build() { make --no-print-directory -j2 "$@"; }
+step 'build with libtorch' build SHIM=torch all
+step 'build with the fake shim' build SHIM=fake all
+step 'layers' make --no-print-directory SHIM=fake layers
+step 'build with sanitizers' build SHIM=fake SANITIZE=address,undefined all
+
+units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
+    local program output names
+    names=$(cd tests/unit && ls test_*.c)
+    local targets=()
+    for name in $names; do targets+=("build/$1/tests/${name%.c}"); done
+    build "${@:2}" "${targets[@]}" || { failed=$((failed + 1)); echo "FAILED: unit tests do not build: $1"; return; }
+    for program in "${targets[@]}"; do
+        echo "== $program"
+        output=$("$program" 2>&1); local rc=$?
+        local good bad
+        good=$(grep -c '^\[       OK \]' <<<"$output")
+        bad=$(grep -c '^\[  FAILED  \] [a-zA-Z_]' <<<"$output")
+        if [ $rc -ne 0 ]; then echo "$output"; [ "$bad" -gt 0 ] || bad=1; fi
+        passed=$((passed + good)); failed=$((failed + bad))
+    done
+}
+units fake SHIM=fake
+units fake-address,undefined SHIM=fake SANITIZE=address,undefined
+
+marks='not long'
+[ "$which" = long ] && marks=''
+build/venv/bin/python -m pytest -q -m "$marks" --junit-xml=build/pytest.xml tests
+read -r good bad < <(build/venv/bin/python - <<'PYTHON'
+import xml.etree.ElementTree as tree
+suites = tree.parse("build/pytest.xml").getroot().iter("testsuite")
+total = bad = 0
+for suite in suites:
+    bad += int(suite.get("failures")) + int(suite.get("errors"))
+    total += int(suite.get("tests")) - int(suite.get("skipped"))
+print(total - bad, bad)
+PYTHON
+)
+passed=$((passed + ${good:-0}))
+failed=$((failed + ${bad:-1}))
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,133 @@
+/* The fingerprint: what it depends on, what it ignores, and how a difference is told. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "job/fingerprint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define JOB \
+    "model: {path: m.pt, card: {shape: [1, 8, 8], prediction: epsilon, time: {kind: continuous}, " \
+    "schedule: {kind: linear}, labels: {classes: 10}}}\n" \
+    "seeds: 0-9\nsampler: {solver: taylor, order: 2, nfe: 10}\n"
+
+struct inputs { /* of fingerprint_make, beside the job */
+    const char *model, *labels, *initial;
+    int plan_version;
+};
+static const struct inputs usual = {"aa", NULL, NULL, 1};
+
+static struct fingerprint made(const char *override, const struct inputs *inputs) {
+    struct job job;
+    struct card card;
+    struct error err;
+    struct fingerprint fingerprint;
+    if (job_parse(&job, JOB, "job.yaml", "/f", &override, override != NULL, &err) != 0) fail_msg("%s", err.message);
+    assert_int_equal(card_parse(&card, job.model.card, "card", &err), 0);
+    assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, inputs->model, inputs->labels,
+                                      inputs->initial, inputs->plan_version, &err), 0);
+    card_free(&card);
+    job_free(&job);
+    return fingerprint;
+}
+
+static bool same(const char *override, const struct inputs *inputs) {
+    struct fingerprint first = made(NULL, &usual), second = made(override, inputs);
+    struct error err = {.message = ""};
+    bool equal = strcmp(first.hex, second.hex) == 0;
+    assert_int_equal(fingerprint_compare(first.keys, second.keys, "runs/x", &err), equal ? 0 : -1);
+    fingerprint_free(&first);
+    fingerprint_free(&second);
+    return equal;
+}
+
+/* Computed apart, by Python's json and hashlib. */
+static void canonical_text(void **state) {
+    (void)state;
+    struct fingerprint fingerprint = made(NULL, &usual);
+    assert_string_equal(fingerprint.hex, "46ed35f6d00b9025b0e37e431fe27cf925f0e1df9a5213d64e8cd1e7fd54263f");
+    fingerprint_free(&fingerprint);
+}
+
+static void ignores_what_makes_no_difference(void **state) {
+    (void)state;
+    static const char *const overrides[] = {
+        "seeds=5-7", "name=other", "output.dir=/elsewhere", "output.samples_per_shard=64", "output.level=9",
+        "workers=3", "device=cuda", "share_device=true", "evaluate={features: none, reference: r.npz}",
+        "model.path=moved.pt", "sampler.order=2.0", "output.rounding=edm",
+    };
+    for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
+        if (!same(overrides[i], &usual)) fail_msg("changed by %s", overrides[i]);
+}
+
+static void depends_on_what_makes_samples(void **state) {
+    (void)state;
+    static const char *const overrides[] = {
+        "sampler.solver=ddim", "sampler.order=1.5", "sampler.order=.inf", "sampler.nfe=20", "sampler.clock=logsnr",
+        "sampler.grid=quadratic", "sampler.grid={times: [1, 0.5]}", "sampler.t_start=0.9", "sampler.t_end=0.01",
+        "sampler.final=zero", "sampler.eta=0.5", "sampler.variance=large", "sampler.guidance=1.0000000000000002",
+        "sampler.clip=true", "sampler.rtol=1e-4", "sampler.atol=1e-4", "sampler.state=float32", "labels=balanced",
+        "labels=3", "labels=random", "labels=l.npy", "noise=torch-cpu", "batch=32", "precision=tf32",
+        "output.rounding=adm", "output.dtype=float32", "model.card.schedule.beta1=19", "model.card.labels.classes=9",
+    };
+    for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
+        if (same(overrides[i], &usual)) fail_msg("not changed by %s", overrides[i]);
+    assert_true(same(NULL, &usual));
+    assert_false(same(NULL, &(struct inputs){"bb", NULL, NULL, 1}));
+    assert_false(same(NULL, &(struct inputs){"aa", NULL, "cc", 1}));
+    assert_false(same(NULL, &(struct inputs){"aa", NULL, NULL, 2}));
+    /* A label file counts by its content, not by its name. */
+    struct fingerprint a = made("labels=l.npy", &(struct inputs){"aa", "l1", NULL, 1});
+    struct fingerprint b = made("labels=m.npy", &(struct inputs){"aa", "l1", NULL, 1});
+    struct fingerprint c = made("labels=l.npy", &(struct inputs){"aa", "l2", NULL, 1});
+    assert_string_equal(a.hex, b.hex);
+    assert_string_not_equal(a.hex, c.hex);
+    fingerprint_free(&a);
+    fingerprint_free(&b);
+    fingerprint_free(&c);
+}
+
+static void a_difference_is_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *override, *expected;
+    } cases[] = {
+        {"sampler.nfe=20", "runs/x was made with sampler.nfe = 10, this job has 20: choose another output.dir, or "},
+        {"sampler.eta=0.5", "with sampler.eta = nothing, this job has 0.5:"},
+        {"labels=3", "with labels.label = nothing, this job has 3:"},
+        {"labels=balanced", "with labels.rule = \"none\", this job has \"balanced\":"},
+        {"sampler={solver: taylor, order: 3, nfe: 5}", "with sampler.nfe = 10, this job has 5:"},
+        {"model.card.shape=[3, 8, 8]", "with card.shape = [1,8,8], this job has [3,8,8]:"},
+        {"output.dtype=float32", "with output.dtype = \"uint8\", this job has \"float32\":"},
+    };
+    struct fingerprint there = made(NULL, &usual);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fingerprint here = made(cases[i].override, &usual);
+        /* What was stored went through a file. */
+        char *text = json_dumps(there.keys, JSON_INDENT(1));
+        json_t *stored = json_loads(text, 0, NULL);
+        struct error err;
+        assert_int_equal(fingerprint_compare(stored, here.keys, "runs/x", &err), -1);
+        assert_int_equal(err.code, CODE_DATA);
+        if (!strstr(err.message, cases[i].expected)) fail_msg("%s: %s", cases[i].override, err.message);
+        assert_int_equal(fingerprint_compare(stored, there.keys, "runs/x", &err), 0);
+        json_decref(stored);
+        free(text);
+        fingerprint_free(&here);
+    }
+    fingerprint_free(&there);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(canonical_text),
+        cmocka_unit_test(ignores_what_makes_no_difference),
+        cmocka_unit_test(depends_on_what_makes_samples),
+        cmocka_unit_test(a_difference_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,96 @@
+/* The seed list: positions, canonical text, mistakes. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/text.h"
+#include "job/seeds.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void seeds_keep_their_order(void **state) {
+    (void)state;
+    struct seeds seeds;
+    struct error err;
+    assert_int_equal(seeds_parse(&seeds, "100-102,7, 50-51", &err), 0);
+    const uint64_t expected[] = {100, 101, 102, 7, 50, 51};
+    assert_int_equal(seeds.count, 6);
+    for (uint64_t i = 0; i < seeds.count; i++) assert_int_equal(seeds_at(&seeds, i), expected[i]);
+    seeds_free(&seeds);
+}
+
+static void seeds_have_a_canonical_text(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"0-9999", "0-9999"},       {"5", "5"},
+        {"0-4,5-9", "0-9"},         {"5-9,0-4", "5-9,0-4"},
+        {" 1 , 3\t, 9-9", "1,3,9"},
+         {"18446744073709551614-18446744073709551615", "18446744073709551614-18446744073709551615"},
+        {"18446744073709551615,0", "18446744073709551615,0"}, /* not neighbours: 2^64 - 1 has no next seed */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seeds seeds;
+        struct error err;
+        assert_int_equal(seeds_parse(&seeds, cases[i][0], &err), 0);
+        char *text = seeds_text(&seeds);
+        assert_string_equal(text, cases[i][1]);
+        free(text);
+        seeds_free(&seeds);
+    }
+}
+
+/* Many single numbers: the binary search against the list itself. */
+static void seeds_of_a_long_list_are_found(void **state) {
+    (void)state;
+    enum { COUNT = 3000 };
+    struct text text = {0};
+    for (unsigned i = 0; i < COUNT; i++) text_add(&text, "%s%u", i ? "," : "", (i * 7919u) % 100003u * 2u);
+    struct seeds seeds;
+    struct error err;
+    assert_int_equal(seeds_parse(&seeds, text.data, &err), 0);
+    assert_int_equal(seeds.count, COUNT);
+    for (unsigned i = 0; i < COUNT; i++) assert_int_equal(seeds_at(&seeds, i), (i * 7919u) % 100003u * 2u);
+    seeds_free(&seeds);
+    text_free(&text);
+}
+
+static void seeds_with_mistakes_are_refused(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"", "found \"\""},
+        {"1,,2", "found \"\""},
+        {"1,", "found \"\""},
+        {"a", "found \"a\""},
+        {"-1", "found \"-1\""},
+        {"1-2-3", "found \"1-2-3\""},
+        {"1 - 2", "found \"1 - 2\""},
+        {"9-0", "goes up, found \"9-0\""},
+        {"18446744073709551616", "found \"18446744073709551616\""},
+        {"0-9,5", "found 5 twice"},
+        {"20,0-30", "found 20 twice"},
+        {"7,8,7", "found 7 twice"},
+        {"0-18446744073709551615", "2^64"},
+        {"1-18446744073709551615,0,5", "2^64"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seeds seeds;
+        struct error err;
+        assert_int_equal(seeds_parse(&seeds, cases[i][0], &err), -1);
+        assert_int_equal(err.code, CODE_DATA);
+        if (!strstr(err.message, cases[i][1])) fail_msg("%s: %s", cases[i][0], err.message);
+        assert_null(seeds.ranges);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(seeds_keep_their_order),
+        cmocka_unit_test(seeds_have_a_canonical_text),
+        cmocka_unit_test(seeds_of_a_long_list_are_found),
+        cmocka_unit_test(seeds_with_mistakes_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

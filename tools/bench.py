@@ -1,0 +1,143 @@
+"""make bench: speed as ratios within one run, on the cores this machine has. Every number is printed with what it means;
+nothing here passes or fails."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAM, BARE = ROOT / "build/torch/qtaylor", ROOT / "build/torch/bare_calls"
+DIGITS = ROOT / "jobs/digits/job.yaml"
+CORES = len(os.sched_getaffinity(0))
+ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def output(command, **options):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=ENVIRONMENT, **options)
+    if done.returncode != 0:
+        sys.exit(f"bench: {command} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def mpirun(ranks):
+    return ["mpirun", "-n", ranks, "--oversubscribe", "--bind-to", "none"]
+
+
+def generate(job, folder, *settings, ranks=1, verb="generate"):
+    """One fresh run; returns its result."""
+    shutil.rmtree(folder, ignore_errors=True)
+    overrides = [word for setting in (f"output.dir={folder}", *settings) for word in ("--set", setting)]
+    return json.loads(output([*mpirun(ranks), PROGRAM, verb, job, *overrides, "--json"]))
+
+
+def seconds(result):
+    return result["generation"]["seconds"]
+
+
+def bare(model, shape, classes, batch, calls, workers):
+    return float(output([BARE, model, *shape, classes, batch, calls, workers]))
+
+
+def best(measure, repeats=3):
+    return min(measure() for _ in range(repeats))
+
+
+def show(name, ratio, goal, detail):
+    print(f"{name:<58} {ratio:6.3f}   (goal {goal})   {detail}", flush=True)
+
+
+def digits(folder):
+    count = 64 * 300
+    ours = best(lambda: seconds(generate(DIGITS, folder / "d", f"seeds=0-{count - 1}", f"workers={CORES}")))
+    limit = best(lambda: bare(ROOT / "jobs/digits/model.pt", (1, 8, 8), 10, 64, 300 * 10, CORES))
+    show("digits: bare model calls / generate", limit / ours, ">= 0.92", f"{count / ours:.0f} samples/s at NFE 10")
+
+
+def layouts(folder):
+    """2 ranks x 1 worker and 1 x 2 against two independent processes side by side on halves of the seeds."""
+    half = 64 * 150
+
+    def two_processes():
+        start, runs = time.perf_counter(), []
+        for i in range(2):
+            shutil.rmtree(folder / f"p{i}", ignore_errors=True)
+            runs.append(subprocess.Popen(
+                [PROGRAM, "generate", DIGITS, "--json", "--set", f"output.dir={folder}/p{i}", "--set",
+                 f"seeds={i * half}-{(i + 1) * half - 1}", "--set", "workers=1"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT))
+        return max(seconds(json.loads(run.communicate()[0])) for run in runs)
+
+    side_by_side = best(two_processes)
+    for ranks, workers in ((2, 1), (1, 2)):
+        ours = best(lambda: seconds(generate(DIGITS, folder / "l", f"seeds=0-{2 * half - 1}", f"workers={workers}", ranks=ranks)))
+        show(f"two independent processes / {ranks} ranks x {workers} workers", side_by_side / ours, ">= 0.95", f"{ours:.2f} s")
+
+
+def end_to_end(folder):
+    """Samples saved and FID computed, all in: wall of steady work, start-up apart."""
+    count = 10000
+    shutil.rmtree(folder / "png", ignore_errors=True)
+    plain, _, plain_fid = map(float, output([sys.executable, ROOT / "tools/plain_pytorch.py", folder / "png", count, CORES]).split())
+    start = time.perf_counter()
+    result = generate(DIGITS, folder / "e", f"seeds=0-{count - 1}", "workers=1", ranks=CORES, verb="run")
+    wall = time.perf_counter() - start
+    start = time.perf_counter()
+    result_again = json.loads(output([*mpirun(CORES), PROGRAM, "run", DIGITS, "--json", "--set", f"output.dir={folder}/e"]))
+    again = time.perf_counter() - start  # start-up, scan and evaluation alone
+    assert result_again["made_now"] == 0
+    show("plain PyTorch loop + PNG + scipy FID / run", plain / wall, ">= 1.3",
+         f"{plain:.1f} s against {wall:.1f} s with start-up ({again:.1f} s when nothing is to make); "
+         f"FID {plain_fid:.3f} and {result['metrics']['fid']:.3f}")
+
+
+def fifty_thousand(folder):
+    start = time.perf_counter()
+    result = generate(DIGITS, folder / "f", "seeds=0-49999", "workers=1", ranks=CORES, verb="run")
+    print(f"50,000 digits at NFE 10 on {CORES} cores: {seconds(result):.1f} s making, {time.perf_counter() - start:.1f} s in all, "
+          f"FID {result['metrics']['fid']:.4f}", flush=True)
+
+
+DIFFUSERS = """
+import sys, time, torch
+sys.path.insert(0, 'tools')
+from make_cifar_net import build
+from diffusers import DDIMPipeline, DDIMScheduler
+batches, steps, threads = map(int, sys.argv[1:])
+torch.set_num_threads(threads)
+pipeline = DDIMPipeline(build(), DDIMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02))
+pipeline.set_progress_bar_config(disable=True)
+run = lambda: pipeline(batch_size=8, num_inference_steps=steps, output_type='np')
+pipeline(batch_size=8, num_inference_steps=1, output_type='np')
+start = time.perf_counter()
+for _ in range(batches): run()
+print(time.perf_counter() - start)
+"""
+
+
+def cifar(folder):
+    model, batches, nfe = folder / "cifar.pt", 8, 5
+    output([sys.executable, ROOT / "tools/make_cifar_net.py", model])
+    job = folder / "cifar.yaml"
+    job.write_text(f"name: cifar\nmodel: {{path: {model}}}\nseeds: 0-{8 * batches - 1}\nbatch: 8\n"
+                   f"sampler: {{solver: ddim, nfe: {nfe}}}\noutput: {{dir: {folder}/c, samples_per_shard: 8}}\n")
+    ours = best(lambda: seconds(generate(job, folder / "c", f"workers={CORES}")), 2)
+    limit = best(lambda: bare(model, (3, 32, 32), 0, 8, batches * nfe, CORES), 2)
+    show("CIFAR-10 U-Net: bare model calls / generate", limit / ours, ">= 0.98", f"{ours / batches / 8 / nfe * 1e3:.0f} ms a sample-NFE")
+    theirs = float(output([sys.executable, "-c", DIFFUSERS, batches, nfe, CORES], cwd=ROOT))
+    show("diffusers' DDIMPipeline / generate", theirs / ours, ">= 1.03", f"{theirs:.1f} s against {ours:.1f} s")
+
+
+def main():
+    print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three\n")
+    output(["make", "build/torch/bare_calls"], cwd=ROOT)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
+        for part in (digits, layouts, end_to_end, fifty_thousand, cifar):
+            part(pathlib.Path(name))
+
+
+if __name__ == "__main__":
+    main()

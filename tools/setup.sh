@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Brings what qtaylor builds with: Debian's packages and libtorch. Says what it does; skips what is there.
+#   tools/setup.sh build    what `make` needs        (LIBTORCH=DIR: an unpacked libtorch, pip's torch is skipped)
+#   tools/setup.sh test     what `make test` needs besides
+#   tools/setup.sh bench    what `make bench` needs besides
+# Without root, packages are unpacked into build/deps where apt-get can download them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-build}
+shim=${SHIM:-torch}
+torch_version=2.13.0
+packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
+    libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev)
+[ "$shim" = torch ] && packages+=(python3 python3-venv)
+if [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind); fi
+config=build/config.mk
+mkdir -p build
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+quiet() { "$@" >build/setup.log 2>&1 || { cat build/setup.log >&2; fail "failed: $*"; }; }
+
+# A package counts as present when Debian says so, or when what it is for is found (another python3, a module's mpicc).
+present() {
+    case $1 in
+        python3 | gcc | g++ | make | git | zstd | valgrind) command -v "$1" >/dev/null && return ;;
+        pkg-config) command -v pkg-config >/dev/null && return ;;
+        python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
+        openmpi-bin) command -v mpirun >/dev/null && return ;;
+        libopenmpi-dev) command -v "${MPICC:-mpicc}" >/dev/null && return ;;
+    esac
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'
+}
+
+# Unpacks packages and what they depend on into build/deps, and tells make where things are.
+unpack() {
+    local deps=$PWD/build/deps lib=usr/lib/$(gcc -dumpmachine)
+    say "no root: unpacking into build/deps: $*"
+    mkdir -p build/deps/archives
+    local names
+    names=$(apt-get -o Debug::NoLocking=1 --print-uris -qq -y --no-install-recommends install "$@" | sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p") ||
+        fail "apt-get can't resolve $*: install these packages, or name the libraries by hand:
+       PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
+    (cd build/deps/archives && apt-get -o Debug::NoLocking=1 -qq download $names) ||
+        fail "apt-get can't download $names"
+    local file
+    for file in build/deps/archives/*.deb; do dpkg -x "$file" build/deps; done
+    # Debian's alternatives are made at installation, which did not happen.
+    for file in mpicc mpirun; do ln -sf $file.openmpi build/deps/usr/bin/$file; done
+    local libraries="$deps/$lib:$deps/$lib/openblas-pthread:$deps/$lib/openmpi/lib:$deps/lib/$(gcc -dumpmachine)"
+    cat >build/env.sh <<SHELL
+# Packages unpacked without root: source this to run the programs by hand (make does it by itself).
+export PATH=$deps/usr/bin:\$PATH LD_LIBRARY_PATH=$libraries
+export OPAL_PREFIX=$deps/usr OPAL_LIBDIR=$deps/$lib/openmpi/lib OPAL_INCLUDEDIR=$deps/$lib/openmpi/include
+export PMIX_INSTALL_PREFIX=$deps/$lib/pmix2 OMPI_MCA_mca_base_component_show_load_errors=0 \
+    PMIX_MCA_pcompress_base_silence_warning=1
+export PKG_CONFIG_PATH=${libraries//://pkgconfig:}/pkgconfig:$deps/usr/share/pkgconfig
+SHELL
+    cat >"$config" <<MAKE
+# Written by tools/setup.sh: packages unpacked without root. Every command of make, \$(shell) too, starts with env.sh.
+SHELL := /bin/bash
+export BASH_ENV := $PWD/build/env.sh
+PKG_CONFIG := . build/env.sh; pkg-config
+MPICC := . build/env.sh; mpicc
+CPPFLAGS += -isystem $deps/usr/include -isystem $deps/usr/include/$(gcc -dumpmachine) \
+    -isystem $deps/usr/include/$(gcc -dumpmachine)/openblas-pthread
+LDFLAGS += $(for folder in ${libraries//:/ }; do printf -- '-L%s -Wl,-rpath-link,%s ' "$folder" "$folder"; done)
+MAKE
+    say "to run the programs by hand: source build/env.sh"
+}
+
+missing=()
+for package in "${packages[@]}"; do present "$package" || missing+=("$package"); done
+if [ ${#missing[@]} -gt 0 ] && ! { [ -d build/deps/usr ] && [ "$(id -u)" != 0 ]; }; then
+    command -v apt-get >/dev/null || fail "missing, and this is no Debian: ${missing[*]}. Install their like, or name them
+       by hand: PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
+    if [ "$(id -u)" = 0 ]; then
+        say "installing Debian packages: ${missing[*]}"
+        quiet apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive quiet apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    else
+        unpack "${missing[@]}"
+    fi
+fi
+
+wheels=()
+want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1')" 2>/dev/null || wheels+=("$2"); }
+if [ "$shim" = torch ] || [ "$what" != build ]; then
+    [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
+    if [ "$shim" = torch ] && { [ -z "${LIBTORCH:-}" ] || [ "$what" != build ]; }; then want torch "torch==$torch_version"; fi
+    if [ "$what" != build ]; then
+        want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
+        want scikit-learn scikit-learn; want pillow pillow
+    fi
+    if [ "$what" = bench ]; then want diffusers 'diffusers==0.35.*'; fi
+    if [ ${#wheels[@]} -gt 0 ]; then
+        case " ${wheels[*]} " in *" torch=="*) say "PyTorch $torch_version by pip: 200 MB to download for a CPU build, some 3 GB where" \
+            "pip brings the CUDA build (LIBTORCH=DIR names an unpacked libtorch instead)" ;; esac
+        say "installing into build/venv: ${wheels[*]}"
+        quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "${wheels[@]}"
+    fi
+fi
