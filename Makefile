@@ -37,6 +37,9 @@ else
 SHIM_OBJECT := $(FAKE)
 endif
 
+# V=1 shows whole commands.
+Q := $(if $(V),,@)
+
 .DELETE_ON_ERROR:
 .PHONY: all help demo test test-long bench unit layers clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; SANITIZE=address,undefined)
@@ -65,14 +68,17 @@ bench: ## speed, as ratios within one run
 	@$(PYTHON) tools/bench.py
 
 $(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECT)
-	$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 $(B)/libqtaylor.a: $(OBJECTS)
-	$(AR) rcs $@ $^
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
+	@echo "  compile $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 
 # What the build knows about itself; rewritten only when it changes.
 $(B)/src/report/summary.o: $(B)/version.h
@@ -84,7 +90,8 @@ $(B)/version.h: FORCE
 
 $(B)/shim/torch_shim.o: shim/torch_shim.cpp shim/torch_shim.h
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
+	@echo "  compile $<"
+	$(Q)$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
 	    -isystem $(LIBTORCH)/include/torch/csrc/api/include -MMD -MP -c -o $@ $<
 
 # A unit test is one program over the library and the fake shim.
@@ -92,14 +99,16 @@ unit: $(UNIT) ## the unit tests alone
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 $(B)/tests/%: tests/unit/%.c $(B)/libqtaylor.a $(FAKE)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+	@echo "  test    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) $(B)/libqtaylor.a -lcmocka $(LDLIBS)
 
 layers: ## check that each header stands alone and that folders include only what is before them
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
 
 # The benchmark's limit: model calls through the shim and nothing else.
 $(B)/bare_calls: $(B)/tools/bare_calls.o $(B)/libqtaylor.a $(SHIM_OBJECT)
-	$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/tools/bare_calls.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	@echo "  link $@"
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/tools/bare_calls.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 clean: ## remove objects and programs (packages and the virtual environment stay)
 	rm -rf build/torch* build/fake*

@@ -3,11 +3,11 @@
  *   {"card": {a model card}, "mixture": {"means": [[C*H*W numbers], ...], "std": s, "weights": [...]},
  *    "delay_ms": 0, "fail_call": n, "nan_call": n, "crash_call": n}
  *
- * Data is a mixture of isotropic Gaussians (equal weights unless given), so that epsilon(x, t) = E[epsilon | x_t = x] is
- * known: the output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes
- * component k alone; any other label, or none, the whole mixture. Computed in double, rounded to float32 at the end.
- * delay_ms is the least time of a call. The n-th call of this process (counted from 1, over all models; -1: every call)
- * fails, returns NaN, or kills the process.
+ * Data is a mixture of isotropic Gaussians (equal weights unless given), so that E[epsilon | x_t = x] is known: the
+ * output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes component k
+ * alone; any other label, or none, the whole mixture. Computed in double, rounded to float32 at the end.
+ * delay_ms is slept in every call. The n-th call of this process (from 1, over all models; -1: every call) fails,
+ * returns NaN, or kills the process.
  *
  * A feature network is {"features": {"shape": [C, H, W], "range": [0, 255], "outputs": {"pool": D}}, "matrix": seed}: a
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
@@ -123,7 +123,9 @@ static int load(struct shim_model *model, const char *path, char *error) {
     model->fail_call = integer(model->json, "fail_call");
     model->nan_call = integer(model->json, "nan_call");
     model->crash_call = integer(model->json, "crash_call");
-    if (card_parse(&model->card, json_object_get(model->json, "card"), path, &err) != 0 ||
+    const json_t *card = json_object_get(model->json, "card");
+    if (!card) return fail(error, "%s: expected \"card\" or \"features\"", path);
+    if (card_parse(&model->card, card, path, &err) != 0 ||
         schedule_new(&model->schedule, &model->card, &err) != 0)
         return fail(error, "%s", err.message);
     return load_mixture(model, path, error);
@@ -220,7 +222,8 @@ static void posterior(const struct shim_model *model, const double *x, double al
     double v = alpha * alpha * model->std * model->std + sigma * sigma, largest = -INFINITY, total = 0;
     double log_weight[model->components];
     for (size_t k = first; k <= last; k++) {
-        log_weight[k] = log(model->weights[k]) - distance2(x, alpha, model->means + k * elements, elements) / (2 * v);
+        double prior = first == last ? 1 : model->weights[k];
+        log_weight[k] = log(prior) - distance2(x, alpha, model->means + k * elements, elements) / (2 * v);
         largest = fmax(largest, log_weight[k]);
     }
     memset(x0, 0, elements * sizeof *x0);
@@ -259,18 +262,19 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
     if (elements != model->elements)
         return fail(error, "the model takes %zu elements a sample, not %zu", model->elements, elements);
     if (misbehave(model, &nan, error) != 0) return -1;
-    double t = schedule_time_of(model, condition->time), unscaled[elements], x0[elements], epsilon[elements];
+    double t = schedule_time_of(model, condition->time), x_t[elements], x0[elements], epsilon[elements];
     double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t);
     double scale = input_scale(&model->card, alpha, sigma);
     for (size_t row = 0; row < (size_t)shape.batch; row++) {
         int64_t label = condition->labels ? condition->labels[row] : -1;
         bool one = label >= 0 && (size_t)label < model->components;
-        for (size_t i = 0; i < elements; i++) unscaled[i] = x[row * elements + i] / scale;
-        posterior(model, unscaled, alpha, sigma, one ? (size_t)label : 0, one ? (size_t)label : model->components - 1, x0,
-                  epsilon);
-        for (size_t i = 0; i < elements; i++)
-            out[row * elements + i] =
-                nan ? NAN : (float)predict(&model->card, alpha, sigma, unscaled[i], x0[i], epsilon[i]);
+        size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
+        for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
+        posterior(model, x_t, alpha, sigma, first, last, x0, epsilon);
+        for (size_t i = 0; i < elements; i++) {
+            double output = predict(&model->card, alpha, sigma, x_t[i], x0[i], epsilon[i]);
+            out[row * elements + i] = nan ? NAN : (float)output;
+        }
     }
     return 0;
 }

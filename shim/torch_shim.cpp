@@ -134,7 +134,7 @@ std::vector<int64_t> sizes_of(const shim_shape &shape) {
     return {shape.batch, shape.channels, shape.height, shape.width};
 }
 
-/* A view of the caller's memory; const_cast because tensors know no const: only ever read or copied from. */
+/* A view of the caller's memory. Tensors know no const: of what the caller gave as const, only copies are made. */
 at::Tensor host_view(const void *values, at::IntArrayRef sizes, at::ScalarType type) {
     return at::from_blob(const_cast<void *>(values), sizes, at::TensorOptions(type));
 }

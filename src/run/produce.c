@@ -186,11 +186,15 @@ static int unit_commit(void *context, int index, uint64_t shard, struct error *e
     return 0;
 }
 
+/* Samples on disk once `done` more shards are: the last shard may be a short one. */
+static uint64_t on_disk(const struct producer *producer, uint64_t done) {
+    uint64_t samples = producer->samples_before + done * producer->run->layout.shard_rows;
+    return samples < producer->progress.total ? samples : producer->progress.total;
+}
+
 static void show_progress(void *context, uint64_t done, int ranks_alive) {
     struct producer *producer = context;
-    uint64_t samples = producer->samples_before + done * producer->run->layout.shard_rows;
-    if (samples > producer->progress.total) samples = producer->progress.total; /* the last shard may be a short one */
-    progress_update(&producer->progress, samples, ranks_alive, 0);
+    progress_update(&producer->progress, on_disk(producer, done), ranks_alive, 0);
 }
 
 static int load(struct producer *producer, bool any_features, struct error *err) {
@@ -262,7 +266,7 @@ int produce(struct comm *comm, struct run *run, const struct shard_status *statu
     production->shards = production->outcome.done;
     if (rc == 0 && production->outcome.ranks_lost == 0) rc = sum_up(comm, &producer, production, err);
     if (comm_rank(comm) == 0)
-        progress_update(&producer.progress, ready + production->outcome.done * run->layout.shard_rows, comm_size(comm), 1);
+        progress_update(&producer.progress, on_disk(&producer, production->outcome.done), comm_size(comm), 1);
 out:
     shim_model_free(producer.model);
     free(producer.initial_file);
