@@ -52,10 +52,9 @@ static void line(const char *level, int to_stderr, const char *format, va_list a
     char *text = quoted ? json_dumps(quoted, JSON_ENCODE_ANY) : NULL;
     char *members = text_new("\"level\": \"%s\", \"message\": %s", level, text ? text : "\"not UTF-8\"");
     pthread_mutex_lock(&state.lock);
-    if (to_stderr && state.size > 1)
-        fprintf(stderr, "qtaylor: %s%s[rank %d] %s\n", level, *level ? ": " : "", state.rank, message);
-    else if (to_stderr)
-        fprintf(stderr, "qtaylor: %s%s%s\n", level, *level ? ": " : "", message);
+    const char *prefix = strcmp(level, "info") == 0 ? "" : level, *colon = *prefix ? ": " : "";
+    if (to_stderr && state.size > 1) fprintf(stderr, "qtaylor: %s%s[rank %d] %s\n", prefix, colon, state.rank, message);
+    else if (to_stderr) fprintf(stderr, "qtaylor: %s%s%s\n", prefix, colon, message);
     if (members) to_file(members);
     pthread_mutex_unlock(&state.lock);
     free(members);

@@ -202,11 +202,11 @@ static void run_batch(struct queue *queue, struct slot *slot, int worker) {
 
 static void end_slot(struct queue *queue, struct slot *slot, int worker) {
     struct error err;
-    bool whole = !slot->failed && slot->done == slot->batches;
+    bool opened = slot->open, whole = opened && !slot->failed && slot->done == slot->batches;
     slot->busy = true;
     pthread_mutex_unlock(&queue->lock);
     int rc = whole ? queue->task->unit_commit(queue->task->context, worker, queue->units[slot->unit], &err) : 0;
-    queue->task->unit_close(queue->task->context, queue->units[slot->unit]);
+    if (opened) queue->task->unit_close(queue->task->context, queue->units[slot->unit]);
     pthread_mutex_lock(&queue->lock);
     if (rc != 0 && err.code == CODE_IO) note_failure(queue, &err, true); /* the disk: nothing else would fare better */
     else if (rc != 0) fail(queue, slot, &err, "committing");

@@ -89,7 +89,7 @@ int place_rank(struct comm *comm, struct run *run, struct place *place, struct e
         if (rc == 0 && !run->job.share_device) rc = refuse_doubles(seats, size, err);
         if (rc == 0) rc = record(run, seats, size, err);
     }
-    if (rc == 0) log_info("rank %d on %s: %s, %d workers", comm_rank(comm), mine.seat.host, mine.seat.device, place->workers);
+    if (rc == 0) log_info("on %s: %s, %d worker%s", mine.seat.host, mine.seat.device, place->workers, place->workers > 1 ? "s" : "");
     free(seats);
     free(all);
     return rc;

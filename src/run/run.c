@@ -78,7 +78,7 @@ int64_t run_label(const struct run *run, uint64_t position) {
             int64_t label = -1;
             char message[SHIM_ERROR];
             int device = run->job.noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
-            if (!latent || shim_torch_latent(device, seed, (int)elements, latent, run->card.classes, &label, message) != 0)
+            if (!latent || shim_torch_latent(device, seed & 0xffffffff, (int)elements, latent, run->card.classes, &label, message) != 0)
                 label = -1;
             free(latent);
             return label;

@@ -179,7 +179,7 @@ static int start(struct executor *executor, const struct batch *batch, struct er
             for (size_t i = 0; i < size; i++) x[i] *= scale;
             continue;
         }
-        if (!batch->initial && shim_torch_latent(device, batch->seeds[row], (int)size, latent, 0, NULL, message) != 0)
+        if (!batch->initial && shim_torch_latent(device, batch->seeds[row] & 0xffffffff, (int)size, latent, 0, NULL, message) != 0)
             rc = error_set(err, CODE_DATA, "noise: %s", message);
         for (size_t i = 0; i < size && rc == 0; i++) x[i] = batch->initial ? given[i] : scale * given[i];
     }

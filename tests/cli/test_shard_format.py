@@ -82,5 +82,5 @@ def test_provenance(made):
         assert run[key], key
     assert len(run["keys"]["model"]["sha256"]) == 64
     versions = json.loads(qtaylor("--version", "--json").stdout)
-    for key in ("qtaylor", "commit", "compiler", "mpi", "shim", "zstd", "blas"):
+    for key in ("qtaylor", "commit", "compiler", "mpi", "torch", "zstd", "blas"):
         assert versions[key], key

@@ -302,7 +302,8 @@ static void paths_and_strangers(void **state) {
     assert_int_equal(count, 0);
     static const char *const files[] = {"000000.npy.zst", "000002.npy.zst", /* these two belong */
                                         "000003.npy.zst", "0000002.npy.zst", "2.npy.zst", "000001.npy",
-                                        "-00001.npy.zst", ".000001.npy.zst.tmp-host-1-0", "notes.txt", "000001.npy.zst.bak"};
+                                        "-00001.npy.zst", ".000001.npy.zst.tmp-host-1-0", "notes.txt",
+                                        "000001.npy.zst.bak"};
     char *listed = text_new("%s/samples", run);
     assert_int_equal(folder_make(listed, &err), 0);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
