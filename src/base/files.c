@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +120,14 @@ fail:
     return rc;
 }
 
+/* Does process pid run this very program? False for a zombie and for a stranger that got the number anew. */
+static bool runs_this_program(long pid) {
+    char link[64], ours[4096], theirs[4096];
+    snprintf(link, sizeof link, "/proc/%ld/exe", pid);
+    ssize_t length = readlink("/proc/self/exe", ours, sizeof ours), other = readlink(link, theirs, sizeof theirs);
+    return length > 0 && other >= length && memcmp(ours, theirs, (size_t)length) == 0;
+}
+
 /* Is the temporary `name` one that nobody will finish any more? */
 static bool is_stale(const char *folder, const char *name) {
     const char *mark = strstr(name, ".tmp-");
@@ -129,10 +136,8 @@ static bool is_stale(const char *folder, const char *name) {
     gethostname(host, sizeof host - 1);
     size_t length = strlen(host);
     const char *owner = mark + strlen(".tmp-");
-    if (strncmp(owner, host, length) == 0 && owner[length] == '-') {
-        long pid = strtol(owner + length + 1, NULL, 10);
-        return pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
-    }
+    if (strncmp(owner, host, length) == 0 && owner[length] == '-')
+        return !runs_this_program(strtol(owner + length + 1, NULL, 10));
     struct stat info;
     char *path = path_join(folder, name);
     bool old = path && stat(path, &info) == 0 && time(NULL) - info.st_mtime > 3600;

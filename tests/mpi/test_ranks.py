@@ -47,14 +47,14 @@ def kill_points(count, seed):
 
 
 def start(path, ranks):
-    """In a process group of its own, so that one signal reaches the launcher and all ranks at once."""
+    """In a session of its own: mpirun gives each rank its own process group, but not its own session."""
     return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)
 
 
 def ranks_of(process):
-    found = subprocess.run(["pgrep", "-g", str(process.pid), "-f", str(FAKE)], capture_output=True, text=True)
-    return [int(pid) for pid in found.stdout.split() if int(pid) != process.pid]
+    found = subprocess.run(["pgrep", "-s", str(process.pid), "-f", f"^{FAKE} "], capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split()]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,8 @@ def kill_and_resume(job, seed, uninterrupted):
     if rng.random() < 0.5 and victims:  # one rank; mpirun takes the others down
         os.kill(rng.choice(victims), signal.SIGKILL)
     else:
-        os.killpg(process.pid, signal.SIGKILL)
+        for pid in {process.pid, *victims}:
+            os.kill(pid, signal.SIGKILL)
     process.wait(timeout=30)
     deadline = time.time() + 10
     while ranks_of(process) and time.time() < deadline:
