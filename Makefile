@@ -3,14 +3,14 @@
 
 SHIM     ?= torch
 SANITIZE ?=
+COMM     ?= mpi
 CC       ?= cc
 CXX      ?= g++
 MPICC    ?= mpicc
 PYTHON   ?= build/venv/bin/python
 
 # One folder a variant: build/torch, build/fake, build/fake-address,undefined.
-B := build/$(SHIM)$(if $(SANITIZE),-$(SANITIZE))
-comma := ,
+B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
 
 PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng openblas
 PKG_CONFIG ?= pkg-config
@@ -18,10 +18,11 @@ WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -W
 CFLAGS     ?= -O2 -g
 override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math-errno $(WARNINGS)
 SAN        := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(shell $(MPICC) --showme:compile)
-LDLIBS     += $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -llapacke $(shell $(MPICC) --showme:link) -lm
+USE_MPI    := $(filter mpi,$(COMM))
+CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
+LDLIBS     += $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -llapacke $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
 
-SOURCES := $(filter-out src/main.c src/cluster/comm_self.c,$(wildcard src/*/*.c))
+SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(B)/%.o)
 FAKE    := $(B)/shim/fake_shim.o
 UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
@@ -42,7 +43,7 @@ Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo test test-long bench unit layers clean distclean FORCE
-all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; SANITIZE=address,undefined)
+all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; COMM=self: no MPI; SANITIZE=address,undefined)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile

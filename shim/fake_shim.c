@@ -381,6 +381,8 @@ int shim_registers_lincomb(struct shim_registers *registers, int dst, int count,
 
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error) {
     (void)error;
+    low = rounded(registers, low);
+    high = rounded(registers, high);
     for (size_t i = 0; i < registers->values; i++) {
         double *x = &at(registers, dst)[i];
         *x = *x < low ? low : *x > high ? high : *x;

@@ -1,8 +1,8 @@
 #include "sample/execute.h"
 
+#include "sample/adaptive.h"
 #include "sample/noise.h"
 #include "sample/registers.h"
-#include "solver/rk45.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,135 +11,169 @@
 
 struct executor {
     struct executor_setup setup;
-    size_t elements;            /* of one sample */
+    size_t elements;               /* of one sample */
     struct registers *registers;
-    double *values;             /* [batch][elements]: noise on its way in, samples on their way out */
-    double *norm_values[3];     /* the same size, for rk45's norms */
-    int64_t *labels, *nulls;    /* [batch] */
-    struct rk45 *rk45;          /* adaptive plans */
+    struct adaptive *adaptive;     /* of an adaptive plan, else NULL */
+    double *values;                /* [batch][elements]: noise on its way in, samples on their way out */
+    float *latent;                 /* [elements]: torch's noise */
+    int64_t *labels, *null_labels; /* [batch] */
+    const struct batch *batch;     /* while one is run */
 };
 
-static int stopped(const struct executor *executor, struct error *err) {
-    if (!executor->setup.stop || !*executor->setup.stop) return 0;
-    return error_set(err, CODE_AGAIN, "interrupted");
+/* Rows beyond the batch's are filled with its last one: the model always sees full batches of the same shape. */
+static void fill_values(const struct executor *executor) {
+    size_t size = executor->elements, rows = executor->batch->rows;
+    const double *last = executor->values + (rows - 1) * size;
+    for (size_t row = rows; row < (size_t)executor->setup.batch; row++)
+        memcpy(executor->values + row * size, last, size * sizeof *last);
 }
 
 /* ---- one function an op ---- */
 
-static int do_eval(struct executor *executor, const struct op *op, const struct batch *batch, struct error *err) {
+static int run_OP_EVAL(struct executor *executor, const struct op *op, struct error *err) {
     const struct executor_setup *setup = &executor->setup;
-    struct shim_condition condition = {.time = op->time, .integer_time = setup->card->time.kind == TIME_DISCRETE &&
-                                                                         setup->card->time.integer};
-    (void)batch;
-    if (op->labels != EVAL_NONE) condition.labels = op->labels == EVAL_NULL ? executor->nulls : executor->labels;
+    if (op->labels == EVAL_GIVEN && !executor->batch->labels)
+        return error_set(err, CODE_INTERNAL, "the plan evaluates the model with labels, but the batch has none");
+    const int64_t *labels[] = {
+        [EVAL_GIVEN] = executor->labels, [EVAL_NULL] = executor->null_labels, [EVAL_NONE] = NULL};
+    struct shim_condition condition = {.time = op->time, .labels = labels[op->labels]};
+    condition.integer_time = setup->card->time.kind == TIME_DISCRETE && setup->card->time.integer;
     return registers_eval(executor->registers, setup->model, op->dst, op->src, &condition, err);
 }
 
-static int do_lincomb(struct executor *executor, const struct op *op, const struct batch *batch, struct error *err) {
-    (void)batch;
+static int run_OP_LINCOMB(struct executor *executor, const struct op *op, struct error *err) {
     return registers_lincomb(executor->registers, op->dst, op->terms, op->terms_count, err);
 }
 
-/* Rows beyond the batch's are filled with its last one: the model always sees full batches of the same shape. */
-static void fill_rows(const struct executor *executor, size_t rows) {
+static int run_OP_NOISE(struct executor *executor, const struct op *op, struct error *err) {
     size_t size = executor->elements;
-    for (size_t row = rows; row < (size_t)executor->setup.batch; row++)
-        memcpy(executor->values + row * size, executor->values + (rows - 1) * size, size * sizeof(double));
-}
-
-static int do_noise(struct executor *executor, const struct op *op, const struct batch *batch, struct error *err) {
-    for (size_t row = 0; row < batch->rows; row++)
-        noise_normals(batch->seeds[row], op->stream, executor->elements, executor->values + row * executor->elements);
-    fill_rows(executor, batch->rows);
+    for (size_t row = 0; row < executor->batch->rows; row++)
+        noise_normals(executor->batch->seeds[row], op->stream, size, executor->values + row * size);
+    fill_values(executor);
     return registers_set(executor->registers, op->dst, executor->values, err);
 }
 
-static int do_clamp(struct executor *executor, const struct op *op, const struct batch *batch, struct error *err) {
-    (void)batch;
+static int run_OP_CLAMP(struct executor *executor, const struct op *op, struct error *err) {
     return registers_clamp(executor->registers, op->dst, op->low, op->high, err);
 }
 
-static int (*const do_op[OP_KINDS])(struct executor *, const struct op *, const struct batch *, struct error *) = {
-    [OP_EVAL] = do_eval, [OP_LINCOMB] = do_lincomb, [OP_NOISE] = do_noise, [OP_CLAMP] = do_clamp};
+/* A new op in the table does not compile before it has its function here. */
+#define RUN(symbol, name) [symbol] = run_##symbol,
+static int (*const run_op[OP_KINDS])(struct executor *, const struct op *, struct error *) = {PLAN_OPS(RUN)};
+#undef RUN
 
-static int run_ops(struct executor *executor, const struct plan *plan, const struct batch *batch, struct error *err) {
-    for (size_t i = 0; i < plan->ops_count; i++)
-        if (stopped(executor, err) || do_op[plan->ops[i].kind](executor, &plan->ops[i], batch, err) != 0) return -1;
+static int run_ops(void *context, const struct plan *plan, struct error *err) {
+    struct executor *executor = context;
+    const volatile sig_atomic_t *stop = executor->setup.stop;
+    for (size_t i = 0; i < plan->ops_count; i++) {
+        if (stop && *stop) return error_set(err, CODE_AGAIN, "interrupted");
+        if (run_op[plan->ops[i].kind](executor, &plan->ops[i], err) != 0) return -1;
+    }
     return 0;
 }
 
-/* ---- rk45 ---- */
+/* ---- a batch: start, ops, samples ---- */
 
-/* sqrt(mean((of/(atol + rtol max(|a|, |b|)))^2)) over the real rows. */
-static int measure(struct executor *executor, const struct rk45_norm *norm, size_t rows, double *value, struct error *err) {
-    const int registers[3] = {norm->of, norm->a, norm->b};
-    const struct sampler *sampler = executor->setup.sampler;
-    double sum = 0;
-    for (int i = 0; i < 3; i++)
-        if (registers_get(executor->registers, registers[i], executor->norm_values[i], err) != 0) return -1;
-    for (size_t i = 0; i < rows * executor->elements; i++) {
-        double scale = fmax(fabs(executor->norm_values[1][i]), fabs(executor->norm_values[2][i]));
-        double quotient = executor->norm_values[0][i] / (sampler->atol + sampler->rtol * scale);
-        sum += quotient * quotient;
-    }
-    *value = sqrt(sum / (double)(rows * executor->elements));
+/* x = torch's unit normals of a seed, which EDM's generate.py takes modulo 2^32. */
+static int torch_normals(struct executor *executor, uint64_t seed, double *x, struct error *err) {
+    int device = executor->setup.noise == NOISE_TORCH_CUDA ? executor->setup.device : SHIM_CPU;
+    int count = (int)executor->elements;
+    char message[SHIM_ERROR];
+    if (shim_torch_latent(device, seed & 0xffffffff, count, executor->latent, 0, NULL, message) != 0)
+        return error_set(err, CODE_DATA, "noise: %s", message);
+    for (int i = 0; i < count; i++) x[i] = executor->latent[i];
     return 0;
 }
 
-static int run_adaptive(struct executor *executor, const struct batch *batch, int *nfe, struct error *err) {
-    struct rk45_fragment fragment;
-    double values[RK45_NORMS];
-    bool more;
-    rk45_start(executor->rk45);
-    for (const double *known = NULL;; known = values) {
-        if (rk45_next(executor->rk45, known, &fragment, &more, err) != 0) return -1;
-        if (!more) break;
-        if (run_ops(executor, fragment.plan, batch, err) != 0) return -1;
-        for (int i = 0; i < fragment.norms_count; i++) {
-            if (measure(executor, &fragment.norms[i], batch->rows, &values[i], err) != 0) return -1;
-            if (!isfinite(values[i]))
-                return error_set(err, CODE_DATA, "rk45: the model's output is not finite in the batch that starts with seed %"
-                                 PRIu64, batch->seeds[0]);
-        }
+/* x = where sample `row` starts: the caller's values, or unit normals times initial_scale. */
+static int start_row(struct executor *executor, size_t row, double *x, struct error *err) {
+    const struct batch *batch = executor->batch;
+    size_t size = executor->elements;
+    if (batch->initial) {
+        for (size_t i = 0; i < size; i++) x[i] = batch->initial[row * size + i];
+        return 0;
     }
-    *nfe = rk45_nfe(executor->rk45);
+    if (executor->setup.noise == NOISE_PHILOX) noise_normals(batch->seeds[row], NOISE_STREAM_INITIAL, size, x);
+    else if (torch_normals(executor, batch->seeds[row], x, err) != 0) return -1;
+    for (size_t i = 0; i < size; i++) x[i] *= executor->setup.plan->initial_scale;
     return 0;
+}
+
+static int start(struct executor *executor, struct error *err) {
+    const struct batch *batch = executor->batch;
+    for (size_t row = 0; row < batch->rows; row++)
+        if (start_row(executor, row, executor->values + row * executor->elements, err) != 0) return -1;
+    fill_values(executor);
+    for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
+        executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
+    return registers_set(executor->registers, 0, executor->values, err);
+}
+
+static int check_finite(const struct executor *executor, const double *x, struct error *err) {
+    size_t size = executor->elements;
+    for (size_t i = 0; i < executor->batch->rows * size; i++)
+        if (!isfinite(x[i]))
+            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " (row %zu of its batch) is not finite: "
+                             "element %zu is %g", executor->batch->seeds[i / size], i / size, i % size, x[i]);
+    return 0;
+}
+
+int executor_run(struct executor *executor, const struct batch *batch, double *x, int *nfe, struct error *err) {
+    const struct plan *plan = executor->setup.plan;
+    if (batch->rows < 1 || batch->rows > (size_t)executor->setup.batch)
+        return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
+                         executor->setup.batch);
+    executor->batch = batch;
+    *nfe = plan->nfe;
+    if (start(executor, err) != 0) return -1;
+    int rc = executor->adaptive
+                 ? adaptive_run(executor->adaptive, executor->registers, batch->rows, run_ops, executor, nfe, err)
+                 : run_ops(executor, plan, err);
+    if (rc != 0 || registers_get(executor->registers, 0, executor->values, err) != 0) return -1;
+    memcpy(x, executor->values, batch->rows * executor->elements * sizeof *x);
+    return check_finite(executor, x, err);
 }
 
 /* ---- the executor ---- */
 
 static int allocate(struct executor *executor, struct error *err) {
     const struct executor_setup *setup = &executor->setup;
-    size_t batch = (size_t)setup->batch, values = batch * executor->elements;
-    struct shim_shape shape = {setup->batch, setup->card->channels, setup->card->height, setup->card->width};
-    bool on_device = setup->device_registers || setup->device != SHIM_CPU;
-    executor->values = calloc(values, sizeof(double));
-    executor->labels = calloc(batch, sizeof(int64_t));
-    executor->nulls = calloc(batch, sizeof(int64_t));
-    if (!executor->values || !executor->labels || !executor->nulls) return error_memory(err);
-    for (size_t row = 0; row < batch; row++) executor->nulls[row] = setup->card->null_label;
-    if (setup->plan->adaptive) {
-        for (int i = 0; i < 3; i++)
-            if (!(executor->norm_values[i] = malloc(values * sizeof(double)))) return error_memory(err);
-        if (rk45_new(&executor->rk45, setup->sampler, setup->card, err) != 0) return -1;
-    }
-    return registers_new(&executor->registers, setup->plan->registers, shape, setup->sampler->state, on_device,
-                         setup->device, err);
+    const struct card *card = setup->card;
+    size_t batch = (size_t)setup->batch;
+    struct shim_shape shape = {setup->batch, card->channels, card->height, card->width};
+    executor->values = calloc(batch * executor->elements, sizeof *executor->values);
+    executor->latent = malloc(executor->elements * sizeof *executor->latent);
+    executor->labels = calloc(batch, sizeof *executor->labels);
+    executor->null_labels = malloc(batch * sizeof *executor->null_labels);
+    if (!executor->values || !executor->latent || !executor->labels || !executor->null_labels) return error_memory(err);
+    for (size_t row = 0; row < batch; row++) executor->null_labels[row] = card->null_label;
+    if (setup->plan->adaptive && adaptive_new(&executor->adaptive, setup->sampler, card, shape, err) != 0) return -1;
+    int count = setup->plan->registers;
+    enum state_kind state = setup->sampler->state;
+    return setup->device_registers || setup->device != SHIM_CPU
+               ? registers_device_new(&executor->registers, setup->device, count, shape, state, err)
+               : registers_host_new(&executor->registers, count, shape, state, err);
 }
 
-/* One model call on zeros: kernels are chosen and compiled now, and an output that does not fit the card shows. */
+/* The first EVAL on zeros: kernels are chosen and compiled now, and an output that does not fit the card shows. */
 static int warm_up(struct executor *executor, struct error *err) {
     const struct plan *plan = executor->setup.plan;
-    struct op op = {.kind = OP_EVAL, .dst = plan->registers > 1 ? 1 : 0, .time = executor->setup.sampler->t_start,
-                    .labels = executor->setup.card->classes > 0 ? EVAL_GIVEN : EVAL_NONE};
-    for (size_t i = plan->ops_count; i-- > 0;)
-        if (plan->ops[i].kind == OP_EVAL) op.time = plan->ops[i].time;
-    if (registers_set(executor->registers, 0, executor->values, err) != 0 || do_eval(executor, &op, NULL, err) != 0)
-        return error_prefix(err, "the first call of the model failed (does its card describe it?)");
-    return 0;
+    if (executor->adaptive && adaptive_first(executor->adaptive, &plan, err) != 0) return -1;
+    size_t first = 0;
+    while (first < plan->ops_count && plan->ops[first].kind != OP_EVAL) first++;
+    if (first == plan->ops_count) return 0;
+    struct op eval = plan->ops[first];
+    eval.src = 0;
+    executor->batch = &(struct batch){.rows = 1, .labels = executor->labels};
+    if (registers_set(executor->registers, 0, executor->values, err) != 0) return -1;
+    if (run_OP_EVAL(executor, &eval, err) == 0) return 0;
+    return error_prefix(err, "the first call of the model failed (does its card describe it?)");
 }
 
 int executor_new(struct executor **executor, const struct executor_setup *setup, struct error *err) {
+    if (setup->noise == NOISE_TORCH_CUDA && setup->device == SHIM_CPU)
+        return error_set(err, CODE_DATA, "noise: torch-cuda is made on a GPU, but this run is on the CPU; say "
+                         "noise: torch-cpu or philox, or device: cuda");
     struct executor *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     made->setup = *setup;
@@ -155,53 +189,10 @@ int executor_new(struct executor **executor, const struct executor_setup *setup,
 void executor_free(struct executor *executor) {
     if (!executor) return;
     registers_free(executor->registers);
-    rk45_free(executor->rk45);
-    for (int i = 0; i < 3; i++) free(executor->norm_values[i]);
+    adaptive_free(executor->adaptive);
     free(executor->values);
+    free(executor->latent);
     free(executor->labels);
-    free(executor->nulls);
+    free(executor->null_labels);
     free(executor);
-}
-
-/* Register 0: given starts, torch's or our own unit normals, times initial_scale. */
-static int start(struct executor *executor, const struct batch *batch, struct error *err) {
-    const struct executor_setup *setup = &executor->setup;
-    size_t size = executor->elements;
-    float *latent = malloc(size * sizeof *latent);
-    char message[SHIM_ERROR];
-    if (!latent) return error_memory(err);
-    int device = setup->noise == NOISE_TORCH_CUDA ? setup->device : SHIM_CPU, rc = 0;
-    for (size_t row = 0; row < batch->rows && rc == 0; row++) {
-        double *x = executor->values + row * size, scale = setup->plan->initial_scale;
-        const float *given = batch->initial ? batch->initial + row * size : latent;
-        if (!batch->initial && setup->noise == NOISE_PHILOX) {
-            noise_normals(batch->seeds[row], NOISE_STREAM_INITIAL, size, x);
-            for (size_t i = 0; i < size; i++) x[i] *= scale;
-            continue;
-        }
-        if (!batch->initial && shim_torch_latent(device, batch->seeds[row] & 0xffffffff, (int)size, latent, 0, NULL, message) != 0)
-            rc = error_set(err, CODE_DATA, "noise: %s", message);
-        for (size_t i = 0; i < size && rc == 0; i++) x[i] = batch->initial ? given[i] : scale * given[i];
-    }
-    free(latent);
-    if (rc != 0) return rc;
-    fill_rows(executor, batch->rows);
-    return registers_set(executor->registers, 0, executor->values, err);
-}
-
-int executor_run(struct executor *executor, const struct batch *batch, double *x, int *nfe, struct error *err) {
-    const struct plan *plan = executor->setup.plan;
-    size_t size = executor->elements;
-    for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
-        executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
-    if (start(executor, batch, err) != 0) return -1;
-    *nfe = plan->nfe;
-    int rc = plan->adaptive ? run_adaptive(executor, batch, nfe, err) : run_ops(executor, plan, batch, err);
-    if (rc != 0 || registers_get(executor->registers, 0, executor->values, err) != 0) return -1;
-    memcpy(x, executor->values, batch->rows * size * sizeof *x);
-    for (size_t i = 0; i < batch->rows * size; i++)
-        if (!isfinite(x[i]))
-            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " is not finite (element %zu is %g)",
-                             batch->seeds[i / size], i % size, x[i]);
-    return 0;
 }

@@ -1,6 +1,8 @@
 /* Runs a plan for one batch: the small loop over ops. One executor a worker thread; it owns its registers. Registers
  * live in host memory when the model is on the CPU (one fused pass a LINCOMB) and on the device otherwise (through the
- * shim); both paths give the same numbers up to the device's arithmetic. */
+ * shim); both paths give the same numbers up to the device's arithmetic.
+ *
+ * A sample depends on its seed, its label, the plan and the model, and on no other row of its batch (rk45 excepted). */
 #ifndef SAMPLE_EXECUTE_H
 #define SAMPLE_EXECUTE_H
 
@@ -24,11 +26,11 @@ struct executor_setup {
     int device;                       /* SHIM_CPU or a CUDA index */
     bool device_registers;            /* through the shim even on the CPU (tests); always so on CUDA */
     int batch;                        /* rows the model always sees */
-    enum noise_kind noise;
-    const volatile sig_atomic_t *stop; /* non-zero: give up between two ops */
+    enum noise_kind noise;            /* of register 0; NOISE ops are Philox whatever it says */
+    const volatile sig_atomic_t *stop; /* non-zero: give up between two ops; may be NULL */
 };
 
-struct batch { /* a slice of the seed list; rows <= setup.batch, the rest is filled with the last row */
+struct batch { /* a slice of the seed list; 1 <= rows <= setup.batch, the rest is filled with the last row */
     size_t rows;
     const uint64_t *seeds;  /* [rows] */
     const int64_t *labels;  /* [rows], or NULL: the model takes none */
@@ -40,8 +42,8 @@ struct batch { /* a slice of the seed list; rows <= setup.batch, the rest is fil
 int executor_new(struct executor **executor, const struct executor_setup *setup, struct error *err);
 void executor_free(struct executor *executor); /* accepts NULL */
 
-/* x[rows][C*H*W]: the samples. *nfe: model evaluation points spent. Errors: CODE_AGAIN when *stop was set; CODE_DATA for
- * a sample that is not finite (names its seed) or a model that failed. */
+/* x[rows][C*H*W]: the samples. *nfe: model evaluation points spent. Errors: CODE_AGAIN when *stop was set; CODE_DATA
+ * for a sample that is not finite (names the first one's seed) or a model that failed. */
 int executor_run(struct executor *executor, const struct batch *batch, double *x, int *nfe, struct error *err);
 
 #endif

@@ -1,7 +1,7 @@
-/* Counter-based noise: Philox4x32-10 (Random123). key = the sample's 64-bit seed (low, high word); counter =
- * (floor(element/2), stream, 0, 0). Words w0..w3 give u1 = (((w0 2^32 + w1) >> 11) + 1) 2^-53, u2 = ((w2 2^32 + w3) >> 11)
- * 2^-53; the even element is r cos(2 pi u2), the odd one r sin(2 pi u2), r = sqrt(-2 ln u1). So a number depends on
- * (seed, stream, element) alone. */
+/* Counter-based noise: Philox4x32-10 (Salmon et al. 2011, by Random123). key = the sample's 64-bit seed (low, high
+ * word); counter = (floor(element/2), stream, 0, 0). Words w0..w3 give u1 = (((w0 2^32 + w1) >> 11) + 1) 2^-53 and
+ * u2 = ((w2 2^32 + w3) >> 11) 2^-53; the even element is r cos(2 pi u2), the odd one r sin(2 pi u2), with
+ * r = sqrt(-2 ln u1) (Box and Muller 1958). So a number depends on (seed, stream, element) alone. */
 #ifndef SAMPLE_NOISE_H
 #define SAMPLE_NOISE_H
 

@@ -1,5 +1,6 @@
-/* A batch's registers: [batch][C*H*W] numbers each, in host memory (float64 or float32; a LINCOMB is one fused pass) or on
- * the device through the shim. The executor sees no difference. */
+/* A batch's registers: `count` times [batch][C*H*W] numbers. Two bodies: in host memory (registers_host.c; a LINCOMB is
+ * one fused pass), and on the model's device through the shim (registers_device.c). The executor sees no difference,
+ * and the numbers differ only by the device's arithmetic. */
 #ifndef SAMPLE_REGISTERS_H
 #define SAMPLE_REGISTERS_H
 
@@ -8,20 +9,53 @@
 #include "solver/plan.h"
 #include "torch_shim.h"
 
-#include <stdbool.h>
+struct registers { /* each body begins with one */
+    const struct registers_body *body;
+};
 
-struct registers;
+struct registers_body {
+    void (*free)(struct registers *);
+    int (*set)(struct registers *, int dst, const double *values, struct error *err);
+    int (*get)(struct registers *, int src, double *values, struct error *err);
+    int (*lincomb)(struct registers *, int dst, const struct term *terms, size_t count, struct error *err);
+    int (*clamp)(struct registers *, int dst, double low, double high, struct error *err);
+    int (*eval)(struct registers *, struct shim_model *model, int dst, int src, const struct shim_condition *condition,
+                struct error *err);
+};
 
-/* on_device: through the shim. *registers new; contents undefined. */
-int registers_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state, bool on_device,
-                  int device, struct error *err);
-void registers_free(struct registers *registers); /* accepts NULL */
-int registers_set(struct registers *registers, int dst, const double *values, struct error *err);
-int registers_get(struct registers *registers, int src, double *values, struct error *err);
-int registers_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count, struct error *err);
-int registers_clamp(struct registers *registers, int dst, double low, double high, struct error *err);
-/* dst = the model on src, cast to its float32. */
-int registers_eval(struct registers *registers, struct shim_model *model, int dst, int src,
-                   const struct shim_condition *condition, struct error *err);
+/* *registers new; contents undefined. */
+int registers_host_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state,
+                       struct error *err);
+int registers_device_new(struct registers **registers, int device, int count, struct shim_shape shape,
+                         enum state_kind state, struct error *err);
+
+static inline void registers_free(struct registers *registers) { /* accepts NULL */
+    if (registers) registers->body->free(registers);
+}
+
+/* values: all of the register, [batch][C*H*W]. */
+static inline int registers_set(struct registers *registers, int dst, const double *values, struct error *err) {
+    return registers->body->set(registers, dst, values, err);
+}
+static inline int registers_get(struct registers *registers, int src, double *values, struct error *err) {
+    return registers->body->get(registers, src, values, err);
+}
+
+/* dst = sum of coefficient * source, from left to right, rounded after every operation; dst may be a source. */
+static inline int registers_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
+                                    struct error *err) {
+    return registers->body->lincomb(registers, dst, terms, count, err);
+}
+
+/* NaN stays NaN. */
+static inline int registers_clamp(struct registers *registers, int dst, double low, double high, struct error *err) {
+    return registers->body->clamp(registers, dst, low, high, err);
+}
+
+/* dst = the model on src, cast to its float32. CODE_DATA when the model fails. */
+static inline int registers_eval(struct registers *registers, struct shim_model *model, int dst, int src,
+                                 const struct shim_condition *condition, struct error *err) {
+    return registers->body->eval(registers, model, dst, src, condition, err);
+}
 
 #endif

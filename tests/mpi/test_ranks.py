@@ -116,3 +116,45 @@ def test_signal_stops_between_ops_and_run_continues(job, number, ranks, uninterr
     assert not [p for p in job.run.rglob("*") if ".tmp-" in p.name]
     qtaylor("run", path, ranks=2)
     assert (job.digest(), fid(job)) == uninterrupted
+
+
+def test_registers_on_a_device_give_the_same_samples(job, uninterrupted):
+    """Two pretended GPUs, one a rank: the executor's device path."""
+    path = make_job(job)
+    qtaylor("run", path, ranks=2, QTAYLOR_FAKE_DEVICES=2)
+    assert (job.digest(), fid(job)) == uninterrupted
+    hosts = json.loads((job.run / "run.json").read_text())["hosts"]
+    assert [host["device"] for host in hosts] == ["fake 0", "fake 1"]
+
+
+def test_two_ranks_on_one_gpu_are_refused_unless_asked(job, uninterrupted):
+    path = make_job(job)
+    done = qtaylor("run", path, ranks=2, code=65, QTAYLOR_FAKE_DEVICES=1)
+    assert "share one GPU" in done.stderr and "share_device" in done.stderr
+    assert not job.run.exists()
+    qtaylor("run", path, "--set", "share_device=true", ranks=2, QTAYLOR_FAKE_DEVICES=1)
+    assert (job.digest(), fid(job)) == uninterrupted
+
+
+def test_no_gpu_where_one_is_asked_for(job):
+    job.keys["device"] = "cuda"
+    assert "sees no GPU" in qtaylor("run", job.write(), code=65).stderr
+
+
+def test_dead_workers_units_are_given_out_again(job, uninterrupted):
+    """Under a launcher that lets the others live, the run ends complete although a rank was killed."""
+    path = make_job(job, delay=40)
+    command = ["mpirun", "-n", "3", "--oversubscribe", "--bind-to", "none", "--enable-recovery", str(FAKE), "run", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=environment(QTAYLOR_LEASE=1), start_new_session=True)
+    time.sleep(0.9)
+    ranks = {int(environ(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in ranks_of(process)}
+    os.kill(ranks[2], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert (job.digest(), fid(job)) == uninterrupted, out + err
+    qtaylor("verify", job.run)
+
+
+def environ(pid):
+    with open(f"/proc/{pid}/environ") as file:
+        return dict(pair.split("=", 1) for pair in file.read().split("\0") if "=" in pair)

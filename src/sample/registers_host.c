@@ -1,0 +1,110 @@
+/* Registers in host memory. A float32 state is kept in doubles that are rounded to float after every operation: bit for
+ * bit what float arithmetic gives, since 53 bits are more than twice 24 + 2 (Figueroa 1995), and one code for both. */
+#include "sample/registers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+struct host {
+    struct registers base;
+    struct shim_shape shape;
+    enum state_kind state;
+    size_t values;          /* of one register */
+    double *data;           /* [count][values] */
+    float *input, *output;  /* [values]: what the model sees and says */
+};
+
+static double *at(struct registers *registers, int number) {
+    struct host *host = (struct host *)registers;
+    return host->data + (size_t)number * host->values;
+}
+
+static inline double rounded(double value, enum state_kind state) {
+    return state == STATE_FLOAT32 ? (double)(float)value : value;
+}
+
+static int host_set(struct registers *registers, int dst, const double *values, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    double *out = at(registers, dst);
+    (void)err;
+    for (size_t i = 0; i < host->values; i++) out[i] = rounded(values[i], host->state);
+    return 0;
+}
+
+static int host_get(struct registers *registers, int src, double *values, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    (void)err;
+    memcpy(values, at(registers, src), host->values * sizeof *values);
+    return 0;
+}
+
+static int host_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
+                        struct error *err) {
+    const struct host *host = (struct host *)registers;
+    double *out = at(registers, dst);
+    (void)err;
+    for (size_t i = 0; i < host->values; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < count; k++) {
+            double factor = rounded(terms[k].coefficient, host->state);
+            double product = rounded(factor * at(registers, terms[k].source)[i], host->state);
+            sum = k == 0 ? product : rounded(sum + product, host->state);
+        }
+        out[i] = sum;
+    }
+    return 0;
+}
+
+static int host_clamp(struct registers *registers, int dst, double low, double high, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    double *x = at(registers, dst), least = rounded(low, host->state), most = rounded(high, host->state);
+    (void)err;
+    for (size_t i = 0; i < host->values; i++) x[i] = x[i] < least ? least : x[i] > most ? most : x[i];
+    return 0;
+}
+
+static int host_eval(struct registers *registers, struct shim_model *model, int dst, int src,
+                     const struct shim_condition *condition, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    const double *x = at(registers, src);
+    double *out = at(registers, dst);
+    char message[SHIM_ERROR];
+    for (size_t i = 0; i < host->values; i++) host->input[i] = (float)x[i];
+    if (shim_model_run(model, host->input, host->shape, condition, host->output, message) != 0)
+        return error_set(err, CODE_DATA, "model: %s", message);
+    for (size_t i = 0; i < host->values; i++) out[i] = host->output[i];
+    return 0;
+}
+
+static void host_free(struct registers *registers) {
+    struct host *host = (struct host *)registers;
+    free(host->data);
+    free(host->input);
+    free(host->output);
+    free(host);
+}
+
+/* aligned_alloc wants whole multiples of the alignment. */
+static void *new_values(size_t count, size_t size) {
+    return aligned_alloc(ALIGNMENT, (count * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+int registers_host_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state,
+                       struct error *err) {
+    static const struct registers_body body = {host_free, host_set, host_get, host_lincomb, host_clamp, host_eval};
+    struct host *host = calloc(1, sizeof *host);
+    if (!host) return error_memory(err);
+    *host = (struct host){.base = {&body}, .shape = shape, .state = state};
+    host->values = (size_t)shape.batch * (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
+    host->data = new_values((size_t)count * host->values, sizeof *host->data);
+    host->input = new_values(host->values, sizeof *host->input);
+    host->output = new_values(host->values, sizeof *host->output);
+    if (!host->data || !host->input || !host->output) {
+        host_free(&host->base);
+        return error_memory(err);
+    }
+    *registers = &host->base;
+    return 0;
+}
