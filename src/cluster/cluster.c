@@ -2,249 +2,224 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cluster/dispatch.h"
+#include "cluster/coordinator.h"
+#include "cluster/message.h"
 #include "cluster/queue.h"
 
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const double SLEEP = 0.001, PROGRESS = 0.1, HEARTBEAT = 1;
+static const double SLEEP = 0.001, LONG_SLEEP = 0.002; /* s between two looks at the messages; long: all is quiet */
+enum { QUIET_TURNS = 100 };
+static const double PROGRESS = 0.1;                    /* s */
+static const double FLUSH = 1;                         /* s */
 
-enum message_kind { MESSAGE_REQUEST, MESSAGE_DONE, MESSAGE_FAILED, MESSAGE_ALIVE, MESSAGE_HALT, MESSAGE_UNIT, MESSAGE_STOP };
-struct message {
-    enum message_kind kind;
-    enum code code; /* HALT, STOP: CODE_OK all done; CODE_AGAIN interrupted; else a rank's fatal error */
-    int lost;       /* STOP: ranks that died */
-    uint64_t unit;  /* an index into units[] */
-};
-
-struct node { /* the communication thread's state; nobody else touches it */
+struct node { /* a rank's communication thread; nobody else touches it */
     struct comm *comm;
     struct queue *queue;
     const struct task *task;
-    const uint64_t *units;
-    double lease, last_alive, last_progress, heard; /* heard: when the coordinator last said something */
+    struct coordinator *coordinator; /* rank 0 */
+    uint64_t run;
+    double lease;
     volatile sig_atomic_t *stop;
-    bool asked, halted, stopped;
-    enum code code;
+    double looked, heard, told;      /* when it last looked for messages, heard rank 0, said that it lives */
+    double shown;                    /* progress */
+    int quiet;                       /* turns without a message */
+    bool asked;                      /* REQUEST is unanswered */
+    bool halted;                     /* HALT was sent */
+    bool stopping, left, over;       /* STOP came, LEFT was sent, END came */
+    bool gone;                       /* rank 0 is */
+    enum code code;                  /* stopping: why */
     int lost;
-    struct dispatch *dispatch; /* rank 0 */
-    struct dispatch_reply *replies;
-    bool *told;                /* rank 0: STOP was sent */
 };
 
-static void receive(struct node *node, int from, const struct message *message);
-
-/* A message to oneself is a function call. A rank that can't be reached is the lease's business. */
-static void send(struct node *node, int rank, const struct message *message) {
-    struct error ignored;
-    if (rank == comm_rank(node->comm)) receive(node, rank, message);
-    else comm_send(node->comm, rank, message, sizeof *message, &ignored);
+static void tell(struct node *node, struct message message) {
+    struct error ignored; /* a coordinator that can't be reached falls silent, and that is noticed */
+    message.run = node->run;
+    comm_send(node->comm, 0, &message, sizeof message, &ignored);
 }
 
-static int lost_ranks(const struct node *node) {
-    int lost = 0;
-    for (int i = 0; i < comm_size(node->comm); i++) lost += !dispatch_alive(node->dispatch, i);
-    return lost;
-}
-
-static void send_stop(struct node *node, int rank, enum code code) {
-    struct message message = {.kind = MESSAGE_STOP, .code = code, .lost = lost_ranks(node)};
-    node->told[rank] = true;
-    send(node, rank, &message);
-}
-
-/* Rank 0: one event into the dispatcher, its replies out. */
-static void step(struct node *node, enum dispatch_event_kind kind, int rank, uint64_t unit) {
-    struct dispatch_event event = {kind, rank, unit, clock_seconds()};
-    size_t count = dispatch_step(node->dispatch, &event, node->replies);
-    struct dispatch_reply replies[count + 1]; /* sending to oneself may step again */
-    memcpy(replies, node->replies, count * sizeof *replies);
-    for (size_t i = 0; i < count; i++) {
-        struct message message = {.kind = MESSAGE_UNIT, .unit = replies[i].unit};
-        if (replies[i].kind == REPLY_UNIT) send(node, replies[i].rank, &message);
-        else if (replies[i].kind == REPLY_STOP) send_stop(node, replies[i].rank, CODE_OK);
-    }
-}
-
-/* Rank 0: everybody stops now. */
 static void halt(struct node *node, enum code code) {
-    if (node->halted) return;
+    if (node->halted || node->stopping) return;
     node->halted = true;
-    for (int rank = comm_size(node->comm); rank-- > 0;) send_stop(node, rank, code);
+    tell(node, (struct message){.kind = MESSAGE_HALT, .code = (int32_t)code});
 }
 
-static void receive_as_coordinator(struct node *node, int from, const struct message *message) {
-    switch (message->kind) {
-        case MESSAGE_REQUEST: step(node, EVENT_REQUEST, from, 0); break;
-        case MESSAGE_DONE: step(node, EVENT_DONE, from, message->unit); break;
-        case MESSAGE_FAILED: step(node, EVENT_FAILED, from, message->unit); break;
-        case MESSAGE_HALT: halt(node, message->code); break;
-        default: step(node, EVENT_ALIVE, from, 0);
-    }
+static void begin_to_stop(struct node *node, enum code code) {
+    if (node->stopping) return;
+    node->stopping = true;
+    node->code = code;
+    if (code != CODE_OK) *node->stop = 1; /* executors look at it between two ops */
+    queue_close(node->queue);
 }
 
-static void receive(struct node *node, int from, const struct message *message) {
+static void take_unit(struct node *node, uint64_t unit) {
+    struct error err;
+    node->asked = false;
+    if (!node->stopping && queue_push(node->queue, unit, &err) != 0) queue_break(node->queue, &err);
+}
+
+static void hear(struct node *node, int from, const struct message *message) {
+    if (message->run != node->run) return;
     if (from == 0) node->heard = clock_seconds();
-    if (message->kind == MESSAGE_UNIT) {
-        node->asked = false;
-        queue_push(node->queue, message->unit);
-    } else if (message->kind == MESSAGE_STOP) {
-        node->stopped = true;
-        node->code = message->code;
-        node->lost = message->lost;
-        if (message->code != CODE_OK) *node->stop = 1; /* executors look at it between two ops */
-        queue_end(node->queue, message->code != CODE_OK);
-    } else if (node->dispatch) {
-        receive_as_coordinator(node, from, message);
+    switch (message->kind) {
+        case MESSAGE_UNIT: take_unit(node, message->unit); break;
+        case MESSAGE_STOP: begin_to_stop(node, (enum code)message->code); break;
+        case MESSAGE_END:
+            node->lost = message->lost;
+            node->over = true;
+            break;
+        case MESSAGE_PULSE: break;
+        default:
+            if (node->coordinator) coordinator_hear(node->coordinator, from, message, clock_seconds());
     }
 }
 
-static void send_to_coordinator(struct node *node, enum message_kind kind, uint64_t unit, enum code code) {
-    struct message message = {.kind = kind, .unit = unit, .code = code};
-    send(node, 0, &message);
+static void hear_all(struct node *node) {
+    struct message message;
+    char bytes[COMM_MESSAGE];
+    size_t size;
+    int from;
+    node->quiet++;
+    while (comm_receive(node->comm, bytes, &size, &from)) {
+        if (size != sizeof message) continue;
+        memcpy(&message, bytes, sizeof message);
+        hear(node, from, &message);
+        node->quiet = 0;
+    }
 }
 
 static void tell_news(struct node *node) {
     struct news news;
-    while (!node->stopped && queue_news(node->queue, &news)) {
-        if (news.kind == NEWS_FATAL) {
-            struct error failure;
-            queue_failure(node->queue, &failure);
-            if (node->halted) return;
-            send_to_coordinator(node, MESSAGE_HALT, 0, failure.code);
-            node->halted = true;
-            return;
-        }
-        send_to_coordinator(node, news.kind == NEWS_DONE ? MESSAGE_DONE : MESSAGE_FAILED, news.unit, CODE_OK);
+    struct error failure;
+    if (queue_failure(node->queue, &failure)) halt(node, failure.code);
+    while (queue_news(node->queue, &news)) {
+        if (news.kind == NEWS_DROPPED) halt(node, CODE_AGAIN); /* an executor saw *stop before this thread did */
+        else tell(node, (struct message){.kind = news.kind == NEWS_DONE ? MESSAGE_DONE : MESSAGE_FAILED,
+                                         .unit = news.unit});
     }
+}
+
+static void ask_for_more(struct node *node) {
+    if (node->asked || node->halted || node->stopping || !queue_wants_more(node->queue)) return;
+    node->asked = true;
+    tell(node, (struct message){.kind = MESSAGE_REQUEST});
 }
 
 static void keep_alive(struct node *node, double now) {
-    double pause = node->lease / 5 < HEARTBEAT ? node->lease / 5 : HEARTBEAT;
-    if (now - node->last_alive < pause) return;
-    node->last_alive = now;
-    struct message message = {.kind = MESSAGE_ALIVE};
-    if (!node->dispatch) {
-        send(node, 0, &message);
-        return;
-    }
-    step(node, EVENT_ALIVE, 0, 0);
-    step(node, EVENT_TICK, 0, 0);
-    for (int rank = 1; rank < comm_size(node->comm); rank++)
-        if (dispatch_alive(node->dispatch, rank)) send(node, rank, &message);
+    if (now - node->told < message_pause(node->lease)) return;
+    node->told = now;
+    tell(node, (struct message){.kind = MESSAGE_ALIVE});
 }
 
-/* Rank 0 stays until every rank that lives was told to stop. */
-static bool others_told(const struct node *node) {
-    for (int rank = 1; node->dispatch && rank < comm_size(node->comm); rank++)
-        if (!node->told[rank] && dispatch_alive(node->dispatch, rank)) return false;
-    return true;
+/* Silence counts only while this rank was listening: it may have been suspended itself. */
+static void look_for_coordinator(struct node *node, double now) {
+    enum code code = node->stopping ? node->code : node->halted ? CODE_AGAIN : CODE_OK;
+    if (now - node->looked > node->lease / 2) node->heard = now;
+    node->looked = now;
+    if (node->gone || now - node->heard <= 2 * message_patience(node->lease, code)) return;
+    log_warn("rank 0 has been silent for %.0f s", now - node->heard);
+    node->gone = true;
+    node->lost = 1;
+    begin_to_stop(node, CODE_AGAIN);
 }
 
 static void show_progress(struct node *node, double now) {
-    if (!node->dispatch || !node->task->progress || now - node->last_progress < PROGRESS) return;
-    int alive = comm_size(node->comm) - lost_ranks(node);
-    node->last_progress = now;
-    node->task->progress(node->task->context, dispatch_done(node->dispatch), alive);
+    if (!node->coordinator || !node->task->progress || now - node->shown < PROGRESS) return;
+    node->shown = now;
+    node->task->progress(node->task->context, dispatch_done(coordinator_dispatch(node->coordinator)),
+                         coordinator_alive(node->coordinator));
 }
 
-/* One round of the communication thread; false when it is over. */
-static bool turn(struct node *node) {
-    struct message message;
-    size_t size;
-    int from;
-    bool heard = false;
-    double now = clock_seconds();
-    while (comm_receive(node->comm, &message, &size, &from)) {
-        if (size == sizeof message) receive(node, from, &message);
-        heard = true;
-    }
+/* One round of the communication thread. */
+static void turn(struct node *node) {
+    hear_all(node);
+    bool empty = node->stopping && queue_left(node->queue); /* looked at before the last news is told */
     tell_news(node);
-    if (*node->stop && !node->halted && !node->stopped) {
-        send_to_coordinator(node, MESSAGE_HALT, 0, CODE_AGAIN);
-        node->halted = true;
+    if (empty && !node->left) {
+        node->left = true;
+        tell(node, (struct message){.kind = MESSAGE_LEFT});
     }
-    if (!node->asked && !node->stopped && !node->halted && queue_wants_more(node->queue)) {
-        node->asked = true;
-        send_to_coordinator(node, MESSAGE_REQUEST, 0, CODE_OK);
-    }
+    if (*node->stop) halt(node, CODE_AGAIN);
+    ask_for_more(node);
+    double now = clock_seconds();
     keep_alive(node, now);
+    look_for_coordinator(node, now);
+    if (node->coordinator) coordinator_turn(node->coordinator, now);
     show_progress(node, now);
-    if (!node->dispatch && !node->stopped && now - node->heard > 2 * node->lease) {
-        struct message gone = {.kind = MESSAGE_STOP, .code = CODE_AGAIN, .lost = 1};
-        log_warn("rank 0 has been silent for %.0f s", now - node->heard);
-        receive(node, 0, &gone);
-    }
-    if (!heard) clock_sleep(SLEEP);
-    return !(node->stopped && others_told(node) && queue_left(node->queue));
 }
 
 static void communicate(struct node *node) {
-    node->heard = clock_seconds();
-    while (turn(node)) {}
-}
-
-static int sum_up(struct node *node, struct outcome *outcome, struct error *err) {
-    struct error failure;
-    queue_failure(node->queue, &failure);
-    double started = queue_started(node->queue);
-    outcome->seconds = started > 0 ? clock_seconds() - started : 0;
-    outcome->first_failure = failure;
-    outcome->interrupted = node->code == CODE_AGAIN;
-    outcome->ranks_lost = node->lost;
-    if (node->dispatch) {
-        uint64_t unit;
-        outcome->done = dispatch_done(node->dispatch);
-        outcome->quarantined = dispatch_quarantined(node->dispatch, 0, NULL);
-        outcome->quarantine = calloc(outcome->quarantined + 1, sizeof *outcome->quarantine);
-        if (!outcome->quarantine) return error_memory(err);
-        for (uint64_t i = 0; i < outcome->quarantined; i++) {
-            dispatch_quarantined(node->dispatch, i, &unit);
-            outcome->quarantine[i] = node->units[unit];
-        }
+    node->heard = node->looked = clock_seconds();
+    while (!node->over && !(node->gone && node->left)) {
+        turn(node);
+        if (node->quiet > 0) clock_sleep(node->quiet > QUIET_TURNS ? LONG_SLEEP : SLEEP);
     }
-    if (node->code == CODE_OK || node->code == CODE_AGAIN) return 0;
-    *err = failure.code == node->code ? failure : (struct error){.code = node->code}; /* the failed rank has the word */
-    return -1;
+    if (node->coordinator) comm_flush(node->comm, FLUSH); /* END to all, even if this process leaves at once */
 }
 
-static int work_together(struct node *node, int workers, struct error *err) {
+static void work_together(struct node *node, int workers) {
     int started = 0;
+    struct error err;
     omp_set_dynamic(0);
     /* Thread 0 is the one that started MPI: MPI_THREAD_FUNNELED is enough. */
 #pragma omp parallel num_threads(workers + 1)
     {
 #pragma omp single
         started = omp_get_num_threads();
-        if (started == workers + 1) {
-            if (omp_get_thread_num() == 0) communicate(node);
-            else queue_work(node->queue, omp_get_thread_num() - 1);
+        if (omp_get_thread_num() == 0) {
+            if (started != workers + 1) {
+                error_set(&err, CODE_INTERNAL, "OpenMP gave %d of %d threads (workers and one for communication): "
+                          "raise OMP_THREAD_LIMIT or lower workers", started, workers + 1);
+                queue_break(node->queue, &err);
+            }
+            communicate(node);
+        } else if (started == workers + 1) {
+            queue_work(node->queue, omp_get_thread_num() - 1);
         }
     }
-    if (started == workers + 1) return 0;
-    return error_set(err, CODE_INTERNAL, "OpenMP gave %d of %d threads; is OMP_THREAD_LIMIT set?", started, workers + 1);
+}
+
+static int sum_up(struct node *node, const uint64_t *units, struct outcome *outcome, struct error *err) {
+    double started = queue_started(node->queue);
+    bool broken = queue_failure(node->queue, &outcome->first_failure);
+    outcome->seconds = started > 0 ? clock_seconds() - started : 0;
+    outcome->interrupted = node->code != CODE_OK || node->gone;
+    outcome->ranks_lost = node->lost;
+    if (node->coordinator) {
+        const struct dispatch *dispatch = coordinator_dispatch(node->coordinator);
+        outcome->done = dispatch_done(dispatch);
+        outcome->quarantined = dispatch_quarantined(dispatch, NULL);
+        outcome->quarantine = calloc(outcome->quarantined + 1, sizeof *outcome->quarantine);
+        if (!outcome->quarantine) return error_memory(err);
+        dispatch_quarantined(dispatch, outcome->quarantine);
+        for (uint64_t i = 0; i < outcome->quarantined; i++) outcome->quarantine[i] = units[outcome->quarantine[i]];
+    }
+    if (broken) {
+        *err = outcome->first_failure;
+        return -1;
+    }
+    if (node->gone)
+        return error_set(err, CODE_AGAIN, "the coordinator (rank 0) is gone; what is whole is on disk: run again to "
+                         "continue");
+    if (node->code == CODE_OK || node->code == CODE_AGAIN) return 0;
+    *err = (struct error){.code = node->code}; /* the rank that broke has the word */
+    return -1;
 }
 
 int cluster_run(struct comm *comm, const uint64_t *units, uint64_t count, const struct task *task, int workers,
                 double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err) {
-    struct node node = {.comm = comm, .task = task, .units = units, .lease = lease, .stop = stop};
-    int size = comm_size(comm), rc = -1;
+    static uint64_t runs; /* the call is collective: the same number on every rank */
+    struct node node = {.comm = comm, .task = task, .run = ++runs, .lease = lease, .stop = stop};
     *outcome = (struct outcome){0};
-    if (queue_new(&node.queue, task, units, workers, err) != 0) return -1;
-    if (comm_rank(comm) == 0) {
-        node.replies = calloc((size_t)size, sizeof *node.replies);
-        node.told = calloc((size_t)size, sizeof *node.told);
-        if (!node.replies || !node.told) error_memory(err);
-        else rc = dispatch_new(&node.dispatch, count, size, lease, err);
-    } else {
-        rc = 0;
+    int rc = queue_new(&node.queue, task, units, workers, err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = coordinator_new(&node.coordinator, comm, node.run, count, lease, err);
+    if (rc == 0) {
+        work_together(&node, workers);
+        rc = sum_up(&node, units, outcome, err);
     }
-    if (rc == 0 && (rc = work_together(&node, workers, err)) == 0) rc = sum_up(&node, outcome, err);
-    dispatch_free(node.dispatch);
-    free(node.told);
-    free(node.replies);
+    coordinator_free(node.coordinator);
     queue_free(node.queue);
     return rc;
 }

@@ -13,16 +13,17 @@
 /* What the units are; functions are called in worker threads (worker: 0..workers-1) unless said otherwise. */
 struct task {
     void *context;
-    /* Once a worker before its first batch, and once at the end (also after a failed start). */
+    /* Once a worker before its first batch, and once at the end (also after a failed start, which stops all ranks). */
     int (*worker_start)(void *context, int worker, struct error *err);
     void (*worker_end)(void *context, int worker);
-    /* A unit came to this rank: its number of batches (>= 1) into *batches. Called by one worker. */
+    /* A unit came to this rank: its number of batches into *batches. Called by one worker. */
     int (*unit_open)(void *context, uint64_t unit, uint64_t *batches, struct error *err);
     /* err->code CODE_AGAIN: interrupted. Batches of one unit run at the same time. */
     int (*batch)(void *context, int worker, uint64_t unit, uint64_t batch, struct error *err);
     /* All batches are there: write it. Called by one worker. */
     int (*unit_commit)(void *context, int worker, uint64_t unit, struct error *err);
-    /* The unit is over on this rank, committed or not: release its buffers. */
+    /* The unit is over on this rank, committed or not: release its buffers. Once after each unit_open, also a failed
+     * one. */
     void (*unit_close)(void *context, uint64_t unit);
     /* Rank 0's communication thread, about ten times a second: units finished so far over all ranks. */
     void (*progress)(void *context, uint64_t done, int ranks_alive);
@@ -30,17 +31,24 @@ struct task {
 
 struct outcome {
     uint64_t done;             /* rank 0: units committed in this call, over all ranks */
-    uint64_t quarantined;      /* rank 0 */
+    uint64_t quarantined;      /* rank 0: units that failed, or lost their rank, twice */
     uint64_t *quarantine;      /* rank 0: [quarantined], new; caller frees */
-    int interrupted;           /* a stop was asked for somewhere: the set is not complete */
-    int ranks_lost;            /* every rank: do not wait for them in MPI any more */
+    int interrupted;           /* a stop was asked for, or a rank broke: the set is not complete */
+    int ranks_lost;            /* the same on every rank that lives. Not 0: call nothing collective any more, leave with
+                                  comm_flush and _exit */
     double seconds;            /* this rank: from its first batch to the end */
-    struct error first_failure; /* this rank's first failed batch or commit; code CODE_OK when none */
+    struct error first_failure; /* this rank's first failed unit; code CODE_OK when none */
 };
 
-/* Collective. Does units[0..count) (the same list on every rank; in order of start). Failures of units end in
- * `outcome`; -1 means the cluster itself broke: a worker that can't start, or CODE_IO on commit (disk full), which stops
- * every rank; the one it happened on has the message, the others get its code alone. *stop (set by signal handlers) stops all ranks: unfinished batches are dropped, whole units committed. */
+/* Collective; ranks may enter it up to a lease apart. Does units[0..count) (the same list on every rank, in order of
+ * start) and returns on all ranks at about the same time. Failures of units end in `outcome`.
+ * -1 means the cluster itself broke: a worker that can't start, or CODE_IO on commit (disk full), which stops every
+ * rank (the one it happened on has the message, the others get its code and an empty one); or CODE_AGAIN, the
+ * coordinator is gone.
+ * *stop (set by signal handlers) stops all ranks within moments: it becomes 1 on each of them, so that batches that look
+ * at it give up (CODE_AGAIN); units whose batches are all there are committed.
+ * lease: seconds without a sign of life (one is sent every second, or fifth of a lease) after which a rank's units are
+ * given to others. */
 int cluster_run(struct comm *comm, const uint64_t *units, uint64_t count, const struct task *task, int workers,
                 double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err);
 

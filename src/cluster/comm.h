@@ -10,8 +10,10 @@
 
 struct comm; /* one a process */
 
-int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err); /* collective */
-/* Collective. When ranks have died nobody may call it: flush and _exit instead, for MPI would wait for them. */
+/* Collective. Open MPI puts its own handlers on SIGSEGV, SIGBUS, SIGFPE and SIGABRT where there are none yet, and
+ * leaves all other signals alone: it does not matter whether a program installs its own before or after. */
+int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err);
+/* Collective. When ranks have died nobody may call it, for MPI would wait for them: comm_flush and _exit instead. */
 void comm_finish(struct comm *comm);
 int comm_rank(const struct comm *comm);
 int comm_size(const struct comm *comm);
@@ -19,11 +21,14 @@ int comm_local_rank(const struct comm *comm); /* among the ranks of this node */
 int comm_local_size(const struct comm *comm);
 const char *comm_describe(void); /* "Open MPI v4.1.4", "none"; static */
 
-/* Small messages (at most COMM_MESSAGE bytes), non-blocking on both sides. */
+/* Small messages (at most COMM_MESSAGE bytes), to any rank or to oneself, non-blocking on both sides. Messages between
+ * two ranks arrive in their order. One to a rank that died is never delivered; that is no error. */
 enum { COMM_MESSAGE = 1024 };
 int comm_send(struct comm *comm, int rank, const void *message, size_t size, struct error *err);
 /* True when a message came: fills it, *size and *from. */
 bool comm_receive(struct comm *comm, void *message, size_t *size, int *from);
+/* Waits until all messages sent are on their way, `seconds` at most (those to the dead never are). */
+void comm_flush(struct comm *comm, double seconds);
 
 /* Collective; all of them sleep while they wait instead of spinning. */
 int comm_broadcast(struct comm *comm, void *data, size_t size, int root, struct error *err);

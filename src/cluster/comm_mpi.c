@@ -2,13 +2,13 @@
 
 #include "base/clock.h"
 
-#include <limits.h>
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const double PAUSE = 0.001;      /* between two looks at a collective call */
-static const size_t PIECE = 1 << 28;    /* bytes a collective call: MPI counts in int */
+static const double PAUSE = 0.001;    /* s between two looks at what MPI is doing */
+static const size_t PIECE = 1 << 28;  /* bytes a collective call: MPI counts in int */
+static const double FLUSH = 5;        /* s for the last messages, when all ranks live */
 enum { TAG = 1 };
 
 struct pending { /* a message on its way */
@@ -38,13 +38,16 @@ int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err) {
     if (provided < MPI_THREAD_FUNNELED) return error_set(err, CODE_INTERNAL, "this MPI has no MPI_THREAD_FUNNELED");
     struct comm *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-    if (check(MPI_Comm_dup(MPI_COMM_WORLD, &made->world), "MPI_Comm_dup", err) != 0 ||
-        check(MPI_Comm_split_type(made->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local), "MPI_Comm_split_type", err) != 0) {
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN); /* its duplicates inherit it */
+    int rc = check(MPI_Comm_dup(MPI_COMM_WORLD, &made->world), "MPI_Comm_dup", err);
+    if (rc == 0) {
+        rc = MPI_Comm_split_type(made->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local);
+        rc = check(rc, "MPI_Comm_split_type", err);
+    }
+    if (rc != 0) {
         free(made);
         return -1;
     }
-    MPI_Comm_set_errhandler(made->world, MPI_ERRORS_RETURN);
     MPI_Comm_rank(made->world, &made->rank);
     MPI_Comm_size(made->world, &made->size);
     MPI_Comm_rank(local, &made->local_rank);
@@ -71,9 +74,15 @@ static void complete(struct comm *comm) {
 void comm_finish(struct comm *comm) {
     struct error ignored;
     if (!comm) return;
+    comm_flush(comm, FLUSH);
     comm_barrier(comm, &ignored); /* asleep, where MPI_Finalize would spin */
-    complete(comm);
+    MPI_Comm_free(&comm->world);
     MPI_Finalize();
+    while (comm->pending) { /* nobody received these */
+        struct pending *next = comm->pending->next;
+        free(comm->pending);
+        comm->pending = next;
+    }
     free(comm);
 }
 
@@ -130,6 +139,11 @@ bool comm_receive(struct comm *comm, void *message, size_t *size, int *from) {
     return true;
 }
 
+void comm_flush(struct comm *comm, double seconds) {
+    double until = clock_seconds() + seconds;
+    for (complete(comm); comm->pending && clock_seconds() < until; complete(comm)) clock_sleep(PAUSE);
+}
+
 /* Waits for a collective call without burning a core. */
 static int await(int rc, MPI_Request *request, const char *what, struct error *err) {
     int done = 0;
@@ -164,7 +178,8 @@ int comm_gather(struct comm *comm, const void *one, size_t size, void *all, stru
 int comm_merge(struct comm *comm, unsigned char *bytes, size_t count, struct error *err) {
     MPI_Request request;
     for (size_t at = 0; at < count; at += PIECE) {
-        int rc = MPI_Iallreduce(MPI_IN_PLACE, bytes + at, piece(count - at), MPI_UNSIGNED_CHAR, MPI_MAX, comm->world, &request);
+        int rc = MPI_Iallreduce(MPI_IN_PLACE, bytes + at, piece(count - at), MPI_UNSIGNED_CHAR, MPI_MAX, comm->world,
+                                &request);
         if (await(rc, &request, "MPI_Iallreduce", err) != 0) return -1;
     }
     return 0;

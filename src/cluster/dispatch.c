@@ -2,39 +2,42 @@
 
 #include <stdlib.h>
 
+enum { TRIES = 2 };
+
 enum unit_state { TODO, HELD, DONE, QUARANTINED };
 
 struct unit {
     enum unit_state state;
-    int holder;   /* HELD: its rank */
-    int failures;
-    int failed_on; /* the rank of the first failure, or -1 */
+    int holder;   /* HELD: its rank; TODO: the lost rank that may still be at it, or -1 */
+    int failures; /* errors and lost ranks */
+    int avoid;    /* the rank of the last failure, or -1 */
 };
 
 struct rank {
-    double heard;  /* when it last said something */
-    bool alive, waiting, stopped;
+    double heard; /* when it last said something; before the first tick: -1 */
+    bool alive, waiting;
 };
 
 struct dispatch {
     struct unit *units;
     struct rank *ranks;
-    uint64_t count, finished, quarantined, next; /* next: no TODO unit is before it */
+    uint64_t count, finished, quarantined;
+    uint64_t next; /* no unit before it is TODO */
     int size;
-    double lease;
+    double lease, ticked;
 };
 
 int dispatch_new(struct dispatch **dispatch, uint64_t count, int ranks, double lease, struct error *err) {
     struct dispatch *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
-    *made = (struct dispatch){.count = count, .size = ranks, .lease = lease};
+    *made = (struct dispatch){.count = count, .size = ranks, .lease = lease, .ticked = -1};
     made->units = calloc(count + 1, sizeof *made->units);
     made->ranks = calloc((size_t)ranks, sizeof *made->ranks);
     if (!made->units || !made->ranks) {
         dispatch_free(made);
         return error_memory(err);
     }
-    for (uint64_t i = 0; i < count; i++) made->units[i].failed_on = -1;
+    for (uint64_t i = 0; i < count; i++) made->units[i] = (struct unit){.holder = -1, .avoid = -1};
     for (int i = 0; i < ranks; i++) made->ranks[i] = (struct rank){.heard = -1, .alive = true};
     *dispatch = made;
     return 0;
@@ -47,18 +50,18 @@ void dispatch_free(struct dispatch *dispatch) {
     free(dispatch);
 }
 
-static int alive_besides(const struct dispatch *dispatch, int rank) {
+static bool alive_besides(const struct dispatch *dispatch, int rank) {
     for (int i = 0; i < dispatch->size; i++)
-        if (i != rank && dispatch->ranks[i].alive) return 1;
-    return 0;
+        if (i != rank && dispatch->ranks[i].alive) return true;
+    return false;
 }
 
-/* The first unit to do that this rank may have: a second try goes to another rank while there is one. */
+/* The first unit to do that this rank may have. */
 static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
     while (dispatch->next < dispatch->count && dispatch->units[dispatch->next].state != TODO) dispatch->next++;
     for (uint64_t i = dispatch->next; i < dispatch->count; i++) {
         struct unit *candidate = &dispatch->units[i];
-        if (candidate->state != TODO || (candidate->failed_on == rank && alive_besides(dispatch, rank))) continue;
+        if (candidate->state != TODO || (candidate->avoid == rank && alive_besides(dispatch, rank))) continue;
         candidate->state = HELD;
         candidate->holder = rank;
         *unit = i;
@@ -67,79 +70,88 @@ static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
     return false;
 }
 
-static void put_back(struct dispatch *dispatch, uint64_t unit) {
-    dispatch->units[unit].state = TODO;
-    if (unit < dispatch->next) dispatch->next = unit;
-}
-
-static void release(struct dispatch *dispatch, int rank) {
-    for (uint64_t i = 0; i < dispatch->count; i++)
-        if (dispatch->units[i].state == HELD && dispatch->units[i].holder == rank) put_back(dispatch, i);
-}
-
-static void lose(struct dispatch *dispatch, int rank) {
-    dispatch->ranks[rank].alive = dispatch->ranks[rank].waiting = false;
-    release(dispatch, rank);
-}
-
-static void finish(struct dispatch *dispatch, uint64_t unit) {
-    if (dispatch->units[unit].state == DONE) return;
-    if (dispatch->units[unit].state == QUARANTINED) dispatch->quarantined--; /* it worked after all */
-    else dispatch->finished++;
-    dispatch->units[unit].state = DONE;
-}
-
-/* A failure counts only from the rank that holds the unit; others' are late news. */
-static void fail(struct dispatch *dispatch, uint64_t unit, int rank) {
-    struct unit *failed = &dispatch->units[unit];
-    if (failed->state != HELD || failed->holder != rank) return;
-    if (failed->failures++ == 0) {
-        failed->failed_on = rank;
-        put_back(dispatch, unit);
+/* One try at a held unit came to nothing. holder: who may still be at it, or -1. */
+static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
+    struct unit *unit = &dispatch->units[index];
+    unit->avoid = unit->holder;
+    unit->holder = holder;
+    if (++unit->failures < TRIES) {
+        unit->state = TODO;
+        if (index < dispatch->next) dispatch->next = index;
         return;
     }
-    failed->state = QUARANTINED;
+    unit->state = QUARANTINED;
     dispatch->quarantined++;
     dispatch->finished++;
 }
 
-/* Answers whoever waits, as far as there is something to say. */
-static size_t answer(struct dispatch *dispatch, struct dispatch_reply *replies) {
+static void lose(struct dispatch *dispatch, int rank) {
+    dispatch->ranks[rank].alive = false;
+    for (uint64_t i = 0; i < dispatch->count; i++)
+        if (dispatch->units[i].state == HELD && dispatch->units[i].holder == rank) try_again(dispatch, i, rank);
+}
+
+/* Back from the dead: what nobody else took it still has, and that was no failure. What was quarantined stays so until
+ * it is done: the end of the work, once announced, is not taken back. */
+static void find_again(struct dispatch *dispatch, int rank) {
+    dispatch->ranks[rank].alive = true;
+    for (uint64_t i = 0; i < dispatch->count; i++) {
+        struct unit *unit = &dispatch->units[i];
+        if (unit->holder != rank || unit->state != TODO) continue;
+        unit->state = HELD;
+        unit->failures--;
+    }
+}
+
+static void finish(struct dispatch *dispatch, uint64_t index) {
+    struct unit *unit = &dispatch->units[index];
+    if (unit->state == DONE) return;
+    if (unit->state == QUARANTINED) dispatch->quarantined--; /* it worked after all */
+    else dispatch->finished++;
+    unit->state = DONE;
+}
+
+static void look_for_lost(struct dispatch *dispatch, double now) {
+    bool was_away = dispatch->ticked < 0 || now - dispatch->ticked > dispatch->lease / 2;
+    for (int i = 0; i < dispatch->size; i++) {
+        struct rank *rank = &dispatch->ranks[i];
+        if (was_away && rank->alive) rank->heard = now;
+        if (rank->alive && now - rank->heard > dispatch->lease) lose(dispatch, i);
+    }
+    dispatch->ticked = now;
+}
+
+/* Answers whoever waits, as far as there is something to say. A rank that has been silent for half a lease is probably
+ * dead: it gets nothing before it is heard again. */
+static size_t answer(struct dispatch *dispatch, double now, struct dispatch_reply *replies) {
     size_t count = 0;
-    for (int rank = 0; rank < dispatch->size; rank++) {
+    for (int i = 0; i < dispatch->size; i++) {
+        struct rank *rank = &dispatch->ranks[i];
         uint64_t unit = 0;
-        if (!dispatch->ranks[rank].waiting) continue;
-        enum dispatch_reply_kind kind = REPLY_STOP;
-        if (!dispatch_finished(dispatch)) {
-            if (!take(dispatch, rank, &unit)) continue;
-            kind = REPLY_UNIT;
-        }
-        dispatch->ranks[rank].waiting = false;
-        replies[count++] = (struct dispatch_reply){kind, rank, unit};
+        if (!rank->waiting || !rank->alive || now - rank->heard > dispatch->lease / 2) continue;
+        enum dispatch_reply_kind kind = dispatch_finished(dispatch) ? REPLY_STOP : REPLY_UNIT;
+        if (kind == REPLY_UNIT && !take(dispatch, i, &unit)) continue;
+        rank->waiting = false;
+        replies[count++] = (struct dispatch_reply){kind, i, unit};
     }
     return count;
 }
 
 size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *event, struct dispatch_reply *replies) {
+    if (event->kind == EVENT_TICK) {
+        look_for_lost(dispatch, event->now);
+        return answer(dispatch, event->now, replies);
+    }
     struct rank *rank = &dispatch->ranks[event->rank];
-    if (event->kind != EVENT_TICK && event->kind != EVENT_GONE) {
-        rank->alive = true;
-        rank->heard = event->now;
-    }
-    switch (event->kind) {
-        case EVENT_REQUEST: rank->waiting = true; break;
-        case EVENT_DONE: finish(dispatch, event->unit); break;
-        case EVENT_FAILED: fail(dispatch, event->unit, event->rank); break;
-        case EVENT_GONE: lose(dispatch, event->rank); break;
-        case EVENT_TICK:
-            for (int i = 0; i < dispatch->size; i++) {
-                if (dispatch->ranks[i].heard < 0) dispatch->ranks[i].heard = event->now;
-                if (dispatch->ranks[i].alive && event->now - dispatch->ranks[i].heard > dispatch->lease) lose(dispatch, i);
-            }
-            break;
-        case EVENT_ALIVE: break;
-    }
-    return answer(dispatch, replies);
+    struct unit *unit = &dispatch->units[event->unit];
+    rank->heard = event->now;
+    if (!rank->alive) find_again(dispatch, event->rank);
+    if (event->kind == EVENT_REQUEST) rank->waiting = true;
+    if (event->kind == EVENT_DONE) finish(dispatch, event->unit);
+    /* A failure counts only from the rank that holds the unit: another's is late news. */
+    if (event->kind == EVENT_FAILED && unit->state == HELD && unit->holder == event->rank)
+        try_again(dispatch, event->unit, -1);
+    return answer(dispatch, event->now, replies);
 }
 
 bool dispatch_finished(const struct dispatch *dispatch) {
@@ -150,15 +162,17 @@ uint64_t dispatch_done(const struct dispatch *dispatch) {
     return dispatch->finished - dispatch->quarantined;
 }
 
-int dispatch_alive(const struct dispatch *dispatch, int rank) {
+bool dispatch_alive(const struct dispatch *dispatch, int rank) {
     return dispatch->ranks[rank].alive;
 }
 
-uint64_t dispatch_quarantined(const struct dispatch *dispatch, uint64_t i, uint64_t *unit) {
-    for (uint64_t k = 0; unit && k < dispatch->count; k++)
-        if (dispatch->units[k].state == QUARANTINED && i-- == 0) {
-            *unit = k;
-            break;
-        }
+double dispatch_silence(const struct dispatch *dispatch, int rank, double now) {
+    double heard = dispatch->ranks[rank].heard;
+    return heard < 0 ? 0 : now - heard;
+}
+
+uint64_t dispatch_quarantined(const struct dispatch *dispatch, uint64_t *units) {
+    for (uint64_t i = 0, found = 0; units && i < dispatch->count; i++)
+        if (dispatch->units[i].state == QUARANTINED) units[found++] = i;
     return dispatch->quarantined;
 }

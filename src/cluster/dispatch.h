@@ -1,7 +1,10 @@
-/* Who does what: the coordinator's state machine, a pure function (state, event) -> (state, messages). It knows neither
+/* Who does what: the coordinator's state machine, a pure function (state, event) -> (state, replies). It knows neither
  * MPI nor time (the clock is an event's field) nor what a unit is, so tests run this very code over all interleavings.
- * Units are given out in order; a unit whose holder died or whose lease ran out is given out again; a unit that failed
- * twice is quarantined. */
+ *
+ * Units are given out in order. A rank that says nothing for a lease counts as dead, and its units are given out again,
+ * before all others. If it comes back it is alive again: it keeps those of its units that nobody else took, and what
+ * it finished counts. A unit that failed, or lost its rank, twice is quarantined: it may be what kills them. The second
+ * try goes to another rank while there is one. */
 #ifndef CLUSTER_DISPATCH_H
 #define CLUSTER_DISPATCH_H
 
@@ -11,25 +14,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Every event but TICK also says that its rank lives. */
 enum dispatch_event_kind {
-    EVENT_REQUEST, /* rank wants a unit */
+    EVENT_REQUEST, /* rank wants one more unit */
     EVENT_DONE,    /* rank committed `unit` */
     EVENT_FAILED,  /* rank could not make `unit` */
-    EVENT_ALIVE,   /* rank lives (any message says so too) */
-    EVENT_GONE,    /* rank left, giving back what it holds */
-    EVENT_TICK,    /* time passed: look for expired leases */
+    EVENT_ALIVE,   /* nothing else */
+    EVENT_TICK,    /* time passed (rank is not looked at): look for expired leases. At least five times a lease; when
+                      two are half a lease apart, the coordinator itself was away, and all leases start anew */
 };
 struct dispatch_event {
     enum dispatch_event_kind kind;
     int rank;
     uint64_t unit;
-    double now; /* s, monotonic */
+    double now; /* s, monotonic, >= 0 */
 };
 
+/* The answer to a request, at once or when a later event frees a unit or ends the work. */
 enum dispatch_reply_kind {
     REPLY_UNIT, /* do `unit` */
-    REPLY_WAIT, /* nothing to give now: others hold the rest */
-    REPLY_STOP, /* all is done or quarantined: finish */
+    REPLY_STOP, /* every unit is done or quarantined */
 };
 struct dispatch_reply {
     enum dispatch_reply_kind kind;
@@ -42,13 +46,13 @@ struct dispatch; /* the state */
 /* units 0..count-1 are all to do. lease: seconds of silence after which a rank counts as dead. */
 int dispatch_new(struct dispatch **dispatch, uint64_t count, int ranks, double lease, struct error *err);
 void dispatch_free(struct dispatch *dispatch);
-/* Applies one event; appends at most `ranks` replies to replies[], returns their number. A waiting rank is answered
- * when a later event frees a unit or ends the work. */
+/* Applies one event; fills replies[], which has room for one a rank, and returns their number. */
 size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *event, struct dispatch_reply *replies);
 bool dispatch_finished(const struct dispatch *dispatch); /* every unit done or quarantined */
 uint64_t dispatch_done(const struct dispatch *dispatch);
-int dispatch_alive(const struct dispatch *dispatch, int rank);
-/* Units quarantined so far; *unit = the i-th. */
-uint64_t dispatch_quarantined(const struct dispatch *dispatch, uint64_t i, uint64_t *unit);
+bool dispatch_alive(const struct dispatch *dispatch, int rank);
+double dispatch_silence(const struct dispatch *dispatch, int rank, double now); /* s since rank was heard */
+/* The number of quarantined units; units (NULL, or room for all of them) is filled in rising order. */
+uint64_t dispatch_quarantined(const struct dispatch *dispatch, uint64_t *units);
 
 #endif

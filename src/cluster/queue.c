@@ -6,30 +6,31 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Locking: every field below is read and written under `lock`, except `task`, `units` and `workers`, which never change. A slot
- * whose `busy` is set (being opened, committed or closed) belongs to the worker that set it. */
+/* Locking: one lock guards everything here but what never changes (task, units, workers, a slot's unit). No callback
+ * and no logging happens under it. A slot whose `busy` is set (being opened, or committed and closed) belongs to the
+ * worker that set it; others only read it. Slots are freed by the communication thread alone, once they are `over`. */
 struct slot {
-    uint64_t unit, batches, next, done;
-    int running;                /* batches being computed */
-    bool open, busy, failed, dropped;
+    struct slot *next;
+    uint64_t unit;
+    uint64_t batches, started, done;
+    int running;          /* batches being computed */
+    bool open, busy;
+    bool failed, dropped; /* no further batch is started */
+    bool over;            /* closed: `news` is to be told */
+    enum news_kind news;
 };
 
 struct queue {
     pthread_mutex_t lock;
     pthread_cond_t change;
     const struct task *task;
-    const uint64_t *units;      /* the task's own names of the units */
+    const uint64_t *units; /* the task's own names of the units */
     int workers, left;
-    struct slot **slots;        /* in order of arrival */
-    size_t slots_count, slots_capacity;
-    struct news *news;
-    size_t news_count, news_capacity;
-    bool ended, drop;
+    struct slot *slots;    /* in order of arrival */
+    bool closed, broken;
     double started;
-    struct error failure;       /* the first; a fatal one replaces it */
-    bool fatal;
+    struct error failure;  /* the first; one that broke the queue replaces it */
 };
 
 int queue_new(struct queue **queue, const struct task *task, const uint64_t *units, int workers, struct error *err) {
@@ -46,103 +47,79 @@ int queue_new(struct queue **queue, const struct task *task, const uint64_t *uni
 
 void queue_free(struct queue *queue) {
     if (!queue) return;
-    for (size_t i = 0; i < queue->slots_count; i++) free(queue->slots[i]);
-    free(queue->slots);
-    free(queue->news);
+    for (struct slot *slot = queue->slots, *next; slot; slot = next) {
+        next = slot->next;
+        free(slot);
+    }
     pthread_cond_destroy(&queue->change);
     pthread_mutex_destroy(&queue->lock);
     free(queue);
 }
 
-/* Room for one more element; NULL when memory ran out. */
-static void *grown(void *data, size_t count, size_t *capacity, size_t size) {
-    if (count < *capacity) return data;
-    size_t wanted = *capacity ? 2 * *capacity : 16;
-    void *more = realloc(data, wanted * size);
-    if (more) *capacity = wanted;
-    return more;
-}
+/* ---- the communication thread ---- */
 
-static void note_failure(struct queue *queue, const struct error *err, bool fatal) {
-    if (queue->failure.code == CODE_OK || (fatal && !queue->fatal)) queue->failure = *err;
-    queue->fatal |= fatal;
-}
-
-static void add_news(struct queue *queue, enum news_kind kind, uint64_t unit) {
-    struct news *news = grown(queue->news, queue->news_count, &queue->news_capacity, sizeof *news);
-    if (!news) { /* without it the coordinator would wait: stop everything instead */
-        struct error err;
-        error_memory(&err);
-        note_failure(queue, &err, true);
-        return;
-    }
-    queue->news = news;
-    news[queue->news_count++] = (struct news){kind, unit};
-}
-
-void queue_push(struct queue *queue, uint64_t unit) {
-    pthread_mutex_lock(&queue->lock);
+int queue_push(struct queue *queue, uint64_t unit, struct error *err) {
     struct slot *slot = calloc(1, sizeof *slot);
-    struct slot **slots = grown(queue->slots, queue->slots_count, &queue->slots_capacity, sizeof(struct slot *));
-    if (slots) queue->slots = slots;
-    if (slot && slots) {
-        slot->unit = unit;
-        slots[queue->slots_count++] = slot;
-    } else {
-        free(slot);
-        add_news(queue, NEWS_FAILED, unit);
-    }
+    if (!slot) return error_memory(err);
+    slot->unit = unit;
+    pthread_mutex_lock(&queue->lock);
+    struct slot **at = &queue->slots;
+    while (*at && (*at)->unit != unit) at = &(*at)->next;
+    if (*at) free(slot); /* given again after a lost lease: the first try still counts */
+    else *at = slot;
     pthread_cond_broadcast(&queue->change);
     pthread_mutex_unlock(&queue->lock);
+    return 0;
+}
+
+static bool given_up(const struct slot *slot) {
+    return slot->failed || slot->dropped;
 }
 
 bool queue_wants_more(struct queue *queue) {
-    uint64_t waiting = 0;
+    uint64_t waiting = 0, workers = (uint64_t)queue->workers;
     pthread_mutex_lock(&queue->lock);
-    for (size_t i = 0; i < queue->slots_count; i++) {
-        const struct slot *slot = queue->slots[i];
-        if (slot->failed) continue;
-        /* Not opened yet: its batches are not known, but it is work. */
-        waiting += slot->open ? slot->batches - slot->next : (uint64_t)queue->workers;
-    }
-    bool wants = !queue->ended && waiting < (uint64_t)queue->workers;
+    for (const struct slot *slot = queue->slots; slot; slot = slot->next)
+        if (!slot->over && !given_up(slot))
+            waiting += slot->open ? slot->batches - slot->started : workers; /* unopened: work of unknown size */
+    bool wants = !queue->closed && waiting < workers;
     pthread_mutex_unlock(&queue->lock);
     return wants;
 }
 
 bool queue_news(struct queue *queue, struct news *news) {
     pthread_mutex_lock(&queue->lock);
-    bool any = queue->news_count > 0;
-    if (any) {
-        *news = queue->news[0];
-        memmove(queue->news, queue->news + 1, --queue->news_count * sizeof *news);
-    } else if (queue->fatal && !queue->ended) {
-        *news = (struct news){NEWS_FATAL, 0};
-        any = true;
-    }
+    struct slot **at = &queue->slots;
+    while (*at && !(*at)->over) at = &(*at)->next;
+    struct slot *slot = *at;
+    if (slot) *at = slot->next;
     pthread_mutex_unlock(&queue->lock);
-    return any;
+    if (!slot) return false;
+    *news = (struct news){slot->news, slot->unit};
+    free(slot);
+    return true;
 }
 
-void queue_end(struct queue *queue, bool drop) {
+void queue_close(struct queue *queue) {
     pthread_mutex_lock(&queue->lock);
-    queue->ended = true;
-    queue->drop |= drop;
+    queue->closed = true;
     pthread_cond_broadcast(&queue->change);
     pthread_mutex_unlock(&queue->lock);
 }
 
 bool queue_left(struct queue *queue) {
     pthread_mutex_lock(&queue->lock);
-    bool left = queue->left == queue->workers;
+    bool left = queue->left >= queue->workers; /* more: queue_break, and they came none the less */
     pthread_mutex_unlock(&queue->lock);
     return left;
 }
 
-void queue_failure(struct queue *queue, struct error *first) {
+bool queue_failure(struct queue *queue, struct error *failure) {
     pthread_mutex_lock(&queue->lock);
-    *first = queue->failure;
+    *failure = queue->failure;
+    bool broken = queue->broken;
     pthread_mutex_unlock(&queue->lock);
+    return broken;
 }
 
 double queue_started(struct queue *queue) {
@@ -152,83 +129,89 @@ double queue_started(struct queue *queue) {
     return started;
 }
 
-/* ---- workers; each of these is entered and left with the lock held, and gives it up around callbacks ---- */
-
-static void forget(struct queue *queue, struct slot *slot) {
-    size_t i = 0;
-    while (queue->slots[i] != slot) i++;
-    memmove(queue->slots + i, queue->slots + i + 1, (queue->slots_count - i - 1) * sizeof(struct slot *));
-    queue->slots_count--;
-    free(slot);
+static void note_failure(struct queue *queue, const struct error *err, bool breaks) {
+    if (queue->failure.code == CODE_OK || (breaks && !queue->broken)) queue->failure = *err;
+    queue->broken |= breaks;
 }
 
-static void fail(struct queue *queue, struct slot *slot, const struct error *err, const char *what) {
-    slot->failed = true;
+void queue_break(struct queue *queue, const struct error *why) {
+    pthread_mutex_lock(&queue->lock);
+    note_failure(queue, why, true);
+    queue->left = queue->workers;
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* ---- workers: the functions below are entered and left with the lock held, and give it up around callbacks ---- */
+
+/* Takes the lock again after a callback; what it said decides about the slot. */
+static void relock(struct queue *queue, struct slot *slot, int rc, const struct error *err, const char *what) {
+    if (rc != 0 && err->code != CODE_AGAIN)
+        log_warn("unit %" PRIu64 ": %s: %s", queue->units[slot->unit], what, err->message);
+    pthread_mutex_lock(&queue->lock);
+    if (rc == 0) return;
     if (err->code == CODE_AGAIN) { /* interrupted, not at fault */
         slot->dropped = true;
         return;
     }
-    log_warn("unit %" PRIu64 ": %s failed: %s", queue->units[slot->unit], what, err->message);
+    slot->failed = true;
     note_failure(queue, err, false);
 }
 
 static void open_slot(struct queue *queue, struct slot *slot) {
-    struct error err;
+    struct error err = {.code = CODE_INTERNAL};
     uint64_t batches = 0;
     slot->busy = true;
     pthread_mutex_unlock(&queue->lock);
     int rc = queue->task->unit_open(queue->task->context, queue->units[slot->unit], &batches, &err);
-    pthread_mutex_lock(&queue->lock);
-    slot->busy = false;
-    slot->open = true;
+    relock(queue, slot, rc, &err, "cannot be opened");
     slot->batches = rc == 0 ? batches : 0;
-    if (rc != 0) fail(queue, slot, &err, "opening");
-    pthread_cond_broadcast(&queue->change);
+    slot->open = true;
+    slot->busy = false;
 }
 
 static void run_batch(struct queue *queue, struct slot *slot, int worker) {
-    struct error err;
-    uint64_t batch = slot->next++;
+    struct error err = {.code = CODE_INTERNAL};
+    uint64_t batch = slot->started++;
     slot->running++;
     if (queue->started == 0) queue->started = clock_seconds();
     pthread_mutex_unlock(&queue->lock);
     int rc = queue->task->batch(queue->task->context, worker, queue->units[slot->unit], batch, &err);
-    pthread_mutex_lock(&queue->lock);
+    relock(queue, slot, rc, &err, "a batch failed");
     slot->running--;
     if (rc == 0) slot->done++;
-    else if (!slot->failed) fail(queue, slot, &err, "a batch");
-    pthread_cond_broadcast(&queue->change);
+}
+
+static bool is_whole(const struct slot *slot) {
+    return slot->open && !given_up(slot) && slot->done == slot->batches;
 }
 
 static void end_slot(struct queue *queue, struct slot *slot, int worker) {
-    struct error err;
-    bool opened = slot->open, whole = opened && !slot->failed && slot->done == slot->batches;
+    const struct task *task = queue->task;
+    struct error err = {.code = CODE_INTERNAL};
+    bool opened = slot->open, whole = is_whole(slot);
     slot->busy = true;
     pthread_mutex_unlock(&queue->lock);
-    int rc = whole ? queue->task->unit_commit(queue->task->context, worker, queue->units[slot->unit], &err) : 0;
-    if (opened) queue->task->unit_close(queue->task->context, queue->units[slot->unit]);
-    pthread_mutex_lock(&queue->lock);
-    if (rc != 0 && err.code == CODE_IO) note_failure(queue, &err, true); /* the disk: nothing else would fare better */
-    else if (rc != 0) fail(queue, slot, &err, "committing");
-    if (whole && rc == 0) add_news(queue, NEWS_DONE, slot->unit);
-    else if (slot->failed && !slot->dropped) add_news(queue, NEWS_FAILED, slot->unit);
-    forget(queue, slot);
-    pthread_cond_broadcast(&queue->change);
+    int rc = whole ? task->unit_commit(task->context, worker, queue->units[slot->unit], &err) : 0;
+    if (opened) task->unit_close(task->context, queue->units[slot->unit]);
+    relock(queue, slot, rc, &err, "cannot be committed");
+    if (rc != 0 && err.code == CODE_IO) { /* the disk: no other unit would fare better */
+        note_failure(queue, &err, true);
+        slot->failed = false;
+    }
+    slot->news = slot->failed ? NEWS_FAILED : whole && rc == 0 ? NEWS_DONE : NEWS_DROPPED;
+    slot->over = true;
 }
 
 /* Does one thing that can be done now; false when there is nothing. Ends before starts, older units before newer. */
 static bool one_thing(struct queue *queue, int worker) {
-    for (size_t i = 0; i < queue->slots_count; i++) {
-        struct slot *slot = queue->slots[i];
-        if (slot->busy || slot->running > 0) continue;
-        bool whole = slot->open && slot->done == slot->batches;
-        if (!whole && !slot->failed && !queue->drop) continue;
+    for (struct slot *slot = queue->slots; slot; slot = slot->next) {
+        if (slot->over || slot->busy || slot->running > 0) continue;
+        if (!is_whole(slot) && !given_up(slot) && !queue->closed) continue;
         end_slot(queue, slot, worker);
         return true;
     }
-    for (size_t i = 0; i < queue->slots_count && !queue->drop; i++) {
-        struct slot *slot = queue->slots[i];
-        if (slot->busy || slot->failed || (slot->open && slot->next == slot->batches)) continue;
+    for (struct slot *slot = queue->slots; slot && !queue->closed; slot = slot->next) {
+        if (slot->over || slot->busy || given_up(slot) || (slot->open && slot->started == slot->batches)) continue;
         if (slot->open) run_batch(queue, slot, worker);
         else open_slot(queue, slot);
         return true;
@@ -236,15 +219,24 @@ static bool one_thing(struct queue *queue, int worker) {
     return false;
 }
 
+static bool is_empty(const struct queue *queue) {
+    for (const struct slot *slot = queue->slots; slot; slot = slot->next)
+        if (!slot->over) return false;
+    return true;
+}
+
 void queue_work(struct queue *queue, int worker) {
-    struct error err;
-    int rc = queue->task->worker_start(queue->task->context, worker, &err);
+    const struct task *task = queue->task;
+    struct error err = {.code = CODE_INTERNAL};
+    int rc = task->worker_start(task->context, worker, &err);
     pthread_mutex_lock(&queue->lock);
     if (rc != 0) note_failure(queue, &err, true);
-    while (rc == 0 && !(queue->ended && queue->slots_count == 0))
-        if (!one_thing(queue, worker)) pthread_cond_wait(&queue->change, &queue->lock);
+    while (rc == 0 && !(queue->closed && is_empty(queue))) {
+        if (one_thing(queue, worker)) pthread_cond_broadcast(&queue->change);
+        else pthread_cond_wait(&queue->change, &queue->lock);
+    }
     pthread_mutex_unlock(&queue->lock);
-    queue->task->worker_end(queue->task->context, worker);
+    task->worker_end(task->context, worker);
     pthread_mutex_lock(&queue->lock);
     queue->left++;
     pthread_mutex_unlock(&queue->lock);

@@ -1,5 +1,5 @@
 /* A rank's own queue: units that came to it, their batches, and what became of them. Workers take from it, the
- * communication thread fills it and collects the news. One lock guards all of it; no callback runs under the lock. */
+ * communication thread fills it and collects the news. */
 #ifndef CLUSTER_QUEUE_H
 #define CLUSTER_QUEUE_H
 
@@ -10,7 +10,11 @@
 
 struct queue;
 
-enum news_kind { NEWS_DONE, NEWS_FAILED, NEWS_FATAL };
+enum news_kind {
+    NEWS_DONE,    /* committed */
+    NEWS_FAILED,  /* not made, for a reason of its own */
+    NEWS_DROPPED, /* not made: interrupted, or the queue was closed */
+};
 struct news {
     enum news_kind kind;
     uint64_t unit;
@@ -21,14 +25,17 @@ int queue_new(struct queue **queue, const struct task *task, const uint64_t *uni
 void queue_free(struct queue *queue); /* no worker may be in queue_work */
 
 /* Communication thread. */
-void queue_push(struct queue *queue, uint64_t unit);
-bool queue_wants_more(struct queue *queue);                  /* fewer batches wait than there are workers */
-bool queue_news(struct queue *queue, struct news *news);     /* true: one piece of news */
-/* No more units come. drop: unfinished ones are given up (whole ones are still committed). */
-void queue_end(struct queue *queue, bool drop);
-bool queue_left(struct queue *queue);                        /* every worker has left queue_work */
-void queue_failure(struct queue *queue, struct error *first); /* code CODE_OK when nothing failed */
-double queue_started(struct queue *queue);                   /* clock_seconds of the first batch; 0: none yet */
+int queue_push(struct queue *queue, uint64_t unit, struct error *err); /* one that is here already: nothing happens */
+bool queue_wants_more(struct queue *queue);              /* fewer batches wait than there are workers */
+bool queue_news(struct queue *queue, struct news *news); /* true: one piece of news, told once */
+/* No more units come; unfinished ones are given up, whole ones still committed. Then the workers leave. */
+void queue_close(struct queue *queue);
+bool queue_left(struct queue *queue);                    /* every worker has left queue_work */
+/* The first failure (code CODE_OK: none). True when this rank cannot go on: a worker did not start, or CODE_IO on
+ * commit; *failure is that one then. */
+bool queue_failure(struct queue *queue, struct error *failure);
+void queue_break(struct queue *queue, const struct error *why); /* no worker will come to queue_work */
+double queue_started(struct queue *queue);               /* clock_seconds of the first batch; 0: none yet */
 
 /* A worker's life: start, batches, end. */
 void queue_work(struct queue *queue, int worker);

@@ -43,8 +43,10 @@ static void add_duration(struct text *text, double seconds) {
         text_add(text, "%llu h %02llu min", s / 3600, s / 60 % 60);
     else if (s >= 60)
         text_add(text, "%llu min %02llu s", s / 60, s % 60);
-    else
+    else if (s >= 10)
         text_add(text, "%llu s", s);
+    else
+        text_add(text, "%.1f s", seconds);
 }
 
 static void print_line(const struct progress *progress, uint64_t done, double per_second, double now, int ranks,

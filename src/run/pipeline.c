@@ -139,7 +139,7 @@ static int conclude(const struct run *run, const struct shard_status *status, co
     if (run->job.output.dtype == SAMPLE_UINT8 && result_picture(run, &picture, err) != 0) goto out;
     *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:s?}", "run", run->dir, "solver", run->plan.solver,
                         "samples", (json_int_t)run->layout.samples, "payload_sha256", digest, "nfe", run->plan.nfe,
-                        "model_calls", run->plan.model_calls, "made_now", (json_int_t)production->samples, "generation",
+                        "model_calls", run->plan.model_calls, "made_now", (json_int_t)production->missing, "generation",
                         generation(run, production, ranks, workers), "metrics", metrics ? metrics : json_null(), "picture",
                         picture);
     metrics = NULL; /* *result has it */

@@ -218,15 +218,20 @@ static int load(struct producer *producer, bool any_features, struct error *err)
     return 0;
 }
 
+/* What all ranks did together; the time is that of the rank that began first. */
 static int sum_up(struct comm *comm, const struct producer *producer, struct production *production, struct error *err) {
-    uint64_t mine[3] = {producer->samples, producer->evaluations, producer->batches};
-    uint64_t *all = malloc((size_t)comm_size(comm) * sizeof mine);
+    struct {
+        uint64_t samples, evaluations, batches;
+        double seconds;
+    } mine = {producer->samples, producer->evaluations, producer->batches, production->outcome.seconds},
+      *all = malloc((size_t)comm_size(comm) * sizeof mine);
     if (!all) return error_memory(err);
-    int rc = comm_gather(comm, mine, sizeof mine, all, err);
+    int rc = comm_gather(comm, &mine, sizeof mine, all, err);
     for (int i = 0; rc == 0 && i < comm_size(comm); i++) {
-        production->samples += all[3 * i];
-        production->evaluations += all[3 * i + 1];
-        production->batches += all[3 * i + 2];
+        production->samples += all[i].samples;
+        production->evaluations += all[i].evaluations;
+        production->batches += all[i].batches;
+        if (all[i].seconds > production->seconds) production->seconds = all[i].seconds;
     }
     free(all);
     return rc;
@@ -253,6 +258,7 @@ int produce(struct comm *comm, struct run *run, const struct shard_status *statu
     }
     if (rc == 0 && todo > 0) rc = load(&producer, any_features, err);
     rc = ranks_agree(comm, rc, err);
+    production->missing = run->layout.samples - ready;
     if (rc != 0 || todo == 0) goto out;
     producer.samples_before = ready;
     producer.progress = (struct progress){.total = run->layout.samples, .before = ready, .nfe = run->plan.nfe,
@@ -263,7 +269,6 @@ int produce(struct comm *comm, struct run *run, const struct shard_status *statu
                         .progress = show_progress};
     rc = cluster_run(comm, units, todo, &task, place->workers, lease, stop, &production->outcome, err);
     production->seconds = production->outcome.seconds;
-    production->shards = production->outcome.done;
     if (rc == 0 && production->outcome.ranks_lost == 0) rc = sum_up(comm, &producer, production, err);
     if (comm_rank(comm) == 0)
         progress_update(&producer.progress, on_disk(&producer, production->outcome.done), comm_size(comm), 1);

@@ -20,9 +20,9 @@ struct place { /* where this rank computes */
  * (name, device, workers of each rank) to the document. */
 int place_rank(struct comm *comm, struct run *run, struct place *place, struct error *err);
 
-struct production { /* what happened; sums are over all ranks */
-    uint64_t shards;       /* committed now */
-    uint64_t samples;      /* made now */
+struct production { /* what happened; sums are over all ranks, and 0 when some were lost */
+    uint64_t missing;      /* samples that were not on disk before */
+    uint64_t samples;      /* computed now: those of a unit given out twice are counted twice */
     uint64_t evaluations;  /* model evaluation points times batches, for the NFE of adaptive solvers */
     uint64_t batches;
     double seconds;        /* from the first batch to the last commit, without loading */

@@ -141,20 +141,51 @@ def test_no_gpu_where_one_is_asked_for(job):
     assert "sees no GPU" in qtaylor("run", job.write(), code=65).stderr
 
 
-def test_dead_workers_units_are_given_out_again(job, uninterrupted):
-    """Under a launcher that lets the others live, the run ends complete although a rank was killed."""
-    path = make_job(job, delay=40)
-    command = ["mpirun", "-n", "3", "--oversubscribe", "--bind-to", "none", "--enable-recovery", str(FAKE), "run", str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=environment(QTAYLOR_LEASE=1), start_new_session=True)
-    time.sleep(0.9)
-    ranks = {int(environ(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in ranks_of(process)}
-    os.kill(ranks[2], signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
-    assert (job.digest(), fid(job)) == uninterrupted, out + err
-    qtaylor("verify", job.run)
-
-
 def environ(pid):
     with open(f"/proc/{pid}/environ") as file:
         return dict(pair.split("=", 1) for pair in file.read().split("\0") if "=" in pair)
+
+
+def start_where_others_live_on(path, lease):
+    """Three ranks under a launcher that does not end a job because one rank died."""
+    process = subprocess.Popen(mpirun(3, "--enable-recovery") + [str(FAKE), "run", str(path)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=environment(QTAYLOR_LEASE=lease),
+                               start_new_session=True)
+    time.sleep(0.9)
+    return process, {int(environ(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in ranks_of(process)}
+
+
+def test_dead_workers_units_are_given_out_again(job, uninterrupted):
+    """The run ends complete although a rank was killed."""
+    process, ranks = start_where_others_live_on(make_job(job, delay=40), lease=1)
+    os.kill(ranks[2], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert (job.digest(), fid(job)) == uninterrupted, out + err
+    assert "rank 2 has been silent" in err
+    qtaylor("verify", job.run)
+
+
+def test_a_rank_that_comes_back_takes_part_again(job, uninterrupted):
+    process, ranks = start_where_others_live_on(make_job(job, delay=80), lease=0.5)
+    os.kill(ranks[1], signal.SIGSTOP)
+    time.sleep(1.2)
+    os.kill(ranks[1], signal.SIGCONT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert "rank 1 has been silent" in err and "rank 1 is back" in err
+    assert (job.digest(), fid(job)) == uninterrupted
+
+
+def test_without_the_coordinator_all_leave_and_the_run_continues(job, uninterrupted):
+    process, ranks = start_where_others_live_on(make_job(job, delay=80), lease=0.5)
+    os.kill(ranks[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert "rank 0) is gone" in err, out + err
+    qtaylor("verify", job.run, code=75)  # this launcher's own exit code says nothing
+    qtaylor("run", job.write(), ranks=2)
+    assert (job.digest(), fid(job)) == uninterrupted
+
+
+def test_too_few_threads_is_said(job):
+    done = qtaylor("run", make_job(job), "--set", "workers=3", ranks=2, code=70, OMP_THREAD_LIMIT=2)
+    assert "OMP_THREAD_LIMIT" in done.stderr

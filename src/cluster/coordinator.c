@@ -1,0 +1,133 @@
+#include "cluster/coordinator.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+static const double HEARTBEAT = 1; /* s */
+static const double MOMENTS = 5;   /* s: an interrupted job has little time left */
+
+struct coordinator {
+    struct comm *comm;
+    uint64_t run;
+    double lease, pulsed;
+    struct dispatch *dispatch;
+    struct dispatch_reply *replies; /* [ranks] */
+    bool *left;                     /* [ranks]: LEFT came */
+    bool *missed;                   /* [ranks]: said to be lost, in the log */
+    bool stopping, ended;
+    enum code code;                 /* stopping: why */
+};
+
+double message_pause(double lease) {
+    return lease / 5 < HEARTBEAT ? lease / 5 : HEARTBEAT;
+}
+
+double message_patience(double lease, enum code code) {
+    return code == CODE_OK || lease < MOMENTS ? lease : MOMENTS;
+}
+
+int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count, double lease,
+                    struct error *err) {
+    struct coordinator *made = calloc(1, sizeof *made);
+    size_t size = (size_t)comm_size(comm);
+    if (!made) return error_memory(err);
+    *made = (struct coordinator){.comm = comm, .run = run, .lease = lease};
+    made->replies = calloc(size, sizeof *made->replies);
+    made->left = calloc(size, sizeof *made->left);
+    made->missed = calloc(size, sizeof *made->missed);
+    int rc = made->replies && made->left && made->missed ? 0 : error_memory(err);
+    if (rc == 0) rc = dispatch_new(&made->dispatch, count, (int)size, lease, err);
+    if (rc == 0) *coordinator = made;
+    else coordinator_free(made);
+    return rc;
+}
+
+void coordinator_free(struct coordinator *coordinator) {
+    if (!coordinator) return;
+    dispatch_free(coordinator->dispatch);
+    free(coordinator->missed);
+    free(coordinator->left);
+    free(coordinator->replies);
+    free(coordinator);
+}
+
+/* A rank that can't be reached is the lease's business. */
+static void tell(struct coordinator *coordinator, int rank, struct message message) {
+    struct error ignored;
+    message.run = coordinator->run;
+    comm_send(coordinator->comm, rank, &message, sizeof message, &ignored);
+}
+
+static void stop_all(struct coordinator *coordinator, enum code code) {
+    if (coordinator->stopping) return;
+    coordinator->stopping = true;
+    coordinator->code = code;
+    for (int rank = 0; rank < comm_size(coordinator->comm); rank++)
+        tell(coordinator, rank, (struct message){.kind = MESSAGE_STOP, .code = (int32_t)code});
+}
+
+static void step(struct coordinator *coordinator, const struct dispatch_event *event) {
+    size_t count = dispatch_step(coordinator->dispatch, event, coordinator->replies);
+    for (size_t i = 0; i < count && !coordinator->stopping; i++) {
+        const struct dispatch_reply *reply = &coordinator->replies[i];
+        if (reply->kind == REPLY_STOP) stop_all(coordinator, CODE_OK); /* who did not ask is at a unit done elsewhere */
+        else tell(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit});
+    }
+}
+
+void coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now) {
+    static const enum dispatch_event_kind events[] = {
+        [MESSAGE_REQUEST] = EVENT_REQUEST, [MESSAGE_DONE] = EVENT_DONE, [MESSAGE_FAILED] = EVENT_FAILED,
+        [MESSAGE_ALIVE] = EVENT_ALIVE,     [MESSAGE_HALT] = EVENT_ALIVE, [MESSAGE_LEFT] = EVENT_ALIVE,
+    };
+    if (message->kind == MESSAGE_HALT) stop_all(coordinator, (enum code)message->code);
+    if (message->kind == MESSAGE_LEFT) coordinator->left[from] = true;
+    struct dispatch_event event = {.kind = events[message->kind], .rank = from, .unit = message->unit, .now = now};
+    step(coordinator, &event);
+}
+
+static void pulse(struct coordinator *coordinator, double now) {
+    if (now - coordinator->pulsed < message_pause(coordinator->lease)) return;
+    coordinator->pulsed = now;
+    step(coordinator, &(struct dispatch_event){.kind = EVENT_TICK, .now = now});
+    for (int rank = 0; rank < comm_size(coordinator->comm); rank++) {
+        bool alive = dispatch_alive(coordinator->dispatch, rank);
+        if (alive) tell(coordinator, rank, (struct message){.kind = MESSAGE_PULSE});
+        if (alive != coordinator->missed[rank]) continue;
+        coordinator->missed[rank] = !alive;
+        if (alive) log_warn("rank %d is back", rank);
+        else log_warn("rank %d has been silent for %g s: its units go to others", rank, coordinator->lease);
+    }
+}
+
+/* All ranks must agree on how many are lost, for it decides whether they may meet in MPI again. */
+static void end_together(struct coordinator *coordinator, double now) {
+    int size = comm_size(coordinator->comm), lost = 0;
+    if (!coordinator->stopping || coordinator->ended) return;
+    for (int rank = 0; rank < size; rank++) {
+        double silence = dispatch_silence(coordinator->dispatch, rank, now);
+        if (coordinator->left[rank]) continue;
+        if (silence <= message_patience(coordinator->lease, coordinator->code)) return;
+        lost++;
+    }
+    coordinator->ended = true;
+    for (int rank = 0; rank < size; rank++)
+        tell(coordinator, rank, (struct message){.kind = MESSAGE_END, .lost = lost});
+}
+
+void coordinator_turn(struct coordinator *coordinator, double now) {
+    pulse(coordinator, now);
+    end_together(coordinator, now);
+}
+
+const struct dispatch *coordinator_dispatch(const struct coordinator *coordinator) {
+    return coordinator->dispatch;
+}
+
+int coordinator_alive(const struct coordinator *coordinator) {
+    int alive = 0;
+    for (int rank = 0; rank < comm_size(coordinator->comm); rank++)
+        alive += dispatch_alive(coordinator->dispatch, rank);
+    return alive;
+}

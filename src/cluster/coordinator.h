@@ -1,0 +1,27 @@
+/* Rank 0's other half: hears every rank, decides through dispatch, answers, and sees to it that all end together. Only
+ * the communication thread calls it. */
+#ifndef CLUSTER_COORDINATOR_H
+#define CLUSTER_COORDINATOR_H
+
+#include "base/error.h"
+#include "cluster/comm.h"
+#include "cluster/dispatch.h"
+#include "cluster/message.h"
+
+struct coordinator;
+
+/* run, count, lease: see struct message and cluster_run. */
+int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count, double lease,
+                    struct error *err);
+void coordinator_free(struct coordinator *coordinator);
+void coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now);
+void coordinator_turn(struct coordinator *coordinator, double now); /* what time brings; call it often */
+const struct dispatch *coordinator_dispatch(const struct coordinator *coordinator);
+int coordinator_alive(const struct coordinator *coordinator); /* number of ranks */
+
+/* Seconds between two signs of life. */
+double message_pause(double lease);
+/* Seconds of silence after which a rank counts as lost once everybody stops for `code`. */
+double message_patience(double lease, enum code code);
+
+#endif

@@ -1,0 +1,318 @@
+/* The coordinator's state machine under a small world of ranks that work, fail, fall silent, come back and die: every
+ * sequence of events up to a length, and long random ones. After each event the rules hold, and from every state the
+ * work still comes to its end. */
+#include "cluster/dispatch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { RANKS = 3, UNITS = 4 };
+static const double LEASE = 10;
+
+struct world {
+    struct dispatch *dispatch;
+    int ranks, units;
+    double now;
+    bool dead[RANKS], asked[RANKS], stopped[RANKS];
+    bool has[RANKS][UNITS];  /* the rank is at the unit */
+    bool excused[RANKS];     /* was lost once: what it has may be given to others */
+    int failures[UNITS];     /* by our own count: errors, and losses of a rank that had it */
+    bool done[UNITS];
+};
+
+static void fail_world(const struct world *world, const char *rule, int rank, int unit) {
+    fail_msg("%s (rank %d, unit %d, %d ranks, %d units)", rule, rank, unit, world->ranks, world->units);
+}
+
+static int count_done(const struct world *world) {
+    int done = 0;
+    for (int unit = 0; unit < world->units; unit++) done += world->done[unit];
+    return done;
+}
+
+static void check_unit(struct world *world, int rank, int unit) {
+    if (unit >= world->units) fail_world(world, "no such unit", rank, unit);
+    if (world->done[unit]) fail_world(world, "a unit that is done is given out", rank, unit);
+    for (int other = 0; other < world->ranks; other++) {
+        if (!world->has[other][unit]) continue;
+        if (other == rank) fail_world(world, "a rank is given what it has", rank, unit);
+        if (!world->excused[other] && !world->dead[other]) fail_world(world, "two live ranks have one unit", rank, unit);
+    }
+    world->has[rank][unit] = true;
+}
+
+static void step(struct world *world, enum dispatch_event_kind kind, int rank, int unit) {
+    struct dispatch_event event = {kind, rank, (uint64_t)unit, world->now};
+    struct dispatch_reply replies[RANKS];
+    size_t count = dispatch_step(world->dispatch, &event, replies);
+    for (size_t i = 0; i < count; i++) {
+        int to = replies[i].rank;
+        if (!world->asked[to]) fail_world(world, "an answer nobody asked for", to, (int)replies[i].unit);
+        world->asked[to] = false;
+        if (replies[i].kind == REPLY_UNIT) check_unit(world, to, (int)replies[i].unit);
+        else if (!dispatch_finished(world->dispatch)) fail_world(world, "stopped too early", to, -1);
+        else world->stopped[to] = true;
+    }
+    uint64_t quarantine[UNITS], quarantined = dispatch_quarantined(world->dispatch, quarantine);
+    assert_int_equal(dispatch_done(world->dispatch), count_done(world));
+    for (uint64_t i = 0; i < quarantined; i++) {
+        if (world->done[quarantine[i]]) fail_world(world, "quarantined, but done", rank, (int)quarantine[i]);
+        if (world->failures[quarantine[i]] < 2) fail_world(world, "quarantined too early", rank, (int)quarantine[i]);
+    }
+    if (dispatch_finished(world->dispatch)) assert_int_equal(count_done(world) + (int)quarantined, world->units);
+}
+
+static int first_unit(const struct world *world, int rank) {
+    for (int unit = 0; unit < world->units; unit++)
+        if (world->has[rank][unit]) return unit;
+    return -1;
+}
+
+/* The others say that they live while rank (-1: nobody) is silent for longer than a lease. */
+static void pass_time(struct world *world, int silent) {
+    if (silent >= 0) {
+        world->excused[silent] = true;
+        for (int unit = 0; unit < world->units; unit++) world->failures[unit] += world->has[silent][unit];
+    }
+    for (int i = 0; i < 6; i++) {
+        world->now += LEASE / 5;
+        for (int rank = 0; rank < world->ranks; rank++)
+            if (rank != silent && !world->dead[rank]) step(world, EVENT_ALIVE, rank, 0);
+        step(world, EVENT_TICK, 0, 0);
+    }
+    if (silent >= 0) assert_false(dispatch_alive(world->dispatch, silent));
+}
+
+enum action { ASK, FINISH, FAIL, SILENCE, DIE, ACTIONS };
+
+/* False: this can't happen now. */
+static bool act(struct world *world, enum action action, int rank) {
+    int unit = first_unit(world, rank);
+    if (world->dead[rank] || world->stopped[rank]) return false;
+    switch (action) {
+        case ASK:
+            if (world->asked[rank]) return false;
+            world->asked[rank] = true;
+            step(world, EVENT_REQUEST, rank, 0);
+            return true;
+        case FINISH:
+            if (unit < 0) return false;
+            world->has[rank][unit] = false;
+            world->done[unit] = true;
+            step(world, EVENT_DONE, rank, unit);
+            return true;
+        case FAIL:
+            if (unit < 0) return false;
+            world->has[rank][unit] = false;
+            world->failures[unit]++;
+            step(world, EVENT_FAILED, rank, unit);
+            return true;
+        case DIE: /* rank 0 is the coordinator itself */
+            if (rank == 0) return false;
+            world->dead[rank] = true;
+            pass_time(world, rank);
+            return true;
+        case SILENCE: pass_time(world, rank); return true;
+        default: return false;
+    }
+}
+
+/* From here on nothing goes wrong any more: everything ends, and every rank that lives is told so. */
+static void finish(struct world *world) {
+    for (int round = 0; round < 3 * UNITS; round++)
+        for (int rank = 0; rank < world->ranks; rank++) {
+            if (!world->dead[rank]) step(world, EVENT_ALIVE, rank, 0);
+            act(world, ASK, rank);
+            act(world, FINISH, rank);
+            world->now += LEASE / 50;
+            step(world, EVENT_TICK, 0, 0);
+        }
+    if (!dispatch_finished(world->dispatch)) fail_world(world, "the work does not end", -1, -1);
+    for (int rank = 0; rank < world->ranks; rank++)
+        if (!world->dead[rank] && !world->stopped[rank]) fail_world(world, "waits for ever", rank, -1);
+}
+
+static struct world begin(int ranks, int units) {
+    struct world world = {.ranks = ranks, .units = units, .now = 100};
+    struct error err;
+    assert_int_equal(dispatch_new(&world.dispatch, (uint64_t)units, ranks, LEASE, &err), 0);
+    step(&world, EVENT_TICK, 0, 0);
+    return world;
+}
+
+struct move {
+    enum action action;
+    int rank;
+};
+
+/* False: these moves can't happen one after another. */
+static bool play(int ranks, int units, const struct move *moves, int length) {
+    struct world world = begin(ranks, units);
+    bool possible = true;
+    for (int i = 0; i < length && possible; i++) possible = act(&world, moves[i].action, moves[i].rank);
+    if (possible) finish(&world);
+    dispatch_free(world.dispatch);
+    return possible;
+}
+
+enum { LONGEST = 9 };
+
+/* Every sequence of up to `longest` moves that begins with these; returns their number. */
+static long explore(int ranks, int units, struct move moves[LONGEST], int length, int longest) {
+    long played = 1;
+    if (!play(ranks, units, moves, length)) return 0;
+    for (int i = 0; i < ACTIONS * ranks && length < longest; i++) {
+        moves[length] = (struct move){(enum action)(i % ACTIONS), i / ACTIONS};
+        played += explore(ranks, units, moves, length + 1, longest);
+    }
+    return played;
+}
+
+static void test_every_sequence(void **state) {
+    (void)state;
+    const struct {
+        int ranks, units, longest;
+    } worlds[] = {{1, 2, LONGEST}, {2, 1, 7}, {2, 2, 7}, {3, 1, 5}, {3, 2, 5}};
+    struct move moves[LONGEST];
+    for (size_t i = 0; i < sizeof worlds / sizeof *worlds; i++) {
+        long played = explore(worlds[i].ranks, worlds[i].units, moves, 0, worlds[i].longest);
+        printf("%d ranks, %d units, up to %d events: %ld sequences\n", worlds[i].ranks, worlds[i].units,
+               worlds[i].longest, played);
+        assert_true(played > 1000);
+    }
+}
+
+static void test_random_sequences(void **state) {
+    (void)state;
+    unsigned seed = 5;
+    for (int i = 0; i < 20000; i++) {
+        struct world world = begin(1 + rand_r(&seed) % RANKS, 1 + rand_r(&seed) % UNITS);
+        for (int k = 0; k < 60; k++) {
+            enum action action = (enum action)(rand_r(&seed) % ACTIONS);
+            if (action >= SILENCE && rand_r(&seed) % 4) action = FINISH; /* or nobody gets far */
+            act(&world, action, rand_r(&seed) % world.ranks);
+        }
+        finish(&world);
+        dispatch_free(world.dispatch);
+    }
+}
+
+static void test_units_go_out_in_order(void **state) {
+    (void)state;
+    struct world world = begin(2, 4);
+    for (int unit = 0; unit < 4; unit++) {
+        act(&world, ASK, unit % 2);
+        assert_true(world.has[unit % 2][unit]);
+    }
+    act(&world, FAIL, 0); /* 0: the next to be given, and not to who failed */
+    act(&world, ASK, 0);
+    assert_false(world.has[0][0]);
+    act(&world, ASK, 1);
+    assert_true(world.has[1][0]);
+    finish(&world);
+    dispatch_free(world.dispatch);
+}
+
+static void test_back_with_a_request(void **state) {
+    (void)state;
+    struct world world = begin(2, 1);
+    act(&world, ASK, 0);
+    act(&world, ASK, 1); /* nothing is left: it waits */
+    pass_time(&world, 1);
+    assert_false(dispatch_alive(world.dispatch, 1));
+    step(&world, EVENT_ALIVE, 1, 0);
+    act(&world, FAIL, 0);
+    assert_true(world.has[1][0]);
+    finish(&world);
+    dispatch_free(world.dispatch);
+}
+
+static void test_back_with_a_unit(void **state) {
+    (void)state;
+    struct world world = begin(2, 1);
+    act(&world, ASK, 0);
+    for (int i = 0; i < 3; i++) { /* no failure: nobody else took it */
+        pass_time(&world, 0);
+        step(&world, EVENT_ALIVE, 0, 0);
+    }
+    act(&world, ASK, 1);
+    assert_false(world.has[1][0]);
+    assert_int_equal(dispatch_quarantined(world.dispatch, NULL), 0);
+    finish(&world);
+    dispatch_free(world.dispatch);
+}
+
+static void test_late_news_of_a_failure(void **state) {
+    (void)state;
+    struct world world = begin(2, 1);
+    act(&world, ASK, 0);
+    pass_time(&world, 0);
+    act(&world, ASK, 1);
+    assert_true(world.has[1][0]);
+    act(&world, FAIL, 0);
+    assert_int_equal(dispatch_quarantined(world.dispatch, NULL), 0); /* rank 1 is still at it */
+    finish(&world);
+    dispatch_free(world.dispatch);
+}
+
+static void test_the_silent_get_nothing(void **state) {
+    (void)state;
+    struct world world = begin(3, 1);
+    for (int rank = 0; rank < 3; rank++) act(&world, ASK, rank);
+    for (int i = 0; i < 3; i++) { /* more than half a lease without rank 1 */
+        world.now += LEASE / 5;
+        step(&world, EVENT_TICK, 0, 0);
+        step(&world, EVENT_ALIVE, 0, 0);
+        step(&world, EVENT_ALIVE, 2, 0);
+    }
+    assert_true(dispatch_alive(world.dispatch, 1));
+    act(&world, FAIL, 0);
+    assert_true(world.has[2][0]);
+    finish(&world);
+    dispatch_free(world.dispatch);
+}
+
+static void test_a_coordinator_that_was_away_loses_nobody(void **state) {
+    (void)state;
+    struct world world = begin(2, 2);
+    act(&world, ASK, 1);
+    world.now += 100 * LEASE;
+    step(&world, EVENT_TICK, 0, 0);
+    assert_true(dispatch_alive(world.dispatch, 1));
+    world.now += LEASE / 5;
+    step(&world, EVENT_TICK, 0, 0);
+    assert_true(dispatch_alive(world.dispatch, 1));
+    finish(&world);
+    assert_int_equal(dispatch_quarantined(world.dispatch, NULL), 0);
+    dispatch_free(world.dispatch);
+}
+
+static void test_nothing_to_do(void **state) {
+    (void)state;
+    struct world world = begin(2, 0);
+    act(&world, ASK, 1);
+    assert_true(world.stopped[1]);
+    dispatch_free(world.dispatch);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_sequence),
+        cmocka_unit_test(test_random_sequences),
+        cmocka_unit_test(test_units_go_out_in_order),
+        cmocka_unit_test(test_back_with_a_request),
+        cmocka_unit_test(test_back_with_a_unit),
+        cmocka_unit_test(test_late_news_of_a_failure),
+        cmocka_unit_test(test_the_silent_get_nothing),
+        cmocka_unit_test(test_a_coordinator_that_was_away_loses_nobody),
+        cmocka_unit_test(test_nothing_to_do),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
