@@ -12,15 +12,18 @@ PYTHON   ?= build/venv/bin/python
 # One folder a variant: build/torch, build/fake, build/fake-address,undefined.
 B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
 
-PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng openblas
+PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng
 PKG_CONFIG ?= pkg-config
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS     ?= -O2 -g
 override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math-errno $(WARNINGS)
 SAN        := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 USE_MPI    := $(filter mpi,$(COMM))
-CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
-LDLIBS     += $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -llapacke $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
+CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
+# libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with other
+# bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
+BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic -l:libgfortran.so.5
+LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(B)/%.o)
@@ -31,7 +34,6 @@ ifeq ($(SHIM),torch)
 LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
 TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
 SHIM_OBJECT := $(B)/shim/torch_shim.o
-# torch before OpenBLAS on the link line would hand LAPACK to torch's MKL: ours stays OpenBLAS, and --version says so.
 SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
               $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
 else
@@ -47,7 +49,7 @@ all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, n
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, RANKS=2 (of the demo)"
+	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, BLAS=, RANKS=2 (of the demo)"
 
 RANKS ?= 2
 # Open MPI refuses root unless told; more ranks than cores are fine for a demonstration.

@@ -30,7 +30,7 @@ CARD = {"shape": [3, 32, 32], "range": [-1, 1], "prediction": "epsilon",
         "schedule": {"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02}, "labels": None, "batch": None}
 
 if __name__ == "__main__":
-    net = Wrapped(build())
+    net = Wrapped(build()).eval().to(memory_format=torch.channels_last)
     x, t = torch.randn(8, 3, 32, 32), torch.full((8,), 500)
     with torch.inference_mode():
         eager = net(x, t)
