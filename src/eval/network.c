@@ -8,15 +8,6 @@
 /* The Inception network that published FIDs are computed with (StyleGAN's TorchScript translation). It has no card. */
 static const char inception_sha256[] = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4";
 
-/* The description inside a feature network's file; *json new. */
-static int read_description(json_t **json, const char *path, struct error *err) {
-    json_t *model = json_load_file(path, 0, NULL); /* an archive is no JSON, which shows in its first byte */
-    if (!model) return card_read_extra(json, path, "features.json", err);
-    *json = json_incref(json_object_get(model, "features"));
-    json_decref(model);
-    return *json ? 0 : error_set(err, CODE_DATA, "expected a member `features` in the JSON file, found none");
-}
-
 static bool is_range(const struct network *network, double low, double high) {
     return network->low == low && network->high == high;
 }
@@ -75,7 +66,7 @@ int network_open(struct network *network, const char *path, const struct card *c
         rc = error_set(err, CODE_DATA, "the standard Inception file is not supported: its features need the keyword "
                        "argument return_features; wrap it in a module that takes images alone, and give that an extra "
                        "file features.json");
-    else if ((rc = read_description(&json, path, err)) == 0 && (rc = parse_description(network, json, err)) == 0)
+    else if ((rc = card_read_extra(&json, path, "features.json", err)) == 0 && (rc = parse_description(network, json, err)) == 0)
         rc = check_sizes(network, card, err);
     json_decref(json);
     return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);

@@ -5,8 +5,10 @@
 
 #include <string.h>
 
-static int check_reference(const struct statistics *reference, const struct network *network, const char *path,
-                           struct error *err) {
+/* Reads a reference that goes with the network. */
+static int read_reference(struct statistics *reference, const struct network *network, const char *path,
+                          struct error *err) {
+    if (statistics_read(reference, path, err) != 0) return -1;
     if (reference->network[0] && strcmp(reference->network, network->sha256) != 0)
         return error_set(err, CODE_DATA, "%s was made with the feature network %.12s, the samples' features with %.12s "
                          "(sha256): use the same one for both", path, reference->network, network->sha256);
@@ -16,6 +18,13 @@ static int check_reference(const struct statistics *reference, const struct netw
     return 0;
 }
 
+int score_check(const struct network *network, const char *reference_path, struct error *err) {
+    struct statistics reference = {0};
+    int rc = read_reference(&reference, network, reference_path, err);
+    statistics_free(&reference);
+    return rc;
+}
+
 int score_fid(json_t **score, const struct moments *moments, const struct network *network, const char *reference_path,
               struct error *err) {
     struct statistics reference = {0}, samples = {0};
@@ -23,8 +32,7 @@ int score_fid(json_t **score, const struct moments *moments, const struct networ
     double fid;
     int rc = -1;
     *score = NULL;
-    if (statistics_from_moments(&samples, moments, err) != 0 || statistics_read(&reference, reference_path, err) != 0 ||
-        check_reference(&reference, network, reference_path, err) != 0 ||
+    if (statistics_from_moments(&samples, moments, err) != 0 || read_reference(&reference, network, reference_path, err) != 0 ||
         sha256_file(reference_path, sha256, err) != 0 || frechet_distance(&samples, &reference, &fid, err) != 0)
         goto out;
     json_t *count = reference.count > 0 ? json_integer((json_int_t)reference.count) : json_null();

@@ -72,7 +72,8 @@ int card_parse(struct card *card, const json_t *json, const char *where, struct 
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
  * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);
-/* The same look-up for any extra file of a TorchScript archive. *json is new. CODE_DATA when there is none. */
+/* The same look-up for any extra file of a TorchScript archive ("features.json": the member "features" of a JSON file).
+ * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
 void card_free(struct card *card);
 size_t card_elements(const struct card *card); /* channels * height * width */

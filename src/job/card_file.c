@@ -56,10 +56,13 @@ static int read_entry(json_t **json, zip_t *archive, zip_uint64_t index, const c
     return rc;
 }
 
+static bool is_model_card(const char *name) {
+    return strcmp(name, "diffusion.json") == 0;
+}
+
 static int no_card(const char *path, const char *name, struct error *err) {
-    return error_set(err, CODE_DATA,
-                     "%s: expected a card (extra/%s) inside, found none; a model's can be given in the job: "
-                     "model: {path: ..., card: {...}}", path, name);
+    return error_set(err, CODE_DATA, "%s: expected a card (extra/%s) inside, found none%s", path, name,
+                     is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
 }
 
 static int read_archive(json_t **json, const char *path, const char *name, struct error *err) {
@@ -89,7 +92,7 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
     if (file_read(path, &data, &size, err) != 0) return -1;
     int rc = parse_json(&model, data, size, path, err);
     if (rc == 0) {
-        *json = json_incref(json_object_get(model, "card"));
+        *json = json_incref(json_object_get(model, is_model_card(name) ? "card" : "features"));
         if (!*json) rc = no_card(path, name, err);
     }
     json_decref(model);

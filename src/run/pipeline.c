@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "eval/score.h"
 #include "report/summary.h"
 #include "run/agree.h"
 #include "run/produce.h"
@@ -88,28 +89,6 @@ static int report_gaps(const struct run *run, const struct shard_status *status,
     return -1;
 }
 
-static int write_manifest(const struct run *run, const struct shard_status *status, char digest[SHA256_HEX],
-                          struct error *err) {
-    uint64_t shards = layout_shards(&run->layout);
-    struct shard_meta *metas = calloc(shards, sizeof *metas);
-    struct shard_info *infos = calloc(shards, sizeof *infos);
-    uint64_t *seeds = malloc(run->layout.samples * sizeof *seeds);
-    int64_t *labels = malloc(run->layout.samples * sizeof *labels);
-    int rc = metas && infos && seeds && labels ? 0 : error_memory(err);
-    for (uint64_t i = 0; rc == 0 && i < shards; i++) {
-        uint64_t first = layout_first(&run->layout, (shard_id){i});
-        metas[i] = run_meta(run, (shard_id){i}, false, seeds + first, labels + first);
-        if (status[i].samples == SHARD_GOOD + 1) infos[i] = status[i].samples_info;
-    }
-    if (rc == 0) rc = store_manifest(run->dir, metas, infos, shards, err);
-    if (rc == 0) store_payload_digest(infos, shards, digest);
-    free(labels);
-    free(seeds);
-    free(infos);
-    free(metas);
-    return rc;
-}
-
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
 static json_t *generation(const struct run *run, const struct production *production, int ranks, int workers) {
     if (production->samples > 0) {
@@ -134,7 +113,10 @@ static int conclude(const struct run *run, const struct shard_status *status, co
     char digest[SHA256_HEX] = "", *picture = NULL, *path = NULL;
     json_t *metrics = NULL;
     int rc = -1;
-    if (write_manifest(run, status, digest, err) != 0) goto out;
+    uint64_t shards = layout_shards(&run->layout);
+    struct shard_info *infos = calloc(shards, sizeof *infos);
+    for (uint64_t i = 0; infos && i < shards; i++) infos[i] = status[i].samples_info;
+    if ((infos ? result_manifest(run, infos, digest, err) : error_memory(err)) != 0) goto out;
     if (options->evaluate && run->job.evaluate.enabled && result_metrics(run, &metrics, err) != 0) goto out;
     if (run->job.output.dtype == SAMPLE_UINT8 && result_picture(run, &picture, err) != 0) goto out;
     *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:s?}", "run", run->dir, "solver", run->plan.solver,
@@ -147,6 +129,7 @@ static int conclude(const struct run *run, const struct shard_status *status, co
     rc = *result && path ? summary_write(path, *result, err) : error_memory(err);
 out:
     json_decref(metrics);
+    free(infos);
     free(path);
     free(picture);
     return rc;
@@ -171,7 +154,8 @@ static int work(struct comm *comm, struct run *run, const struct pipeline_option
     struct shard_status *status = calloc(shards, sizeof *status);
     int rank = comm_rank(comm), rc = status ? 0 : error_memory(err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = place_rank(comm, run, &place, err)) != 0) goto out;
-    rc = rank == 0 ? prepare_folder(run, err) : 0;
+    if (rank == 0 && run->job.evaluate.enabled) rc = score_check(&run->network, run->job.evaluate.reference, err);
+    if (rank == 0 && rc == 0) rc = prepare_folder(run, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
     if ((rc = ranks_agree(comm, open_log(run, rank, err), err)) != 0) goto out;
     if ((rc = scan_run(comm, run, place.workers, status, err)) != 0) goto out;

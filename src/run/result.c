@@ -5,12 +5,29 @@
 #include "eval/score.h"
 #include "report/picture.h"
 #include "run/scan.h"
-#include "shard/store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { SIDE = 10 }; /* rows and columns of the picture */
+
+int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err) {
+    uint64_t shards = layout_shards(&run->layout);
+    struct shard_meta *metas = calloc(shards, sizeof *metas);
+    uint64_t *seeds = malloc(run->layout.samples * sizeof *seeds);
+    int64_t *labels = malloc(run->layout.samples * sizeof *labels);
+    int rc = metas && seeds && labels ? 0 : error_memory(err);
+    for (uint64_t i = 0; rc == 0 && i < shards; i++) {
+        uint64_t first = layout_first(&run->layout, (shard_id){i});
+        metas[i] = run_meta(run, (shard_id){i}, false, seeds + first, labels + first);
+    }
+    if (rc == 0) rc = store_manifest(run->dir, metas, infos, shards, err);
+    if (rc == 0) store_payload_digest(infos, shards, digest);
+    free(labels);
+    free(seeds);
+    free(metas);
+    return rc;
+}
 
 /* Moments of all features, shard after shard in id order: the same bits for any number of ranks. */
 static int gather_moments(const struct run *run, struct moments *moments, struct error *err) {

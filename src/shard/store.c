@@ -277,7 +277,7 @@ int store_strangers(const char *run_dir, const char *network, const char *output
     if (found < 0 && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
-        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !belongs(name, shards)) {
+        if (name[0] != '.' && !belongs(name, shards)) {
             text_add(names, "%s/%s\n", folder, name);
             (*count)++;
         }

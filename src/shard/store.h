@@ -65,7 +65,8 @@ int store_manifest(const char *run_dir, const struct shard_meta *metas, const st
 void store_payload_digest(const struct shard_info *infos, size_t count, char hex[SHA256_HEX]);
 
 /* Appends to names, a line each and sorted, the paths in that folder that are no shard 0..shards-1, and adds their
- * number to *count. A missing folder has none. */
+ * number to *count. A missing folder has none. Hidden files are not looked at: they are files on their way, of this run
+ * or of a dead one. */
 int store_strangers(const char *run_dir, const char *network, const char *output, uint64_t shards, struct text *names,
                     size_t *count, struct error *err);
 
