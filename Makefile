@@ -44,7 +44,7 @@ endif
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo test test-long bench unit layers clean distclean FORCE
+.PHONY: all help demo run-demo test test-long bench unit layers clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; COMM=self: no MPI; SANITIZE=address,undefined)
 
 help: ## this list
@@ -56,7 +56,8 @@ RANKS ?= 2
 MPI_ENV := $(if $(filter 0,$(shell id -u)),OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 demo: ## install what is missing, build, and run the default job on 2 ranks
 	@SHIM=torch LIBTORCH=$(LIBTORCH) tools/setup.sh build
-	@$(MAKE) --no-print-directory SHIM=torch all
+	@$(MAKE) --no-print-directory SHIM=torch run-demo # a new make, which sees what set-up wrote
+run-demo: all
 	$(MPI_ENV) mpirun -n $(RANKS) --oversubscribe --bind-to none build/torch/qtaylor run jobs/digits/job.yaml
 
 test: ## install what tests need, build, and run them all (15 minutes at most on 2 cores)
@@ -68,7 +69,7 @@ test-long: ## what needs longer: hundreds of kill points, slow parity runs
 bench: ## speed, as ratios within one run
 	@tools/setup.sh bench
 	@$(MAKE) --no-print-directory SHIM=torch all
-	@$(PYTHON) tools/bench.py
+	@if [ -f build/env.sh ]; then . build/env.sh; fi; $(PYTHON) tools/bench.py
 
 $(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECT)
 	@echo "  link $@"

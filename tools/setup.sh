@@ -86,9 +86,9 @@ fi
 
 wheels=()
 want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1')" 2>/dev/null || wheels+=("$2"); }
-if [ "$shim" = torch ] || [ "$what" != build ]; then
+if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; then
     [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
-    if [ "$shim" = torch ] && { [ -z "${LIBTORCH:-}" ] || [ "$what" != build ]; }; then want torch "torch==$torch_version"; fi
+    if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
     if [ "$what" != build ]; then
         want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
         want scikit-learn scikit-learn; want pillow pillow
