@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct command {
     const char *name, *arguments, *summary;
@@ -17,17 +18,20 @@ struct command {
 };
 
 extern const struct command command_run, command_generate, command_evaluate, command_verify, command_plan,
-    command_inspect;
+    command_inspect, command_compare, command_reference;
 
 struct options { /* what subcommands have in common; only the accepted ones are parsed */
     const char **overrides; /* --set KEY=VALUE, in order; new */
     size_t overrides_count;
     bool json, list;
-    const char *operand; /* the one argument, or NULL */
+    const char *metrics, *indices, *output, *versus; /* NULL: not given */
+    uint64_t count; /* 0: not given */
+    const char *operand, *second; /* the arguments, or NULL */
 };
 
-/* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list). A missing
- * operand is CODE_USAGE unless --list was given. */
+/* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list),
+ * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), and 2 for two arguments. A missing operand is CODE_USAGE unless --list
+ * was given. */
 int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
                   bool *done, struct error *err);
 void options_free(struct options *options);

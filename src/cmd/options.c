@@ -1,3 +1,4 @@
+#include "base/text.h"
 #include "cmd/command.h"
 
 #include <getopt.h>
@@ -5,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l' };
+enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l', OPTION_METRICS = 'm', OPTION_INDICES = 'i',
+       OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v' };
 
 static const struct {
     struct option option;
@@ -13,6 +15,11 @@ static const struct {
 } known[] = {
     {{"set", required_argument, NULL, OPTION_SET}, " KEY=VALUE", "override a key of the job, as in --set sampler.nfe=20"},
     {{"list", no_argument, NULL, OPTION_LIST}, "", "print the table of solvers"},
+    {{"metrics", required_argument, NULL, OPTION_METRICS}, " M,...", "of fid, fid_infinity, kid, is, prdc; default fid"},
+    {{"kid-indices", required_argument, NULL, OPTION_INDICES}, " I.npy", "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"},
+    {{"versus", required_argument, NULL, OPTION_VERSUS}, " A2", "also the difference FID(A) - FID(A2), paired by seeds"},
+    {{"count", required_argument, NULL, OPTION_COUNT}, " N", "only the first N samples"},
+    {{"output", required_argument, NULL, OPTION_OUTPUT}, " FILE", "where the result goes"},
     {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
     {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
 };
@@ -26,7 +33,7 @@ void command_help(const struct command *command) {
         char flag[32];
         snprintf(flag, sizeof flag, "--%s", known[i].option.name);
         if (!strstr(command->arguments, flag) && known[i].option.val != OPTION_HELP) continue;
-        printf("  --%s%-*s %s\n", known[i].option.name, 18 - (int)strlen(known[i].option.name), known[i].argument,
+        printf("  --%s%-*s %s\n", known[i].option.name, 22 - (int)strlen(known[i].option.name), known[i].argument,
                known[i].help);
     }
 }
@@ -45,7 +52,7 @@ int options_parse(struct options *options, int argc, char **argv, const struct c
     if (!options->overrides) return error_memory(err);
     opterr = 0;
     optind = 1;
-    for (int c; (c = getopt_long(argc, argv, ":", table, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, ":o:", table, NULL)) != -1;) {
         if (c == OPTION_HELP) {
             command_help(command);
             *done = true;
@@ -56,8 +63,18 @@ int options_parse(struct options *options, int argc, char **argv, const struct c
         if (c == OPTION_SET) options->overrides[options->overrides_count++] = optarg;
         if (c == OPTION_JSON) options->json = true;
         if (c == OPTION_LIST) options->list = true;
+        if (c == OPTION_METRICS) options->metrics = optarg;
+        if (c == OPTION_INDICES) options->indices = optarg;
+        if (c == OPTION_OUTPUT) options->output = optarg;
+        if (c == OPTION_VERSUS) options->versus = optarg;
+        if (c == OPTION_COUNT && (!text_to_u64(optarg, &options->count) || options->count < 2))
+            return usage(command, err, "--count: expected a whole number of 2 or more, found", optarg);
     }
     if (optind < argc) options->operand = argv[optind++];
+    if (strchr(accepted, '2')) {
+        if (optind >= argc) return usage(command, err, "two arguments are needed", "");
+        options->second = argv[optind++];
+    }
     if (optind < argc) return usage(command, err, "too many arguments:", argv[optind]);
     if (!options->operand && !options->list) return usage(command, err, "an argument is missing", "");
     return 0;

@@ -23,7 +23,13 @@ static void print_result(const json_t *result) {
                json_number_value(json_object_get(generation, "samples_per_second")),
                (long long)json_integer_value(json_object_get(generation, "samples")),
                json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
-    if (json_is_number(fid)) printf("FID         %.4f (%lld samples)\n", json_number_value(fid), (long long)samples);
+    if (json_is_number(fid))
+        printf("FID         %.4f (%lld samples)\n", json_number_value(fid),
+               (long long)json_integer_value(json_object_get(metrics, "samples")));
+    if (json_object_get(metrics, "fid_error"))
+        printf("            %.4f +- %.4f corrected for the bias of finite samples\n",
+               json_number_value(json_object_get(metrics, "fid_corrected")),
+               json_number_value(json_object_get(metrics, "fid_error")));
     if (picture) printf("picture     %s\n", picture);
     printf("digest      %s\n", json_string_value(json_object_get(result, "payload_sha256")));
     fflush(stdout);
@@ -55,11 +61,12 @@ static int collective(struct comm *comm, const struct options *options, bool mak
 }
 
 static int with_ranks(int argc, char **argv, const struct command *command, bool make,
-                      const struct pipeline_options *pipeline, struct error *err) {
+                      struct pipeline_options *pipeline, struct error *err) {
     struct options options;
     struct comm *comm = NULL;
     bool done;
-    int rc = options_parse(&options, argc, argv, command, make ? "sj" : "j", &done, err);
+    int rc = options_parse(&options, argc, argv, command, make ? "sj" : "jc", &done, err);
+    pipeline->count = options.count;
     if (rc == 0 && !done && (rc = comm_start(&comm, &argc, &argv, err)) == 0) {
         log_rank(comm_rank(comm), comm_size(comm));
         rc = collective(comm, &options, make, pipeline, err);
@@ -90,4 +97,4 @@ const struct command command_run = {
 const struct command command_generate = {
     "generate", "JOB [--set KEY=VALUE]... [--json]", "Generate what is missing, without evaluating", NULL, generate};
 const struct command command_evaluate = {
-    "evaluate", "RUN [--json]", "Compute the metrics of a finished run directory", NULL, evaluate};
+    "evaluate", "RUN [--count N] [--json]", "Compute the metrics of a finished run directory", NULL, evaluate};

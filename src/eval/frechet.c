@@ -50,7 +50,7 @@ out:
 }
 
 /* A factor that does not reproduce the variances says that sigma has a negative eigenvalue. */
-static int check_factor(const struct statistics *of, const double *r, int rank, const char *which, struct error *err) {
+static int check_factor(const struct statistics *of, const double *r, int rank, struct error *err) {
     size_t dim = of->dim;
     double largest = 0, worst = 0;
     for (size_t i = 0; i < dim; i++) {
@@ -60,57 +60,70 @@ static int check_factor(const struct statistics *of, const double *r, int rank, 
         worst = fmax(worst, fabs(rest));
     }
     if (worst <= 1e-5 * largest) return 0;
-    return error_set(err, CODE_DATA, "the %s sigma is no covariance: expected positive semidefinite, found a pivot of "
-                     "%g beside a largest variance of %g", which, -worst, largest);
+    return error_set(err, CODE_DATA, "a sigma is no covariance: expected positive semidefinite, found a pivot of %g "
+                     "beside a largest variance of %g", -worst, largest);
+}
+
+int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct error *err) {
+    *frechet = (struct frechet){.of = of};
+    openblas_set_num_threads(1);
+    if (factor(of, &frechet->factor, &frechet->rank, err) == 0 &&
+        check_factor(of, frechet->factor, frechet->rank, err) == 0)
+        return 0;
+    frechet_free(frechet);
+    return -1;
+}
+
+void frechet_free(struct frechet *frechet) {
+    free(frechet->factor);
+    *frechet = (struct frechet){0};
 }
 
 /* tr (S1 S2)^(1/2): the nuclear norm of A^T B. */
-static int trace_root(const struct statistics *a, const struct statistics *b, double *trace, struct error *err) {
-    double *left = NULL, *right = NULL, *product = NULL, *values = NULL;
-    int m = 0, n = 0, rc = -1, dim = (int)a->dim;
+static int trace_root(const struct frechet *a, const struct frechet *b, double *trace, struct error *err) {
+    int dim = (int)a->of->dim, m = a->rank, n = b->rank, least = m < n ? m : n;
     *trace = 0;
-    if (factor(a, &left, &m, err) != 0 || check_factor(a, left, m, "first", err) != 0 ||
-        factor(b, &right, &n, err) != 0 || check_factor(b, right, n, "second", err) != 0)
-        goto out;
-    if (m == 0 || n == 0) { /* a single point has no spread to share */
-        rc = 0;
-        goto out;
+    if (least == 0) return 0; /* a single point has no spread to share */
+    double *product = malloc((size_t)m * (size_t)n * sizeof *product), *values = malloc((size_t)least * sizeof *values);
+    int rc = product && values ? 0 : error_memory(err);
+    if (rc == 0) {
+        cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, m, n, dim, 1.0, a->factor, dim, b->factor, dim, 0.0,
+                    product, m);
+        lapack_int info = LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', m, n, product, m, values, NULL, 1, NULL, 1);
+        if (info != 0) rc = error_set(err, CODE_INTERNAL, "LAPACK's dgesdd failed with info %d", (int)info);
+        for (int i = least; rc == 0 && i-- > 0;) *trace += values[i]; /* from the smallest */
     }
-    product = malloc((size_t)m * (size_t)n * sizeof *product);
-    values = malloc((size_t)(m < n ? m : n) * sizeof *values);
-    if (!product || !values) {
-        error_memory(err);
-        goto out;
-    }
-    cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, m, n, dim, 1.0, left, dim, right, dim, 0.0, product, m);
-    lapack_int info = LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', m, n, product, m, values, NULL, 1, NULL, 1);
-    if (info != 0) {
-        error_set(err, CODE_INTERNAL, "LAPACK's dgesdd failed with info %d", (int)info);
-        goto out;
-    }
-    for (int i = (m < n ? m : n) - 1; i >= 0; i--) *trace += values[i]; /* from the smallest */
-    rc = 0;
-out:
-    free(left);
-    free(right);
     free(product);
     free(values);
     return rc;
 }
 
-int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err) {
+int frechet_distance_to(const struct frechet *first, const struct statistics *second, double *distance,
+                        struct error *err) {
+    const struct statistics *a = first->of;
+    struct frechet other;
     double root;
-    if (a->dim != b->dim)
+    if (a->dim != second->dim)
         return error_set(err, CODE_DATA, "cannot compare statistics of %zu and %zu features: they come from different "
-                         "feature networks", a->dim, b->dim);
-    openblas_set_num_threads(1);
-    if (trace_root(a, b, &root, err) != 0) return -1;
+                         "feature networks", a->dim, second->dim);
+    if (frechet_prepare(&other, second, err) != 0) return -1;
+    int rc = trace_root(first, &other, &root, err);
+    frechet_free(&other);
+    if (rc != 0) return -1;
     double squares = 0, traces = 0;
     for (size_t i = 0; i < a->dim; i++) {
-        double difference = a->mu[i] - b->mu[i];
+        double difference = a->mu[i] - second->mu[i];
         squares += difference * difference;
-        traces += a->sigma[i * a->dim + i] + b->sigma[i * a->dim + i];
+        traces += a->sigma[i * a->dim + i] + second->sigma[i * a->dim + i];
     }
     *distance = fmax(squares + (traces - 2 * root), 0); /* equal inputs may round to -1e-16 */
     return 0;
+}
+
+int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err) {
+    struct frechet first;
+    if (frechet_prepare(&first, a, err) != 0) return -1;
+    int rc = frechet_distance_to(&first, b, distance, err);
+    frechet_free(&first);
+    return rc;
 }

@@ -5,11 +5,24 @@
 #include "base/error.h"
 #include "eval/statistics.h"
 
-/* With S1 = A A^T and S2 = B B^T, tr (S1 S2)^(1/2) is the sum of the singular values of A^T B: no root of a rounding
- * error is ever taken, so that strongly graded covariances keep their digits. A and B come from Cholesky with complete
- * pivoting of the correlations, where pivots below dim * 2^-53 count as 0, so that singular covariances (dead features,
- * fewer samples than features) keep theirs too. Different dimensions, and a sigma that is not positive semidefinite,
- * are CODE_DATA. Sets OpenBLAS to one thread. */
+/* One side, factored once for many distances. Borrows the statistics. */
+struct frechet {
+    const struct statistics *of;
+    double *factor; /* [dim][rank], column-major: sigma = factor factor^T */
+    int rank;
+};
+
+/* Cholesky with complete pivoting of the correlations, where pivots below dim * 2^-53 count as 0, so that singular
+ * covariances (dead features, fewer samples than features) keep their digits. A sigma that is not positive semidefinite
+ * is CODE_DATA. Sets OpenBLAS to one thread. */
+int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct error *err);
+void frechet_free(struct frechet *frechet);
+
+/* With S1 = A A^T, tr (S1 S2)^(1/2) is the sum of the singular values of A^T B, S2 = B B^T: no root of a rounding error
+ * is ever taken, so that strongly graded covariances keep their digits. (The eigenvalues of A^T S2 A would cost half, and
+ * lose them.) Different dimensions are CODE_DATA. */
+int frechet_distance_to(const struct frechet *first, const struct statistics *second, double *distance,
+                        struct error *err);
 int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err);
 
 #endif

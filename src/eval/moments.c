@@ -81,3 +81,17 @@ void moments_merge(struct moments *into, const struct moments *from) {
     for (size_t k = 0; k < dim; k++) into->mean[k] += (from->mean[k] - into->mean[k]) * (b / (a + b));
     into->count += from->count;
 }
+
+void moments_remove(struct moments *whole, const struct moments *part) {
+    if (part->count == 0) return;
+    size_t dim = whole->dim;
+    double all = (double)whole->count, gone = (double)part->count, left = all - gone;
+    for (size_t k = 0; k < dim; k++) whole->mean[k] += (whole->mean[k] - part->mean[k]) * (gone / left);
+    double weight = gone * left / all;
+    for (size_t i = 0; i < dim; i++)
+        for (size_t k = 0; k < dim; k++) {
+            double product = (part->mean[i] - whole->mean[i]) * (part->mean[k] - whole->mean[k]);
+            whole->scatter[i * dim + k] -= part->scatter[i * dim + k] + weight * product;
+        }
+    whole->count -= part->count;
+}

@@ -29,5 +29,7 @@ void moments_free(struct moments *moments);
 int moments_add(struct moments *moments, const float *rows, size_t count, struct error *err);
 /* Equal dimensions. */
 void moments_merge(struct moments *into, const struct moments *from);
+/* Takes back rows that are in there, fewer than all. Loses the digits that the part was larger than the rest. */
+void moments_remove(struct moments *whole, const struct moments *part);
 
 #endif

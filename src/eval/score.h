@@ -1,21 +1,36 @@
-/* From accumulated features to the numbers of metrics.json. */
+/* The numbers of metrics.json, from two sides. */
 #ifndef EVAL_SCORE_H
 #define EVAL_SCORE_H
 
 #include "base/error.h"
-#include "eval/moments.h"
-#include "eval/network.h"
+#include "eval/side.h"
+#include "job/job.h"
 
 #include <jansson.h>
+#include <stdint.h>
 
-/* Would score_fid take this reference? Asked before anything is computed. */
-int score_check(const struct network *network, const char *reference_path, struct error *err);
+struct score_options {
+    unsigned metrics;        /* bits 1 << METRIC_... */
+    const int64_t *indices;  /* of KID's subsets, [subsets][2][size]; NULL: drawn */
+    size_t subsets, size;
+};
 
-/* FID of the samples' features (at least two samples) against a reference file. *score is new:
- * {"fid", "samples", "reference": {"path", "count", "sha256"}, "network": {"output", "dim", "sha256"}}; count is
- * null where the file does not say. A reference that names another feature network, or has another dimension, is
- * CODE_DATA. */
-int score_fid(json_t **score, const struct moments *moments, const struct network *network, const char *reference_path,
-              struct error *err);
+/* Do the sides go together, and have they what the metrics need? Names the metric and the side. */
+int score_check(unsigned metrics, const struct side *samples, const struct side *reference, struct error *err);
+
+/* A new object with, by metric:
+ *   fid            fid, and where there are features of JACKKNIFE_LEAST samples fid_corrected, fid_error, fid_low,
+ *                  fid_high: see precision.h
+ *   fid_infinity   fid_infinity
+ *   kid            kid and kid_std over subsets, kid_full over all pairs
+ *   is             is, is_std (the samples' features are logits)
+ *   prdc           precision, recall, density, coverage */
+int score(json_t **values, const struct score_options *options, const struct side *samples, const struct side *reference,
+          struct error *err);
+
+/* Adds the difference FID(samples) - FID(other) of sets that share their seeds, row by row, with its paired standard
+ * error: fid_delta (corrected for bias), fid_delta_error, fid_delta_low, fid_delta_high. */
+int score_difference(json_t *values, const struct side *samples, const struct side *other, const struct side *reference,
+                     struct error *err);
 
 #endif

@@ -24,11 +24,12 @@ enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
 enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32 };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision_kind { PRECISION_FP32, PRECISION_TF32 };
+enum metric { METRIC_FID, METRIC_FID_INFINITY, METRIC_KID, METRIC_IS, METRIC_PRDC, METRIC_KINDS };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
 extern const char *const label_rule_names[], *const rounding_names[], *const sample_dtype_names[],
-    *const device_names[], *const precision_names[], *const noise_names[];
+    *const metric_names[], *const device_names[], *const precision_names[], *const noise_names[];
 
 struct job {
     char *name; /* default: the job file's without its extension */
@@ -54,8 +55,10 @@ struct job {
     struct {
         bool enabled;    /* the job has an `evaluate:` block */
         char *features;  /* feature network, resolved; NULL for `none` (pixels are the features) */
-        char *reference; /* statistics .npz, resolved */
-    } evaluate;          /* metrics: [fid] is all there is today */
+        char *reference; /* statistics .npz or feature file, resolved */
+        unsigned metrics; /* bits 1 << METRIC_... */
+        uint64_t count;   /* only the first so many samples; 0: all */
+    } evaluate;
     enum device_kind device;
     bool share_device; /* allow several ranks on one GPU */
     int workers;       /* 0: from the cores or GPUs given */

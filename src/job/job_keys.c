@@ -10,6 +10,7 @@
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
+const char *const metric_names[] = {"fid", "fid_infinity", "kid", "is", "prdc", NULL};
 const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
 const char *const precision_names[] = {"fp32", "tf32", NULL};
@@ -143,33 +144,43 @@ static json_t *write_features(const struct key *key, const void *member) {
 }
 
 static int read_metrics(KEY_READ_ARGUMENTS) {
-    (void)member;
+    unsigned *metrics = member;
     if (json_array_size(value) == 0) return key_fail(reader, path, key->expected, value);
+    *metrics = 0;
     for (size_t i = 0; i < json_array_size(value); i++) {
-        const json_t *metric = json_array_get(value, i);
-        if (!json_is_string(metric) || strcmp(json_string_value(metric), "fid") != 0)
-            return key_fail_item(reader, path, i, "fid (other metrics are not supported yet)", metric);
+        const char *name = json_string_value(json_array_get(value, i));
+        unsigned metric = 0;
+        while (metric_names[metric] && (!name || strcmp(name, metric_names[metric]) != 0)) metric++;
+        if (!metric_names[metric])
+            return key_fail_item(reader, path, i, "fid, fid_infinity, kid, is or prdc", json_array_get(value, i));
+        *metrics |= 1u << metric;
     }
     return 0;
 }
 
 static json_t *write_metrics(const struct key *key, const void *member) {
-    (void)key, (void)member;
-    return json_pack("[s]", "fid");
+    (void)key;
+    json_t *names = json_array();
+    for (unsigned metric = 0; metric_names[metric]; metric++)
+        if (*(const unsigned *)member >> metric & 1) json_array_append_new(names, json_string(metric_names[metric]));
+    return names;
 }
 
 static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics};
 static const struct key evaluate_rows[] = {
     {"features", &FEATURES, AT(evaluate.features), .expected = "a feature network's path, or none", .required = true},
     {"reference", &KEY_PATH, AT(evaluate.reference),
-     .expected = "the path of reference statistics (.npz)", .required = true},
-    {"metrics", &METRICS, 0, .expected = "a list such as [fid]"},
+     .expected = "the path of reference statistics (.npz) or features", .required = true},
+    {"metrics", &METRICS, AT(evaluate.metrics), .expected = "a list such as [fid, kid]"},
+    {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number of 2 or more, or 0 for all samples",
+     KEY_RANGE(0, 9e15)},
 };
 static const struct key_table evaluate_table = KEY_TABLE(evaluate_rows);
 
 static int read_evaluate(KEY_READ_ARGUMENTS) { /* the member is the job */
     (void)key;
     ((struct job *)member)->evaluate.enabled = true;
+    ((struct job *)member)->evaluate.metrics = 1; /* fid */
     return keys_read(reader, &evaluate_table, path, value, member);
 }
 

@@ -3,7 +3,6 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "eval/score.h"
 #include "report/summary.h"
 #include "run/agree.h"
 #include "run/produce.h"
@@ -154,7 +153,9 @@ static int work(struct comm *comm, struct run *run, const struct pipeline_option
     struct shard_status *status = calloc(shards, sizeof *status);
     int rank = comm_rank(comm), rc = status ? 0 : error_memory(err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = place_rank(comm, run, &place, err)) != 0) goto out;
-    if (rank == 0 && run->job.evaluate.enabled) rc = score_check(&run->network, run->job.evaluate.reference, err);
+    struct side reference = {0}; /* looked at before anything is made */
+    if (rank == 0 && run->job.evaluate.enabled) rc = result_reference(run, &reference, err);
+    side_free(&reference);
     if (rank == 0 && rc == 0) rc = prepare_folder(run, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
     if ((rc = ranks_agree(comm, open_log(run, rank, err), err)) != 0) goto out;
@@ -194,6 +195,7 @@ int pipeline_run(struct comm *comm, json_t *document, const char *dir, const str
         return -1;
     }
     if (!options->evaluate) run.job.evaluate.enabled = false;
+    if (options->count) run.job.evaluate.count = options->count;
     int rc = work(comm, &run, options, result, lost, err);
     log_close();
     run_close(&run);

@@ -12,6 +12,7 @@
 struct pipeline_options {
     bool make_samples; /* false: missing samples are an error that names the gap (`evaluate`) */
     bool evaluate;     /* features and metrics, where the job has an `evaluate:` block */
+    uint64_t count;    /* evaluates only the first so many samples; 0: as the job says */
 };
 
 /* Collective. Installs handlers for TERM, INT and USR1, which stop the run with CODE_AGAIN. On success *result (new, rank

@@ -1,7 +1,6 @@
 #include "run/result.h"
 
 #include "base/text.h"
-#include "eval/moments.h"
 #include "eval/score.h"
 #include "report/picture.h"
 #include "run/scan.h"
@@ -29,31 +28,67 @@ int result_manifest(const struct run *run, const struct shard_info *infos, char 
     return rc;
 }
 
-/* Moments of all features, shard after shard in id order: the same bits for any number of ranks. */
-static int gather_moments(const struct run *run, struct moments *moments, struct error *err) {
-    for (uint64_t i = 0; i < layout_shards(&run->layout); i++) {
+int result_features(const struct run *run, struct features *features, struct error *err) {
+    uint64_t all = run->layout.samples, count = run->job.evaluate.count ? run->job.evaluate.count : all;
+    size_t dim = run->network.dim;
+    if (count > all || count < 2)
+        return error_set(err, CODE_DATA, "evaluate.count: expected 2 to %llu, the samples of %s, found %llu",
+                         (unsigned long long)all, run->dir, (unsigned long long)count);
+    *features = (struct features){(size_t)count, dim, malloc((size_t)count * dim * sizeof(float))};
+    int rc = features->rows ? 0 : error_memory(err);
+    for (uint64_t i = 0; rc == 0 && layout_first(&run->layout, (shard_id){i}) < count; i++) {
         shard_id shard = {i};
         enum shard_state state;
         struct shard_info info;
         struct error why;
         void *rows = NULL;
-        if (scan_file(run, shard, true, &state, &info, &rows, &why, err) != 0) return -1;
-        if (state != SHARD_GOOD)
-            return error_set(err, CODE_AGAIN, "features of shard %llu are %s (%s): run again to continue",
-                             (unsigned long long)i, shard_state_names[state], why.message);
-        int rc = moments_add(moments, rows, (size_t)layout_rows(&run->layout, shard), err);
+        rc = scan_file(run, shard, true, &state, &info, &rows, &why, err);
+        if (rc == 0 && state != SHARD_GOOD)
+            rc = error_set(err, CODE_AGAIN, "features of shard %llu are %s (%s): run again to continue",
+                           (unsigned long long)i, shard_state_names[state], why.message);
+        uint64_t first = layout_first(&run->layout, shard), left = count - first;
+        uint64_t taken = layout_rows(&run->layout, shard) < left ? layout_rows(&run->layout, shard) : left;
+        if (rc == 0) memcpy(features->rows + first * dim, rows, (size_t)taken * dim * sizeof(float));
         free(rows);
-        if (rc != 0) return error_prefix(err, "features of shard %llu", (unsigned long long)i);
     }
-    return 0;
+    if (rc != 0) features_free(features);
+    return rc;
+}
+
+int result_reference(const struct run *run, struct side *reference, struct error *err) {
+    const char *path = run->job.evaluate.reference;
+    struct side samples = {.features = {1, run->network.dim, (float[]){0}}, .statistics = {.dim = run->network.dim}};
+    memcpy(samples.statistics.network, run->network.sha256, SHA256_HEX);
+    if (side_read(reference, path, err) != 0) return -1;
+    int rc = score_check(run->job.evaluate.metrics, &samples, reference, err);
+    if (rc == 0 && run->job.evaluate.metrics >> METRIC_IS & 1 && strcmp(run->network.output, "logits") != 0)
+        rc = error_set(err, CODE_DATA, "is needs a feature network whose output is `logits`, this one's is `%s`",
+                       run->network.output);
+    if (rc == 0) return 0;
+    side_free(reference);
+    return error_prefix(err, "%s", path);
 }
 
 int result_metrics(const struct run *run, json_t **metrics, struct error *err) {
-    struct moments moments = {0};
-    int rc = moments_init(&moments, run->network.dim, err);
-    if (rc == 0) rc = gather_moments(run, &moments, err);
-    if (rc == 0) rc = score_fid(metrics, &moments, &run->network, run->job.evaluate.reference, err);
-    moments_free(&moments);
+    struct side reference = {0}, samples = {0};
+    struct features features;
+    struct score_options options = {.metrics = run->job.evaluate.metrics};
+    const struct network *network = &run->network;
+    char sha256[SHA256_HEX];
+    int rc = result_reference(run, &reference, err);
+    if (rc == 0 && (rc = result_features(run, &features, err)) == 0) rc = side_take(&samples, &features, network->sha256, err);
+    if (rc == 0) rc = sha256_file(run->job.evaluate.reference, sha256, err);
+    if (rc == 0 && (rc = score(metrics, &options, &samples, &reference, err)) == 0) {
+        uint64_t count = reference.statistics.count;
+        json_t *about = json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:s, s:I, s:s}}", "samples",
+                                  (json_int_t)samples.features.count, "reference", "path", run->job.evaluate.reference,
+                                  "count", count > 0 ? json_integer((json_int_t)count) : json_null(), "sha256", sha256,
+                                  "network", "output", network->output, "dim", (json_int_t)network->dim, "sha256",
+                                  network->sha256);
+        if (!about || json_object_update_new(*metrics, about) != 0) rc = error_memory(err);
+    }
+    side_free(&samples);
+    side_free(&reference);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 #define RUN_RESULT_H
 
 #include "base/error.h"
+#include "eval/side.h"
 #include "run/document.h"
 #include "shard/store.h"
 
@@ -10,7 +11,11 @@
 
 /* Rewrites manifest.jsonl from what is on disk (infos: one a shard, empty where it is not good), and digests it. */
 int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err);
-/* FID of the run's features against its reference, shard by shard in id order. New object. */
+/* The features of the first evaluate.count samples (0: of all) in the order of the seeds. A shard that is not good is CODE_AGAIN. */
+int result_features(const struct run *run, struct features *features, struct error *err);
+/* The job's reference, checked against the feature network and the job's metrics. */
+int result_reference(const struct run *run, struct side *reference, struct error *err);
+/* The job's metrics, and what they were computed with. New object. */
 int result_metrics(const struct run *run, json_t **metrics, struct error *err);
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);

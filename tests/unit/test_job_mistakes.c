@@ -137,10 +137,10 @@ static const struct mistake mistakes[] = {
     {SAMPLER("guidance: {scale: 2, interval: [0, 1]}"),
      {"digits.yaml:5:24: sampler.guidance.interval: not supported yet"}},
     {SAMPLER("guidance: {scal: 2}"), {"digits.yaml:5:14: sampler.guidance.scal: unknown key; did you mean \"scale\"?"}},
-    {AFTER("evaluate: {features: f, reference: r, metrics: [fid, kid]}"),
-     {"digits.yaml:4:54: evaluate.metrics[1]: expected fid (other metrics are not supported yet), found \"kid\""}},
+    {AFTER("evaluate: {features: f, reference: r, metrics: [fid, mmd]}"),
+     {"digits.yaml:4:54: evaluate.metrics[1]: expected fid, fid_infinity, kid, is or prdc, found \"mmd\""}},
     {AFTER("evaluate: {features: f, reference: r, metrics: fid}"),
-     {"evaluate.metrics: expected a list such as [fid], found \"fid\""}},
+     {"evaluate.metrics: expected a list such as [fid, kid], found \"fid\""}},
     /* the job's own card */
     {WITH_CARD("prediction: epsilon"),
      {"digits.yaml:4:3: model.card.shape: missing; expected [channels, height, width]"}},

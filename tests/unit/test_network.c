@@ -1,7 +1,5 @@
-/* Feature networks: what their description may say, how samples reach them, and the score against a reference. */
+/* Feature networks: what their description may say, and how samples reach them. */
 #include "eval/network.h"
-#include "eval/score.h"
-#include "eval/statistics.h"
 
 #include "base/files.h"
 
@@ -17,7 +15,7 @@
 #include <cmocka.h>
 
 static char folder[] = "/tmp/test_network-XXXXXX";
-static char path[200], reference[200];
+static char path[200];
 static const struct card grey = {.channels = 1, .height = 2, .width = 2};
 static const struct card colour = {.channels = 3, .height = 1, .width = 2};
 
@@ -95,76 +93,16 @@ static void pixels_are_features(void **state) { /* [H,W,C] bytes to [C,H,W] in [
     network_free(&network);
 }
 
-/* Moments of eight samples on the axes of three features, whose statistics are known: mean m, covariance 4/7 diag. */
-static struct moments axes(size_t dim, double scale) {
-    struct moments moments;
-    struct error err;
-    float rows[8][3] = {{0}};
-    for (size_t i = 0; i < 8; i++) rows[i][i / 2 % dim] = (float)(i % 2 ? scale : -scale);
-    assert_int_equal(moments_init(&moments, dim, &err), 0);
-    for (size_t i = 0; i < 8; i++) assert_int_equal(moments_add(&moments, rows[i], 1, &err), 0);
-    return moments;
-}
-
-static void scores(void **state) {
-    (void)state;
-    struct network network = {.output = "pool", .dim = 2};
-    struct error err = {0};
-    json_t *score;
-    char sha256[SHA256_HEX];
-    double mu[] = {3, 0}, sigma[] = {8 / 7., 0, 0, 32 / 7.};
-    struct statistics statistics = {.dim = 2, .mu = mu, .sigma = sigma, .count = 50};
-    memset(network.sha256, 'a', SHA256_HEX - 1);
-    memcpy(statistics.network, network.sha256, SHA256_HEX);
-    assert_int_equal(statistics_write(&statistics, reference, &err), 0);
-    assert_int_equal(sha256_file(reference, sha256, &err), 0);
-    struct moments moments = axes(2, 1); /* each axis four times +-1: mean 0, covariance 4/7 I */
-    if (score_fid(&score, &moments, &network, reference, &err) != 0) fail_msg("%s", err.message);
-    double root = sqrt(4 / 7.), one = sqrt(8 / 7.) - root, two = sqrt(32 / 7.) - root;
-    assert_true(fabs(json_real_value(json_object_get(score, "fid")) - (9 + one * one + two * two)) < 1e-13);
-    assert_int_equal(json_integer_value(json_object_get(score, "samples")), 8);
-    json_t *expected = json_pack("{s:{s:s, s:i, s:s}, s:{s:s, s:i, s:s}}", "reference", "path", reference, "count", 50,
-                                 "sha256", sha256, "network", "output", "pool", "dim", 2, "sha256", network.sha256);
-    assert_true(json_equal(json_object_get(score, "reference"), json_object_get(expected, "reference")));
-    assert_true(json_equal(json_object_get(score, "network"), json_object_get(expected, "network")));
-    json_decref(expected);
-    json_decref(score);
-
-    network.sha256[0] = 'b';
-    assert_int_equal(score_fid(&score, &moments, &network, reference, &err), -1);
-    assert_int_equal(err.code, CODE_DATA);
-    assert_non_null(strstr(err.message, "feature network aaaaaaaaaaaa, the samples' features with baaaaaaaaaaa"));
-    assert_null(score);
-    statistics.network[0] = '\0'; /* a reference that does not say is taken at its word */
-    statistics.count = 0;
-    assert_int_equal(statistics_write(&statistics, reference, &err), 0);
-    assert_int_equal(score_fid(&score, &moments, &network, reference, &err), 0);
-    assert_true(json_is_null(json_object_get(json_object_get(score, "reference"), "count")));
-    json_decref(score);
-    moments_free(&moments);
-
-    moments = axes(3, 1);
-    network.dim = 3;
-    assert_int_equal(score_fid(&score, &moments, &network, reference, &err), -1);
-    assert_non_null(strstr(err.message, "has 2 features a sample, the feature network gives 3"));
-    moments.count = 1;
-    assert_int_equal(score_fid(&score, &moments, &network, reference, &err), -1);
-    assert_non_null(strstr(err.message, "at least 2 samples"));
-    moments_free(&moments);
-}
-
 static int set_up(void **state) {
     (void)state;
     if (!mkdtemp(folder)) return -1;
     snprintf(path, sizeof path, "%s/features.json", folder);
-    snprintf(reference, sizeof reference, "%s/reference.npz", folder);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
     unlink(path);
-    unlink(reference);
     return rmdir(folder);
 }
 
@@ -173,7 +111,6 @@ int main(void) {
         cmocka_unit_test(reads_description),
         cmocka_unit_test(refuses_description),
         cmocka_unit_test(pixels_are_features),
-        cmocka_unit_test(scores),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,111 @@
+#include "eval/features.h"
+
+#include "base/text.h"
+#include "eval/npz.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* IEEE half precision. */
+static float from_half(uint16_t bits) {
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float value = exponent == 31   ? (fraction ? NAN : INFINITY)
+                  : exponent == 0 ? ldexpf((float)fraction, -24)
+                                  : ldexpf((float)(fraction + 1024), exponent - 25);
+    return bits >> 15 ? -value : value;
+}
+
+static float element(const char *data, enum npy_type type, size_t index) {
+    uint16_t half;
+    float single;
+    double wide;
+    switch (type) {
+        case NPY_FLOAT16: return memcpy(&half, data + 2 * index, sizeof half), from_half(half);
+        case NPY_FLOAT64: return memcpy(&wide, data + 8 * index, sizeof wide), (float)wide;
+        default: return memcpy(&single, data + 4 * index, sizeof single), single;
+    }
+}
+
+/* From an array's elements, which need not be aligned. */
+static int convert(struct features *features, const struct npy *npy, const char *data, const char *path,
+                   struct error *err) {
+    bool floats = npy->type == NPY_FLOAT16 || npy->type == NPY_FLOAT32 || npy->type == NPY_FLOAT64;
+    if (!floats || npy->rank != 2 || npy->shape[0] < 1 || npy->shape[1] < 1 || npy->shape[1] > MOMENTS_DIM_MAX) {
+        char descr[NPY_DESCR];
+        npy_descr(npy, descr);
+        return error_set(err, CODE_DATA, "%s: expected features, float16, float32 or float64 of shape [N, D] with D of 1 "
+                         "to %d, found %s with %d axes", path, MOMENTS_DIM_MAX, descr, npy->rank);
+    }
+    size_t count = npy->shape[0], dim = npy->shape[1];
+    *features = (struct features){count, dim, malloc(count * dim * sizeof(float))};
+    if (!features->rows) return error_memory(err);
+    for (size_t i = 0; i < count * dim; i++) {
+        features->rows[i] = element(data, npy->type, i);
+        if (!isfinite(features->rows[i]))
+            return error_set(err, CODE_DATA, "%s: row %zu, column %zu: expected a finite number, found %g", path, i / dim,
+                             i % dim, (double)features->rows[i]);
+    }
+    return 0;
+}
+
+static const char *const names[] = {"features", "arr_0"};
+enum { NAMES = sizeof names / sizeof *names };
+
+static int read_npz(struct features *features, const char *path, struct error *err) {
+    struct npz *npz;
+    struct npy npy;
+    void *data = NULL;
+    if (npz_open(&npz, path, err) != 0) return -1;
+    const char *name = npz_has(npz, names[1]) && !npz_has(npz, names[0]) ? names[1] : names[0];
+    int rc = npz_read(npz, name, &npy, &data, err);
+    npz_close(npz);
+    if (rc == 0) rc = convert(features, &npy, data, path, err);
+    free(data);
+    return rc;
+}
+
+static int read_npy(struct features *features, const char *path, struct error *err) {
+    struct npy npy;
+    char *data;
+    size_t offset;
+    if (npy_read(&npy, &data, &offset, path, err) != 0) return -1;
+    int rc = convert(features, &npy, data + offset, path, err);
+    free(data);
+    return rc;
+}
+
+static bool is_npz(const char *path) {
+    size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".npz") == 0;
+}
+
+int features_read(struct features *features, const char *path, struct error *err) {
+    *features = (struct features){0};
+    int rc = is_npz(path) ? read_npz(features, path, err) : read_npy(features, path, err);
+    if (rc != 0) features_free(features);
+    return rc;
+}
+
+bool features_in_npz(const char *path) {
+    struct npz *npz;
+    struct error ignored;
+    bool found = false;
+    if (npz_open(&npz, path, &ignored) != 0) return false;
+    for (size_t i = 0; i < NAMES && !npz_has(npz, "mu"); i++) found |= npz_has(npz, names[i]);
+    npz_close(npz);
+    return found;
+}
+
+void features_free(struct features *features) {
+    free(features->rows);
+    *features = (struct features){0};
+}
+
+int features_moments(const struct features *features, size_t first, size_t count, struct moments *moments,
+                     struct error *err) {
+    if (moments_init(moments, features->dim, err) != 0) return -1;
+    if (moments_add(moments, features->rows + first * features->dim, count, err) == 0) return 0;
+    moments_free(moments);
+    return -1;
+}

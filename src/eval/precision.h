@@ -1,0 +1,33 @@
+/* How sure a FID is, and what it would be with endless samples. */
+#ifndef EVAL_PRECISION_H
+#define EVAL_PRECISION_H
+
+#include "base/error.h"
+#include "eval/features.h"
+#include "eval/frechet.h"
+
+enum {
+    JACKKNIFE_BLOCKS = 20,   /* of equal size, by position in the sample list: independent of shards and ranks */
+    JACKKNIFE_LEAST = 200,   /* samples below which a standard error means nothing */
+    INFINITY_POINTS = 15,
+};
+
+/* A number, and what the delete-block jackknife says of it (Efron & Stein 1981; Kunsch 1989): the leading bias, of
+ * order 1/N, is taken out of `corrected`; low..high is its 95 % interval by Student's t with 19 degrees. It covers
+ * what the samples' randomness does, not the reference's. Near a distance of 0 the interval is wider than it need be. */
+struct estimate {
+    double value, corrected, error, low, high;
+};
+
+/* From the whole's value and those without each block. */
+void jackknife(double value, const double without[JACKKNIFE_BLOCKS], struct estimate *estimate);
+
+/* fids[0]: FID of all rows; fids[1 + k]: without block k. At least JACKKNIFE_LEAST rows. */
+int fid_without_blocks(const struct features *features, const struct frechet *reference,
+                       double fids[1 + JACKKNIFE_BLOCKS], struct error *err);
+
+/* FID against 1/N over prefixes of the rows, N in 15 equal steps from 5,000 (a tenth of the rows, where there are fewer
+ * than 50,000) to all, extrapolated to 1/N = 0 by least squares: Chong & Forsyth 2020. */
+int fid_infinity(const struct features *features, const struct frechet *reference, double *value, struct error *err);
+
+#endif
