@@ -161,8 +161,8 @@ at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &cond
     return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
 }
 
-at::Tensor forward(shim_model &model, std::vector<c10::IValue> inputs) {
-    c10::IValue output = model.module.forward(std::move(inputs));
+at::Tensor forward(shim_model &model, std::vector<c10::IValue> inputs, const torch::jit::Kwargs &named = {}) {
+    c10::IValue output = model.module.forward(std::move(inputs), named);
     if (!output.isTensor())
         refuse("the model returned ", output.tagKind(), ", expected one tensor; export a model that does");
     at::Tensor tensor = output.toTensor();
@@ -288,7 +288,10 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
     return guarded(error, model->path.c_str(), [&] {
         c10::DeviceGuard on(model->device);
         at::Tensor host = host_view(images, sizes_of(shape), is_uint8 ? at::kByte : at::kFloat);
-        at::Tensor features = forward(*model, {copy_to(model->device, host)});
+        torch::jit::Kwargs named;
+        if (model->module.get_method("forward").function().getSchema().argumentIndexWithName("return_features"))
+            named["return_features"] = true; /* the Inception file that FIDs are published with */
+        at::Tensor features = forward(*model, {copy_to(model->device, host)}, named);
         std::array<int64_t, 2> expected{shape.batch, dim};
         if (features.sizes() != at::IntArrayRef(expected))
             refuse("the features are ", features.sizes(), ", expected ", at::IntArrayRef(expected));

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The Inception network that published FIDs are computed with (StyleGAN's TorchScript translation). It has no card. */
+/* The Inception network that published FIDs are computed with (StyleGAN's TorchScript translation). It has no card, and
+ * scales images of any size itself. */
 static const char inception_sha256[] = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4";
 
 static bool is_range(const struct network *network, double low, double high) {
@@ -50,6 +51,11 @@ static int check_sizes(const struct network *network, const struct card *card, s
                      card->height, card->width);
 }
 
+static json_t *inception_card(const struct card *card) {
+    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i}}", "shape", 3, card->height, card->width, "range", 0, 255, "outputs",
+                     "pool", 2048);
+}
+
 int network_open(struct network *network, const char *path, const struct card *card, struct error *err) {
     static const char pixels[] = "pixels";
     *network = (struct network){.channels = card->channels, .height = card->height, .width = card->width, .low = 0,
@@ -63,11 +69,10 @@ int network_open(struct network *network, const char *path, const struct card *c
     if (sha256_file(path, network->sha256, err) != 0) return -1;
     int rc;
     if (strcmp(network->sha256, inception_sha256) == 0)
-        rc = error_set(err, CODE_DATA, "the standard Inception file is not supported: its features need the keyword "
-                       "argument return_features; wrap it in a module that takes images alone, and give that an extra "
-                       "file features.json");
-    else if ((rc = card_read_extra(&json, path, "features.json", err)) == 0 && (rc = parse_description(network, json, err)) == 0)
-        rc = check_sizes(network, card, err);
+        rc = (json = inception_card(card)) ? 0 : error_memory(err);
+    else
+        rc = card_read_extra(&json, path, "features.json", err);
+    if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, card, err);
     json_decref(json);
     return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);
 }

@@ -1,6 +1,8 @@
 /* A feature network: a TorchScript file whose extra file `features.json` says what it takes and gives:
  * {"shape": [C,H,W], "range": [0, 255], "outputs": {"pool": 64}}, with one output. Range [0, 255]: a uint8 tensor;
  * [0, 1] or [-1, 1]: float32. (The closed-form models of the tests, plain JSON files, hold it as member "features".)
+ * The Inception file of published FIDs (inception-2015-12-05.pt, known by its sha256) needs no description: 3 channels of
+ * any size, [0, 255], pool 2048. A module whose forward has an argument `return_features` gets True for it.
  * Or `none`: the pixels themselves, C,H,W order, as C*H*W floats in [0, 1]. */
 #ifndef EVAL_NETWORK_H
 #define EVAL_NETWORK_H
