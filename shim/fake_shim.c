@@ -302,15 +302,18 @@ static double feature(const struct shim_model *model, const void *images, int is
     return sum;
 }
 
-int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape, float *out,
-                      int dim, char *error) {
-    size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width, outputs = (size_t)dim;
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
+                      const struct shim_output *outputs, int count, char *error) {
+    size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width, before = 0;
     if (!model->is_features) return fail(error, "a diffusion model is no feature network");
-    if (!model->has_matrix && outputs != elements)
-        return fail(error, "the identity has %zu outputs, not %zu", elements, outputs);
-    for (size_t row = 0; row < (size_t)shape.batch; row++)
-        for (size_t d = 0; d < outputs; d++)
-            out[row * outputs + d] = (float)feature(model, images, is_uint8, elements, row, d);
+    for (int k = 0; k < count; k++) {
+        size_t dim = (size_t)outputs[k].dim;
+        if (!model->has_matrix && dim != elements)
+            return fail(error, "the identity has %zu outputs, not %zu", elements, dim);
+        for (size_t i = 0; outputs[k].values && i < (size_t)shape.batch * dim; i++)
+            outputs[k].values[i] = (float)feature(model, images, is_uint8, elements, i / dim, before + i % dim);
+        if (model->has_matrix) before += dim;
+    }
     return 0;
 }
 

@@ -161,10 +161,9 @@ at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &cond
     return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
 }
 
-at::Tensor forward(shim_model &model, std::vector<c10::IValue> inputs, const torch::jit::Kwargs &named = {}) {
-    c10::IValue output = model.module.forward(std::move(inputs), named);
+at::Tensor floats(const c10::IValue &output) {
     if (!output.isTensor())
-        refuse("the model returned ", output.tagKind(), ", expected one tensor; export a model that does");
+        refuse("the model returned ", output.tagKind(), ", expected a tensor; export a model that gives one");
     at::Tensor tensor = output.toTensor();
     if (!tensor.is_floating_point())
         refuse("the model's output is of type ", tensor.scalar_type(), ", expected floating point");
@@ -176,13 +175,44 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
                    const at::Tensor &labels) {
     std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
     if (labels.defined()) inputs.emplace_back(labels);
-    at::Tensor out = forward(model, std::move(inputs));
+    at::Tensor out = floats(model.module.forward(std::move(inputs)));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;
     if (!fits)
         refuse("the model's output is ", out.sizes(), " for an input of ", x.sizes(),
                ": expected the same, or more channels; the model card's shape may be wrong");
     return out.narrow(1, 0, shape.channels);
+}
+
+/* ---- feature networks ---- */
+
+/* One output of what forward returned, by its place among `count` or its name. */
+at::Tensor pick(const c10::IValue &returned, const shim_output &output, int place, int count) {
+    if (returned.isTuple()) {
+        const std::vector<c10::IValue> &elements = returned.toTupleRef().elements().vec();
+        if (elements.size() != static_cast<size_t>(count))
+            refuse("the network returned ", elements.size(), " tensors, its description names ", count);
+        return floats(elements[static_cast<size_t>(place)]);
+    }
+    if (returned.isGenericDict()) {
+        c10::Dict<c10::IValue, c10::IValue> dictionary = returned.toGenericDict();
+        if (!dictionary.contains(std::string(output.name))) refuse("the network returned no `", output.name, "`");
+        return floats(dictionary.at(std::string(output.name)));
+    }
+    if (count != 1) refuse("the network returned one tensor, its description names ", count);
+    return floats(returned);
+}
+
+bool takes(const shim_model &model, const char *argument) {
+    return model.module.get_method("forward").function().getSchema().argumentIndexWithName(argument).has_value();
+}
+
+/* The file that FIDs are published with answers one question at a time. */
+at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim_output &output) {
+    bool pool = std::strcmp(output.name, "pool") == 0;
+    torch::jit::Kwargs named{{pool ? "return_features" : "no_output_bias", true}};
+    at::Tensor answer = floats(model.module.forward({images}, named));
+    return pool ? answer : answer.log();
 }
 
 at::Tensor labels_on(c10::Device device, int batch, const int64_t *labels) {
@@ -283,19 +313,24 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
     });
 }
 
-int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape, float *out,
-                      int dim, char *error) {
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
+                      const struct shim_output *outputs, int count, char *error) {
     return guarded(error, model->path.c_str(), [&] {
         c10::DeviceGuard on(model->device);
         at::Tensor host = host_view(images, sizes_of(shape), is_uint8 ? at::kByte : at::kFloat);
-        torch::jit::Kwargs named;
-        if (model->module.get_method("forward").function().getSchema().argumentIndexWithName("return_features"))
-            named["return_features"] = true; /* the Inception file that FIDs are published with */
-        at::Tensor features = forward(*model, {copy_to(model->device, host)}, named);
-        std::array<int64_t, 2> expected{shape.batch, dim};
-        if (features.sizes() != at::IntArrayRef(expected))
-            refuse("the features are ", features.sizes(), ", expected ", at::IntArrayRef(expected));
-        host_view(out, expected, at::kFloat).copy_(features);
+        at::Tensor input = copy_to(model->device, host);
+        bool inception = takes(*model, "return_features") && takes(*model, "no_output_bias");
+        c10::IValue returned;
+        if (!inception) returned = model->module.forward({input});
+        for (int i = 0; i < count; i++) {
+            const shim_output &output = outputs[i];
+            if (!output.values) continue;
+            at::Tensor found = inception ? ask_inception(*model, input, output) : pick(returned, output, i, count);
+            std::array<int64_t, 2> expected{shape.batch, output.dim};
+            if (found.dim() < 2 || found.size(0) != expected[0] || found.numel() != expected[0] * expected[1])
+                refuse("`", output.name, "` is ", found.sizes(), ", expected ", at::IntArrayRef(expected));
+            host_view(output.values, expected, at::kFloat).copy_(found.reshape(expected));
+        }
     });
 }
 

@@ -45,10 +45,17 @@ struct shim_condition { /* what a diffusion network gets besides x */
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, char *error);
 
-/* out[B,dim] = forward(images) as float32. images: uint8 [B,C,H,W] where is_uint8, else float. An output that is not
- * [B, dim] is an error. */
-int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape, float *out,
-                      int dim, char *error);
+struct shim_output { /* of a feature network */
+    const char *name;
+    int dim;
+    float *values; /* [B,dim]; NULL: not wanted */
+};
+/* outputs = forward(images) as float32. images: uint8 [B,C,H,W] where is_uint8, else float. forward returns a tensor, a
+ * tuple in the order of outputs[count], or a dictionary by their names; one that is not [B, dim] once its axes beyond the
+ * first are taken together is an error. The Inception file of published FIDs (forward with return_features and
+ * no_output_bias) gives `pool`, and `logits` as the logarithm of its softmax without bias. */
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
+                      const struct shim_output *outputs, int count, char *error);
 
 /* ---- registers on the model's device: the executor's GPU path ---- */
 struct shim_registers;

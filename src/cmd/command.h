@@ -24,14 +24,14 @@ struct options { /* what subcommands have in common; only the accepted ones are 
     const char **overrides; /* --set KEY=VALUE, in order; new */
     size_t overrides_count;
     bool json, list;
-    const char *metrics, *indices, *output, *versus; /* NULL: not given */
+    const char *metrics, *indices, *output, *versus, *features, *device; /* NULL: not given */
     uint64_t count; /* 0: not given */
     const char *operand, *second; /* the arguments, or NULL */
 };
 
 /* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list),
- * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), and 2 for two arguments. A missing operand is CODE_USAGE unless --list
- * was given. */
+ * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), f (--features), d (--device), and 2 for two
+ * arguments. A missing operand is CODE_USAGE unless --list was given. */
 int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
                   bool *done, struct error *err);
 void options_free(struct options *options);

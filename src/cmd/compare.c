@@ -4,46 +4,75 @@
 #include "cmd/command.h"
 #include "eval/score.h"
 #include "run/result.h"
+#include "torch_shim.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The features of a run directory. *seeds (new): which samples they are. */
-static int read_run(struct side *side, char **seeds, const char *dir, struct error *err) {
+/* The features of a run directory, made when it was evaluated. *seeds (new): which samples they are. */
+static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, struct error *err) {
     json_t *document;
     struct run run;
-    struct features features;
+    char sha256[SHA256_HEX];
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
     int rc = run.job.evaluate.enabled
-                 ? result_features(&run, &features, err)
-                 : error_set(err, CODE_DATA, "%s has no features: its job has no evaluate: block", dir);
-    if (rc == 0) rc = side_take(side, &features, run.network.sha256, err);
+                 ? 0 : error_set(err, CODE_DATA, "%s has no features: its job has no evaluate: block", dir);
+    if (rc == 0 && how && how->network && (rc = sha256_file(how->network, sha256, err)) == 0 &&
+        strcmp(sha256, run.network.sha256) != 0)
+        rc = error_set(err, CODE_DATA, "%s was evaluated with another feature network (%.12s) than --features %s (%.12s): "
+                       "evaluate it with that one", dir, run.network.sha256, how->network, sha256);
+    if (rc == 0) rc = result_side(&run, side, err);
     if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
     run_close(&run);
     return rc;
 }
 
 /* *seeds stays NULL for a file, which does not say. */
-static int read_side(struct side *side, char **seeds, const char *path, struct error *err) {
+static int read_side(struct side *side, char **seeds, const char *path, const struct extraction *how,
+                     struct error *err) {
     char *document = text_new("%s/run.json", path);
     if (!document) return error_memory(err);
-    int rc = file_exists(document) ? read_run(side, seeds, path, err) : side_read(side, path, err);
+    int rc = file_exists(document) ? read_run(side, seeds, path, how, err) : side_read(side, path, how, err);
     free(document);
     return rc;
+}
+
+/* The place of a name of `length` bytes in a list; the list's length when it is none of them. */
+static unsigned find(const char *const *names, const char *name, size_t length) {
+    unsigned i = 0;
+    while (names[i] && (strlen(names[i]) != length || strncmp(names[i], name, length) != 0)) i++;
+    return i;
+}
+
+/* What --features and --device say; *how stays NULL without the former. */
+static int read_extraction(struct extraction *extraction, const struct extraction **how, const struct options *options,
+                           unsigned metrics, struct error *err) {
+    const char *device = options->device ? options->device : device_names[DEVICE_AUTO];
+    unsigned kind = find(device_names, device, strlen(device));
+    *how = NULL;
+    if (!options->features) return 0;
+    if (!device_names[kind])
+        return error_set(err, CODE_USAGE, "--device: expected auto, cpu or cuda, found %s", device);
+    int devices = kind == DEVICE_CPU ? 0 : shim_device_count();
+    if (kind == DEVICE_CUDA && devices == 0)
+        return error_set(err, CODE_DATA, "--device cuda: this process sees no GPU (%s)", shim_describe());
+    *extraction = (struct extraction){
+        .network = strcmp(options->features, "none") == 0 ? NULL : options->features, .metrics = metrics,
+        .device = devices > 0 ? 0 : SHIM_CPU, .workers = devices > 0 ? 1 : omp_get_num_procs()};
+    *how = extraction;
+    return 0;
 }
 
 static int parse_metrics(unsigned *metrics, const char *list, struct error *err) {
     *metrics = 0;
     for (const char *at = list; *at; at += at[strcspn(at, ",")] ? strcspn(at, ",") + 1 : strlen(at)) {
-        unsigned metric = 0;
         size_t length = strcspn(at, ",");
-        while (metric_names[metric] &&
-               (strlen(metric_names[metric]) != length || strncmp(metric_names[metric], at, length) != 0))
-            metric++;
+        unsigned metric = find(metric_names, at, length);
         if (!metric_names[metric])
-            return error_set(err, CODE_USAGE, "--metrics: expected fid, fid_infinity, kid, is or prdc, found %.*s",
+            return error_set(err, CODE_USAGE, "--metrics: expected fid, sfid, fid_infinity, kid, is or prdc, found %.*s",
                              (int)length, at);
         *metrics |= 1u << metric;
     }
@@ -67,37 +96,44 @@ static int read_indices(struct score_options *options, char **file, const char *
 }
 
 static void print_values(const json_t *values) {
-    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall", "density", "coverage", NULL};
-    static const char *const spread[] = {"kid", "is", NULL};
-#define NUMBER(name) json_real_value(json_object_get(values, name))
-    if (json_object_get(values, "fid")) printf("fid           %.6g\n", NUMBER("fid"));
-    if (json_object_get(values, "fid_error"))
-        printf("fid_corrected %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_corrected"), NUMBER("fid_error"),
-               NUMBER("fid_low"), NUMBER("fid_high"));
-    if (json_object_get(values, "fid_delta"))
-        printf("fid_delta     %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_delta"), NUMBER("fid_delta_error"),
-               NUMBER("fid_delta_low"), NUMBER("fid_delta_high"));
-    for (size_t i = 0; spread[i]; i++) {
-        char deviation[16];
-        snprintf(deviation, sizeof deviation, "%s_std", spread[i]);
-        if (json_object_get(values, spread[i]))
-            printf("%-13s %.6g, standard deviation %.2g\n", spread[i], NUMBER(spread[i]), NUMBER(deviation));
+    static const char *const intervals[] = {"fid", "sfid"}, *const spreads[] = {"kid", "is"};
+    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall", "density", "coverage"};
+#define NUMBER(...) json_real_value(json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key)))
+#define HAS(...) json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key))
+    char key[40];
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
+        const char *name = intervals[i];
+        if (HAS("%s", name)) printf("%-14s %.6g\n", name, NUMBER("%s", name));
+        if (HAS("%s_error", name))
+            printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, 4 - (int)strlen(name), "",
+                   NUMBER("%s_corrected", name), NUMBER("%s_error", name), NUMBER("%s_low", name), NUMBER("%s_high", name));
     }
-    for (size_t i = 0; rest[i]; i++)
-        if (json_object_get(values, rest[i])) printf("%-13s %.6g\n", rest[i], NUMBER(rest[i]));
+    if (HAS("fid_delta"))
+        printf("fid_delta      %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_delta"),
+               NUMBER("fid_delta_error"), NUMBER("fid_delta_low"), NUMBER("fid_delta_high"));
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
+        if (HAS("%s", spreads[i]))
+            printf("%-14s %.6g, standard deviation %.2g\n", spreads[i], NUMBER("%s", spreads[i]),
+                   NUMBER("%s_std", spreads[i]));
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        if (HAS("%s", rest[i])) printf("%-14s %.6g\n", rest[i], NUMBER("%s", rest[i]));
 #undef NUMBER
+#undef HAS
 }
 
 static int compare_sides(const struct options *options, struct error *err) {
     struct score_options score_options = {0};
+    struct extraction extraction;
+    const struct extraction *how = NULL;
     struct side a = {0}, b = {0}, versus = {0};
     json_t *values = NULL;
     char *indices = NULL, *seeds[3] = {NULL};
     int rc = parse_metrics(&score_options.metrics, options->metrics ? options->metrics : "fid", err);
     if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
-    if (rc == 0) rc = read_side(&a, &seeds[0], options->operand, err);
-    if (rc == 0) rc = read_side(&b, &seeds[1], options->second, err);
-    if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, err);
+    if (rc == 0) rc = read_extraction(&extraction, &how, options, score_options.metrics, err);
+    if (rc == 0) rc = read_side(&a, &seeds[0], options->operand, how, err);
+    if (rc == 0) rc = read_side(&b, &seeds[1], options->second, how, err);
+    if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, how, err);
     if (rc == 0 && seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
         rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->operand,
                        seeds[0], options->versus, seeds[2]);
@@ -121,23 +157,39 @@ static int compare_sides(const struct options *options, struct error *err) {
 static int compare(int argc, char **argv, struct error *err) {
     struct options options;
     bool done;
-    int rc = options_parse(&options, argc, argv, &command_compare, "2jmiv", &done, err);
+    int rc = options_parse(&options, argc, argv, &command_compare, "2jmivfd", &done, err);
     if (rc == 0 && !done) rc = compare_sides(&options, err);
     options_free(&options);
     return rc;
 }
 
 static int write_reference(const struct options *options, struct error *err) {
+    struct extraction extraction;
+    const struct extraction *how = NULL;
     struct side side = {0};
     char *seeds = NULL;
     if (!options->output)
-        return error_set(err, CODE_USAGE, "reference: --output is missing: the .npz that the statistics go to");
-    int rc = read_side(&side, &seeds, options->operand, err);
+        return error_set(err, CODE_USAGE, "reference: --output is missing: the .npz that the statistics go to, or the .npy "
+                         "that the features go to");
+    int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
+    extraction.spatial = true;
+    if (rc == 0) rc = read_side(&side, &seeds, options->operand, how, err);
     free(seeds);
-    if (rc == 0) rc = statistics_write(&side.statistics, options->output, err);
-    if (rc == 0)
-        printf("%s: mu and sigma of %" PRIu64 " samples, %zu features each\n", options->output, side.statistics.count,
-               side.statistics.dim);
+    const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
+    const char *dot = strrchr(options->output, '.');
+    if (rc == 0 && dot && strcmp(dot, ".npy") == 0) {
+        struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
+        rc = pool->features.rows ? npy_write(&npy, pool->features.rows, options->output, err)
+                                 : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->operand);
+        if (rc == 0) printf("%s: features [%zu, %zu]\n", options->output, pool->features.count, pool->features.dim);
+    } else if (rc == 0) {
+        struct statistics statistics = pool->statistics; /* borrowed */
+        memcpy(statistics.network, side.network, SHA256_HEX);
+        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, options->output, err);
+        if (rc == 0)
+            printf("%s: mu and sigma of %" PRIu64 " samples, %zu features each%s\n", options->output, statistics.count,
+                   statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");
+    }
     side_free(&side);
     return rc;
 }
@@ -145,26 +197,34 @@ static int write_reference(const struct options *options, struct error *err) {
 static int reference(int argc, char **argv, struct error *err) {
     struct options options;
     bool done;
-    int rc = options_parse(&options, argc, argv, &command_reference, "o", &done, err);
+    int rc = options_parse(&options, argc, argv, &command_reference, "ofd", &done, err);
     if (rc == 0 && !done) rc = write_reference(&options, err);
     options_free(&options);
     return rc;
 }
 
+#define SIDES                                                                                                          \
+    "A run directory (its own features), features (.npy, or .npz with features or arr_0), statistics (.npz with mu and\n" \
+    "sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's), or, through --features, images: a folder or zip of\n"  \
+    "PNGs, or ADM's sample .npz (arr_0, uint8 [N,H,W,C]).\n"
 const struct command command_compare = {
-    "compare", "A B [--metrics M,...] [--versus A2] [--kid-indices I.npy] [--json]", "Metrics of samples A against reference B",
-    "A and B: a run directory, features (.npy, or .npz with features or arr_0), or statistics (.npz with mu and sigma,\n"
-    "enough for fid).\n\n"
+    "compare",
+    "A B [--features NET] [--metrics M,...] [--versus A2] [--kid-indices I.npy] [--device D] [--json]",
+    "Metrics of samples A against reference B",
+    "A and B: " SIDES "\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block jackknife,\n"
     "                20 blocks by position. They cover the samples' randomness, not the reference's; near 0 the interval\n"
     "                is wider than it need be.\n"
+    "  sfid          the same of the network's output `spatial`, as ADM defines it\n"
     "  fid_infinity  extrapolated over 15 sample counts (Chong & Forsyth 2020)\n"
     "  kid           unbiased, kernel (x.y/d + 1)^3: mean and deviation over 100 subsets of 1000, as torch-fidelity;\n"
     "                kid_full over all pairs\n"
-    "  is            inception score over 10 splits in order, as torch-fidelity without shuffling; A's rows are logits\n"
+    "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in order,\n"
+    "                as torch-fidelity without shuffling\n"
     "  prdc          precision and recall (k = 3, ADM's rule), density and coverage (Naeem et al. 2020)\n",
     compare};
 const struct command command_reference = {
-    "reference", "A --output FILE", "Write statistics (mu, sigma) for use as a reference",
-    "A: as for compare. The file is one that pytorch-fid, EDM and ADM read.\n", reference};
+    "reference", "A --output FILE [--features NET] [--device D]", "Write statistics (mu, sigma) for use as a reference",
+    "A: " SIDES "\nFILE.npz is one that pytorch-fid and EDM read, and ADM where the network has an output `spatial`\n"
+    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid and prdc.\n", reference};

@@ -25,7 +25,7 @@ static int inspect_shard(const char *path, json_t **about, struct error *err) {
 
 static int inspect_statistics(const char *path, json_t **about, struct error *err) {
     struct statistics statistics;
-    if (statistics_read(&statistics, path, err) != 0) return -1;
+    if (statistics_read(&statistics, path, "", err) != 0) return -1;
     double trace = 0;
     for (size_t i = 0; i < statistics.dim; i++) trace += statistics.sigma[i * statistics.dim + i];
     *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim, "count",

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l', OPTION_METRICS = 'm', OPTION_INDICES = 'i',
-       OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v' };
+       OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v', OPTION_FEATURES = 'f', OPTION_DEVICE = 'd' };
 
 static const struct {
     struct option option;
@@ -15,11 +15,13 @@ static const struct {
 } known[] = {
     {{"set", required_argument, NULL, OPTION_SET}, " KEY=VALUE", "override a key of the job, as in --set sampler.nfe=20"},
     {{"list", no_argument, NULL, OPTION_LIST}, "", "print the table of solvers"},
-    {{"metrics", required_argument, NULL, OPTION_METRICS}, " M,...", "of fid, fid_infinity, kid, is, prdc; default fid"},
+    {{"metrics", required_argument, NULL, OPTION_METRICS}, " M,...", "of fid, sfid, fid_infinity, kid, is, prdc; default fid"},
+    {{"features", required_argument, NULL, OPTION_FEATURES}, " NET", "the feature network that images go through, or none: their pixels"},
+    {{"device", required_argument, NULL, OPTION_DEVICE}, " D", "where it runs: auto, cpu, cuda"},
     {{"kid-indices", required_argument, NULL, OPTION_INDICES}, " I.npy", "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"},
     {{"versus", required_argument, NULL, OPTION_VERSUS}, " A2", "also the difference FID(A) - FID(A2), paired by seeds"},
     {{"count", required_argument, NULL, OPTION_COUNT}, " N", "only the first N samples"},
-    {{"output", required_argument, NULL, OPTION_OUTPUT}, " FILE", "where the result goes"},
+    {{"output", required_argument, NULL, OPTION_OUTPUT}, " FILE", "where the result goes (also -o)"},
     {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
     {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
 };
@@ -66,6 +68,8 @@ int options_parse(struct options *options, int argc, char **argv, const struct c
         if (c == OPTION_METRICS) options->metrics = optarg;
         if (c == OPTION_INDICES) options->indices = optarg;
         if (c == OPTION_OUTPUT) options->output = optarg;
+        if (c == OPTION_FEATURES) options->features = optarg;
+        if (c == OPTION_DEVICE) options->device = optarg;
         if (c == OPTION_VERSUS) options->versus = optarg;
         if (c == OPTION_COUNT && (!text_to_u64(optarg, &options->count) || options->count < 2))
             return usage(command, err, "--count: expected a whole number of 2 or more, found", optarg);

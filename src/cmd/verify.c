@@ -16,16 +16,16 @@ struct verdict {
 };
 
 /* Prints one line a file that is not as it should be; counts it. */
-static int judge(const struct run *run, shard_id shard, bool features, struct verdict *verdict, struct shard_info *info,
+static int judge(const struct run *run, shard_id shard, int output, struct verdict *verdict, struct shard_info *info,
                  struct error *err) {
     enum shard_state state;
     struct error why;
-    if (scan_file(run, shard, features, &state, info, NULL, &why, err) != 0) return -1;
+    if (scan_file(run, shard, output, &state, info, NULL, &why, err) != 0) return -1;
 #pragma omp critical(verify)
     {
         verdict->counts[state]++;
         if (state != SHARD_GOOD) {
-            char *path = run_path(run, shard, features);
+            char *path = run_path(run, shard, output);
             fprintf(verdict->out, "%-8s %s%s%s\n", shard_state_names[state], path ? path : "?",
                     why.message[0] ? ": " : "", why.message);
             free(path);
@@ -41,8 +41,10 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
     for (uint64_t i = 0; i < shards; i++) {
         struct error one;
         struct shard_info ignored;
-        if (judge(run, (shard_id){i}, false, verdict, &infos[i], &one) != 0 ||
-            (run->job.evaluate.enabled && judge(run, (shard_id){i}, true, verdict, &ignored, &one) != 0)) {
+        int failed = judge(run, (shard_id){i}, SAMPLES, verdict, &infos[i], &one);
+        for (int k = 0; failed == 0 && k < NETWORK_OUTPUTS; k++)
+            if (run_wants(run, k)) failed = judge(run, (shard_id){i}, k, verdict, &ignored, &one);
+        if (failed) {
 #pragma omp critical(verify)
             rc = (*err = one, -1);
         }
@@ -57,8 +59,10 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     struct error unwritten;
     int rc = infos ? verify_files(run, verdict, infos, err) : error_memory(err);
     if (rc == 0) rc = store_strangers(run->dir, "", NULL, shards, &names, &verdict->strangers, err);
-    if (rc == 0 && run->job.evaluate.enabled)
-        rc = store_strangers(run->dir, run->network.sha256, run->network.output, shards, &names, &verdict->strangers, err);
+    for (int k = 0; rc == 0 && k < NETWORK_OUTPUTS; k++)
+        if (run_wants(run, k))
+            rc = store_strangers(run->dir, run->network.sha256, run->network.outputs[k].name, shards, &names,
+                                 &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         fprintf(verdict->out, "foreign  %s: not one of this run's files\n", line);
     if (rc == 0 && result_manifest(run, infos, verdict->digest, &unwritten) != 0) { /* an archive may be read-only */

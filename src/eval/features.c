@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const feature_kind_names[] = {"pool", "spatial", "logits", NULL};
+
+enum feature_kind features_of_metric(enum metric metric) {
+    return metric == METRIC_SFID ? FEATURES_SPATIAL : metric == METRIC_IS ? FEATURES_LOGITS : FEATURES_POOL;
+}
+
 /* IEEE half precision. */
 static float from_half(uint16_t bits) {
     int exponent = bits >> 10 & 31, fraction = bits & 1023;
@@ -27,6 +33,15 @@ static float element(const char *data, enum npy_type type, size_t index) {
     }
 }
 
+int features_check(const struct features *features, struct error *err) {
+    size_t dim = features->dim;
+    for (size_t i = 0; i < features->count * dim; i++)
+        if (!isfinite(features->rows[i]))
+            return error_set(err, CODE_DATA, "row %zu, column %zu: expected a finite number, found %g", i / dim, i % dim,
+                             (double)features->rows[i]);
+    return 0;
+}
+
 /* From an array's elements, which need not be aligned. */
 static int convert(struct features *features, const struct npy *npy, const char *data, const char *path,
                    struct error *err) {
@@ -40,24 +55,16 @@ static int convert(struct features *features, const struct npy *npy, const char 
     size_t count = npy->shape[0], dim = npy->shape[1];
     *features = (struct features){count, dim, malloc(count * dim * sizeof(float))};
     if (!features->rows) return error_memory(err);
-    for (size_t i = 0; i < count * dim; i++) {
-        features->rows[i] = element(data, npy->type, i);
-        if (!isfinite(features->rows[i]))
-            return error_set(err, CODE_DATA, "%s: row %zu, column %zu: expected a finite number, found %g", path, i / dim,
-                             i % dim, (double)features->rows[i]);
-    }
-    return 0;
+    for (size_t i = 0; i < count * dim; i++) features->rows[i] = element(data, npy->type, i);
+    return features_check(features, err) == 0 ? 0 : error_prefix(err, "%s", path);
 }
-
-static const char *const names[] = {"features", "arr_0"};
-enum { NAMES = sizeof names / sizeof *names };
 
 static int read_npz(struct features *features, const char *path, struct error *err) {
     struct npz *npz;
     struct npy npy;
     void *data = NULL;
     if (npz_open(&npz, path, err) != 0) return -1;
-    const char *name = npz_has(npz, names[1]) && !npz_has(npz, names[0]) ? names[1] : names[0];
+    const char *name = npz_has(npz, "arr_0") && !npz_has(npz, "features") ? "arr_0" : "features";
     int rc = npz_read(npz, name, &npy, &data, err);
     npz_close(npz);
     if (rc == 0) rc = convert(features, &npy, data, path, err);
@@ -85,16 +92,6 @@ int features_read(struct features *features, const char *path, struct error *err
     int rc = is_npz(path) ? read_npz(features, path, err) : read_npy(features, path, err);
     if (rc != 0) features_free(features);
     return rc;
-}
-
-bool features_in_npz(const char *path) {
-    struct npz *npz;
-    struct error ignored;
-    bool found = false;
-    if (npz_open(&npz, path, &ignored) != 0) return false;
-    for (size_t i = 0; i < NAMES && !npz_has(npz, "mu"); i++) found |= npz_has(npz, names[i]);
-    npz_close(npz);
-    return found;
 }
 
 void features_free(struct features *features) {

@@ -4,9 +4,18 @@
 
 #include "base/error.h"
 #include "eval/moments.h"
+#include "job/job.h"
 
-#include <stdbool.h>
 #include <stddef.h>
+
+enum feature_kind { /* which of a network's layers */
+    FEATURES_POOL,    /* fid, fid_infinity, kid, prdc */
+    FEATURES_SPATIAL, /* sfid: ADM's are the first 7 channels of mixed_6/conv, [17,17,7], flattened */
+    FEATURES_LOGITS,  /* is */
+    FEATURE_KINDS,
+};
+extern const char *const feature_kind_names[]; /* "pool", ...; ends with NULL */
+enum feature_kind features_of_metric(enum metric metric);
 
 struct features {
     size_t count, dim;
@@ -16,8 +25,8 @@ struct features {
 /* A .npy [N,D], or an .npz with one array `features` or `arr_0` of that shape, float16, float32 or float64 (rounded to
  * float32). A value that is not finite is CODE_DATA naming row and column. */
 int features_read(struct features *features, const char *path, struct error *err);
-/* True for an .npz that features_read would look into, false for one of statistics (mu, sigma) or a damaged one. */
-bool features_in_npz(const char *path);
+/* A value that is not finite is CODE_DATA naming row and column. */
+int features_check(const struct features *features, struct error *err);
 void features_free(struct features *features);
 /* Moments of rows first..first+count-1. *moments is new. */
 int features_moments(const struct features *features, size_t first, size_t count, struct moments *moments,

@@ -13,6 +13,27 @@ static bool is_range(const struct network *network, double low, double high) {
     return network->low == low && network->high == high;
 }
 
+static int parse_outputs(struct network *network, json_t *outputs, struct error *err) {
+    const char *name;
+    json_t *value;
+    size_t count = json_object_size(outputs);
+    if (count < 1 || count > NETWORK_OUTPUTS)
+        return error_set(err, CODE_DATA, "outputs: expected one to %d of {NAME: D}, found %zu", NETWORK_OUTPUTS, count);
+    network->outputs_count = 0;
+    json_object_foreach(outputs, name, value) {
+        struct network_output *output = &network->outputs[network->outputs_count++];
+        size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+        json_int_t dim = json_integer_value(value);
+        if (dim < 1 || dim > MOMENTS_DIM_MAX || length == 0 || name[length] != '\0' || length >= sizeof output->name)
+            return error_set(err, CODE_DATA, "outputs: expected {NAME: D}, NAME of at most %zu letters, digits, _ and -, "
+                             "and D of 1 to %d; found \"%.40s\": %lld", sizeof output->name - 1, MOMENTS_DIM_MAX, name,
+                             (long long)dim);
+        memcpy(output->name, name, length + 1);
+        output->dim = (size_t)dim;
+    }
+    return 0;
+}
+
 static int parse_description(struct network *network, json_t *json, struct error *err) {
     json_error_t at;
     json_t *outputs = NULL;
@@ -27,18 +48,7 @@ static int parse_description(struct network *network, json_t *json, struct error
     if (!is_range(network, 0, 255) && !is_range(network, 0, 1) && !is_range(network, -1, 1))
         return error_set(err, CODE_DATA, "range: expected [0, 255], [0, 1] or [-1, 1], found [%g, %g]", network->low,
                          network->high);
-    void *output = json_object_iter(outputs);
-    const char *name = output ? json_object_iter_key(output) : "";
-    json_int_t dim = output ? json_integer_value(json_object_iter_value(output)) : 0;
-    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
-    if (json_object_size(outputs) != 1 || dim < 1 || dim > INT32_MAX || length == 0 || name[length] != '\0' ||
-        length >= sizeof network->output) /* the name is also a folder's */
-        return error_set(err, CODE_DATA, "outputs: expected one {NAME: D}, NAME of at most %zu letters, digits, _ and "
-                         "-, and D > 0; found %zu output(s), \"%.40s\": %lld", sizeof network->output - 1,
-                         json_object_size(outputs), name, (long long)dim);
-    memcpy(network->output, name, length + 1);
-    network->dim = (size_t)dim;
-    return 0;
+    return parse_outputs(network, outputs, err);
 }
 
 static int check_sizes(const struct network *network, const struct card *card, struct error *err) {
@@ -52,18 +62,40 @@ static int check_sizes(const struct network *network, const struct card *card, s
 }
 
 static json_t *inception_card(const struct card *card) {
-    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i}}", "shape", 3, card->height, card->width, "range", 0, 255, "outputs",
-                     "pool", 2048);
+    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i, s:i}}", "shape", 3, card->height, card->width, "range", 0, 255,
+                     "outputs", "pool", 2048, "logits", 1008);
 }
 
-int network_open(struct network *network, const char *path, const struct card *card, struct error *err) {
+int network_find(const struct network *network, enum feature_kind kind) {
+    for (int k = 0; k < network->outputs_count; k++)
+        if (strcmp(network->outputs[k].name, feature_kind_names[kind]) == 0) return k;
+    return kind == FEATURES_POOL && network->outputs_count == 1 ? 0 : -1;
+}
+
+/* Marks the outputs that the metrics need. */
+static int want(struct network *network, unsigned metrics, struct error *err) {
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
+        enum feature_kind kind = features_of_metric(metric);
+        int output = network_find(network, kind);
+        if (!(metrics >> metric & 1)) continue;
+        if (output < 0)
+            return error_set(err, CODE_DATA, "%s needs an output `%s`, and the network's description names none",
+                             metric_names[metric], feature_kind_names[kind]);
+        network->outputs[output].wanted = true;
+    }
+    return 0;
+}
+
+int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
+                 struct error *err) {
     static const char pixels[] = "pixels";
     *network = (struct network){.channels = card->channels, .height = card->height, .width = card->width, .low = 0,
-                                .high = 1, .dim = card_elements(card), .sample_channels = card->channels};
+                                .high = 1, .sample_channels = card->channels, .outputs_count = 1,
+                                .outputs = {{.dim = card_elements(card)}}};
     if (!path) {
-        memcpy(network->output, pixels, sizeof pixels);
+        memcpy(network->outputs[0].name, pixels, sizeof pixels);
         sha256_bytes(pixels, sizeof pixels - 1, network->sha256);
-        return 0;
+        return want(network, metrics, err) == 0 ? 0 : error_prefix(err, "features: none");
     }
     json_t *json = NULL;
     if (sha256_file(path, network->sha256, err) != 0) return -1;
@@ -73,6 +105,7 @@ int network_open(struct network *network, const char *path, const struct card *c
     else
         rc = card_read_extra(&json, path, "features.json", err);
     if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, card, err);
+    if (rc == 0) rc = want(network, metrics, err);
     json_decref(json);
     return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);
 }
@@ -105,20 +138,38 @@ static void convert(const struct network *network, const uint8_t *sample, void *
         }
 }
 
-int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch, float *features,
-                struct error *err) {
-    size_t pixels = (size_t)network->height * (size_t)network->width;
+/* One batch; values[k]: where its rows of output k go, or NULL. The network's own go to `out`, [batch][all dims]. */
+static int run_batch(const struct network *network, const void *images, size_t batch, size_t rows,
+                     float *const values[NETWORK_OUTPUTS], float *out, struct error *err) {
+    struct shim_output outputs[NETWORK_OUTPUTS];
+    struct shim_shape shape = {(int)batch, network->channels, network->height, network->width};
+    char message[SHIM_ERROR];
+    for (int k = 0; k < network->outputs_count; k++) {
+        const struct network_output *output = &network->outputs[k];
+        outputs[k] = (struct shim_output){output->name, (int)output->dim, values[k] ? out : NULL};
+        if (values[k]) out += batch * output->dim;
+    }
+    if (shim_features_run(network->model, images, network->high == 255, shape, outputs, network->outputs_count, message) != 0)
+        return error_set(err, CODE_DATA, "feature network: %s", message);
+    for (int k = 0; k < network->outputs_count; k++)
+        if (values[k]) memcpy(values[k], outputs[k].values, rows * network->outputs[k].dim * sizeof(float));
+    return 0;
+}
+
+int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch,
+                float *const features[NETWORK_OUTPUTS], struct error *err) {
+    size_t dims = 0, pixels = (size_t)network->height * (size_t)network->width;
     size_t sample_bytes = pixels * (size_t)network->sample_channels;
     bool bytes = network->high == 255;
     size_t image_bytes = pixels * (size_t)network->channels * (bytes ? sizeof(uint8_t) : sizeof(float));
     if (!network->model) { /* none: the image in [0, 1] is the feature */
         for (size_t row = 0; row < rows; row++)
-            convert(network, samples + row * sample_bytes, features + row * network->dim);
+            convert(network, samples + row * sample_bytes, features[0] + row * network->outputs[0].dim);
         return 0;
     }
-    char message[SHIM_ERROR], *images = malloc(batch * image_bytes);
-    float *out = malloc(batch * network->dim * sizeof *out);
-    struct shim_shape shape = {(int)batch, network->channels, network->height, network->width};
+    for (int k = 0; k < network->outputs_count; k++) dims += network->outputs[k].dim;
+    char *images = malloc(batch * image_bytes);
+    float *out = malloc(batch * dims * sizeof *out), *values[NETWORK_OUTPUTS];
     int rc = images && out ? 0 : error_memory(err);
     for (size_t first = 0; rc == 0 && first < rows; first += batch) {
         size_t real = rows - first < batch ? rows - first : batch;
@@ -126,10 +177,9 @@ int network_run(const struct network *network, const uint8_t *samples, size_t ro
             size_t row = first + (i < real ? i : real - 1);
             convert(network, samples + row * sample_bytes, images + i * image_bytes);
         }
-        if (shim_features_run(network->model, images, bytes, shape, out, (int)network->dim, message) != 0)
-            rc = error_set(err, CODE_DATA, "feature network: %s", message);
-        else
-            memcpy(features + first * network->dim, out, real * network->dim * sizeof *out);
+        for (int k = 0; k < network->outputs_count; k++)
+            values[k] = features[k] ? features[k] + first * network->outputs[k].dim : NULL;
+        rc = run_batch(network, images, batch, real, values, out, err);
     }
     free(images);
     free(out);

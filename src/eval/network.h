@@ -1,14 +1,17 @@
 /* A feature network: a TorchScript file whose extra file `features.json` says what it takes and gives:
- * {"shape": [C,H,W], "range": [0, 255], "outputs": {"pool": 64}}, with one output. Range [0, 255]: a uint8 tensor;
- * [0, 1] or [-1, 1]: float32. (The closed-form models of the tests, plain JSON files, hold it as member "features".)
+ * {"shape": [C,H,W], "range": [0, 255], "outputs": {"pool": 2048, "spatial": 2023, "logits": 1008}}, the outputs in the
+ * order of the tuple it returns (or it returns a dictionary; or one tensor, where there is one). Which metric uses which:
+ * features.h. Range [0, 255]: a uint8 tensor; [0, 1] or [-1, 1]: float32. (The closed-form models of the tests, plain
+ * JSON files, hold it as member "features".)
  * The Inception file of published FIDs (inception-2015-12-05.pt, known by its sha256) needs no description: 3 channels of
- * any size, [0, 255], pool 2048. A module whose forward has an argument `return_features` gets True for it.
+ * any size, [0, 255], pool 2048 and logits 1008.
  * Or `none`: the pixels themselves, C,H,W order, as C*H*W floats in [0, 1]. */
 #ifndef EVAL_NETWORK_H
 #define EVAL_NETWORK_H
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "eval/features.h"
 #include "job/card.h"
 #include "torch_shim.h"
 
@@ -16,9 +19,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct network {
-    char output[32];          /* "pool"; "pixels" for none */
+enum { NETWORK_OUTPUTS = 4 }; /* at most */
+
+struct network_output {
+    char name[32]; /* "pool"; "pixels" for none; also a folder's name */
     size_t dim;
+    bool wanted;   /* by some metric */
+};
+
+struct network {
+    struct network_output outputs[NETWORK_OUTPUTS];
+    int outputs_count;
     int channels, height, width; /* what it takes; grey samples are repeated to 3 channels where it takes 3 */
     int sample_channels;      /* what the samples have */
     double low, high;
@@ -26,14 +37,17 @@ struct network {
     struct shim_model *model; /* NULL before network_load, and always for none */
 };
 
-/* Reads card and digest; loads nothing. path NULL: none. `card` is the diffusion model's: sizes that do not fit are an
- * error. */
-int network_open(struct network *network, const char *path, const struct card *card, struct error *err);
+/* Reads card and digest; loads nothing. path NULL: none. `card` is the diffusion model's, of which only the sizes of the
+ * samples count: some that do not fit are an error, and so is a network without an output that one of the metrics needs. */
+int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
+                 struct error *err);
+/* The output that is features of this kind, or -1. The only output stands for pool whatever its name. */
+int network_find(const struct network *network, enum feature_kind kind);
 int network_load(struct network *network, const char *path, int device, struct error *err);
 void network_free(struct network *network);
-/* features[rows][dim] of samples uint8 [rows,H,W,C] as stored; always runs batches of `batch` rows, padded with the
- * last one. May be called by several threads at a time. */
-int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch, float *features,
-                struct error *err);
+/* features[k][rows][dim] of output k, where features[k] is not NULL, of samples uint8 [rows,H,W,C] as stored; always runs
+ * batches of `batch` rows, padded with the last one. May be called by several threads at a time. */
+int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch,
+                float *const features[NETWORK_OUTPUTS], struct error *err);
 
 #endif

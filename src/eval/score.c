@@ -6,6 +6,7 @@
 #include "eval/neighbours.h"
 #include "eval/precision.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,24 +14,37 @@ static bool wants(unsigned metrics, enum metric metric) {
     return metrics >> metric & 1;
 }
 
+/* Has a side what a metric needs: every sample's features, or at least their statistics? */
+static int check_view(enum metric metric, const char *which, const struct view *view, bool every, struct error *err) {
+    static const char *const members[FEATURE_KINDS] = {"mu, sigma", "mu_s, sigma_s", "mu, sigma"};
+    enum feature_kind kind = features_of_metric(metric);
+    if (view->features.rows || (!every && view->statistics.dim)) return 0;
+    if (view->statistics.dim)
+        return error_set(err, CODE_DATA, "%s needs every sample's features, and the %s is statistics (%s): give a feature "
+                         "file or images", metric_names[metric], which, members[kind]);
+    return error_set(err, CODE_DATA, "%s needs %s features%s%s%s, and the %s has none", metric_names[metric],
+                     feature_kind_names[kind], every ? "" : " or their statistics (", every ? "" : members[kind],
+                     every ? "" : ")", which);
+}
+
 int score_check(unsigned metrics, const struct side *samples, const struct side *reference, struct error *err) {
-    static const struct { bool samples, reference; } needs[METRIC_KINDS] = {
+    static const struct { bool samples, reference; } every[METRIC_KINDS] = {
         [METRIC_FID_INFINITY] = {true, false}, [METRIC_KID] = {true, true}, [METRIC_IS] = {true, false},
         [METRIC_PRDC] = {true, true},
     };
-    const struct statistics *a = &samples->statistics, *b = &reference->statistics;
-    if (a->network[0] && b->network[0] && strcmp(a->network, b->network) != 0)
+    if (samples->network[0] && reference->network[0] && strcmp(samples->network, reference->network) != 0)
         return error_set(err, CODE_DATA, "the reference was made with the feature network %.12s, the samples' features "
-                         "with %.12s (sha256): use the same one for both", b->network, a->network);
-    if (a->dim != b->dim)
-        return error_set(err, CODE_DATA, "the reference has %zu features a sample, the samples have %zu: use the same "
-                         "feature network for both", b->dim, a->dim);
+                         "with %.12s (sha256): use the same one for both", reference->network, samples->network);
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
+        enum feature_kind kind = features_of_metric(metric);
+        const struct view *a = side_view(samples, kind), *b = side_view(reference, kind);
         if (!wants(metrics, metric)) continue;
-        bool lacking = needs[metric].samples && !samples->features.rows;
-        if (lacking || (needs[metric].reference && !reference->features.rows))
-            return error_set(err, CODE_DATA, "%s needs every sample's features, and the %s is statistics (mu, sigma): "
-                             "give a feature file", metric_names[metric], lacking ? "sample side" : "reference");
+        if (check_view(metric, "sample side", a, every[metric].samples, err) != 0) return -1;
+        if (metric == METRIC_IS) continue; /* needs no reference */
+        if (check_view(metric, "reference", b, every[metric].reference, err) != 0) return -1;
+        if (a->statistics.dim != b->statistics.dim)
+            return error_set(err, CODE_DATA, "%s: the reference has %zu features a sample, the samples have %zu: use the "
+                             "same feature network for both", metric_names[metric], b->statistics.dim, a->statistics.dim);
     }
     return 0;
 }
@@ -39,26 +53,55 @@ static int set(json_t *values, const char *name, double value, struct error *err
     return json_object_set_new(values, name, json_real(value)) == 0 ? 0 : error_memory(err);
 }
 
-static int score_fid(json_t *values, const struct side *samples, const struct frechet *reference, struct error *err) {
-    double fids[1 + JACKKNIFE_BLOCKS];
-    struct estimate estimate;
-    if (samples->features.count < JACKKNIFE_LEAST) {
-        if (frechet_distance_to(reference, &samples->statistics, &fids[0], err) != 0) return -1;
-        return set(values, "fid", fids[0], err);
-    }
-    if (fid_without_blocks(&samples->features, reference, fids, err) != 0) return -1;
-    jackknife(fids[0], fids + 1, &estimate);
-    if (set(values, "fid", estimate.value, err) != 0 || set(values, "fid_corrected", estimate.corrected, err) != 0 ||
-        set(values, "fid_error", estimate.error, err) != 0 || set(values, "fid_low", estimate.low, err) != 0)
-        return -1;
-    return set(values, "fid_high", estimate.high, err);
+/* NAME, NAME_error, ... */
+static int set_named(json_t *values, const char *name, const char *suffix, double value, struct error *err) {
+    char whole[32];
+    snprintf(whole, sizeof whole, "%s%s", name, suffix);
+    return set(values, whole, value, err);
 }
 
-static int score_infinity(json_t *values, const struct side *samples, const struct frechet *reference,
+static int set_estimate(json_t *values, const char *name, const struct estimate *estimate, struct error *err) {
+    if (set_named(values, name, "_error", estimate->error, err) != 0 ||
+        set_named(values, name, "_low", estimate->low, err) != 0)
+        return -1;
+    return set_named(values, name, "_high", estimate->high, err);
+}
+
+static int score_fid(json_t *values, const char *name, const struct view *samples, const struct frechet *reference,
+                     struct error *err) {
+    double fids[1 + JACKKNIFE_BLOCKS];
+    struct estimate estimate;
+    bool enough = samples->features.count >= JACKKNIFE_LEAST;
+    int rc = enough ? fid_without_blocks(&samples->features, reference, fids, err)
+                    : frechet_distance_to(reference, &samples->statistics, &fids[0], err);
+    if (rc != 0 || set(values, name, fids[0], err) != 0) return -1;
+    if (!enough) return 0;
+    jackknife(fids[0], fids + 1, &estimate);
+    if (set_named(values, name, "_corrected", estimate.corrected, err) != 0) return -1;
+    return set_estimate(values, name, &estimate, err);
+}
+
+static int score_infinity(json_t *values, const struct view *samples, const struct frechet *reference,
                           struct error *err) {
     double value;
     if (fid_infinity(&samples->features, reference, &value, err) != 0) return -1;
     return set(values, "fid_infinity", value, err);
+}
+
+/* The metrics that are distances of Gaussians, of one kind of features: the reference is factored once. */
+static int score_distances(json_t *values, unsigned metrics, enum feature_kind kind, const struct side *samples,
+                           const struct side *reference, struct error *err) {
+    const struct view *mine = side_view(samples, kind);
+    enum metric plain = kind == FEATURES_SPATIAL ? METRIC_SFID : METRIC_FID;
+    bool infinity = kind == FEATURES_POOL && wants(metrics, METRIC_FID_INFINITY);
+    struct frechet prepared;
+    if (!wants(metrics, plain) && !infinity) return 0;
+    if (frechet_prepare(&prepared, &side_view(reference, kind)->statistics, err) != 0) return -1;
+    int rc = 0;
+    if (wants(metrics, plain)) rc = score_fid(values, metric_names[plain], mine, &prepared, err);
+    if (rc == 0 && infinity) rc = score_infinity(values, mine, &prepared, err);
+    frechet_free(&prepared);
+    return rc;
 }
 
 static int score_kid(json_t *values, const struct score_options *options, const struct features *samples,
@@ -95,21 +138,18 @@ static int score_prdc(json_t *values, const struct features *samples, const stru
 
 int score(json_t **values, const struct score_options *options, const struct side *samples, const struct side *reference,
           struct error *err) {
-    const struct features *mine = &samples->features, *theirs = &reference->features;
+    const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
+    const struct features *theirs = &side_view(reference, FEATURES_POOL)->features;
     unsigned metrics = options->metrics;
-    struct frechet prepared = {0};
     *values = NULL;
     if (score_check(metrics, samples, reference, err) != 0) return -1;
     json_t *made = json_object();
     int rc = made ? 0 : error_memory(err);
-    if (rc == 0 && (wants(metrics, METRIC_FID) || wants(metrics, METRIC_FID_INFINITY)))
-        rc = frechet_prepare(&prepared, &reference->statistics, err);
-    if (rc == 0 && wants(metrics, METRIC_FID)) rc = score_fid(made, samples, &prepared, err);
-    if (rc == 0 && wants(metrics, METRIC_FID_INFINITY)) rc = score_infinity(made, samples, &prepared, err);
+    if (rc == 0) rc = score_distances(made, metrics, FEATURES_POOL, samples, reference, err);
+    if (rc == 0) rc = score_distances(made, metrics, FEATURES_SPATIAL, samples, reference, err);
     if (rc == 0 && wants(metrics, METRIC_KID)) rc = score_kid(made, options, mine, theirs, err);
-    if (rc == 0 && wants(metrics, METRIC_IS)) rc = score_is(made, mine, err);
+    if (rc == 0 && wants(metrics, METRIC_IS)) rc = score_is(made, &side_view(samples, FEATURES_LOGITS)->features, err);
     if (rc == 0 && wants(metrics, METRIC_PRDC)) rc = score_prdc(made, mine, theirs, err);
-    frechet_free(&prepared);
     if (rc == 0) *values = made;
     else json_decref(made);
     return rc;
@@ -117,23 +157,23 @@ int score(json_t **values, const struct score_options *options, const struct sid
 
 int score_difference(json_t *values, const struct side *samples, const struct side *other, const struct side *reference,
                      struct error *err) {
-    double mine[1 + JACKKNIFE_BLOCKS], theirs[1 + JACKKNIFE_BLOCKS];
+    const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
+    const struct features *theirs = &side_view(other, FEATURES_POOL)->features;
+    double fids[1 + JACKKNIFE_BLOCKS], others[1 + JACKKNIFE_BLOCKS];
     struct frechet prepared;
     struct estimate estimate;
     unsigned needed = 1u << METRIC_FID_INFINITY; /* needs what the difference needs: features of the samples */
     if (score_check(needed, samples, reference, err) != 0 || score_check(needed, other, reference, err) != 0) return -1;
-    if (samples->features.count != other->features.count)
+    if (mine->count != theirs->count)
         return error_set(err, CODE_DATA, "a paired difference needs the same seeds on both sides, found %zu and %zu samples",
-                         samples->features.count, other->features.count);
-    if (frechet_prepare(&prepared, &reference->statistics, err) != 0) return -1;
-    int rc = fid_without_blocks(&samples->features, &prepared, mine, err);
-    if (rc == 0) rc = fid_without_blocks(&other->features, &prepared, theirs, err);
+                         mine->count, theirs->count);
+    if (frechet_prepare(&prepared, &side_view(reference, FEATURES_POOL)->statistics, err) != 0) return -1;
+    int rc = fid_without_blocks(mine, &prepared, fids, err);
+    if (rc == 0) rc = fid_without_blocks(theirs, &prepared, others, err);
     frechet_free(&prepared);
     if (rc != 0) return -1;
-    for (int i = 0; i <= JACKKNIFE_BLOCKS; i++) mine[i] -= theirs[i];
-    jackknife(mine[0], mine + 1, &estimate);
-    if (set(values, "fid_delta", estimate.corrected, err) != 0 || set(values, "fid_delta_error", estimate.error, err) != 0 ||
-        set(values, "fid_delta_low", estimate.low, err) != 0)
-        return -1;
-    return set(values, "fid_delta_high", estimate.high, err);
+    for (int i = 0; i <= JACKKNIFE_BLOCKS; i++) fids[i] -= others[i];
+    jackknife(fids[0], fids + 1, &estimate);
+    if (set(values, "fid_delta", estimate.corrected, err) != 0) return -1;
+    return set_estimate(values, "fid_delta", &estimate, err);
 }

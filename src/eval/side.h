@@ -1,20 +1,38 @@
-/* One side of a comparison: features of every sample, or statistics alone. */
+/* One side of a comparison: features of every sample, or statistics alone, by kind of feature. */
 #ifndef EVAL_SIDE_H
 #define EVAL_SIDE_H
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "eval/features.h"
 #include "eval/statistics.h"
 
-struct side {
-    struct features features;     /* rows NULL: the statistics are all there is */
-    struct statistics statistics; /* with features: theirs */
+struct view {
+    struct features features;     /* rows NULL: none */
+    struct statistics statistics; /* dim 0: none. Theirs, unless the file has its own beside them */
 };
 
-/* A feature file (.npy, or .npz with `features` or `arr_0`) or statistics (.npz with `mu` and `sigma`). */
-int side_read(struct side *side, const char *path, struct error *err);
-/* Takes the features over; they are freed on failure too. network: sha256, or NULL when not known. */
-int side_take(struct side *side, struct features *features, const char *network, struct error *err);
+struct side {
+    struct view views[FEATURE_KINDS];
+    bool untyped;             /* features from a file, which does not say of what kind: views[0] stands for each */
+    char network[SHA256_HEX]; /* that made the features; "": not known */
+};
+
+/* How images become features. */
+struct extraction {
+    const char *network; /* a file; NULL: pixels */
+    unsigned metrics;    /* which features are needed, as bits 1 << METRIC_... */
+    bool spatial;        /* those of sfid too, where the network has them */
+    int device, workers; /* SHIM_CPU or an index; threads */
+};
+
+/* What `path` holds: features (.npy; .npz with `features`, or `arr_0` of floats), statistics (.npz with `mu` and `sigma`,
+ * and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of these, where
+ * `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
+int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
+/* Takes the features over; they are freed on failure too. */
+int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err);
+const struct view *side_view(const struct side *side, enum feature_kind kind);
 void side_free(struct side *side);
 
 #endif

@@ -3,6 +3,7 @@
 #include "eval/npz.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,12 +96,15 @@ static int check_sigma(double *sigma, size_t dim, const char *path, struct error
     return 0;
 }
 
-int statistics_read(struct statistics *statistics, const char *path, struct error *err) {
-    *statistics = (struct statistics){0};
+int statistics_read(struct statistics *statistics, const char *path, const char *suffix, struct error *err) {
+    char mu[16], sigma[16];
     struct npz *npz;
+    *statistics = (struct statistics){0};
+    snprintf(mu, sizeof mu, "mu%s", suffix);
+    snprintf(sigma, sizeof sigma, "sigma%s", suffix);
     if (npz_open(&npz, path, err) != 0) return -1;
-    int rc = read_doubles(npz, path, "mu", 1, &statistics->dim, &statistics->mu, err);
-    if (rc == 0) rc = read_doubles(npz, path, "sigma", 2, &statistics->dim, &statistics->sigma, err);
+    int rc = read_doubles(npz, path, mu, 1, &statistics->dim, &statistics->mu, err);
+    if (rc == 0) rc = read_doubles(npz, path, sigma, 2, &statistics->dim, &statistics->sigma, err);
     if (rc == 0) rc = check_sigma(statistics->sigma, statistics->dim, path, err);
     if (rc == 0) rc = read_origin(statistics, npz, path, err);
     npz_close(npz);
@@ -108,13 +112,20 @@ int statistics_read(struct statistics *statistics, const char *path, struct erro
     return rc;
 }
 
-int statistics_write(const struct statistics *statistics, const char *path, struct error *err) {
+int statistics_write(const struct statistics *statistics, const struct statistics *spatial, const char *path,
+                     struct error *err) {
     size_t dim = statistics->dim;
     int64_t samples = (int64_t)statistics->count;
-    struct npz_array arrays[4];
+    struct npz_array arrays[6];
     size_t count = 0;
     arrays[count++] = (struct npz_array){"mu", {NPY_FLOAT64, sizeof(double), 1, {dim}}, statistics->mu};
     arrays[count++] = (struct npz_array){"sigma", {NPY_FLOAT64, sizeof(double), 2, {dim, dim}}, statistics->sigma};
+    if (spatial) {
+        struct npy vector = {NPY_FLOAT64, sizeof(double), 1, {spatial->dim}};
+        struct npy matrix = {NPY_FLOAT64, sizeof(double), 2, {spatial->dim, spatial->dim}};
+        arrays[count++] = (struct npz_array){"mu_s", vector, spatial->mu};
+        arrays[count++] = (struct npz_array){"sigma_s", matrix, spatial->sigma};
+    }
     if (samples > 0) arrays[count++] = (struct npz_array){"count", {NPY_INT64, sizeof samples, 0, {0}}, &samples};
     if (statistics->network[0])
         arrays[count++] = (struct npz_array){"network", {NPY_BYTES, SHA256_HEX - 1, 0, {0}}, statistics->network};

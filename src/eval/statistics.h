@@ -15,11 +15,13 @@ struct statistics {
     char network[SHA256_HEX];  /* "": the file does not say */
 };
 
-/* Missing members, wrong types (float32 is widened) and shapes, non-finite values, and a sigma that is asymmetric or
+/* suffix: "" for `mu` and `sigma`, "_s" for ADM's `mu_s` and `sigma_s` (spatial features). Missing members, wrong types (float32 is widened) and shapes, non-finite values, and a sigma that is asymmetric or
  * has a negative variance beyond 1e-6 of its largest variance are errors. Within that, sigma becomes
  * (sigma + sigma^T)/2. */
-int statistics_read(struct statistics *statistics, const char *path, struct error *err);
-int statistics_write(const struct statistics *statistics, const char *path, struct error *err); /* atomic */
+int statistics_read(struct statistics *statistics, const char *path, const char *suffix, struct error *err);
+/* spatial: NULL, or what goes to `mu_s` and `sigma_s`. Atomic. */
+int statistics_write(const struct statistics *statistics, const struct statistics *spatial, const char *path,
+                     struct error *err);
 /* From at least two samples. Leaves `network` for the caller to fill. */
 int statistics_from_moments(struct statistics *statistics, const struct moments *moments, struct error *err);
 void statistics_free(struct statistics *statistics);

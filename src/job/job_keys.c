@@ -10,7 +10,7 @@
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
-const char *const metric_names[] = {"fid", "fid_infinity", "kid", "is", "prdc", NULL};
+const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", NULL};
 const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
 const char *const precision_names[] = {"fp32", "tf32", NULL};

@@ -50,12 +50,15 @@ void run_close(struct run *run);
 
 /* The label of the sample at a position in the seed list; -1 where the model takes none. */
 int64_t run_label(const struct run *run, uint64_t position);
-/* Type and shape of a shard's samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) and features (float32 [n,D]). */
-struct npy run_samples_npy(const struct run *run, shard_id shard);
-struct npy run_features_npy(const struct run *run, shard_id shard);
-/* The meta of a shard's sample or feature file. seeds [rows] and labels [rows] are the caller's buffers, filled here;
- * labels may stay unused. */
-struct shard_meta run_meta(const struct run *run, shard_id shard, bool features, uint64_t *seeds, int64_t *labels);
-char *run_path(const struct run *run, shard_id shard, bool features); /* new */
+/* A shard's files are its samples and, by number, the wanted outputs of the feature network. */
+enum { SAMPLES = -1 };
+/* Is there such a file? True for SAMPLES. */
+bool run_wants(const struct run *run, int output);
+/* Type and shape of a shard's samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) or features (float32 [n,D]). */
+struct npy run_npy(const struct run *run, shard_id shard, int output);
+/* The meta of a shard's file. seeds [rows] and labels [rows] are the caller's buffers, filled here; labels may stay
+ * unused. */
+struct shard_meta run_meta(const struct run *run, shard_id shard, int output, uint64_t *seeds, int64_t *labels);
+char *run_path(const struct run *run, shard_id shard, int output); /* new */
 
 #endif

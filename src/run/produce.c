@@ -14,11 +14,11 @@
 #include <string.h>
 
 struct unit { /* a shard being made on this rank */
-    bool make_samples, make_features;
+    bool make_samples;
     uint64_t *seeds;  /* [rows] */
     int64_t *labels;  /* [rows] */
     char *samples;    /* as stored */
-    float *features;  /* [rows][dim] */
+    float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
     double start;
 };
 
@@ -76,7 +76,7 @@ static void unit_close(void *context, uint64_t shard) {
     struct unit *unit = producer->units[shard];
     producer->units[shard] = NULL;
     if (!unit) return;
-    free(unit->features);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) free(unit->features[k]);
     free(unit->samples);
     free(unit->labels);
     free(unit->seeds);
@@ -89,27 +89,28 @@ static int unit_open(void *context, uint64_t shard, uint64_t *batches, struct er
     shard_id id = {shard};
     const struct shard_status *status = &producer->status[shard];
     uint64_t rows = layout_rows(&run->layout, id);
-    struct npy npy = run_samples_npy(run, id);
+    struct npy npy = run_npy(run, id, SAMPLES);
     struct unit *unit = producer->units[shard] = calloc(1, sizeof *unit);
     if (!unit) return error_memory(err);
     unit->start = clock_seconds();
     unit->make_samples = status->samples != SHARD_GOOD + 1;
-    unit->make_features = run->job.evaluate.enabled && status->features != SHARD_GOOD + 1;
     unit->seeds = malloc(rows * sizeof *unit->seeds);
     unit->labels = malloc(rows * sizeof *unit->labels);
-    if (unit->make_features) unit->features = malloc(rows * run->network.dim * sizeof *unit->features);
     if (unit->make_samples) unit->samples = malloc(npy_bytes(&npy));
-    if (!unit->seeds || !unit->labels || (unit->make_features && !unit->features) ||
-        (unit->make_samples && !unit->samples))
-        return error_memory(err);
-    run_meta(run, id, false, unit->seeds, unit->labels);
+    if (!unit->seeds || !unit->labels || (unit->make_samples && !unit->samples)) return error_memory(err);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        if (!run_wants(run, k) || status->features[k] == SHARD_GOOD + 1) continue;
+        unit->features[k] = malloc(rows * run->network.outputs[k].dim * sizeof(float));
+        if (!unit->features[k]) return error_memory(err);
+    }
+    run_meta(run, id, SAMPLES, unit->seeds, unit->labels);
     *batches = layout_batches(&run->layout, id);
     if (unit->make_samples) return 0;
     enum shard_state state;
     struct shard_info info;
     struct error why;
     void *stored = NULL;
-    if (scan_file(run, id, false, &state, &info, &stored, &why, err) != 0) return -1;
+    if (scan_file(run, id, SAMPLES, &state, &info, &stored, &why, err) != 0) return -1;
     unit->samples = stored;
     return state == SHARD_GOOD ? 0 : error_set(err, CODE_DATA, "shard %llu changed on disk: %s",
                                                (unsigned long long)shard, why.message);
@@ -143,13 +144,21 @@ static int features_batch(struct producer *producer, struct worker *worker, stru
     const struct run *run = producer->run;
     size_t elements = card_elements(&run->card);
     const uint8_t *pixels = (const uint8_t *)unit->samples + row * elements;
+    float *features[NETWORK_OUTPUTS] = {NULL};
+    bool any = false;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        if (!unit->features[k]) continue;
+        features[k] = unit->features[k] + row * run->network.outputs[k].dim;
+        any = true;
+    }
+    if (!any) return 0;
     if (run->job.output.dtype == SAMPLE_FLOAT32) {
         const float *stored = (const float *)unit->samples + row * elements;
         for (size_t i = 0; i < rows * elements; i++) worker->x[i] = stored[i];
         quantise_uint8(worker->x, rows, &run->card, run->job.output.rounding, worker->pixels);
         pixels = worker->pixels;
     }
-    return network_run(&run->network, pixels, rows, (size_t)run->job.batch, unit->features + row * run->network.dim, err);
+    return network_run(&run->network, pixels, rows, (size_t)run->job.batch, features, err);
 }
 
 static int batch(void *context, int index, uint64_t shard, uint64_t number, struct error *err) {
@@ -161,15 +170,15 @@ static int batch(void *context, int index, uint64_t shard, uint64_t number, stru
     struct worker *worker = &producer->workers[index];
     uint64_t position = layout_first(layout, (shard_id){shard}) + row;
     if (unit->make_samples && sample_batch(producer, worker, unit, position, row, rows, err) != 0) return -1;
-    return unit->make_features ? features_batch(producer, worker, unit, row, rows, err) : 0;
+    return features_batch(producer, worker, unit, row, rows, err);
 }
 
-static int commit_file(const struct run *run, shard_id id, const struct unit *unit, bool features, const void *rows,
+static int commit_file(const struct run *run, shard_id id, const struct unit *unit, int output, const void *rows,
                        struct error *err) {
-    struct npy npy = features ? run_features_npy(run, id) : run_samples_npy(run, id);
-    struct shard_meta meta = run_meta(run, id, features, unit->seeds, unit->labels);
+    struct npy npy = run_npy(run, id, output);
+    struct shard_meta meta = run_meta(run, id, output, unit->seeds, unit->labels);
     struct shard_info info;
-    char *path = run_path(run, id, features);
+    char *path = run_path(run, id, output);
     int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &info, err) : error_memory(err);
     free(path);
     return rc;
@@ -179,8 +188,9 @@ static int unit_commit(void *context, int index, uint64_t shard, struct error *e
     struct producer *producer = context;
     struct unit *unit = producer->units[shard];
     shard_id id = {shard};
-    if (unit->make_samples && commit_file(producer->run, id, unit, false, unit->samples, err) != 0) return -1;
-    if (unit->make_features && commit_file(producer->run, id, unit, true, unit->features, err) != 0) return -1;
+    if (unit->make_samples && commit_file(producer->run, id, unit, SAMPLES, unit->samples, err) != 0) return -1;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        if (unit->features[k] && commit_file(producer->run, id, unit, k, unit->features[k], err) != 0) return -1;
     log_event("\"shard\": %llu, \"worker\": %d, \"seconds\": %.3f", (unsigned long long)shard, index,
               clock_seconds() - unit->start);
     return 0;
@@ -254,7 +264,8 @@ int produce(struct comm *comm, struct run *run, const struct shard_status *statu
         if (scan_good(run, &status[i])) continue;
         units[todo++] = i;
         producer.any_samples |= !samples_good;
-        any_features |= run->job.evaluate.enabled && status[i].features != SHARD_GOOD + 1;
+        for (int k = 0; k < NETWORK_OUTPUTS; k++)
+            any_features |= run_wants(run, k) && status[i].features[k] != SHARD_GOOD + 1;
     }
     if (rc == 0 && todo > 0) rc = load(&producer, any_features, err);
     rc = ranks_agree(comm, rc, err);

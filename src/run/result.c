@@ -18,7 +18,7 @@ int result_manifest(const struct run *run, const struct shard_info *infos, char 
     int rc = metas && seeds && labels ? 0 : error_memory(err);
     for (uint64_t i = 0; rc == 0 && i < shards; i++) {
         uint64_t first = layout_first(&run->layout, (shard_id){i});
-        metas[i] = run_meta(run, (shard_id){i}, false, seeds + first, labels + first);
+        metas[i] = run_meta(run, (shard_id){i}, SAMPLES, seeds + first, labels + first);
     }
     if (rc == 0) rc = store_manifest(run->dir, metas, infos, shards, err);
     if (rc == 0) store_payload_digest(infos, shards, digest);
@@ -28,9 +28,9 @@ int result_manifest(const struct run *run, const struct shard_info *infos, char 
     return rc;
 }
 
-int result_features(const struct run *run, struct features *features, struct error *err) {
+static int read_features(const struct run *run, int output, struct features *features, struct error *err) {
     uint64_t all = run->layout.samples, count = run->job.evaluate.count ? run->job.evaluate.count : all;
-    size_t dim = run->network.dim;
+    size_t dim = run->network.outputs[output].dim;
     if (count > all || count < 2)
         return error_set(err, CODE_DATA, "evaluate.count: expected 2 to %llu, the samples of %s, found %llu",
                          (unsigned long long)all, run->dir, (unsigned long long)count);
@@ -42,7 +42,7 @@ int result_features(const struct run *run, struct features *features, struct err
         struct shard_info info;
         struct error why;
         void *rows = NULL;
-        rc = scan_file(run, shard, true, &state, &info, &rows, &why, err);
+        rc = scan_file(run, shard, output, &state, &info, &rows, &why, err);
         if (rc == 0 && state != SHARD_GOOD)
             rc = error_set(err, CODE_AGAIN, "features of shard %llu are %s (%s): run again to continue",
                            (unsigned long long)i, shard_state_names[state], why.message);
@@ -55,38 +55,64 @@ int result_features(const struct run *run, struct features *features, struct err
     return rc;
 }
 
+int result_side(const struct run *run, struct side *side, struct error *err) {
+    int rc = 0;
+    *side = (struct side){0};
+    memcpy(side->network, run->network.sha256, SHA256_HEX);
+    for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
+        struct features features;
+        int output = network_find(&run->network, kind);
+        if (output < 0 || !run->network.outputs[output].wanted) continue;
+        rc = read_features(run, output, &features, err);
+        if (rc == 0) rc = side_take(side, kind, &features, err);
+    }
+    if (rc != 0) side_free(side);
+    return rc;
+}
+
 int result_reference(const struct run *run, struct side *reference, struct error *err) {
     const char *path = run->job.evaluate.reference;
-    struct side samples = {.features = {1, run->network.dim, (float[]){0}}, .statistics = {.dim = run->network.dim}};
-    memcpy(samples.statistics.network, run->network.sha256, SHA256_HEX);
-    if (side_read(reference, path, err) != 0) return -1;
-    int rc = score_check(run->job.evaluate.metrics, &samples, reference, err);
-    if (rc == 0 && run->job.evaluate.metrics >> METRIC_IS & 1 && strcmp(run->network.output, "logits") != 0)
-        rc = error_set(err, CODE_DATA, "is needs a feature network whose output is `logits`, this one's is `%s`",
-                       run->network.output);
-    if (rc == 0) return 0;
+    struct side samples = {.untyped = false}; /* as they will be */
+    float one = 0;
+    memcpy(samples.network, run->network.sha256, SHA256_HEX);
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int output = network_find(&run->network, kind);
+        size_t dim = output < 0 ? 0 : run->network.outputs[output].dim;
+        samples.views[kind] = (struct view){.features = {1, dim, &one}, .statistics = {.dim = dim}};
+    }
+    if (side_read(reference, path, NULL, err) != 0) return -1;
+    if (score_check(run->job.evaluate.metrics, &samples, reference, err) == 0) return 0;
     side_free(reference);
     return error_prefix(err, "%s", path);
 }
 
+/* What the metrics were computed with. New. */
+static json_t *describe(const struct run *run, const struct side *samples, const struct side *reference,
+                        const char *sha256) {
+    json_t *outputs = json_object();
+    uint64_t count = 0, reference_count = 0;
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) {
+        if (samples->views[kind].features.count > count) count = samples->views[kind].features.count;
+        if (reference->views[kind].statistics.count > reference_count) reference_count = reference->views[kind].statistics.count;
+    }
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        if (run_wants(run, k))
+            json_object_set_new(outputs, run->network.outputs[k].name, json_integer((json_int_t)run->network.outputs[k].dim));
+    return json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
+                     run->job.evaluate.reference, "count",
+                     reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256", sha256, "network",
+                     "outputs", outputs, "sha256", run->network.sha256);
+}
+
 int result_metrics(const struct run *run, json_t **metrics, struct error *err) {
     struct side reference = {0}, samples = {0};
-    struct features features;
     struct score_options options = {.metrics = run->job.evaluate.metrics};
-    const struct network *network = &run->network;
     char sha256[SHA256_HEX];
     int rc = result_reference(run, &reference, err);
-    if (rc == 0 && (rc = result_features(run, &features, err)) == 0) rc = side_take(&samples, &features, network->sha256, err);
+    if (rc == 0) rc = result_side(run, &samples, err);
     if (rc == 0) rc = sha256_file(run->job.evaluate.reference, sha256, err);
-    if (rc == 0 && (rc = score(metrics, &options, &samples, &reference, err)) == 0) {
-        uint64_t count = reference.statistics.count;
-        json_t *about = json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:s, s:I, s:s}}", "samples",
-                                  (json_int_t)samples.features.count, "reference", "path", run->job.evaluate.reference,
-                                  "count", count > 0 ? json_integer((json_int_t)count) : json_null(), "sha256", sha256,
-                                  "network", "output", network->output, "dim", (json_int_t)network->dim, "sha256",
-                                  network->sha256);
-        if (!about || json_object_update_new(*metrics, about) != 0) rc = error_memory(err);
-    }
+    if (rc == 0) rc = score(metrics, &options, &samples, &reference, err);
+    if (rc == 0 && json_object_update_new(*metrics, describe(run, &samples, &reference, sha256)) != 0) rc = error_memory(err);
     side_free(&samples);
     side_free(&reference);
     return rc;
@@ -114,7 +140,7 @@ int result_picture(const struct run *run, char **path, struct error *err) {
         struct error why;
         void *rows = NULL;
         shard_id shard = {i};
-        rc = scan_file(run, shard, false, &state, &info, &rows, &why, err);
+        rc = scan_file(run, shard, SAMPLES, &state, &info, &rows, &why, err);
         if (rc == 0 && state != SHARD_GOOD) rc = error_set(err, CODE_AGAIN, "shard %llu: %s", (unsigned long long)i, why.message);
         for (uint64_t row = 0; rc == 0 && row < layout_rows(&run->layout, shard); row++) {
             int cell = cell_of(run, layout_first(&run->layout, shard) + row, filled);

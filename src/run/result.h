@@ -11,8 +11,9 @@
 
 /* Rewrites manifest.jsonl from what is on disk (infos: one a shard, empty where it is not good), and digests it. */
 int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err);
-/* The features of the first evaluate.count samples (0: of all) in the order of the seeds. A shard that is not good is CODE_AGAIN. */
-int result_features(const struct run *run, struct features *features, struct error *err);
+/* The wanted features of the first evaluate.count samples (0: of all) in the order of the seeds. A shard that is not good
+ * is CODE_AGAIN. */
+int result_side(const struct run *run, struct side *side, struct error *err);
 /* The job's reference, checked against the feature network and the job's metrics. */
 int result_reference(const struct run *run, struct side *reference, struct error *err);
 /* The job's metrics, and what they were computed with. New object. */

@@ -43,7 +43,8 @@ int run_open(struct run *run, json_t *document, const char *dir, struct error *e
     if (run->job.labels.rule == LABELS_FILE &&
         labels_read(&run->labels, run->job.labels.path, run->job.seeds.count, run->card.classes, err) != 0)
         goto fail;
-    if (run->job.evaluate.enabled && network_open(&run->network, run->job.evaluate.features, &run->card, err) != 0)
+    if (run->job.evaluate.enabled && 
+        network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
     return 0;
 fail:
@@ -88,21 +89,23 @@ int64_t run_label(const struct run *run, uint64_t position) {
     return run->card.null_label;
 }
 
-struct npy run_samples_npy(const struct run *run, shard_id shard) {
+bool run_wants(const struct run *run, int output) {
+    return output == SAMPLES || (run->job.evaluate.enabled && run->network.outputs[output].wanted);
+}
+
+struct npy run_npy(const struct run *run, shard_id shard, int output) {
     const struct card *card = &run->card;
     size_t rows = (size_t)layout_rows(&run->layout, shard);
+    if (output != SAMPLES)
+        return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 2,
+                            .shape = {rows, run->network.outputs[output].dim}};
     size_t c = (size_t)card->channels, h = (size_t)card->height, w = (size_t)card->width;
     if (run->job.output.dtype == SAMPLE_UINT8)
         return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
     return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 4, .shape = {rows, c, h, w}};
 }
 
-struct npy run_features_npy(const struct run *run, shard_id shard) {
-    size_t rows = (size_t)layout_rows(&run->layout, shard);
-    return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.dim}};
-}
-
-struct shard_meta run_meta(const struct run *run, shard_id shard, bool features, uint64_t *seeds, int64_t *labels) {
+struct shard_meta run_meta(const struct run *run, shard_id shard, int output, uint64_t *seeds, int64_t *labels) {
     struct shard_meta meta = {.id = shard, .rows = layout_rows(&run->layout, shard), .seeds = seeds};
     uint64_t first = layout_first(&run->layout, shard);
     for (uint64_t row = 0; row < meta.rows; row++) {
@@ -111,13 +114,14 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, bool features,
     }
     meta.labels = run->card.classes > 0 ? labels : NULL;
     memcpy(meta.fingerprint, run->fingerprint, SHA256_HEX);
-    if (features) {
+    if (output != SAMPLES) {
         memcpy(meta.network, run->network.sha256, SHA256_HEX);
-        meta.output = run->network.output;
+        meta.output = run->network.outputs[output].name;
     }
     return meta;
 }
 
-char *run_path(const struct run *run, shard_id shard, bool features) {
-    return store_path(run->dir, features ? run->network.sha256 : "", features ? run->network.output : NULL, shard);
+char *run_path(const struct run *run, shard_id shard, int output) {
+    if (output == SAMPLES) return store_path(run->dir, "", NULL, shard);
+    return store_path(run->dir, run->network.sha256, run->network.outputs[output].name, shard);
 }

@@ -6,18 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-int scan_file(const struct run *run, shard_id shard, bool features, enum shard_state *state, struct shard_info *info,
+int scan_file(const struct run *run, shard_id shard, int output, enum shard_state *state, struct shard_info *info,
               void **rows, struct error *why, struct error *err) {
     uint64_t count = layout_rows(&run->layout, shard);
     uint64_t *seeds = malloc(count * sizeof *seeds);
     int64_t *labels = malloc(count * sizeof *labels);
-    char *path = run_path(run, shard, features);
+    char *path = run_path(run, shard, output);
     int rc = -1;
     if (!seeds || !labels || !path) {
         error_memory(err);
     } else {
-        struct shard_meta meta = run_meta(run, shard, features, seeds, labels);
-        struct npy npy = features ? run_features_npy(run, shard) : run_samples_npy(run, shard);
+        struct shard_meta meta = run_meta(run, shard, output, seeds, labels);
+        struct npy npy = run_npy(run, shard, output);
         rc = store_check(path, &meta, &npy, state, info, rows, why, err);
     }
     free(path);
@@ -29,11 +29,14 @@ int scan_file(const struct run *run, shard_id shard, bool features, enum shard_s
 static int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct error *err) {
     enum shard_state state;
     struct error why;
-    if (scan_file(run, shard, false, &state, &status->samples_info, NULL, &why, err) != 0) return -1;
+    if (scan_file(run, shard, SAMPLES, &state, &status->samples_info, NULL, &why, err) != 0) return -1;
     status->samples = (unsigned char)(state + 1);
-    if (!run->job.evaluate.enabled) return 0;
-    if (scan_file(run, shard, true, &state, &status->features_info, NULL, &why, err) != 0) return -1;
-    status->features = (unsigned char)(state + 1);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        struct shard_info ignored;
+        if (!run_wants(run, k)) continue;
+        if (scan_file(run, shard, k, &state, &ignored, NULL, &why, err) != 0) return -1;
+        status->features[k] = (unsigned char)(state + 1);
+    }
     return 0;
 }
 
@@ -64,5 +67,7 @@ int scan_run(struct comm *comm, const struct run *run, int threads, struct shard
 }
 
 bool scan_good(const struct run *run, const struct shard_status *status) {
-    return status->samples == SHARD_GOOD + 1 && (!run->job.evaluate.enabled || status->features == SHARD_GOOD + 1);
+    bool good = status->samples == SHARD_GOOD + 1;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) good &= !run_wants(run, k) || status->features[k] == SHARD_GOOD + 1;
+    return good;
 }

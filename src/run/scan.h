@@ -10,13 +10,13 @@
 
 struct shard_status {
     /* enum shard_state + 1; 0: not looked at. */
-    unsigned char samples, features;
-    struct shard_info samples_info, features_info;
+    unsigned char samples, features[NETWORK_OUTPUTS];
+    struct shard_info samples_info;
 };
 
 /* One file: judges it and, when it is not good, says why (err, code CODE_OK when good). rows (may be NULL): its data when
  * good, new. -1 only when reading itself failed. */
-int scan_file(const struct run *run, shard_id shard, bool features, enum shard_state *state, struct shard_info *info,
+int scan_file(const struct run *run, shard_id shard, int output, enum shard_state *state, struct shard_info *info,
               void **rows, struct error *why, struct error *err);
 
 /* Collective. Judges every shard whose entry in status[shards] has samples == 0 (features too, where the run evaluates)

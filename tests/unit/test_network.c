@@ -32,9 +32,9 @@ static void reads_description(void **state) {
     struct error err;
     char expected[SHA256_HEX];
     make(text);
-    assert_int_equal(network_open(&network, path, &grey, &err), 0);
-    assert_string_equal(network.output, "pool_2-a");
-    assert_int_equal(network.dim, 64);
+    assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), 0);
+    assert_string_equal(network.outputs[0].name, "pool_2-a");
+    assert_int_equal(network.outputs[0].dim, 64);
     assert_int_equal(network.channels, 3);
     assert_int_equal(network.sample_channels, 1);
     assert_true(network.low == -1 && network.high == 1);
@@ -51,8 +51,8 @@ static void refuses_description(void **state) {
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}, \"more\": 1}", "more"},
         {"{\"shape\": [1, 0, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "[1, 0, 2]"},
         {"{\"shape\": [1, 2, 2], \"range\": [0, 2], \"outputs\": {\"a\": 4}}", "found [0, 2]"},
-        {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {}}", "found 0 output(s)"},
-        {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4, \"b\": 4}}", "found 2 output(s)"},
+        {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {}}", "one to 4 of {NAME: D}, found 0"},
+        {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4, \"b\": 4}}", "fid needs an output `pool`"},
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 0}}", "\"a\": 0"},
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"../a\": 4}}", "\"../a\": 4"},
         {"{\"shape\": [1, 4, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "[1,4,2], the samples are [1,2,2]"},
@@ -64,7 +64,7 @@ static void refuses_description(void **state) {
         char text[300];
         snprintf(text, sizeof text, "{\"features\": %s}", cases[i].features);
         make(text);
-        assert_int_equal(network_open(&network, path, &grey, &err), -1);
+        assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), -1);
         assert_int_equal(err.code, CODE_DATA);
         assert_non_null(strstr(err.message, path));
         if (!strstr(err.message, cases[i].words)) fail_msg("expected \"%s\" in: %s", cases[i].words, err.message);
@@ -72,9 +72,9 @@ static void refuses_description(void **state) {
     struct network network;
     struct error err;
     make("{\"shape\": [1, 2, 2]}");
-    assert_int_equal(network_open(&network, path, &grey, &err), -1);
+    assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), -1);
     assert_non_null(strstr(err.message, "features.json"));
-    assert_int_equal(network_open(&network, "/no/such/file.pt", &grey, &err), -1);
+    assert_int_equal(network_open(&network, "/no/such/file.pt", &grey, 1u << METRIC_FID, &err), -1);
     assert_int_equal(err.code, CODE_IO);
 }
 
@@ -84,11 +84,11 @@ static void pixels_are_features(void **state) { /* [H,W,C] bytes to [C,H,W] in [
     struct error err;
     uint8_t samples[2][6] = {{0, 51, 102, 153, 204, 255}, {255, 0, 0, 0, 0, 51}};
     float expected[2][6] = {{0, 0.6f, 0.2f, 0.8f, 0.4f, 1}, {1, 0, 0, 0, 0, 0.2f}}, found[2][6];
-    assert_int_equal(network_open(&network, NULL, &colour, &err), 0);
-    assert_string_equal(network.output, "pixels");
-    assert_int_equal(network.dim, 6);
+    assert_int_equal(network_open(&network, NULL, &colour, 1u << METRIC_FID, &err), 0);
+    assert_string_equal(network.outputs[0].name, "pixels");
+    assert_int_equal(network.outputs[0].dim, 6);
     assert_int_equal(network_load(&network, NULL, SHIM_CPU, &err), 0);
-    assert_int_equal(network_run(&network, samples[0], 2, 64, found[0], &err), 0);
+    assert_int_equal(network_run(&network, samples[0], 2, 64, (float *[NETWORK_OUTPUTS]){found[0]}, &err), 0);
     for (int i = 0; i < 12; i++) assert_true(fabsf(found[i / 6][i % 6] - expected[i / 6][i % 6]) < 1e-7f);
     network_free(&network);
 }

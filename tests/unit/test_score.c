@@ -28,11 +28,10 @@ static struct features axes(size_t count, size_t dim, float scale) {
 }
 
 static struct side side_of(struct features features, char network) {
-    struct side side;
+    struct side side = {.untyped = false};
     struct error err;
-    char digest[SHA256_HEX] = "";
-    memset(digest, network, SHA256_HEX - 1);
-    assert_int_equal(side_take(&side, &features, digest, &err), 0);
+    memset(side.network, network, SHA256_HEX - 1);
+    assert_int_equal(side_take(&side, FEATURES_POOL, &features, &err), 0);
     return side;
 }
 
@@ -50,9 +49,9 @@ static void fid_against_statistics(void **state) {
     struct error err;
     json_t *values;
     memset(statistics.network, 'a', SHA256_HEX - 1);
-    assert_int_equal(statistics_write(&statistics, path, &err), 0);
-    assert_int_equal(side_read(&reference, path, &err), 0);
-    assert_int_equal(reference.statistics.count, 50);
+    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
+    assert_int_equal(side_read(&reference, path, NULL, &err), 0);
+    assert_int_equal(reference.views[FEATURES_POOL].statistics.count, 50);
     assert_int_equal(score(&values, &options, &samples, &reference, &err), 0);
     double root = sqrt(4 / 7.), one = sqrt(8 / 7.) - root, two = sqrt(32 / 7.) - root;
     assert_near(number(values, "fid"), 9 + one * one + two * two, 1e-13);
@@ -73,7 +72,7 @@ static void sides_that_do_not_go_together(void **state) {
     assert_non_null(strstr(err.message, "feature network bbbbbbbbbbbb, the samples' features with aaaaaaaaaaaa"));
     assert_int_equal(score_check(1, &a, &three, &err), -1);
     assert_non_null(strstr(err.message, "the reference has 3 features a sample, the samples have 2"));
-    b.statistics.network[0] = '\0'; /* one that does not say is taken at its word */
+    b.network[0] = '\0'; /* one that does not say is taken at its word */
     assert_int_equal(score_check(1, &a, &b, &err), 0);
     side_free(&a);
     side_free(&b);

@@ -94,7 +94,7 @@ static void make(const struct member *members, size_t members_count, int method)
 static void check_read(uint64_t expected_count, const char *network) {
     struct statistics statistics;
     struct error err = {0};
-    if (statistics_read(&statistics, path, &err) != 0) fail_msg("%s", err.message);
+    if (statistics_read(&statistics, path, "", &err) != 0) fail_msg("%s", err.message);
     assert_int_equal(statistics.dim, 2);
     assert_memory_equal(statistics.mu, mu, sizeof mu);
     assert_memory_equal(statistics.sigma, sigma, sizeof sigma);
@@ -147,7 +147,7 @@ static void writes(void **state) {
     struct error err;
     char *first, *second;
     size_t first_size, second_size;
-    assert_int_equal(statistics_write(&statistics, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
     check_read(100, digest);
     assert_int_equal(file_read(path, &first, &first_size, &err), 0);
     int code;
@@ -169,7 +169,7 @@ static void writes(void **state) {
         free(expected);
     }
     zip_discard(zip);
-    assert_int_equal(statistics_write(&statistics, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
     assert_int_equal(file_read(path, &second, &second_size, &err), 0);
     assert_int_equal(second_size, first_size);
     assert_memory_equal(second, first, first_size);
@@ -177,16 +177,16 @@ static void writes(void **state) {
     free(second);
     statistics.count = 0;
     statistics.network[0] = '\0';
-    assert_int_equal(statistics_write(&statistics, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
     check_read(0, "");
-    assert_int_equal(statistics_write(&statistics, "/no/such/folder/a.npz", &err), -1);
+    assert_int_equal(statistics_write(&statistics, NULL, "/no/such/folder/a.npz", &err), -1);
     assert_int_equal(err.code, CODE_IO);
 }
 
 static void check_refused(enum code code, const char *words) {
     struct statistics statistics;
     struct error err = {0};
-    assert_int_equal(statistics_read(&statistics, path, &err), -1);
+    assert_int_equal(statistics_read(&statistics, path, "", &err), -1);
     if (!strstr(err.message, words)) fail_msg("expected \"%s\" in: %s", words, err.message);
     assert_non_null(strstr(err.message, path));
     assert_int_equal(err.code, code);

@@ -1,0 +1,100 @@
+#include "eval/extract.h"
+
+#include "base/log.h"
+#include "eval/images.h"
+#include "eval/network.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 64 };
+
+struct extractor {
+    const struct extraction *how;
+    struct network network;
+    struct images *images;
+    size_t count, bytes; /* images; bytes of one */
+    struct features features[NETWORK_OUTPUTS]; /* rows NULL where not wanted */
+};
+
+/* Threads take batches of a chunk that is read as a stream. */
+static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, size_t first, size_t rows,
+                     struct error *err) {
+    struct error failure = {.code = CODE_OK};
+#pragma omp parallel num_threads(extractor->how->workers)
+    {
+        char message[SHIM_ERROR];
+        struct error one = {.code = CODE_OK};
+        if (shim_thread_start(extractor->how->device, message) != 0) error_set(&one, CODE_INTERNAL, "%s", message);
+#pragma omp for schedule(dynamic)
+        for (size_t batch = 0; batch < rows; batch += BATCH) {
+            size_t taken = rows - batch < BATCH ? rows - batch : BATCH;
+            float *values[NETWORK_OUTPUTS] = {NULL};
+            for (int k = 0; k < extractor->network.outputs_count; k++) {
+                const struct features *features = &extractor->features[k];
+                if (features->rows) values[k] = features->rows + (first + batch) * features->dim;
+            }
+            if (one.code == CODE_OK)
+                network_run(&extractor->network, pixels + batch * extractor->bytes, taken, BATCH, values, &one);
+        }
+#pragma omp critical(extract_failure)
+        if (one.code != CODE_OK) failure = one;
+    }
+    if (failure.code == CODE_OK) return 0;
+    *err = failure;
+    return -1;
+}
+
+static int run(struct extractor *extractor, struct error *err) {
+    size_t chunk = (size_t)extractor->how->workers * 4 * BATCH;
+    uint8_t *pixels = malloc(chunk * extractor->bytes);
+    int rc = pixels ? 0 : error_memory(err);
+    for (size_t first = 0; rc == 0 && first < extractor->count; first += chunk) {
+        size_t rows = extractor->count - first < chunk ? extractor->count - first : chunk;
+        rc = images_read(extractor->images, rows, pixels, err);
+        if (rc == 0) rc = run_chunk(extractor, pixels, first, rows, err);
+    }
+    free(pixels);
+    return rc;
+}
+
+static int prepare(struct extractor *extractor, const char *path, struct error *err) {
+    const struct extraction *how = extractor->how;
+    struct network *network = &extractor->network;
+    struct card sizes = {0};
+    char message[SHIM_ERROR];
+    if (images_open(&extractor->images, path, err) != 0) return -1;
+    images_shape(extractor->images, &sizes.height, &sizes.width, &sizes.channels);
+    extractor->count = images_count(extractor->images);
+    extractor->bytes = card_elements(&sizes);
+    if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
+    if (network_open(network, how->network, &sizes, how->metrics, err) != 0) return -1;
+    int spatial = network_find(network, FEATURES_SPATIAL);
+    if (how->spatial && spatial >= 0) network->outputs[spatial].wanted = true;
+    for (int k = 0; k < network->outputs_count; k++) {
+        size_t dim = network->outputs[k].dim;
+        if (!network->outputs[k].wanted) continue;
+        extractor->features[k] = (struct features){extractor->count, dim, malloc(extractor->count * dim * sizeof(float))};
+        if (!extractor->features[k].rows) return error_memory(err);
+    }
+    log_info("%s: %zu images [%d,%d,%d] through %s", path, extractor->count, sizes.height, sizes.width, sizes.channels,
+             how->network ? how->network : "no network: their pixels");
+    return network_load(network, how->network, how->device, err);
+}
+
+int extract(struct side *side, const char *path, const struct extraction *how, struct error *err) {
+    struct extractor extractor = {.how = how};
+    int rc = prepare(&extractor, path, err);
+    if (rc == 0) rc = run(&extractor, err);
+    for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
+        int k = network_find(&extractor.network, kind);
+        if (k < 0 || !extractor.features[k].rows) continue;
+        rc = side_take(side, kind, &extractor.features[k], err);
+        if (rc != 0) error_prefix(err, "features of %s", path);
+    }
+    memcpy(side->network, extractor.network.sha256, SHA256_HEX);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&extractor.features[k]);
+    network_free(&extractor.network);
+    images_close(extractor.images);
+    return rc;
+}

@@ -1,0 +1,247 @@
+"""compare, reference and evaluate on images, several outputs and every form of file, against PyTorch and numpy."""
+import io
+import json
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import FAKE, ROOT, TORCH, qtaylor
+
+torch = pytest.importorskip("torch")
+
+
+def frechet(a, b):
+    """pytorch-fid's formula, by eigenvalues, in float64."""
+    (mu1, s1), (mu2, s2) = [(rows.mean(0), np.cov(rows, rowvar=False)) for rows in (a.astype(float), b.astype(float))]
+    root = np.sqrt(np.clip(np.linalg.eigvals(s1 @ s2).real, 0, None)).sum()
+    return ((mu1 - mu2) ** 2).sum() + np.trace(s1) + np.trace(s2) - 2 * root
+
+
+def compare(*arguments, program=FAKE):
+    return json.loads(qtaylor("compare", *arguments, "--json", program=program).stdout)["metrics"]
+
+
+def save_pngs(folder, pictures, tree=False):
+    """EDM's names; with tree also its folders of a thousand."""
+    for seed, picture in enumerate(pictures):
+        place = folder / f"{seed - seed % 1000:06d}" if tree else folder
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(place / f"{seed:06d}.png")
+
+
+def shards(run, pattern):
+    parts = [subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
+             for path in sorted(run.glob(pattern))]
+    return np.concatenate([np.load(io.BytesIO(part)) for part in parts])
+
+
+def network(folder):
+    """A linear network of the fake shim on [3,4,4] images, three outputs."""
+    described = {"shape": [3, 4, 4], "range": [0, 255], "outputs": {"pool": 6, "spatial": 5, "logits": 4}}
+    path = folder / "net.json"
+    path.write_text(json.dumps({"features": described, "matrix": 3}))
+    return path
+
+
+def test_images_in_every_form_are_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (300 + k, 4, 4, 3), dtype=np.uint8) // (k + 1) for k in range(2))
+    net = network(tmp_path)
+    save_pngs(tmp_path / "flat", a)
+    save_pngs(tmp_path / "tree", a, tree=True)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted((tmp_path / "flat").iterdir()):
+            archive.write(path, path.name)
+    np.savez(tmp_path / "stored.npz", a)
+    np.savez_compressed(tmp_path / "deflated.npz", arr_0=a, arr_1=np.arange(300))
+    np.savez(tmp_path / "b.npz", b)
+    metrics = ["--features", net, "--metrics", "fid,sfid,kid,is,prdc"]
+    found = [compare(tmp_path / name, tmp_path / "b.npz", *metrics)
+             for name in ("flat", "tree", "a.zip", "stored.npz", "deflated.npz")]
+    assert all(one == found[0] for one in found)
+    pixels = [rows.transpose(0, 3, 1, 2).reshape(len(rows), -1) / np.float32(255) for rows in (a, b)]
+    none = compare(tmp_path / "flat", tmp_path / "b.npz", "--features", "none")
+    assert none["fid"] == pytest.approx(frechet(*pixels), rel=1e-6)
+    # Features as files say the same as images through the network.
+    for name in ("stored", "b"):
+        qtaylor("reference", tmp_path / f"{name}.npz", "--features", net, "-o", tmp_path / f"{name}.npy")
+    features = [np.load(tmp_path / f"{name}.npy") for name in ("stored", "b")]
+    assert features[0].shape == (300, 6) and features[0].dtype == np.float32
+    again = compare(tmp_path / "stored.npy", tmp_path / "b.npy", "--metrics", "fid,kid,prdc")
+    assert again == {key: found[0][key] for key in again}
+    assert found[0]["fid"] == pytest.approx(frechet(*features), rel=1e-6)
+
+
+def test_a_reference_holds_both_statistics(tmp_path):
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(0, 256, (400, 4, 4, 3), dtype=np.uint8) for _ in range(2))
+    net = network(tmp_path)
+    np.savez(tmp_path / "a.npz", a)
+    np.savez(tmp_path / "b.npz", b)
+    qtaylor("reference", tmp_path / "b.npz", "--features", net, "--output", tmp_path / "ref.npz")
+    options = ["--features", net, "--metrics", "fid,sfid"]
+    whole = compare(tmp_path / "a.npz", tmp_path / "b.npz", *options)
+    assert compare(tmp_path / "a.npz", tmp_path / "ref.npz", *options) == whole
+    assert whole["fid"] != whole["sfid"]
+    # ADM's reference: the samples and both statistics in one file, the latter of more samples than the former.
+    ours = np.load(tmp_path / "ref.npz")
+    assert ours["mu"].shape == (6,) and ours["sigma_s"].shape == (5, 5)
+    np.savez(tmp_path / "adm.npz", arr_0=b[:50], **{name: ours[name] for name in ("mu", "sigma", "mu_s", "sigma_s")})
+    assert compare(tmp_path / "a.npz", tmp_path / "adm.npz", *options) == whole
+    assert "kid" in compare(tmp_path / "a.npz", tmp_path / "adm.npz", "--features", net, "--metrics", "kid")
+
+
+def test_refusals(tmp_path):
+    rng = np.random.default_rng(2)
+    np.savez(tmp_path / "a.npz", rng.integers(0, 256, (30, 4, 4, 3), dtype=np.uint8))
+    np.savez(tmp_path / "f.npz", features=rng.normal(size=(30, 6)))
+    np.savez(tmp_path / "other.npz", nothing=np.zeros(3))
+    (tmp_path / "empty").mkdir()
+    net = network(tmp_path)
+
+    def refused(*arguments, code=65):
+        return qtaylor(*arguments, code=code).stderr
+
+    a, f = tmp_path / "a.npz", tmp_path / "f.npz"
+    assert "say --features NET" in refused("compare", a, f)
+    assert "expected .png images" in refused("compare", tmp_path / "empty", f, "--features", net)
+    assert "found none of these arrays" in refused("compare", f, tmp_path / "other.npz")
+    assert "sfid needs spatial features or their statistics (mu_s, sigma_s), and the reference has none" in refused(
+        "compare", a, qtaylor_reference(tmp_path, f), "--features", net, "--metrics", "sfid")
+    assert "--output is missing" in refused("reference", f, code=64)
+    assert "--device: expected auto, cpu or cuda" in refused("compare", a, f, "--features", net, "--device", "x", code=64)
+    assert "sees no GPU" in refused("compare", a, f, "--features", net, "--device", "cuda")
+    with np.load(f) as file:
+        np.savez(tmp_path / "nan.npz", features=np.where(np.arange(6) == 3, np.nan, file["features"]))
+    assert "row 0, column 3" in refused("compare", tmp_path / "nan.npz", f)
+
+
+def qtaylor_reference(folder, path):
+    qtaylor("reference", path, "-o", folder / "reference.npz")
+    return folder / "reference.npz"
+
+
+class Several(torch.nn.Module):
+    def forward(self, images):
+        flat = images.flatten(1).float() / 255
+        return flat[:, ::8], flat[:, :30].reshape(-1, 5, 3, 2), flat[:, 40:44] * 9
+
+
+class Named(torch.nn.Module):
+    def forward(self, images):
+        flat = images.flatten(1).float() / 255
+        return {"logits": flat[:, 40:44] * 9, "pool": flat[:, ::8], "spatial": flat[:, :30]}
+
+
+class LikeInception(torch.nn.Module):
+    """The signature of inception-2015-12-05.pt."""
+
+    def forward(self, img, return_features: bool = False, use_fp16: bool = False, no_output_bias: bool = False):
+        flat = img.flatten(1).float() / 255
+        if return_features:
+            return flat[:, ::8]
+        return torch.softmax(flat[:, 40:44] * 9 + (0.0 if no_output_bias else 1.0) * torch.arange(4.0), 1)
+
+
+def entropy_score(logits):
+    scores = []
+    for part in np.split(logits.astype(float), 10):
+        p = np.exp(part) / np.exp(part).sum(1, keepdims=True)
+        scores.append(np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean()))
+    return np.mean(scores), np.std(scores)
+
+
+@pytest.mark.parametrize("module", [Several, Named, LikeInception])
+def test_several_outputs_of_a_torchscript_network(tmp_path, module):
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, 256, (2, 500, 8, 8, 1), dtype=np.uint8)
+    outputs = {"pool": 24, "spatial": 30, "logits": 4}
+    if module is LikeInception:
+        outputs = {"pool": 24, "logits": 4}
+    described = json.dumps({"shape": [3, 8, 8], "range": [0, 255], "outputs": outputs})
+    net = tmp_path / "net.pt"
+    torch.jit.save(torch.jit.script(module()), str(net), _extra_files={"features.json": described})
+    for name, images in zip("ab", rows):
+        np.savez(tmp_path / f"{name}.npz", images)
+    found = compare(tmp_path / "a.npz", tmp_path / "b.npz", "--features", net, "--metrics",
+                    "fid,is" if module is LikeInception else "fid,sfid,is", program=TORCH)
+    grey = [torch.from_numpy(images).permute(0, 3, 1, 2).repeat(1, 3, 1, 1) for images in rows]
+    pool, spatial, logits = zip(*(map(torch.Tensor.numpy, Several()(images)) for images in grey))
+    assert found["fid"] == pytest.approx(frechet(*pool), rel=1e-6)
+    assert (found["is"], found["is_std"]) == pytest.approx(entropy_score(logits[0]), rel=1e-5)
+    if "spatial" in outputs:
+        assert found["sfid"] == pytest.approx(frechet(*(one.reshape(500, 30) for one in spatial)), rel=1e-6)
+
+
+def test_exported_digits_end_to_end(tmp_path):
+    """Samples of a real run as PNGs, through the same network in Python: the run's own FID."""
+    run = tmp_path / "run"
+    qtaylor("run", ROOT / "jobs/digits/job.yaml", "--set", f"output.dir={run}", "--set", "seeds=0-499", program=TORCH)
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    samples = shards(run, "samples/*.zst")
+    save_pngs(tmp_path / "png", samples)
+    back = np.stack([np.asarray(Image.open(path)) for path in sorted((tmp_path / "png").iterdir())])
+    described = {"features.json": ""}
+    model = torch.jit.load(str(ROOT / "jobs/digits/features.pt"), _extra_files=described)
+    assert json.loads(described["features.json"])["range"] == [0, 255]
+    with torch.no_grad():
+        features = model(torch.from_numpy(back)[:, None]).numpy().astype(float)
+    reference = np.load(ROOT / "jobs/digits/reference.npz")
+    sigma = np.cov(features, rowvar=False)
+    root = np.sqrt(np.clip(np.linalg.eigvals(sigma @ reference["sigma"]).real, 0, None)).sum()
+    expected = (((features.mean(0) - reference["mu"]) ** 2).sum() + np.trace(sigma) + np.trace(reference["sigma"])
+                - 2 * root)
+    assert metrics["fid"] == pytest.approx(expected, rel=1e-6)
+    from_pngs = compare(tmp_path / "png", ROOT / "jobs/digits/reference.npz", "--features",
+                        ROOT / "jobs/digits/features.pt", program=TORCH)
+    assert from_pngs["fid"] == pytest.approx(metrics["fid"], rel=1e-9)
+    assert compare(run, ROOT / "jobs/digits/reference.npz", program=TORCH)["fid"] == metrics["fid"]
+
+
+def test_a_run_keeps_every_output_that_its_metrics_need(job):
+    job.add_evaluation()
+    described = {"shape": [1, 4, 4], "range": [0, 255], "outputs": {"pool": 8, "spatial": 5, "logits": 4}}
+    (job.folder / "features.json").write_text(json.dumps({"features": described, "matrix": 7}))
+    rows = np.random.default_rng(4).normal(size=(300, 8)) * 40 + 100
+    np.save(job.folder / "reference.npy", rows.astype(np.float32))
+    job.keys["seeds"] = "0-399"
+    job.keys["evaluate"] |= {"reference": "reference.npy", "metrics": ["fid", "is"]}
+    qtaylor("run", job.write())
+    assert {path.name for path in job.run.glob("features/*/*")} == {"pool", "logits"}
+    first = json.loads((job.run / "metrics.json").read_text())
+    logits = shards(job.run, "features/*/logits/*.zst")
+    assert (first["metrics"]["is"], first["metrics"]["is_std"]) == pytest.approx(entropy_score(logits), rel=1e-6)
+    assert first["metrics"]["fid"] == pytest.approx(frechet(shards(job.run, "features/*/pool/*.zst"), rows), rel=1e-5)
+    job.keys["evaluate"]["metrics"] = ["fid", "is", "kid", "prdc"]  # a rerun adds metrics, samples stay
+    qtaylor("run", job.write())
+    second = json.loads((job.run / "metrics.json").read_text())
+    assert second["metrics"]["fid"] == first["metrics"]["fid"] and "coverage" in second["metrics"]
+    next(job.run.glob("features/*/logits/000000*")).unlink()
+    assert "logits" in qtaylor("verify", job.run, code=75).stdout
+    qtaylor("run", job.write())
+    assert json.loads((job.run / "metrics.json").read_text())["metrics"] == second["metrics"]
+
+
+def test_paired_difference_and_counts(job, tmp_path):
+    job.add_evaluation()
+    job.keys["seeds"] = "0-399"
+    qtaylor("run", job.write())
+    first, dir_a = job.run, job.run
+    job.keys["output"]["dir"] = str(tmp_path / "other")
+    job.keys["sampler"]["nfe"] = 3
+    qtaylor("run", job.write())
+    values = compare(dir_a, tmp_path / "reference.npz", "--versus", job.run)
+    other = compare(job.run, tmp_path / "reference.npz")
+    assert values["fid_delta"] == pytest.approx(values["fid_corrected"] - other["fid_corrected"], rel=1e-9)
+    apart = np.hypot(values["fid_error"], other["fid_error"])
+    assert 0 < values["fid_delta_error"] < apart  # shared seeds tell the two apart better than their own errors would
+    qtaylor("evaluate", first, "--count", "250")
+    metrics = json.loads((first / "metrics.json").read_text())["metrics"]
+    assert metrics["samples"] == 250
+    features = shards(first, "features/*/pool/*.zst")[:250]
+    np.save(tmp_path / "first.npy", features)
+    assert compare(tmp_path / "first.npy", tmp_path / "reference.npz")["fid"] == metrics["fid"]
+    assert "evaluate.count" in qtaylor("evaluate", first, "--count", "500", code=65).stderr
