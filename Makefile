@@ -109,10 +109,10 @@ $(B)/tests/%: tests/unit/%.c $(B)/libqtaylor.a $(FAKE)
 layers: ## check that each header stands alone and that folders include only what is before them
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
 
-# The benchmark's limit: model calls through the shim and nothing else.
-$(B)/bare_calls: $(B)/tools/bare_calls.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+# The benchmark's limits: model calls through the shim and nothing else, and the metrics one by one.
+$(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECT)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/tools/bare_calls.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 clean: ## remove objects and programs (packages and the virtual environment stay)
 	rm -rf build/torch* build/fake*

@@ -8,7 +8,8 @@
 /* One side, factored once for many distances. Borrows the statistics. */
 struct frechet {
     const struct statistics *of;
-    double *factor; /* [dim][rank], column-major: sigma = factor factor^T */
+    double *factor; /* [dim][rank], column-major, zero above the diagonal: factor factor^T is sigma with its rows ... */
+    int *order;     /* ... and columns in this order of the features, [dim] */
     int rank;
 };
 
@@ -19,8 +20,8 @@ int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct
 void frechet_free(struct frechet *frechet);
 
 /* With S1 = A A^T, tr (S1 S2)^(1/2) is the sum of the singular values of A^T B, S2 = B B^T: no root of a rounding error
- * is ever taken, so that strongly graded covariances keep their digits. (The eigenvalues of A^T S2 A would cost half, and
- * lose them.) Different dimensions are CODE_DATA. */
+ * is ever taken, so that strongly graded covariances keep their digits. Eigenvalues of the square, at half the cost, are
+ * taken where they are seen to be as good. Different dimensions are CODE_DATA. */
 int frechet_distance_to(const struct frechet *first, const struct statistics *second, double *distance,
                         struct error *err);
 int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err);
