@@ -67,7 +67,7 @@ test-long: ## what needs longer: hundreds of kill points, slow parity runs
 	@tools/setup.sh test
 	@tests/run.sh long
 bench: ## speed, as ratios within one run
-	@tools/setup.sh bench
+	@tools/setup.sh test
 	@$(MAKE) --no-print-directory SHIM=torch all
 	@if [ -f build/env.sh ]; then . build/env.sh; fi; $(PYTHON) tools/bench.py
 

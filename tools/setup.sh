@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Brings what qtaylor builds with: Debian's packages and libtorch. Says what it does; skips what is there.
 #   tools/setup.sh build    what `make` needs        (LIBTORCH=DIR: an unpacked libtorch, pip's torch is skipped)
-#   tools/setup.sh test     what `make test` needs besides
-#   tools/setup.sh bench    what `make bench` needs besides
+#   tools/setup.sh test     what `make test` and `make bench` need besides
 # Without root, packages are unpacked into build/deps where apt-get can download them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -86,18 +85,25 @@ fi
 
 wheels=()
 want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1')" 2>/dev/null || wheels+=("$2"); }
+install() { # install PIP-OPTIONS...: what is wanted
+    if [ ${#wheels[@]} -eq 0 ]; then return; fi
+    case " ${wheels[*]} " in *" torch=="*) say "PyTorch $torch_version by pip: 200 MB to download for a CPU build, some 3 GB where" \
+        "pip brings the CUDA build (LIBTORCH=DIR names an unpacked libtorch instead)" ;; esac
+    say "installing into build/venv: ${wheels[*]}"
+    quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "$@" "${wheels[@]}"
+    wheels=()
+}
 if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; then
     [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
     if [ "$what" != build ]; then
         want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
-        want scikit-learn scikit-learn; want pillow pillow
+        want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm
+        want diffusers 'diffusers==0.35.*'
     fi
-    if [ "$what" = bench ]; then want diffusers 'diffusers==0.35.*'; fi
-    if [ ${#wheels[@]} -gt 0 ]; then
-        case " ${wheels[*]} " in *" torch=="*) say "PyTorch $torch_version by pip: 200 MB to download for a CPU build, some 3 GB where" \
-            "pip brings the CUDA build (LIBTORCH=DIR names an unpacked libtorch instead)" ;; esac
-        say "installing into build/venv: ${wheels[*]}"
-        quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "${wheels[@]}"
+    install
+    if [ "$what" != build ]; then # the peers' own metrics; the tests stub torchvision, which they depend on
+        want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'
+        install --no-deps
     fi
 fi

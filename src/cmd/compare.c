@@ -204,9 +204,9 @@ static int reference(int argc, char **argv, struct error *err) {
 }
 
 #define SIDES                                                                                                          \
-    "A run directory (its own features), features (.npy, or .npz with features or arr_0), statistics (.npz with mu and\n" \
-    "sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's), or, through --features, images: a folder or zip of\n"  \
-    "PNGs, or ADM's sample .npz (arr_0, uint8 [N,H,W,C]).\n"
+    "A run directory (its own features), features (.npy, or .npz with features or arr_0; taken as float32), statistics\n"    \
+    "(.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's), or, through --features, images:\n"   \
+    "a folder or zip of PNGs, or ADM's sample .npz (arr_0, uint8 [N,H,W,C]).\n"
 const struct command command_compare = {
     "compare",
     "A B [--features NET] [--metrics M,...] [--versus A2] [--kid-indices I.npy] [--device D] [--json]",
@@ -222,7 +222,7 @@ const struct command command_compare = {
     "                kid_full over all pairs\n"
     "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in order,\n"
     "                as torch-fidelity without shuffling\n"
-    "  prdc          precision and recall (k = 3, ADM's rule), density and coverage (Naeem et al. 2020)\n",
+    "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = 3\n",
     compare};
 const struct command command_reference = {
     "reference", "A --output FILE [--features NET] [--device D]", "Write statistics (mu, sigma) for use as a reference",

@@ -97,4 +97,5 @@ const struct command command_run = {
 const struct command command_generate = {
     "generate", "JOB [--set KEY=VALUE]... [--json]", "Generate what is missing, without evaluating", NULL, generate};
 const struct command command_evaluate = {
-    "evaluate", "RUN [--count N] [--json]", "Compute the metrics of a finished run directory", NULL, evaluate};
+    "evaluate", "RUN [--count N] [--json]", "Compute the metrics of a finished run directory",
+    "The metrics are those of the job's evaluate block; compare --help says what each is.\n", evaluate};

@@ -46,8 +46,9 @@ static int prepare_folder(const struct run *run, struct error *err) {
         free(folder);
         if (rc != 0) return -1;
     }
-    if (run->job.evaluate.enabled) {
-        char *file = run_path(run, (shard_id){0}, true), *folder = file ? path_folder(file) : NULL;
+    for (int output = 0; output < NETWORK_OUTPUTS; output++) {
+        if (!run_wants(run, output)) continue;
+        char *file = run_path(run, (shard_id){0}, output), *folder = file ? path_folder(file) : NULL;
         int rc = folder ? file_remove_stale(folder, err) : error_memory(err);
         free(folder);
         free(file);

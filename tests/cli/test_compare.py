@@ -1,6 +1,7 @@
 """compare, reference and evaluate on images, several outputs and every form of file, against PyTorch and numpy."""
 import io
 import json
+import socket
 import subprocess
 import zipfile
 
@@ -221,7 +222,12 @@ def test_a_run_keeps_every_output_that_its_metrics_need(job):
     assert second["metrics"]["fid"] == first["metrics"]["fid"] and "coverage" in second["metrics"]
     next(job.run.glob("features/*/logits/000000*")).unlink()
     assert "logits" in qtaylor("verify", job.run, code=75).stdout
+    left = [folder / f".000000.npy.zst.tmp-{socket.gethostname()}-999999999-0"  # by a killed process
+            for folder in [job.run / "samples", *job.run.glob("features/*/*")]]
+    for path in left:
+        path.touch()
     qtaylor("run", job.write())
+    assert len(left) == 3 and not any(path.exists() for path in left)
     assert json.loads((job.run / "metrics.json").read_text())["metrics"] == second["metrics"]
 
 
