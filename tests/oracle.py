@@ -43,10 +43,11 @@ def mixture_epsilon(x, alpha, sigma, means, std, weights):
     return sigma * (posterior[:, :, None] * difference).sum(1) / variance
 
 
-def run_plan(plan, seeds, elements, model):
-    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output; labels is "given", "null" or "none"."""
-    noise = lambda stream: np.stack([normals(seed, stream, elements) for seed in seeds])
-    register = {0: noise(0) * plan["initial_scale"]}
+def run_plan(plan, seeds, elements, model, start=None, noise=None):
+    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output; labels is "given", "null" or "none".
+    start [n, elements] and noise(stream) replace those of the seeds."""
+    noise = noise or (lambda stream: np.stack([normals(seed, stream, elements) for seed in seeds]))
+    register = {0: (noise(0) if start is None else start) * plan["initial_scale"]}
     for op in plan["ops"]:
         if op["op"] == "EVAL":
             register[op["dst"]] = model(register[op["src"]], op["time"], op["labels"])

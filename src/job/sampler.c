@@ -101,12 +101,26 @@ static int read_guidance(KEY_READ_ARGUMENTS) { /* a number, or {scale: number} *
     return KEY_NUMBER.read(reader, key, path, value, member);
 }
 
+static int read_toggle(KEY_READ_ARGUMENTS) {
+    bool on;
+    if (KEY_BOOL.read(reader, key, path, value, &on) != 0) return -1;
+    *(enum toggle *)member = on ? TOGGLE_ON : TOGGLE_OFF;
+    return 0;
+}
+
+static json_t *write_toggle(const struct key *key, const void *member) {
+    (void)key;
+    enum toggle toggle = *(const enum toggle *)member;
+    return toggle == TOGGLE_UNSET ? json_null() : json_boolean(toggle == TOGGLE_ON);
+}
+
 static json_t *write_number(const struct key *key, const void *member) {
     return KEY_NUMBER.write(key, member);
 }
 
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
-                             GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_number};
+                             GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_number},
+                             TOGGLE = {read_toggle, write_toggle};
 
 /* ---- the table ---- */
 
@@ -128,6 +142,7 @@ static const struct key rows[] = {
     {"eta", &KEY_NUMBER, AT(eta), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"variance", &KEY_NAME, AT(variance), .names = variance_names, .later = "learned"},
     {.name = "churn", .kind = &KEY_LATER},
+    {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
     {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale: number}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

@@ -22,6 +22,7 @@ enum grid_kind {
 };
 enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE };
 enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE };
+enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
 struct sampler {
@@ -36,6 +37,7 @@ struct sampler {
     enum final_kind final;
     double eta;           /* ddim; NAN: unset (0) */
     enum variance_kind variance; /* ddpm; unset: small */
+    enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     double guidance;      /* scale; 1: none */
     bool clip;            /* clamp x0 to the card's range */
     double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */

@@ -46,6 +46,19 @@ void builder_lincomb(struct builder *builder, int dst, const struct form *form) 
     append(builder, op);
 }
 
+void builder_keep(struct builder *builder, int dst, const struct form *form) {
+    bool same = true;
+    for (int i = 0; i < form->count; i++) same &= form->terms[i].coefficient == (form->terms[i].source == dst);
+    if (!same) builder_lincomb(builder, dst, form);
+}
+
+int builder_order(const struct builder *builder) {
+    const struct sampler *sampler = builder->sampler;
+    int order = (int)sampler->order, left = sampler->steps - builder->index;
+    if (order > builder->index + 1) order = builder->index + 1;
+    return sampler->lower_order_final == TOGGLE_ON && order > left ? left : order;
+}
+
 void builder_noise(struct builder *builder, int dst) {
     append(builder, (struct op){.kind = OP_NOISE, .dst = dst, .stream = ++builder->streams});
 }

@@ -17,6 +17,10 @@ struct form { /* sum of coefficient * register, in order; no register twice */
 void form_add(struct form *form, double coefficient, int source);
 void form_add_form(struct form *form, double coefficient, const struct form *other);
 
+struct node { /* a grid point */
+    double t, alpha, sigma, logsnr;
+};
+
 struct builder {
     struct plan *plan;
     const struct schedule *schedule;
@@ -25,6 +29,9 @@ struct builder {
     int scratch;      /* register for a scaled model input, or -1 */
     int unguided;     /* register for the null-label output, or -1 */
     uint32_t streams; /* NOISE ops so far */
+    const struct solver *solver;
+    const struct node *nodes; /* of the grid; with one of sigma 0 at the end where the solver steps there itself */
+    int index, last;          /* the step from nodes[index] to nodes[index + 1]; nodes[last] is the end */
     bool failed;      /* memory ran out; stays */
 };
 
@@ -37,6 +44,10 @@ int builder_register(struct builder *builder); /* a new register's number */
 /* EVAL (two under guidance) of register x at time t into `out`; x must stay as it is while the forms are used. */
 struct point builder_evaluate(struct builder *builder, int x, double t, int out);
 void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
+/* The form into register dst, so that it outlives its sources; nothing where it is dst already. */
+void builder_keep(struct builder *builder, int dst, const struct form *form);
+/* The order of this step: less than the sampler's while history is short and, under lower_order_final, at the end. */
+int builder_order(const struct builder *builder);
 void builder_noise(struct builder *builder, int dst);
 
 /* Coefficients of the processes at a time, in the sampler's clock u (u runs towards noise):

@@ -1,5 +1,7 @@
 #include "solver/grid.h"
 
+#include "solver/registry.h"
+
 #include <math.h>
 
 static double between(double a, double b, int i, int last) {
@@ -7,11 +9,12 @@ static double between(double a, double b, int i, int last) {
     return a + (b - a) * i / last;
 }
 
-/* diffusers' integers n_i, i = 0..count-1, of N trained steps. */
-static double timestep(enum grid_kind kind, int trained, int i, int count) {
+/* diffusers' integers n_i, i = 0..count-1, of N trained steps; `more`: out of so many more points, the last left out. */
+static double timestep(enum grid_kind kind, int trained, int i, int count, int more) {
+    int all = count + more, last = all - 1;
     switch (kind) {
-        case GRID_LEADING: return (double)(count - 1 - i) * (trained / count);
-        case GRID_LINSPACE: return count > 1 ? nearbyint((double)(trained - 1) * (count - 1 - i) / (count - 1)) : trained - 1;
+        case GRID_LEADING: return (double)(last - i) * (trained / all);
+        case GRID_LINSPACE: return last > 0 ? nearbyint((double)(trained - 1) * (last - i) / last) : trained - 1;
         default: return nearbyint(trained - i * ((double)trained / count)) - 1; /* GRID_TRAILING */
     }
 }
@@ -54,6 +57,7 @@ static int snap(const struct schedule *schedule, int count, double *points, stru
 int grid_make(const struct schedule *schedule, const struct sampler *sampler, int count, double *points,
               struct error *err) {
     int last = count - 1, trained = schedule_steps(schedule);
+    const struct solver *solver = solver_find(sampler->solver);
     bool integers = sampler->grid == GRID_LEADING || sampler->grid == GRID_LINSPACE || sampler->grid == GRID_TRAILING;
     if (integers && trained == 0)
         return error_set(err, CODE_DATA, "sampler.grid: leading, linspace and trailing are for models with trained integer "
@@ -61,7 +65,7 @@ int grid_make(const struct schedule *schedule, const struct sampler *sampler, in
     if (integers && count > trained)
         return error_set(err, CODE_DATA, "sampler.nfe: expected at most the model's %d timesteps, found %d", trained, count);
     for (int i = 0; i < count; i++) {
-        if (integers) points[i] = (timestep(sampler->grid, trained, i, count) + 1) / trained;
+        if (integers) points[i] = (timestep(sampler->grid, trained, i, count, solver && solver->drops_last) + 1) / trained;
         else if (sampler->grid == GRID_TIMES) points[i] = sampler->times[i];
         else points[i] = place(schedule, sampler, i, last);
     }

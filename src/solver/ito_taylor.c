@@ -98,7 +98,7 @@ static int step(struct builder *builder, const int *registers, double t, double 
 }
 
 const struct solver solver_ito_taylor = {
-    .name = "ito-taylor", .kind = "SDE", .orders = "1, 1.5, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER,
+    .name = "ito-taylor", .kind = "SDE", .orders = "1, 1.5, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,
     .options_text = "order, clock", .source = "Tachibana et al. 2021, quasi-Ito-Taylor; .inf is DDPM", .default_order = 1,
     .default_clock = CLOCK_T, .takes_order = takes_order, .step = step, .registers = 2,
 };

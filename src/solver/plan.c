@@ -47,10 +47,10 @@ static void advise_steps(const struct builder *builder, int count, struct error 
 /* One line when steps leave the radius of convergence of their series. */
 static void warn_radius(const struct builder *builder, const double *points, int count, struct text *warnings) {
     const struct sampler *sampler = builder->sampler;
-    const struct solver *solver = solver_find(sampler->solver);
+    const struct solver *solver = builder->solver;
     int beyond = 0, first = 0;
     double worst = 0;
-    if (!warnings || !(solver->options & SOLVER_ORDER) || sampler->order <= 1 || sampler->order == INFINITY) return;
+    if (!warnings || !(solver->options & SOLVER_ORDER) || !(solver->options & SOLVER_CLOCK) || sampler->order <= 1 || sampler->order == INFINITY) return;
     for (int i = 0; i + 1 < count; i++) {
         double h = builder_step(builder, points[i], points[i + 1]);
         double ratio = h / schedule_radius(builder->schedule, sampler->clock, points[i]);
@@ -63,31 +63,47 @@ static void warn_radius(const struct builder *builder, const double *points, int
                  count - 1, first, clock_names[sampler->clock], worst);
 }
 
-static int record_step(struct plan *plan, const struct builder *builder, double t, double s) {
+static struct node node_at(const struct schedule *schedule, double t) {
+    return (struct node){t, schedule_alpha(schedule, t), schedule_sigma(schedule, t), schedule_logsnr(schedule, t)};
+}
+
+/* The grid as nodes, new; with one of sigma 0 behind the last where the solver itself steps there. */
+static int make_nodes(struct builder *builder, const double *points, int count, struct node **nodes, struct error *err) {
+    *nodes = calloc((size_t)count + 1, sizeof **nodes);
+    if (!*nodes) return error_memory(err);
+    for (int i = 0; i < count; i++) (*nodes)[i] = node_at(builder->schedule, points[i]);
+    (*nodes)[count] = (struct node){0, 1, 0, INFINITY};
+    builder->nodes = *nodes;
+    builder->last = count - 1 + (builder->sampler->final == FINAL_ZERO && builder->solver->into_zero);
+    return 0;
+}
+
+static int record_step(struct plan *plan, const struct node *from, double s) {
     struct plan_step *steps = realloc(plan->steps, (plan->steps_count + 1) * sizeof *steps);
     if (!steps) return -1;
     plan->steps = steps;
     steps[plan->steps_count++] = (struct plan_step){
-        .t = t, .s = s, .alpha = schedule_alpha(builder->schedule, t), .sigma = schedule_sigma(builder->schedule, t),
-        .logsnr = schedule_logsnr(builder->schedule, t)};
+        .t = from->t, .s = s, .alpha = from->alpha, .sigma = from->sigma, .logsnr = from->logsnr};
     return 0;
 }
 
-static int compile_steps(struct builder *builder, const struct solver *solver, const double *points, int count,
-                         struct error *err) {
+static int compile_steps(struct builder *builder, int count, struct error *err) {
     int registers[8];
     struct plan *plan = builder->plan;
+    const struct solver *solver = builder->solver;
+    const struct node *nodes = builder->nodes;
     for (int i = 0; i < solver->registers; i++) registers[i] = builder_register(builder);
-    for (int i = 0; i + 1 < count; i++) {
-        if (record_step(plan, builder, points[i], points[i + 1]) != 0) return error_memory(err);
-        if (solver->step(builder, registers, points[i], points[i + 1], err) != 0) {
+    for (int i = 0; i < builder->last; i++) {
+        builder->index = i;
+        if (record_step(plan, &nodes[i], nodes[i + 1].t) != 0) return error_memory(err);
+        if (solver->step(builder, registers, nodes[i].t, nodes[i + 1].t, err) != 0) {
             if (solver == &solver_ito_taylor && err->code == CODE_DATA) advise_steps(builder, count, err);
             return -1;
         }
     }
-    if (builder->sampler->final != FINAL_NONE) { /* at the last point: x becomes x0, whichever name the step has */
-        if (record_step(plan, builder, points[count - 1], 0) != 0) return error_memory(err);
-        struct point point = builder_evaluate(builder, 0, points[count - 1], registers[0]);
+    if (builder->sampler->final != FINAL_NONE && builder->last < count) { /* x becomes x0 */
+        if (record_step(plan, &nodes[builder->last], 0) != 0) return error_memory(err);
+        struct point point = builder_evaluate(builder, 0, nodes[builder->last].t, registers[0]);
         builder_lincomb(builder, 0, &point.x0);
     }
     return builder->failed ? error_memory(err) : 0;
@@ -134,15 +150,18 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
         plan->atol = resolved->atol;
         plan->registers = RK45_REGISTERS;
     } else {
-        struct builder builder = {.plan = plan, .schedule = schedule, .sampler = resolved, .card = card, .scratch = -1,
-                                  .unguided = -1};
+        struct builder builder = {.plan = plan, .schedule = schedule, .sampler = resolved, .card = card, .solver = solver,
+                                  .scratch = -1, .unguided = -1};
+        struct node *nodes = NULL;
         int count = resolved->steps - (resolved->final == FINAL_ZERO) + 1;
         double *points = malloc((size_t)count * sizeof *points);
         rc = points ? grid_make(schedule, resolved, count, points, err) : error_memory(err);
-        if (rc == 0) rc = compile_steps(&builder, solver, points, count, err);
+        if (rc == 0) rc = make_nodes(&builder, points, count, &nodes, err);
+        if (rc == 0) rc = compile_steps(&builder, count, err);
         if (rc == 0) rc = check_finite(plan, err);
         if (rc == 0) warn_radius(&builder, points, count, warnings);
         if (rc == 0) drop_unused_registers(plan);
+        free(nodes);
         free(points);
     }
     schedule_free(schedule);

@@ -25,6 +25,7 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
     const struct { bool given; unsigned option; const char *key; const char *who; } options[] = {
         {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
         {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
+        {sampler->lower_order_final != TOGGLE_UNSET, SOLVER_LOWER, "lower_order_final", "unipc"},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && !(solver->options & options[i].option))
@@ -77,9 +78,13 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
 }
 
 /* Steps between grid points, from nfe or steps or the list of times. */
+enum { FEW_STEPS = 15 };
+
 static int fill_steps(struct sampler *sampler, const struct solver *solver, struct error *err) {
     int last = sampler->final != FINAL_NONE, zero = sampler->final == FINAL_ZERO, between;
-    int smallest = last ? 1 : solver->evaluations;
+    int extra = solver->start_steps * solver->start_evaluations, needed = solver->start_steps;
+    if (needed == 0 && !last) needed = 1;
+    int smallest = needed * solver->evaluations + extra + last;
     if (sampler->grid == GRID_TIMES) {
         if (sampler->nfe || sampler->steps)
             return error_set(err, CODE_DATA, "sampler.%s: grid: {times: ...} says how many steps there are: leave it out",
@@ -90,15 +95,18 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, stru
     } else if (sampler->nfe) {
         if (sampler->nfe < smallest)
             return error_set(err, CODE_DATA, "sampler.nfe: %s needs at least %d, found %d", solver->name, smallest, sampler->nfe);
-        between = (sampler->nfe - last) / solver->evaluations;
+        between = (sampler->nfe - extra - last) / solver->evaluations;
     } else if (sampler->steps) {
         between = sampler->steps - zero;
     } else {
         return error_set(err, CODE_DATA, "sampler.nfe: missing; expected the number of model evaluations (or steps)");
     }
-    if (between < 1 && !last) return error_set(err, CODE_DATA, "sampler.steps: expected at least 1");
+    if (between < needed)
+        return error_set(err, CODE_DATA, "sampler.steps: %s needs at least %d, found %d", solver->name, needed + zero, between + zero);
     sampler->steps = between + zero;
-    sampler->nfe = between * solver->evaluations + last;
+    sampler->nfe = between * solver->evaluations + extra + last;
+    if (sampler->lower_order_final == TOGGLE_UNSET && solver->options & SOLVER_LOWER)
+        sampler->lower_order_final = solver->lowers ? solver->lowers : sampler->steps < FEW_STEPS ? TOGGLE_ON : TOGGLE_OFF;
     return 0;
 }
 
@@ -119,7 +127,7 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
 
 static int check_clock(const struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
                        struct error *err) {
-    bool higher = sampler->order > 1 && sampler->order != INFINITY;
+    bool higher = solver->options & SOLVER_CLOCK && sampler->order > 1 && sampler->order != INFINITY;
     if (schedule_is_discrete(schedule) && sampler->clock == CLOCK_T && higher)
         return error_set(err, CODE_DATA, "sampler.clock: t on a discrete schedule is for order 1 and .inf only (a step crosses "
                          "many knots of its table), found order %g: say clock: logsnr", sampler->order);

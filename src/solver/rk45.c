@@ -229,6 +229,6 @@ int rk45_next(struct rk45 *rk45, const double *values, struct rk45_fragment *fra
 }
 
 const struct solver solver_rk45 = {
-    .name = "rk45", .kind = "ODE", .orders = "5", .evaluations = 0, .options_text = "rtol, atol",
+    .name = "rk45", .kind = "ODE", .orders = "5", .evaluations = 0, .options = SOLVER_CLOCK, .options_text = "rtol, atol",
     .source = "Dormand & Prince 1980; Song et al. 2020, eq. 13", .default_order = 5, .default_clock = CLOCK_T,
 };

@@ -1,5 +1,6 @@
-/* euler, heun, rk4: explicit Runge-Kutta methods on the probability-flow ODE (Song et al. 2020, arXiv 2011.13456, eq. 13)
- * in the sampler's clock, dx/du = f x + g^2/(2 sigma) epsilon; orders 1, 2, 4; 1, 2, 4 NFE a step. On an edm schedule in
+/* euler, heun, midpoint, ralston, rk4: explicit Runge-Kutta methods on the probability-flow ODE (Song et al. 2020, arXiv 2011.13456, eq. 13)
+ * in the sampler's clock, dx/du = f x + g^2/(2 sigma) epsilon; orders 1, 2, 2, 2, 4; 1, 2, 2, 2,
+ * 4 NFE a step. On an edm schedule in
  * clock t, heun is EDM's sampler (Karras et al. 2022, algorithm 1; its Euler step into sigma 0 is `final: zero`).
  * euler-maruyama: the reverse SDE (Song et al. 2020, eq. 6), order 1, 1 NFE a step. */
 #include "solver/registry.h"
@@ -16,6 +17,8 @@ struct tableau {
 
 static const struct tableau euler = {1, {0}, {{0}}, {1}};
 static const struct tableau heun = {2, {0, 1}, {{0}, {1}}, {0.5, 0.5}};
+static const struct tableau midpoint = {2, {0, 0.5}, {{0}, {0.5}}, {0, 1}};
+static const struct tableau ralston = {2, {0, 2. / 3}, {{0}, {2. / 3}}, {0.25, 0.75}};
 static const struct tableau rk4 = {
     4, {0, 0.5, 0.5, 1}, {{0}, {0.5}, {0, 0.5}, {0, 0, 1}}, {1. / 6, 1. / 3, 1. / 3, 1. / 6}};
 
@@ -62,6 +65,14 @@ static int heun_step(struct builder *builder, const int *registers, double t, do
     return run(builder, registers, t, s, &heun, err);
 }
 
+static int midpoint_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    return run(builder, registers, t, s, &midpoint, err);
+}
+
+static int ralston_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    return run(builder, registers, t, s, &ralston, err);
+}
+
 static int rk4_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
     return run(builder, registers, t, s, &rk4, err);
 }
@@ -81,20 +92,30 @@ static int euler_maruyama_step(struct builder *builder, const int *registers, do
 
 #define SONG "Song et al. 2020 (score SDE), eq. 13"
 const struct solver solver_euler = {
-    .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options_text = "clock", .source = SONG,
+    .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, .options_text = "clock", .source = SONG,
     .default_order = 1, .default_clock = CLOCK_T, .step = euler_step, .registers = 2,
 };
 const struct solver solver_heun = {
-    .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options_text = "clock",
+    .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, .options_text = "clock",
     .source = SONG "; Karras et al. 2022, alg. 1", .default_order = 2, .default_clock = CLOCK_LOGSNR, .step = heun_step,
     .registers = 3,
 };
+const struct solver solver_midpoint = {
+    .name = "midpoint", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, .options_text = "clock",
+    .source = SONG ", midpoint rule", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
+    .step = midpoint_step, .registers = 3,
+};
+const struct solver solver_ralston = {
+    .name = "ralston", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, .options_text = "clock",
+    .source = SONG ", Ralston 1962", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
+    .step = ralston_step, .registers = 3,
+};
 const struct solver solver_rk4 = {
-    .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options_text = "clock", .source = SONG,
+    .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options = SOLVER_CLOCK, .options_text = "clock", .source = SONG,
     .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .step = rk4_step, .registers = 5,
 };
 const struct solver solver_euler_maruyama = {
-    .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options_text = "clock",
+    .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, .options_text = "clock",
     .source = "Song et al. 2020 (score SDE), eq. 6", .default_order = 1, .default_clock = CLOCK_T,
     .step = euler_maruyama_step, .registers = 2,
 };

@@ -46,7 +46,7 @@ static int step(struct builder *builder, const int *registers, double t, double 
 }
 
 const struct solver solver_taylor = {
-    .name = "taylor", .kind = "ODE", .orders = "1, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER,
+    .name = "taylor", .kind = "ODE", .orders = "1, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,
     .options_text = "order, clock", .source = "Tachibana et al. 2021, quasi-Taylor; .inf is DDIM", .default_order = 2,
     .default_clock = CLOCK_T, .takes_order = takes_order, .step = step, .registers = 1,
 };

@@ -1,0 +1,148 @@
+/* deis, deis-rho, deis-t: Zhang & Chen 2022 (arXiv 2204.13902), Adams-Bashforth of epsilon: x_s/alpha_s = x/alpha +
+ * sum over j of C_j epsilon_j, C_j = integral over rho = sigma/alpha of the Lagrange polynomial of node j in log rho
+ * (diffusers' DEIS), rho (rhoAB) or t (tAB); orders 1-4, option lower_order_final. lms: rhoAB down to sigma 0 at full
+ * order, as k-diffusion's LMS (Katherine Crowson 2022), orders 1-4.
+ * ipndm: constants of Adams-Bashforth on any grid (Liu et al. 2022, arXiv 2202.09778, eq. 12; Zhang & Chen 2022, eq. 22),
+ * then DDIM's step. pndm: the same after three pseudo Runge-Kutta steps (Liu et al. 2022, eq. 13), 9 NFE more.
+ * All ODE, 1 NFE a step. */
+#include "solver/exponential.h"
+#include "solver/registry.h"
+
+#include <math.h>
+
+enum { RING = 4 };
+enum { BASIS_LOG_RHO, BASIS_RHO, BASIS_T };
+enum { CROSSINGS = 64 }; /* pieces of the integral over t: a discrete schedule has knots in it */
+
+static bool takes_order(double order) {
+    return order == 1 || order == 2 || order == 3 || order == 4;
+}
+
+static double rho_of(const struct node *node) {
+    return node->sigma / node->alpha;
+}
+
+static double basis_value(int basis, const struct node *node) {
+    return basis == BASIS_T ? node->t : basis == BASIS_RHO ? rho_of(node) : node->logsnr;
+}
+
+/* C_j for the step after `node`, over the `count` nodes up to it, newest first. */
+static void integrals(const struct builder *builder, const struct node *node, int basis, int count, double *c) {
+    double u[RING], x[GAUSS_POINTS], w[GAUSS_POINTS];
+    for (int j = 0; j < count; j++) {
+        u[j] = basis_value(basis, node - j);
+        c[j] = 0;
+    }
+    gauss_legendre(x, w);
+    double h = basis == BASIS_RHO ? rho_of(node + 1) - rho_of(node) : node[1].logsnr - node[0].logsnr;
+    int pieces = basis == BASIS_T && node[1].t < node[0].t ? CROSSINGS : 1;
+    for (int i = 0; i < pieces * GAUSS_POINTS; i++) {
+        double part = (i / GAUSS_POINTS + x[i % GAUSS_POINTS]) / pieces, weight = w[i % GAUSS_POINTS] * h / pieces, at;
+        if (basis == BASIS_RHO) {
+            at = rho_of(node) + part * h;
+        } else {
+            double logsnr = node->logsnr + part * h;
+            weight *= -exp(-logsnr); /* d rho / d lambda */
+            at = basis == BASIS_T ? schedule_time(builder->schedule, logsnr) : logsnr;
+        }
+        for (int j = 0; j < count; j++) c[j] += weight * lagrange(u, count, j, at);
+    }
+}
+
+static int adams_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    (void)t, (void)s, (void)err;
+    const struct node *node = &builder->nodes[builder->index];
+    int order = builder_order(builder);
+    double c[RING];
+    struct form next = {.count = 0};
+    evaluate_and_keep(builder, HELD_EPSILON, registers[builder->index % RING]);
+    integrals(builder, node, builder->solver->variant, order, c);
+    form_add(&next, node[1].alpha / node[0].alpha, 0);
+    for (int j = 0; j < order; j++) form_add(&next, node[1].alpha * c[j], registers[(builder->index - j) % RING]);
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
+/* DDIM's step of x into register dst: x_to = ratio x + (sigma_to - ratio sigma_from) epsilon. */
+static void ddim(struct builder *builder, int dst, const struct node *from, const struct node *to,
+                 const struct form *epsilon) {
+    double ratio = to->alpha / from->alpha;
+    struct form next = {.count = 0};
+    form_add(&next, ratio, 0);
+    form_add_form(&next, to->sigma - ratio * from->sigma, epsilon);
+    builder_lincomb(builder, dst, &next);
+}
+
+static struct form bashforth(const struct builder *builder, const int *ring) {
+    static const double constants[RING][RING] = {
+        {1}, {3. / 2, -1. / 2}, {23. / 12, -16. / 12, 5. / 12}, {55. / 24, -59. / 24, 37. / 24, -9. / 24}};
+    struct form epsilon = {.count = 0};
+    int order = builder_order(builder);
+    for (int j = 0; j < order; j++) form_add(&epsilon, constants[order - 1][j], ring[(builder->index - j) % RING]);
+    return epsilon;
+}
+
+static int ipndm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    (void)t, (void)s, (void)err;
+    const struct node *node = &builder->nodes[builder->index];
+    evaluate_and_keep(builder, HELD_EPSILON, registers[builder->index % RING]);
+    struct form epsilon = bashforth(builder, registers);
+    ddim(builder, 0, node, node + 1, &epsilon);
+    return 0;
+}
+
+/* Halfway in model time; a whole timestep where the model has only those. */
+static struct node halfway(const struct builder *builder, const struct node *from, const struct node *to) {
+    const struct schedule *schedule = builder->schedule;
+    double t = (from->t + to->t) / 2;
+    if (schedule_has_integer_times(schedule)) t = (floor(t * schedule_steps(schedule) + 1e-9)) / schedule_steps(schedule);
+    return (struct node){t, schedule_alpha(schedule, t), schedule_sigma(schedule, t), schedule_logsnr(schedule, t)};
+}
+
+/* registers: the ring of epsilon, then x at a stage, epsilon there, and the sum of the stages. */
+static int pndm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    if (builder->index >= RING - 1) return ipndm_step(builder, registers, t, s, err);
+    const struct node *from = &builder->nodes[builder->index], *to = from + 1;
+    int first = registers[builder->index % RING], stage = registers[RING], other = registers[RING + 1];
+    struct node half = halfway(builder, from, to);
+    const struct node *at[] = {from, &half, &half, to};
+    const double weights[] = {1. / 6, 1. / 3, 1. / 3, 1. / 6};
+    int sum = registers[RING + 2];
+    for (int k = 0; k < 4; k++) {
+        int out = k == 0 ? first : other;
+        struct point point = builder_evaluate(builder, k == 0 ? 0 : stage, at[k]->t, out);
+        builder_keep(builder, out, &point.epsilon);
+        struct form total = {.count = 0}, epsilon = {.terms = {{1, out}}, .count = 1};
+        if (k > 0) form_add(&total, 1, sum);
+        form_add(&total, weights[k], out);
+        builder_lincomb(builder, sum, &total);
+        if (k < 3) ddim(builder, stage, from, at[k + 1], &epsilon);
+    }
+    struct form mean = {.terms = {{1, sum}}, .count = 1};
+    ddim(builder, 0, from, to, &mean);
+    return 0;
+}
+
+#define DEIS(NAME, BASIS, SOURCE)                                                                                         \
+    {.name = NAME, .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,              \
+     .options_text = "order, lower_order_final", .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
+     .variant = BASIS, .takes_order = takes_order, .step = adams_step, .registers = RING}
+
+const struct solver solver_deis = DEIS("deis", BASIS_LOG_RHO, "Zhang & Chen 2022 (DEIS), in log rho as diffusers");
+const struct solver solver_deis_rho = DEIS("deis-rho", BASIS_RHO, "Zhang & Chen 2022 (DEIS), rhoAB");
+const struct solver solver_deis_t = DEIS("deis-t", BASIS_T, "Zhang & Chen 2022 (DEIS), tAB");
+const struct solver solver_lms = {
+    .name = "lms", .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
+    .source = "Crowson 2022 (k-diffusion), LMS", .default_order = 4, .default_clock = CLOCK_LOGSNR, .variant = BASIS_RHO,
+    .into_zero = true, .takes_order = takes_order, .step = adams_step, .registers = RING,
+};
+const struct solver solver_ipndm = {
+    .name = "ipndm", .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
+    .source = "Zhang & Chen 2022 (DEIS), iPNDM", .default_order = 4, .default_clock = CLOCK_T, .into_zero = true,
+    .takes_order = takes_order, .step = ipndm_step, .registers = RING,
+};
+const struct solver solver_pndm = {
+    .name = "pndm", .kind = "ODE", .orders = "4 (order 2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,
+    .options_text = "", .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_clock = CLOCK_T,
+    .into_zero = true, .step = pndm_step, .registers = RING + 3,
+};

@@ -1,0 +1,102 @@
+/* unipc, unipc-bh1, unip: Zhao et al. 2023 (arXiv 2302.04867), algorithms 5-8 with data prediction; ODE; predictor of
+ * order p = 1-4 and, but for unip, a corrector at no further NFE, which makes it p + 1; B(h) = e^h - 1 (bh2) or h (bh1);
+ * options order and lower_order_final. The weights a solve sum over k of r_k^(n-1) a_k = n! psi_n(z)/B, n = 1, 2, ...;
+ * as published, a single weight is 1/2. */
+#include "solver/exponential.h"
+#include "solver/registry.h"
+
+enum { ORDER_MOST = 4, RING = ORDER_MOST + 1 };
+enum { UNIPC_BH2, UNIPC_BH1, UNIP_BH2 };
+
+static bool takes_order(double order) {
+    return order == 1 || order == 2 || order == 3 || order == 4;
+}
+
+/* Solves the Vandermonde system above, r: [count], by elimination (the r differ). */
+static void weights(const double *r, int count, double z, double b, double *a) {
+    double matrix[ORDER_MOST][ORDER_MOST + 1], power[ORDER_MOST], factorial = 1;
+    if (count == 1) {
+        a[0] = 0.5;
+        return;
+    }
+    for (int k = 0; k < count; k++) power[k] = 1;
+    for (int n = 0; n < count; n++) {
+        factorial *= n + 1;
+        for (int k = 0; k < count; k++) {
+            matrix[n][k] = power[k];
+            power[k] *= r[k];
+        }
+        matrix[n][count] = factorial * psi(n + 1, z) / b;
+    }
+    for (int p = 0; p < count; p++) {
+        int pivot = p;
+        for (int n = p + 1; n < count; n++)
+            if (__builtin_fabs(matrix[n][p]) > __builtin_fabs(matrix[pivot][p])) pivot = n;
+        for (int k = 0; k <= count; k++) {
+            double swap = matrix[p][k];
+            matrix[p][k] = matrix[pivot][k];
+            matrix[pivot][k] = swap;
+        }
+        for (int n = 0; n < count; n++) {
+            double factor = n == p ? 0 : matrix[n][p] / matrix[p][p];
+            for (int k = p; k <= count && n != p; k++) matrix[n][k] -= factor * matrix[p][k];
+        }
+    }
+    for (int k = 0; k < count; k++) a[k] = matrix[k][count] / matrix[k][k];
+}
+
+/* x at node[1] from x at node[0], held in `x`, with x0 at `order` nodes up to node[0] and, to correct, at node[1]. */
+static struct form update(const struct builder *builder, const int *ring, int x, int index, int order, bool correct) {
+    const struct node *node = &builder->nodes[index];
+    struct transfer to = transfer_between(HELD_X0, node, node + 1);
+    double r[ORDER_MOST], a[ORDER_MOST], b = builder->solver->variant == UNIPC_BH1 ? to.z : psi(0, to.z);
+    int m[ORDER_MOST], count = 0, m0 = ring[index % RING];
+    for (int k = 1; k < order; k++) {
+        r[count] = (node[-k].logsnr - node[0].logsnr) / to.h;
+        m[count++] = ring[(index - k) % RING];
+    }
+    if (correct) {
+        r[count] = 1;
+        m[count++] = ring[(index + 1) % RING];
+    }
+    if (count > 0) weights(r, count, to.z, b, a);
+    struct form next = {.count = 0};
+    form_add(&next, to.on_x, x);
+    form_add(&next, to.scale * psi(0, to.z), m0);
+    for (int k = 0; k < count; k++) {
+        form_add(&next, to.scale * b * a[k] / r[k], m[k]);
+        form_add(&next, -to.scale * b * a[k] / r[k], m0);
+    }
+    return next;
+}
+
+/* registers: the ring of x0, then x before the last prediction. */
+static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    (void)t, (void)s, (void)err;
+    int index = builder->index, before = registers[RING];
+    bool corrects = builder->solver->variant != UNIP_BH2;
+    evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
+    if (corrects) {
+        struct form corrected = {.terms = {{1, 0}}, .count = 1};
+        if (index > 0) {
+            builder->index--;
+            corrected = update(builder, registers, before, index - 1, builder_order(builder), true);
+            builder->index++;
+            builder_lincomb(builder, 0, &corrected);
+        }
+        corrected = (struct form){.terms = {{1, 0}}, .count = 1};
+        builder_lincomb(builder, before, &corrected);
+    }
+    struct form next = update(builder, registers, 0, index, builder_order(builder), false);
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
+#define UNIPC(NAME, VARIANT, SOURCE)                                                                                      \
+    {.name = NAME, .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,              \
+     .options_text = "order, lower_order_final", .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
+     .variant = VARIANT, .lowers = TOGGLE_ON, .takes_order = takes_order, .step = step, .registers = RING + 1}
+
+const struct solver solver_unipc = UNIPC("unipc", UNIPC_BH2, "Zhao et al. 2023 (UniPC), B_2(h)");
+const struct solver solver_unipc_bh1 = UNIPC("unipc-bh1", UNIPC_BH1, "Zhao et al. 2023 (UniPC), B_1(h)");
+const struct solver solver_unip = UNIPC("unip", UNIP_BH2, "Zhao et al. 2023 (UniPC), predictor alone, B_2(h)");

@@ -1,0 +1,129 @@
+"""Every sampler that diffusers has too, beside diffusers' own code, both in float64: its source with float32 replaced."""
+import importlib
+import inspect
+import json
+import re
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Job, qtaylor
+from oracle import mixture_epsilon, run_plan
+
+ELEMENTS = 6
+MEANS = np.random.default_rng(0).normal(size=(4, ELEMENTS)) * 0.6
+BETAS = {"linear": ("discrete-linear", dict(beta_schedule="linear", beta_start=1e-4, beta_end=0.02)),
+         "squaredcos_cap_v2": ("discrete-cosine", dict(beta_schedule="squaredcos_cap_v2"))}
+
+
+def double(scheduler, _cache={}):
+    """diffusers.schedulers.<scheduler>, every float32 in its source made float64."""
+    if scheduler not in _cache:
+        original = getattr(importlib.import_module("diffusers"), scheduler)
+        source = inspect.getsource(sys.modules[original.__module__])
+        source = re.sub(r"(torch|np)\.float32", r"\1.float64", source).replace(".float()", ".double()")
+        module = types.ModuleType(original.__module__ + "_double")
+        module.__package__ = "diffusers.schedulers"
+        sys.modules[module.__name__] = module
+        exec(compile(source, module.__name__, "exec"), module.__dict__)
+        _cache[scheduler] = module.__dict__[scheduler]
+    return _cache[scheduler]
+
+
+def cumprod(schedule):
+    if schedule == "linear":
+        return np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    bar = lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.cumprod([1 - min(1 - bar((i + 1) / 1000) / bar(i / 1000), 0.999) for i in range(1000)])
+
+
+def epsilon(x, n, table):
+    return mixture_epsilon(x, np.sqrt(table[n]), np.sqrt(1 - table[n]), MEANS, 0.15, np.full(4, 0.25))
+
+
+def theirs(name, schedule, steps, options, x, noise):
+    config = dict(num_train_timesteps=1000, clip_sample=False, thresholding=False, **BETAS[schedule][1], **options)
+    accepted = inspect.signature(double(name).__init__).parameters
+    scheduler = double(name)(**{key: value for key, value in config.items() if key in accepted})
+    table = cumprod(schedule)
+    # Its own table is a cumulative product of float32 betas; the exact one, before the grid is made.
+    scheduler.alphas_cumprod = torch.from_numpy(table)
+    if hasattr(scheduler, "betas"):
+        scheduler.betas = torch.from_numpy(1 - table / np.concatenate([[1], table[:-1]]))
+        scheduler.alphas = 1 - scheduler.betas
+    scheduler.set_timesteps(steps)
+    starts_in_sigma = name.startswith(("Euler", "LMS", "Heun"))
+    sample = torch.from_numpy(x)
+    if starts_in_sigma:  # x/alpha at the first step
+        sample = sample / np.sqrt(table[int(scheduler.timesteps[0])])
+    with torch.no_grad():
+        for n in scheduler.timesteps:
+            seen = scheduler.scale_model_input(sample, n)
+            output = torch.from_numpy(epsilon(seen.numpy(), int(n), table))
+            before, sample = sample, scheduler.step(output, n, sample, **noise(name)).prev_sample
+    if options.get("solver_type") == "bh1":  # NaN at sigma 0, -inf * 0; the limit is the last x0
+        assert sample.isnan().all()
+        sample = (before - np.sqrt(1 - table[int(n)]) * output) / np.sqrt(table[int(n)])
+    return sample.numpy()
+
+
+def timesteps(name, steps, options, spacing):
+    scheduler = double(name)(**options, **({"timestep_spacing": spacing} if "Single" not in name else {}))
+    scheduler.set_timesteps(steps)
+    return [int(n) for n in scheduler.timesteps]
+
+
+def ours(tmp_path, schedule, sampler, x):
+    job = Job(tmp_path)
+    job.model["card"] |= {"shape": [1, 1, ELEMENTS], "time": {"kind": "discrete", "steps": 1000, "dtype": "int64"},
+                          "schedule": {"kind": BETAS[schedule][0], "steps": 1000}}
+    if schedule == "linear":
+        job.model["card"]["schedule"] |= {"beta0": 1e-4, "beta1": 0.02}
+    job.model["card"]["labels"] = None
+    job.keys |= {"sampler": sampler, "labels": "none"}
+    plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
+    table = cumprod(schedule)
+    return run_plan(plan, None, ELEMENTS, lambda x, n, _: epsilon(x, int(n), table), start=x)
+
+
+CASES = [
+    ("DDIMScheduler", {"set_alpha_to_one": True}, {"solver": "ddim"}, ["leading"]),
+    *[("DPMSolverMultistepScheduler", {"solver_order": order, "lower_order_final": lower}, {"solver": solver}, None)
+      for order, solver in ((1, "dpmpp-1"), (2, "dpmpp-2m"), (3, "dpmpp-3m-common")) for lower in (True, False)],
+    *[("DPMSolverSinglestepScheduler", {"solver_order": order, "final_sigmas_type": "zero"}, {"solver": solver}, ["linspace"])
+      for order, solver in ((2, "dpmpp-2s"), (3, "dpmpp-3s"))],
+    *[("UniPCMultistepScheduler", {"solver_order": order, "solver_type": kind}, {"solver": solver, "order": order}, None)
+      for order in (1, 2, 3) for kind, solver in (("bh1", "unipc-bh1"), ("bh2", "unipc"))],
+    # These stop at the first trained step.
+    *[("DEISMultistepScheduler", {"solver_order": order, "lower_order_final": lower},
+       {"solver": "deis", "order": order, "final": "none"}, None) for order in (1, 2, 3) for lower in (True, False)],
+    *[("DPMSolverMultistepScheduler", {"solver_order": order, "algorithm_type": "dpmsolver", "final_sigmas_type":
+       "sigma_min", "lower_order_final": lower}, {"solver": solver, "final": "none"}, None)
+      for order, solver in ((1, "dpm-1"), (2, "dpm-2m")) for lower in (True, False)],
+    *[("DPMSolverSinglestepScheduler", {"solver_order": order, "algorithm_type": "dpmsolver", "final_sigmas_type":
+       "sigma_min", "lower_order_final": lower}, {"solver": solver, "final": "none", "lower_order_final": lower},
+      ["linspace"]) for order, solver in ((2, "dpm-2s"), (3, "dpm-3s")) for lower in (True, False)],
+    ("PNDMScheduler", {"set_alpha_to_one": True}, {"solver": "pndm"}, ["leading"]),
+    ("LMSDiscreteScheduler", {}, {"solver": "lms"}, ["leading", "trailing"]),
+    ("EulerDiscreteScheduler", {}, {"solver": "ddim"}, ["leading", "trailing"]),
+]
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20])
+@pytest.mark.parametrize("schedule", BETAS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case[2]["solver"], *map(str, case[1].values())]))
+def test_deterministic(tmp_path, case, schedule, steps):
+    name, options, sampler, spacings = case
+    x = np.random.default_rng(1).normal(size=(3, ELEMENTS))
+    for spacing in spacings or ["leading", "linspace", "trailing"]:
+        if sampler.get("final") == "none":
+            grid = {"grid": {"times": [(n + 1) / 1000 for n in [*timesteps(name, steps, options, spacing), 0]]}}
+        else:
+            grid = {"grid": spacing, "steps": steps}
+        them = theirs(name, schedule, steps, options | {"timestep_spacing": spacing}, x, lambda _: {})
+        us = ours(tmp_path, schedule, sampler | grid | ({} if options.get("lower_order_final", True) else {"lower_order_final": False}), x)
+        error = np.abs(us - them).max() / np.abs(them).max()
+        assert error < 1e-9, f"{spacing}: {error:.2e}"
