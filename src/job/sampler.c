@@ -16,7 +16,8 @@ const char *const variance_names[] = {NULL, "small", "large", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
-    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .guidance = 1, .rtol = NAN,
+    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = 1,
+                                .churn = {NAN, 0, INFINITY, 1}, .rtol = NAN,
                                 .atol = NAN};
 }
 
@@ -88,6 +89,24 @@ static json_t *write_grid(const struct key *key, const void *member) {
     return sampler->grid == GRID_TIMES ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
 }
 
+#define IN_CHURN(member) offsetof(struct churn, member)
+static const char not_negative[] = "a number of 0 or more";
+static const struct key churn_rows[] = {
+    {"s_churn", &KEY_NUMBER, IN_CHURN(amount), .expected = not_negative, KEY_RANGE(0, DBL_MAX), .required = true},
+    {"s_min", &KEY_NUMBER, IN_CHURN(low), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
+    {"s_max", &KEY_NUMBER, IN_CHURN(high), .expected = not_negative, KEY_RANGE(0, INFINITY)},
+    {"s_noise", &KEY_NUMBER, IN_CHURN(noise), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
+};
+static const struct key_table churn_table = KEY_TABLE(churn_rows);
+
+static json_t *write_churn(const struct key *key, const void *member) {
+    return isnan(((const struct churn *)member)->amount) ? json_null() : KEY_TABLE_OF.write(key, member);
+}
+
+static int read_churn(KEY_READ_ARGUMENTS) {
+    return KEY_TABLE_OF.read(reader, key, path, value, member);
+}
+
 static const struct key guidance_rows[] = {
     {"scale", &KEY_NUMBER, 0, .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX), .required = true},
     {.name = "rescale", .kind = &KEY_LATER},
@@ -120,7 +139,7 @@ static json_t *write_number(const struct key *key, const void *member) {
 
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
                              GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_number},
-                             TOGGLE = {read_toggle, write_toggle};
+                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_churn, write_churn};
 
 /* ---- the table ---- */
 
@@ -141,7 +160,8 @@ static const struct key rows[] = {
     {"final", &KEY_NAME, AT(final), .names = final_names},
     {"eta", &KEY_NUMBER, AT(eta), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"variance", &KEY_NAME, AT(variance), .names = variance_names, .later = "learned"},
-    {.name = "churn", .kind = &KEY_LATER},
+    {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
+    {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
     {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale: number}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},

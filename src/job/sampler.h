@@ -36,6 +36,10 @@ struct sampler {
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
     double eta;           /* ddim; NAN: unset (0) */
+    double tau;           /* sa-solver: noise, 1 the reverse SDE's, 0 none; NAN: unset (1) */
+    struct churn {        /* edm; in sigma/alpha */
+        double amount, low, high, noise; /* s_churn (NAN: unset, 0), s_min, s_max, s_noise */
+    } churn;
     enum variance_kind variance; /* ddpm; unset: small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     double guidance;      /* scale; 1: none */

@@ -137,12 +137,12 @@ const struct solver solver_lms = {
     .into_zero = true, .takes_order = takes_order, .step = adams_step, .registers = RING,
 };
 const struct solver solver_ipndm = {
-    .name = "ipndm", .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
+    .name = "ipndm", .kind = "ODE", .orders = "1-4 (2 in fact)", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
     .source = "Zhang & Chen 2022 (DEIS), iPNDM", .default_order = 4, .default_clock = CLOCK_T, .into_zero = true,
     .takes_order = takes_order, .step = ipndm_step, .registers = RING,
 };
 const struct solver solver_pndm = {
-    .name = "pndm", .kind = "ODE", .orders = "4 (order 2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,
+    .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,
     .options_text = "", .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_clock = CLOCK_T,
     .into_zero = true, .step = pndm_step, .registers = RING + 3,
 };

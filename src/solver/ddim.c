@@ -1,4 +1,5 @@
 /* ddim: Song et al. 2020 (arXiv 2010.02502), eq. 12 and 16. ODE for eta 0, else SDE; order 1; 1 NFE a step; option eta.
+ * euler-ancestral: k-diffusion's, the same in sigma/alpha; eta is 1 unless said.
  * ddpm: Ho et al. 2020 (arXiv 2006.11239), eq. 7 and section 3.2: ancestral sampling, variance small (the posterior's) or
  * large (beta); order 1; 1 NFE a step. It is DDIM at eta 1 but for the variance. */
 #include "solver/registry.h"
@@ -47,6 +48,11 @@ const struct solver solver_ddim = {
     .name = "ddim", .kind = "ODE or SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, .options_text = "eta",
     .source = "Song et al. 2020 (DDIM), eq. 12, 16", .default_order = 1, .default_clock = CLOCK_T, .step = ddim_step,
     .registers = 2,
+};
+const struct solver solver_euler_ancestral = {
+    .name = "euler-ancestral", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, .options_text = "eta",
+    .source = "Crowson 2022 (k-diffusion); is ddim with eta 1", .variant = 1, .default_order = 1, .default_clock = CLOCK_T,
+    .step = ddim_step, .registers = 2,
 };
 const struct solver solver_ddpm = {
     .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, .options_text = "variance",

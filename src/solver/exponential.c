@@ -52,6 +52,17 @@ double lagrange(const double *nodes, int count, int j, double u) {
     return product;
 }
 
+/* Divided differences solve such a system (Bjorck & Pereyra 1970, dual of Newton's interpolation). */
+void solve_moments(const double *nodes, const double *moments, int count, double *weights) {
+    for (int n = 0; n < count; n++) weights[n] = moments[n];
+    for (int k = 0; k < count - 1; k++)
+        for (int n = count - 1; n > k; n--) weights[n] -= nodes[k] * weights[n - 1];
+    for (int k = count - 2; k >= 0; k--) {
+        for (int n = k + 1; n < count; n++) weights[n] /= nodes[n] - nodes[n - k - 1];
+        for (int n = k; n < count - 1; n++) weights[n] -= weights[n + 1];
+    }
+}
+
 void evaluate_and_keep(struct builder *builder, enum held held, int out) {
     struct point point = builder_evaluate(builder, 0, builder->nodes[builder->index].t, out);
     builder_keep(builder, out, held == HELD_X0 ? &point.x0 : &point.epsilon);

@@ -25,6 +25,9 @@ void gauss_legendre(double x[GAUSS_POINTS], double w[GAUSS_POINTS]);
 /* The Lagrange polynomial that is 1 at nodes[j] and 0 at the others, at u. */
 double lagrange(const double *nodes, int count, int j, double u);
 
+/* weights [count] with sum over j of weights[j] nodes[j]^n = moments[n], n = 0..count-1; distinct nodes, count <= 5. */
+void solve_moments(const double *nodes, const double *moments, int count, double *weights);
+
 /* EVAL of register 0 at the builder's node into register `out`, which then keeps x0 or epsilon. */
 void evaluate_and_keep(struct builder *builder, enum held held, int out);
 

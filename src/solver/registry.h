@@ -7,7 +7,8 @@
 #include <stdbool.h>
 
 enum { /* keys a solver takes beyond the common ones; CLOCK: its numbers, not only its grid, depend on the clock */
-    SOLVER_ORDER = 1, SOLVER_ETA = 2, SOLVER_VARIANCE = 4, SOLVER_CLOCK = 8, SOLVER_LOWER = 16
+    SOLVER_ORDER = 1, SOLVER_ETA = 2, SOLVER_VARIANCE = 4, SOLVER_CLOCK = 8, SOLVER_LOWER = 16, SOLVER_CHURN = 32,
+    SOLVER_TAU = 64
 };
 
 struct solver {
@@ -25,6 +26,7 @@ struct solver {
     bool drops_last;       /* its peers' `leading` and `linspace` have a point more, the last, which they leave out */
     bool into_zero;        /* its own formula makes `final: zero`'s last step; else x0 at the last point is the sample */
     double default_order;
+    enum grid_kind default_grid; /* on schedules without integer times; unset: as suits the clock */
     enum clock_kind default_clock; /* on continuous schedules */
     bool inner_times;      /* evaluates between grid points */
     /* CODE_DATA when the sampler's order is none of this solver's. NULL: there is nothing to choose. */
@@ -39,9 +41,9 @@ const struct solver *solver_at(size_t i);           /* NULL beyond the last */
 
 /* The order of `qtaylor plan --list`. One family a file. */
 #define SOLVERS(X)                                                                                                        \
-    X(taylor) X(ito_taylor) X(ddim) X(ddpm) X(euler) X(euler_maruyama) X(heun) X(midpoint) X(ralston) X(rk4) X(rk45)      \
+    X(taylor) X(ito_taylor) X(ddim) X(ddpm) X(euler_ancestral) X(euler) X(euler_maruyama) X(heun) X(edm) X(midpoint) X(ralston) X(rk4) X(rk45)      \
     X(dpm_1) X(dpm_2s) X(dpm_3s) X(dpm_2m) X(dpm_3m) X(dpmpp_1) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m)           \
-    X(dpmpp_3m_common) X(sde_dpmpp) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) X(pndm)
+    X(dpmpp_3m_common) X(sde_dpmpp) X(er_sde) X(sa_solver)  X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) X(pndm)
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)
 #undef SOLVER_DECLARE

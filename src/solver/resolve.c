@@ -25,6 +25,8 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
     const struct { bool given; unsigned option; const char *key; const char *who; } options[] = {
         {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
         {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
+        {!isnan(sampler->tau), SOLVER_TAU, "tau", "sa-solver"},
+        {!isnan(sampler->churn.amount), SOLVER_CHURN, "churn", "edm"},
         {sampler->lower_order_final != TOGGLE_UNSET, SOLVER_LOWER, "lower_order_final", "unipc"},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -116,12 +118,15 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
     if (isnan(sampler->order)) sampler->order = solver->default_order;
     if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm ? CLOCK_T : solver->default_clock;
     if (sampler->grid == GRID_UNSET) {
-        sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
-        if (discrete) sampler->grid = schedule_has_integer_times(schedule) ? GRID_TRAILING : GRID_UNIFORM_LOGSNR;
+        if (solver->default_grid) sampler->grid = solver->default_grid;
+        else sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
+        if (discrete && !solver->default_grid) sampler->grid = GRID_UNIFORM_LOGSNR;
+        if (schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
         if (edm) sampler->grid = GRID_KARRAS;
     }
     if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm ? FINAL_ZERO : FINAL_NONE;
-    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = 0;
+    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->variant;
+    if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;
     if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE) sampler->variance = VARIANCE_SMALL;
 }
 
@@ -131,6 +136,9 @@ static int check_clock(const struct sampler *sampler, const struct solver *solve
     if (schedule_is_discrete(schedule) && sampler->clock == CLOCK_T && higher)
         return error_set(err, CODE_DATA, "sampler.clock: t on a discrete schedule is for order 1 and .inf only (a step crosses "
                          "many knots of its table), found order %g: say clock: logsnr", sampler->order);
+    if (sampler->churn.amount > 0 && schedule_has_integer_times(schedule))
+        return error_set(err, CODE_DATA, "sampler.churn: it evaluates between grid points, but the model takes integer "
+                         "timesteps: leave it out");
     if (solver->inner_times && schedule_has_integer_times(schedule))
         return error_set(err, CODE_DATA, "sampler.solver: %s evaluates between grid points, but the model takes integer "
                          "timesteps: choose another solver", solver->name);

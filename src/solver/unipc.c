@@ -12,37 +12,16 @@ static bool takes_order(double order) {
     return order == 1 || order == 2 || order == 3 || order == 4;
 }
 
-/* Solves the Vandermonde system above, r: [count], by elimination (the r differ). */
 static void weights(const double *r, int count, double z, double b, double *a) {
-    double matrix[ORDER_MOST][ORDER_MOST + 1], power[ORDER_MOST], factorial = 1;
-    if (count == 1) {
-        a[0] = 0.5;
-        return;
-    }
-    for (int k = 0; k < count; k++) power[k] = 1;
+    double moments[ORDER_MOST], factorial = 1;
     for (int n = 0; n < count; n++) {
         factorial *= n + 1;
-        for (int k = 0; k < count; k++) {
-            matrix[n][k] = power[k];
-            power[k] *= r[k];
-        }
-        matrix[n][count] = factorial * psi(n + 1, z) / b;
+        moments[n] = factorial * psi(n + 1, z) / b;
     }
-    for (int p = 0; p < count; p++) {
-        int pivot = p;
-        for (int n = p + 1; n < count; n++)
-            if (__builtin_fabs(matrix[n][p]) > __builtin_fabs(matrix[pivot][p])) pivot = n;
-        for (int k = 0; k <= count; k++) {
-            double swap = matrix[p][k];
-            matrix[p][k] = matrix[pivot][k];
-            matrix[pivot][k] = swap;
-        }
-        for (int n = 0; n < count; n++) {
-            double factor = n == p ? 0 : matrix[n][p] / matrix[p][p];
-            for (int k = p; k <= count && n != p; k++) matrix[n][k] -= factor * matrix[p][k];
-        }
-    }
-    for (int k = 0; k < count; k++) a[k] = matrix[k][count] / matrix[k][k];
+    if (count == 1)
+        a[0] = 0.5;
+    else
+        solve_moments(r, moments, count, a);
 }
 
 /* x at node[1] from x at node[0], held in `x`, with x0 at `order` nodes up to node[0] and, to correct, at node[1]. */

@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from conftest import qtaylor
+from conftest import ROOT, qtaylor
 from oracle import linear_alpha_sigma, mixture_epsilon, run_plan
 
 SAMPLERS = [
@@ -58,3 +58,7 @@ def test_interpreter_gives_the_samples(job, sampler):
     qtaylor("generate", path)
     theirs = stored_samples(job.run)
     assert np.abs(ours - theirs).max() <= 1e-5 * max(1, np.abs(ours).max())
+
+
+def test_readme_has_the_table_of_solvers():
+    assert qtaylor("plan", "--list").stdout in (ROOT / "README.md").read_text()

@@ -131,7 +131,7 @@ static const struct mistake mistakes[] = {
     /* known, but not there yet */
     {AFTER("sweep:\n  sampler.nfe: [5, 10]"), {"digits.yaml:4:1: sweep: not supported yet"}},
     {AFTER("decode: vae.pt"), {"digits.yaml:4:9: decode: not supported yet"}},
-    {SAMPLER("churn: {s_churn: 40}"), {"digits.yaml:5:3: sampler.churn: not supported yet"}},
+    {SAMPLER("churn: {s_churn: -1}"), {"sampler.churn.s_churn: expected a number of 0 or more, found -1"}},
     {SAMPLER("variance: learned"), {"digits.yaml:5:13: sampler.variance: \"learned\" is not supported yet"}},
     {SAMPLER("guidance: {scale: 2, rescale: 0.7}"), {"digits.yaml:5:33: sampler.guidance.rescale: not supported yet"}},
     {SAMPLER("guidance: {scale: 2, interval: [0, 1]}"),

@@ -1,0 +1,290 @@
+"""Solvers that diffusers has not, or not right: beside the papers' formulas written down again, and by the order at which
+they converge."""
+import json
+
+import numpy as np
+import pytest
+from scipy.integrate import quad, solve_ivp
+
+from conftest import Job, qtaylor
+from oracle import linear_alpha_sigma, mixture_epsilon, run_plan
+
+MEANS, STD, WEIGHTS = np.array([[-0.8], [0.1], [0.9]]), 0.25, np.array([0.5, 0.3, 0.2])
+X = np.array([[-1.7], [-0.4], [0.2], [0.9], [2.1]])
+
+
+def epsilon(x, t):
+    return mixture_epsilon(x, *linear_alpha_sigma(t), MEANS, STD, WEIGHTS)
+
+
+def logsnr(t):
+    alpha, sigma = linear_alpha_sigma(t)
+    return np.log(alpha / sigma)
+
+
+def time_of(value):
+    """t of lambda on the linear schedule: log(1 + e^(-2 lambda)) = 0.1 t + 19.9 t^2/2."""
+    integral = np.log1p(np.exp(-2 * value))
+    return 2 * integral / (0.1 + np.sqrt(0.01 + 2 * 19.9 * integral))
+
+
+def plan_of(tmp_path, sampler, card=None):
+    job = Job(tmp_path)
+    job.model["card"] |= {"shape": [1, 1, 1], "labels": None} | (card or {})
+    job.keys |= {"sampler": sampler, "labels": "none"}
+    return json.loads(qtaylor("plan", job.write(), "--json").stdout)
+
+
+def times_for(count, start=0.8, end=0.2, power=3):
+    """Steps that begin small, by a smooth map, so that the start's low orders do not show."""
+    s = np.linspace(0, 1, count + 1) ** power
+    points = time_of(logsnr(start) + s * (logsnr(end) - logsnr(start)))
+    points[0], points[-1] = start, end
+    return points.tolist()
+
+
+def solve(tmp_path, sampler, times, noise=None):
+    plan = plan_of(tmp_path, sampler | {"grid": {"times": times}, "final": "none"})
+    return run_plan(plan, None, 1, lambda x, t, _: epsilon(x, t), start=X, noise=noise), plan
+
+
+# ---- formulas ----
+
+def lagrange(nodes, j, u):
+    return np.prod([(u - nodes[i]) / (nodes[j] - nodes[i]) for i in range(len(nodes)) if i != j])
+
+
+def weights(kernel, nodes, a, b, basis=lambda u: u):
+    """Integrals of kernel times the Lagrange polynomials of `nodes` in `basis`, over [a, b]."""
+    at = [basis(node) for node in nodes]
+    return [quad(lambda u: kernel(u) * lagrange(at, j, basis(u)), a, b, epsabs=1e-14, epsrel=1e-13)[0]
+            for j in range(len(nodes))]
+
+
+def deis(times, order, basis):
+    x, history = X, []
+    for i, (t, s) in enumerate(zip(times, times[1:])):
+        history.insert(0, epsilon(x, t))
+        nodes = [logsnr(times[i - k]) for k in range(min(order, i + 1, len(times) - 1 - i))]
+        (a, _), (b, _) = linear_alpha_sigma(t), linear_alpha_sigma(s)
+        c = weights(lambda u: -np.exp(-u), nodes, logsnr(t), logsnr(s), basis)
+        x = b / a * x + b * sum(w * e for w, e in zip(c, history))
+    return x
+
+
+def x0_of(x, t):
+    alpha, sigma = linear_alpha_sigma(t)
+    return (x - sigma * epsilon(x, t)) / alpha
+
+
+def sa_solver(times, order, tau, noise):
+    x, history, k = X, [], 1 + tau**2
+    before = used = None
+
+    def update(x, i, newest, count, z):
+        (_, a), (alpha, b) = linear_alpha_sigma(times[i]), linear_alpha_sigma(times[i + 1])
+        start, end = logsnr(times[i]), logsnr(times[i + 1])
+        w = weights(lambda u: k * np.exp(-k * (end - u)), [logsnr(times[newest - j]) for j in range(count)], start, end)
+        return (b / a * np.exp(-(tau**2) * (end - start)) * x + alpha * sum(v * m for v, m in zip(w, history))
+                + b * np.sqrt(1 - np.exp(-2 * tau**2 * (end - start))) * z)
+
+    for i, t in enumerate(times[:-1]):
+        history.insert(0, x0_of(x, t))
+        if i > 0:
+            x = update(before, i - 1, i, used, noise(i))
+        before, used = x, min(order, i + 1, len(times) - 1 - i)
+        x = update(x, i, i, used, noise(i + 1))
+    return x
+
+
+def multistep_3m(times):
+    x, history = X, []
+    for i, (t, s) in enumerate(zip(times, times[1:])):
+        history.insert(0, x0_of(x, t))
+        (_, a), (alpha, b) = linear_alpha_sigma(t), linear_alpha_sigma(s)
+        count, h = min(3, i + 1, len(times) - 1 - i), logsnr(s) - logsnr(t)
+        if count == 2:
+            slope = (history[0] - history[1]) / (logsnr(t) - logsnr(times[i - 1])) * h
+            part = (1 - np.exp(-h)) * (history[0] + slope / 2)
+        else:
+            w = weights(lambda u: np.exp(u - logsnr(s)), [logsnr(times[i - k]) for k in range(count)], logsnr(t), logsnr(s))
+            part = sum(v * m for v, m in zip(w, history))
+        x = b / a * x + alpha * part
+    return x
+
+
+def ipndm(times):
+    constants = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
+    x, history = X, []
+    for t, s in zip(times, times[1:]):
+        history.insert(0, epsilon(x, t))
+        mean = sum(c * e for c, e in zip(constants[min(len(history), 4) - 1], history))
+        (a, u), (b, v) = linear_alpha_sigma(t), linear_alpha_sigma(s)
+        x = b * ((x - u * mean) / a) + v * mean
+    return x
+
+
+def er_sde(times, order, noise):
+    phi = lambda r: r * (np.exp(r**0.3) + 10)
+    rho = [np.divide(*linear_alpha_sigma(t)[::-1]) for t in times]
+    x, history, slopes = X, [], []
+    for i in range(len(times) - 1):
+        history.append(x0_of(x, times[i]))
+        count, a, b = min(order, i + 1, len(times) - 1 - i), rho[i], rho[i + 1]
+        r, h = phi(b) / phi(a), b - a
+        y = r * x / linear_alpha_sigma(times[i])[0] + (1 - r) * history[i] + np.sqrt(b**2 - (r * a) ** 2) * noise(i + 1)
+        if i > 0:
+            slopes.append((history[i] - history[i - 1]) / (a - rho[i - 1]))
+        if count > 1:
+            y = y + (h + phi(b) * quad(lambda u: 1 / phi(u), b, a, epsrel=1e-13)[0]) * slopes[-1]
+        if count > 2:
+            second = (slopes[-1] - slopes[-2]) / ((a - rho[i - 2]) / 2)
+            y = y + (h**2 / 2 + phi(b) * quad(lambda u: (u - a) / phi(u), b, a, epsrel=1e-13)[0]) * second
+        x = linear_alpha_sigma(times[i + 1])[0] * y
+    return x
+
+
+def drawn(stream):
+    return np.random.default_rng(stream).normal(size=X.shape)
+
+
+FORMULAS = {
+    "dpmpp-3m": ({}, multistep_3m),
+    "ipndm": ({}, ipndm),
+    **{f"deis {order}": ({"solver": "deis", "order": order}, lambda t, k=order: deis(t, k, lambda u: u)) for order in (2, 4)},
+    **{f"deis-rho {k}": ({"solver": "deis-rho", "order": k}, lambda t, k=k: deis(t, k, lambda u: np.exp(-u))) for k in (2, 3, 4)},
+    **{f"deis-t {k}": ({"solver": "deis-t", "order": k}, lambda t, k=k: deis(t, k, time_of)) for k in (2, 3, 4)},
+    **{f"sa-solver {k} {tau}": ({"solver": "sa-solver", "order": k, "tau": tau}, lambda t, k=k, tau=tau: sa_solver(t, k, tau, drawn))
+       for k in (1, 2, 3, 4) for tau in (0, 1, 0.4)},
+    **{f"er-sde {k}": ({"solver": "er-sde", "order": k}, lambda t, k=k: er_sde(t, k, drawn)) for k in (1, 2, 3)},
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formula_of_the_paper(tmp_path, name):
+    sampler, formula = FORMULAS[name]
+    times = times_for(7, 0.95, 0.01, power=1.3)
+    found, plan = solve(tmp_path, {"solver": name} | sampler, times, drawn)
+    assert plan["nfe"] == 7
+    np.testing.assert_allclose(found, formula(times), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("churn", [None, {"s_churn": 6, "s_min": 0.05, "s_max": 50, "s_noise": 1.007}])
+def test_edm_algorithms(tmp_path, churn):
+    """Karras et al. 2022, algorithms 1 and 2, on the edm schedule with a network that gives x0 itself."""
+    card = {"prediction": "x0", "time": {"kind": "sigma"}, "schedule": {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80}}
+    steps = 9
+    plan = plan_of(tmp_path, {"solver": "edm", "steps": steps} | ({"churn": churn} if churn else {}), card)
+    denoise = lambda x, sigma: x - sigma * mixture_epsilon(x, 1.0, sigma, MEANS, STD, WEIGHTS)
+    found = run_plan(plan, None, 1, lambda x, sigma, _: denoise(x, sigma), start=X, noise=drawn)
+    t = (80 ** (1 / 7) + np.arange(steps) / (steps - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    t = np.append(t, 0)
+    x, stream = X * 80, 0
+    for i in range(steps):
+        gamma = min(churn["s_churn"] / steps, np.sqrt(2) - 1) if churn and churn["s_min"] <= t[i] <= churn["s_max"] else 0
+        hat = t[i] * (1 + gamma)
+        if gamma:
+            stream += 1
+            x = x + np.sqrt(hat**2 - t[i] ** 2) * churn["s_noise"] * drawn(stream)
+        d = (x - denoise(x, hat)) / hat
+        after = x + (t[i + 1] - hat) * d
+        if t[i + 1] > 0:
+            after = x + (t[i + 1] - hat) * (d + (after - denoise(after, t[i + 1])) / t[i + 1]) / 2
+        x = after
+    assert plan["nfe"] == 2 * steps - 1
+    assert stream == sum(op["op"] == "NOISE" for op in plan["ops"]) and (stream > 3) == bool(churn)
+    np.testing.assert_allclose(found, x, rtol=1e-10)
+
+
+# ---- orders ----
+
+def exact(start, end):
+    """The probability-flow ODE, d(x/alpha)/d rho = epsilon, to 13 digits."""
+    alpha, sigma = linear_alpha_sigma(start)
+
+    def slope(value, y):
+        a, s = linear_alpha_sigma(time_of(value))
+        return -s / a * epsilon(a * y[:, None], time_of(value))[:, 0]
+
+    found = solve_ivp(slope, (logsnr(start), logsnr(end)), X[:, 0] / alpha, method="DOP853", rtol=1e-13, atol=1e-13)
+    return linear_alpha_sigma(end)[0] * found.y[:, -1:]
+
+
+ORDERS = {  # what plan --list says
+    "ddim": ({}, 1), "euler": ({}, 1), "heun": ({}, 2), "midpoint": ({}, 2), "ralston": ({}, 2), "rk4": ({}, 4), "edm": ({}, 2),
+    "taylor": ({"order": 2}, 1), "taylor 3": ({"solver": "taylor", "order": 3}, 1),
+    "dpm-1": ({}, 1), "dpm-2s": ({}, 2), "dpm-3s": ({"uniform": True}, 3), "dpm-2m": ({}, 2), "dpm-3m": ({}, 3),
+    "dpmpp-1": ({}, 1), "dpmpp-2s": ({}, 2), "dpmpp-3s": ({"uniform": True}, 3), "dpmpp-2m": ({}, 2), "dpmpp-3m": ({}, 3),
+    "dpmpp-3m-common": ({}, 2),
+    **{f"{name} {k}": ({"solver": name, "order": k}, k + gain) for k in (1, 2, 3, 4)
+       for name, gain in (("unipc", 1), ("unipc-bh1", 1), ("unip", 0), ("deis", 0), ("deis-rho", 0), ("deis-t", 0))},
+    **{f"lms {k}": ({"solver": "lms", "order": k}, k) for k in (1, 2, 3, 4)},
+    **{f"sa-solver {k}": ({"solver": "sa-solver", "order": k, "tau": 0}, k) for k in (1, 2, 3)},
+    "sa-solver 4": ({"solver": "sa-solver", "order": 4, "tau": 0, "from": 1536}, 4),  # before, terms of higher order cancel it
+    "ipndm": ({}, 2), "pndm": ({}, 2),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_of_convergence(tmp_path, name):
+    options, order = ORDERS[name]
+    sampler = {"solver": name} | {key: value for key, value in options.items() if key not in ("uniform", "from")}
+    on_constants = sampler["solver"] in ("ipndm", "pndm")  # of a grid uniform in t
+    if sampler["solver"].startswith(("dpm", "uni", "deis", "sa-")):
+        sampler["lower_order_final"] = False
+    errors, count = [], options.get("from", 24)
+    while len(errors) < 2 or (count <= 768 and errors[-1] > 1e-10):
+        times = (np.linspace(0.8, 0.2, count + 1).tolist() if on_constants
+                 else times_for(count, power=1 if "uniform" in options else 3 if "from" in options else 2))
+        errors.append(np.abs(solve(tmp_path, sampler, times, drawn)[0] - exact(0.8, 0.2)).max())
+        count *= 2
+    measured = np.log2(errors[-2] / errors[-1])
+    assert order - 0.25 < measured < order + 0.4, f"{measured:.2f}"
+
+
+# ---- stochastic solvers on Gaussian data, where epsilon is affine in x and so mean and variance are exact ----
+
+DATA_MEAN, DATA_STD = 0.3, 0.4
+
+
+def moments(plan, start):
+    """Mean and variance of what the plan makes of the true marginal at its start: registers are affine forms over 1, the
+    start's deviation, and the noises."""
+    streams = sum(op["op"] == "NOISE" for op in plan["ops"])
+    alpha, sigma = linear_alpha_sigma(start)
+    unit = np.eye(2 + streams)
+    register = {0: alpha * DATA_MEAN * unit[0] + np.hypot(alpha * DATA_STD, sigma) * unit[1]}
+    for op in plan["ops"]:
+        if op["op"] == "EVAL":
+            a, s = linear_alpha_sigma(op["time"])
+            register[op["dst"]] = s * (register[op["src"]] - a * DATA_MEAN * unit[0]) / ((a * DATA_STD) ** 2 + s**2)
+        elif op["op"] == "LINCOMB":
+            register[op["dst"]] = sum(c * register[r] for c, r in op["terms"])
+        else:
+            register[op["dst"]] = unit[1 + op["stream"]]
+    return register[0][0], (register[0][1:] ** 2).sum()
+
+
+WEAK = {
+    "ito-taylor": ({}, 1), "ddim": ({"eta": 1}, 1), "ddpm": ({}, 1), "euler-ancestral": ({}, 1), "euler-maruyama": ({}, 1),
+    **{f"sde-dpmpp {k}": ({"solver": "sde-dpmpp", "order": k}, k) for k in (1, 2)},
+    **{f"er-sde {k}": ({"solver": "er-sde", "order": k}, min(k, 2)) for k in (1, 2, 3)},
+    **{f"sa-solver {k}": ({"solver": "sa-solver", "order": k}, min(k, 2)) for k in (1, 2, 3)},
+}
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_weak_order(tmp_path, name):
+    options, order = WEAK[name]
+    sampler = {"solver": name} | options
+    if "order" in options:
+        sampler["lower_order_final"] = False
+    alpha, sigma = linear_alpha_sigma(0.2)
+    errors = []
+    for count in (768, 1536):
+        times = times_for(count, power=2 if "order" in options else 1)
+        plan = plan_of(tmp_path, sampler | {"grid": {"times": times}, "final": "none"})
+        mean, variance = moments(plan, times[0])
+        errors.append(max(abs(mean - alpha * DATA_MEAN), abs(variance - (alpha * DATA_STD) ** 2 - sigma**2)))
+    measured = np.log2(errors[0] / errors[1])
+    assert measured > order - 0.25, f"{measured:.2f}, {errors}"
