@@ -1,5 +1,6 @@
 #include "base/text.h"
 #include "cmd/command.h"
+#include "job/sweep.h"
 #include "run/document.h"
 #include "solver/plan.h"
 
@@ -19,34 +20,56 @@ static void print_idle(const struct job *job, const struct card *card) {
         printf("%7llu      %.1f %%\n", (unsigned long long)workers, 100 * layout_idle(&layout, workers));
 }
 
+/* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
+static int plan_one(const char *path, const char *const *overrides, size_t count, const char *cell, json_t **json,
+                    struct error *err) {
+    struct job job;
+    struct card card;
+    struct sampler sampler;
+    struct plan compiled;
+    if (document_plan(&job, &card, &sampler, &compiled, path, overrides, count, err) != 0) return -1;
+    int rc = 0;
+    if (json) {
+        json_t *value = plan_to_json(&compiled);
+        if (!cell) *json = value;
+        else if (json_object_set_new(*json, cell, value) != 0) value = NULL;
+        if (!value) rc = error_memory(err);
+    } else {
+        if (cell) printf("== %s\n", cell);
+        plan_print(&compiled, stdout);
+        print_idle(&job, &card);
+        if (cell) printf("\n");
+    }
+    plan_free(&compiled);
+    sampler_release(&sampler);
+    card_free(&card);
+    job_free(&job);
+    return rc;
+}
+
+static int plan_job(const struct options *options, struct error *err) {
+    struct sweep sweep;
+    json_t *json = NULL;
+    if (sweep_read(&sweep, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
+    if (options->json && sweep.count > 0) json = json_object();
+    int rc = 0;
+    for (size_t i = 0; i < sweep.count && rc == 0; i++)
+        rc = plan_one(options->operand, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
+                      options->json ? &json : NULL, err);
+    if (sweep.count == 0)
+        rc = plan_one(options->operand, options->overrides, options->overrides_count, NULL, options->json ? &json : NULL, err);
+    if (rc == 0 && options->json) rc = print_json(json, err);
+    json_decref(json);
+    sweep_free(&sweep);
+    return rc;
+}
+
 static int plan(int argc, char **argv, struct error *err) {
     struct options options;
     bool done;
     int rc = options_parse(&options, argc, argv, &command_plan, "sjl", &done, err);
-    if (rc == 0 && !done && options.list) {
-        plan_list(stdout);
-    } else if (rc == 0 && !done) {
-        struct job job;
-        struct card card;
-        struct sampler sampler;
-        struct plan compiled;
-        rc = document_plan(&job, &card, &sampler, &compiled, options.operand, options.overrides, options.overrides_count,
-                           err);
-        if (rc == 0) {
-            if (options.json) {
-                json_t *json = plan_to_json(&compiled);
-                rc = json ? print_json(json, err) : error_memory(err);
-                json_decref(json);
-            } else {
-                plan_print(&compiled, stdout);
-                print_idle(&job, &card);
-            }
-            plan_free(&compiled);
-            sampler_release(&sampler);
-            card_free(&card);
-            job_free(&job);
-        }
-    }
+    if (rc == 0 && !done && options.list) plan_list(stdout);
+    else if (rc == 0 && !done) rc = plan_job(&options, err);
     options_free(&options);
     return rc;
 }

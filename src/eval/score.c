@@ -88,19 +88,22 @@ static int score_infinity(json_t *values, const struct view *samples, const stru
     return set(values, "fid_infinity", value, err);
 }
 
-/* The metrics that are distances of Gaussians, of one kind of features: the reference is factored once. */
+/* The metrics that are distances of Gaussians, of one kind of features: the reference is factored once, here where
+ * side_factor has not done it. */
 static int score_distances(json_t *values, unsigned metrics, enum feature_kind kind, const struct side *samples,
                            const struct side *reference, struct error *err) {
     const struct view *mine = side_view(samples, kind);
     enum metric plain = kind == FEATURES_SPATIAL ? METRIC_SFID : METRIC_FID;
     bool infinity = kind == FEATURES_POOL && wants(metrics, METRIC_FID_INFINITY);
-    struct frechet prepared;
+    const struct view *theirs = side_view(reference, kind);
+    struct frechet own = {0};
+    const struct frechet *prepared = theirs->factor.of ? &theirs->factor : &own;
     if (!wants(metrics, plain) && !infinity) return 0;
-    if (frechet_prepare(&prepared, &side_view(reference, kind)->statistics, err) != 0) return -1;
+    if (prepared == &own && frechet_prepare(&own, &theirs->statistics, err) != 0) return -1;
     int rc = 0;
-    if (wants(metrics, plain)) rc = score_fid(values, metric_names[plain], mine, &prepared, err);
-    if (rc == 0 && infinity) rc = score_infinity(values, mine, &prepared, err);
-    frechet_free(&prepared);
+    if (wants(metrics, plain)) rc = score_fid(values, metric_names[plain], mine, prepared, err);
+    if (rc == 0 && infinity) rc = score_infinity(values, mine, prepared, err);
+    frechet_free(&own);
     return rc;
 }
 

@@ -28,10 +28,20 @@ const struct view *side_view(const struct side *side, enum feature_kind kind) {
     return &side->views[side->untyped ? 0 : kind];
 }
 
+int side_factor(struct side *side, unsigned metrics, struct error *err) {
+    int rc = 0;
+    for (enum metric metric = METRIC_FID; rc == 0 && metric <= METRIC_FID_INFINITY; metric++) {
+        struct view *view = (struct view *)side_view(side, features_of_metric(metric));
+        if (metrics >> metric & 1 && !view->factor.of) rc = frechet_prepare(&view->factor, &view->statistics, err);
+    }
+    return rc;
+}
+
 void side_free(struct side *side) {
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
         features_free(&side->views[kind].features);
         statistics_free(&side->views[kind].statistics);
+        frechet_free(&side->views[kind].factor);
     }
     *side = (struct side){0};
 }

@@ -5,11 +5,13 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "eval/features.h"
+#include "eval/frechet.h"
 #include "eval/statistics.h"
 
 struct view {
     struct features features;     /* rows NULL: none */
     struct statistics statistics; /* dim 0: none. Theirs, unless the file has its own beside them */
+    struct frechet factor;        /* of the statistics, by side_factor; .of NULL: not made */
 };
 
 struct side {
@@ -32,6 +34,9 @@ struct extraction {
 int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
 /* Takes the features over; they are freed on failure too. */
 int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err);
+/* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay in
+ * its place from here on. */
+int side_factor(struct side *side, unsigned metrics, struct error *err);
 const struct view *side_view(const struct side *side, enum feature_kind kind);
 void side_free(struct side *side);
 

@@ -189,11 +189,23 @@ static json_t *write_evaluate(const struct key *key, const void *member) {
     return ((const struct job *)member)->evaluate.enabled ? keys_write(&evaluate_table, member) : json_null();
 }
 
+/* ---- sweep: sweep.h reads it; one cell has none ---- */
+
+static int read_sweep(KEY_READ_ARGUMENTS) {
+    (void)member;
+    return json_is_object(value) || json_is_array(value) ? 0 : key_fail(reader, path, key->expected, value);
+}
+
+static json_t *write_sweep(const struct key *key, const void *member) {
+    (void)key, (void)member;
+    return json_null();
+}
+
 /* ---- the table ---- */
 
 static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL = {read_model, write_model},
                              SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
-                             EVALUATE = {read_evaluate, write_evaluate};
+                             EVALUATE = {read_evaluate, write_evaluate}, SWEEP = {read_sweep, write_sweep};
 
 static const struct key output_rows[] = {
     {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
@@ -221,7 +233,7 @@ static const struct key rows[] = {
     {"precision", &KEY_NAME, AT(precision), .names = precision_names},
     {"noise", &KEY_NAME, AT(noise), .names = noise_names},
     {"initial", &KEY_PATH, AT(initial), .expected = "a path (.npy)"},
-    {.name = "sweep", .kind = &KEY_LATER},
+    {"sweep", &SWEEP, 0, .expected = "a map of key: [values], or a list of such maps"},
     {.name = "decode", .kind = &KEY_LATER},
 };
 const struct key_table job_keys = KEY_TABLE(rows);

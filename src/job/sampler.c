@@ -16,7 +16,7 @@ const char *const variance_names[] = {NULL, "small", "large", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
-    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = 1,
+    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = {1, {0, INFINITY}}, .rho = NAN,
                                 .churn = {NAN, 0, INFINITY, 1}, .rtol = NAN,
                                 .atol = NAN};
 }
@@ -59,7 +59,7 @@ static int read_times(KEY_READ_ARGUMENTS) {
 static json_t *write_times(const struct key *key, const void *member) {
     (void)key;
     const struct sampler *sampler = member;
-    json_t *list = json_array();
+    json_t *list = sampler->times ? json_array() : json_null();
     for (size_t i = 0; list && i < sampler->times_count; i++) {
         if (json_array_append_new(list, json_real(sampler->times[i])) != 0) {
             json_decref(list);
@@ -71,14 +71,19 @@ static json_t *write_times(const struct key *key, const void *member) {
 
 static const struct key_kind TIMES = {read_times, write_times};
 static const struct key grid_rows[] = {
-    {"times", &TIMES, 0, .expected = "a list of times that go down, of 0 or more", .required = true},
+    {"times", &TIMES, 0, .expected = "a list of times that go down, of 0 or more"},
+    {"karras", &KEY_NUMBER, offsetof(struct sampler, rho), .expected = "rho, a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table grid_table = KEY_TABLE(grid_rows);
 
-/* A name, or {times: [...]}; the member is the whole sampler. */
+/* A name, {times: [...]} or {karras: RHO}; the member is the whole sampler. */
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
-    if (json_is_object(value)) return keys_read(reader, &grid_table, path, value, member);
+    if (json_is_object(value)) {
+        if (json_object_size(value) != 1) return key_fail(reader, path, key->expected, value);
+        if (json_object_get(value, "karras")) sampler->grid = GRID_KARRAS;
+        return keys_read(reader, &grid_table, path, value, member);
+    }
     const char *name = json_string_value(value);
     if (name && strcmp(name, grid_names[GRID_TIMES]) == 0) return key_fail(reader, path, key->expected, value);
     return KEY_NAME.read(reader, key, path, value, &sampler->grid);
@@ -86,7 +91,8 @@ static int read_grid(KEY_READ_ARGUMENTS) {
 
 static json_t *write_grid(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
-    return sampler->grid == GRID_TIMES ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
+    bool whole = sampler->grid == GRID_TIMES || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho));
+    return whole ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
 }
 
 #define IN_CHURN(member) offsetof(struct churn, member)
@@ -108,14 +114,15 @@ static int read_churn(KEY_READ_ARGUMENTS) {
 }
 
 static const struct key guidance_rows[] = {
-    {"scale", &KEY_NUMBER, 0, .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX), .required = true},
+    {"scale", &KEY_NUMBER, offsetof(struct guidance, scale), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX),
+     .required = true},
     {.name = "rescale", .kind = &KEY_LATER},
-    {.name = "interval", .kind = &KEY_LATER},
+    {"interval", &KEY_PAIR, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
     {.name = "model", .kind = &KEY_LATER},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
 
-static int read_guidance(KEY_READ_ARGUMENTS) { /* a number, or {scale: number} */
+static int read_guidance(KEY_READ_ARGUMENTS) { /* a number, or a map */
     if (json_is_object(value)) return keys_read(reader, &guidance_table, path, value, member);
     return KEY_NUMBER.read(reader, key, path, value, member);
 }
@@ -137,8 +144,14 @@ static json_t *write_number(const struct key *key, const void *member) {
     return KEY_NUMBER.write(key, member);
 }
 
+static json_t *write_guidance(const struct key *key, const void *member) {
+    const struct guidance *guidance = member;
+    bool always = guidance->interval[0] <= 0 && isinf(guidance->interval[1]);
+    return always ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
+}
+
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
-                             GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_number},
+                             GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_guidance},
                              TOGGLE = {read_toggle, write_toggle}, CHURN = {read_churn, write_churn};
 
 /* ---- the table ---- */
@@ -153,7 +166,7 @@ static const struct key rows[] = {
     {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, INT_MAX)},
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
     {"grid", &GRID, 0,
-     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, or {times: [...]}",
+     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, {times: [...]} or {karras: RHO}",
      .names = grid_names},
     {"t_start", &KEY_NUMBER, AT(t_start), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"t_end", &KEY_NUMBER, AT(t_end), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
@@ -163,7 +176,7 @@ static const struct key rows[] = {
     {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
-    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale: number}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale, interval}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

@@ -13,7 +13,7 @@ enum grid_kind {
     GRID_UNIFORM,        /* uniform in the clock */
     GRID_QUADRATIC,      /* t_i = (sqrt(t_start) + i/N (sqrt(t_end) - sqrt(t_start)))^2 */
     GRID_UNIFORM_LOGSNR,
-    GRID_KARRAS,         /* in sigma/alpha, rho = 7 */
+    GRID_KARRAS,         /* in sigma/alpha, by its power 1/rho */
     GRID_EXPONENTIAL,    /* geometric in sigma/alpha */
     GRID_LEADING,        /* diffusers' integer timesteps */
     GRID_LINSPACE,
@@ -33,6 +33,7 @@ struct sampler {
     enum grid_kind grid;
     double *times;        /* GRID_TIMES: decreasing model times t, owned; else NULL */
     size_t times_count;
+    double rho;           /* GRID_KARRAS; NAN: unset (7) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
     double eta;           /* ddim; NAN: unset (0) */
@@ -42,7 +43,10 @@ struct sampler {
     } churn;
     enum variance_kind variance; /* ddpm; unset: small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
-    double guidance;      /* scale; 1: none */
+    struct guidance {
+        double scale;       /* 1: none */
+        double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
+    } guidance;
     bool clip;            /* clamp x0 to the card's range */
     double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */
     enum state_kind state;

@@ -117,7 +117,7 @@ static int conclude(const struct run *run, const struct shard_status *status, co
     struct shard_info *infos = calloc(shards, sizeof *infos);
     for (uint64_t i = 0; infos && i < shards; i++) infos[i] = status[i].samples_info;
     if ((infos ? result_manifest(run, infos, digest, err) : error_memory(err)) != 0) goto out;
-    if (options->evaluate && run->job.evaluate.enabled && result_metrics(run, &metrics, err) != 0) goto out;
+    if (options->evaluate && !options->defer && run->job.evaluate.enabled && result_metrics(run, options->reference, &metrics, err) != 0) goto out;
     if (run->job.output.dtype == SAMPLE_UINT8 && result_picture(run, &picture, err) != 0) goto out;
     *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:s?}", "run", run->dir, "solver", run->plan.solver,
                         "samples", (json_int_t)run->layout.samples, "payload_sha256", digest, "nfe", run->plan.nfe,
@@ -171,7 +171,8 @@ static int work(struct comm *comm, struct run *run, const struct pipeline_option
         rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
         goto out;
     }
-    if (rank == 0 && (rc = report_quarantine(&production, err)) != 0) goto out;
+    rc = rank == 0 ? report_quarantine(&production, err) : 0;
+    if ((rc = ranks_agree(*lost ? NULL : comm, rc, err)) != 0) goto out;
     for (uint64_t i = 0; i < shards; i++)
         if (!scan_good(run, &status[i])) status[i] = (struct shard_status){0};
     if (*lost && rank != 0) goto out; /* ranks that died can't take part: rank 0 verifies alone */
@@ -199,6 +200,21 @@ int pipeline_run(struct comm *comm, json_t *document, const char *dir, const str
     if (options->count) run.job.evaluate.count = options->count;
     int rc = work(comm, &run, options, result, lost, err);
     log_close();
+    run_close(&run);
+    return rc;
+}
+
+int pipeline_conclude(json_t *document, const struct side *reference, json_t **result, struct error *err) {
+    struct run run;
+    struct production nothing = {0};
+    const struct pipeline_options options = {.evaluate = true, .reference = reference};
+    *result = NULL;
+    if (run_open(&run, document, NULL, err) != 0) return -1;
+    struct shard_status *status = calloc(layout_shards(&run.layout), sizeof *status);
+    int rc = status ? scan_run(NULL, &run, 1, status, err) : error_memory(err);
+    if (rc == 0) rc = report_gaps(&run, status, err);
+    if (rc == 0) rc = conclude(&run, status, &nothing, &options, 1, 1, result, err);
+    free(status);
     run_close(&run);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cluster/comm.h"
+#include "eval/side.h"
 #include "run/document.h"
 
 #include <jansson.h>
@@ -12,6 +13,8 @@
 struct pipeline_options {
     bool make_samples; /* false: missing samples are an error that names the gap (`evaluate`) */
     bool evaluate;     /* features and metrics, where the job has an `evaluate:` block */
+    bool defer;        /* features now, metrics later by pipeline_conclude */
+    const struct side *reference; /* of the job, read before; NULL: it is read */
     uint64_t count;    /* evaluates only the first so many samples; 0: as the job says */
 };
 
@@ -20,5 +23,7 @@ struct pipeline_options {
  * in MPI. */
 int pipeline_run(struct comm *comm, json_t *document, const char *dir, const struct pipeline_options *options,
                  json_t **result, bool *lost, struct error *err);
+/* Not collective: verifies a whole run and computes its metrics in this process. Else as above. */
+int pipeline_conclude(json_t *document, const struct side *reference, json_t **result, struct error *err);
 
 #endif

@@ -104,17 +104,18 @@ static json_t *describe(const struct run *run, const struct side *samples, const
                      "outputs", outputs, "sha256", run->network.sha256);
 }
 
-int result_metrics(const struct run *run, json_t **metrics, struct error *err) {
-    struct side reference = {0}, samples = {0};
+int result_metrics(const struct run *run, const struct side *reference, json_t **metrics, struct error *err) {
+    struct side own = {0}, samples = {0};
     struct score_options options = {.metrics = run->job.evaluate.metrics};
     char sha256[SHA256_HEX];
-    int rc = result_reference(run, &reference, err);
+    int rc = reference ? 0 : result_reference(run, &own, err);
+    if (!reference) reference = &own;
     if (rc == 0) rc = result_side(run, &samples, err);
     if (rc == 0) rc = sha256_file(run->job.evaluate.reference, sha256, err);
-    if (rc == 0) rc = score(metrics, &options, &samples, &reference, err);
-    if (rc == 0 && json_object_update_new(*metrics, describe(run, &samples, &reference, sha256)) != 0) rc = error_memory(err);
+    if (rc == 0) rc = score(metrics, &options, &samples, reference, err);
+    if (rc == 0 && json_object_update_new(*metrics, describe(run, &samples, reference, sha256)) != 0) rc = error_memory(err);
     side_free(&samples);
-    side_free(&reference);
+    side_free(&own);
     return rc;
 }
 

@@ -16,8 +16,8 @@ int result_manifest(const struct run *run, const struct shard_info *infos, char 
 int result_side(const struct run *run, struct side *side, struct error *err);
 /* The job's reference, checked against the feature network and the job's metrics. */
 int result_reference(const struct run *run, struct side *reference, struct error *err);
-/* The job's metrics, and what they were computed with. New object. */
-int result_metrics(const struct run *run, json_t **metrics, struct error *err);
+/* The job's metrics, and what they were computed with. New object. reference: of result_reference, or NULL: read here. */
+int result_metrics(const struct run *run, const struct side *reference, json_t **metrics, struct error *err);
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);
 

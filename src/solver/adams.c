@@ -138,11 +138,11 @@ const struct solver solver_lms = {
 };
 const struct solver solver_ipndm = {
     .name = "ipndm", .kind = "ODE", .orders = "1-4 (2 in fact)", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
-    .source = "Zhang & Chen 2022 (DEIS), iPNDM", .default_order = 4, .default_clock = CLOCK_T, .into_zero = true,
+    .source = "Zhang & Chen 2022 (DEIS), iPNDM", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T, .into_zero = true,
     .takes_order = takes_order, .step = ipndm_step, .registers = RING,
 };
 const struct solver solver_pndm = {
     .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,
-    .options_text = "", .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_clock = CLOCK_T,
+    .options_text = "", .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T,
     .into_zero = true, .step = pndm_step, .registers = RING + 3,
 };

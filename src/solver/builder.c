@@ -113,7 +113,9 @@ static int model_input(struct builder *builder, int x, double factor) {
 struct point builder_evaluate(struct builder *builder, int x, double t, int out) {
     const struct card *card = builder->card;
     const struct schedule *schedule = builder->schedule;
-    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t), scale = builder->sampler->guidance;
+    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t), scale = 1;
+    const struct guidance *guidance = &builder->sampler->guidance;
+    if (sigma / alpha >= guidance->interval[0] && sigma / alpha <= guidance->interval[1]) scale = guidance->scale;
     struct meaning meaning = meaning_at(card, alpha, sigma);
     int src = model_input(builder, x, meaning.input);
     evaluate(builder, out, src, t, card->classes > 0 ? EVAL_GIVEN : EVAL_NONE);

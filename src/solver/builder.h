@@ -41,7 +41,7 @@ struct point { /* where the model was evaluated */
 };
 
 int builder_register(struct builder *builder); /* a new register's number */
-/* EVAL (two under guidance) of register x at time t into `out`; x must stay as it is while the forms are used. */
+/* EVAL (two where guidance acts) of register x at time t into `out`; x must stay as it is while the forms are used. */
 struct point builder_evaluate(struct builder *builder, int x, double t, int out);
 void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
 /* The form into register dst, so that it outlives its sources; nothing where it is dst already. */

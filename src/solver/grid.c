@@ -20,8 +20,7 @@ static double timestep(enum grid_kind kind, int trained, int i, int count, int m
 }
 
 static double place(const struct schedule *schedule, const struct sampler *sampler, int i, int last) {
-    static const double rho = 7;
-    double a = sampler->t_start, b = sampler->t_end;
+    double rho = isnan(sampler->rho) ? 7 : sampler->rho, a = sampler->t_start, b = sampler->t_end;
     if (last == 0) return a;
     switch (sampler->grid) {
         case GRID_QUADRATIC: return pow(between(sqrt(a), sqrt(b), i, last), 2);

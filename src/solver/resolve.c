@@ -41,7 +41,7 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
 }
 
 static int check_guidance(const struct sampler *sampler, const struct card *card, struct error *err) {
-    if (sampler->guidance == 1) return 0;
+    if (sampler->guidance.scale == 1) return 0;
     if (card->classes == 0) return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
     if (card->null_label < 0)
         return error_set(err, CODE_DATA, "sampler.guidance: the model's card has no null label (labels: {null: ...})");

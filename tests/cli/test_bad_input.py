@@ -55,7 +55,7 @@ JOBS = {
     "labels for a model without": (lambda j: j.model["card"].pop("labels"), DATA, ["labels"]),
     "label file missing": (lambda j: put(j, "labels", "nowhere.npy"), IO, ["nowhere.npy"]),
     "model missing": (lambda j: put(j, "model.path", "nowhere.pt"), IO, ["nowhere.pt"]),
-    "sweep": (lambda j: put(j, "sweep", {"sampler.nfe": [1, 2]}), DATA, ["sweep", "not supported"]),
+    "sweep": (lambda j: put(j, "sweep", {"sampler.nfe": 2}), DATA, ["sweep: sampler.nfe", "expected a list of values"]),
     "features without reference": (lambda j: put(j, "evaluate", {"features": "none"}), DATA, ["reference"]),
     "guidance without null label": (lambda j: (put(j, "sampler.guidance", 2), j.model["card"]["labels"].pop("null")),
                                     DATA, ["guidance", "null"]),

@@ -62,3 +62,21 @@ def test_interpreter_gives_the_samples(job, sampler):
 
 def test_readme_has_the_table_of_solvers():
     assert qtaylor("plan", "--list").stdout in (ROOT / "README.md").read_text()
+
+
+def test_guidance_acts_in_its_interval(job):
+    job.keys["sampler"] = {"solver": "ddim", "nfe": 12, "guidance": {"scale": 2.5, "interval": [0.3, 4]}}
+    plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
+    guided = [op["time"] for op in plan["ops"] if op["op"] == "EVAL" and op["labels"] == "null"]
+    inside = [step["t"] for step in plan["steps"] if 0.3 <= step["sigma"] / step["alpha"] <= 4]
+    assert guided == inside and 0 < len(guided) < 12
+    assert (plan["nfe"], plan["model_calls"]) == (12, 12 + len(guided))
+    qtaylor("generate", job.write())
+
+
+def test_karras_grid_of_any_rho(job):
+    job.keys["sampler"] = {"solver": "edm", "steps": 9, "grid": {"karras": 3.5}}
+    job.model["card"] |= {"prediction": "x0", "time": {"kind": "sigma"}, "schedule": {"kind": "edm", "sigma_min": 0.01, "sigma_max": 50}}
+    plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
+    ends = 50 ** (1 / 3.5), 0.01 ** (1 / 3.5)
+    assert [step["sigma"] for step in plan["steps"]] == pytest.approx((ends[0] + np.arange(9) / 8 * (ends[1] - ends[0])) ** 3.5, rel=1e-12)

@@ -169,6 +169,22 @@ def test_formula_of_the_paper(tmp_path, name):
     np.testing.assert_allclose(found, formula(times), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", ["dpmpp-3m", "ipndm", "deis 4", "deis-t 3", "sa-solver 3 1", "er-sde 3"])
+def test_a_wrong_coefficient_is_seen(tmp_path, name):
+    """Each coefficient times 1.001: the comparison above notices at least 95 % of them."""
+    sampler, formula = FORMULAS[name]
+    times = times_for(7, 0.95, 0.01, power=1.3)
+    plan, expected = solve(tmp_path, {"solver": name} | sampler, times, drawn)[1], formula(times)
+    terms = [term for op in plan["ops"] if op["op"] == "LINCOMB" for term in op["terms"]]
+    seen = 0
+    for term in terms:
+        term[0] *= 1.001
+        found = run_plan(plan, None, 1, lambda x, t, _: epsilon(x, t), start=X, noise=drawn)
+        seen += not np.allclose(found, expected, rtol=1e-10, atol=1e-11)
+        term[0] /= 1.001
+    assert seen >= 0.95 * len(terms) and len(terms) > 20
+
+
 @pytest.mark.parametrize("churn", [None, {"s_churn": 6, "s_min": 0.05, "s_max": 50, "s_noise": 1.007}])
 def test_edm_algorithms(tmp_path, churn):
     """Karras et al. 2022, algorithms 1 and 2, on the edm schedule with a network that gives x0 itself."""

@@ -45,7 +45,7 @@ static inline struct card card_of(enum schedule_kind kind) {
 }
 
 static inline struct sampler sampler_of(const char *solver, double order, int nfe) {
-    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = 1,
+    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {1, {0, INFINITY}}, .rho = NAN,
                               .rtol = NAN, .atol = NAN};
     strcpy(sampler.solver, solver);
     return sampler;

@@ -44,7 +44,7 @@ static void defaults(void **state) {
     assert_int_equal(job.sampler.grid, GRID_UNSET);
     assert_int_equal(job.sampler.final, FINAL_UNSET);
     assert_int_equal(job.sampler.variance, VARIANCE_UNSET);
-    assert_true(job.sampler.guidance == 1);
+    assert_true(job.sampler.guidance.scale == 1);
     assert_false(job.sampler.clip);
     assert_int_equal(job.sampler.state, STATE_FLOAT64);
     assert_string_equal(job.output.dir, "runs/digits");
@@ -93,7 +93,7 @@ static void every_key(void **state) {
     assert_true(job.sampler.t_start == 1 && job.sampler.t_end == 0.001 && job.sampler.eta == 0.3);
     assert_int_equal(job.sampler.final, FINAL_DENOISE);
     assert_int_equal(job.sampler.variance, VARIANCE_LARGE);
-    assert_true(job.sampler.guidance == 2.5 && job.sampler.clip);
+    assert_true(job.sampler.guidance.scale == 2.5 && job.sampler.clip);
     assert_true(job.sampler.rtol == 1e-5 && job.sampler.atol == 1e-6);
     assert_int_equal(job.sampler.state, STATE_FLOAT32);
     assert_string_equal(job.output.dir, "out/all");
@@ -123,7 +123,7 @@ static void variants(void **state) {
     assert_int_equal(seeds_at(&job.seeds, 0), 5);
     assert_int_equal(job.labels.rule, LABELS_CONSTANT);
     assert_int_equal(job.labels.constant, 3);
-    assert_true(job.sampler.order == 1.5 && job.sampler.guidance == 2);
+    assert_true(job.sampler.order == 1.5 && job.sampler.guidance.scale == 2);
     assert_true(job.evaluate.enabled);
     assert_null(job.evaluate.features);
     job_free(&job);
@@ -184,7 +184,7 @@ static void overrides_change_the_job(void **state) {
     assert_int_equal(job.seeds.count, 5);
     assert_int_equal(job.labels.rule, LABELS_BALANCED);
     assert_string_equal(job.evaluate.reference, "jobs/a=b.npz");
-    assert_true(job.sampler.guidance == 3);
+    assert_true(job.sampler.guidance.scale == 3);
     assert_int_equal(job.batch, 4); /* the last one counts */
     job_free(&job);
 }

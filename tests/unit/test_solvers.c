@@ -316,7 +316,7 @@ static void guidance_is_linear(void **state) {
         double x[ELEMENTS], alpha[2], sigma[2];
         linear_process(1, &alpha[0], &sigma[0]);
         linear_process(1e-3, &alpha[1], &sigma[1]);
-        sampler.guidance = scale;
+        sampler.guidance.scale = scale;
         struct plan plan = compile(sampler, &card);
         assert_int_equal(plan.nfe, 1);
         assert_int_equal(plan.model_calls, scale == 1 ? 1 : 2);

@@ -1,0 +1,13 @@
+/* `--set key.path=value` on a job as read from YAML. */
+#ifndef JOB_OVERRIDE_H
+#define JOB_OVERRIDE_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+
+/* Puts one override into the map root and its place into places. The value is YAML; null takes a key away; missing maps
+ * on the way are made. A malformed one is CODE_USAGE. */
+int override_apply(json_t *root, json_t *places, const char *override, struct error *err);
+
+#endif

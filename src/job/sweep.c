@@ -1,0 +1,226 @@
+#include "job/sweep.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "job/override.h"
+#include "job/yaml.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CELLS_MOST = 100000 };
+
+struct reading {
+    const char *path;
+    const char *const *overrides; /* the caller's */
+    size_t overrides_count;
+    struct sweep *sweep;
+    struct error *err;
+};
+
+static int mistake(const struct reading *reading, const char *what) {
+    return error_set(reading->err, CODE_DATA, "%s: sweep: %s", reading->path, what);
+}
+
+void sweep_free(struct sweep *sweep) {
+    for (size_t i = 0; i < sweep->count; i++) {
+        struct sweep_cell *cell = &sweep->cells[i];
+        for (size_t k = 0; k < cell->count; k++) free((char *)cell->overrides[k]);
+        free(cell->overrides);
+        json_decref(cell->values);
+        free(cell->name);
+    }
+    free(sweep->cells);
+    free(sweep->dir);
+    *sweep = (struct sweep){0};
+}
+
+/* "10", "heun", "[1,2]": as in a folder's name and after "=". */
+static char *value_text(const json_t *value) {
+    char *text = json_is_string(value) ? strdup(json_string_value(value))
+                                       : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    return text;
+}
+
+/* A value that is a map stands for its keys: {solver: ddim, eta: 1} under `sampler` is sampler.solver and sampler.eta. */
+static int flatten(json_t *choice, const char *key, const json_t *value) {
+    const char *name;
+    json_t *member;
+    if (!json_is_object(value)) return json_object_set(choice, key, (json_t *)value);
+    json_object_foreach((json_t *)value, name, member) {
+        char *path = text_new("%s.%s", key, name);
+        int rc = path ? flatten(choice, path, member) : -1;
+        free(path);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
+/* Does every key that the rule names have one of the rule's values? */
+static bool matches(const json_t *rule, const json_t *choice) {
+    const char *key;
+    json_t *allowed, *item;
+    json_object_foreach((json_t *)rule, key, allowed) {
+        const json_t *value = json_object_get(choice, key);
+        bool found = value && !json_is_array(allowed) && json_equal(value, allowed);
+        size_t i;
+        json_array_foreach(allowed, i, item) found |= value && json_equal(value, item);
+        if (!found) return false;
+    }
+    return true;
+}
+
+static bool any_matches(const json_t *rules, const json_t *choice) {
+    size_t i;
+    json_t *rule;
+    if (json_is_object(rules)) return matches(rules, choice);
+    json_array_foreach(rules, i, rule)
+        if (matches(rule, choice)) return true;
+    return false;
+}
+
+/* The last words of the choice's keys and their values, with the whole key where two end in one word. */
+static json_t *short_values(const json_t *choice) {
+    json_t *values = json_object(), *value;
+    const char *key;
+    json_object_foreach((json_t *)choice, key, value) {
+        const char *dot = strrchr(key, '.'), *word = dot ? dot + 1 : key;
+        json_object_set(values, json_object_get(values, word) ? key : word, value);
+    }
+    return values;
+}
+
+static char *cell_name(const json_t *values) {
+    struct text name = {0};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)values, key, value) {
+        char *text = value_text(value);
+        text_add(&name, "%s%s=%s", name.length ? "," : "", key, text ? text : "");
+        name.failed |= !text;
+        free(text);
+    }
+    for (char *c = name.data; c && *c; c++)
+        if (*c == '/' || *c == ' ' || *c == '"') *c = '_';
+    if (name.failed) text_free(&name);
+    return name.data;
+}
+
+static int fill_overrides(const struct reading *reading, struct sweep_cell *cell, const json_t *choice) {
+    const char *key;
+    json_t *value;
+    size_t most = reading->overrides_count + json_object_size(choice) + 1;
+    cell->overrides = calloc(most, sizeof *cell->overrides);
+    if (!cell->overrides) return -1;
+    for (size_t i = 0; i < reading->overrides_count; i++) cell->overrides[cell->count++] = strdup(reading->overrides[i]);
+    json_object_foreach((json_t *)choice, key, value) {
+        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        cell->overrides[cell->count++] = text ? text_new("%s=%s", key, text) : NULL;
+        free(text);
+    }
+    cell->overrides[cell->count++] = text_new("output.dir=\"%s/%s\"", reading->sweep->dir, cell->name);
+    for (size_t i = 0; i < cell->count; i++)
+        if (!cell->overrides[i]) return -1;
+    return 0;
+}
+
+static int add_cell(const struct reading *reading, const json_t *choice) {
+    struct sweep *sweep = reading->sweep;
+    if (sweep->count == CELLS_MOST) return mistake(reading, "more than 100,000 cells: make it smaller");
+    if ((sweep->count & (sweep->count - 1)) == 0) { /* grow at powers of two */
+        struct sweep_cell *cells = realloc(sweep->cells, (sweep->count ? 2 * sweep->count : 1) * sizeof *cells);
+        if (!cells) return error_memory(reading->err);
+        sweep->cells = cells;
+    }
+    struct sweep_cell *cell = &sweep->cells[sweep->count++];
+    *cell = (struct sweep_cell){.values = short_values(choice)};
+    cell->name = cell->values ? cell_name(cell->values) : NULL;
+    if (!cell->name || fill_overrides(reading, cell, choice) != 0) return error_memory(reading->err);
+    if (strlen(cell->name) > 200) return mistake(reading, "a cell's name is longer than 200 characters: use fewer keys or shorter values");
+    for (size_t i = 0; i + 1 < sweep->count; i++)
+        if (strcmp(sweep->cells[i].name, cell->name) == 0)
+            return error_set(reading->err, CODE_DATA, "%s: sweep: the cell %s is there twice", reading->path, cell->name);
+    return 0;
+}
+
+/* Every combination of the lists from `key` on. */
+static int expand(const struct reading *reading, json_t *product, void *key, json_t *choice) {
+    while (key && (strcmp(json_object_iter_key(key), "skip") == 0 || strcmp(json_object_iter_key(key), "only") == 0))
+        key = json_object_iter_next(product, key);
+    if (!key) {
+        const json_t *skip = json_object_get(product, "skip"), *only = json_object_get(product, "only");
+        if ((skip && any_matches(skip, choice)) || (only && !any_matches(only, choice))) return 0;
+        return add_cell(reading, choice);
+    }
+    const json_t *values = json_object_iter_value(key);
+    for (size_t i = 0; i < json_array_size(values); i++) {
+        json_t *next = json_copy(choice);
+        int rc = next && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
+                     ? expand(reading, product, json_object_iter_next(product, key), next) : error_memory(reading->err);
+        json_decref(next);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
+static int read_product(const struct reading *reading, json_t *product) {
+    const char *key;
+    json_t *values;
+    if (!json_is_object(product)) return mistake(reading, "expected a map of key: [values], or a list of such maps");
+    json_object_foreach(product, key, values) {
+        bool rule = strcmp(key, "skip") == 0 || strcmp(key, "only") == 0;
+        if (rule ? json_is_object(values) || json_is_array(values) : json_array_size(values) > 0) continue;
+        return error_set(reading->err, CODE_DATA, "%s: sweep: %s: expected a list of %s", reading->path, key,
+                         rule ? "maps of key: [values]" : "values");
+    }
+    json_t *choice = json_object();
+    int rc = choice ? expand(reading, product, json_object_iter(product), choice) : error_memory(reading->err);
+    json_decref(choice);
+    return rc;
+}
+
+/* The folder that the cells' folders go to, as a job's own would be named. */
+static char *sweep_dir(const json_t *root, const char *path) {
+    const char *dir = json_string_value(json_object_get(json_object_get(root, "output"), "dir"));
+    const char *name = json_string_value(json_object_get(root, "name")), *slash = strrchr(path, '/');
+    if (dir) return strdup(dir);
+    if (name) return text_new("runs/%s", name);
+    const char *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    return text_new("runs/%.*s", (int)(dot && dot > base ? (size_t)(dot - base) : strlen(base)), base);
+}
+
+static int read_root(const struct reading *reading, json_t **root) {
+    char *text;
+    size_t size;
+    struct error *err = reading->err;
+    json_t *places = json_object();
+    if (file_read(reading->path, &text, &size, err) != 0) {
+        json_decref(places);
+        return -1;
+    }
+    int rc = places ? yaml_parse(root, places, text, size, reading->path, err) : error_memory(err);
+    for (size_t i = 0; rc == 0 && json_is_object(*root) && i < reading->overrides_count; i++)
+        rc = override_apply(*root, places, reading->overrides[i], err);
+    json_decref(places);
+    free(text);
+    return rc;
+}
+
+int sweep_read(struct sweep *sweep, const char *path, const char *const *overrides, size_t count, struct error *err) {
+    json_t *root = NULL;
+    struct reading reading = {path, overrides, count, sweep, err};
+    *sweep = (struct sweep){0};
+    int rc = read_root(&reading, &root);
+    json_t *products = json_object_get(root, "sweep");
+    if (rc == 0 && products) {
+        sweep->dir = sweep_dir(root, path);
+        if (!sweep->dir) rc = error_memory(err);
+        if (rc == 0 && !json_is_array(products)) rc = read_product(&reading, products);
+        for (size_t i = 0; rc == 0 && i < json_array_size(products); i++)
+            rc = read_product(&reading, json_array_get(products, i));
+        if (rc == 0 && sweep->count == 0) rc = mistake(&reading, "it has no cells");
+    }
+    json_decref(root);
+    if (rc != 0) sweep_free(sweep);
+    return rc;
+}

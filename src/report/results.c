@@ -1,0 +1,112 @@
+#include "report/results.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "report/summary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+json_t *results_new(const char *dir) {
+    return json_pack("{s:s, s:[], s:[]}", "dir", dir, "columns", "cells");
+}
+
+static void set(json_t *results, json_t *row, const char *column, json_t *value) {
+    json_t *columns = json_object_get(results, "columns"), *known;
+    size_t i;
+    bool found = false;
+    if (!value) return;
+    json_object_set(row, column, value);
+    json_array_foreach(columns, i, known) found |= strcmp(json_string_value(known), column) == 0;
+    if (!found) json_array_append_new(columns, json_string(column));
+}
+
+int results_add(json_t *results, const char *cell, const json_t *values, const json_t *result, const char *same_as,
+                struct error *err) {
+    const json_t *generation = json_object_get(result, "generation");
+    json_t *row = json_object(), *name = json_string(cell), *value, *nfe = json_object_get(result, "nfe");
+    const char *key;
+    if (!row || !name) {
+        json_decref(row);
+        json_decref(name);
+        return error_memory(err);
+    }
+    if (json_number_value(nfe) == 0) nfe = json_object_get(generation, "nfe"); /* adaptive: the mean over batches */
+    set(results, row, "cell", name);
+    json_object_foreach((json_t *)values, key, value)
+        if (strcmp(key, "nfe") != 0) set(results, row, key, value);
+    set(results, row, "solver", json_object_get(result, "solver"));
+    set(results, row, "nfe", nfe); /* the real one */
+    set(results, row, "model_calls", json_object_get(result, "model_calls"));
+    set(results, row, "samples", json_object_get(result, "samples"));
+    json_object_foreach(json_object_get(result, "metrics"), key, value)
+        if (json_is_number(value) && strcmp(key, "samples") != 0) set(results, row, key, value);
+    set(results, row, "seconds", json_object_get(generation, "seconds"));
+    set(results, row, "samples_per_second", json_object_get(generation, "samples_per_second"));
+    json_t *other = same_as ? json_string(same_as) : NULL;
+    set(results, row, "same_as", other);
+    json_decref(other);
+    json_decref(name);
+    return json_array_append_new(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
+}
+
+/* A field as pandas reads it: quoted where it must be, empty where there is none. */
+static void add_field(struct text *csv, const json_t *value, bool first) {
+    char *text = NULL;
+    if (json_is_string(value)) text = strdup(json_string_value(value));
+    else if (value && !json_is_null(value)) text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    if (!first) text_add(csv, ",");
+    if (text && strpbrk(text, ",\"\n")) {
+        text_add(csv, "\"");
+        for (const char *c = text; *c; c++) text_add(csv, *c == '"' ? "\"\"" : "%c", *c);
+        text_add(csv, "\"");
+    } else if (text) {
+        text_add(csv, "%s", text);
+    }
+    free(text);
+}
+
+static int write_csv(const json_t *results, const char *path, struct error *err) {
+    struct text csv = {0};
+    json_t *column, *row, *columns = json_object_get(results, "columns");
+    size_t i, k;
+    json_array_foreach(columns, k, column) add_field(&csv, column, k == 0);
+    text_add(&csv, "\n");
+    json_array_foreach(json_object_get(results, "cells"), i, row) {
+        json_array_foreach(columns, k, column) add_field(&csv, json_object_get(row, json_string_value(column)), k == 0);
+        text_add(&csv, "\n");
+    }
+    int rc = csv.failed ? error_memory(err) : file_write_atomic(path, csv.data, csv.length, err);
+    text_free(&csv);
+    return rc;
+}
+
+int results_write(const json_t *results, struct error *err) {
+    const char *dir = json_string_value(json_object_get(results, "dir"));
+    char *json = text_new("%s/results.json", dir), *csv = text_new("%s/results.csv", dir);
+    int rc = json && csv ? summary_write(json, results, err) : error_memory(err);
+    if (rc == 0) rc = write_csv(results, csv, err);
+    free(csv);
+    free(json);
+    return rc;
+}
+
+void results_print(const json_t *results, FILE *out) {
+    json_t *row;
+    size_t i;
+    int width = 4;
+    json_array_foreach(json_object_get(results, "cells"), i, row) {
+        int length = (int)strlen(json_string_value(json_object_get(row, "cell")));
+        if (length > width) width = length;
+    }
+    fprintf(out, "%-*s %6s %10s %8s %10s %18s\n", width, "cell", "NFE", "samples/s", "samples", "FID", "corrected");
+    json_array_foreach(json_object_get(results, "cells"), i, row) {
+        const json_t *fid = json_object_get(row, "fid"), *error = json_object_get(row, "fid_error");
+        fprintf(out, "%-*s %6g %10.1f %8lld", width, json_string_value(json_object_get(row, "cell")),
+                json_number_value(json_object_get(row, "nfe")), json_number_value(json_object_get(row, "samples_per_second")),
+                (long long)json_integer_value(json_object_get(row, "samples")));
+        if (fid) fprintf(out, " %10.4f", json_number_value(fid));
+        if (error) fprintf(out, " %8.4f +- %.4f", json_number_value(json_object_get(row, "fid_corrected")), json_number_value(error));
+        fprintf(out, "\n");
+    }
+}

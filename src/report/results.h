@@ -1,0 +1,19 @@
+/* results.json and results.csv of a sweep: one row a cell, the same columns in both. */
+#ifndef REPORT_RESULTS_H
+#define REPORT_RESULTS_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+json_t *results_new(const char *dir); /* NULL when out of memory */
+/* values: the sweep's keys of this cell. result: its metrics.json. same_as: the cell that has the samples, or NULL. */
+int results_add(json_t *results, const char *cell, const json_t *values, const json_t *result, const char *same_as,
+                struct error *err);
+/* DIR/results.json and DIR/results.csv, atomically. */
+int results_write(const json_t *results, struct error *err);
+/* A table for the terminal: the sweep's keys, NFE, samples/s and the metrics. */
+void results_print(const json_t *results, FILE *out);
+
+#endif
