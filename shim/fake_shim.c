@@ -393,6 +393,25 @@ int shim_registers_clamp(struct shim_registers *registers, int dst, double low, 
     return 0;
 }
 
+static double spread(const double *x, size_t count) {
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < count; i++) mean += x[i] / (double)count;
+    for (size_t i = 0; i < count; i++) square += (x[i] - mean) * (x[i] - mean);
+    return sqrt(square / (double)(count - 1));
+}
+
+int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error) {
+    size_t size = registers->values / (size_t)registers->shape.batch;
+    (void)error;
+    for (size_t row = 0; row < registers->values; row += size) {
+        const double *x = at(registers, src) + row;
+        double *out = at(registers, dst) + row, own = spread(x, size);
+        double factor = rounded(registers, own > 0 ? phi * spread(at(registers, like) + row, size) / own + 1 - phi : 1);
+        for (size_t i = 0; i < size; i++) out[i] = rounded(registers, x[i] * factor);
+    }
+    return 0;
+}
+
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
                         const struct shim_condition *condition, char *error) {
     float *input = malloc(registers->values * sizeof *input), *output = malloc(registers->values * sizeof *output);

@@ -401,6 +401,16 @@ int shim_registers_clamp(struct shim_registers *registers, int dst, double low, 
     });
 }
 
+int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor x = (*registers)[src];
+        auto spread = [](const at::Tensor &of) { return of.flatten(1).std(1, /*unbiased=*/true, /*keepdim=*/true).reshape({-1, 1, 1, 1}); };
+        at::Tensor own = spread(x), factor = phi * spread((*registers)[like]) / own + (1 - phi);
+        (*registers)[dst].copy_(x * at::where(own > 0, factor, at::ones_like(factor)));
+    });
+}
+
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
                         const struct shim_condition *condition, char *error) {
     return guarded(error, model->path.c_str(), [&] {

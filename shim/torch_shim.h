@@ -70,6 +70,8 @@ int shim_registers_get(struct shim_registers *registers, int src, double *host, 
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
                            const int *sources, char *error);
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error);
+/* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C,H,W with N - 1; a src without spread stays. */
+int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error);
 /* dst = first C channels of the model on src cast to float32. */
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
                         const struct shim_condition *condition, char *error);

@@ -57,6 +57,10 @@ def run_plan(plan, seeds, elements, model, start=None, noise=None):
             register[op["dst"]] = noise(op["stream"])
         elif op["op"] == "CLAMP":
             register[op["dst"]] = register[op["dst"]].clip(op["lo"], op["hi"])
+        elif op["op"] == "RESCALE":
+            source, like = register[op["src"]], register[op["like"]]
+            ratio = like.std(1, ddof=1, keepdims=True) / source.std(1, ddof=1, keepdims=True)
+            register[op["dst"]] = source * (op["phi"] * ratio + 1 - op["phi"])
         else:
             raise ValueError(op)
     return register[0]

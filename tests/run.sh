@@ -40,7 +40,7 @@ units fake-address,undefined SHIM=fake SANITIZE=address,undefined
 
 marks='not long'
 [ "$which" = long ] && marks=''
-build/venv/bin/python -m pytest -q -m "$marks" --junit-xml=build/pytest.xml tests
+build/venv/bin/python -m pytest -q -W ignore::DeprecationWarning -m "$marks" --junit-xml=build/pytest.xml tests
 read -r good bad < <(build/venv/bin/python - <<'PYTHON'
 import xml.etree.ElementTree as tree
 suites = tree.parse("build/pytest.xml").getroot().iter("testsuite")

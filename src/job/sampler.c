@@ -16,7 +16,7 @@ const char *const variance_names[] = {NULL, "small", "large", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
-    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = {1, {0, INFINITY}}, .rho = NAN,
+    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = {1, 0, {0, INFINITY}}, .rho = NAN,
                                 .churn = {NAN, 0, INFINITY, 1}, .rtol = NAN,
                                 .atol = NAN};
 }
@@ -116,7 +116,7 @@ static int read_churn(KEY_READ_ARGUMENTS) {
 static const struct key guidance_rows[] = {
     {"scale", &KEY_NUMBER, offsetof(struct guidance, scale), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX),
      .required = true},
-    {.name = "rescale", .kind = &KEY_LATER},
+    {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
     {"interval", &KEY_PAIR, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
     {.name = "model", .kind = &KEY_LATER},
 };
@@ -146,8 +146,8 @@ static json_t *write_number(const struct key *key, const void *member) {
 
 static json_t *write_guidance(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
-    bool always = guidance->interval[0] <= 0 && isinf(guidance->interval[1]);
-    return always ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
+    bool plain = guidance->interval[0] <= 0 && isinf(guidance->interval[1]) && guidance->rescale == 0;
+    return plain ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
 }
 
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
@@ -176,7 +176,7 @@ static const struct key rows[] = {
     {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
-    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale, interval}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale, rescale, interval}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

@@ -45,6 +45,7 @@ struct sampler {
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
         double scale;       /* 1: none */
+        double rescale;     /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
         double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
     } guidance;
     bool clip;            /* clamp x0 to the card's range */

@@ -57,6 +57,10 @@ static int run_OP_CLAMP(struct executor *executor, const struct op *op, struct e
     return registers_clamp(executor->registers, op->dst, op->low, op->high, err);
 }
 
+static int run_OP_RESCALE(struct executor *executor, const struct op *op, struct error *err) {
+    return registers_rescale(executor->registers, op->dst, op->src, op->like, op->phi, err);
+}
+
 /* A new op in the table does not compile before it has its function here. */
 #define RUN(symbol, name) [symbol] = run_##symbol,
 static int (*const run_op[OP_KINDS])(struct executor *, const struct op *, struct error *) = {PLAN_OPS(RUN)};

@@ -19,6 +19,7 @@ struct registers_body {
     int (*get)(struct registers *, int src, double *values, struct error *err);
     int (*lincomb)(struct registers *, int dst, const struct term *terms, size_t count, struct error *err);
     int (*clamp)(struct registers *, int dst, double low, double high, struct error *err);
+    int (*rescale)(struct registers *, int dst, int src, int like, double phi, struct error *err);
     int (*eval)(struct registers *, struct shim_model *model, int dst, int src, const struct shim_condition *condition,
                 struct error *err);
 };
@@ -50,6 +51,12 @@ static inline int registers_lincomb(struct registers *registers, int dst, const 
 /* NaN stays NaN. */
 static inline int registers_clamp(struct registers *registers, int dst, double low, double high, struct error *err) {
     return registers->body->clamp(registers, dst, low, high, err);
+}
+
+/* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C*H*W with N - 1; a src without spread stays. dst may
+ * be either. */
+static inline int registers_rescale(struct registers *registers, int dst, int src, int like, double phi, struct error *err) {
+    return registers->body->rescale(registers, dst, src, like, phi, err);
 }
 
 /* dst = the model on src, cast to its float32. CODE_DATA when the model fails. */

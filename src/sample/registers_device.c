@@ -44,6 +44,11 @@ static int device_clamp(struct registers *registers, int dst, double low, double
     return checked(shim_registers_clamp(shim_of(registers), dst, low, high, message), message, err);
 }
 
+static int device_rescale(struct registers *registers, int dst, int src, int like, double phi, struct error *err) {
+    char message[SHIM_ERROR];
+    return checked(shim_registers_rescale(shim_of(registers), dst, src, like, phi, message), message, err);
+}
+
 static int device_eval(struct registers *registers, struct shim_model *model, int dst, int src,
                        const struct shim_condition *condition, struct error *err) {
     char message[SHIM_ERROR];
@@ -58,8 +63,8 @@ static void device_free(struct registers *registers) {
 
 int registers_device_new(struct registers **registers, int device, int count, struct shim_shape shape,
                          enum state_kind state, struct error *err) {
-    static const struct registers_body body = {device_free,    device_set,   device_get,
-                                               device_lincomb, device_clamp, device_eval};
+    static const struct registers_body body = {device_free,  device_set,     device_get, device_lincomb,
+                                               device_clamp, device_rescale, device_eval};
     char message[SHIM_ERROR];
     struct device *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);

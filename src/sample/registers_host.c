@@ -2,6 +2,7 @@
  * bit what float arithmetic gives, since 53 bits are more than twice 24 + 2 (Figueroa 1995), and one code for both. */
 #include "sample/registers.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,27 @@ static int host_clamp(struct registers *registers, int dst, double low, double h
     return 0;
 }
 
+/* Standard deviation, two passes. */
+static double spread(const double *x, size_t count) {
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < count; i++) mean += x[i] / (double)count;
+    for (size_t i = 0; i < count; i++) square += (x[i] - mean) * (x[i] - mean);
+    return sqrt(square / (double)(count - 1));
+}
+
+static int host_rescale(struct registers *registers, int dst, int src, int like, double phi, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    size_t size = host->values / (size_t)host->shape.batch;
+    (void)err;
+    for (size_t row = 0; row < host->values; row += size) {
+        const double *x = at(registers, src) + row;
+        double *out = at(registers, dst) + row, own = spread(x, size);
+        double factor = rounded(own > 0 ? phi * spread(at(registers, like) + row, size) / own + 1 - phi : 1, host->state);
+        for (size_t i = 0; i < size; i++) out[i] = rounded(x[i] * factor, host->state);
+    }
+    return 0;
+}
+
 static int host_eval(struct registers *registers, struct shim_model *model, int dst, int src,
                      const struct shim_condition *condition, struct error *err) {
     const struct host *host = (struct host *)registers;
@@ -93,7 +115,8 @@ static void *new_values(size_t count, size_t size) {
 
 int registers_host_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state,
                        struct error *err) {
-    static const struct registers_body body = {host_free, host_set, host_get, host_lincomb, host_clamp, host_eval};
+    static const struct registers_body body = {host_free, host_set, host_get, host_lincomb, host_clamp, host_rescale,
+                                               host_eval};
     struct host *host = calloc(1, sizeof *host);
     if (!host) return error_memory(err);
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};

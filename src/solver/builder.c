@@ -123,7 +123,10 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
         if (builder->unguided < 0) builder->unguided = builder_register(builder);
         evaluate(builder, builder->unguided, src, t, EVAL_NULL);
         struct form guided = two_terms(1 - scale, builder->unguided, scale, out);
-        builder_lincomb(builder, out, &guided);
+        builder_lincomb(builder, guidance->rescale > 0 ? builder->unguided : out, &guided);
+        if (guidance->rescale > 0)
+            append(builder, (struct op){.kind = OP_RESCALE, .dst = out, .src = builder->unguided, .like = out,
+                                        .phi = guidance->rescale});
     }
     builder->plan->nfe++;
     struct point point = {.t = t, .alpha = alpha, .sigma = sigma, .logsnr = schedule_logsnr(schedule, t),

@@ -130,6 +130,7 @@ static void drop_unused_registers(struct plan *plan) {
         struct op *op = &plan->ops[i];
         op->dst = map[op->dst];
         op->src = map[op->src];
+        op->like = map[op->like];
         for (size_t k = 0; k < op->terms_count; k++) op->terms[k].source = map[op->terms[k].source];
     }
     plan->registers = used;

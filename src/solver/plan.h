@@ -21,7 +21,8 @@ enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the
     X(OP_EVAL, "EVAL")      \
     X(OP_LINCOMB, "LINCOMB") \
     X(OP_NOISE, "NOISE")    \
-    X(OP_CLAMP, "CLAMP")
+    X(OP_CLAMP, "CLAMP")    \
+    X(OP_RESCALE, "RESCALE")
 #define PLAN_OP_ENUM(symbol, name) symbol,
 enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
 #undef PLAN_OP_ENUM
@@ -36,7 +37,7 @@ struct term {
 struct op {
     enum op_kind kind;
     int dst;
-    int src;                 /* EVAL */
+    int src;                 /* EVAL, RESCALE */
     double time;             /* EVAL: the number passed to the model as t */
     enum eval_labels labels; /* EVAL */
     int model;               /* EVAL: 0 */
@@ -44,6 +45,8 @@ struct op {
     size_t terms_count;
     uint32_t stream;         /* NOISE */
     double low, high;        /* CLAMP */
+    int like;                /* RESCALE: a register */
+    double phi;              /* RESCALE */
 };
 
 struct plan_step { /* from t to s (towards data); the rest at t */

@@ -32,6 +32,9 @@ static json_t *op_to_json(const struct op *op) {
             return json_pack("{s:s, s:i, s:I}", "op", name, "dst", op->dst, "stream", (json_int_t)op->stream);
         case OP_CLAMP:
             return json_pack("{s:s, s:i, s:f, s:f}", "op", name, "dst", op->dst, "lo", op->low, "hi", op->high);
+        case OP_RESCALE:
+            return json_pack("{s:s, s:i, s:i, s:i, s:f}", "op", name, "dst", op->dst, "src", op->src, "like", op->like, "phi",
+                             op->phi);
         case OP_KINDS: break;
     }
     return NULL;
@@ -94,7 +97,10 @@ static int op_from_json(const struct plan *plan, struct op *op, const json_t *js
     op->kind = (enum op_kind)kind;
     op->dst = (int)json_integer_value(json_object_get(json, "dst"));
     op->src = (int)json_integer_value(json_object_get(json, "src"));
-    if (!is_register(plan, op->dst) || !is_register(plan, op->src)) return bad(err, index, "a register that is not there");
+    op->like = (int)json_integer_value(json_object_get(json, "like"));
+    op->phi = json_number_value(json_object_get(json, "phi"));
+    if (!is_register(plan, op->dst) || !is_register(plan, op->src) || !is_register(plan, op->like))
+        return bad(err, index, "a register that is not there");
     op->stream = (uint32_t)json_integer_value(json_object_get(json, "stream"));
     op->low = json_number_value(json_object_get(json, "lo"));
     op->high = json_number_value(json_object_get(json, "hi"));
@@ -154,6 +160,9 @@ static void print_op(const struct op *op, FILE *out) {
             break;
         case OP_NOISE: fprintf(out, "NOISE    r%d = unit normals, stream %u", op->dst, op->stream); break;
         case OP_CLAMP: fprintf(out, "CLAMP    r%d to [%g, %g]", op->dst, op->low, op->high); break;
+        case OP_RESCALE:
+            fprintf(out, "RESCALE  r%d = r%d with %g of the spread of r%d", op->dst, op->src, op->phi, op->like);
+            break;
         case OP_KINDS: break;
     }
     fputc('\n', out);

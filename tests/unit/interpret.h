@@ -45,7 +45,7 @@ static inline struct card card_of(enum schedule_kind kind) {
 }
 
 static inline struct sampler sampler_of(const char *solver, double order, int nfe) {
-    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {1, {0, INFINITY}}, .rho = NAN,
+    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {1, 0, {0, INFINITY}}, .rho = NAN,
                               .rtol = NAN, .atol = NAN};
     strcpy(sampler.solver, solver);
     return sampler;
@@ -154,6 +154,20 @@ static inline double no_noise(uint32_t stream, size_t element) {
     return 0;
 }
 
+/* x[e] times phi std(like)/std(x) + 1 - phi, with N - 1. */
+static inline double rescaled(const double *x, const double *like, double phi, size_t e) {
+    double mean[2] = {0}, square[2] = {0};
+    for (int i = 0; i < ELEMENTS; i++) {
+        mean[0] += x[i] / ELEMENTS;
+        mean[1] += like[i] / ELEMENTS;
+    }
+    for (int i = 0; i < ELEMENTS; i++) {
+        square[0] += pow(x[i] - mean[0], 2) / (ELEMENTS - 1);
+        square[1] += pow(like[i] - mean[1], 2) / (ELEMENTS - 1);
+    }
+    return x[e] * (phi * sqrt(square[1] / square[0]) + 1 - phi);
+}
+
 static inline void run_op(const struct op *op, const struct network *network, double (*noise)(uint32_t, size_t),
                           double (*r)[ELEMENTS]) {
     double result[ELEMENTS] = {0};
@@ -165,6 +179,7 @@ static inline void run_op(const struct op *op, const struct network *network, do
                 break;
             case OP_NOISE: result[e] = noise(op->stream, e); break;
             case OP_CLAMP: result[e] = fmin(fmax(r[op->dst][e], op->low), op->high); break;
+            case OP_RESCALE: result[e] = rescaled(r[op->src], r[op->like], op->phi, e); break;
             case OP_KINDS: fail();
         }
     }

@@ -55,6 +55,7 @@ static struct op ops_of_every_kind[] = {
     {.kind = OP_EVAL, .dst = 2, .src = 0, .time = 0.9, .labels = EVAL_NULL},
     {.kind = OP_LINCOMB, .dst = 1, TERMS({-0.5, 2}, {1.5, 1})},
     {.kind = OP_LINCOMB, .dst = 3, TERMS({1.01, 0}, {-0.2, 1})},
+    {.kind = OP_RESCALE, .dst = 3, .src = 3, .like = 1, .phi = 0.7},
     {.kind = OP_NOISE, .dst = 2, .stream = 1},
     {.kind = OP_LINCOMB, .dst = 0, TERMS({0.97, 3}, {0.1, 2}, {0.02, 0})},
     {.kind = OP_CLAMP, .dst = 0, .low = -0.7, .high = 0.9},
@@ -100,6 +101,19 @@ static void naive_eval(const struct op *op, struct shim_model *model, int64_t la
     for (size_t e = 0; e < ELEMENTS; e++) r[op->dst][e] = out[e];
 }
 
+static double naive_spread(const double *x) {
+    double mean = 0, square = 0;
+    for (int e = 0; e < ELEMENTS; e++) mean += x[e] / ELEMENTS;
+    for (int e = 0; e < ELEMENTS; e++) square += (x[e] - mean) * (x[e] - mean);
+    return sqrt(square / (ELEMENTS - 1));
+}
+
+static void naive_rescale(const struct op *op, enum state_kind state, double (*r)[ELEMENTS]) {
+    double spread = op->phi * naive_spread(r[op->like]) / naive_spread(r[op->src]);
+    double factor = kept(spread + 1 - op->phi, state);
+    for (int e = 0; e < ELEMENTS; e++) r[op->dst][e] = kept(r[op->src][e] * factor, state);
+}
+
 static void naive(const struct plan *plan, enum state_kind state, struct shim_model *model, uint64_t seed,
                   int64_t label, double *x) {
     double r[REGISTERS][ELEMENTS], normals[ELEMENTS];
@@ -109,6 +123,7 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
         const struct op *op = &plan->ops[i];
         if (op->kind == OP_EVAL) naive_eval(op, model, label, r);
         if (op->kind == OP_LINCOMB) naive_lincomb(op, state, r);
+        if (op->kind == OP_RESCALE) naive_rescale(op, state, r);
         if (op->kind == OP_NOISE) noise_normals(seed, op->stream, ELEMENTS, normals);
         for (size_t e = 0; e < ELEMENTS; e++) {
             if (op->kind == OP_NOISE) r[op->dst][e] = kept(normals[e], state);

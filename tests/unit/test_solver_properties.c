@@ -22,7 +22,7 @@ static const struct world worlds[] = {{SCHEDULE_LINEAR, linear_process}, {SCHEDU
                                       {SCHEDULE_DISCRETE_LINEAR, ddpm_process}};
 static const enum prediction predictions[] = {PREDICTION_EPSILON, PREDICTION_X0, PREDICTION_V, PREDICTION_SCORE,
                                               PREDICTION_EDM, PREDICTION_EDM_VP, PREDICTION_EDM_VE};
-static const double orders[] = {NAN, NAN, 1, 1.5, 2, 3, 4, INFINITY};
+static const double orders[] = {NAN, NAN, NAN, NAN, NAN, NAN, 1, 1.5, 2, 3, 4, INFINITY};
 static const enum grid_kind grids[] = {GRID_UNSET, GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR, GRID_KARRAS,
                                        GRID_EXPONENTIAL, GRID_LEADING, GRID_LINSPACE, GRID_TRAILING};
 
@@ -39,7 +39,7 @@ static void run(const struct plan *plan, const struct world *world, enum predict
 
 static struct sampler random_sampler(int solvers) {
     const struct solver *solver = solver_at((size_t)draw(solvers));
-    struct sampler sampler = sampler_of(solver->name, orders[draw(8)], 1 + draw(40));
+    struct sampler sampler = sampler_of(solver->name, orders[draw(12)], 1 + draw(40));
     if (solver->evaluations == 0) sampler.nfe = 0;
     sampler.grid = grids[draw(9)];
     sampler.final = (enum final_kind)draw(4);
