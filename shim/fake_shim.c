@@ -6,6 +6,8 @@
  * Data is a mixture of isotropic Gaussians (equal weights unless given), so that E[epsilon | x_t = x] is known: the
  * output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes component k
  * alone; any other label, or none, the whole mixture. Computed in double, rounded to float32 at the end.
+ * Where the card says variance: learned, the variance channels of element i are cos(i + t + label), t the time as given and
+ * label 0 without one: known, and no function of x.
  * delay_ms is slept in every call. The n-th call of this process (from 1, over all models; -1: every call) fails,
  * returns NaN, or kills the process.
  *
@@ -255,12 +257,16 @@ static int misbehave(const struct shim_model *model, bool *nan, char *error) {
 }
 
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
-                   const struct shim_condition *condition, float *out, char *error) {
+                   const struct shim_condition *condition, float *out, float *variance, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     bool nan;
     if (model->is_features) return fail(error, "a feature network is no diffusion model");
     if (elements != model->elements)
         return fail(error, "the model takes %zu elements a sample, not %zu", model->elements, elements);
+    int channels = shape.channels * (model->card.learned_variance ? 2 : 1);
+    if (condition->channels > 0 && condition->channels != channels)
+        return fail(error, "the model's output has %d channels, expected %d, half of them variance", channels, condition->channels);
+    if (variance && !model->card.learned_variance) return fail(error, "the model predicts no variance");
     if (misbehave(model, &nan, error) != 0) return -1;
     double t = schedule_time_of(model, condition->time), x_t[elements], x0[elements], epsilon[elements];
     double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t);
@@ -274,6 +280,8 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         for (size_t i = 0; i < elements; i++) {
             double output = predict(&model->card, alpha, sigma, x_t[i], x0[i], epsilon[i]);
             out[row * elements + i] = nan ? NAN : (float)output;
+            if (variance)
+                variance[row * elements + i] = (float)cos((double)i + condition->time + (double)(condition->labels ? label : 0));
         }
     }
     return 0;
@@ -369,9 +377,15 @@ int shim_registers_get(struct shim_registers *registers, int src, double *host, 
 }
 
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
-                           const int *sources, char *error) {
+                           const int *sources, int first, int beyond, char *error) {
+    const struct shim_shape *shape = &registers->shape;
     (void)error;
     for (size_t i = 0; i < registers->values; i++) {
+        int channel = (int)(i / (size_t)(shape->height * shape->width) % (size_t)shape->channels);
+        if (beyond > 0 && (channel < first || channel >= beyond)) {
+            at(registers, dst)[i] = at(registers, sources[0])[i];
+            continue;
+        }
         double sum = 0;
         for (int k = 0; k < count; k++) {
             double product = rounded(registers, rounded(registers, coefficients[k]) * at(registers, sources[k])[i]);
@@ -412,13 +426,25 @@ int shim_registers_rescale(struct shim_registers *registers, int dst, int src, i
     return 0;
 }
 
-int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
+int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error) {
+    (void)error;
+    for (size_t i = 0; i < registers->values; i++) {
+        double exponent = rounded(registers, rounded(registers, a) + rounded(registers, rounded(registers, b) * at(registers, src)[i]));
+        double *x = &at(registers, dst)[i];
+        *x = rounded(registers, *x * rounded(registers, exp(exponent)));
+    }
+    return 0;
+}
+
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {
-    float *input = malloc(registers->values * sizeof *input), *output = malloc(registers->values * sizeof *output);
+    float *input = malloc(registers->values * sizeof *input), *output = malloc(2 * registers->values * sizeof *output);
+    float *variance = dst2 >= 0 && output ? output + registers->values : NULL;
     int rc = input && output ? 0 : fail(error, "out of memory");
     for (size_t i = 0; rc == 0 && i < registers->values; i++) input[i] = (float)at(registers, src)[i];
-    if (rc == 0) rc = shim_model_run(model, input, registers->shape, condition, output, error);
+    if (rc == 0) rc = shim_model_run(model, input, registers->shape, condition, output, variance, error);
     for (size_t i = 0; rc == 0 && i < registers->values; i++) at(registers, dst)[i] = output[i];
+    for (size_t i = 0; rc == 0 && variance && i < registers->values; i++) at(registers, dst2)[i] = variance[i];
     free(output);
     free(input);
     return rc;

@@ -170,7 +170,7 @@ at::Tensor floats(const c10::IValue &output) {
     return tensor;
 }
 
-/* [B,C,H,W] on the model's device, in the model's output type. labels may be undefined. */
+/* [B,>=C,H,W] on the model's device, in the model's output type. labels may be undefined. */
 at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
                    const at::Tensor &labels) {
     std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
@@ -181,7 +181,10 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
     if (!fits)
         refuse("the model's output is ", out.sizes(), " for an input of ", x.sizes(),
                ": expected the same, or more channels; the model card's shape may be wrong");
-    return out.narrow(1, 0, shape.channels);
+    if (condition.channels > 0 && out.size(1) != condition.channels)
+        refuse("the model's output is ", out.sizes(), ", expected ", condition.channels,
+               " channels, half of them variance, as the model card says");
+    return out;
 }
 
 /* ---- feature networks ---- */
@@ -303,13 +306,15 @@ void shim_model_free(struct shim_model *model) {
 }
 
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
-                   const struct shim_condition *condition, float *out, char *error) {
+                   const struct shim_condition *condition, float *out, float *variance, char *error) {
     return guarded(error, model->path.c_str(), [&] {
         c10::DeviceGuard on(model->device);
         std::vector<int64_t> sizes = sizes_of(shape);
         at::Tensor input = copy_to(model->device, host_view(x, sizes, at::kFloat));
         at::Tensor labels = labels_on(model->device, shape.batch, condition->labels);
-        host_view(out, sizes, at::kFloat).copy_(diffuse(*model, input, shape, *condition, labels));
+        at::Tensor both = diffuse(*model, input, shape, *condition, labels);
+        host_view(out, sizes, at::kFloat).copy_(both.narrow(1, 0, shape.channels));
+        if (variance) host_view(variance, sizes, at::kFloat).copy_(both.narrow(1, shape.channels, shape.channels));
     });
 }
 
@@ -382,13 +387,18 @@ int shim_registers_get(struct shim_registers *registers, int src, double *host, 
 
 /* Multiply, then add: add_ with a coefficient would round once, the loop on the host rounds twice. */
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
-                           const int *sources, char *error) {
+                           const int *sources, int first, int beyond, char *error) {
     return guarded(error, "registers", [&] {
         c10::DeviceGuard on(registers->device);
         at::Tensor sum = at::zeros({}, (*registers)[dst].options()).expand(sizes_of(registers->shape));
         for (int i = 0; i < count; i++) {
             at::Tensor term = at::mul((*registers)[sources[i]], coefficients[i]);
             sum = i == 0 ? term : sum.add_(term);
+        }
+        if (beyond > 0) {
+            at::Tensor whole = (*registers)[sources[0]].clone();
+            whole.narrow(1, first, beyond - first).copy_(sum.narrow(1, first, beyond - first));
+            sum = whole;
         }
         (*registers)[dst].copy_(sum);
     });
@@ -411,7 +421,14 @@ int shim_registers_rescale(struct shim_registers *registers, int dst, int src, i
     });
 }
 
-int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
+int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        (*registers)[dst].mul_(at::mul((*registers)[src], b).add_(a).exp_());
+    });
+}
+
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {
     return guarded(error, model->path.c_str(), [&] {
         c10::DeviceGuard on(registers->device);
@@ -424,7 +441,9 @@ int shim_registers_eval(struct shim_registers *registers, struct shim_model *mod
         at::Tensor x = (*registers)[src].to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
         at::Tensor given = labels ? registers->labels_on_device : at::Tensor();
         at::Tensor out = diffuse(*model, x, registers->shape, *condition, given);
-        (*registers)[dst].copy_(out.to(at::kFloat));
+        int channels = registers->shape.channels;
+        (*registers)[dst].copy_(out.narrow(1, 0, channels).to(at::kFloat));
+        if (dst2 >= 0) (*registers)[dst2].copy_(out.narrow(1, channels, channels).to(at::kFloat));
     });
 }
 

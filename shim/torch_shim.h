@@ -39,11 +39,13 @@ struct shim_condition { /* what a diffusion network gets besides x */
     double time;
     int integer_time;      /* 1: t is int64 [B], else float32 [B] */
     const int64_t *labels; /* [B], or NULL: forward(x, t) without a third argument */
+    int channels;          /* that the output must have; 0: C or more */
 };
 
-/* out[B,C,H,W] = the first C channels of forward(x, t, labels). An output that is not [B, >= C, H, W] is an error. */
+/* out[B,C,H,W] = the first C channels of forward(x, t, labels), variance[B,C,H,W] the next C, unless NULL. An output that
+ * is not [B, >= C, H, W], or [B, channels, H, W], is an error. */
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
-                   const struct shim_condition *condition, float *out, char *error);
+                   const struct shim_condition *condition, float *out, float *variance, char *error);
 
 struct shim_output { /* of a feature network */
     const char *name;
@@ -66,14 +68,16 @@ int shim_registers_new(struct shim_registers **registers, int device, int count,
 void shim_registers_free(struct shim_registers *registers); /* accepts NULL */
 int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error);
 int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error); /* waits for the device */
-/* dst = sum of coefficients[i] * sources[i], left to right; dst may be a source. */
+/* dst = sum of coefficients[i] * sources[i], left to right; dst may be a source. Where beyond > 0 only on channels first to
+ * beyond - 1; the others are those of sources[0]. */
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
-                           const int *sources, char *error);
+                           const int *sources, int first, int beyond, char *error);
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error);
 /* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C,H,W with N - 1; a src without spread stays. */
 int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error);
-/* dst = first C channels of the model on src cast to float32. */
-int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int src,
+int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error); /* dst = dst exp(a + b src) */
+/* dst = first C channels of the model on src cast to float32, dst2 the next C; dst2 < 0: not wanted. */
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error);
 
 /* ---- torch's own random numbers, for EDM's published latents ---- */

@@ -27,13 +27,13 @@ int main(int argc, char **argv) {
         struct shim_condition condition = {.time = 0.5, .labels = classes ? labels : NULL};
         failed = !x || !out || !labels || shim_thread_start(SHIM_CPU, mine) != 0;
         for (size_t i = 0; !failed && i < values; i++) x[i] = (float)(i % 17) / 8 - 1;
-        for (int i = 0; !failed && i < 3; i++) failed = shim_model_run(model, x, shape, &condition, out, mine) != 0;
+        for (int i = 0; !failed && i < 3; i++) failed = shim_model_run(model, x, shape, &condition, out, NULL, mine) != 0;
 #pragma omp barrier
 #pragma omp single
         start = clock_seconds();
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < calls; i++)
-            if (!failed) failed = shim_model_run(model, x, shape, &condition, out, mine) != 0;
+            if (!failed) failed = shim_model_run(model, x, shape, &condition, out, NULL, mine) != 0;
         free(labels);
         free(out);
         free(x);

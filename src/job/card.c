@@ -43,9 +43,10 @@ static int read_dtype(KEY_READ_ARGUMENTS) {
 }
 
 static int read_variance(KEY_READ_ARGUMENTS) {
-    int only_one;
-    (void)member;
-    return KEY_NAME.read(reader, key, path, value, &only_one);
+    enum { FIXED, LEARNED } kind = FIXED;
+    if (KEY_NAME.read(reader, key, path, value, &kind) != 0) return -1;
+    *(bool *)member = kind == LEARNED;
+    return 0;
 }
 
 static int read_cumprod(KEY_READ_ARGUMENTS) { /* the member is the card */
@@ -67,7 +68,7 @@ static const struct key_kind SHAPE = {read_shape, NULL}, DTYPE = {read_dtype, NU
 
 #define AT(member) offsetof(struct card, member)
 static const char a_positive[] = "a number above 0", some_steps[] = "a whole number from 1 to 1000000";
-static const char *const dtype_names[] = {"float32", "int64", NULL}, *const fixed_names[] = {"fixed", NULL};
+static const char *const dtype_names[] = {"float32", "int64", NULL}, *const variance_kinds[] = {"fixed", "learned", NULL};
 
 static const struct key time_rows[] = {
     {"kind", &KEY_NAME, AT(time.kind), .names = time_names, .required = true},
@@ -105,7 +106,7 @@ static const struct key rows[] = {
     {"labels", &KEY_TABLE_OF, 0, .table = &label_keys, .nullable = true},
     {"batch", &KEY_INT, AT(batch),
      .expected = "a whole number of 1 or more, or null", KEY_RANGE(1, INT_MAX), .nullable = true},
-    {"variance", &VARIANCE, 0, .names = fixed_names, .later = "learned"},
+    {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
 };
 static const struct key_table card_keys = KEY_TABLE(rows);
 
@@ -239,6 +240,8 @@ int card_parse(struct card *card, const json_t *json, const char *where, struct 
 }
 
 void card_free(struct card *card) {
+    if (card->guide) card_free(card->guide);
+    free(card->guide);
     free(card->schedule.alphas_cumprod);
     json_decref(card->json);
     *card = (struct card){0};

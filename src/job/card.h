@@ -63,6 +63,8 @@ struct card {
     int64_t classes; /* 0: the model takes no labels */
     int64_t null_label; /* -1: none */
     int batch;       /* the one batch size the file was exported for; 0: any */
+    bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 - v)/2 log beta~ */
+    struct card *guide; /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
     json_t *json;    /* the card as read; owned */
 };
 
@@ -75,6 +77,8 @@ int card_read(struct card *card, const char *model_path, struct error *err);
 /* The same look-up for any extra file of a TorchScript archive ("features.json": the member "features" of a JSON file).
  * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
+/* card->guide from json, or where that is NULL from the file. Whether it fits the card is plan_resolve's to say. */
+int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
 void card_free(struct card *card);
 size_t card_elements(const struct card *card); /* channels * height * width */
 

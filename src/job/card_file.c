@@ -116,6 +116,17 @@ int card_read_extra(json_t **json, const char *model_path, const char *name, str
                      "%s: expected a TorchScript archive (zip) or a JSON model, found neither", model_path);
 }
 
+int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err) {
+    struct card *guide = calloc(1, sizeof *guide);
+    if (!guide) return error_memory(err);
+    if ((json ? card_parse(guide, json, model_path, err) : card_read(guide, model_path, err)) != 0) {
+        free(guide);
+        return error_prefix(err, "sampler.guidance.model");
+    }
+    card->guide = guide;
+    return 0;
+}
+
 int card_read(struct card *card, const char *model_path, struct error *err) {
     json_t *json = NULL;
     if (card_read_extra(&json, model_path, "diffusion.json", err) != 0) return -1;

@@ -15,8 +15,17 @@ static json_t *label_keys(const struct job *job, const char *sha256) {
     return json_pack("{ss}", "rule", rule);
 }
 
+/* The guiding model is what its file holds, wherever that is. */
+static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_sha256) {
+    json_t *keys = sampler_to_json(sampler), *guidance = json_object_get(keys, "guidance");
+    if (!json_object_get(guidance, "model")) return keys;
+    if (json_object_set_new(guidance, "model", json_pack("{ss?}", "sha256", guide_sha256)) == 0) return keys;
+    json_decref(keys);
+    return NULL;
+}
+
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
-                     const struct sampler *sampler, const char *model_sha256, const char *label_sha256,
+                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256, const char *label_sha256,
                      const char *initial_sha256, int plan_version, struct error *err) {
     *fingerprint = (struct fingerprint){0};
     /* A rounding rule has no meaning for float32 samples. */
@@ -24,7 +33,7 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
     fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}",
                                   "model", "sha256", model_sha256,
                                   "card", card->json,
-                                  "sampler", sampler_to_json(sampler),
+                                  "sampler", sampler_keys_of(sampler, guide_sha256),
                                   "labels", label_keys(job, label_sha256),
                                   "noise", noise_names[job->noise],
                                   "batch", job->batch,

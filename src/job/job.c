@@ -90,6 +90,7 @@ void job_free(struct job *job) {
     seeds_free(&job->seeds);
     free(job->labels.path);
     free(job->sampler.times);
+    free(job->sampler.guidance.model);
     free(job->output.dir);
     free(job->evaluate.features);
     free(job->evaluate.reference);

@@ -32,7 +32,6 @@ struct key {
     const char *expected;        /* completes "expected ..."; made from `names` where NULL */
     double low, high;            /* numbers: range, both ends included. A value outside counts as unset. */
     const char *const *names;    /* KEY_NAME: by enum value, NULL at its end (and at 0 for "unset") */
-    const char *later;           /* KEY_NAME: a name that is known but not supported yet */
     const struct key_table *table; /* KEY_TABLE_OF and kinds that take maps */
     bool required;
     bool nullable; /* null means unset */

@@ -123,8 +123,6 @@ static json_t *write_bool(const struct key *key, const void *member) {
 
 static int read_name(KEY_READ_ARGUMENTS) {
     const char *name = json_string_value(value);
-    if (name && key->later && strcmp(name, key->later) == 0)
-        return key_error(reader, path, "\"%s\" is not supported yet", name);
     for (int i = key->names[0] ? 0 : 1; name && key->names[i]; i++) {
         if (strcmp(name, key->names[i]) != 0) continue;
         *(int *)member = i;

@@ -12,11 +12,11 @@ const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
 const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-logsnr", "karras", "exponential",
                                   "leading", "linspace", "trailing",  "times",          NULL};
 const char *const final_names[] = {NULL, "none", "zero", "denoise", NULL};
-const char *const variance_names[] = {NULL, "small", "large", NULL};
+const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
-    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = {1, 0, {0, INFINITY}}, .rho = NAN,
+    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = {.scale = 1, .interval = {0, INFINITY}}, .rho = NAN,
                                 .churn = {NAN, 0, INFINITY, 1}, .rtol = NAN,
                                 .atol = NAN};
 }
@@ -113,12 +113,32 @@ static int read_churn(KEY_READ_ARGUMENTS) {
     return KEY_TABLE_OF.read(reader, key, path, value, member);
 }
 
+/* [low, high], high .inf where it is open. */
+static const struct key interval_end = {.kind = &KEY_NUMBER, .expected = "[low, high] of sigma/alpha", KEY_RANGE(0, INFINITY)};
+
+static int read_interval(KEY_READ_ARGUMENTS) {
+    double *interval = member;
+    if (json_array_size(value) != 2) return key_fail(reader, path, key->expected, value);
+    for (size_t i = 0; i < 2; i++)
+        if (KEY_NUMBER.read(reader, &interval_end, path, json_array_get(value, i), &interval[i]) != 0) return -1;
+    return interval[0] < interval[1] ? 0 : key_fail(reader, path, key->expected, value);
+}
+
+static json_t *write_interval(const struct key *key, const void *member) {
+    (void)key;
+    const double *interval = member;
+    if (interval[0] == 0 && isinf(interval[1])) return json_null();
+    return json_pack("[o, o]", KEY_NUMBER.write(&interval_end, &interval[0]), KEY_NUMBER.write(&interval_end, &interval[1]));
+}
+
+static const struct key_kind INTERVAL = {read_interval, write_interval};
 static const struct key guidance_rows[] = {
     {"scale", &KEY_NUMBER, offsetof(struct guidance, scale), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX),
      .required = true},
     {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
-    {"interval", &KEY_PAIR, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
-    {.name = "model", .kind = &KEY_LATER},
+    {"interval", &INTERVAL, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
+    {"channels", &KEY_INT, offsetof(struct guidance, channels), .expected = "a number of channels, 1 or more", KEY_RANGE(1, INT_MAX)},
+    {"model", &KEY_PATH, offsetof(struct guidance, model), .expected = "the path of the model that guides"},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
 
@@ -146,7 +166,8 @@ static json_t *write_number(const struct key *key, const void *member) {
 
 static json_t *write_guidance(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
-    bool plain = guidance->interval[0] <= 0 && isinf(guidance->interval[1]) && guidance->rescale == 0;
+    bool plain = guidance->interval[0] == 0 && isinf(guidance->interval[1]) && guidance->rescale == 0 &&
+                 !guidance->channels && !guidance->model;
     return plain ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
 }
 
@@ -172,11 +193,11 @@ static const struct key rows[] = {
     {"t_end", &KEY_NUMBER, AT(t_end), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"final", &KEY_NAME, AT(final), .names = final_names},
     {"eta", &KEY_NUMBER, AT(eta), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
-    {"variance", &KEY_NAME, AT(variance), .names = variance_names, .later = "learned"},
+    {"variance", &KEY_NAME, AT(variance), .names = variance_names},
     {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
-    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale, rescale, interval}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale, rescale, interval, channels, model}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

@@ -21,7 +21,7 @@ enum grid_kind {
     GRID_TIMES,          /* the user's own list */
 };
 enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE };
-enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE };
+enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
@@ -41,12 +41,14 @@ struct sampler {
     struct churn {        /* edm; in sigma/alpha */
         double amount, low, high, noise; /* s_churn (NAN: unset, 0), s_min, s_max, s_noise */
     } churn;
-    enum variance_kind variance; /* ddpm; unset: small */
+    enum variance_kind variance; /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
         double scale;       /* 1: none */
         double rescale;     /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
         double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
+        int channels;       /* it acts on the first so many of the output's channels; 0: all */
+        char *model;        /* the guiding model's file, resolved (autoguidance); NULL: the model without labels. Owned */
     } guidance;
     bool clip;            /* clamp x0 to the card's range */
     double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */

@@ -20,6 +20,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *plan = (struct plan){0};
     if (job_read(job, job_path, overrides, overrides_count, err) != 0) return -1;
     int rc = job->model.card ? card_parse(card, job->model.card, job_path, err) : card_read(card, job->model.path, err);
+    if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, job_path)) error_prefix(err, "%s", job_path);
@@ -52,18 +53,20 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
         return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld", (long long)card->classes - 1,
                          (long long)job->labels.constant);
-    if (card->batch > 0 && job->batch != card->batch)
-        return error_set(err, CODE_DATA, "batch: %d, but the model file was exported for batches of %d", job->batch,
-                         card->batch);
+    for (const struct card *of = card; of; of = of->guide)
+        if (of->batch > 0 && job->batch != of->batch)
+            return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
+                             of == card ? "model" : "guiding model's", of->batch);
     return 0;
 }
 
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name", job->name,
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name", job->name,
                      "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
-                     (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "sampler",
+                     (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
+                     card->guide ? card->guide->json : NULL, "sampler",
                      sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", summary_versions());
 }
 
@@ -79,7 +82,7 @@ int document_make(json_t **document, const char *job_path, const char *const *ov
     struct plan plan;
     struct fingerprint fingerprint = {0};
     struct layout layout;
-    char model[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
+    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, job_path, overrides, overrides_count, err) != 0) return -1;
     int rc = -1;
@@ -88,10 +91,11 @@ int document_make(json_t **document, const char *job_path, const char *const *ov
         goto out;
     }
     if (check_labels(&job, &card, err) != 0 || digest(job.model.path, model, err) != 0 ||
+        digest(job.sampler.guidance.model, guide, err) != 0 ||
         digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     sample_bytes(&job, &card), err) != 0 ||
-        fingerprint_make(&fingerprint, &job, &card, &sampler, model, labels[0] ? labels : NULL,
+        fingerprint_make(&fingerprint, &job, &card, &sampler, model, guide[0] ? guide : NULL, labels[0] ? labels : NULL,
                          initial[0] ? initial : NULL, PLAN_VERSION, err) != 0)
         goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);

@@ -32,7 +32,7 @@ struct producer { /* task.context */
     struct run *run;
     const struct shard_status *status;
     const struct place *place;
-    struct shim_model *model;
+    struct shim_model *model, *guide; /* guide: of sampler.guidance.model, or NULL */
     struct npy initial;      /* of job.initial, where there is one */
     char *initial_file;
     size_t initial_offset;
@@ -57,7 +57,7 @@ static int worker_start(void *context, int index, struct error *err) {
     if (!worker->x || !worker->pixels) return error_memory(err);
     if (!producer->any_samples) return 0;
     struct executor_setup setup = {
-        .plan = &run->plan, .sampler = &run->sampler, .card = &run->card, .model = producer->model,
+        .plan = &run->plan, .sampler = &run->sampler, .card = &run->card, .model = producer->model, .guide = producer->guide,
         .device = producer->place->device, .batch = run->job.batch, .noise = run->job.noise, .stop = producer->stop,
     };
     return executor_new(&worker->executor, &setup, err);
@@ -214,6 +214,10 @@ static int load(struct producer *producer, bool any_features, struct error *err)
     if (shim_start(job->precision == PRECISION_TF32, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
     if (producer->any_samples && shim_model_load(&producer->model, job->model.path, producer->place->device, message) != 0)
         return error_set(err, CODE_DATA, "cannot load model %s: %s", job->model.path, message);
+    const struct guidance *guidance = &job->sampler.guidance;
+    if (producer->any_samples && guidance->model && guidance->scale != 1 &&
+        shim_model_load(&producer->guide, guidance->model, producer->place->device, message) != 0)
+        return error_set(err, CODE_DATA, "cannot load the guiding model %s: %s", guidance->model, message);
     if (any_features && job->evaluate.features &&
         network_load(&run->network, job->evaluate.features, producer->place->device, err) != 0)
         return -1;
@@ -285,6 +289,7 @@ int produce(struct comm *comm, struct run *run, const struct shard_status *statu
         progress_update(&producer.progress, on_disk(&producer, production->outcome.done), comm_size(comm), 1);
 out:
     shim_model_free(producer.model);
+    shim_model_free(producer.guide);
     free(producer.initial_file);
     free(producer.workers);
     free(producer.units);

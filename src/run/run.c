@@ -35,7 +35,9 @@ int run_open(struct run *run, json_t *document, const char *dir, struct error *e
         error_memory(err);
         goto fail;
     }
+    const json_t *guide = json_object_get(document, "guide");
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
+        (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
         plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0 ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)

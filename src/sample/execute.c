@@ -36,13 +36,17 @@ static int run_OP_EVAL(struct executor *executor, const struct op *op, struct er
         return error_set(err, CODE_INTERNAL, "the plan evaluates the model with labels, but the batch has none");
     const int64_t *labels[] = {
         [EVAL_GIVEN] = executor->labels, [EVAL_NULL] = executor->null_labels, [EVAL_NONE] = NULL};
+    const struct card *card = op->model ? setup->card->guide : setup->card;
+    struct shim_model *model = op->model ? setup->guide : setup->model;
+    if (!card || !model) return error_set(err, CODE_INTERNAL, "the plan evaluates a guiding model, but there is none");
     struct shim_condition condition = {.time = op->time, .labels = labels[op->labels]};
-    condition.integer_time = setup->card->time.kind == TIME_DISCRETE && setup->card->time.integer;
-    return registers_eval(executor->registers, setup->model, op->dst, op->src, &condition, err);
+    condition.integer_time = card->time.kind == TIME_DISCRETE && card->time.integer;
+    condition.channels = card->learned_variance ? 2 * card->channels : 0;
+    return registers_eval(executor->registers, model, op->dst, op->dst2, op->src, &condition, err);
 }
 
 static int run_OP_LINCOMB(struct executor *executor, const struct op *op, struct error *err) {
-    return registers_lincomb(executor->registers, op->dst, op->terms, op->terms_count, err);
+    return registers_lincomb(executor->registers, op->dst, op->terms, op->terms_count, op->channels, err);
 }
 
 static int run_OP_NOISE(struct executor *executor, const struct op *op, struct error *err) {
@@ -59,6 +63,10 @@ static int run_OP_CLAMP(struct executor *executor, const struct op *op, struct e
 
 static int run_OP_RESCALE(struct executor *executor, const struct op *op, struct error *err) {
     return registers_rescale(executor->registers, op->dst, op->src, op->like, op->phi, err);
+}
+
+static int run_OP_MULEXP(struct executor *executor, const struct op *op, struct error *err) {
+    return registers_mulexp(executor->registers, op->dst, op->src, op->a, op->b, err);
 }
 
 /* A new op in the table does not compile before it has its function here. */
@@ -159,19 +167,27 @@ static int allocate(struct executor *executor, struct error *err) {
                : registers_host_new(&executor->registers, count, shape, state, err);
 }
 
-/* The first EVAL on zeros: kernels are chosen and compiled now, and an output that does not fit the card shows. */
+/* The first EVAL of each model on zeros: kernels are chosen and compiled now, and an output that does not fit the card
+ * shows. */
 static int warm_up(struct executor *executor, struct error *err) {
     const struct plan *plan = executor->setup.plan;
     if (executor->adaptive && adaptive_first(executor->adaptive, &plan, err) != 0) return -1;
-    size_t first = 0;
-    while (first < plan->ops_count && plan->ops[first].kind != OP_EVAL) first++;
-    if (first == plan->ops_count) return 0;
-    struct op eval = plan->ops[first];
-    eval.src = 0;
-    executor->batch = &(struct batch){.rows = 1, .labels = executor->labels};
-    if (registers_set(executor->registers, 0, executor->values, err) != 0) return -1;
-    if (run_OP_EVAL(executor, &eval, err) == 0) return 0;
-    return error_prefix(err, "the first call of the model failed (does its card describe it?)");
+    const struct batch one = {.rows = 1, .labels = executor->labels};
+    int rc = 0;
+    executor->batch = &one;
+    for (int model = 0; model < 2 && rc == 0; model++) {
+        size_t first = 0;
+        while (first < plan->ops_count && !(plan->ops[first].kind == OP_EVAL && plan->ops[first].model == model)) first++;
+        if (first == plan->ops_count) continue;
+        struct op eval = plan->ops[first];
+        eval.src = 0;
+        rc = registers_set(executor->registers, 0, executor->values, err);
+        if (rc == 0 && run_OP_EVAL(executor, &eval, err) != 0)
+            rc = error_prefix(err, "the first call of the %s failed (does its card describe it?)",
+                              model ? "guiding model" : "model");
+    }
+    executor->batch = NULL;
+    return rc;
 }
 
 int executor_new(struct executor **executor, const struct executor_setup *setup, struct error *err) {

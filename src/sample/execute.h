@@ -23,6 +23,7 @@ struct executor_setup {
     const struct sampler *sampler;    /* the resolved one */
     const struct card *card;
     struct shim_model *model;
+    struct shim_model *guide;         /* described by card->guide; NULL: the plan has no EVAL of it */
     int device;                       /* SHIM_CPU or a CUDA index */
     bool device_registers;            /* through the shim even on the CPU (tests); always so on CUDA */
     int batch;                        /* rows the model always sees */

@@ -17,11 +17,13 @@ struct registers_body {
     void (*free)(struct registers *);
     int (*set)(struct registers *, int dst, const double *values, struct error *err);
     int (*get)(struct registers *, int src, double *values, struct error *err);
-    int (*lincomb)(struct registers *, int dst, const struct term *terms, size_t count, struct error *err);
+    int (*lincomb)(struct registers *, int dst, const struct term *terms, size_t count, const int channels[2],
+                   struct error *err);
     int (*clamp)(struct registers *, int dst, double low, double high, struct error *err);
     int (*rescale)(struct registers *, int dst, int src, int like, double phi, struct error *err);
-    int (*eval)(struct registers *, struct shim_model *model, int dst, int src, const struct shim_condition *condition,
-                struct error *err);
+    int (*mulexp)(struct registers *, int dst, int src, double a, double b, struct error *err);
+    int (*eval)(struct registers *, struct shim_model *model, int dst, int dst2, int src,
+                const struct shim_condition *condition, struct error *err);
 };
 
 /* *registers new; contents undefined. */
@@ -42,10 +44,11 @@ static inline int registers_get(struct registers *registers, int src, double *va
     return registers->body->get(registers, src, values, err);
 }
 
-/* dst = sum of coefficient * source, from left to right, rounded after every operation; dst may be a source. */
+/* dst = sum of coefficient * source, from left to right, rounded after every operation; dst may be a source. Where
+ * channels[1] > 0 only on channels [0] to [1] - 1; the others are those of the first source. */
 static inline int registers_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
-                                    struct error *err) {
-    return registers->body->lincomb(registers, dst, terms, count, err);
+                                    const int channels[2], struct error *err) {
+    return registers->body->lincomb(registers, dst, terms, count, channels, err);
 }
 
 /* NaN stays NaN. */
@@ -59,10 +62,14 @@ static inline int registers_rescale(struct registers *registers, int dst, int sr
     return registers->body->rescale(registers, dst, src, like, phi, err);
 }
 
-/* dst = the model on src, cast to its float32. CODE_DATA when the model fails. */
-static inline int registers_eval(struct registers *registers, struct shim_model *model, int dst, int src,
+static inline int registers_mulexp(struct registers *registers, int dst, int src, double a, double b, struct error *err) {
+    return registers->body->mulexp(registers, dst, src, a, b, err); /* dst = dst exp(a + b src), element-wise */
+}
+
+/* dst = the model on src, cast to its float32; dst2 its variance channels, unless 0. CODE_DATA when the model fails. */
+static inline int registers_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
                                  const struct shim_condition *condition, struct error *err) {
-    return registers->body->eval(registers, model, dst, src, condition, err);
+    return registers->body->eval(registers, model, dst, dst2, src, condition, err);
 }
 
 #endif

@@ -27,7 +27,7 @@ static int device_get(struct registers *registers, int src, double *values, stru
 }
 
 static int device_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
-                          struct error *err) {
+                          const int channels[2], struct error *err) {
     double coefficients[count + 1]; /* an array of none would be undefined */
     int sources[count + 1];
     char message[SHIM_ERROR];
@@ -35,8 +35,8 @@ static int device_lincomb(struct registers *registers, int dst, const struct ter
         coefficients[i] = terms[i].coefficient;
         sources[i] = terms[i].source;
     }
-    return checked(shim_registers_lincomb(shim_of(registers), dst, (int)count, coefficients, sources, message), message,
-                   err);
+    return checked(shim_registers_lincomb(shim_of(registers), dst, (int)count, coefficients, sources, channels[0],
+                                          channels[1], message), message, err);
 }
 
 static int device_clamp(struct registers *registers, int dst, double low, double high, struct error *err) {
@@ -49,10 +49,15 @@ static int device_rescale(struct registers *registers, int dst, int src, int lik
     return checked(shim_registers_rescale(shim_of(registers), dst, src, like, phi, message), message, err);
 }
 
-static int device_eval(struct registers *registers, struct shim_model *model, int dst, int src,
+static int device_mulexp(struct registers *registers, int dst, int src, double a, double b, struct error *err) {
+    char message[SHIM_ERROR];
+    return checked(shim_registers_mulexp(shim_of(registers), dst, src, a, b, message), message, err);
+}
+
+static int device_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
                        const struct shim_condition *condition, struct error *err) {
     char message[SHIM_ERROR];
-    if (shim_registers_eval(shim_of(registers), model, dst, src, condition, message) == 0) return 0;
+    if (shim_registers_eval(shim_of(registers), model, dst, dst2 ? dst2 : -1, src, condition, message) == 0) return 0;
     return error_set(err, CODE_DATA, "model: %s", message);
 }
 
@@ -63,8 +68,8 @@ static void device_free(struct registers *registers) {
 
 int registers_device_new(struct registers **registers, int device, int count, struct shim_shape shape,
                          enum state_kind state, struct error *err) {
-    static const struct registers_body body = {device_free,  device_set,     device_get, device_lincomb,
-                                               device_clamp, device_rescale, device_eval};
+    static const struct registers_body body = {device_free,  device_set,     device_get,    device_lincomb,
+                                               device_clamp, device_rescale, device_mulexp, device_eval};
     char message[SHIM_ERROR];
     struct device *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);

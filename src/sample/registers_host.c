@@ -14,7 +14,7 @@ struct host {
     enum state_kind state;
     size_t values;          /* of one register */
     double *data;           /* [count][values] */
-    float *input, *output;  /* [values]: what the model sees and says */
+    float *input, *output;  /* [values], [2][values]: what the model sees and says, its variance channels behind */
 };
 
 static double *at(struct registers *registers, int number) {
@@ -42,11 +42,17 @@ static int host_get(struct registers *registers, int src, double *values, struct
 }
 
 static int host_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
-                        struct error *err) {
+                        const int channels[2], struct error *err) {
     const struct host *host = (struct host *)registers;
     double *out = at(registers, dst);
+    size_t plane = (size_t)host->shape.height * (size_t)host->shape.width, size = plane * (size_t)host->shape.channels;
+    size_t first = plane * (size_t)channels[0], beyond = plane * (size_t)channels[1];
     (void)err;
     for (size_t i = 0; i < host->values; i++) {
+        if (beyond > 0 && (i % size < first || i % size >= beyond)) {
+            out[i] = at(registers, terms[0].source)[i];
+            continue;
+        }
         double sum = 0;
         for (size_t k = 0; k < count; k++) {
             double factor = rounded(terms[k].coefficient, host->state);
@@ -87,16 +93,30 @@ static int host_rescale(struct registers *registers, int dst, int src, int like,
     return 0;
 }
 
-static int host_eval(struct registers *registers, struct shim_model *model, int dst, int src,
+static int host_mulexp(struct registers *registers, int dst, int src, double a, double b, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    double *out = at(registers, dst), constant = rounded(a, host->state), factor = rounded(b, host->state);
+    const double *x = at(registers, src);
+    (void)err;
+    for (size_t i = 0; i < host->values; i++) {
+        double exponent = rounded(constant + rounded(factor * x[i], host->state), host->state);
+        out[i] = rounded(out[i] * rounded(exp(exponent), host->state), host->state);
+    }
+    return 0;
+}
+
+static int host_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
                      const struct shim_condition *condition, struct error *err) {
     const struct host *host = (struct host *)registers;
     const double *x = at(registers, src);
-    double *out = at(registers, dst);
+    double *out = at(registers, dst), *out2 = at(registers, dst2);
+    float *variance = dst2 ? host->output + host->values : NULL;
     char message[SHIM_ERROR];
     for (size_t i = 0; i < host->values; i++) host->input[i] = (float)x[i];
-    if (shim_model_run(model, host->input, host->shape, condition, host->output, message) != 0)
+    if (shim_model_run(model, host->input, host->shape, condition, host->output, variance, message) != 0)
         return error_set(err, CODE_DATA, "model: %s", message);
     for (size_t i = 0; i < host->values; i++) out[i] = host->output[i];
+    for (size_t i = 0; variance && i < host->values; i++) out2[i] = variance[i];
     return 0;
 }
 
@@ -116,14 +136,14 @@ static void *new_values(size_t count, size_t size) {
 int registers_host_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state,
                        struct error *err) {
     static const struct registers_body body = {host_free, host_set, host_get, host_lincomb, host_clamp, host_rescale,
-                                               host_eval};
+                                               host_mulexp, host_eval};
     struct host *host = calloc(1, sizeof *host);
     if (!host) return error_memory(err);
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};
     host->values = (size_t)shape.batch * (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     host->data = new_values((size_t)count * host->values, sizeof *host->data);
     host->input = new_values(host->values, sizeof *host->input);
-    host->output = new_values(host->values, sizeof *host->output);
+    host->output = new_values(2 * host->values, sizeof *host->output);
     if (!host->data || !host->input || !host->output) {
         host_free(&host->base);
         return error_memory(err);

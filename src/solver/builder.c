@@ -63,9 +63,14 @@ void builder_noise(struct builder *builder, int dst) {
     append(builder, (struct op){.kind = OP_NOISE, .dst = dst, .stream = ++builder->streams});
 }
 
-static void evaluate(struct builder *builder, int dst, int src, double t, enum eval_labels labels) {
-    append(builder, (struct op){.kind = OP_EVAL, .dst = dst, .src = src, .labels = labels,
-                                .time = schedule_model_time(builder->schedule, t)});
+void builder_mulexp(struct builder *builder, int dst, int src, double a, double b) {
+    append(builder, (struct op){.kind = OP_MULEXP, .dst = dst, .src = src, .a = a, .b = b});
+}
+
+static void evaluate(struct builder *builder, struct op op, const struct schedule *schedule, double t) {
+    op.kind = OP_EVAL;
+    op.time = schedule_model_time(schedule, t);
+    append(builder, op);
     builder->plan->model_calls++;
 }
 
@@ -110,6 +115,37 @@ static int model_input(struct builder *builder, int x, double factor) {
     return builder->scratch;
 }
 
+static enum eval_labels labels_of(const struct card *card) {
+    return card->classes > 0 ? EVAL_GIVEN : EVAL_NONE;
+}
+
+/* What the guiding model says of x into register `guide`, as an output of the model itself: its F by which x0 and epsilon
+ * are the guide's. Both equations say it; weighted by their coefficients nothing is divided by a small one. */
+static void evaluate_guide(struct builder *builder, int x, double t, int guide, double alpha, double sigma,
+                           const struct meaning *model) {
+    const struct card *card = builder->card->guide;
+    struct meaning theirs = meaning_at(card, alpha, sigma);
+    evaluate(builder, (struct op){.dst = guide, .src = model_input(builder, x, theirs.input), .labels = labels_of(card), .model = 1},
+             schedule_guide(builder->schedule), t);
+    if (card->prediction == builder->card->prediction && card->sigma_data == builder->card->sigma_data) return;
+    double a = model->epsilon_out, b = model->x0_out, total = a * a + b * b;
+    struct form output = two_terms((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) / total, x,
+                                   (a * theirs.epsilon_out + b * theirs.x0_out) / total, guide);
+    builder_lincomb(builder, guide, &output);
+}
+
+/* out = guide + scale (out - guide), on the first channels where so said. */
+static void guide_output(struct builder *builder, int out, int guide, double scale) {
+    const struct guidance *guidance = &builder->sampler->guidance;
+    int dst = guidance->rescale > 0 ? guide : out;
+    bool all = guidance->channels == 0 || guidance->channels == builder->card->channels;
+    struct form guided = all ? two_terms(1 - scale, guide, scale, out) : two_terms(scale, out, 1 - scale, guide);
+    builder_lincomb(builder, dst, &guided);
+    if (!all && !builder->failed) builder->plan->ops[builder->plan->ops_count - 1].channels[1] = guidance->channels;
+    if (guidance->rescale > 0)
+        append(builder, (struct op){.kind = OP_RESCALE, .dst = out, .src = guide, .like = out, .phi = guidance->rescale});
+}
+
 struct point builder_evaluate(struct builder *builder, int x, double t, int out) {
     const struct card *card = builder->card;
     const struct schedule *schedule = builder->schedule;
@@ -118,15 +154,13 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
     if (sigma / alpha >= guidance->interval[0] && sigma / alpha <= guidance->interval[1]) scale = guidance->scale;
     struct meaning meaning = meaning_at(card, alpha, sigma);
     int src = model_input(builder, x, meaning.input);
-    evaluate(builder, out, src, t, card->classes > 0 ? EVAL_GIVEN : EVAL_NONE);
+    evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance}, schedule, t);
     if (scale != 1) {
         if (builder->unguided < 0) builder->unguided = builder_register(builder);
-        evaluate(builder, builder->unguided, src, t, EVAL_NULL);
-        struct form guided = two_terms(1 - scale, builder->unguided, scale, out);
-        builder_lincomb(builder, guidance->rescale > 0 ? builder->unguided : out, &guided);
-        if (guidance->rescale > 0)
-            append(builder, (struct op){.kind = OP_RESCALE, .dst = out, .src = builder->unguided, .like = out,
-                                        .phi = guidance->rescale});
+        int guide = builder->unguided;
+        if (card->guide) evaluate_guide(builder, x, t, guide, alpha, sigma, &meaning);
+        else evaluate(builder, (struct op){.dst = guide, .src = src, .labels = EVAL_NULL}, schedule, t);
+        guide_output(builder, out, guide, scale);
     }
     builder->plan->nfe++;
     struct point point = {.t = t, .alpha = alpha, .sigma = sigma, .logsnr = schedule_logsnr(schedule, t),

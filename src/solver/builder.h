@@ -27,7 +27,8 @@ struct builder {
     const struct sampler *sampler; /* resolved */
     const struct card *card;
     int scratch;      /* register for a scaled model input, or -1 */
-    int unguided;     /* register for the null-label output, or -1 */
+    int unguided;     /* register for the output without labels, or of the guiding model, or -1 */
+    int variance;     /* register that builder_evaluate leaves the model's variance channels in; 0: not wanted */
     uint32_t streams; /* NOISE ops so far */
     const struct solver *solver;
     const struct node *nodes; /* of the grid; with one of sigma 0 at the end where the solver steps there itself */
@@ -41,7 +42,7 @@ struct point { /* where the model was evaluated */
 };
 
 int builder_register(struct builder *builder); /* a new register's number */
-/* EVAL (two where guidance acts) of register x at time t into `out`; x must stay as it is while the forms are used. */
+/* EVAL (two where guidance acts; the variance is that of the first, with the labels given) of register x at time t into `out`; x must stay as it is while the forms are used. */
 struct point builder_evaluate(struct builder *builder, int x, double t, int out);
 void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
 /* The form into register dst, so that it outlives its sources; nothing where it is dst already. */
@@ -49,6 +50,7 @@ void builder_keep(struct builder *builder, int dst, const struct form *form);
 /* The order of this step: less than the sampler's while history is short and, under lower_order_final, at the end. */
 int builder_order(const struct builder *builder);
 void builder_noise(struct builder *builder, int dst);
+void builder_mulexp(struct builder *builder, int dst, int src, double a, double b); /* dst = dst exp(a + b src) */
 
 /* Coefficients of the processes at a time, in the sampler's clock u (u runs towards noise):
  * dx/du = f x + g2/(2 sigma) epsilon is the probability-flow ODE, dx = f x du + g dW the forward SDE. */

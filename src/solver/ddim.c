@@ -1,13 +1,17 @@
 /* ddim: Song et al. 2020 (arXiv 2010.02502), eq. 12 and 16. ODE for eta 0, else SDE; order 1; 1 NFE a step; option eta.
  * euler-ancestral: k-diffusion's, the same in sigma/alpha; eta is 1 unless said.
- * ddpm: Ho et al. 2020 (arXiv 2006.11239), eq. 7 and section 3.2: ancestral sampling, variance small (the posterior's) or
- * large (beta); order 1; 1 NFE a step. It is DDIM at eta 1 but for the variance. */
+ * ddpm: Ho et al. 2020 (arXiv 2006.11239), eq. 7 and section 3.2: ancestral sampling, variance small (the posterior's, beta~),
+ * large (beta, of the step) or learned (Nichol & Dhariwal 2021, arXiv 2102.09672, eq. 15: between them, in the logarithm, by
+ * the model's v in [-1, 1]; its default where the model has one); order 1; 1 NFE a step. It is DDIM at eta 1 but for the
+ * variance. */
 #include "solver/registry.h"
 
 #include <math.h>
 
-/* x_s = alpha_s x0 + sqrt(sigma_s^2 - spread^2) epsilon + noise z. */
-static void jump(struct builder *builder, const int *registers, double t, double s, double spread, double noise) {
+/* x_s = alpha_s x0 + sqrt(sigma_s^2 - spread^2) epsilon + noise z; where the model says the variance, noise is
+ * spread^(1-w) forward^w with w = (1 + v)/2. */
+static void jump(struct builder *builder, const int *registers, double t, double s, double spread, double noise,
+                 double forward) {
     double alpha = schedule_alpha(builder->schedule, s), sigma = schedule_sigma(builder->schedule, s);
     struct form next = {.count = 0};
     struct point point = builder_evaluate(builder, 0, t, registers[0]);
@@ -15,7 +19,9 @@ static void jump(struct builder *builder, const int *registers, double t, double
     form_add_form(&next, sqrt(fmax(sigma * sigma - spread * spread, 0)), &point.epsilon);
     if (noise > 0) {
         builder_noise(builder, registers[1]);
-        form_add(&next, noise, registers[1]);
+        if (builder->variance)
+            builder_mulexp(builder, registers[1], builder->variance, log(spread * forward) / 2, log(forward / spread) / 2);
+        form_add(&next, builder->variance ? 1 : noise, registers[1]);
     }
     builder_lincomb(builder, 0, &next);
 }
@@ -33,14 +39,17 @@ static int ddim_step(struct builder *builder, const int *registers, double t, do
     if (spread > schedule_sigma(builder->schedule, s))
         return error_set(err, CODE_DATA, "sampler.eta: %g adds more noise than there is at t = %.4g; eta is 0..1 as a rule",
                          builder->sampler->eta, s);
-    jump(builder, registers, t, s, spread, spread);
+    jump(builder, registers, t, s, spread, spread, forward);
     return 0;
 }
 
 static int ddpm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
     double forward, spread = posterior_deviation(builder, t, s, &forward);
     (void)err;
-    jump(builder, registers, t, s, spread, builder->sampler->variance == VARIANCE_LARGE ? forward : spread);
+    enum variance_kind variance = builder->sampler->variance;
+    builder->variance = variance == VARIANCE_LEARNED ? registers[2] : 0;
+    jump(builder, registers, t, s, spread, variance == VARIANCE_LARGE ? forward : spread, forward);
+    builder->variance = 0;
     return 0;
 }
 
@@ -56,6 +65,6 @@ const struct solver solver_euler_ancestral = {
 };
 const struct solver solver_ddpm = {
     .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, .options_text = "variance",
-    .source = "Ho et al. 2020 (DDPM), eq. 7", .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step,
-    .registers = 2,
+    .source = "Ho et al. 2020 (DDPM), eq. 7; learned variance: Nichol & Dhariwal 2021, eq. 15", .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step,
+    .registers = 3,
 };

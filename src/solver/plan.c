@@ -111,11 +111,14 @@ static int compile_steps(struct builder *builder, int count, struct error *err) 
 
 /* A coefficient that overflowed would reach JSON and the samples as nonsense. */
 static int check_finite(const struct plan *plan, struct error *err) {
-    for (size_t i = 0; i < plan->ops_count; i++)
-        for (size_t k = 0; k < plan->ops[i].terms_count; k++)
-            if (!isfinite(plan->ops[i].terms[k].coefficient))
-                return error_set(err, CODE_DATA, "sampler: op %zu of the plan has a coefficient that is not finite: take more "
-                                 "steps, or times further from alpha = 0 and sigma = 0", i + 1);
+    for (size_t i = 0; i < plan->ops_count; i++) {
+        const struct op *op = &plan->ops[i];
+        bool finite = isfinite(op->a) && isfinite(op->b);
+        for (size_t k = 0; k < op->terms_count; k++) finite &= isfinite(op->terms[k].coefficient) != 0;
+        if (!finite)
+            return error_set(err, CODE_DATA, "sampler: op %zu of the plan has a coefficient that is not finite: take more "
+                             "steps, or times further from alpha = 0 and sigma = 0", i + 1);
+    }
     return 0;
 }
 
@@ -123,7 +126,7 @@ static int check_finite(const struct plan *plan, struct error *err) {
 static void drop_unused_registers(struct plan *plan) {
     int map[64] = {0}, used = 1;
     bool seen[64] = {true};
-    for (size_t i = 0; i < plan->ops_count; i++) seen[plan->ops[i].dst] = true;
+    for (size_t i = 0; i < plan->ops_count; i++) seen[plan->ops[i].dst] = seen[plan->ops[i].dst2] = true;
     for (int r = 1; r < plan->registers; r++)
         if (seen[r]) map[r] = used++;
     for (size_t i = 0; i < plan->ops_count; i++) {
@@ -131,6 +134,7 @@ static void drop_unused_registers(struct plan *plan) {
         op->dst = map[op->dst];
         op->src = map[op->src];
         op->like = map[op->like];
+        op->dst2 = map[op->dst2];
         for (size_t k = 0; k < op->terms_count; k++) op->terms[k].source = map[op->terms[k].source];
     }
     plan->registers = used;

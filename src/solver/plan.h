@@ -22,7 +22,8 @@ enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the
     X(OP_LINCOMB, "LINCOMB") \
     X(OP_NOISE, "NOISE")    \
     X(OP_CLAMP, "CLAMP")    \
-    X(OP_RESCALE, "RESCALE")
+    X(OP_RESCALE, "RESCALE") \
+    X(OP_MULEXP, "MULEXP")
 #define PLAN_OP_ENUM(symbol, name) symbol,
 enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
 #undef PLAN_OP_ENUM
@@ -37,16 +38,19 @@ struct term {
 struct op {
     enum op_kind kind;
     int dst;
-    int src;                 /* EVAL, RESCALE */
+    int src;                 /* EVAL, RESCALE, MULEXP */
     double time;             /* EVAL: the number passed to the model as t */
     enum eval_labels labels; /* EVAL */
-    int model;               /* EVAL: 0 */
+    int model;               /* EVAL: 0, or 1: the guiding one */
+    int dst2;                /* EVAL: the model's variance channels; 0 (which is x): not wanted */
     struct term *terms;      /* LINCOMB: [terms_count], owned by the plan */
     size_t terms_count;
+    int channels[2];         /* LINCOMB: acts on [first, beyond), the others are those of the first source; {0, 0}: on all */
     uint32_t stream;         /* NOISE */
     double low, high;        /* CLAMP */
     int like;                /* RESCALE: a register */
     double phi;              /* RESCALE */
+    double a, b;             /* MULEXP: dst exp(a + b src) */
 };
 
 struct plan_step { /* from t to s (towards data); the rest at t */

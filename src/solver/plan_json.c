@@ -25,9 +25,12 @@ static json_t *op_to_json(const struct op *op) {
     const char *name = op_names[op->kind];
     switch (op->kind) {
         case OP_EVAL:
-            return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i}", "op", name, "dst", op->dst, "src", op->src, "time", op->time,
-                             "labels", label_names[op->labels], "model", op->model);
-        case OP_LINCOMB: return json_pack("{s:s, s:i, s:o}", "op", name, "dst", op->dst, "terms", terms_to_json(op));
+            return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:o*}", "op", name, "dst", op->dst, "src", op->src, "time",
+                             op->time, "labels", label_names[op->labels], "model", op->model, "dst2",
+                             op->dst2 ? json_integer(op->dst2) : NULL);
+        case OP_LINCOMB:
+            return json_pack("{s:s, s:i, s:o, s:o*}", "op", name, "dst", op->dst, "terms", terms_to_json(op), "channels",
+                             op->channels[1] ? json_pack("[i, i]", op->channels[0], op->channels[1]) : NULL);
         case OP_NOISE:
             return json_pack("{s:s, s:i, s:I}", "op", name, "dst", op->dst, "stream", (json_int_t)op->stream);
         case OP_CLAMP:
@@ -35,6 +38,8 @@ static json_t *op_to_json(const struct op *op) {
         case OP_RESCALE:
             return json_pack("{s:s, s:i, s:i, s:i, s:f}", "op", name, "dst", op->dst, "src", op->src, "like", op->like, "phi",
                              op->phi);
+        case OP_MULEXP:
+            return json_pack("{s:s, s:i, s:i, s:f, s:f}", "op", name, "dst", op->dst, "src", op->src, "a", op->a, "b", op->b);
         case OP_KINDS: break;
     }
     return NULL;
@@ -79,7 +84,11 @@ static bool is_register(const struct plan *plan, int index) {
     return index >= 0 && index < plan->registers;
 }
 
-static int terms_from_json(const struct plan *plan, struct op *op, const json_t *terms, size_t index, struct error *err) {
+static int terms_from_json(const struct plan *plan, struct op *op, const json_t *json, size_t index, struct error *err) {
+    const json_t *terms = json_object_get(json, "terms"), *channels = json_object_get(json, "channels");
+    for (size_t i = 0; i < 2; i++) op->channels[i] = (int)json_integer_value(json_array_get(channels, i));
+    if (channels && (json_array_size(terms) == 0 || op->channels[0] < 0 || op->channels[1] <= op->channels[0]))
+        return bad(err, index, "channels: expected [first, beyond], and a term");
     op->terms = calloc(json_array_size(terms) + 1, sizeof *op->terms);
     if (!op->terms) return error_memory(err);
     for (size_t i = 0; i < json_array_size(terms); i++) {
@@ -98,20 +107,24 @@ static int op_from_json(const struct plan *plan, struct op *op, const json_t *js
     op->dst = (int)json_integer_value(json_object_get(json, "dst"));
     op->src = (int)json_integer_value(json_object_get(json, "src"));
     op->like = (int)json_integer_value(json_object_get(json, "like"));
+    op->dst2 = (int)json_integer_value(json_object_get(json, "dst2"));
     op->phi = json_number_value(json_object_get(json, "phi"));
-    if (!is_register(plan, op->dst) || !is_register(plan, op->src) || !is_register(plan, op->like))
+    op->a = json_number_value(json_object_get(json, "a"));
+    op->b = json_number_value(json_object_get(json, "b"));
+    if (!is_register(plan, op->dst) || !is_register(plan, op->src) || !is_register(plan, op->like) ||
+        !is_register(plan, op->dst2))
         return bad(err, index, "a register that is not there");
     op->stream = (uint32_t)json_integer_value(json_object_get(json, "stream"));
     op->low = json_number_value(json_object_get(json, "lo"));
     op->high = json_number_value(json_object_get(json, "hi"));
-    if (op->kind == OP_LINCOMB) return terms_from_json(plan, op, json_object_get(json, "terms"), index, err);
+    if (op->kind == OP_LINCOMB) return terms_from_json(plan, op, json, index, err);
     if (op->kind != OP_EVAL) return 0;
     int labels = find_name(label_names, 3, json_string_value(json_object_get(json, "labels")));
     if (labels < 0) return bad(err, index, "labels: expected given, null or none");
     op->labels = (enum eval_labels)labels;
     op->time = json_number_value(json_object_get(json, "time"));
     op->model = (int)json_integer_value(json_object_get(json, "model"));
-    return op->model == 0 ? 0 : bad(err, index, "a model that is not there");
+    return op->model == 0 || op->model == 1 ? 0 : bad(err, index, "a model that is not there");
 }
 
 int plan_from_json(struct plan *plan, const json_t *json, struct error *err) {
@@ -148,7 +161,9 @@ int plan_from_json(struct plan *plan, const json_t *json, struct error *err) {
 static void print_op(const struct op *op, FILE *out) {
     switch (op->kind) {
         case OP_EVAL:
-            fprintf(out, "EVAL     r%d = model(r%d, t = %.6g, labels %s)", op->dst, op->src, op->time,
+            fprintf(out, "EVAL     r%d", op->dst);
+            if (op->dst2) fprintf(out, ", r%d", op->dst2);
+            fprintf(out, " = %s(r%d, t = %.6g, labels %s)", op->model ? "guide" : "model", op->src, op->time,
                     label_names[op->labels]);
             break;
         case OP_LINCOMB:
@@ -157,12 +172,14 @@ static void print_op(const struct op *op, FILE *out) {
                 double c = op->terms[i].coefficient;
                 fprintf(out, " %s%.8g r%d", i == 0 ? c < 0 ? "-" : "" : c < 0 ? "- " : "+ ", fabs(c), op->terms[i].source);
             }
+            if (op->channels[1]) fprintf(out, ", channels %d to %d", op->channels[0], op->channels[1] - 1);
             break;
         case OP_NOISE: fprintf(out, "NOISE    r%d = unit normals, stream %u", op->dst, op->stream); break;
         case OP_CLAMP: fprintf(out, "CLAMP    r%d to [%g, %g]", op->dst, op->low, op->high); break;
         case OP_RESCALE:
             fprintf(out, "RESCALE  r%d = r%d with %g of the spread of r%d", op->dst, op->src, op->phi, op->like);
             break;
+        case OP_MULEXP: fprintf(out, "MULEXP   r%d *= exp(%.8g %+.8g r%d)", op->dst, op->a, op->b, op->src); break;
         case OP_KINDS: break;
     }
     fputc('\n', out);

@@ -9,6 +9,7 @@
 
 void sampler_release(struct sampler *sampler) {
     free(sampler->times);
+    free(sampler->guidance.model);
     *sampler = (struct sampler){0};
 }
 
@@ -21,7 +22,7 @@ static int unknown_solver(const char *name, struct error *err) {
     return -1;
 }
 
-static int check_options(const struct sampler *sampler, const struct solver *solver, struct error *err) {
+static int check_options(const struct sampler *sampler, const struct solver *solver, const struct card *card, struct error *err) {
     const struct { bool given; unsigned option; const char *key; const char *who; } options[] = {
         {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
         {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
@@ -33,6 +34,8 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         if (options[i].given && !(solver->options & options[i].option))
             return error_set(err, CODE_DATA, "sampler.%s: %s takes no such key (%s does): leave it out", options[i].key,
                              solver->name, options[i].who);
+    if (sampler->variance == VARIANCE_LEARNED && !card->learned_variance)
+        return error_set(err, CODE_DATA, "sampler.variance: learned, but the model predicts none (its card has no variance: learned)");
     if (isnan(sampler->order)) return 0;
     bool fits = solver->takes_order ? solver->takes_order(sampler->order) : sampler->order == solver->default_order;
     if (!fits)
@@ -40,7 +43,38 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
     return 0;
 }
 
-static int check_guidance(const struct sampler *sampler, const struct card *card, struct error *err) {
+/* The same shape, process and labels; what it predicts may differ, and how it is told the time. */
+static int check_guide(const struct card *card, const struct schedule *schedule, struct error *err) {
+    const struct card *guide = card->guide;
+    const struct schedule *theirs = schedule_guide(schedule);
+    const char *key = "sampler.guidance.model";
+    if (guide->channels != card->channels || guide->height != card->height || guide->width != card->width)
+        return error_set(err, CODE_DATA, "%s: expected samples of the model's shape [%d, %d, %d], found [%d, %d, %d]", key,
+                         card->channels, card->height, card->width, guide->channels, guide->height, guide->width);
+    if (guide->low != card->low || guide->high != card->high)
+        return error_set(err, CODE_DATA, "%s: expected the model's range [%g, %g], found [%g, %g]", key, card->low, card->high,
+                         guide->low, guide->high);
+    if (guide->classes != 0 && (guide->classes != card->classes || guide->null_label != card->null_label))
+        return error_set(err, CODE_DATA, "%s: expected the model's labels or none, found other classes or another null label", key);
+    if (schedule_has_integer_times(theirs) && !(schedule_has_integer_times(schedule) && schedule_steps(theirs) == schedule_steps(schedule)))
+        return error_set(err, CODE_DATA, "%s: it takes integer timesteps, and the model does not take the same", key);
+    double least, most;
+    schedule_range(schedule, &least, &most);
+    for (int i = 1; i <= 8; i++) {
+        double t = least + (most - least) * i / 8, alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
+        if (fabs(schedule_alpha(theirs, t) - alpha) > 1e-9 || fabs(schedule_sigma(theirs, t) - sigma) > 1e-9 * fmax(1, sigma))
+            return error_set(err, CODE_DATA, "%s: expected the model's schedule, found another: at t = %g its alpha is %g, not %g",
+                             key, t, schedule_alpha(theirs, t), alpha);
+    }
+    return 0;
+}
+
+static int check_guidance(const struct sampler *sampler, const struct card *card, const struct schedule *schedule,
+                          struct error *err) {
+    if (sampler->guidance.channels > card->channels)
+        return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d", card->channels,
+                         sampler->guidance.channels);
+    if (card->guide) return check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
     if (card->classes == 0) return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
     if (card->null_label < 0)
@@ -127,7 +161,7 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
     if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm ? FINAL_ZERO : FINAL_NONE;
     if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->variant;
     if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;
-    if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE) sampler->variance = VARIANCE_SMALL;
+    if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE) sampler->variance = card->learned_variance ? VARIANCE_LEARNED : VARIANCE_SMALL;
 }
 
 static int check_clock(const struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
@@ -167,7 +201,7 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
 static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule, struct error *err) {
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
-    if (check_options(sampler, solver, err) != 0 || check_guidance(sampler, card, err) != 0) return -1;
+    if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0) return -1;
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
@@ -186,6 +220,8 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     struct schedule *schedule;
     *resolved = *wanted;
     resolved->times = NULL;
+    resolved->guidance.model = wanted->guidance.model ? strdup(wanted->guidance.model) : NULL;
+    if (wanted->guidance.model && !resolved->guidance.model) return error_memory(err);
     if (wanted->times) {
         resolved->times = malloc(wanted->times_count * sizeof *resolved->times);
         if (!resolved->times) return error_memory(err);

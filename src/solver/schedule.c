@@ -23,6 +23,7 @@ struct schedule {
     const struct card *card;
     const struct kind *kind;
     struct table table; /* discrete ones; else empty */
+    struct schedule *guide;
 };
 
 /* ---- variance-preserving, as functions of lambda: schedule-free ---- */
@@ -281,8 +282,9 @@ int schedule_new(struct schedule **schedule, const struct card *card, struct err
     if (!made) return error_memory(err);
     made->card = card;
     made->kind = &kinds[card->schedule.kind];
-    if (schedule_is_discrete(made) && table_init(&made->table, card, err) != 0) {
-        free(made);
+    if ((schedule_is_discrete(made) && table_init(&made->table, card, err) != 0) ||
+        (card->guide && schedule_new(&made->guide, card->guide, err) != 0)) {
+        schedule_free(made);
         return -1;
     }
     *schedule = made;
@@ -291,8 +293,13 @@ int schedule_new(struct schedule **schedule, const struct card *card, struct err
 
 void schedule_free(struct schedule *schedule) {
     if (!schedule) return;
+    schedule_free(schedule->guide);
     table_free(&schedule->table);
     free(schedule);
+}
+
+const struct schedule *schedule_guide(const struct schedule *schedule) {
+    return schedule->guide;
 }
 
 double schedule_alpha(const struct schedule *schedule, double t) {

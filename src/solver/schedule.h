@@ -15,6 +15,7 @@ struct schedule; /* const once made */
 /* card: borrowed for the schedule's life. *schedule new. */
 int schedule_new(struct schedule **schedule, const struct card *card, struct error *err);
 void schedule_free(struct schedule *schedule); /* accepts NULL */
+const struct schedule *schedule_guide(const struct schedule *schedule); /* of card->guide; NULL: there is none */
 
 double schedule_alpha(const struct schedule *schedule, double t);
 double schedule_sigma(const struct schedule *schedule, double t);

@@ -45,7 +45,7 @@ static inline struct card card_of(enum schedule_kind kind) {
 }
 
 static inline struct sampler sampler_of(const char *solver, double order, int nfe) {
-    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {1, 0, {0, INFINITY}}, .rho = NAN,
+    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}}, .rho = NAN,
                               .rtol = NAN, .atol = NAN};
     strcpy(sampler.solver, solver);
     return sampler;
@@ -100,6 +100,7 @@ struct network {
     enum prediction prediction;
     double sigma_data;
     double null_shift; /* added to epsilon for the null label */
+    const struct network *guide; /* model 1 */
 };
 
 static inline double true_epsilon(const struct network *network, double x, double alpha, double sigma) {
@@ -145,6 +146,11 @@ static inline double output(const struct network *network, double input, double 
     }
 }
 
+/* The variance channel of an element. */
+static inline double predicted_variance(double time, enum eval_labels labels, size_t element) {
+    return cos((double)element + time + 2 * (double)labels);
+}
+
 /* ---- the interpreter ---- */
 
 enum { ELEMENTS = 5 };
@@ -171,19 +177,27 @@ static inline double rescaled(const double *x, const double *like, double phi, s
 static inline void run_op(const struct op *op, const struct network *network, double (*noise)(uint32_t, size_t),
                           double (*r)[ELEMENTS]) {
     double result[ELEMENTS] = {0};
+    const struct network *model = op->kind == OP_EVAL && op->model ? network->guide : network;
     for (size_t e = 0; e < ELEMENTS; e++) {
         switch (op->kind) {
-            case OP_EVAL: result[e] = output(network, r[op->src][e], op->time, op->labels); break;
-            case OP_LINCOMB:
+            case OP_EVAL: result[e] = output(model, r[op->src][e], op->time, op->labels); break;
+            case OP_LINCOMB: /* every element is a channel */
+                if (op->channels[1] && (e < (size_t)op->channels[0] || e >= (size_t)op->channels[1])) {
+                    result[e] = r[op->terms[0].source][e];
+                    break;
+                }
                 for (size_t i = 0; i < op->terms_count; i++) result[e] += op->terms[i].coefficient * r[op->terms[i].source][e];
                 break;
             case OP_NOISE: result[e] = noise(op->stream, e); break;
             case OP_CLAMP: result[e] = fmin(fmax(r[op->dst][e], op->low), op->high); break;
             case OP_RESCALE: result[e] = rescaled(r[op->src], r[op->like], op->phi, e); break;
+            case OP_MULEXP: result[e] = r[op->dst][e] * exp(op->a + op->b * r[op->src][e]); break;
             case OP_KINDS: fail();
         }
     }
     memcpy(r[op->dst], result, sizeof result);
+    for (size_t e = 0; op->kind == OP_EVAL && op->dst2 && e < ELEMENTS; e++)
+        r[op->dst2][e] = predicted_variance(op->time, op->labels, e);
 }
 
 /* x: register 0 at the start and at the end. */
@@ -212,9 +226,10 @@ static inline void edm_process(double time, double *alpha, double *sigma) {
 
 /* DDPM's table: beta = linspace(1e-4, 0.02, 1000). */
 static inline double ddpm_cumprod(int n) {
-    double cumprod = 1;
-    for (int i = 0; i <= n; i++) cumprod *= 1 - (1e-4 + (0.02 - 1e-4) * i / 999);
-    return cumprod;
+    static double table[1000];
+    if (table[0] == 0)
+        for (int i = 0; i < 1000; i++) table[i] = (i ? table[i - 1] : 1) * (1 - (1e-4 + (0.02 - 1e-4) * i / 999));
+    return table[n];
 }
 
 static inline void ddpm_process(double n, double *alpha, double *sigma) {

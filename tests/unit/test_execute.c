@@ -97,7 +97,7 @@ static void naive_eval(const struct op *op, struct shim_model *model, int64_t la
     if (op->labels == EVAL_NULL) label = card.null_label;
     if (op->labels != EVAL_NONE) condition.labels = &label;
     for (size_t e = 0; e < ELEMENTS; e++) in[e] = (float)r[op->src][e];
-    assert_int_equal(shim_model_run(model, in, (struct shim_shape){1, 2, 2, 3}, &condition, out, error), 0);
+    assert_int_equal(shim_model_run(model, in, (struct shim_shape){1, 2, 2, 3}, &condition, out, NULL, error), 0);
     for (size_t e = 0; e < ELEMENTS; e++) r[op->dst][e] = out[e];
 }
 

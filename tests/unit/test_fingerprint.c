@@ -16,10 +16,10 @@
     "seeds: 0-9\nsampler: {solver: taylor, order: 2, nfe: 10}\n"
 
 struct inputs { /* of fingerprint_make, beside the job */
-    const char *model, *labels, *initial;
+    const char *model, *guide, *labels, *initial;
     int plan_version;
 };
-static const struct inputs usual = {"aa", NULL, NULL, 1};
+static const struct inputs usual = {"aa", NULL, NULL, NULL, 1};
 
 static struct fingerprint made(const char *override, const struct inputs *inputs) {
     struct job job;
@@ -28,8 +28,8 @@ static struct fingerprint made(const char *override, const struct inputs *inputs
     struct fingerprint fingerprint;
     if (job_parse(&job, JOB, "job.yaml", "/f", &override, override != NULL, &err) != 0) fail_msg("%s", err.message);
     assert_int_equal(card_parse(&card, job.model.card, "card", &err), 0);
-    assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, inputs->model, inputs->labels,
-                                      inputs->initial, inputs->plan_version, &err), 0);
+    assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, inputs->model, inputs->guide,
+                                      inputs->labels, inputs->initial, inputs->plan_version, &err), 0);
     card_free(&card);
     job_free(&job);
     return fingerprint;
@@ -69,7 +69,7 @@ static void depends_on_what_makes_samples(void **state) {
     static const char *const overrides[] = {
         "sampler.solver=ddim", "sampler.order=1.5", "sampler.order=.inf", "sampler.nfe=20", "sampler.clock=logsnr",
         "sampler.grid=quadratic", "sampler.grid={times: [1, 0.5]}", "sampler.t_start=0.9", "sampler.t_end=0.01",
-        "sampler.final=zero", "sampler.eta=0.5", "sampler.variance=large", "sampler.guidance=1.0000000000000002",
+        "sampler.final=zero", "sampler.eta=0.5", "sampler.variance=large", "sampler.guidance={scale: 1, channels: 1}", "sampler.variance=learned", "sampler.guidance=1.0000000000000002",
         "sampler.clip=true", "sampler.rtol=1e-4", "sampler.atol=1e-4", "sampler.state=float32", "labels=balanced",
         "labels=3", "labels=random", "labels=l.npy", "noise=torch-cpu", "batch=32", "precision=tf32",
         "output.rounding=adm", "output.dtype=float32", "model.card.schedule.beta1=19", "model.card.labels.classes=9",
@@ -77,18 +77,28 @@ static void depends_on_what_makes_samples(void **state) {
     for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
         if (same(overrides[i], &usual)) fail_msg("not changed by %s", overrides[i]);
     assert_true(same(NULL, &usual));
-    assert_false(same(NULL, &(struct inputs){"bb", NULL, NULL, 1}));
-    assert_false(same(NULL, &(struct inputs){"aa", NULL, "cc", 1}));
-    assert_false(same(NULL, &(struct inputs){"aa", NULL, NULL, 2}));
-    /* A label file counts by its content, not by its name. */
-    struct fingerprint a = made("labels=l.npy", &(struct inputs){"aa", "l1", NULL, 1});
-    struct fingerprint b = made("labels=m.npy", &(struct inputs){"aa", "l1", NULL, 1});
-    struct fingerprint c = made("labels=l.npy", &(struct inputs){"aa", "l2", NULL, 1});
-    assert_string_equal(a.hex, b.hex);
-    assert_string_not_equal(a.hex, c.hex);
-    fingerprint_free(&a);
-    fingerprint_free(&b);
-    fingerprint_free(&c);
+    assert_false(same(NULL, &(struct inputs){"bb", NULL, NULL, NULL, 1}));
+    assert_false(same(NULL, &(struct inputs){"aa", NULL, NULL, "cc", 1}));
+    assert_false(same(NULL, &(struct inputs){"aa", NULL, NULL, NULL, 2}));
+}
+
+/* A label file and a guiding model count by their content, not by their name. */
+static void files_count_by_content(void **state) {
+    (void)state;
+    static const struct { const char *here, *there; struct inputs one, other; } files[] = {
+        {"labels=l.npy", "labels=m.npy", {"aa", NULL, "1", NULL, 1}, {"aa", NULL, "2", NULL, 1}},
+        {"sampler.guidance={scale: 2, model: l.pt}", "sampler.guidance={scale: 2, model: m.pt}", {"aa", "1", NULL, NULL, 1},
+         {"aa", "2", NULL, NULL, 1}},
+    };
+    for (int i = 0; i < 2; i++) {
+        struct fingerprint a = made(files[i].here, &files[i].one), b = made(files[i].there, &files[i].one);
+        struct fingerprint c = made(files[i].here, &files[i].other);
+        assert_string_equal(a.hex, b.hex);
+        assert_string_not_equal(a.hex, c.hex);
+        fingerprint_free(&a);
+        fingerprint_free(&b);
+        fingerprint_free(&c);
+    }
 }
 
 static void a_difference_is_named(void **state) {
@@ -126,7 +136,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(canonical_text),
         cmocka_unit_test(ignores_what_makes_no_difference),
-        cmocka_unit_test(depends_on_what_makes_samples),
+        cmocka_unit_test(depends_on_what_makes_samples), cmocka_unit_test(files_count_by_content),
         cmocka_unit_test(a_difference_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

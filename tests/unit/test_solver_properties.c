@@ -26,13 +26,10 @@ static const double orders[] = {NAN, NAN, NAN, NAN, NAN, NAN, 1, 1.5, 2, 3, 4, I
 static const enum grid_kind grids[] = {GRID_UNSET, GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR, GRID_KARRAS,
                                        GRID_EXPONENTIAL, GRID_LEADING, GRID_LINSPACE, GRID_TRAILING};
 
-static struct network network_of(const struct world *world, enum prediction prediction) {
-    return (struct network){3, {0.5, 0.3, 0.2}, {-0.8, 0.1, 0.9}, {0.2, 0.3, 0.15}, world->process, prediction, 0.5, 0};
-}
-
-static void run(const struct plan *plan, const struct world *world, enum prediction prediction, double *x) {
+static void run(const struct plan *plan, const struct world *world, enum prediction prediction, enum prediction guides, double *x) {
     const double start[ELEMENTS] = {-1.7, -0.4, 0.2, 0.9, 2.1};
-    struct network network = network_of(world, prediction);
+    struct network guide = {2, {0.4, 0.6}, {-0.5, 0.6}, {0.4, 0.5}, world->process, guides, 0.5, 0, NULL};
+    struct network network = {3, {0.5, 0.3, 0.2}, {-0.8, 0.1, 0.9}, {0.2, 0.3, 0.15}, world->process, prediction, 0.5, 0.1, &guide};
     for (int e = 0; e < ELEMENTS; e++) x[e] = plan->initial_scale * start[e];
     interpret(plan, &network, draw_noise, x);
 }
@@ -46,6 +43,8 @@ static struct sampler random_sampler(int solvers) {
     sampler.clock = (enum clock_kind)draw(3);
     sampler.lower_order_final = (enum toggle)draw(3);
     sampler.clip = draw(5) == 0;
+    if (draw(3) == 0) sampler.guidance = (struct guidance){.scale = 0.5 * draw(6), .interval = {draw(2) ? 0 : 0.1, draw(2) ? INFINITY : 5},
+                                                           .channels = draw(ELEMENTS + 1), .rescale = draw(3) ? 0 : 0.7};
     return sampler;
 }
 
@@ -53,14 +52,21 @@ static struct sampler random_sampler(int solvers) {
  * lambda's Runge-Kutta slopes grow there: those are finite, and no more is asked. */
 static void any_choice(void **state) {
     (void)state;
-    int solvers = 0, compiled = 0, used[64] = {0};
+    int solvers = 0, compiled = 0, guided = 0, learned = 0, used[64] = {0};
     while (solver_at((size_t)solvers)) solvers++;
-    for (int i = 0; i < 8000; i++) {
+    for (int i = 0; i < 12000; i++) {
         struct sampler sampler = random_sampler(solvers);
         const struct world *world = &worlds[draw(3)];
-        struct card card = card_of(world->schedule);
+        struct card card = card_of(world->schedule), guide;
         struct plan plan;
         struct error err;
+        card.channels = ELEMENTS;
+        card.learned_variance = draw(2);
+        card.classes = card.null_label = 3 * draw(2);
+        guide = card;
+        guide.classes *= draw(2);
+        guide.null_label = guide.classes;
+        if (draw(2)) card.guide = &guide;
         if (try_compile(&plan, sampler, &card, NULL, &err) != 0) {
             if (err.code != CODE_DATA || !strstr(err.message, "sampler")) fail_msg("%s: %s", sampler.solver, err.message);
             continue;
@@ -74,22 +80,27 @@ static void any_choice(void **state) {
         for (int k = 0; k < solvers; k++) used[k] += solver_at((size_t)k) == solver;
         assert_true(plan.nfe <= sampler.nfe && plan.nfe > sampler.nfe - solver->evaluations);
         double expected[ELEMENTS];
-        run(&plan, world, PREDICTION_EPSILON, expected);
+        guided += plan.model_calls > plan.nfe;
+        run(&plan, world, PREDICTION_EPSILON, PREDICTION_EPSILON, expected);
         for (int e = 0; e < ELEMENTS; e++)
             if (!isfinite(expected[e])) fail_msg("%s, NFE %d: not finite", sampler.solver, sampler.nfe);
         plan_free(&plan);
+        learned += card.learned_variance && solver->options & SOLVER_VARIANCE;
+        if (sampler.guidance.rescale > 0) continue; /* of the network's own output */
         card.prediction = predictions[draw(7)];
+        guide.prediction = draw(2) ? card.prediction : predictions[draw(7)];
         assert_int_equal(try_compile(&plan, sampler, &card, NULL, &err), 0);
         double found[ELEMENTS], largest = 1;
-        run(&plan, world, card.prediction, found);
+        run(&plan, world, card.prediction, guide.prediction, found);
         for (int e = 0; e < ELEMENTS; e++) largest = fmax(largest, fabs(expected[e]));
         for (int e = 0; e < ELEMENTS && largest < 100; e++)
             if (fabs(found[e] - expected[e]) > 1e-7 * largest)
-                fail_msg("%s, order %g, NFE %d, prediction %d: %.17g, of epsilon %.17g", sampler.solver, sampler.order,
-                         sampler.nfe, card.prediction, found[e], expected[e]);
+                fail_msg("%s, order %g, NFE %d, predictions %d and %d: %.17g, of epsilon %.17g", sampler.solver,
+                         sampler.order, sampler.nfe, card.prediction, guide.prediction, found[e], expected[e]);
         plan_free(&plan);
     }
-    print_message("%d of 8000 choices compile\n", compiled);
+    print_message("%d of 12000 choices compile, %d guided, %d with learned variance\n", compiled, guided, learned);
+    assert_true(guided > 500 && learned > 10);
     for (int k = 0; k < solvers; k++)
         if (solver_at((size_t)k)->evaluations && used[k] < 10) fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
 }
@@ -106,10 +117,10 @@ static void first_order_is_ddim(void **state) {
             ddim.grid = other.grid = w == 2 ? GRID_TRAILING : GRID_UNIFORM_LOGSNR;
             double a[ELEMENTS], b[ELEMENTS];
             struct plan plan = compile(ddim, &card);
-            run(&plan, &worlds[w], PREDICTION_EPSILON, a);
+            run(&plan, &worlds[w], PREDICTION_EPSILON, PREDICTION_EPSILON, a);
             plan_free(&plan);
             plan = compile(other, &card);
-            run(&plan, &worlds[w], PREDICTION_EPSILON, b);
+            run(&plan, &worlds[w], PREDICTION_EPSILON, PREDICTION_EPSILON, b);
             plan_free(&plan);
             for (int e = 0; e < ELEMENTS; e++) assert_close(a[e], b[e], 1e-12);
         }
@@ -123,10 +134,10 @@ static void unip_2_is_2m(void **state) {
     unip.lower_order_final = multistep.lower_order_final = TOGGLE_OFF;
     double a[ELEMENTS], b[ELEMENTS];
     struct plan plan = compile(unip, &card);
-    run(&plan, &worlds[0], PREDICTION_EPSILON, a);
+    run(&plan, &worlds[0], PREDICTION_EPSILON, PREDICTION_EPSILON, a);
     plan_free(&plan);
     plan = compile(multistep, &card);
-    run(&plan, &worlds[0], PREDICTION_EPSILON, b);
+    run(&plan, &worlds[0], PREDICTION_EPSILON, PREDICTION_EPSILON, b);
     plan_free(&plan);
     for (int e = 0; e < ELEMENTS; e++) assert_close(a[e], b[e], 1e-12);
 }
