@@ -43,16 +43,23 @@ def mixture_epsilon(x, alpha, sigma, means, std, weights):
     return sigma * (posterior[:, :, None] * difference).sum(1) / variance
 
 
-def run_plan(plan, seeds, elements, model, start=None, noise=None):
-    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output; labels is "given", "null" or "none".
-    start [n, elements] and noise(stream) replace those of the seeds."""
+def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, channels=1):
+    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output, or output and variance channels; guide is model 1; labels is "given", "null" or "none". start [n, elements] and noise(stream) replace those
+    of the seeds."""
     noise = noise or (lambda stream: np.stack([normals(seed, stream, elements) for seed in seeds]))
     register = {0: (noise(0) if start is None else start) * plan["initial_scale"]}
     for op in plan["ops"]:
         if op["op"] == "EVAL":
-            register[op["dst"]] = model(register[op["src"]], op["time"], op["labels"])
+            output = (guide if op["model"] else model)(register[op["src"]], op["time"], op["labels"])
+            register[op["dst"]], variance = output if isinstance(output, tuple) else (output, None)
+            if "dst2" in op:
+                register[op["dst2"]] = variance
         elif op["op"] == "LINCOMB":
-            register[op["dst"]] = sum(coefficient * register[source] for coefficient, source in op["terms"])
+            value = sum(coefficient * register[source] for coefficient, source in op["terms"])
+            if "channels" in op:  # the others are those of the first source
+                low, high = np.array(op["channels"]) * (elements // channels)
+                value[:, :low], value[:, high:] = (register[op["terms"][0][1]][:, part] for part in (slice(low), slice(high, None)))
+            register[op["dst"]] = value
         elif op["op"] == "NOISE":
             register[op["dst"]] = noise(op["stream"])
         elif op["op"] == "CLAMP":
@@ -61,6 +68,8 @@ def run_plan(plan, seeds, elements, model, start=None, noise=None):
             source, like = register[op["src"]], register[op["like"]]
             ratio = like.std(1, ddof=1, keepdims=True) / source.std(1, ddof=1, keepdims=True)
             register[op["dst"]] = source * (op["phi"] * ratio + 1 - op["phi"])
+        elif op["op"] == "MULEXP":
+            register[op["dst"]] = register[op["dst"]] * np.exp(op["a"] + op["b"] * register[op["src"]])
         else:
             raise ValueError(op)
     return register[0]

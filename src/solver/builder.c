@@ -67,13 +67,6 @@ void builder_mulexp(struct builder *builder, int dst, int src, double a, double 
     append(builder, (struct op){.kind = OP_MULEXP, .dst = dst, .src = src, .a = a, .b = b});
 }
 
-static void evaluate(struct builder *builder, struct op op, const struct schedule *schedule, double t) {
-    op.kind = OP_EVAL;
-    op.time = schedule_model_time(schedule, t);
-    append(builder, op);
-    builder->plan->model_calls++;
-}
-
 /* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x. */
 struct meaning {
     double input, x0_x, x0_out, epsilon_x, epsilon_out;
@@ -97,6 +90,31 @@ static struct meaning meaning_at(const struct card *card, double alpha, double s
     case PREDICTION_EDM_VE: return (struct meaning){1 / alpha, 1 / alpha, s, 0, -1};
     }
     return (struct meaning){1, 1 / alpha, -s, 0, 1};
+}
+
+/* F by its input on data of the probe's width, out of both equations, weighted as in evaluate_guide. */
+static double slope_of(const struct meaning *meaning, double alpha, double sigma, double width) {
+    double a = meaning->epsilon_out, b = meaning->x0_out, variance = alpha * alpha * width * width + sigma * sigma;
+    double sum = a * (sigma / variance - meaning->epsilon_x) + b * (alpha * width * width / variance - meaning->x0_x);
+    return sum / ((a * a + b * b) * meaning->input);
+}
+
+/* EVAL at t. meaning: of this model there. */
+static void evaluate(struct builder *builder, struct op op, const struct schedule *schedule, double t,
+                     const struct meaning *meaning) {
+    size_t calls = (size_t)builder->plan->model_calls++;
+    op.kind = OP_EVAL;
+    op.time = schedule_model_time(schedule, t);
+    append(builder, op);
+    if (!builder->nodes) return;
+    double (*slopes)[PROBES] = realloc(builder->slopes, (calls + 1) * sizeof *slopes);
+    if (!slopes) {
+        builder->failed = true;
+        return;
+    }
+    builder->slopes = slopes;
+    for (int i = 0; i < PROBES; i++)
+        slopes[calls][i] = slope_of(meaning, schedule_alpha(schedule, t), schedule_sigma(schedule, t), probe_widths[i]);
 }
 
 static struct form two_terms(double a, int x, double b, int y) {
@@ -126,7 +144,7 @@ static void evaluate_guide(struct builder *builder, int x, double t, int guide, 
     const struct card *card = builder->card->guide;
     struct meaning theirs = meaning_at(card, alpha, sigma);
     evaluate(builder, (struct op){.dst = guide, .src = model_input(builder, x, theirs.input), .labels = labels_of(card), .model = 1},
-             schedule_guide(builder->schedule), t);
+             schedule_guide(builder->schedule), t, &theirs);
     if (card->prediction == builder->card->prediction && card->sigma_data == builder->card->sigma_data) return;
     double a = model->epsilon_out, b = model->x0_out, total = a * a + b * b;
     struct form output = two_terms((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) / total, x,
@@ -154,12 +172,13 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
     if (sigma / alpha >= guidance->interval[0] && sigma / alpha <= guidance->interval[1]) scale = guidance->scale;
     struct meaning meaning = meaning_at(card, alpha, sigma);
     int src = model_input(builder, x, meaning.input);
-    evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance}, schedule, t);
+    evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance}, schedule, t,
+             &meaning);
     if (scale != 1) {
         if (builder->unguided < 0) builder->unguided = builder_register(builder);
         int guide = builder->unguided;
         if (card->guide) evaluate_guide(builder, x, t, guide, alpha, sigma, &meaning);
-        else evaluate(builder, (struct op){.dst = guide, .src = src, .labels = EVAL_NULL}, schedule, t);
+        else evaluate(builder, (struct op){.dst = guide, .src = src, .labels = EVAL_NULL}, schedule, t, &meaning);
         guide_output(builder, out, guide, scale);
     }
     builder->plan->nfe++;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "solver/plan.h"
+#include "solver/probe.h"
 #include "solver/schedule.h"
 
 enum { FORM_TERMS = 12 };
@@ -33,6 +34,7 @@ struct builder {
     const struct solver *solver;
     const struct node *nodes; /* of the grid; with one of sigma 0 at the end where the solver steps there itself */
     int index, last;          /* the step from nodes[index] to nodes[index + 1]; nodes[last] is the end */
+    double (*slopes)[PROBES]; /* [plan->model_calls], see probe.h; the caller frees it. Not kept where there are no nodes */
     bool failed;      /* memory ran out; stays */
 };
 

@@ -28,6 +28,11 @@ SAMPLERS = [
     {"solver": "er-sde", "nfe": 8},
     {"solver": "edm", "nfe": 9, "churn": {"s_churn": 5, "s_max": 20}},
     {"solver": "pndm", "nfe": 15},
+    {"solver": "ddpm", "nfe": 9, "variance": "learned"},
+    {"solver": "ddpm", "nfe": 9, "clip": True, "guidance": {"scale": 3, "channels": 1}, "variance": "learned"},
+    {"solver": "unipc", "nfe": 7, "guidance": {"scale": 2, "model": "guide.json"}},
+    {"solver": "ddpm", "nfe": 9, "variance": "learned", "guidance": {"scale": 2, "channels": 2, "rescale": 0.5, "interval": [0.1, ".inf"],
+                                                                     "model": "guide.json"}},
 ]
 
 
@@ -38,28 +43,39 @@ def stored_samples(run):
     return np.concatenate([np.frombuffer(data[header:], dtype=np.float32).reshape(-1, 16) for data in raw])
 
 
+def output_of(card, mixture, classes):
+    """The fake shim's model: epsilon or v on a mixture, and the variance channels of its header comment."""
+    means, std, weights = (np.array(mixture[key]) for key in ("means", "std", "weights"))
+
+    def model(x, time, labels):
+        alpha, sigma = linear_alpha_sigma(time)
+        x = x.astype(np.float32).astype(np.float64)  # what the model gets
+        known = {"given": classes, "null": np.full(len(x), 2), "none": np.zeros(len(x), int)}[labels]
+        if labels == "given":
+            output = np.stack([mixture_epsilon(row[None], alpha, sigma, means[k][None], std, [1.0])[0] for row, k in zip(x, known)])
+        else:
+            output = mixture_epsilon(x, alpha, sigma, means, std, weights)
+        if card["prediction"] == "v":
+            output = (output - sigma * x) / alpha
+        return (output, np.cos(np.arange(16) + time + known[:, None])) if card.get("variance") else output
+
+    return model
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: "-".join(str(v) for v in s.values() if not isinstance(v, dict)))
 def test_interpreter_gives_the_samples(job, sampler):
     job.keys["sampler"] = sampler
     job.keys["output"]["dtype"] = "float32"
     job.keys["seeds"] = "0-20,7000000000"
+    job.model["card"] |= {"shape": [4, 2, 2]} | ({"variance": "learned"} if sampler.get("variance") == "learned" else {})
+    guide = {"card": job.model["card"] | {"prediction": "v", "labels": None}, "mixture": {"means": [[0.1] * 16], "std": 0.6, "weights": [1]}}
+    guide["card"].pop("variance", None)
+    (job.folder / "guide.json").write_text(json.dumps(guide))
     path = job.write()
     plan = json.loads(qtaylor("plan", path, "--json").stdout)
     seeds = [*range(21), 7000000000]
-    classes = np.array(seeds) % 2
-    mixture = {key: np.array(value) for key, value in job.model["mixture"].items()}
-
-    def model(x, time, labels):
-        alpha, sigma = linear_alpha_sigma(time)
-        x = x.astype(np.float32).astype(np.float64)  # what the model gets
-        if labels == "null":
-            return mixture_epsilon(x, alpha, sigma, mixture["means"], mixture["std"], mixture["weights"])
-        assert labels == "given"
-        rows = [mixture_epsilon(row[None], alpha, sigma, mixture["means"][k][None], mixture["std"], [1.0])[0]
-                for row, k in zip(x, classes)]
-        return np.stack(rows)
-
-    ours = run_plan(plan, seeds, 16, model)
+    model = output_of(job.model["card"], job.model["mixture"], np.array(seeds) % 2)
+    ours = run_plan(plan, seeds, 16, model, guide=output_of(guide["card"], guide["mixture"], None), channels=4)
     assert plan["nfe"] <= sampler["nfe"]
     assert plan["model_calls"] == sum(op["op"] == "EVAL" for op in plan["ops"])
     qtaylor("generate", path)

@@ -20,7 +20,7 @@ enum { BATCH = 5, ELEMENTS = 12, REGISTERS = 4 };
 
 #define CARD                                                                                                        \
     "{\"shape\": [2, 2, 3], \"prediction\": \"epsilon\", \"time\": {\"kind\": \"continuous\"}, "                    \
-    "\"schedule\": {\"kind\": \"linear\", \"beta0\": 0.1, \"beta1\": 20}, \"labels\": {\"classes\": 2, \"null\": 2}}"
+    "\"schedule\": {\"kind\": \"linear\", \"beta0\": 0.1, \"beta1\": 20}, \"labels\": {\"classes\": 2, \"null\": 2}, \"variance\": \"learned\"}"
 #define LOW_MEAN "[-0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]"
 #define HIGH_MEAN "[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0, -0.1, -0.2]"
 #define MIXTURE "{\"means\": [" LOW_MEAN ", " HIGH_MEAN "], \"std\": 0.3, \"weights\": [0.4, 0.6]}"
@@ -29,6 +29,7 @@ enum { BATCH = 5, ELEMENTS = 12, REGISTERS = 4 };
 static const uint64_t seeds[BATCH] = {3, 0, 1234567890123, 42, 7};
 static const int64_t labels[BATCH] = {0, 1, 1, 0, 1};
 static struct card card;
+static struct shim_model *guide; /* GAUSSIAN, described by the same card */
 
 static struct shim_model *model_of(const char *mixture, const char *more) {
     char folder[] = "/tmp/test_execute_XXXXXX", error[SHIM_ERROR];
@@ -57,6 +58,11 @@ static struct op ops_of_every_kind[] = {
     {.kind = OP_LINCOMB, .dst = 3, TERMS({1.01, 0}, {-0.2, 1})},
     {.kind = OP_RESCALE, .dst = 3, .src = 3, .like = 1, .phi = 0.7},
     {.kind = OP_NOISE, .dst = 2, .stream = 1},
+    {.kind = OP_EVAL, .dst = 1, .dst2 = 3, .src = 0, .time = 0.7, .labels = EVAL_GIVEN},
+    {.kind = OP_MULEXP, .dst = 2, .src = 3, .a = -0.4, .b = 0.3},
+    {.kind = OP_EVAL, .dst = 3, .src = 0, .time = 0.7, .labels = EVAL_GIVEN, .model = 1},
+    {.kind = OP_LINCOMB, .dst = 1, TERMS({2.5, 1}, {-1.5, 3}), .channels = {0, 1}},
+    {.kind = OP_LINCOMB, .dst = 3, TERMS({0.3, 1}, {0.7, 3}), .channels = {1, 2}},
     {.kind = OP_LINCOMB, .dst = 0, TERMS({0.97, 3}, {0.1, 2}, {0.02, 0})},
     {.kind = OP_CLAMP, .dst = 0, .low = -0.7, .high = 0.9},
     {.kind = OP_EVAL, .dst = 1, .src = 0, .time = 0.4, .labels = EVAL_GIVEN},
@@ -80,6 +86,11 @@ static double kept(double value, enum state_kind state) {
 
 static void naive_lincomb(const struct op *op, enum state_kind state, double (*r)[ELEMENTS]) {
     for (size_t e = 0; e < ELEMENTS; e++) {
+        int channel = (int)e / 6;
+        if (op->channels[1] > 0 && (channel < op->channels[0] || channel >= op->channels[1])) {
+            r[op->dst][e] = r[op->terms[0].source][e];
+            continue;
+        }
         double wide = 0;
         float narrow = 0;
         for (size_t k = 0; k < op->terms_count; k++) {
@@ -91,14 +102,17 @@ static void naive_lincomb(const struct op *op, enum state_kind state, double (*r
 }
 
 static void naive_eval(const struct op *op, struct shim_model *model, int64_t label, double (*r)[ELEMENTS]) {
-    float in[ELEMENTS], out[ELEMENTS];
+    float in[ELEMENTS], out[ELEMENTS], variance[ELEMENTS];
     char error[SHIM_ERROR];
     struct shim_condition condition = {.time = op->time};
     if (op->labels == EVAL_NULL) label = card.null_label;
     if (op->labels != EVAL_NONE) condition.labels = &label;
     for (size_t e = 0; e < ELEMENTS; e++) in[e] = (float)r[op->src][e];
-    assert_int_equal(shim_model_run(model, in, (struct shim_shape){1, 2, 2, 3}, &condition, out, NULL, error), 0);
+    assert_int_equal(shim_model_run(op->model ? guide : model, in, (struct shim_shape){1, 2, 2, 3}, &condition, out, variance,
+                                    error), 0);
     for (size_t e = 0; e < ELEMENTS; e++) r[op->dst][e] = out[e];
+    for (size_t e = 0; op->dst2 && e < ELEMENTS; e++)
+        r[op->dst2][e] = (float)cos((double)e + op->time + (double)label); /* the fake shim's; none is without label here */
 }
 
 static double naive_spread(const double *x) {
@@ -114,6 +128,14 @@ static void naive_rescale(const struct op *op, enum state_kind state, double (*r
     for (int e = 0; e < ELEMENTS; e++) r[op->dst][e] = kept(r[op->src][e] * factor, state);
 }
 
+static void naive_mulexp(const struct op *op, enum state_kind state, double (*r)[ELEMENTS]) {
+    for (int e = 0; e < ELEMENTS; e++) {
+        double product = kept(kept(op->b, state) * r[op->src][e], state);
+        double factor = kept(exp(kept(kept(op->a, state) + product, state)), state);
+        r[op->dst][e] = kept(r[op->dst][e] * factor, state);
+    }
+}
+
 static void naive(const struct plan *plan, enum state_kind state, struct shim_model *model, uint64_t seed,
                   int64_t label, double *x) {
     double r[REGISTERS][ELEMENTS], normals[ELEMENTS];
@@ -124,6 +146,7 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
         if (op->kind == OP_EVAL) naive_eval(op, model, label, r);
         if (op->kind == OP_LINCOMB) naive_lincomb(op, state, r);
         if (op->kind == OP_RESCALE) naive_rescale(op, state, r);
+        if (op->kind == OP_MULEXP) naive_mulexp(op, state, r);
         if (op->kind == OP_NOISE) noise_normals(seed, op->stream, ELEMENTS, normals);
         for (size_t e = 0; e < ELEMENTS; e++) {
             if (op->kind == OP_NOISE) r[op->dst][e] = kept(normals[e], state);
@@ -146,7 +169,7 @@ enum { VARIANTS = sizeof variants / sizeof *variants };
 static struct executor_setup setup_of(const struct plan *plan, struct sampler *sampler, struct shim_model *model,
                                       struct variant variant) {
     sampler->state = variant.state;
-    return (struct executor_setup){.plan = plan, .sampler = sampler, .card = &card, .model = model, .device = SHIM_CPU,
+    return (struct executor_setup){.plan = plan, .sampler = sampler, .card = &card, .model = model, .guide = guide, .device = SHIM_CPU,
                                    .device_registers = variant.device_registers, .batch = BATCH};
 }
 
@@ -315,6 +338,10 @@ static void mistakes(void **state) {
         run_badly(&setup, &unlabelled, CODE_INTERNAL, "labels");
         run_badly(&setup, &none, CODE_INTERNAL, "0 rows, expected 1 to 5");
         run_badly(&setup, &many, CODE_INTERNAL, "6 rows, expected 1 to 5");
+        setup.guide = NULL;
+        run_badly(&setup, &whole, CODE_INTERNAL, "there is none");
+        setup.guide = bad;
+        run_badly(&setup, &whole, CODE_DATA, "the first call of the guiding model failed");
     }
     shim_model_free(bad);
     shim_model_free(model);
@@ -451,7 +478,12 @@ int main(void) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
+    struct card same = card;
+    guide = model_of(GAUSSIAN, "");
+    card.guide = &same;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    shim_model_free(guide);
+    card.guide = NULL;
     card_free(&card);
     json_decref(json);
     return failed;
