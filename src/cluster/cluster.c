@@ -54,17 +54,17 @@ static void begin_to_stop(struct node *node, enum code code) {
     queue_close(node->queue);
 }
 
-static void take_unit(struct node *node, uint64_t unit) {
+static void take_unit(struct node *node, const struct message *message) {
     struct error err;
     node->asked = false;
-    if (!node->stopping && queue_push(node->queue, unit, &err) != 0) queue_break(node->queue, &err);
+    if (!node->stopping && queue_push(node->queue, message->unit, &message->tally, &err) != 0) queue_break(node->queue, &err);
 }
 
 static void hear(struct node *node, int from, const struct message *message) {
     if (message->run != node->run) return;
     if (from == 0) node->heard = clock_seconds();
     switch (message->kind) {
-        case MESSAGE_UNIT: take_unit(node, message->unit); break;
+        case MESSAGE_UNIT: take_unit(node, message); break;
         case MESSAGE_STOP: begin_to_stop(node, (enum code)message->code); break;
         case MESSAGE_END:
             node->lost = message->lost;
@@ -72,7 +72,9 @@ static void hear(struct node *node, int from, const struct message *message) {
             break;
         case MESSAGE_PULSE: break;
         default:
-            if (node->coordinator) coordinator_hear(node->coordinator, from, message, clock_seconds());
+            if (node->coordinator && coordinator_hear(node->coordinator, from, message, clock_seconds()) &&
+                node->task->unit_done)
+                node->task->unit_done(node->task->context, message->unit, &message->tally);
     }
 }
 
@@ -97,7 +99,7 @@ static void tell_news(struct node *node) {
     while (queue_news(node->queue, &news)) {
         if (news.kind == NEWS_DROPPED) halt(node, CODE_AGAIN); /* an executor saw *stop before this thread did */
         else tell(node, (struct message){.kind = news.kind == NEWS_DONE ? MESSAGE_DONE : MESSAGE_FAILED,
-                                         .unit = news.unit});
+                                         .unit = news.unit, .tally = news.tally});
     }
 }
 
@@ -128,8 +130,7 @@ static void look_for_coordinator(struct node *node, double now) {
 static void show_progress(struct node *node, double now) {
     if (!node->coordinator || !node->task->progress || now - node->shown < PROGRESS) return;
     node->shown = now;
-    node->task->progress(node->task->context, dispatch_done(coordinator_dispatch(node->coordinator)),
-                         coordinator_alive(node->coordinator));
+    node->task->progress(node->task->context, coordinator_alive(node->coordinator));
 }
 
 /* One round of the communication thread. */
@@ -181,7 +182,7 @@ static void work_together(struct node *node, int workers) {
     }
 }
 
-static int sum_up(struct node *node, const uint64_t *units, struct outcome *outcome, struct error *err) {
+static int sum_up(struct node *node, struct outcome *outcome, struct error *err) {
     double started = queue_started(node->queue);
     bool broken = queue_failure(node->queue, &outcome->first_failure);
     outcome->seconds = started > 0 ? clock_seconds() - started : 0;
@@ -190,11 +191,11 @@ static int sum_up(struct node *node, const uint64_t *units, struct outcome *outc
     if (node->coordinator) {
         const struct dispatch *dispatch = coordinator_dispatch(node->coordinator);
         outcome->done = dispatch_done(dispatch);
+        outcome->skipped = dispatch_skipped(dispatch);
         outcome->quarantined = dispatch_quarantined(dispatch, NULL);
         outcome->quarantine = calloc(outcome->quarantined + 1, sizeof *outcome->quarantine);
         if (!outcome->quarantine) return error_memory(err);
         dispatch_quarantined(dispatch, outcome->quarantine);
-        for (uint64_t i = 0; i < outcome->quarantined; i++) outcome->quarantine[i] = units[outcome->quarantine[i]];
     }
     if (broken) {
         *err = outcome->first_failure;
@@ -208,16 +209,16 @@ static int sum_up(struct node *node, const uint64_t *units, struct outcome *outc
     return -1;
 }
 
-int cluster_run(struct comm *comm, const uint64_t *units, uint64_t count, const struct task *task, int workers,
+int cluster_run(struct comm *comm, uint64_t count, const uint64_t *needs, const struct task *task, int workers,
                 double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err) {
     static uint64_t runs; /* the call is collective: the same number on every rank */
     struct node node = {.comm = comm, .task = task, .run = ++runs, .lease = lease, .stop = stop};
     *outcome = (struct outcome){0};
-    int rc = queue_new(&node.queue, task, units, workers, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = coordinator_new(&node.coordinator, comm, node.run, count, lease, err);
+    int rc = queue_new(&node.queue, task, workers, err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = coordinator_new(&node.coordinator, comm, node.run, count, needs, lease, err);
     if (rc == 0) {
         work_together(&node, workers);
-        rc = sum_up(&node, units, outcome, err);
+        rc = sum_up(&node, outcome, err);
     }
     coordinator_free(node.coordinator);
     queue_free(node.queue);

@@ -10,29 +10,36 @@
 #include <signal.h>
 #include <stdint.h>
 
+/* What making a unit took, in the task's own terms: the coordinator adds it up over the units that another one needs. */
+enum { TALLY = 6 };
+struct tally { double values[TALLY]; };
+
 /* What the units are; functions are called in worker threads (worker: 0..workers-1) unless said otherwise. */
 struct task {
     void *context;
     /* Once a worker before its first batch, and once at the end (also after a failed start, which stops all ranks). */
     int (*worker_start)(void *context, int worker, struct error *err);
     void (*worker_end)(void *context, int worker);
-    /* A unit came to this rank: its number of batches into *batches. Called by one worker. */
-    int (*unit_open)(void *context, uint64_t unit, uint64_t *batches, struct error *err);
+    /* A unit came to this rank: its number of batches into *batches. needed: of the units it needs, summed. Called by one
+     * worker. */
+    int (*unit_open)(void *context, uint64_t unit, const struct tally *needed, uint64_t *batches, struct error *err);
     /* err->code CODE_AGAIN: interrupted. Batches of one unit run at the same time. */
     int (*batch)(void *context, int worker, uint64_t unit, uint64_t batch, struct error *err);
-    /* All batches are there: write it. Called by one worker. */
-    int (*unit_commit)(void *context, int worker, uint64_t unit, struct error *err);
+    /* All batches are there: write it. tally: zeros before. Called by one worker. */
+    int (*unit_commit)(void *context, int worker, uint64_t unit, struct tally *tally, struct error *err);
     /* The unit is over on this rank, committed or not: release its buffers. Once after each unit_open, also a failed
      * one. */
     void (*unit_close)(void *context, uint64_t unit);
-    /* Rank 0's communication thread, about ten times a second: units finished so far over all ranks. */
-    void (*progress)(void *context, uint64_t done, int ranks_alive);
+    /* Rank 0's communication thread: once for each unit that some rank has committed, and about ten times a second. */
+    void (*unit_done)(void *context, uint64_t unit, const struct tally *tally);
+    void (*progress)(void *context, int ranks_alive);
 };
 
 struct outcome {
     uint64_t done;             /* rank 0: units committed in this call, over all ranks */
     uint64_t quarantined;      /* rank 0: units that failed, or lost their rank, twice */
     uint64_t *quarantine;      /* rank 0: [quarantined], new; caller frees */
+    uint64_t skipped;          /* rank 0: units that need a quarantined one */
     int interrupted;           /* a stop was asked for, or a rank broke: the set is not complete */
     int ranks_lost;            /* the same on every rank that lives. Not 0: call nothing collective any more, leave with
                                   comm_flush and _exit */
@@ -40,8 +47,8 @@ struct outcome {
     struct error first_failure; /* this rank's first failed unit; code CODE_OK when none */
 };
 
-/* Collective; ranks may enter it up to a lease apart. Does units[0..count) (the same list on every rank, in order of
- * start) and returns on all ranks at about the same time. Failures of units end in `outcome`.
+/* Collective; ranks may enter it up to a lease apart. Does units 0..count-1 in this order, but for those that need the
+ * units right before them (needs: see dispatch_new; the same on every rank), and returns on all ranks at about the same time. Failures of units end in `outcome`.
  * -1 means the cluster itself broke: a worker that can't start, or CODE_IO on commit (disk full), which stops every
  * rank (the one it happened on has the message, the others get its code and an empty one); or CODE_AGAIN, the
  * coordinator is gone.
@@ -49,7 +56,7 @@ struct outcome {
  * at it give up (CODE_AGAIN); units whose batches are all there are committed.
  * lease: seconds without a sign of life (one is sent every second, or fifth of a lease) after which a rank's units are
  * given to others. */
-int cluster_run(struct comm *comm, const uint64_t *units, uint64_t count, const struct task *task, int workers,
+int cluster_run(struct comm *comm, uint64_t count, const uint64_t *needs, const struct task *task, int workers,
                 double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err);
 
 #endif

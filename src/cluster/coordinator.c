@@ -13,6 +13,7 @@ struct coordinator {
     double lease, pulsed;
     struct dispatch *dispatch;
     struct dispatch_reply *replies; /* [ranks] */
+    struct tally *tallies;          /* [units]: of those done that a unit needs */
     bool *left;                     /* [ranks]: LEFT came */
     bool *missed;                   /* [ranks]: said to be lost, in the log */
     bool stopping, ended;
@@ -27,17 +28,18 @@ double message_patience(double lease, enum code code) {
     return code == CODE_OK || lease < MOMENTS ? lease : MOMENTS;
 }
 
-int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count, double lease,
-                    struct error *err) {
+int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count,
+                    const uint64_t *needs, double lease, struct error *err) {
     struct coordinator *made = calloc(1, sizeof *made);
     size_t size = (size_t)comm_size(comm);
     if (!made) return error_memory(err);
     *made = (struct coordinator){.comm = comm, .run = run, .lease = lease};
     made->replies = calloc(size, sizeof *made->replies);
+    made->tallies = calloc(count + 1, sizeof *made->tallies);
     made->left = calloc(size, sizeof *made->left);
     made->missed = calloc(size, sizeof *made->missed);
-    int rc = made->replies && made->left && made->missed ? 0 : error_memory(err);
-    if (rc == 0) rc = dispatch_new(&made->dispatch, count, (int)size, lease, err);
+    int rc = made->replies && made->tallies && made->left && made->missed ? 0 : error_memory(err);
+    if (rc == 0) rc = dispatch_new(&made->dispatch, count, needs, (int)size, lease, err);
     if (rc == 0) *coordinator = made;
     else coordinator_free(made);
     return rc;
@@ -48,6 +50,7 @@ void coordinator_free(struct coordinator *coordinator) {
     dispatch_free(coordinator->dispatch);
     free(coordinator->missed);
     free(coordinator->left);
+    free(coordinator->tallies);
     free(coordinator->replies);
     free(coordinator);
 }
@@ -72,11 +75,19 @@ static void step(struct coordinator *coordinator, const struct dispatch_event *e
     for (size_t i = 0; i < count && !coordinator->stopping; i++) {
         const struct dispatch_reply *reply = &coordinator->replies[i];
         if (reply->kind == REPLY_STOP) stop_all(coordinator, CODE_OK); /* who did not ask is at a unit done elsewhere */
-        else tell(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit});
+        else tell(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit,
+                                                             .tally = coordinator->tallies[reply->unit]});
     }
 }
 
-void coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now) {
+/* Before the event is, so that the unit that waits for this one goes out with the whole tally. */
+static void note_tally(struct coordinator *coordinator, const struct message *message) {
+    uint64_t by;
+    if (!dispatch_needed(coordinator->dispatch, message->unit, &by)) return;
+    for (int i = 0; i < TALLY; i++) coordinator->tallies[by].values[i] += message->tally.values[i];
+}
+
+bool coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now) {
     static const enum dispatch_event_kind events[] = {
         [MESSAGE_REQUEST] = EVENT_REQUEST, [MESSAGE_DONE] = EVENT_DONE, [MESSAGE_FAILED] = EVENT_FAILED,
         [MESSAGE_ALIVE] = EVENT_ALIVE,     [MESSAGE_HALT] = EVENT_ALIVE, [MESSAGE_LEFT] = EVENT_ALIVE,
@@ -84,7 +95,10 @@ void coordinator_hear(struct coordinator *coordinator, int from, const struct me
     if (message->kind == MESSAGE_HALT) stop_all(coordinator, (enum code)message->code);
     if (message->kind == MESSAGE_LEFT) coordinator->left[from] = true;
     struct dispatch_event event = {.kind = events[message->kind], .rank = from, .unit = message->unit, .now = now};
+    bool news = message->kind == MESSAGE_DONE && !dispatch_is_done(coordinator->dispatch, message->unit);
+    if (news) note_tally(coordinator, message);
     step(coordinator, &event);
+    return news;
 }
 
 static void pulse(struct coordinator *coordinator, double now) {

@@ -10,11 +10,12 @@
 
 struct coordinator;
 
-/* run, count, lease: see struct message and cluster_run. */
-int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count, double lease,
-                    struct error *err);
+/* run, count, needs, lease: see struct message and cluster_run. */
+int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count,
+                    const uint64_t *needs, double lease, struct error *err);
 void coordinator_free(struct coordinator *coordinator);
-void coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now);
+/* True when the message is the first to say that its unit is done. */
+bool coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now);
 void coordinator_turn(struct coordinator *coordinator, double now); /* what time brings; call it often */
 const struct dispatch *coordinator_dispatch(const struct coordinator *coordinator);
 int coordinator_alive(const struct coordinator *coordinator); /* number of ranks */

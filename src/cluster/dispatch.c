@@ -4,13 +4,15 @@
 
 enum { TRIES = 2 };
 
-enum unit_state { TODO, HELD, DONE, QUARANTINED };
+enum unit_state { TODO, HELD, DONE, QUARANTINED, SKIPPED };
 
 struct unit {
     enum unit_state state;
     int holder;   /* HELD: its rank; TODO: the lost rank that may still be at it, or -1 */
     int failures; /* errors and lost ranks */
     int avoid;    /* the rank of the last failure, or -1 */
+    uint64_t waits, hopeless; /* of the units it needs: how many are not done, and how many never will be */
+    uint64_t needed_by;       /* the unit that needs it, or `count` */
 };
 
 struct rank {
@@ -21,13 +23,14 @@ struct rank {
 struct dispatch {
     struct unit *units;
     struct rank *ranks;
-    uint64_t count, finished, quarantined;
+    uint64_t count, finished, quarantined, skipped;
     uint64_t next; /* no unit before it is TODO */
     int size;
     double lease, ticked;
 };
 
-int dispatch_new(struct dispatch **dispatch, uint64_t count, int ranks, double lease, struct error *err) {
+int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *needs, int ranks, double lease,
+                 struct error *err) {
     struct dispatch *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     *made = (struct dispatch){.count = count, .size = ranks, .lease = lease, .ticked = -1};
@@ -37,7 +40,10 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, int ranks, double l
         dispatch_free(made);
         return error_memory(err);
     }
-    for (uint64_t i = 0; i < count; i++) made->units[i] = (struct unit){.holder = -1, .avoid = -1};
+    for (uint64_t i = 0; i < count; i++) {
+        made->units[i] = (struct unit){.holder = -1, .avoid = -1, .needed_by = count, .waits = needs ? needs[i] : 0};
+        for (uint64_t k = 1; k <= made->units[i].waits; k++) made->units[i - k].needed_by = i;
+    }
     for (int i = 0; i < ranks; i++) made->ranks[i] = (struct rank){.heard = -1, .alive = true};
     *dispatch = made;
     return 0;
@@ -61,13 +67,36 @@ static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
     while (dispatch->next < dispatch->count && dispatch->units[dispatch->next].state != TODO) dispatch->next++;
     for (uint64_t i = dispatch->next; i < dispatch->count; i++) {
         struct unit *candidate = &dispatch->units[i];
-        if (candidate->state != TODO || (candidate->avoid == rank && alive_besides(dispatch, rank))) continue;
+        if (candidate->state != TODO || candidate->waits > 0 || (candidate->avoid == rank && alive_besides(dispatch, rank))) continue;
         candidate->state = HELD;
         candidate->holder = rank;
         *unit = i;
         return true;
     }
     return false;
+}
+
+/* A unit was quarantined: those that need it are skipped. */
+static void skip_needing(struct dispatch *dispatch, uint64_t index) {
+    for (uint64_t i = dispatch->units[index].needed_by; i < dispatch->count; i = dispatch->units[i].needed_by) {
+        struct unit *unit = &dispatch->units[i];
+        if (unit->hopeless++ > 0) return;
+        unit->state = SKIPPED;
+        dispatch->skipped++;
+        dispatch->finished++;
+    }
+}
+
+/* It was done after all. */
+static void find_needing(struct dispatch *dispatch, uint64_t index) {
+    for (uint64_t i = dispatch->units[index].needed_by; i < dispatch->count; i = dispatch->units[i].needed_by) {
+        struct unit *unit = &dispatch->units[i];
+        if (--unit->hopeless > 0) return;
+        unit->state = TODO;
+        dispatch->skipped--;
+        dispatch->finished--;
+        if (i < dispatch->next) dispatch->next = i;
+    }
 }
 
 /* One try at a held unit came to nothing. holder: who may still be at it, or -1. */
@@ -83,6 +112,7 @@ static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
     unit->state = QUARANTINED;
     dispatch->quarantined++;
     dispatch->finished++;
+    skip_needing(dispatch, index);
 }
 
 static void lose(struct dispatch *dispatch, int rank) {
@@ -106,9 +136,12 @@ static void find_again(struct dispatch *dispatch, int rank) {
 static void finish(struct dispatch *dispatch, uint64_t index) {
     struct unit *unit = &dispatch->units[index];
     if (unit->state == DONE) return;
+    bool over = dispatch_finished(dispatch);
     if (unit->state == QUARANTINED) dispatch->quarantined--; /* it worked after all */
     else dispatch->finished++;
+    if (unit->state == QUARANTINED && !over) find_needing(dispatch, index);
     unit->state = DONE;
+    if (unit->needed_by < dispatch->count) dispatch->units[unit->needed_by].waits--;
 }
 
 static void look_for_lost(struct dispatch *dispatch, double now) {
@@ -159,7 +192,20 @@ bool dispatch_finished(const struct dispatch *dispatch) {
 }
 
 uint64_t dispatch_done(const struct dispatch *dispatch) {
-    return dispatch->finished - dispatch->quarantined;
+    return dispatch->finished - dispatch->quarantined - dispatch->skipped;
+}
+
+bool dispatch_is_done(const struct dispatch *dispatch, uint64_t unit) {
+    return dispatch->units[unit].state == DONE;
+}
+
+uint64_t dispatch_skipped(const struct dispatch *dispatch) {
+    return dispatch->skipped;
+}
+
+bool dispatch_needed(const struct dispatch *dispatch, uint64_t unit, uint64_t *by) {
+    *by = dispatch->units[unit].needed_by;
+    return *by < dispatch->count;
 }
 
 bool dispatch_alive(const struct dispatch *dispatch, int rank) {

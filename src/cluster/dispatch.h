@@ -1,7 +1,8 @@
 /* Who does what: the coordinator's state machine, a pure function (state, event) -> (state, replies). It knows neither
  * MPI nor time (the clock is an event's field) nor what a unit is, so tests run this very code over all interleavings.
  *
- * Units are given out in order. A rank that says nothing for a lease counts as dead, and its units are given out again,
+ * Units are given out in order, but for those that need others: such a unit waits until all of these are done, and then
+ * its place in the order is before all later ones. One that needs a quarantined unit is skipped. A rank that says nothing for a lease counts as dead, and its units are given out again,
  * before all others. If it comes back it is alive again: it keeps those of its units that nobody else took, and what
  * it finished counts. A unit that failed, or lost its rank, twice is quarantined: it may be what kills them. The second
  * try goes to another rank while there is one. */
@@ -33,7 +34,7 @@ struct dispatch_event {
 /* The answer to a request, at once or when a later event frees a unit or ends the work. */
 enum dispatch_reply_kind {
     REPLY_UNIT, /* do `unit` */
-    REPLY_STOP, /* every unit is done or quarantined */
+    REPLY_STOP, /* every unit is done, quarantined or skipped */
 };
 struct dispatch_reply {
     enum dispatch_reply_kind kind;
@@ -43,13 +44,19 @@ struct dispatch_reply {
 
 struct dispatch; /* the state */
 
-/* units 0..count-1 are all to do. lease: seconds of silence after which a rank counts as dead. */
-int dispatch_new(struct dispatch **dispatch, uint64_t count, int ranks, double lease, struct error *err);
+/* units 0..count-1 are all to do. needs: [count], by how many of the units right before it a unit must wait for, or NULL:
+ * none does; no unit is needed twice. lease: seconds of silence after which a rank counts as dead. */
+int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *needs, int ranks, double lease,
+                 struct error *err);
 void dispatch_free(struct dispatch *dispatch);
 /* Applies one event; fills replies[], which has room for one a rank, and returns their number. */
 size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *event, struct dispatch_reply *replies);
-bool dispatch_finished(const struct dispatch *dispatch); /* every unit done or quarantined */
+bool dispatch_finished(const struct dispatch *dispatch); /* every unit done, quarantined or skipped */
 uint64_t dispatch_done(const struct dispatch *dispatch);
+bool dispatch_is_done(const struct dispatch *dispatch, uint64_t unit);
+uint64_t dispatch_skipped(const struct dispatch *dispatch);
+/* The unit that needs this one; false: none does. */
+bool dispatch_needed(const struct dispatch *dispatch, uint64_t unit, uint64_t *by);
 bool dispatch_alive(const struct dispatch *dispatch, int rank);
 double dispatch_silence(const struct dispatch *dispatch, int rank, double now); /* s since rank was heard */
 /* The number of quarantined units; units (NULL, or room for all of them) is filled in rising order. */

@@ -2,6 +2,8 @@
 #ifndef CLUSTER_MESSAGE_H
 #define CLUSTER_MESSAGE_H
 
+#include "cluster/cluster.h"
+
 #include <stdint.h>
 
 enum message_kind {
@@ -21,7 +23,8 @@ enum message_kind {
 
 struct message {
     uint64_t run;  /* the number of this cluster_run: late messages of an earlier one are ignored */
-    uint64_t unit; /* an index into units[] */
+    uint64_t unit;
+    struct tally tally; /* DONE: of the unit; UNIT: of those that it needed */
     int32_t kind, code, lost;
 };
 

@@ -3,16 +3,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Locking: one lock guards everything here but what never changes (task, units, workers, a slot's unit). No callback
+/* Locking: one lock guards everything here but what never changes (task, workers, a slot's unit). No callback
  * and no logging happens under it. A slot whose `busy` is set (being opened, or committed and closed) belongs to the
  * worker that set it; others only read it. Slots are freed by the communication thread alone, once they are `over`. */
 struct slot {
     struct slot *next;
     uint64_t unit;
+    struct tally tally;   /* of what it needs; once committed its own */
     uint64_t batches, started, done;
     int running;          /* batches being computed */
     bool open, busy;
@@ -25,7 +25,6 @@ struct queue {
     pthread_mutex_t lock;
     pthread_cond_t change;
     const struct task *task;
-    const uint64_t *units; /* the task's own names of the units */
     int workers, left;
     struct slot *slots;    /* in order of arrival */
     bool closed, broken;
@@ -33,11 +32,10 @@ struct queue {
     struct error failure;  /* the first; one that broke the queue replaces it */
 };
 
-int queue_new(struct queue **queue, const struct task *task, const uint64_t *units, int workers, struct error *err) {
+int queue_new(struct queue **queue, const struct task *task, int workers, struct error *err) {
     struct queue *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     made->task = task;
-    made->units = units;
     made->workers = workers;
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->change, NULL);
@@ -58,10 +56,11 @@ void queue_free(struct queue *queue) {
 
 /* ---- the communication thread ---- */
 
-int queue_push(struct queue *queue, uint64_t unit, struct error *err) {
+int queue_push(struct queue *queue, uint64_t unit, const struct tally *needed, struct error *err) {
     struct slot *slot = calloc(1, sizeof *slot);
     if (!slot) return error_memory(err);
     slot->unit = unit;
+    slot->tally = *needed;
     pthread_mutex_lock(&queue->lock);
     struct slot **at = &queue->slots;
     while (*at && (*at)->unit != unit) at = &(*at)->next;
@@ -95,7 +94,7 @@ bool queue_news(struct queue *queue, struct news *news) {
     if (slot) *at = slot->next;
     pthread_mutex_unlock(&queue->lock);
     if (!slot) return false;
-    *news = (struct news){slot->news, slot->unit};
+    *news = (struct news){slot->news, slot->unit, slot->tally};
     free(slot);
     return true;
 }
@@ -145,8 +144,7 @@ void queue_break(struct queue *queue, const struct error *why) {
 
 /* Takes the lock again after a callback; what it said decides about the slot. */
 static void relock(struct queue *queue, struct slot *slot, int rc, const struct error *err, const char *what) {
-    if (rc != 0 && err->code != CODE_AGAIN)
-        log_warn("unit %" PRIu64 ": %s: %s", queue->units[slot->unit], what, err->message);
+    if (rc != 0 && err->code != CODE_AGAIN) log_warn("%s: %s", what, err->message);
     pthread_mutex_lock(&queue->lock);
     if (rc == 0) return;
     if (err->code == CODE_AGAIN) { /* interrupted, not at fault */
@@ -162,7 +160,7 @@ static void open_slot(struct queue *queue, struct slot *slot) {
     uint64_t batches = 0;
     slot->busy = true;
     pthread_mutex_unlock(&queue->lock);
-    int rc = queue->task->unit_open(queue->task->context, queue->units[slot->unit], &batches, &err);
+    int rc = queue->task->unit_open(queue->task->context, slot->unit, &slot->tally, &batches, &err);
     relock(queue, slot, rc, &err, "cannot be opened");
     slot->batches = rc == 0 ? batches : 0;
     slot->open = true;
@@ -175,7 +173,7 @@ static void run_batch(struct queue *queue, struct slot *slot, int worker) {
     slot->running++;
     if (queue->started == 0) queue->started = clock_seconds();
     pthread_mutex_unlock(&queue->lock);
-    int rc = queue->task->batch(queue->task->context, worker, queue->units[slot->unit], batch, &err);
+    int rc = queue->task->batch(queue->task->context, worker, slot->unit, batch, &err);
     relock(queue, slot, rc, &err, "a batch failed");
     slot->running--;
     if (rc == 0) slot->done++;
@@ -190,9 +188,10 @@ static void end_slot(struct queue *queue, struct slot *slot, int worker) {
     struct error err = {.code = CODE_INTERNAL};
     bool opened = slot->open, whole = is_whole(slot);
     slot->busy = true;
+    slot->tally = (struct tally){0};
     pthread_mutex_unlock(&queue->lock);
-    int rc = whole ? task->unit_commit(task->context, worker, queue->units[slot->unit], &err) : 0;
-    if (opened) task->unit_close(task->context, queue->units[slot->unit]);
+    int rc = whole ? task->unit_commit(task->context, worker, slot->unit, &slot->tally, &err) : 0;
+    if (opened) task->unit_close(task->context, slot->unit);
     relock(queue, slot, rc, &err, "cannot be committed");
     if (rc != 0 && err.code == CODE_IO) { /* the disk: no other unit would fare better */
         note_failure(queue, &err, true);

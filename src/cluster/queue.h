@@ -18,14 +18,15 @@ enum news_kind {
 struct news {
     enum news_kind kind;
     uint64_t unit;
+    struct tally tally; /* NEWS_DONE */
 };
 
-/* Units are indices into units[] everywhere here; the task's callbacks get units[index]. */
-int queue_new(struct queue **queue, const struct task *task, const uint64_t *units, int workers, struct error *err);
+int queue_new(struct queue **queue, const struct task *task, int workers, struct error *err);
 void queue_free(struct queue *queue); /* no worker may be in queue_work */
 
 /* Communication thread. */
-int queue_push(struct queue *queue, uint64_t unit, struct error *err); /* one that is here already: nothing happens */
+/* One that is here already: nothing happens. needed: see task.unit_open. */
+int queue_push(struct queue *queue, uint64_t unit, const struct tally *needed, struct error *err);
 bool queue_wants_more(struct queue *queue);              /* fewer batches wait than there are workers */
 bool queue_news(struct queue *queue, struct news *news); /* true: one piece of news, told once */
 /* No more units come; unfinished ones are given up, whole ones still committed. Then the workers leave. */

@@ -2,8 +2,8 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "report/results.h"
-#include "run/agree.h"
 #include "run/cells.h"
+#include "run/pipeline.h"
 
 #include <stdio.h>
 
@@ -37,54 +37,24 @@ static void print_result(const json_t *result) {
     fflush(stdout);
 }
 
-/* A job with a sweep. *is_sweep says at every rank whether it is one; if not, nothing was done. */
-static int sweep(struct comm *comm, const struct options *options, const struct pipeline_options *pipeline, bool *is_sweep,
-                 struct error *err) {
-    struct sweep cells = {0};
-    json_t *results = NULL;
-    int rc = comm_rank(comm) == 0 ? sweep_read(&cells, options->operand, options->overrides, options->overrides_count, err) : 0;
-    *is_sweep = cells.count > 0;
-    if ((rc = ranks_agree(comm, rc, err)) != 0 || comm_broadcast(comm, is_sweep, sizeof *is_sweep, 0, err) != 0) {
-        sweep_free(&cells);
-        return -1;
-    }
-    if (*is_sweep) rc = cells_run(comm, options->operand, &cells, pipeline, &results, &command_leave_at_once, err);
-    if (results) {
-        int printed = 0;
-        if (options->json) printed = print_json(results, err);
-        else results_print(results, stdout);
-        if (rc == 0) rc = printed;
-    }
-    json_decref(results);
-    sweep_free(&cells);
-    return rc;
-}
-
-/* Everything between MPI's start and end. make: the document comes from a job file, else from a run directory. */
+/* Everything between MPI's start and end. make: the list comes from a job file, else from a run directory. */
 static int collective(struct comm *comm, const struct options *options, bool make,
                       const struct pipeline_options *pipeline, struct error *err) {
-    json_t *document = NULL, *result = NULL;
-    bool is_sweep = false;
-    int swept = make ? sweep(comm, options, pipeline, &is_sweep, err) : 0;
-    if (swept != 0 || is_sweep) return swept;
-    if (comm_rank(comm) == 0) {
-        int rc = make ? document_make(&document, options->operand, options->overrides, options->overrides_count, err)
-                      : document_read(&document, options->operand, err);
-        if (rc == 0 && make && document_settle(document, err) != 0) {
-            json_decref(document);
-            document = NULL;
-        }
-    }
-    if (document_share(comm, &document, err) != 0) {
+    json_t *list = NULL, *results = NULL;
+    if (comm_rank(comm) == 0 && make) cells_list(&list, options->operand, options->overrides, options->overrides_count, err);
+    else if (comm_rank(comm) == 0) cells_list_run(&list, options->operand, err);
+    if (document_share(comm, &list, err) != 0) {
         if (comm_rank(comm) != 0) err->message[0] = '\0'; /* rank 0 says it */
         return -1;
     }
-    int rc = pipeline_run(comm, document, make ? NULL : options->operand, pipeline, &result, &command_leave_at_once, err);
-    if (rc == 0 && result) {
-        if (options->json) rc = print_json(result, err);
-        else print_result(result);
-    }
-    json_decref(result);
+    int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
+    struct error unprinted;
+    int printed = results && options->json ? print_json(results, &unprinted) : 0;
+    if (results && !options->json && json_object_get(results, "cells")) results_print(results, stdout);
+    else if (results && !options->json) print_result(results);
+    if (rc == 0 && (rc = printed) != 0) *err = unprinted;
+    json_decref(results);
+    json_decref(list);
     return rc;
 }
 

@@ -1,23 +1,15 @@
 #include "run/cells.h"
 
 #include "base/files.h"
-#include "base/log.h"
 #include "base/text.h"
+#include "job/sweep.h"
 #include "report/results.h"
 #include "report/summary.h"
-#include "run/agree.h"
-#include "run/result.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct cell {
-    json_t *document;
-    double cost;    /* model calls */
-    size_t number;  /* in the sweep */
-    size_t same_as; /* the number of the cell that makes these samples: its own as a rule */
-    bool done, evaluated;
-};
+/* ---- the list ---- */
 
 static const char *dir_of(const json_t *document) {
     return json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
@@ -30,173 +22,196 @@ static bool same_samples(const json_t *a, const json_t *b) {
            json_equal(json_object_get(job_a, "evaluate"), json_object_get(job_b, "evaluate"));
 }
 
-static double cost_of(const json_t *document) {
-    const json_t *plan = json_object_get(document, "plan");
-    struct seeds seeds = {0};
-    struct error ignored;
-    const char *text = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
-    double count = text && seeds_parse(&seeds, text, &ignored) == 0 ? (double)seeds.count : 0;
-    double calls = json_number_value(json_object_get(plan, "model_calls"));
-    seeds_free(&seeds);
-    return count * (calls > 0 ? calls : 200); /* adaptive: a guess, which only orders the cells */
+/* Takes the document over; NULL: out of memory. */
+static json_t *list_new(const char *dir, bool sweep, json_t *cells) {
+    return json_pack("{s:s, s:b, s:o}", "dir", dir, "sweep", sweep, "cells", cells);
 }
 
-/* Rank 0: every cell's document, so that a mistake in the last one shows before the first one runs. */
-static int make_documents(const char *job_path, const struct sweep *sweep, struct cell *cells, struct error *err) {
-    for (size_t i = 0; i < sweep->count; i++) {
-        const struct sweep_cell *from = &sweep->cells[i];
-        cells[i].number = cells[i].same_as = i;
-        if (document_make(&cells[i].document, job_path, from->overrides, from->count, err) != 0 ||
-            document_settle(cells[i].document, err) != 0)
-            return error_prefix(err, "cell %s", from->name);
-        cells[i].cost = cost_of(cells[i].document);
-        for (size_t k = 0; k < i && cells[i].same_as == i; k++)
-            if (same_samples(cells[i].document, cells[k].document)) cells[i].same_as = cells[k].same_as;
+static int list_one(json_t **list, const char *dir, json_t *document, struct error *err) {
+    *list = list_new(dir, false, json_pack("[{s:i, s:s, s:o}]", "same_as", 0, "dir", dir, "document", document));
+    return *list ? 0 : error_memory(err);
+}
+
+static int settled_document(json_t **document, const char *job_path, const char *const *overrides, size_t count,
+                            struct error *err) {
+    if (document_make(document, job_path, overrides, count, err) != 0) return -1;
+    if (document_settle(*document, err) == 0) return 0;
+    json_decref(*document);
+    *document = NULL;
+    return -1;
+}
+
+static int add_cell(json_t *cells, const struct sweep_cell *from, const char *job_path, struct error *err) {
+    json_t *document = NULL, *other;
+    size_t i, number = json_array_size(cells), same_as = number;
+    if (settled_document(&document, job_path, from->overrides, from->count, err) != 0)
+        return error_prefix(err, "cell %s", from->name);
+    json_array_foreach(cells, i, other) {
+        const json_t *theirs = json_object_get(other, "document");
+        if (same_as == number && theirs && same_samples(document, theirs)) same_as = i;
     }
-    return 0;
+    json_t *cell = json_pack("{s:s, s:O, s:I, s:s}", "name", from->name, "values", from->values, "same_as",
+                             (json_int_t)same_as, "dir", dir_of(document));
+    int rc = cell && (same_as != number || json_object_set(cell, "document", document) == 0) ? 0 : error_memory(err);
+    if (rc == 0 && json_array_append(cells, cell) != 0) rc = error_memory(err);
+    json_decref(cell);
+    json_decref(document);
+    return rc;
+}
+
+int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+               struct error *err) {
+    struct sweep sweep;
+    json_t *document = NULL, *cells = json_array();
+    int rc = cells ? sweep_read(&sweep, job_path, overrides, overrides_count, err) : error_memory(err);
+    *list = NULL;
+    if (rc == 0 && sweep.count == 0 &&
+        (rc = settled_document(&document, job_path, overrides, overrides_count, err)) == 0)
+        rc = list_one(list, dir_of(document), document, err);
+    for (size_t i = 0; rc == 0 && i < sweep.count; i++) rc = add_cell(cells, &sweep.cells[i], job_path, err);
+    if (rc == 0 && sweep.count > 0 && !(*list = list_new(sweep.dir, true, json_incref(cells)))) rc = error_memory(err);
+    json_decref(cells);
+    sweep_free(&sweep);
+    return rc;
+}
+
+int cells_list_run(json_t **list, const char *dir, struct error *err) {
+    json_t *document;
+    *list = NULL;
+    return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
+}
+
+/* ---- opened ---- */
+
+static const json_t *listed(const struct cells *cells, size_t number) {
+    return json_array_get(json_object_get(cells->list, "cells"), number);
+}
+
+bool cells_sweep(const struct cells *cells) {
+    return json_is_true(json_object_get(cells->list, "sweep"));
+}
+
+const char *cells_dir(const struct cells *cells) {
+    return json_string_value(json_object_get(cells->list, "dir"));
+}
+
+static double cost(const struct cell *cell) {
+    int calls = cell->run.plan.adaptive ? 200 : cell->run.plan.model_calls; /* a guess, which only orders the cells */
+    return (double)cell->run.layout.samples * calls;
 }
 
 static int dearest_first(const void *a, const void *b) {
     const struct cell *x = a, *y = b;
-    if (x->cost != y->cost) return x->cost < y->cost ? 1 : -1;
+    if (cost(x) != cost(y)) return cost(x) < cost(y) ? 1 : -1;
     return x->number < y->number ? -1 : 1;
 }
 
-static int share_cells(struct comm *comm, struct cell **cells, size_t *count, struct error *err) {
-    if (comm_broadcast(comm, count, sizeof *count, 0, err) != 0) return -1;
-    if (!*cells) *cells = calloc(*count, sizeof **cells);
-    int rc = ranks_agree(comm, *cells ? 0 : error_memory(err), err);
-    for (size_t i = 0; rc == 0 && i < *count; i++) {
-        json_t *document = (*cells)[i].document;
-        if ((rc = comm_broadcast(comm, &(*cells)[i], sizeof **cells, 0, err)) != 0) break;
-        (*cells)[i].document = document; /* no pointer of another process; NULL but at rank 0 */
-        rc = document_share(comm, &(*cells)[i].document, err);
-    }
-    return rc;
+static int open_cell(struct cell *cell, const struct cells *cells, size_t number, struct error *err) {
+    const json_t *from = listed(cells, number), *name = json_object_get(from, "name");
+    char *quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
+    cell->number = number;
+    cell->tag = quoted ? text_new("\"cell\": %s, ", quoted) : strdup("");
+    free(quoted);
+    if (!cell->tag) return error_memory(err);
+    return run_open(&cell->run, json_incref(json_object_get(from, "document")),
+                    json_string_value(json_object_get(from, "dir")), err);
 }
 
-/* Makes every cell's samples and features. What is left out for its quarantined shards is in *left_out. */
-static int make_samples(struct comm *comm, struct cell *cells, size_t count, const struct pipeline_options *options,
-                        struct error *left_out, bool *lost, struct error *err) {
-    struct pipeline_options deferred = *options;
-    deferred.defer = true;
-    for (size_t i = 0; i < count; i++) {
-        json_t *result = NULL;
-        if (cells[i].same_as != cells[i].number) continue;
-        if (comm_rank(comm) == 0) log_info("cell %zu of %zu: %s", i + 1, count, dir_of(cells[i].document));
-        int rc = pipeline_run(comm, json_incref(cells[i].document), NULL, &deferred, &result, lost, err);
-        json_decref(result);
-        if (*lost) return rc != 0 ? rc : error_set(err, CODE_AGAIN, "a rank was lost: run again to continue");
-        rc = ranks_agree(comm, rc, err);
-        cells[i].done = rc == 0;
-        if (rc != 0 && err->code != CODE_QUARANTINE) return -1;
-        if (rc != 0) *left_out = *err;
+/* What cells may not differ in, for one process makes them all. */
+static int check_alike(const struct cells *cells, struct error *err) {
+    const struct job *first = &cells->cells[0].run.job;
+    for (size_t i = 1; i < cells->count; i++) {
+        const struct job *job = &cells->cells[i].run.job;
+        const char *key = job->device != first->device               ? "device"
+                          : job->workers != first->workers           ? "workers"
+                          : job->share_device != first->share_device ? "share_device"
+                          : job->precision != first->precision       ? "precision"
+                                                                     : NULL;
+        if (key) return error_set(err, CODE_DATA, "sweep: %s: its cells are made side by side by the same processes, so this "
+                                  "must be the same for all: make a job of each", key);
     }
     return 0;
 }
 
-/* Rank 0's factor of a reference at every rank, whose side holds the same statistics. */
-static int share_factor(struct comm *comm, struct view *view, struct error *err) {
-    struct frechet *factor = &view->factor;
-    int head[2] = {factor->of != NULL, factor->rank};
-    if (comm_broadcast(comm, head, sizeof head, 0, err) != 0) return -1;
-    if (!head[0]) return 0;
-    size_t dim = view->statistics.dim, size = dim * (size_t)head[1] * sizeof *factor->factor;
-    if (comm_rank(comm) != 0)
-        *factor = (struct frechet){&view->statistics, malloc(size + 1), malloc(dim * sizeof *factor->order), head[1]};
-    if (ranks_agree(comm, factor->factor && factor->order ? 0 : error_memory(err), err) != 0 ||
-        comm_broadcast(comm, factor->factor, size, 0, err) != 0)
-        return -1;
-    return comm_broadcast(comm, factor->order, dim * sizeof *factor->order, 0, err);
-}
-
-/* A cell's reference, read by every rank and factored by rank 0. */
-static int load_reference(struct comm *comm, json_t *document, struct side *reference, struct error *err) {
-    struct run run;
-    *reference = (struct side){0};
-    int opened = run_open(&run, json_incref(document), NULL, err), rc = opened;
-    if (rc == 0) rc = result_reference(&run, reference, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = side_factor(reference, run.job.evaluate.metrics, err);
-    rc = ranks_agree(comm, rc, err);
-    for (int kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) rc = share_factor(comm, &reference->views[kind], err);
-    if (opened == 0) run_close(&run);
-    if (rc != 0) side_free(reference);
+int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err) {
+    size_t listed_count = json_array_size(json_object_get(list, "cells"));
+    *cells = (struct cells){.list = list, .cells = calloc(listed_count + 1, sizeof *cells->cells)};
+    int rc = cells->cells ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < listed_count; i++) {
+        struct cell *cell = &cells->cells[cells->count];
+        if (!json_object_get(listed(cells, i), "document")) continue;
+        cells->count++;
+        rc = open_cell(cell, cells, i, err);
+        if (!evaluate) cell->run.job.evaluate.enabled = false;
+        if (count) cell->run.job.evaluate.count = count;
+    }
+    if (rc == 0) rc = check_alike(cells, err);
+    if (rc == 0) qsort(cells->cells, cells->count, sizeof *cells->cells, dearest_first);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++) {
+        cells->cells[i].first = cells->shards;
+        cells->shards += layout_shards(&cells->cells[i].run.layout);
+    }
+    if (rc == 0 && !(cells->status = calloc(cells->shards, sizeof *cells->status))) rc = error_memory(err);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++) cells->cells[i].status = cells->status + cells->cells[i].first;
+    if (rc != 0) cells_close(cells);
     return rc;
 }
 
-/* The cells from `first` on that have its evaluate block, each rank every size-th of them. */
-static int evaluate_group(struct comm *comm, struct cell *cells, size_t count, size_t first, struct error *err) {
-    struct side reference;
-    const json_t *wanted = json_object_get(json_object_get(cells[first].document, "job"), "evaluate");
-    size_t number = 0;
-    if (load_reference(comm, cells[first].document, &reference, err) != 0) return -1;
-    int rc = 0;
-    for (size_t i = first; i < count; i++) {
-        const json_t *theirs = json_object_get(json_object_get(cells[i].document, "job"), "evaluate");
-        if (!cells[i].done || cells[i].evaluated || !json_equal(wanted, theirs)) continue;
-        cells[i].evaluated = true;
-        if (rc != 0 || number++ % (size_t)comm_size(comm) != (size_t)comm_rank(comm)) continue;
-        json_t *result = NULL;
-        rc = pipeline_conclude(json_incref(cells[i].document), &reference, &result, err);
-        if (rc != 0) error_prefix(err, "%s", dir_of(cells[i].document));
-        json_decref(result);
+void cells_close(struct cells *cells) {
+    for (size_t i = 0; i < cells->count; i++) {
+        run_close(&cells->cells[i].run);
+        free(cells->cells[i].tag);
     }
-    side_free(&reference);
-    return ranks_agree(comm, rc, err);
+    free(cells->status);
+    free(cells->cells);
+    *cells = (struct cells){0};
 }
 
-static int evaluate(struct comm *comm, struct cell *cells, size_t count, struct error *err) {
-    int rc = 0;
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        const json_t *wanted = json_object_get(json_object_get(cells[i].document, "job"), "evaluate");
-        if (cells[i].done && !cells[i].evaluated && json_is_object(wanted)) rc = evaluate_group(comm, cells, count, i, err);
+size_t cells_find(const struct cells *cells, uint64_t shard) {
+    size_t low = 0, high = cells->count - 1;
+    while (low < high) {
+        size_t middle = (low + high + 1) / 2;
+        if (cells->cells[middle].first <= shard) low = middle;
+        else high = middle - 1;
     }
+    return low;
+}
+
+/* ---- results ---- */
+
+static const struct cell *with_number(const struct cells *cells, size_t number) {
+    for (size_t i = 0; i < cells->count; i++)
+        if (cells->cells[i].number == number) return &cells->cells[i];
+    return NULL;
+}
+
+static int read_result(const struct cell *cell, json_t **result, struct error *err) {
+    char *path = text_new("%s/metrics.json", cell->run.dir);
+    int rc = path ? summary_read(result, path, err) : error_memory(err);
+    free(path);
     return rc;
 }
 
-/* Rank 0: one row a cell in the sweep's order, and the files. */
-static int collect(const struct sweep *sweep, const struct cell *cells, size_t count, json_t **results, struct error *err) {
-    *results = results_new(sweep->dir);
-    int rc = *results ? 0 : error_memory(err);
-    for (size_t number = 0; rc == 0 && number < count; number++) {
-        size_t i = 0, source = 0;
-        while (cells[i].number != number) i++;
-        while (cells[source].number != cells[i].same_as) source++;
-        if (!cells[source].done) continue;
-        char *path = text_new("%s/metrics.json", dir_of(cells[source].document));
-        json_t *result = NULL;
-        rc = path ? summary_read(&result, path, err) : error_memory(err);
-        const char *same_as = source == i ? NULL : sweep->cells[cells[source].number].name;
-        if (rc == 0) rc = results_add(*results, sweep->cells[number].name, sweep->cells[number].values, result, same_as, err);
-        json_decref(result);
-        free(path);
-    }
-    return rc == 0 ? results_write(*results, err) : rc;
+static int add_row(const struct cells *cells, size_t number, json_t *results, struct error *err) {
+    const json_t *from = listed(cells, number);
+    size_t same_as = (size_t)json_integer_value(json_object_get(from, "same_as"));
+    const struct cell *cell = with_number(cells, same_as);
+    json_t *result = NULL;
+    if (!cell || !cell->concluded || cell->code != CODE_OK) return 0;
+    if (read_result(cell, &result, err) != 0) return -1;
+    const char *other = json_string_value(json_object_get(listed(cells, same_as), "name"));
+    int rc = results_add(results, json_string_value(json_object_get(from, "name")), json_object_get(from, "values"), result,
+                         same_as == number ? NULL : other, err);
+    json_decref(result);
+    return rc;
 }
 
-int cells_run(struct comm *comm, const char *job_path, const struct sweep *sweep, const struct pipeline_options *options,
-              json_t **results, bool *lost, struct error *err) {
-    struct cell *cells = NULL;
-    struct error left_out = {.code = CODE_OK};
-    size_t count = 0;
-    int rc = 0;
+int cells_results(const struct cells *cells, json_t **results, struct error *err) {
     *results = NULL;
-    if (comm_rank(comm) == 0) {
-        count = sweep->count;
-        cells = calloc(count, sizeof *cells);
-        rc = cells ? make_documents(job_path, sweep, cells, err) : error_memory(err);
-        if (rc == 0) qsort(cells, count, sizeof *cells, dearest_first);
-    }
-    rc = ranks_agree(comm, rc, err);
-    if (rc == 0) rc = share_cells(comm, &cells, &count, err);
-    if (rc == 0) rc = make_samples(comm, cells, count, options, &left_out, lost, err);
-    if (rc == 0 && options->evaluate) rc = evaluate(comm, cells, count, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = collect(sweep, cells, count, results, err);
-    if (rc == 0 && left_out.code != CODE_OK) {
-        *err = left_out;
-        rc = -1;
-    }
-    for (size_t i = 0; cells && i < count; i++) json_decref(cells[i].document);
-    free(cells);
-    return rc;
+    if (!cells_sweep(cells)) return cells->cells[0].concluded ? read_result(&cells->cells[0], results, err) : 0;
+    *results = results_new(cells_dir(cells));
+    int rc = *results ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < json_array_size(json_object_get(cells->list, "cells")); i++)
+        rc = add_row(cells, i, *results, err);
+    return rc == 0 ? results_write(*results, err) : rc;
 }

@@ -1,16 +1,63 @@
-/* A sweep from start to finish: its cells are made one after the other by all ranks, the dearest first, and evaluated side by
- * side, a cell a rank. */
+/* The runs that are worked on together: the cells of a sweep, or a plain job as a list of one. Rank 0 makes the list, as
+ * one JSON value; every rank gets the same text and opens it.
+ *   {"dir": where log/ and progress.json go, "sweep": true | false,
+ *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document"}, ...]}
+ * Cells that mean the same samples are computed once: the later ones have no document, and same_as names the first. */
 #ifndef RUN_CELLS_H
 #define RUN_CELLS_H
 
-#include "job/sweep.h"
-#include "run/pipeline.h"
+#include "base/error.h"
+#include "run/document.h"
 
-/* Collective. sweep: at rank 0 (the others' is not looked at). job_path: of the job file. *results (new, rank 0 only) is
- * what DIR/results.json holds: {"dir", "keys": [...], "cells": [{"cell", the sweep's keys, "nfe", ...}]}. Every cell's plan is
- * made before any sample; cells that mean the same samples are computed once ("same_as"). A cell with quarantined
- * shards is left out and is CODE_QUARANTINE at the end. *lost: as in pipeline_run. */
-int cells_run(struct comm *comm, const char *job_path, const struct sweep *sweep, const struct pipeline_options *options,
-              json_t **results, bool *lost, struct error *err);
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct shard_status {
+    /* enum shard_state + 1; 0: not looked at. */
+    unsigned char samples, features[NETWORK_OUTPUTS];
+    struct shard_info samples_info;
+};
+
+struct cell { /* one run */
+    struct run run;
+    size_t number;               /* in the list */
+    char *tag;                   /* of its log lines: "\"cell\": \"nfe=5\", "; "" for a plain job */
+    uint64_t first;              /* its first shard, counted over all cells */
+    struct shard_status *status; /* [shards] */
+    uint64_t missing;            /* samples that are not on disk yet */
+    struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
+    const float *initial;        /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
+    /* Rank 0, while and after they are worked on: */
+    bool concluded;              /* all read back and evaluated, with this outcome: */
+    enum code code;
+    uint64_t quarantined, first_quarantined; /* shards left out: their number, and the first one's */
+};
+
+struct cells {
+    const json_t *list;          /* borrowed */
+    struct cell *cells;          /* [count]: those with samples of their own, the dearest first */
+    size_t count;
+    uint64_t shards;             /* of all */
+    struct shard_status *status; /* [shards] */
+};
+
+/* *list new. Every cell's plan is made before any sample, so that a mistake in the last one shows now. */
+int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+               struct error *err);
+/* A list of the one run in a directory. *list new. */
+int cells_list_run(json_t **list, const char *dir, struct error *err);
+
+/* evaluate: whether their evaluate blocks count; count: of the samples evaluated, 0: as they say. */
+int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err);
+void cells_close(struct cells *cells);
+
+bool cells_sweep(const struct cells *cells);      /* else it is a plain job's one cell */
+const char *cells_dir(const struct cells *cells); /* borrowed */
+size_t cells_find(const struct cells *cells, uint64_t shard); /* whose shard it is, counted over all cells */
+
+/* Rank 0: what the concluded cells amount to. For a plain job what metrics.json holds; for a sweep what
+ * DIR/results.json does, one row a cell in the order of the list, and both results files are written. *results new. */
+int cells_results(const struct cells *cells, json_t **results, struct error *err);
 
 #endif

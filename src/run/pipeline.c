@@ -5,14 +5,12 @@
 #include "base/text.h"
 #include "report/summary.h"
 #include "run/agree.h"
-#include "run/produce.h"
-#include "run/result.h"
 #include "run/scan.h"
+#include "run/work.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const double LEASE_SECONDS = 30; /* QTAYLOR_LEASE overrides */
 
@@ -60,161 +58,112 @@ static int prepare_folder(const struct run *run, struct error *err) {
     return rc;
 }
 
-static int open_log(const struct run *run, int rank, struct error *err) {
-    char *path = text_new("%s/log/rank-%04d.jsonl", run->dir, rank);
-    int rc = path ? log_open(path, err) : error_memory(err);
+static int open_log(const struct cells *cells, int rank, struct error *err) {
+    char *folder = text_new("%s/log", cells_dir(cells)), *path = text_new("%s/log/rank-%04d.jsonl", cells_dir(cells), rank);
+    int rc = folder && path ? folder_make(folder, err) : error_memory(err);
+    if (rc == 0) rc = log_open(path, err);
     free(path);
+    free(folder);
     return rc;
 }
 
-/* Names the gaps, "shards 3-5, 9 (1,024 samples)"; CODE_AGAIN. */
-static int report_gaps(const struct run *run, const struct shard_status *status, struct error *err) {
-    struct text list = {0};
-    uint64_t shards = layout_shards(&run->layout), samples = 0, ranges = 0;
-    for (uint64_t i = 0; i < shards; i++) {
-        if (scan_good(run, &status[i])) continue;
-        uint64_t last = i;
-        for (; last < shards && !scan_good(run, &status[last]); last++)
-            samples += layout_rows(&run->layout, (shard_id){last});
-        last--;
-        if (ranges < 10) text_add(&list, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, ranges ? ", " : "", i, last);
-        else if (ranges == 10) text_add(&list, ", ...");
-        ranges++;
-        i = last;
+/* Rank 0: references are looked at before anything is made. */
+static int prepare(struct cells *cells, struct references *references, const json_t *hosts, struct error *err) {
+    const struct side *ignored;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct run *run = &cells->cells[i].run;
+        if (run->job.evaluate.enabled && references_get(references, run, false, &ignored, err) != 0) return -1;
+        if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
     }
-    if (ranges == 0) return 0;
-    error_set(err, CODE_AGAIN, "%s is incomplete: %" PRIu64 " of %" PRIu64 " samples are missing (shards %s); run again to "
-              "continue", run->dir, samples, run->layout.samples, list.data ? list.data : "?");
-    text_free(&list);
-    return -1;
+    for (size_t i = 0; i < cells->count; i++)
+        if (prepare_folder(&cells->cells[i].run, err) != 0) return -1;
+    return 0;
 }
 
-/* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
-static json_t *generation(const struct run *run, const struct production *production, int ranks, int workers) {
-    if (production->samples > 0) {
-        double nfe = production->batches ? (double)production->evaluations / (double)production->batches : 0;
-        return json_pack("{s:I, s:f, s:f, s:f, s:i, s:i}", "samples", (json_int_t)production->samples, "seconds",
-                         production->seconds, "samples_per_second", (double)production->samples / production->seconds,
-                         "nfe", nfe, "ranks", ranks, "workers_per_rank", workers);
+/* Scans, and counts what is missing. */
+static int look(struct comm *comm, struct cells *cells, bool make_samples, int threads, struct error *err) {
+    if (scan_cells(comm, cells, threads, err) != 0) return -1;
+    for (size_t i = 0; i < cells->count; i++) {
+        struct cell *cell = &cells->cells[i];
+        for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++)
+            if (cell->status[k].samples != SHARD_GOOD + 1) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
+        if (!make_samples && scan_gaps(&cell->run, cell->status, true, err) != 0) return -1;
     }
-    struct error ignored;
-    json_t *older = NULL, *kept = NULL;
-    char *path = text_new("%s/metrics.json", run->dir);
-    if (path && file_exists(path) && summary_read(&older, path, &ignored) == 0)
-        kept = json_incref(json_object_get(older, "generation"));
-    json_decref(older);
-    free(path);
-    return kept ? kept : json_null();
+    return 0;
 }
 
-/* Rank 0, on a complete set: metrics.json and grid.png. */
-static int conclude(const struct run *run, const struct shard_status *status, const struct production *production,
-                    const struct pipeline_options *options, int ranks, int workers, json_t **result, struct error *err) {
-    char digest[SHA256_HEX] = "", *picture = NULL, *path = NULL;
-    json_t *metrics = NULL;
-    int rc = -1;
-    uint64_t shards = layout_shards(&run->layout);
-    struct shard_info *infos = calloc(shards, sizeof *infos);
-    for (uint64_t i = 0; infos && i < shards; i++) infos[i] = status[i].samples_info;
-    if ((infos ? result_manifest(run, infos, digest, err) : error_memory(err)) != 0) goto out;
-    if (options->evaluate && !options->defer && run->job.evaluate.enabled && result_metrics(run, options->reference, &metrics, err) != 0) goto out;
-    if (run->job.output.dtype == SAMPLE_UINT8 && result_picture(run, &picture, err) != 0) goto out;
-    *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:s?}", "run", run->dir, "solver", run->plan.solver,
-                        "samples", (json_int_t)run->layout.samples, "payload_sha256", digest, "nfe", run->plan.nfe,
-                        "model_calls", run->plan.model_calls, "made_now", (json_int_t)production->missing, "generation",
-                        generation(run, production, ranks, workers), "metrics", metrics ? metrics : json_null(), "picture",
-                        picture);
-    metrics = NULL; /* *result has it */
-    path = text_new("%s/metrics.json", run->dir);
-    rc = *result && path ? summary_write(path, *result, err) : error_memory(err);
-out:
-    json_decref(metrics);
-    free(infos);
-    free(path);
-    free(picture);
-    return rc;
+/* Rank 0: what came of the cells, once nothing was interrupted. Quarantined shards are the end, but not a silent one. */
+static int judge(const struct cells *cells, const struct outcome *outcome, struct error *err) {
+    const struct cell *first = NULL, *failed = NULL, *left = NULL;
+    uint64_t quarantined = 0;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct cell *cell = &cells->cells[i];
+        quarantined += cell->quarantined;
+        if (!first && cell->code == CODE_QUARANTINE) first = cell;
+        else if (!failed && cell->code != CODE_OK && cell->code != CODE_QUARANTINE) failed = cell;
+        else if (!left && !cell->concluded) left = cell;
+    }
+    const struct error *why = &outcome->first_failure;
+    if (failed && cells_sweep(cells))
+        return error_set(err, failed->code, "%s could not be evaluated (see above)", failed->run.dir);
+    if (failed) {
+        *err = (struct error){.code = failed->code}; /* the rank that did it has the word */
+        return -1;
+    }
+    if (first && quarantined > 0)
+        return error_set(err, CODE_QUARANTINE, "%" PRIu64 " shards failed twice, the rest is done; the first is shard %" PRIu64
+                         " of %s%s%s", quarantined, first->first_quarantined, first->run.dir, why->code ? ": " : "",
+                         why->code ? why->message : " (see log/)");
+    if (first) return error_set(err, CODE_QUARANTINE, "the evaluation of %s failed twice (see log/)", first->run.dir);
+    return left ? error_set(err, CODE_AGAIN, "%s was not concluded: run again to continue", left->run.dir) : 0;
 }
 
-/* Units that failed twice are the run's end, but not a silent one. */
-static int report_quarantine(const struct production *production, struct error *err) {
-    const struct outcome *outcome = &production->outcome;
-    for (uint64_t i = 0; i < outcome->quarantined; i++)
-        log_error("shard %" PRIu64 " failed twice and is left out", outcome->quarantine[i]);
-    if (outcome->quarantined == 0) return 0;
-    return error_set(err, CODE_QUARANTINE, "%" PRIu64 " shards failed twice, the rest is done; the first is shard %" PRIu64
-                     "%s%s", outcome->quarantined, outcome->quarantine[0], outcome->first_failure.code ? ": " : "",
-                     outcome->first_failure.code ? outcome->first_failure.message : " (see log/)");
-}
-
-static int work(struct comm *comm, struct run *run, const struct pipeline_options *options, json_t **result, bool *lost,
+static int work(struct comm *comm, struct cells *cells, const struct pipeline_options *options, bool *lost,
                 struct error *err) {
     struct place place;
-    struct production production = {0};
-    uint64_t shards = layout_shards(&run->layout);
-    struct shard_status *status = calloc(shards, sizeof *status);
-    int rank = comm_rank(comm), rc = status ? 0 : error_memory(err);
-    if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = place_rank(comm, run, &place, err)) != 0) goto out;
-    struct side reference = {0}; /* looked at before anything is made */
-    if (rank == 0 && run->job.evaluate.enabled) rc = result_reference(run, &reference, err);
-    side_free(&reference);
-    if (rank == 0 && rc == 0) rc = prepare_folder(run, err);
-    if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
-    if ((rc = ranks_agree(comm, open_log(run, rank, err), err)) != 0) goto out;
-    if ((rc = scan_run(comm, run, place.workers, status, err)) != 0) goto out;
-    for (uint64_t i = 0; !options->make_samples && i < shards && rc == 0; i++)
-        if (status[i].samples != SHARD_GOOD + 1) rc = report_gaps(run, status, err);
+    struct outcome outcome = {0};
+    struct references *references = NULL;
+    json_t *hosts = NULL;
+    int rank = comm_rank(comm), rc = references_new(&references, err);
+    if ((rc = ranks_agree(comm, rc, err)) != 0 ||
+        (rc = place_rank(comm, &cells->cells[0].run.job, &place, &hosts, err)) != 0)
+        goto out;
+    if (rank == 0) rc = prepare(cells, references, hosts, err);
+    if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = ranks_agree(comm, open_log(cells, rank, err), err)) != 0 ||
+        (rc = look(comm, cells, options->make_samples, place.workers, err)) != 0)
+        goto out;
+    rc = work_on(comm, cells, references, &place, lease_seconds(), &stop, &outcome, err);
+    *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
-    rc = produce(comm, run, status, &place, lease_seconds(), &stop, &production, err);
-    *lost = production.outcome.ranks_lost > 0;
-    if (rc != 0) goto out;
-    if (production.outcome.interrupted) {
+    if (outcome.interrupted) {
         rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
         goto out;
     }
-    rc = rank == 0 ? report_quarantine(&production, err) : 0;
-    if ((rc = ranks_agree(*lost ? NULL : comm, rc, err)) != 0) goto out;
-    for (uint64_t i = 0; i < shards; i++)
-        if (!scan_good(run, &status[i])) status[i] = (struct shard_status){0};
-    if (*lost && rank != 0) goto out; /* ranks that died can't take part: rank 0 verifies alone */
-    if ((rc = scan_run(*lost ? NULL : comm, run, place.workers, status, err)) != 0) goto out;
-    if (rank == 0 && (rc = report_gaps(run, status, err)) == 0)
-        rc = conclude(run, status, &production, options, comm_size(comm), place.workers, result, err);
+    rc = rank == 0 ? judge(cells, &outcome, err) : 0;
+    rc = ranks_agree(*lost ? NULL : comm, rc, err);
 out:
-    free(production.outcome.quarantine);
-    free(status);
+    free(outcome.quarantine);
+    references_free(references);
+    json_decref(hosts);
     return rc;
 }
 
-int pipeline_run(struct comm *comm, json_t *document, const char *dir, const struct pipeline_options *options,
-                 json_t **result, bool *lost, struct error *err) {
-    struct run run;
-    *result = NULL;
+int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_options *options, json_t **results,
+                 bool *lost, struct error *err) {
+    struct cells cells;
+    *results = NULL;
     *lost = false;
     install_handlers();
-    int opened = run_open(&run, document, dir, err);
-    if (ranks_agree(comm, opened, err) != 0) {
-        if (opened == 0) run_close(&run);
-        return -1;
+    int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
+    if (rc == 0) rc = work(comm, &cells, options, lost, err);
+    bool any = false; /* rank 0 knows */
+    for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;
+    if (any && (rc == 0 || cells_sweep(&cells))) {
+        struct error unwritten;
+        int reported = cells_results(&cells, results, &unwritten);
+        if (rc == 0 && (rc = reported) != 0) *err = unwritten;
     }
-    if (!options->evaluate) run.job.evaluate.enabled = false;
-    if (options->count) run.job.evaluate.count = options->count;
-    int rc = work(comm, &run, options, result, lost, err);
     log_close();
-    run_close(&run);
-    return rc;
-}
-
-int pipeline_conclude(json_t *document, const struct side *reference, json_t **result, struct error *err) {
-    struct run run;
-    struct production nothing = {0};
-    const struct pipeline_options options = {.evaluate = true, .reference = reference};
-    *result = NULL;
-    if (run_open(&run, document, NULL, err) != 0) return -1;
-    struct shard_status *status = calloc(layout_shards(&run.layout), sizeof *status);
-    int rc = status ? scan_run(NULL, &run, 1, status, err) : error_memory(err);
-    if (rc == 0) rc = report_gaps(&run, status, err);
-    if (rc == 0) rc = conclude(&run, status, &nothing, &options, 1, 1, result, err);
-    free(status);
-    run_close(&run);
+    if (opened == 0) cells_close(&cells);
     return rc;
 }

@@ -51,27 +51,30 @@ static int refuse_doubles(const struct seat *seats, int size, struct error *err)
     return 0;
 }
 
-static int record(struct run *run, const struct seat *seats, int size, struct error *err) {
-    json_t *hosts = json_array();
+static int record(json_t **hosts, const struct seat *seats, int size, struct error *err) {
+    *hosts = json_array();
     for (int i = 0; i < size; i++)
-        if (json_array_append_new(hosts, json_pack("{s:i, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
+        if (json_array_append_new(*hosts, json_pack("{s:i, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
                                                    seats[i].device, "workers", seats[i].workers)) != 0) {
-            json_decref(hosts);
+            json_decref(*hosts);
+            *hosts = NULL;
             return error_memory(err);
         }
-    return json_object_set_new(run->document, "hosts", hosts) == 0 ? 0 : error_memory(err);
+    return 0;
 }
 
-int place_rank(struct comm *comm, struct run *run, struct place *place, struct error *err) {
+int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {
     struct { struct seat seat; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
     int size = comm_size(comm), rc = -1;
     char message[SHIM_ERROR];
+    *place = (struct place){.ranks = size};
+    *hosts = NULL;
     gethostname(mine.seat.host, sizeof mine.seat.host - 1);
     strcpy(mine.seat.device, "cpu");
-    if (choose_device(comm, &run->job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
+    if (choose_device(comm, job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
         shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
         error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
-    place->workers = run->job.workers ? run->job.workers : place->device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
+    place->workers = job->workers ? job->workers : place->device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
     mine.seat.workers = place->workers;
     if (!(all = malloc((size_t)size * sizeof *all))) return error_memory(err);
     struct seat *seats = calloc((size_t)size, sizeof *seats);
@@ -81,13 +84,14 @@ int place_rank(struct comm *comm, struct run *run, struct place *place, struct e
         rc = 0;
         for (int i = 0; i < size; i++) {
             seats[i] = all[i].seat;
+            place->all_workers += seats[i].workers;
             if (rc == 0 && all[i].err.code != CODE_OK) {
                 *err = all[i].err;
                 rc = -1;
             }
         }
-        if (rc == 0 && !run->job.share_device) rc = refuse_doubles(seats, size, err);
-        if (rc == 0) rc = record(run, seats, size, err);
+        if (rc == 0 && !job->share_device) rc = refuse_doubles(seats, size, err);
+        if (rc == 0) rc = record(hosts, seats, size, err);
     }
     if (rc == 0) log_info("on %s: %s, %d worker%s", mine.seat.host, mine.seat.device, place->workers, place->workers > 1 ? "s" : "");
     free(seats);

@@ -28,45 +28,53 @@ int result_manifest(const struct run *run, const struct shard_info *infos, char 
     return rc;
 }
 
-static int read_features(const struct run *run, int output, struct features *features, struct error *err) {
+int result_room(const struct run *run, struct features *features, struct error *err) {
     uint64_t all = run->layout.samples, count = run->job.evaluate.count ? run->job.evaluate.count : all;
-    size_t dim = run->network.outputs[output].dim;
+    int rc = 0;
+    memset(features, 0, NETWORK_OUTPUTS * sizeof *features);
     if (count > all || count < 2)
         return error_set(err, CODE_DATA, "evaluate.count: expected 2 to %llu, the samples of %s, found %llu",
                          (unsigned long long)all, run->dir, (unsigned long long)count);
-    *features = (struct features){(size_t)count, dim, malloc((size_t)count * dim * sizeof(float))};
-    int rc = features->rows ? 0 : error_memory(err);
-    for (uint64_t i = 0; rc == 0 && layout_first(&run->layout, (shard_id){i}) < count; i++) {
-        shard_id shard = {i};
-        enum shard_state state;
-        struct shard_info info;
-        struct error why;
-        void *rows = NULL;
-        rc = scan_file(run, shard, output, &state, &info, &rows, &why, err);
-        if (rc == 0 && state != SHARD_GOOD)
-            rc = error_set(err, CODE_AGAIN, "features of shard %llu are %s (%s): run again to continue",
-                           (unsigned long long)i, shard_state_names[state], why.message);
-        uint64_t first = layout_first(&run->layout, shard), left = count - first;
-        uint64_t taken = layout_rows(&run->layout, shard) < left ? layout_rows(&run->layout, shard) : left;
-        if (rc == 0) memcpy(features->rows + first * dim, rows, (size_t)taken * dim * sizeof(float));
-        free(rows);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        size_t dim = run->network.outputs[k].dim;
+        if (!run_wants(run, k)) continue;
+        features[k] = (struct features){(size_t)count, dim, malloc((size_t)count * dim * sizeof(float))};
+        if (!features[k].rows) rc = error_memory(err);
     }
-    if (rc != 0) features_free(features);
+    for (int k = 0; rc != 0 && k < NETWORK_OUTPUTS; k++) features_free(&features[k]);
+    return rc;
+}
+
+int result_take(const struct run *run, struct features *features, struct side *side, struct error *err) {
+    int rc = 0;
+    *side = (struct side){0};
+    memcpy(side->network, run->network.sha256, SHA256_HEX);
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int output = network_find(&run->network, kind);
+        if (output < 0 || !features[output].rows) continue;
+        if (rc == 0) rc = side_take(side, kind, &features[output], err);
+        else features_free(&features[output]);
+    }
+    if (rc != 0) side_free(side);
     return rc;
 }
 
 int result_side(const struct run *run, struct side *side, struct error *err) {
-    int rc = 0;
-    *side = (struct side){0};
-    memcpy(side->network, run->network.sha256, SHA256_HEX);
-    for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
-        struct features features;
-        int output = network_find(&run->network, kind);
-        if (output < 0 || !run->network.outputs[output].wanted) continue;
-        rc = read_features(run, output, &features, err);
-        if (rc == 0) rc = side_take(side, kind, &features, err);
+    struct features features[NETWORK_OUTPUTS];
+    uint64_t shards = layout_shards(&run->layout);
+    struct shard_status *status = calloc(shards, sizeof *status);
+    int rc = status ? result_room(run, features, err) : error_memory(err);
+    bool room = rc == 0;
+    uint64_t count = run->job.evaluate.count ? run->job.evaluate.count : run->layout.samples;
+    for (uint64_t i = 0; rc == 0 && i < shards; i++) { /* samples, and features of later ones, are not looked at */
+        memset(&status[i], SHARD_GOOD + 1, offsetof(struct shard_status, samples_info));
+        if (layout_first(&run->layout, (shard_id){i}) < count)
+            rc = scan_shard(run, (shard_id){i}, &status[i], features, err);
     }
-    if (rc != 0) side_free(side);
+    if (rc == 0) rc = scan_gaps(run, status, false, err);
+    if (rc == 0) rc = result_take(run, features, side, err);
+    else for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_free(&features[k]);
+    free(status);
     return rc;
 }
 
@@ -104,18 +112,13 @@ static json_t *describe(const struct run *run, const struct side *samples, const
                      "outputs", outputs, "sha256", run->network.sha256);
 }
 
-int result_metrics(const struct run *run, const struct side *reference, json_t **metrics, struct error *err) {
-    struct side own = {0}, samples = {0};
+int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
+                   struct error *err) {
     struct score_options options = {.metrics = run->job.evaluate.metrics};
     char sha256[SHA256_HEX];
-    int rc = reference ? 0 : result_reference(run, &own, err);
-    if (!reference) reference = &own;
-    if (rc == 0) rc = result_side(run, &samples, err);
-    if (rc == 0) rc = sha256_file(run->job.evaluate.reference, sha256, err);
-    if (rc == 0) rc = score(metrics, &options, &samples, reference, err);
-    if (rc == 0 && json_object_update_new(*metrics, describe(run, &samples, reference, sha256)) != 0) rc = error_memory(err);
-    side_free(&samples);
-    side_free(&own);
+    int rc = sha256_file(run->job.evaluate.reference, sha256, err);
+    if (rc == 0) rc = score(metrics, &options, samples, reference, err);
+    if (rc == 0 && json_object_update_new(*metrics, describe(run, samples, reference, sha256)) != 0) rc = error_memory(err);
     return rc;
 }
 

@@ -1,8 +1,9 @@
 #include "run/scan.h"
 
+#include "base/text.h"
 #include "run/agree.h"
 
-#include <omp.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,32 +27,43 @@ int scan_file(const struct run *run, shard_id shard, int output, enum shard_stat
     return rc;
 }
 
-static int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct error *err) {
+/* Copies what a shard has of the first features->count rows. */
+static void place_rows(const struct run *run, shard_id shard, struct features *features, const float *rows) {
+    uint64_t first = layout_first(&run->layout, shard), taken = layout_rows(&run->layout, shard);
+    if (taken > features->count - first) taken = features->count - first;
+    memcpy(features->rows + first * features->dim, rows, (size_t)taken * features->dim * sizeof(float));
+}
+
+int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
+               struct error *err) {
     enum shard_state state;
     struct error why;
-    if (scan_file(run, shard, SAMPLES, &state, &status->samples_info, NULL, &why, err) != 0) return -1;
-    status->samples = (unsigned char)(state + 1);
+    if (status->samples != SHARD_GOOD + 1) {
+        if (scan_file(run, shard, SAMPLES, &state, &status->samples_info, NULL, &why, err) != 0) return -1;
+        status->samples = (unsigned char)(state + 1);
+    }
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         struct shard_info ignored;
-        if (!run_wants(run, k)) continue;
-        if (scan_file(run, shard, k, &state, &ignored, NULL, &why, err) != 0) return -1;
+        void *rows = NULL;
+        bool read = features && features[k].rows && layout_first(&run->layout, shard) < features[k].count;
+        if (!run_wants(run, k) || (status->features[k] == SHARD_GOOD + 1 && !read)) continue;
+        if (scan_file(run, shard, k, &state, &ignored, read ? &rows : NULL, &why, err) != 0) return -1;
         status->features[k] = (unsigned char)(state + 1);
+        if (rows) place_rows(run, shard, &features[k], rows);
+        free(rows);
     }
     return 0;
 }
 
-int scan_run(struct comm *comm, const struct run *run, int threads, struct shard_status *status, struct error *err) {
-    uint64_t shards = layout_shards(&run->layout);
-    int rank = comm ? comm_rank(comm) : 0, size = comm ? comm_size(comm) : 1;
+int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error *err) {
+    uint64_t rank = (uint64_t)comm_rank(comm), size = (uint64_t)comm_size(comm);
     struct error failure = {.code = CODE_OK};
-    /* Only what this rank looks at stays non-zero, so that a maximum over ranks merges the tables. */
-    struct shard_status *found = calloc(shards, sizeof *found);
-    if (!found) error_memory(&failure);
+    /* Only what this rank looks at becomes non-zero, so that a maximum over ranks merges the tables. */
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (uint64_t i = (uint64_t)rank; i < shards; i += (uint64_t)size) {
+    for (uint64_t i = rank; i < cells->shards; i += size) {
         struct error one;
-        if (!found || status[i].samples != 0) continue;
-        if (scan_shard(run, (shard_id){i}, &found[i], &one) != 0) {
+        const struct cell *cell = &cells->cells[cells_find(cells, i)];
+        if (scan_shard(&cell->run, (shard_id){i - cell->first}, &cells->status[i], NULL, &one) != 0) {
 #pragma omp critical(scan_failure)
             failure = one;
         }
@@ -59,11 +71,32 @@ int scan_run(struct comm *comm, const struct run *run, int threads, struct shard
     int rc = failure.code != CODE_OK ? -1 : 0;
     if (rc != 0) *err = failure;
     rc = ranks_agree(comm, rc, err);
-    if (rc == 0 && comm) rc = comm_merge(comm, (unsigned char *)found, shards * sizeof *found, err);
-    for (uint64_t i = 0; rc == 0 && i < shards; i++)
-        if (status[i].samples == 0) status[i] = found[i];
-    free(found);
-    return rc;
+    return rc == 0 ? comm_merge(comm, (unsigned char *)cells->status, cells->shards * sizeof *cells->status, err) : rc;
+}
+
+static bool is_gap(const struct run *run, const struct shard_status *status, bool samples_only) {
+    return samples_only ? status->samples != SHARD_GOOD + 1 : !scan_good(run, status);
+}
+
+int scan_gaps(const struct run *run, const struct shard_status *status, bool samples_only, struct error *err) {
+    struct text list = {0};
+    uint64_t shards = layout_shards(&run->layout), samples = 0, ranges = 0;
+    for (uint64_t i = 0; i < shards; i++) {
+        if (!is_gap(run, &status[i], samples_only)) continue;
+        uint64_t last = i;
+        for (; last < shards && is_gap(run, &status[last], samples_only); last++)
+            samples += layout_rows(&run->layout, (shard_id){last});
+        last--;
+        if (ranges < 10) text_add(&list, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, ranges ? ", " : "", i, last);
+        else if (ranges == 10) text_add(&list, ", ...");
+        ranges++;
+        i = last;
+    }
+    if (ranges == 0) return 0;
+    error_set(err, CODE_AGAIN, "%s is incomplete: %" PRIu64 " of %" PRIu64 " samples are missing (shards %s); run again to "
+              "continue", run->dir, samples, run->layout.samples, list.data ? list.data : "?");
+    text_free(&list);
+    return -1;
 }
 
 bool scan_good(const struct run *run, const struct shard_status *status) {

@@ -1,27 +1,31 @@
-/* What is on disk: every shard file read and judged, the work split over ranks and threads. */
+/* What is on disk: shard files read and judged. */
 #ifndef RUN_SCAN_H
 #define RUN_SCAN_H
 
 #include "base/error.h"
 #include "cluster/comm.h"
-#include "run/document.h"
+#include "eval/features.h"
+#include "run/cells.h"
 
 #include <stdbool.h>
-
-struct shard_status {
-    /* enum shard_state + 1; 0: not looked at. */
-    unsigned char samples, features[NETWORK_OUTPUTS];
-    struct shard_info samples_info;
-};
 
 /* One file: judges it and, when it is not good, says why (err, code CODE_OK when good). rows (may be NULL): its data when
  * good, new. -1 only when reading itself failed. */
 int scan_file(const struct run *run, shard_id shard, int output, enum shard_state *state, struct shard_info *info,
               void **rows, struct error *why, struct error *err);
 
-/* Collective. Judges every shard whose entry in status[shards] has samples == 0 (features too, where the run evaluates)
- * and fills the entries at every rank. threads: per rank. comm NULL: this process alone. */
-int scan_run(struct comm *comm, const struct run *run, int threads, struct shard_status *status, struct error *err);
+/* A shard's wanted files, as far as status does not say that they are good; fills status. features: NULL, or
+ * [NETWORK_OUTPUTS]: the rows of those that have memory (the first `count` samples of the run) are read into their
+ * places. -1 as above. */
+int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
+               struct error *err);
+
+/* Collective. Judges every shard of every cell, the work split over ranks and threads, and fills their status at every
+ * rank, which must be zeros before. */
+int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error *err);
+
+/* Names the gaps, "shards 3-5, 9 (1,024 samples)"; CODE_AGAIN. samples_only: features may be missing. */
+int scan_gaps(const struct run *run, const struct shard_status *status, bool samples_only, struct error *err);
 
 bool scan_good(const struct run *run, const struct shard_status *status); /* nothing to make for this shard */
 

@@ -142,7 +142,7 @@ static void finish(struct world *world) {
 static struct world begin(int ranks, int units) {
     struct world world = {.ranks = ranks, .units = units, .now = 100};
     struct error err;
-    assert_int_equal(dispatch_new(&world.dispatch, (uint64_t)units, ranks, LEASE, &err), 0);
+    assert_int_equal(dispatch_new(&world.dispatch, (uint64_t)units, NULL, ranks, LEASE, &err), 0);
     step(&world, EVENT_TICK, 0, 0);
     return world;
 }

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { UNITS = 40, BATCHES = 5, WORKERS = 4, BASE = 1000 }; /* BASE: what the task calls the queue's unit 0 */
+enum { UNITS = 40, BATCHES = 5, WORKERS = 4 };
 
 /* What the units are told to do, and what was seen of them. */
 static struct unit {
@@ -38,40 +38,42 @@ static void worker_end(void *context, int worker) {
     ended++;
 }
 
-static int unit_open(void *context, uint64_t unit, uint64_t *batches, struct error *err) {
+static int unit_open(void *context, uint64_t unit, const struct tally *needed, uint64_t *batches, struct error *err) {
     (void)context;
-    units[unit - BASE].opened++;
+    if (needed->values[1] != (double)unit) misuse++;
+    units[unit].opened++;
     *batches = BATCHES;
-    return answer(units[unit - BASE].open_code, err);
+    return answer(units[unit].open_code, err);
 }
 
 static int batch(void *context, int worker, uint64_t unit, uint64_t number, struct error *err) {
     (void)context;
     (void)worker;
     while (hold) usleep(100);
-    if (units[unit - BASE].opened != 1 || units[unit - BASE].closed) misuse++;
-    units[unit - BASE].ran[number]++;
-    return answer(units[unit - BASE].batch_code[number], err);
+    if (units[unit].opened != 1 || units[unit].closed) misuse++;
+    units[unit].ran[number]++;
+    return answer(units[unit].batch_code[number], err);
 }
 
-static int unit_commit(void *context, int worker, uint64_t unit, struct error *err) {
+static int unit_commit(void *context, int worker, uint64_t unit, struct tally *tally, struct error *err) {
     (void)context;
     (void)worker;
     for (int i = 0; i < BATCHES; i++)
-        if (units[unit - BASE].ran[i] != 1) misuse++;
-    units[unit - BASE].committed++;
-    return answer(units[unit - BASE].commit_code, err);
+        if (units[unit].ran[i] != 1) misuse++;
+    units[unit].committed++;
+    if (tally->values[1] != 0) misuse++;
+    tally->values[0] = 3. * (double)unit;
+    return answer(units[unit].commit_code, err);
 }
 
 static void unit_close(void *context, uint64_t unit) {
     (void)context;
-    units[unit - BASE].closed++;
+    units[unit].closed++;
 }
 
 static const struct task task = {.worker_start = worker_start, .worker_end = worker_end, .unit_open = unit_open,
                                  .batch = batch, .unit_commit = unit_commit, .unit_close = unit_close};
 static struct queue *queue;
-static uint64_t names[UNITS];
 static pthread_t threads[WORKERS];
 
 static void *work(void *worker) {
@@ -81,8 +83,7 @@ static void *work(void *worker) {
 
 static void begin(void) {
     struct error err;
-    for (uint64_t i = 0; i < UNITS; i++) names[i] = BASE + i;
-    assert_int_equal(queue_new(&queue, &task, names, WORKERS, &err), 0);
+    assert_int_equal(queue_new(&queue, &task, WORKERS, &err), 0);
     for (intptr_t i = 0; i < WORKERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, work, (void *)i), 0);
 }
 
@@ -92,6 +93,7 @@ static void collect(enum news_kind kinds[UNITS], int count) {
     for (int looks = 0; count > 0; looks++) {
         if (queue_news(queue, &news)) {
             kinds[news.unit] = news.kind;
+            if (news.kind == NEWS_DONE) assert_true(news.tally.values[0] == 3. * (double)news.unit);
             count--;
         } else {
             assert_true(looks < 100000); /* 10 s */
@@ -113,7 +115,8 @@ static void join(void) {
 
 static void push(uint64_t unit) {
     struct error err;
-    assert_int_equal(queue_push(queue, unit, &err), 0);
+    const struct tally needed = {{0, (double)unit}};
+    assert_int_equal(queue_push(queue, unit, &needed, &err), 0);
 }
 
 static int setup(void **state) {

@@ -1,0 +1,202 @@
+#include "run/conclude.h"
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "report/summary.h"
+#include "run/result.h"
+#include "run/scan.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- references ---- */
+
+struct reference {
+    struct reference *next;
+    const char *path; /* borrowed from a job */
+    char network[SHA256_HEX];
+    unsigned metrics;
+    bool factored;
+    struct side side;
+};
+
+struct references {
+    pthread_mutex_t lock; /* while one is read, the others wait: they want the same one as a rule */
+    struct reference *first;
+};
+
+int references_new(struct references **references, struct error *err) {
+    if (!(*references = calloc(1, sizeof **references))) return error_memory(err);
+    pthread_mutex_init(&(*references)->lock, NULL);
+    return 0;
+}
+
+void references_free(struct references *references) {
+    if (!references) return;
+    for (struct reference *reference = references->first, *next; reference; reference = next) {
+        next = reference->next;
+        side_free(&reference->side);
+        free(reference);
+    }
+    pthread_mutex_destroy(&references->lock);
+    free(references);
+}
+
+static int get(struct references *references, const struct run *run, struct reference **found, struct error *err) {
+    const char *path = run->job.evaluate.reference;
+    for (*found = references->first; *found; *found = (*found)->next)
+        if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, run->network.sha256) == 0 &&
+            (*found)->metrics == run->job.evaluate.metrics)
+            return 0;
+    struct reference *made = calloc(1, sizeof *made);
+    if (!made) return error_memory(err);
+    *made = (struct reference){.next = references->first, .path = path, .metrics = run->job.evaluate.metrics};
+    memcpy(made->network, run->network.sha256, SHA256_HEX);
+    if (result_reference(run, &made->side, err) != 0) {
+        free(made);
+        return -1;
+    }
+    *found = references->first = made;
+    return 0;
+}
+
+int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
+                   struct error *err) {
+    struct reference *reference;
+    pthread_mutex_lock(&references->lock);
+    int rc = get(references, run, &reference, err);
+    if (rc == 0 && factor && !reference->factored && (rc = side_factor(&reference->side, reference->metrics, err)) == 0)
+        reference->factored = true;
+    if (rc == 0) *side = &reference->side;
+    pthread_mutex_unlock(&references->lock);
+    return rc;
+}
+
+/* ---- a conclusion ---- */
+
+struct conclusion {
+    const struct cell *cell;
+    struct tally made;
+    struct shard_status *status; /* [shards]: the scan's, and what was read since */
+    struct features features[NETWORK_OUTPUTS];
+    struct error failure;        /* why it can't be; code CODE_OK: it can */
+    double start;
+};
+
+void conclusion_close(struct conclusion *conclusion) {
+    if (!conclusion) return;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&conclusion->features[k]);
+    free(conclusion->status);
+    free(conclusion);
+}
+
+int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell, const struct tally *made,
+                    uint64_t *batches, struct error *err) {
+    uint64_t shards = layout_shards(&cell->run.layout);
+    struct conclusion *conclusion = *conclusion_out = calloc(1, sizeof *conclusion);
+    if (!conclusion || !(conclusion->status = malloc(shards * sizeof *conclusion->status))) return error_memory(err);
+    memcpy(conclusion->status, cell->status, shards * sizeof *cell->status);
+    conclusion->cell = cell;
+    conclusion->made = *made;
+    conclusion->start = clock_seconds();
+    *batches = shards;
+    if (!cell->run.job.evaluate.enabled) return 0;
+    if (result_room(&cell->run, conclusion->features, &conclusion->failure) != 0) *batches = 0;
+    return 0;
+}
+
+int conclusion_batch(struct conclusion *conclusion, uint64_t batch, struct error *err) {
+    return scan_shard(&conclusion->cell->run, (shard_id){batch}, &conclusion->status[batch], conclusion->features, err);
+}
+
+/* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
+static json_t *generation(const struct conclusion *conclusion, const struct place *place) {
+    const double *made = conclusion->made.values;
+    double seconds = made[MADE_WORKER] / place->all_workers;
+    if (made[MADE_SAMPLES] > 0)
+        return json_pack("{s:I, s:f, s:f, s:f, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES], "seconds", seconds,
+                         "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0, "model_seconds",
+                         made[MADE_MODEL], "nfe", made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0,
+                         "ranks", place->ranks, "workers_per_rank", place->workers);
+    struct error ignored;
+    json_t *older = NULL, *kept = NULL;
+    char *path = text_new("%s/metrics.json", conclusion->cell->run.dir);
+    if (path && file_exists(path) && summary_read(&older, path, &ignored) == 0)
+        kept = json_incref(json_object_get(older, "generation"));
+    json_decref(older);
+    free(path);
+    return kept ? kept : json_null();
+}
+
+static int manifest(const struct conclusion *conclusion, char digest[SHA256_HEX], struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    uint64_t shards = layout_shards(&run->layout);
+    struct shard_info *infos = calloc(shards, sizeof *infos);
+    for (uint64_t i = 0; infos && i < shards; i++) infos[i] = conclusion->status[i].samples_info;
+    int rc = infos ? result_manifest(run, infos, digest, err) : error_memory(err);
+    free(infos);
+    return rc;
+}
+
+/* In a worker thread OpenMP gives one thread only, unless asked for more. */
+static int metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
+                   struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    const struct side *reference;
+    struct side samples;
+    int levels = omp_get_max_active_levels(), before = omp_get_max_threads();
+    if (references_get(references, run, true, &reference, err) != 0 ||
+        result_take(run, conclusion->features, &samples, err) != 0)
+        return -1;
+    omp_set_max_active_levels(2);
+    omp_set_num_threads(threads);
+    int rc = result_metrics(run, &samples, reference, values, err);
+    omp_set_num_threads(before);
+    omp_set_max_active_levels(levels);
+    side_free(&samples);
+    return rc;
+}
+
+static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
+                    struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    char digest[SHA256_HEX] = "", *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
+    json_t *values = NULL;
+    int rc = path ? scan_gaps(run, conclusion->status, false, err) : error_memory(err);
+    if (rc == 0) rc = manifest(conclusion, digest, err);
+    if (rc == 0 && run->job.evaluate.enabled) rc = metrics(conclusion, references, threads, &values, err);
+    if (rc == 0 && run->job.output.dtype == SAMPLE_UINT8) rc = result_picture(run, &picture, err);
+    if (rc == 0) {
+        json_t *result = json_pack(
+            "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O*, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
+            (json_int_t)run->layout.samples, "payload_sha256", digest, "nfe", run->plan.nfe, "model_calls",
+            run->plan.model_calls, "made_now", (json_int_t)conclusion->cell->missing, "generation",
+            generation(conclusion, place), "metrics", values, "picture", picture);
+        if (result && !values) json_object_set_new(result, "metrics", json_null());
+        rc = result ? summary_write(path, result, err) : error_memory(err);
+        json_decref(result);
+    }
+    json_decref(values);
+    free(picture);
+    free(path);
+    return rc;
+}
+
+int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
+                      const volatile sig_atomic_t *stop, struct tally *tally, struct error *err) {
+    struct error *failure = &conclusion->failure;
+    if (*stop) return error_set(err, CODE_AGAIN, "interrupted");
+    if (failure->code == CODE_OK && conclude(conclusion, references, place, threads, failure) == 0) {
+        log_event("%s\"concluded\": true, \"seconds\": %.3f", conclusion->cell->tag, clock_seconds() - conclusion->start);
+        return 0;
+    }
+    *err = *failure;
+    if (err->code == CODE_IO) return -1;
+    log_error("%s", err->message);
+    tally->values[MADE_CODE] = err->code;
+    return 0;
+}

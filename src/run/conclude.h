@@ -1,0 +1,32 @@
+/* What becomes of a cell once all its shards are there: every file read back, manifest.jsonl, metrics.json, grid.png. A
+ * unit of work like a shard; its batches are the shards to read. */
+#ifndef RUN_CONCLUDE_H
+#define RUN_CONCLUDE_H
+
+#include "base/error.h"
+#include "cluster/cluster.h"
+#include "eval/side.h"
+#include "run/produce.h"
+
+#include <signal.h>
+
+/* The references of the cells, each read and factored once on this rank. */
+struct references;
+int references_new(struct references **references, struct error *err);
+void references_free(struct references *references);
+/* A run's reference, checked against the feature network and the metrics. Borrowed. factor: that, too. */
+int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
+                   struct error *err);
+
+struct conclusion;
+/* made: what making the cell's shards took. Mistakes in the data are told by the commit. */
+int conclusion_open(struct conclusion **conclusion, const struct cell *cell, const struct tally *made, uint64_t *batches,
+                    struct error *err);
+int conclusion_batch(struct conclusion *conclusion, uint64_t batch, struct error *err);
+/* threads: for the metrics. A cell that can't be concluded (gaps, bad data) is logged and named in tally's MADE_CODE; it
+ * is no failure of the unit. -1: CODE_IO, or CODE_AGAIN when *stop was set. */
+int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
+                      const volatile sig_atomic_t *stop, struct tally *tally, struct error *err);
+void conclusion_close(struct conclusion *conclusion); /* accepts NULL */
+
+#endif

@@ -1,0 +1,19 @@
+/* The work of a list of cells, spread over ranks and workers as one queue: the shards to make of one cell after another,
+ * and behind each cell's last one its conclusion. */
+#ifndef RUN_WORK_H
+#define RUN_WORK_H
+
+#include "base/error.h"
+#include "cluster/cluster.h"
+#include "run/conclude.h"
+#include "run/produce.h"
+
+#include <signal.h>
+
+/* Collective. Makes what the cells' status says is not good, and concludes every cell that could be made; at rank 0 each
+ * then says so (concluded, code, quarantined), and while it goes on the results files of a sweep are written. lease:
+ * seconds of silence after which a rank counts as dead. */
+int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, double lease,
+            volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err);
+
+#endif
