@@ -1,6 +1,6 @@
 /* The coordinator's state machine under a small world of ranks that work, fail, fall silent, come back and die: every
- * sequence of events up to a length, and long random ones. After each event the rules hold, and from every state the
- * work still comes to its end. */
+ * sequence of events up to a length, and long random ones, without and with units that need others. After each event the
+ * rules hold, and from every state the work still comes to its end. */
 #include "cluster/dispatch.h"
 
 #include <setjmp.h>
@@ -19,6 +19,8 @@ static const double LEASE = 10;
 struct world {
     struct dispatch *dispatch;
     int ranks, units;
+    const uint64_t *needs;   /* [units] */
+    bool over;               /* was finished once: what is skipped then stays so */
     double now;
     bool dead[RANKS], asked[RANKS], stopped[RANKS];
     bool has[RANKS][UNITS];  /* the rank is at the unit */
@@ -37,9 +39,26 @@ static int count_done(const struct world *world) {
     return done;
 }
 
+static const uint64_t NONE[UNITS], LAST[UNITS] = {0, 0, 2, 0}, CHAIN[UNITS] = {0, 1, 1, 1}, ALL[UNITS] = {0, 0, 0, 3},
+                      PAIRS[UNITS] = {0, 1, 0, 1};
+static const uint64_t *const NEEDS[] = {NONE, LAST, CHAIN, ALL, PAIRS};
+
+/* Units that can't be done, for what they need is quarantined or can't be done itself. */
+static int count_hopeless(const struct world *world, const uint64_t *quarantine, uint64_t quarantined) {
+    bool lost[UNITS] = {false};
+    int hopeless = 0;
+    for (uint64_t i = 0; i < quarantined; i++) lost[quarantine[i]] = true;
+    for (int unit = 0; unit < world->units; unit++)
+        for (uint64_t k = 1; k <= world->needs[unit]; k++)
+            if (lost[(uint64_t)unit - k] && !lost[unit]) hopeless += lost[unit] = true;
+    return hopeless;
+}
+
 static void check_unit(struct world *world, int rank, int unit) {
     if (unit >= world->units) fail_world(world, "no such unit", rank, unit);
     if (world->done[unit]) fail_world(world, "a unit that is done is given out", rank, unit);
+    for (uint64_t k = 1; k <= world->needs[unit]; k++)
+        if (!world->done[(uint64_t)unit - k]) fail_world(world, "what it needs is not done", rank, unit);
     for (int other = 0; other < world->ranks; other++) {
         if (!world->has[other][unit]) continue;
         if (other == rank) fail_world(world, "a rank is given what it has", rank, unit);
@@ -66,7 +85,10 @@ static void step(struct world *world, enum dispatch_event_kind kind, int rank, i
         if (world->done[quarantine[i]]) fail_world(world, "quarantined, but done", rank, (int)quarantine[i]);
         if (world->failures[quarantine[i]] < 2) fail_world(world, "quarantined too early", rank, (int)quarantine[i]);
     }
-    if (dispatch_finished(world->dispatch)) assert_int_equal(count_done(world) + (int)quarantined, world->units);
+    int skipped = (int)dispatch_skipped(world->dispatch);
+    if (!world->over) assert_int_equal(skipped, count_hopeless(world, quarantine, quarantined));
+    world->over |= dispatch_finished(world->dispatch);
+    if (dispatch_finished(world->dispatch)) assert_int_equal(count_done(world) + (int)quarantined + skipped, world->units);
 }
 
 static int first_unit(const struct world *world, int rank) {
@@ -139,12 +161,16 @@ static void finish(struct world *world) {
         if (!world->dead[rank] && !world->stopped[rank]) fail_world(world, "waits for ever", rank, -1);
 }
 
-static struct world begin(int ranks, int units) {
-    struct world world = {.ranks = ranks, .units = units, .now = 100};
+static struct world begin_with(int ranks, int units, const uint64_t *needs) {
+    struct world world = {.ranks = ranks, .units = units, .needs = needs, .now = 100};
     struct error err;
-    assert_int_equal(dispatch_new(&world.dispatch, (uint64_t)units, NULL, ranks, LEASE, &err), 0);
+    assert_int_equal(dispatch_new(&world.dispatch, (uint64_t)units, needs, ranks, LEASE, &err), 0);
     step(&world, EVENT_TICK, 0, 0);
     return world;
+}
+
+static struct world begin(int ranks, int units) {
+    return begin_with(ranks, units, NONE);
 }
 
 struct move {
@@ -153,8 +179,8 @@ struct move {
 };
 
 /* False: these moves can't happen one after another. */
-static bool play(int ranks, int units, const struct move *moves, int length) {
-    struct world world = begin(ranks, units);
+static bool play(int ranks, int units, const uint64_t *needs, const struct move *moves, int length) {
+    struct world world = begin_with(ranks, units, needs);
     bool possible = true;
     for (int i = 0; i < length && possible; i++) possible = act(&world, moves[i].action, moves[i].rank);
     if (possible) finish(&world);
@@ -165,12 +191,12 @@ static bool play(int ranks, int units, const struct move *moves, int length) {
 enum { LONGEST = 9 };
 
 /* Every sequence of up to `longest` moves that begins with these; returns their number. */
-static long explore(int ranks, int units, struct move moves[LONGEST], int length, int longest) {
+static long explore(int ranks, int units, const uint64_t *needs, struct move moves[LONGEST], int length, int longest) {
     long played = 1;
-    if (!play(ranks, units, moves, length)) return 0;
+    if (!play(ranks, units, needs, moves, length)) return 0;
     for (int i = 0; i < ACTIONS * ranks && length < longest; i++) {
         moves[length] = (struct move){(enum action)(i % ACTIONS), i / ACTIONS};
-        played += explore(ranks, units, moves, length + 1, longest);
+        played += explore(ranks, units, needs, moves, length + 1, longest);
     }
     return played;
 }
@@ -179,12 +205,14 @@ static void test_every_sequence(void **state) {
     (void)state;
     const struct {
         int ranks, units, longest;
-    } worlds[] = {{1, 2, LONGEST}, {2, 1, 7}, {2, 2, 7}, {3, 1, 5}, {3, 2, 5}};
+        const uint64_t *needs;
+    } worlds[] = {{1, 2, LONGEST, NONE}, {2, 1, 7, NONE}, {2, 2, 7, NONE}, {3, 1, 5, NONE}, {3, 2, 5, NONE},
+                  {1, 3, LONGEST, LAST}, {1, 3, LONGEST, CHAIN}, {2, 3, 7, LAST}, {2, 3, 7, CHAIN}, {3, 3, 5, LAST}};
     struct move moves[LONGEST];
     for (size_t i = 0; i < sizeof worlds / sizeof *worlds; i++) {
-        long played = explore(worlds[i].ranks, worlds[i].units, moves, 0, worlds[i].longest);
-        printf("%d ranks, %d units, up to %d events: %ld sequences\n", worlds[i].ranks, worlds[i].units,
-               worlds[i].longest, played);
+        long played = explore(worlds[i].ranks, worlds[i].units, worlds[i].needs, moves, 0, worlds[i].longest);
+        printf("%d ranks, %d units%s, up to %d events: %ld sequences\n", worlds[i].ranks, worlds[i].units,
+               worlds[i].needs == NONE ? "" : " that need others", worlds[i].longest, played);
         assert_true(played > 1000);
     }
 }
@@ -193,7 +221,8 @@ static void test_random_sequences(void **state) {
     (void)state;
     unsigned seed = 5;
     for (int i = 0; i < 20000; i++) {
-        struct world world = begin(1 + rand_r(&seed) % RANKS, 1 + rand_r(&seed) % UNITS);
+        const uint64_t *needs = NEEDS[(size_t)rand_r(&seed) % (sizeof NEEDS / sizeof *NEEDS)];
+        struct world world = begin_with(1 + rand_r(&seed) % RANKS, 1 + rand_r(&seed) % UNITS, needs);
         for (int k = 0; k < 60; k++) {
             enum action action = (enum action)(rand_r(&seed) % ACTIONS);
             if (action >= SILENCE && rand_r(&seed) % 4) action = FINISH; /* or nobody gets far */
@@ -294,6 +323,55 @@ static void test_a_coordinator_that_was_away_loses_nobody(void **state) {
     dispatch_free(world.dispatch);
 }
 
+/* Units 0 and 1 are needed by 2; 3 is later work. */
+static void test_what_is_ready_goes_before_later_work(void **state) {
+    (void)state;
+    struct world world = begin_with(2, 4, LAST);
+    act(&world, ASK, 0);
+    act(&world, ASK, 1);
+    act(&world, FINISH, 0);
+    act(&world, ASK, 0);
+    assert_true(world.has[0][3]); /* 1 is not done yet */
+    world.has[0][3] = false;      /* handed back, as it were: */
+    world.failures[3]++;
+    step(&world, EVENT_FAILED, 0, 3);
+    act(&world, FINISH, 1);
+    act(&world, ASK, 1);
+    assert_true(world.has[1][2]);
+    finish(&world);
+    dispatch_free(world.dispatch);
+}
+
+static void test_what_needs_a_quarantined_unit_is_skipped(void **state) {
+    (void)state;
+    struct world world = begin_with(2, 4, LAST);
+    for (int rank = 0; rank < 2; rank++) { /* both fail at unit 0 */
+        act(&world, ASK, rank);
+        act(&world, FAIL, rank);
+    }
+    assert_int_equal(dispatch_quarantined(world.dispatch, NULL), 1);
+    assert_int_equal(dispatch_skipped(world.dispatch), 1);
+    finish(&world);
+    assert_int_equal(dispatch_done(world.dispatch), 2);
+    dispatch_free(world.dispatch);
+}
+
+static void test_quarantined_but_done_after_all(void **state) {
+    (void)state;
+    struct world world = begin_with(2, 4, LAST);
+    act(&world, ASK, 0);
+    pass_time(&world, 0); /* unit 0 is with both now, the first of which is lost */
+    act(&world, ASK, 1);
+    assert_true(world.has[1][0]);
+    act(&world, FAIL, 1);
+    assert_int_equal(dispatch_skipped(world.dispatch), 1);
+    act(&world, FINISH, 0);
+    assert_int_equal(dispatch_skipped(world.dispatch), 0);
+    finish(&world);
+    assert_int_equal(dispatch_done(world.dispatch), 4);
+    dispatch_free(world.dispatch);
+}
+
 static void test_nothing_to_do(void **state) {
     (void)state;
     struct world world = begin(2, 0);
@@ -312,6 +390,9 @@ int main(void) {
         cmocka_unit_test(test_late_news_of_a_failure),
         cmocka_unit_test(test_the_silent_get_nothing),
         cmocka_unit_test(test_a_coordinator_that_was_away_loses_nobody),
+        cmocka_unit_test(test_what_is_ready_goes_before_later_work),
+        cmocka_unit_test(test_what_needs_a_quarantined_unit_is_skipped),
+        cmocka_unit_test(test_quarantined_but_done_after_all),
         cmocka_unit_test(test_nothing_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
