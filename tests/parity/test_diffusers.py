@@ -19,18 +19,19 @@ BETAS = {"linear": ("discrete-linear", dict(beta_schedule="linear", beta_start=1
          "squaredcos_cap_v2": ("discrete-cosine", dict(beta_schedule="squaredcos_cap_v2"))}
 
 
-def double(scheduler, _cache={}):
-    """diffusers.schedulers.<scheduler>, every float32 in its source made float64."""
-    if scheduler not in _cache:
+def double(scheduler, rho=7.0, _cache={}):
+    """diffusers.schedulers.<scheduler>, every float32 in its source made float64, Karras's rho as given."""
+    if (scheduler, rho) not in _cache:
         original = getattr(importlib.import_module("diffusers"), scheduler)
         source = inspect.getsource(sys.modules[original.__module__])
         source = re.sub(r"(torch|np)\.float32", r"\1.float64", source).replace(".float()", ".double()")
+        source = source.replace("rho = 7.0", f"rho = {rho}")
         module = types.ModuleType(original.__module__ + "_double")
         module.__package__ = "diffusers.schedulers"
         sys.modules[module.__name__] = module
         exec(compile(source, module.__name__, "exec"), module.__dict__)
-        _cache[scheduler] = module.__dict__[scheduler]
-    return _cache[scheduler]
+        _cache[scheduler, rho] = module.__dict__[scheduler]
+    return _cache[scheduler, rho]
 
 
 def cumprod(schedule):
@@ -42,6 +43,10 @@ def cumprod(schedule):
 
 def epsilon(x, n, table):
     return mixture_epsilon(x, np.sqrt(table[n]), np.sqrt(1 - table[n]), MEANS, 0.15, np.full(4, 0.25))
+
+
+def predicted_variance(x, n):
+    return np.sin(3 * x + n)  # in [-1, 1]
 
 
 def theirs(name, schedule, steps, options, x, noise):
@@ -63,6 +68,8 @@ def theirs(name, schedule, steps, options, x, noise):
         for n in scheduler.timesteps:
             seen = scheduler.scale_model_input(sample, n)
             output = torch.from_numpy(epsilon(seen.numpy(), int(n), table))
+            if options.get("variance_type") == "learned_range":
+                output = torch.cat([output, torch.from_numpy(predicted_variance(seen.numpy(), int(n)))], 1)
             before, sample = sample, scheduler.step(output, n, sample, **noise(name)).prev_sample
     if options.get("solver_type") == "bh1":  # NaN at sigma 0, -inf * 0; the limit is the last x0
         assert sample.isnan().all()
@@ -86,10 +93,12 @@ def ours(tmp_path, schedule, sampler, x, noise=None):
     if schedule == "linear":
         job.model["card"]["schedule"] |= {"beta0": 1e-4, "beta1": 0.02}
     job.model["card"]["labels"] = None
+    if sampler.get("variance") == "learned":
+        job.model["card"]["variance"] = "learned"
     job.keys |= {"sampler": sampler, "labels": "none"}
     plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
     table = cumprod(schedule)
-    return run_plan(plan, None, ELEMENTS, lambda x, n, _: epsilon(x, int(n), table), start=x, noise=noise)
+    return run_plan(plan, None, ELEMENTS, lambda x, n, _: (epsilon(x, int(n), table), predicted_variance(x, int(n))), start=x, noise=noise)
 
 
 CASES = [
@@ -136,6 +145,8 @@ STOCHASTIC = [
     ("DDIMScheduler", {"set_alpha_to_one": True}, {"solver": "ddim", "eta": 0.6}, "leading"),
     ("DDPMScheduler", {"variance_type": "fixed_small"}, {"solver": "ddpm"}, "leading"),
     ("DDPMScheduler", {"variance_type": "fixed_large"}, {"solver": "ddpm", "variance": "large"}, "leading"),
+    ("DDPMScheduler", {"variance_type": "learned_range"}, {"solver": "ddpm", "variance": "learned"}, "leading"),
+    ("DDPMScheduler", {"variance_type": "learned_range"}, {"solver": "ddpm", "variance": "learned"}, "trailing"),
     ("EulerAncestralDiscreteScheduler", {}, {"solver": "euler-ancestral"}, "leading"),
     ("DPMSolverMultistepScheduler", {"solver_order": 1, "algorithm_type": "sde-dpmsolver++"},
      {"solver": "sde-dpmpp", "order": 1}, "linspace"),
@@ -153,6 +164,8 @@ def test_with_the_same_noise(tmp_path, case, schedule, steps):
     name, options, sampler, spacing = case
     rng = np.random.default_rng(2)
     x, drawn = rng.normal(size=(3, ELEMENTS)), rng.normal(size=(steps + 1, 3, ELEMENTS))
+    if spacing == "trailing":  # diffusers adds noise (of "variance" 1e-20, and what was learned) to its last x0; ADM does not
+        drawn[steps] = 0
     count = iter(range(1, steps + 2))
 
     def draw(shape, **_):  # diffusers' randn_tensor
