@@ -96,7 +96,7 @@ static struct node halfway(const struct builder *builder, const struct node *fro
     const struct schedule *schedule = builder->schedule;
     double t = (from->t + to->t) / 2;
     if (schedule_has_integer_times(schedule)) t = (floor(t * schedule_steps(schedule) + 1e-9)) / schedule_steps(schedule);
-    return (struct node){t, schedule_alpha(schedule, t), schedule_sigma(schedule, t), schedule_logsnr(schedule, t)};
+    return node_at(schedule, t);
 }
 
 /* registers: the ring of epsilon, then x at a stage, epsilon there, and the sum of the stages. */

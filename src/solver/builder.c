@@ -17,6 +17,10 @@ void form_add_form(struct form *form, double coefficient, const struct form *oth
     for (int i = 0; i < other->count; i++) form_add(form, coefficient * other->terms[i].coefficient, other->terms[i].source);
 }
 
+struct node node_at(const struct schedule *schedule, double t) {
+    return (struct node){t, schedule_alpha(schedule, t), schedule_sigma(schedule, t), schedule_logsnr(schedule, t)};
+}
+
 int builder_register(struct builder *builder) {
     return builder->plan->registers++;
 }

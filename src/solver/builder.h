@@ -21,6 +21,7 @@ void form_add_form(struct form *form, double coefficient, const struct form *oth
 struct node { /* a grid point */
     double t, alpha, sigma, logsnr;
 };
+struct node node_at(const struct schedule *schedule, double t);
 
 struct builder {
     struct plan *plan;

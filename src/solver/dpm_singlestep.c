@@ -3,7 +3,9 @@
  * As in diffusers the inner evaluations are at the grid's own points, so any NFE and integer timesteps work: blocks of
  * `order` steps, and the rest. Where steps are uniform in lambda (the default) r is 1/2, or 1/3 and 2/3, and order 3 has
  * its order; elsewhere it has 2. lower_order_final (the default of order 3, as in dpm-solver) ends an NFE that is a multiple
- * of the order with 2, 1 or 1, 1. */
+ * of the order with 2, 1 or 1, 1.
+ * dpm-2, dpm-3, dpmpp-2, dpmpp-3: the same papers' with inner evaluations of their own, at r = 1/2, or 1/3 and 2/3, of a step
+ * in lambda, which has its order on any grid; 2 or 3 NFE a step. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 
@@ -38,6 +40,44 @@ static int step(struct builder *builder, const int *registers, double t, double 
     builder_lincomb(builder, 0, &next);
     return 0;
 }
+
+/* registers: [0] x at the stage, [1 + k] x0 or epsilon of evaluation k. */
+static int inner_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+    (void)t, (void)s, (void)err;
+    int order = (int)builder->sampler->order, x = 0;
+    const struct node *from = &builder->nodes[builder->index], *to = from + 1;
+    const int *m = registers + 1;
+    struct node node = *from;
+    for (int k = 0; k < order; k++) {
+        struct point point = builder_evaluate(builder, x, node.t, m[k]);
+        builder_keep(builder, m[k], builder->solver->variant == HELD_X0 ? &point.x0 : &point.epsilon);
+        double reached = node.logsnr - from->logsnr;
+        node = *to;
+        if (k + 1 < order) node = node_at(builder->schedule, schedule_time(builder->schedule, from->logsnr + (to->logsnr - from->logsnr) * (k + 1) / order));
+        struct transfer part = transfer_between(builder->solver->variant, from, &node);
+        struct form next = {.count = 0};
+        form_add(&next, part.on_x, 0);
+        form_add(&next, part.scale * psi(0, part.z), m[0]);
+        if (k > 0) {
+            double weight = (order == 2 ? 0.5 * psi(0, part.z) : psi(1, part.z)) * part.h / reached;
+            form_add(&next, part.scale * weight, m[k]);
+            form_add(&next, -part.scale * weight, m[0]);
+        }
+        x = k + 1 < order ? registers[0] : 0;
+        builder_lincomb(builder, x, &next);
+    }
+    return 0;
+}
+
+#define INNER(NAME, ORDER, HELD, SOURCE)                                                                                  \
+    {.name = NAME, .kind = "ODE", .orders = #ORDER, .evaluations = ORDER, .options_text = "", .source = SOURCE,           \
+     .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .inner_times = true, .variant = HELD, .step = inner_step,     \
+     .registers = 1 + ORDER}
+
+const struct solver solver_dpm_2 = INNER("dpm-2", 2, HELD_EPSILON, "Lu et al. 2022 (DPM-Solver), alg. 1, r = 1/2");
+const struct solver solver_dpm_3 = INNER("dpm-3", 3, HELD_EPSILON, "Lu et al. 2022 (DPM-Solver), alg. 2, r = 1/3, 2/3");
+const struct solver solver_dpmpp_2 = INNER("dpmpp-2", 2, HELD_X0, "Lu et al. 2022 (DPM-Solver++), alg. 1, r = 1/2");
+const struct solver solver_dpmpp_3 = INNER("dpmpp-3", 3, HELD_X0, "dpm-solver's singlestep of order 3, r = 1/3, 2/3");
 
 #define SINGLESTEP(NAME, ORDER, HELD, SOURCE)                                                                             \
     {.name = NAME, .kind = "ODE", .orders = #ORDER, .evaluations = 1, .options = SOLVER_LOWER,                            \

@@ -86,10 +86,6 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
     return 0;
 }
 
-static struct node node_at(const struct schedule *schedule, double t) {
-    return (struct node){t, schedule_alpha(schedule, t), schedule_sigma(schedule, t), schedule_logsnr(schedule, t)};
-}
-
 /* The grid as nodes, new; with one of sigma 0 behind the last where the solver itself steps there. */
 static int make_nodes(struct builder *builder, const double *points, int count, struct node **nodes, struct error *err) {
     *nodes = calloc((size_t)count + 1, sizeof **nodes);
