@@ -103,3 +103,9 @@ def test_karras_grid_of_any_rho(job):
     plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
     ends = 50 ** (1 / 3.5), 0.01 ** (1 / 3.5)
     assert [step["sigma"] for step in plan["steps"]] == pytest.approx((ends[0] + np.arange(9) / 8 * (ends[1] - ends[0])) ** 3.5, rel=1e-12)
+
+
+def test_the_job_of_all_solvers_has_all():
+    listed = [line.split("|")[1].strip() for line in qtaylor("plan", "--list").stdout.splitlines()[2:]]
+    plans = json.loads(qtaylor("plan", ROOT / "jobs/digits/solvers.yaml", "--json").stdout)
+    assert sorted(plan["solver"] for plan in plans.values()) == sorted(listed) and len(listed) > 35
