@@ -98,7 +98,7 @@ if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; t
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
     if [ "$what" != build ]; then
         want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
-        want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm
+        want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
         want diffusers 'diffusers==0.35.*'
     fi
     install

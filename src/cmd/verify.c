@@ -1,4 +1,5 @@
 #include "cmd/command.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "run/result.h"
@@ -74,55 +75,99 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     return rc;
 }
 
-/* What was found in numbers; 0 when that is exactly the run. */
-static int sum_up(const struct run *run, const struct verdict *verdict, bool as_json, struct error *err) {
+/* What was found in numbers: *json (new). 0 when that is exactly the run. */
+static int sum_up(const struct run *run, const struct verdict *verdict, json_t **json, struct error *err) {
     const size_t *counts = verdict->counts;
     size_t bad = counts[SHARD_MISSING] + counts[SHARD_DAMAGED] + counts[SHARD_FOREIGN] + counts[SHARD_STALE];
     size_t foreign = counts[SHARD_FOREIGN] + verdict->strangers;
-    if (as_json) {
-        json_t *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s*}", "run", run->dir, "complete", bad == 0,
-                                 "samples", (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD],
-                                 "missing", (json_int_t)counts[SHARD_MISSING], "damaged",
-                                 (json_int_t)counts[SHARD_DAMAGED], "foreign", (json_int_t)foreign, "stale",
-                                 (json_int_t)counts[SHARD_STALE], "payload_sha256", bad == 0 ? verdict->digest : NULL);
-        int rc = json ? print_json(json, err) : error_memory(err);
-        json_decref(json);
-        if (rc != 0) return -1;
-    } else {
-        printf("%zu files good, %zu missing, %zu damaged, %zu foreign or doubled, %zu stale\n", counts[SHARD_GOOD],
-               counts[SHARD_MISSING], counts[SHARD_DAMAGED], foreign, counts[SHARD_STALE]);
-    }
+    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s*}", "run", run->dir, "complete", bad == 0, "samples",
+                      (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD], "missing",
+                      (json_int_t)counts[SHARD_MISSING], "damaged", (json_int_t)counts[SHARD_DAMAGED], "foreign",
+                      (json_int_t)foreign, "stale", (json_int_t)counts[SHARD_STALE], "payload_sha256",
+                      bad == 0 ? verdict->digest : NULL);
+    if (!*json) return error_memory(err);
+    fprintf(verdict->out, "%zu files good, %zu missing, %zu damaged, %zu foreign or doubled, %zu stale\n",
+            counts[SHARD_GOOD], counts[SHARD_MISSING], counts[SHARD_DAMAGED], foreign, counts[SHARD_STALE]);
     if (bad > 0)
         return error_set(err, CODE_AGAIN, "%s: %zu files are missing or bad: run the job again to make them", run->dir, bad);
     if (verdict->strangers > 0)
         return error_set(err, CODE_DATA, "%s holds %zu files that are not this run's: move them away", run->dir,
                          verdict->strangers);
-    if (!as_json)
-        printf("%s holds exactly its %llu samples, digest %s\n", run->dir, (unsigned long long)run->layout.samples,
-               verdict->digest);
+    fprintf(verdict->out, "%s holds exactly its %llu samples, digest %s\n", run->dir,
+            (unsigned long long)run->layout.samples, verdict->digest);
+    return 0;
+}
+
+static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *err) {
+    json_t *document;
+    struct run run;
+    struct verdict verdict = {.out = out};
+    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
+    int rc = verify_run(&run, &verdict, err);
+    if (rc == 0) rc = sum_up(&run, &verdict, json, err);
+    run_close(&run);
+    return rc;
+}
+
+/* One cell of a sweep. A folder that was never begun, or lost its run.json, is a gap like any other. */
+static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
+    char *dir = text_new("%s/%s", sweep, name), *document = text_new("%s/%s/run.json", sweep, name);
+    json_t *json = NULL;
+    int rc = -1;
+    if (!dir || !document) error_memory(err);
+    else if (!file_exists(document)) error_set(err, CODE_AGAIN, "%s: not begun: run the job again to make it", dir);
+    else rc = verify_dir(dir, out, &json, err);
+    if (!json) json = json_pack("{s:s*, s:b}", "run", dir, "complete", 0);
+    json_object_set_new(json, "cell", json_string(name));
+    json_array_append_new(list, json);
+    free(document);
+    free(dir);
+    return rc;
+}
+
+/* All cells, whatever is wrong with some. Missing or bad files weigh more than foreign ones. */
+static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t **json, struct error *err) {
+    json_t *list = json_array(), *name;
+    size_t i, bad = 0;
+    enum code code = CODE_OK;
+    json_array_foreach(names, i, name) {
+        struct error one;
+        if (verify_cell(dir, json_string_value(name), out, list, &one) == 0) continue;
+        fprintf(out, "%s\n", one.message);
+        if (bad++ == 0 || one.code == CODE_AGAIN) code = one.code;
+    }
+    *json = json_pack("{s:s, s:b, s:I, s:o}", "sweep", dir, "complete", bad == 0, "bad_cells", (json_int_t)bad, "cells", list);
+    if (!*json) return error_memory(err);
+    if (bad > 0)
+        return error_set(err, code, "%s: %zu of its %zu cells are not whole (named above)%s", dir, bad, json_array_size(names),
+                         code == CODE_AGAIN ? ": run the job again to make what is missing" : "");
+    fprintf(out, "%s holds exactly the samples of its %zu cells\n", dir, json_array_size(names));
     return 0;
 }
 
 static int verify(int argc, char **argv, struct error *err) {
     struct options options;
-    json_t *document = NULL;
-    struct run run;
-    struct verdict verdict = {0};
+    json_t *names = NULL, *json = NULL;
     bool done;
     int rc = options_parse(&options, argc, argv, &command_verify, "j", &done, err);
-    if (rc != 0 || done) goto out;
-    rc = -1;
-    if (document_read(&document, options.operand, err) != 0 || run_open(&run, document, options.operand, err) != 0) goto out;
-    verdict.out = options.json ? stderr : stdout;
-    rc = verify_run(&run, &verdict, err);
-    if (rc == 0) rc = sum_up(&run, &verdict, options.json, err);
-    run_close(&run);
-out:
+    if (rc == 0 && !done) {
+        FILE *out = options.json ? stderr : stdout;
+        rc = cells_read(&names, options.operand, err);
+        if (rc == 0) rc = names ? verify_sweep(options.operand, names, out, &json, err)
+                                : verify_dir(options.operand, out, &json, err);
+        struct error unprinted;
+        if (options.json && json && print_json(json, &unprinted) != 0 && rc == 0) {
+            *err = unprinted;
+            rc = -1;
+        }
+    }
+    json_decref(json);
+    json_decref(names);
     options_free(&options);
     return rc;
 }
 
 const struct command command_verify = {
     "verify", "RUN [--json]", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
-    "Rewrites the manifest from what it finds. Exit status: 0 complete; 75 files are missing or bad, run the job again;\n"
-    "65 only foreign files besides.\n", verify};
+    "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds. Exit status: 0 complete; 75 files\n"
+    "are missing or bad, run the job again; 65 only foreign files besides.\n", verify};

@@ -12,29 +12,45 @@
 /* Seconds between outputs. */
 static const double terminal_line = 0.5, first_line = 5, line = 60, file = 10, mark = 1;
 
+static double work(const struct progress *progress, uint64_t done) {
+    return progress->work_total > 0 ? progress->work : (double)done;
+}
+
 static void add_mark(struct progress *progress, double now, uint64_t done) {
     size_t slot = progress->marks_count++ % PROGRESS_MARKS;
-    progress->marks[slot].time = now;
-    progress->marks[slot].done = done;
+    progress->marks[slot] = (struct progress_mark){now, done, work(progress, done)};
 }
 
 void progress_start(struct progress *progress) {
     if (!progress->clock) progress->clock = clock_seconds;
     progress->terminal = isatty(STDERR_FILENO);
     progress->start = progress->clock();
+    progress->work = progress->work_before;
     progress->next_line = progress->start + (progress->terminal ? 0 : first_line);
     progress->next_file = progress->start;
     add_mark(progress, progress->start, progress->before);
 }
 
-/* Samples a second since the oldest mark: shards come in lumps, which a minute evens out. The last call tells the mean
- * of the session. */
+/* What rates are measured from. Shards come in lumps, which a minute evens out; the last call tells the mean of the
+ * session. */
+static struct progress_mark base(const struct progress *progress, int finished) {
+    if (finished) return (struct progress_mark){progress->start, progress->before, progress->work_before};
+    return progress->marks[progress->marks_count > PROGRESS_MARKS ? progress->marks_count % PROGRESS_MARKS : 0];
+}
+
+/* Samples a second. */
 static double rate(const struct progress *progress, double now, uint64_t done, int finished) {
-    size_t count = progress->marks_count;
-    size_t oldest = count > PROGRESS_MARKS ? count % PROGRESS_MARKS : 0;
-    double since = finished ? progress->start : progress->marks[oldest].time;
-    uint64_t from = finished ? progress->before : progress->marks[oldest].done;
-    return done > from && now > since ? (double)(done - from) / (now - since) : 0;
+    struct progress_mark from = base(progress, finished);
+    return done > from.done && now > from.time ? (double)(done - from.done) / (now - from.time) : 0;
+}
+
+/* Seconds to the end; negative: unknown. */
+static double eta(const struct progress *progress, double now, uint64_t done) {
+    struct progress_mark from = base(progress, 0);
+    double total = progress->work_total > 0 ? progress->work_total : (double)progress->total;
+    double current = work(progress, done), per_second = (current - from.work) / (now - from.time);
+    if (done >= progress->total) return 0;
+    return current > from.work && now > from.time ? (total - current) / per_second : -1;
 }
 
 static void add_duration(struct text *text, double seconds) {
@@ -59,9 +75,9 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
     if (finished) {
         text_add(&text, ", took ");
         add_duration(&text, now - progress->start);
-    } else if (per_second > 0 && done < progress->total) {
+    } else if (eta(progress, now, done) > 0) {
         text_add(&text, ", ETA ");
-        add_duration(&text, (double)(progress->total - done) / per_second);
+        add_duration(&text, eta(progress, now, done));
     }
     text_add(&text, ", %d rank%s", ranks, ranks == 1 ? "" : "s");
     if (text.data && progress->terminal && !finished) {
@@ -74,15 +90,15 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
     text_free(&text);
 }
 
-static void write_file(struct progress *progress, uint64_t done, double per_second, int ranks, int finished) {
+static void write_file(struct progress *progress, uint64_t done, double per_second, double now, int ranks, int finished) {
     char stamp[32];
     struct error err = {0};
     clock_stamp(stamp);
-    uint64_t left = done < progress->total ? progress->total - done : 0;
-    json_t *eta = left == 0 ? json_integer(0) : per_second > 0 ? json_real((double)left / per_second) : json_null();
+    double left = eta(progress, now, done);
+    json_t *seconds = left < 0 ? json_null() : json_real(left);
     json_t *nfe = progress->nfe > 0 ? json_integer(progress->nfe) : json_null();
     json_t *json = json_pack("{s:s, s:I, s:I, s:f, s:o, s:i, s:o, s:s}", "time", stamp, "done", (json_int_t)done,
-                             "total", (json_int_t)progress->total, "rate", per_second, "eta_seconds", eta, "ranks",
+                             "total", (json_int_t)progress->total, "rate", per_second, "eta_seconds", seconds, "ranks",
                              ranks, "nfe", nfe, "state", finished ? "finished" : "running");
     char *path = text_new("%s/progress.json", progress->run_dir);
     int rc = json && path ? summary_write(path, json, &err) : error_memory(&err);
@@ -104,7 +120,7 @@ void progress_update(struct progress *progress, uint64_t done, int ranks_alive, 
         progress->next_line = now + (progress->terminal ? terminal_line : line);
     }
     if (finished || now >= progress->next_file) {
-        write_file(progress, done, per_second, ranks_alive, finished);
+        write_file(progress, done, per_second, now, ranks_alive, finished);
         progress->next_file = now + file;
     }
 }

@@ -7,19 +7,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-json_t *results_new(const char *dir) {
-    return json_pack("{s:s, s:[], s:[]}", "dir", dir, "columns", "cells");
-}
-
-static void set(json_t *results, json_t *row, const char *column, json_t *value) {
+static void add_column(json_t *results, const char *column) {
     json_t *columns = json_object_get(results, "columns"), *known;
     size_t i;
-    bool found = false;
-    if (!value) return;
-    json_object_set(row, column, value);
-    json_array_foreach(columns, i, known) found |= strcmp(json_string_value(known), column) == 0;
-    if (!found) json_array_append_new(columns, json_string(column));
+    json_array_foreach(columns, i, known)
+        if (strcmp(json_string_value(known), column) == 0) return;
+    json_array_append_new(columns, json_string(column));
 }
+
+json_t *results_new(const char *dir, const json_t *cells) {
+    static const char *const common[] = {"solver", "nfe", "model_calls", "samples"};
+    json_t *results = json_pack("{s:s, s:[s], s:[]}", "dir", dir, "columns", "cell", "cells"), *cell, *value;
+    const char *key;
+    size_t i;
+    if (!results) return NULL;
+    json_array_foreach(cells, i, cell)
+        json_object_foreach(json_object_get(cell, "values"), key, value)
+            if (strcmp(key, "nfe") != 0) add_column(results, key);
+    for (size_t k = 0; k < sizeof common / sizeof *common; k++) add_column(results, common[k]);
+    return results;
+}
+
+/* No value: an empty field. */
+static void set(json_t *results, json_t *row, const char *column, json_t *value) {
+    add_column(results, column);
+    if (value) json_object_set(row, column, value);
+}
+
+static const char *const timing[] = {"seconds", "samples_per_second", "model_seconds"};
 
 int results_add(json_t *results, const char *cell, const json_t *values, const json_t *result, const char *same_as,
                 struct error *err) {
@@ -41,11 +56,9 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
     set(results, row, "samples", json_object_get(result, "samples"));
     json_object_foreach(json_object_get(result, "metrics"), key, value)
         if (json_is_number(value) && strcmp(key, "samples") != 0) set(results, row, key, value);
-    set(results, row, "seconds", json_object_get(generation, "seconds"));
-    set(results, row, "samples_per_second", json_object_get(generation, "samples_per_second"));
-    json_t *other = same_as ? json_string(same_as) : NULL;
-    set(results, row, "same_as", other);
-    json_decref(other);
+    if (same_as) json_object_set_new(row, "same_as", json_string(same_as));
+    for (size_t i = 0; i < sizeof timing / sizeof *timing; i++)
+        if (json_object_get(generation, timing[i])) json_object_set(row, timing[i], json_object_get(generation, timing[i]));
     json_decref(name);
     return json_array_append_new(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
 }
@@ -81,7 +94,9 @@ static int write_csv(const json_t *results, const char *path, struct error *err)
     return rc;
 }
 
-int results_write(const json_t *results, struct error *err) {
+int results_write(json_t *results, struct error *err) {
+    add_column(results, "same_as"); /* behind all metrics */
+    for (size_t i = 0; i < sizeof timing / sizeof *timing; i++) add_column(results, timing[i]);
     const char *dir = json_string_value(json_object_get(results, "dir"));
     char *json = text_new("%s/results.json", dir), *csv = text_new("%s/results.csv", dir);
     int rc = json && csv ? summary_write(json, results, err) : error_memory(err);

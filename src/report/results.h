@@ -1,4 +1,6 @@
-/* results.json and results.csv of a sweep: one row a cell, the same columns in both. */
+/* results.json and results.csv of a sweep: one row a cell, the same columns in both, in this order: cell, every key of the
+ * sweep, solver, nfe (the real one), model_calls, samples, the metrics, same_as, and last what depends on the machine:
+ * seconds, samples_per_second, model_seconds. */
 #ifndef REPORT_RESULTS_H
 #define REPORT_RESULTS_H
 
@@ -7,12 +9,13 @@
 #include <jansson.h>
 #include <stdio.h>
 
-json_t *results_new(const char *dir); /* NULL when out of memory */
+/* cells: all of the sweep's, with their "values" (see cells.h). NULL when out of memory. */
+json_t *results_new(const char *dir, const json_t *cells);
 /* values: the sweep's keys of this cell. result: its metrics.json. same_as: the cell that has the samples, or NULL. */
 int results_add(json_t *results, const char *cell, const json_t *values, const json_t *result, const char *same_as,
                 struct error *err);
 /* DIR/results.json and DIR/results.csv, atomically. */
-int results_write(const json_t *results, struct error *err);
+int results_write(json_t *results, struct error *err);
 /* A table for the terminal: the sweep's keys, NFE, samples/s and the metrics. */
 void results_print(const json_t *results, FILE *out);
 

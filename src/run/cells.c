@@ -95,9 +95,12 @@ const char *cells_dir(const struct cells *cells) {
     return json_string_value(json_object_get(cells->list, "dir"));
 }
 
+double cell_calls(const struct cell *cell) {
+    return cell->run.plan.adaptive ? 200 : cell->run.plan.model_calls;
+}
+
 static double cost(const struct cell *cell) {
-    int calls = cell->run.plan.adaptive ? 200 : cell->run.plan.model_calls; /* a guess, which only orders the cells */
-    return (double)cell->run.layout.samples * calls;
+    return (double)cell->run.layout.samples * cell_calls(cell);
 }
 
 static int dearest_first(const void *a, const void *b) {
@@ -177,6 +180,50 @@ size_t cells_find(const struct cells *cells, uint64_t shard) {
     return low;
 }
 
+/* ---- sweep.json ---- */
+
+enum { SWEEP_FORMAT = 1 };
+
+int cells_write(const struct cells *cells, struct error *err) {
+    json_t *json = json_pack("{s:i, s:[]}", "format", SWEEP_FORMAT, "cells"), *cell;
+    char *path = text_new("%s/sweep.json", cells_dir(cells));
+    size_t i;
+    int rc = json && path ? 0 : error_memory(err);
+    json_array_foreach(json_object_get(cells->list, "cells"), i, cell) {
+        size_t same_as = (size_t)json_integer_value(json_object_get(cell, "same_as"));
+        json_t *other = same_as == i ? NULL : json_object_get(listed(cells, same_as), "name");
+        json_array_append_new(json_object_get(json, "cells"),
+                              json_pack("{s:O, s:O, s:O?}", "cell", json_object_get(cell, "name"), "values",
+                                        json_object_get(cell, "values"), "same_as", other));
+    }
+    if (rc == 0 && cells_sweep(cells)) rc = summary_write(path, json, err);
+    free(path);
+    json_decref(json);
+    return rc;
+}
+
+int cells_read(json_t **names, const char *dir, struct error *err) {
+    char *path = text_new("%s/sweep.json", dir);
+    json_t *json = NULL, *cell;
+    size_t i;
+    *names = NULL;
+    int rc = path ? 0 : error_memory(err);
+    if (rc == 0 && file_exists(path) && (rc = summary_read(&json, path, err)) == 0) {
+        *names = json_array();
+        json_array_foreach(json_object_get(json, "cells"), i, cell)
+            if (json_is_null(json_object_get(cell, "same_as"))) json_array_append(*names, json_object_get(cell, "cell"));
+        if (json_integer_value(json_object_get(json, "format")) != SWEEP_FORMAT || json_array_size(*names) == 0)
+            rc = error_set(err, CODE_DATA, "%s: expected format %d and a list of cells", path, SWEEP_FORMAT);
+    }
+    if (rc != 0) {
+        json_decref(*names);
+        *names = NULL;
+    }
+    json_decref(json);
+    free(path);
+    return rc;
+}
+
 /* ---- results ---- */
 
 static const struct cell *with_number(const struct cells *cells, size_t number) {
@@ -209,7 +256,7 @@ static int add_row(const struct cells *cells, size_t number, json_t *results, st
 int cells_results(const struct cells *cells, json_t **results, struct error *err) {
     *results = NULL;
     if (!cells_sweep(cells)) return cells->cells[0].concluded ? read_result(&cells->cells[0], results, err) : 0;
-    *results = results_new(cells_dir(cells));
+    *results = results_new(cells_dir(cells), json_object_get(cells->list, "cells"));
     int rc = *results ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < json_array_size(json_object_get(cells->list, "cells")); i++)
         rc = add_row(cells, i, *results, err);

@@ -83,6 +83,10 @@ struct conclusion {
     struct tally made;
     struct shard_status *status; /* [shards]: the scan's, and what was read since */
     struct features features[NETWORK_OUTPUTS];
+    json_t *older;               /* metrics.json as it was, or NULL */
+    json_t *inputs;              /* see result_inputs */
+    char digest[SHA256_HEX];
+    bool current;                /* metrics.json says all that there is to say */
     struct error failure;        /* why it can't be; code CODE_OK: it can */
     double start;
 };
@@ -90,11 +94,54 @@ struct conclusion {
 void conclusion_close(struct conclusion *conclusion) {
     if (!conclusion) return;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&conclusion->features[k]);
+    json_decref(conclusion->older);
+    json_decref(conclusion->inputs);
     free(conclusion->status);
     free(conclusion);
 }
 
-int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell, const struct tally *made,
+static bool there(const struct run *run, const char *name) {
+    char *path = text_new("%s/%s", run->dir, name);
+    bool exists = path && file_exists(path);
+    free(path);
+    return exists;
+}
+
+static void digest(struct conclusion *conclusion) {
+    uint64_t shards = layout_shards(&conclusion->cell->run.layout);
+    struct shard_info *infos = calloc(shards, sizeof *infos);
+    for (uint64_t i = 0; infos && i < shards; i++) infos[i] = conclusion->status[i].samples_info;
+    if (infos) store_payload_digest(infos, shards, conclusion->digest);
+    free(infos);
+}
+
+/* Is metrics.json of exactly these samples, and all the rest there? */
+static bool is_current(const struct conclusion *conclusion) {
+    const struct run *run = &conclusion->cell->run;
+    const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
+    bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs);
+    return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) &&
+           there(run, "manifest.jsonl") && (run->job.output.dtype != SAMPLE_UINT8 || there(run, "grid.png"));
+}
+
+/* Looks at what the last session left. */
+static int look_back(struct conclusion *conclusion, bool again, struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    struct error ignored;
+    bool good = true;
+    if (there(run, "metrics.json")) {
+        char *path = text_new("%s/metrics.json", run->dir);
+        if (path) summary_read(&conclusion->older, path, &ignored); /* one that can't be read is written anew */
+        free(path);
+    }
+    for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
+    if (good) digest(conclusion);
+    if (result_inputs(run, &conclusion->inputs, err) != 0) return -1;
+    conclusion->current = good && !again && is_current(conclusion);
+    return 0;
+}
+
+int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell, const struct tally *made, bool again,
                     uint64_t *batches, struct error *err) {
     uint64_t shards = layout_shards(&cell->run.layout);
     struct conclusion *conclusion = *conclusion_out = calloc(1, sizeof *conclusion);
@@ -103,9 +150,10 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
     conclusion->cell = cell;
     conclusion->made = *made;
     conclusion->start = clock_seconds();
-    *batches = shards;
-    if (!cell->run.job.evaluate.enabled) return 0;
-    if (result_room(&cell->run, conclusion->features, &conclusion->failure) != 0) *batches = 0;
+    int rc = look_back(conclusion, again, &conclusion->failure);
+    if (rc == 0 && !conclusion->current && cell->run.job.evaluate.enabled)
+        rc = result_room(&cell->run, conclusion->features, &conclusion->failure);
+    *batches = rc != 0 || conclusion->current ? 0 : shards;
     return 0;
 }
 
@@ -122,22 +170,16 @@ static json_t *generation(const struct conclusion *conclusion, const struct plac
                          "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0, "model_seconds",
                          made[MADE_MODEL], "nfe", made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0,
                          "ranks", place->ranks, "workers_per_rank", place->workers);
-    struct error ignored;
-    json_t *older = NULL, *kept = NULL;
-    char *path = text_new("%s/metrics.json", conclusion->cell->run.dir);
-    if (path && file_exists(path) && summary_read(&older, path, &ignored) == 0)
-        kept = json_incref(json_object_get(older, "generation"));
-    json_decref(older);
-    free(path);
-    return kept ? kept : json_null();
+    json_t *kept = json_object_get(conclusion->older, "generation");
+    return kept ? json_incref(kept) : json_null();
 }
 
-static int manifest(const struct conclusion *conclusion, char digest[SHA256_HEX], struct error *err) {
+static int manifest(struct conclusion *conclusion, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     uint64_t shards = layout_shards(&run->layout);
     struct shard_info *infos = calloc(shards, sizeof *infos);
     for (uint64_t i = 0; infos && i < shards; i++) infos[i] = conclusion->status[i].samples_info;
-    int rc = infos ? result_manifest(run, infos, digest, err) : error_memory(err);
+    int rc = infos ? result_manifest(run, infos, conclusion->digest, err) : error_memory(err);
     free(infos);
     return rc;
 }
@@ -164,19 +206,18 @@ static int metrics(struct conclusion *conclusion, struct references *references,
 static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
                     struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    char digest[SHA256_HEX] = "", *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
+    char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
     json_t *values = NULL;
     int rc = path ? scan_gaps(run, conclusion->status, false, err) : error_memory(err);
-    if (rc == 0) rc = manifest(conclusion, digest, err);
+    if (rc == 0) rc = manifest(conclusion, err);
     if (rc == 0 && run->job.evaluate.enabled) rc = metrics(conclusion, references, threads, &values, err);
     if (rc == 0 && run->job.output.dtype == SAMPLE_UINT8) rc = result_picture(run, &picture, err);
     if (rc == 0) {
         json_t *result = json_pack(
-            "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O*, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
-            (json_int_t)run->layout.samples, "payload_sha256", digest, "nfe", run->plan.nfe, "model_calls",
+            "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
+            (json_int_t)run->layout.samples, "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
             run->plan.model_calls, "made_now", (json_int_t)conclusion->cell->missing, "generation",
-            generation(conclusion, place), "metrics", values, "picture", picture);
-        if (result && !values) json_object_set_new(result, "metrics", json_null());
+            generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
         rc = result ? summary_write(path, result, err) : error_memory(err);
         json_decref(result);
     }
@@ -186,12 +227,26 @@ static int conclude(struct conclusion *conclusion, struct references *references
     return rc;
 }
 
+/* Nothing was made and nothing is to be computed. */
+static int keep(const struct conclusion *conclusion, struct error *err) {
+    if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
+    char *path = text_new("%s/metrics.json", conclusion->cell->run.dir);
+    int rc = path && json_object_set_new(conclusion->older, "made_now", json_integer(0)) == 0
+                 ? summary_write(path, conclusion->older, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
 int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
                       const volatile sig_atomic_t *stop, struct tally *tally, struct error *err) {
     struct error *failure = &conclusion->failure;
     if (*stop) return error_set(err, CODE_AGAIN, "interrupted");
-    if (failure->code == CODE_OK && conclude(conclusion, references, place, threads, failure) == 0) {
-        log_event("%s\"concluded\": true, \"seconds\": %.3f", conclusion->cell->tag, clock_seconds() - conclusion->start);
+    int rc = failure->code != CODE_OK ? -1
+             : conclusion->current    ? keep(conclusion, failure)
+                                      : conclude(conclusion, references, place, threads, failure);
+    if (rc == 0) {
+        log_event("%s\"concluded\": %s, \"seconds\": %.3f", conclusion->cell->tag,
+                  conclusion->current ? "\"as before\"" : "\"now\"", clock_seconds() - conclusion->start);
         return 0;
     }
     *err = *failure;

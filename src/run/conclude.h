@@ -19,9 +19,10 @@ int references_get(struct references *references, const struct run *run, bool fa
                    struct error *err);
 
 struct conclusion;
-/* made: what making the cell's shards took. Mistakes in the data are told by the commit. */
-int conclusion_open(struct conclusion **conclusion, const struct cell *cell, const struct tally *made, uint64_t *batches,
-                    struct error *err);
+/* made: what making the cell's shards took. again: also where metrics.json is up to date. Mistakes in the data are told
+ * by the commit. */
+int conclusion_open(struct conclusion **conclusion, const struct cell *cell, const struct tally *made, bool again,
+                    uint64_t *batches, struct error *err);
 int conclusion_batch(struct conclusion *conclusion, uint64_t batch, struct error *err);
 /* threads: for the metrics. A cell that can't be concluded (gaps, bad data) is logged and named in tally's MADE_CODE; it
  * is no failure of the unit. -1: CODE_IO, or CODE_AGAIN when *stop was set. */

@@ -77,7 +77,7 @@ static int prepare(struct cells *cells, struct references *references, const jso
     }
     for (size_t i = 0; i < cells->count; i++)
         if (prepare_folder(&cells->cells[i].run, err) != 0) return -1;
-    return 0;
+    return cells_write(cells, err);
 }
 
 /* Scans, and counts what is missing. */
@@ -132,7 +132,7 @@ static int work(struct comm *comm, struct cells *cells, const struct pipeline_op
     if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = ranks_agree(comm, open_log(cells, rank, err), err)) != 0 ||
         (rc = look(comm, cells, options->make_samples, place.workers, err)) != 0)
         goto out;
-    rc = work_on(comm, cells, references, &place, lease_seconds(), &stop, &outcome, err);
+    rc = work_on(comm, cells, references, &place, !options->make_samples, lease_seconds(), &stop, &outcome, err);
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
     if (outcome.interrupted) {

@@ -38,9 +38,10 @@ static int load_model(struct assets *assets, const char *what, const char *path,
     bool known;
     struct asset *asset = find_asset(assets, path, &known);
     char message[SHIM_ERROR];
+    double start = clock_seconds();
     if (!known && shim_model_load(&asset->model, path, device, message) != 0)
         return error_set(err, CODE_DATA, "cannot load %s %s: %s", what, path, message);
-    if (!known) assets->count++;
+    if (!known) log_event("\"loaded\": %zu, \"seconds\": %.3f", ++assets->count, clock_seconds() - start);
     *model = asset->model;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "eval/score.h"
 #include "report/picture.h"
+#include "report/summary.h"
 #include "run/scan.h"
 
 #include <stdlib.h>
@@ -110,6 +111,23 @@ static json_t *describe(const struct run *run, const struct side *samples, const
                      run->job.evaluate.reference, "count",
                      reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256", sha256, "network",
                      "outputs", outputs, "sha256", run->network.sha256);
+}
+
+int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
+    char sha256[SHA256_HEX];
+    json_t *versions = summary_versions(), *names = json_array();
+    *inputs = NULL;
+    int rc = run->job.evaluate.enabled ? sha256_file(run->job.evaluate.reference, sha256, err) : 0;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
+    if (rc == 0 && run->job.evaluate.enabled &&
+        !(*inputs = json_pack("{s:O, s:I, s:s, s:s, s:O, s:O}", "metrics", names, "count",
+                              (json_int_t)run->job.evaluate.count, "network", run->network.sha256, "reference", sha256,
+                              "qtaylor", json_object_get(versions, "qtaylor"), "commit", json_object_get(versions, "commit"))))
+        rc = error_memory(err);
+    json_decref(names);
+    json_decref(versions);
+    return rc;
 }
 
 int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,

@@ -20,6 +20,8 @@ int result_take(const struct run *run, struct features *features, struct side *s
 int result_side(const struct run *run, struct side *side, struct error *err);
 /* The job's reference, checked against the feature network and the job's metrics. */
 int result_reference(const struct run *run, struct side *reference, struct error *err);
+/* What the metrics depend on besides the samples. New object; NULL where nothing is evaluated. */
+int result_inputs(const struct run *run, json_t **inputs, struct error *err);
 /* The job's metrics, and what they were computed with. New object. */
 int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
                    struct error *err);

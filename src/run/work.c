@@ -25,6 +25,7 @@ struct work { /* task.context */
     struct cells *cells;
     struct references *references;
     const struct place *place;
+    bool again;
     volatile sig_atomic_t *stop;
     struct unit *units;            /* [count] */
     uint64_t *needs;               /* [count]: of a conclusion, its cell's shards right before it */
@@ -81,8 +82,9 @@ static void worker_end(void *context, int index) {
 }
 
 static int unit_open(void *context, uint64_t number, const struct tally *needed, uint64_t *batches, struct error *err) {
-    struct unit *unit = &((struct work *)context)->units[number];
-    return unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, batches, err)
+    struct work *work = context;
+    struct unit *unit = &work->units[number];
+    return unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, work->again, batches, err)
                            : making_open(&unit->making, unit->cell, unit->shard, batches, err);
 }
 
@@ -128,6 +130,7 @@ static void unit_done(void *context, uint64_t number, const struct tally *tally)
         work->fresh = cells_sweep(work->cells);
     } else if (cell->status[unit->shard.value].samples != SHARD_GOOD + 1) {
         work->samples += layout_rows(&cell->run.layout, unit->shard);
+        work->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
     }
 }
 
@@ -154,7 +157,12 @@ static void start_progress(struct work *work) {
     work->progress = (struct progress){.before = work->samples, .nfe = cells_sweep(cells) ? 0 : cells->cells[0].run.plan.nfe,
                                        .ranks = work->place->ranks, .workers = work->place->workers,
                                        .run_dir = cells_dir(cells)};
-    for (size_t i = 0; i < cells->count; i++) work->progress.total += cells->cells[i].run.layout.samples;
+    for (size_t i = 0; i < cells->count; i++) {
+        uint64_t samples = cells->cells[i].run.layout.samples;
+        work->progress.total += samples;
+        work->progress.work_total += (double)samples * cell_calls(&cells->cells[i]);
+        work->progress.work_before += (double)(samples - cells->cells[i].missing) * cell_calls(&cells->cells[i]);
+    }
     progress_start(&work->progress);
 }
 
@@ -172,9 +180,9 @@ static void note_quarantine(struct work *work, const struct outcome *outcome) {
     }
 }
 
-int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, double lease,
-            volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err) {
-    struct work work = {.cells = cells, .references = references, .place = place, .stop = stop};
+int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
+            double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err) {
+    struct work work = {.cells = cells, .references = references, .place = place, .again = again, .stop = stop};
     const struct task task = {.context = &work, .worker_start = worker_start, .worker_end = worker_end,
                               .unit_open = unit_open, .batch = batch, .unit_commit = unit_commit,
                               .unit_close = unit_close, .unit_done = unit_done, .progress = show_progress};

@@ -11,9 +11,9 @@
 #include <signal.h>
 
 /* Collective. Makes what the cells' status says is not good, and concludes every cell that could be made; at rank 0 each
- * then says so (concluded, code, quarantined), and while it goes on the results files of a sweep are written. lease:
- * seconds of silence after which a rank counts as dead. */
-int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, double lease,
-            volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err);
+ * then says so (concluded, code, quarantined), and while it goes on the results files of a sweep are written. again: also
+ * concludes what is up to date. lease: seconds of silence after which a rank counts as dead. */
+int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
+            double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err);
 
 #endif

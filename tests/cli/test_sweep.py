@@ -1,17 +1,19 @@
-"""Sweeps: which cells there are, that they are the runs they name, and what is made again."""
+"""Sweeps: which cells there are, that they are the runs they name, what is made again, and that they share one queue."""
 import csv
+import io
 import json
-import os
 import random
 import signal
 import subprocess
 import time
 
+import pandas
 import pytest
 
-from conftest import environment, mpirun, qtaylor, FAKE
+from conftest import environment, mpirun, qtaylor, FAKE, Job
 
-TIMING = ("seconds", "samples_per_second")
+TIMING = ["seconds", "samples_per_second", "model_seconds"]
+SWEEP = {"sampler.solver": ["ddim", "heun", "taylor"], "sampler.nfe": [4, 6]}
 
 
 def sweep_job(job, sweep, **keys):
@@ -21,9 +23,23 @@ def sweep_job(job, sweep, **keys):
     return job.write()
 
 
+def table(job):
+    """results.csv as it is, without the last columns, which hold times."""
+    lines = (job.run / "results.csv").read_text().splitlines()
+    assert lines[0].split(",")[-3:] == TIMING
+    return [line.rsplit(",", 3)[0] for line in lines]
+
+
 def rows(job):
-    with open(job.run / "results.csv", newline="") as file:
-        return [{key: value for key, value in row.items() if key not in TIMING} for row in csv.DictReader(file)]
+    return list(csv.DictReader(io.StringIO("\n".join(table(job)))))
+
+
+def stamps(job, *patterns):
+    return {path: path.stat().st_mtime_ns for pattern in patterns for path in job.run.glob(pattern)}
+
+
+def log(job, rank):
+    return [json.loads(line) for line in (job.run / f"log/rank-{rank:04d}.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("ranks", [0, 3])
@@ -62,49 +78,133 @@ def test_lists_maps_and_cells_that_mean_the_same(job):
 
 def test_added_values_compute_the_new_cells_only(job):
     qtaylor("run", sweep_job(job, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4]}))
-    before = {path: path.stat().st_mtime_ns for path in job.run.glob("*/samples/*.zst")}
+    before = stamps(job, "*/samples/*", "*/features/*/*/*", "*/manifest.jsonl", "*/grid.png")
     first = rows(job)
+    seen = len(log(job, 0))
     qtaylor("run", sweep_job(job, {"sampler.solver": ["ddim", "heun", "unipc"], "sampler.nfe": [4, 6]}))
-    assert len(rows(job)) == 6 and all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert len(rows(job)) == 6 and stamps(job, "*/samples/*", "*/features/*/*/*", "*/manifest.jsonl", "*/grid.png").items() >= before.items()
     assert [row for row in rows(job) if row in first] == first
+    for row in first:
+        assert json.loads((job.run / row["cell"] / "metrics.json").read_text())["made_now"] == 0
+        assert [event for event in log(job, 0)[seen:] if event.get("cell") == row["cell"]] == [] or \
+            [event.get("concluded") for event in log(job, 0)[seen:] if event.get("cell") == row["cell"]] == ["as before"]
 
 
-def kill_and_finish(job, seed):
+def test_other_metrics_are_computed_from_what_is_there(job):
+    qtaylor("run", sweep_job(job, {"sampler.nfe": [4, 6]}))
+    before = stamps(job, "*/samples/*", "*/features/*/*/*")
+    job.keys["evaluate"]["count"] = 100
+    qtaylor("run", job.write())
+    assert stamps(job, "*/samples/*", "*/features/*/*/*") == before
+    counts = [json.loads(path.read_text())["metrics"]["samples"] for path in job.run.glob("*/metrics.json")]
+    assert counts == [100, 100]
+
+
+def start(path, ranks=2):
+    """In a session of its own: mpirun gives each rank its own process group, but not its own session."""
+    return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)
+
+
+def kill_and_finish(job, seed, whole):
+    """Killed once so many shards are there, at any moment of making or evaluating the next ones."""
     rng = random.Random(seed)
-    path = sweep_job(job, {"sampler.solver": ["ddim", "heun", "taylor"], "sampler.nfe": [4, 6]})
+    path = sweep_job(job, SWEEP)
     job.model["delay_ms"] = rng.choice([1, 3])
     path = job.write()
-    process = subprocess.Popen(mpirun(2) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)
-    time.sleep(rng.uniform(0.3, 2.5))
-    try:
-        os.killpg(process.pid, rng.choice([signal.SIGKILL, signal.SIGTERM]))
-    except ProcessLookupError:
-        pass
-    process.wait(timeout=30)
-    time.sleep(0.3)  # ranks of a killed mpirun end by themselves
+    process = start(path)
+    shards = rng.randrange(70)  # of 78
+    deadline = time.time() + 60
+    while len(list(job.run.glob("*/samples/*.zst"))) < shards and process.poll() is None and time.time() < deadline:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.05))
+    subprocess.run(["pkill", "-KILL" if rng.random() < 0.7 else "-TERM", "-s", str(process.pid)])
+    process.wait(timeout=60)
+    while subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout:
+        time.sleep(0.02)
+    before = stamps(job, "*/samples/*.zst")
+    if (job.run / "results.csv").exists():
+        assert [row for row in rows(job) if row not in csv.DictReader(io.StringIO("\n".join(whole)))] == []
     qtaylor("run", path, ranks=rng.choice([1, 2]))
-    return rows(job)
+    assert table(job) == whole
+    assert stamps(job, "*/samples/*.zst").items() >= before.items()
+    qtaylor("verify", job.run)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_killed_and_run_again(job, seed, whole_sweep):
-    assert kill_and_finish(job, seed) == whole_sweep
+    kill_and_finish(job, seed, whole_sweep)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_killed_and_run_again_long(job, seed, whole_sweep):
-    assert kill_and_finish(job, seed) == whole_sweep
+    kill_and_finish(job, seed, whole_sweep)
 
 
 @pytest.fixture(scope="module")
 def whole_sweep(tmp_path_factory):
-    from conftest import Job
-
     job = Job(tmp_path_factory.mktemp("whole"))
-    qtaylor("run", sweep_job(job, {"sampler.solver": ["ddim", "heun", "taylor"], "sampler.nfe": [4, 6]}))
-    return rows(job)
+    qtaylor("run", sweep_job(job, SWEEP))
+    return table(job)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_do_not_matter(job, ranks, whole_sweep):
+    qtaylor("run", sweep_job(job, SWEEP), ranks=ranks)
+    assert table(job) == whole_sweep
+    digests = {json.loads(path.read_text())["payload_sha256"] for path in job.run.glob("*/metrics.json")}
+    assert len(digests) == 6
+
+
+def test_ranks_work_on_different_cells_and_evaluate_meanwhile(job):
+    """One shard a cell, so that ranks that waited for one another would never be at two cells."""
+    path = sweep_job(job, {"sampler.nfe": [4, 5, 6, 7, 8, 9]}, seeds="0-15", workers=1)
+    job.model["delay_ms"] = 40
+    qtaylor("run", job.write(), ranks=2)
+    spans = []
+    for rank in 0, 1:
+        assert sum("loaded" in event for event in log(job, rank)) == 2  # one model, one feature network
+        for event in (event for event in log(job, rank) if "shard" in event):
+            end = (job.run / event["cell"] / "samples/000000.npy.zst").stat().st_mtime
+            spans.append((rank, event["cell"], end - event["seconds"], end))
+    assert len(spans) == 6
+    assert [(a, b) for a in spans for b in spans if a[0] < b[0] and a[1] != b[1] and a[2] < b[3] and b[2] < a[3]]
+    concluded = min(stamps(job, "*/metrics.json").values())
+    assert concluded < max(stamps(job, "*/samples/*.zst").values())
+
+
+def test_pandas_reads_the_results(job):
+    job.keys["labels"] = "random"
+    qtaylor("run", sweep_job(job, [SWEEP, {"sampler.solver": ["ddim"], "sampler.nfe": [4], "sampler.eta": [0, 0.5]}]))
+    frame = pandas.read_csv(job.run / "results.csv")
+    assert list(frame.columns) == ["cell", "solver", "eta", "nfe", "model_calls", "samples", "fid", "fid_corrected",
+                                   "fid_error", "fid_low", "fid_high", "same_as"] + TIMING
+    assert frame.nfe.dtype == "int64" and frame.eta.isna().sum() == 6 and (frame.samples == 200).all()
+    assert (frame[TIMING] > 0).all(axis=None) and (frame.model_seconds <= frame.seconds * 2 * 1.01).all()
+    assert frame.same_as.dropna().tolist() == ["solver=ddim,nfe=4"]
+    listed = json.loads((job.run / "results.json").read_text())
+    assert listed["columns"] == list(frame.columns)
+    assert [cell["fid"] for cell in listed["cells"]] == frame.fid.tolist()
+
+
+def test_verify_a_sweep(job):
+    job.keys["labels"] = "random"
+    path = sweep_job(job, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4], "sampler.eta": [0]} | {"only": {"sampler.solver": "ddim"}})
+    job.keys["sweep"] = [job.keys["sweep"], SWEEP]
+    qtaylor("run", job.write())
+    whole = json.loads(qtaylor("verify", job.run, "--json").stdout)
+    assert whole["complete"] and len(whole["cells"]) == 6  # the seventh is the same as the first
+    (job.run / "solver=heun,nfe=6/samples/000003.npy.zst").unlink()
+    (job.run / "solver=taylor,nfe=4/run.json").unlink()
+    found = qtaylor("verify", job.run, code=75)
+    assert "missing  " in found.stdout and "solver=heun,nfe=6/samples/000003" in found.stdout
+    assert "solver=taylor,nfe=4: not begun" in found.stdout and "2 of its 6 cells" in found.stderr
+    cells = json.loads(qtaylor("verify", job.run, "--json", code=75).stdout)["cells"]
+    assert {cell["cell"] for cell in cells if not cell["complete"]} == {"solver=heun,nfe=6", "solver=taylor,nfe=4"}
+    (job.run / "solver=ddim,nfe=6/samples/notes.txt").write_text("foreign")
+    qtaylor("run", path)
+    assert "foreign" in qtaylor("verify", job.run, code=65).stdout
 
 
 def test_plan_of_every_cell(job):
@@ -123,6 +223,7 @@ def test_mistakes(job):
     assert "has no cells" in refused({"sampler.nfe": [5], "skip": {"sampler.nfe": 5}})
     assert "nfe=5 is there twice" in refused({"sampler.nfe": [5, 5]})
     assert "sampler.speed" in refused({"sampler.speed": [5]})
+    assert "sweep: precision: " in refused({"precision": ["fp32", "tf32"], "sampler.nfe": [4]})
     assert not job.run.exists()
 
 
@@ -131,5 +232,13 @@ def test_a_quarantined_cell_does_not_stop_the_others(job, ranks):
     path = sweep_job(job, {"model.path": ["bad.json", "model.json"], "sampler.nfe": [4]})
     (job.folder / "bad.json").write_text(json.dumps(job.model | {"nan_call": -1}))
     done = qtaylor("run", path, ranks=ranks, code=76)
-    assert "failed twice" in done.stderr
+    assert "13 shards failed twice" in done.stderr and "not finite" in done.stderr
     assert [row["cell"] for row in rows(job)] == ["path=model.json,nfe=4"]
+    assert "path=bad.json,nfe=4" in qtaylor("verify", job.run, code=75).stderr + done.stderr
+
+
+def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
+    path = sweep_job(job, {"evaluate.count": [1, 100], "sampler.nfe": [4]})
+    done = qtaylor("run", path, ranks=2, code=65)
+    assert "evaluate.count: expected 2 to 200" in done.stderr and "count=1,nfe=4 could not be evaluated" in done.stderr
+    assert [row["cell"] for row in rows(job)] == ["count=100,nfe=4"]
