@@ -61,7 +61,7 @@ static int add_cell(json_t *cells, const struct sweep_cell *from, const char *jo
 
 int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
                struct error *err) {
-    struct sweep sweep;
+    struct sweep sweep = {0};
     json_t *document = NULL, *cells = json_array();
     int rc = cells ? sweep_read(&sweep, job_path, overrides, overrides_count, err) : error_memory(err);
     *list = NULL;

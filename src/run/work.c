@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double RESULTS = 2; /* s between two writings of a sweep's results, at least */
+static const double RESULTS = 2;       /* s between two writings of a sweep's results, at least, ... */
+static const double RESULTS_SHARE = 20; /* ... and so many times as long as the last one took */
 
 struct unit {
     struct cell *cell;
@@ -37,7 +38,7 @@ struct work { /* task.context */
     struct progress progress;
     uint64_t samples;              /* on disk */
     bool fresh;                    /* a cell was concluded since results were written */
-    double written;
+    double next_results;           /* s */
 };
 
 /* ---- units ---- */
@@ -139,11 +140,12 @@ static void write_results(struct work *work) {
     json_t *results = NULL;
     struct error err;
     double now = clock_seconds();
-    if (!work->fresh || now - work->written < RESULTS) return;
+    if (!work->fresh || now < work->next_results) return;
     if (cells_results(work->cells, &results, &err) != 0) log_warn("the results are not up to date: %s", err.message);
     json_decref(results);
     work->fresh = false;
-    work->written = clock_seconds();
+    double took = clock_seconds() - now;
+    work->next_results = now + took + (RESULTS_SHARE * took > RESULTS ? RESULTS_SHARE * took : RESULTS);
 }
 
 static void show_progress(void *context, int ranks_alive) {

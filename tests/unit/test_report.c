@@ -90,6 +90,26 @@ static void progress_file(void **state) {
     assert_true(fabs(number("rate") - 900 / 200.) < 1e-12); /* the session's mean */
 }
 
+/* Of 1000 samples the first 500 are 10 model calls each and the rest 2: one a second first. */
+static void progress_by_the_work_left(void **state) {
+    (void)state;
+    struct progress progress = {.total = 1000, .work_total = 6000, .run_dir = folder, .clock = test_clock};
+    now = 1000;
+    progress_start(&progress);
+    progress.terminal = 0;
+    for (int second = 1; second <= 100; second++) {
+        now = 1000 + second;
+        progress.work = 10. * second;
+        progress_update(&progress, (uint64_t)second, 1, 0);
+    }
+    assert_true(fabs(number("eta_seconds") - 500) < 1); /* 5000 calls at 10 a second, not 900 samples at one */
+    assert_true(fabs(number("rate") - 1) < 1e-9);
+    now += 1;
+    progress.work = 6000;
+    progress_update(&progress, 1000, 1, 1);
+    assert_int_equal(number("eta_seconds"), 0);
+}
+
 static void progress_file_every_10_s(void **state) {
     (void)state;
     struct progress progress = begin(1000, 0, 0);
@@ -285,6 +305,7 @@ static int tear_down(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_lines),          cmocka_unit_test(progress_file),
+        cmocka_unit_test(progress_by_the_work_left),
         cmocka_unit_test(progress_file_every_10_s), cmocka_unit_test(progress_without_folder),
         cmocka_unit_test(picture_grey),            cmocka_unit_test(picture_colour),
         cmocka_unit_test(summary_keeps_digits),    cmocka_unit_test(versions),
