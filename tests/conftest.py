@@ -1,4 +1,5 @@
 """Fixtures: the two programs, mpirun, and small jobs over the closed-form model of the fake shim."""
+import io
 import json
 import os
 import pathlib
@@ -30,6 +31,15 @@ def qtaylor(*arguments, ranks=0, program=FAKE, code=0, timeout=120, **env):
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**env), cwd=ROOT)
     assert done.returncode == code, f"{' '.join(command)}: exit {done.returncode}, expected {code}\n{done.stdout}{done.stderr}"
     return done
+
+
+def stored(run):
+    """The rows of all a run's shards, by zstd and numpy alone."""
+    import numpy
+
+    parts = [subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
+             for path in sorted((run / "samples").iterdir())]
+    return numpy.concatenate([numpy.load(io.BytesIO(part)) for part in parts])
 
 
 CARD = {

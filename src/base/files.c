@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,39 +85,84 @@ static char *temporary_name(const char *folder, const char *name) {
     return text_new("%s/.%s.tmp-%s-%ld-%u", folder, name, host, (long)getpid(), atomic_fetch_add(&count, 1));
 }
 
-int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
+int draft_begin(struct draft *draft, const char *path, bool folder, struct error *err) {
     const char *slash = strrchr(path, '/');
-    char *folder = path_folder(path);
-    char *temporary = folder ? temporary_name(folder, slash ? slash + 1 : path) : NULL;
-    const char *step = "create";
-    int rc = -1;
-    if (!temporary) {
-        free(folder);
+    *draft = (struct draft){.path = strdup(path), .parent = path_folder(path)};
+    if (draft->parent) draft->temporary = temporary_name(draft->parent, slash ? slash + 1 : path);
+    if (!draft->path || !draft->temporary) {
+        draft_abandon(draft);
         return error_memory(err);
     }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) goto fail;
-    step = "write";
-    if (write_all(fd, data, size) != 0) goto fail;
-    step = "fsync";
-    if (fsync(fd) != 0) goto fail;
-    step = "close";
-    int closed = close(fd);
-    fd = -1;
-    if (closed != 0) goto fail;
-    step = "rename";
-    if (rename(temporary, path) != 0) goto fail;
-    step = "fsync the folder of";
-    if (folder_sync(folder) != 0) goto fail;
-    rc = 0;
-fail:
-    if (rc != 0) {
-        error_set(err, CODE_IO, "cannot %s %s: %s", step, path, strerror(errno));
-        if (fd >= 0) close(fd);
-        unlink(temporary);
+    int fd = folder ? mkdir(draft->temporary, 0777) : open(draft->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0 && (folder || close(fd) == 0)) return 0;
+    error_set(err, CODE_IO, "cannot create %s: %s", path, strerror(errno));
+    draft_abandon(draft);
+    return -1;
+}
+
+/* A folder's files were not synced one by one: the whole file system is. */
+static int draft_sync(const char *temporary) {
+    int fd = open(temporary, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    if (fd < 0) return -1;
+    int rc = fstat(fd, &info) != 0 ? -1 : S_ISDIR(info.st_mode) ? syncfs(fd) : fsync(fd);
+    return close(fd) != 0 ? -1 : rc;
+}
+
+int draft_commit(struct draft *draft, struct error *err) {
+    const char *step = "fsync";
+    int rc = draft_sync(draft->temporary);
+    if (rc == 0) {
+        step = "rename";
+        rc = rename(draft->temporary, draft->path);
     }
-    free(temporary);
-    free(folder);
+    if (rc == 0) {
+        step = "fsync the folder of";
+        rc = folder_sync(draft->parent);
+    }
+    if (rc != 0) error_set(err, CODE_IO, "cannot %s %s: %s", step, draft->path, strerror(errno));
+    draft_abandon(draft);
+    return rc;
+}
+
+void draft_abandon(struct draft *draft) {
+    struct error ignored;
+    if (draft->temporary) tree_remove(draft->temporary, &ignored);
+    free(draft->temporary);
+    free(draft->parent);
+    free(draft->path);
+    *draft = (struct draft){0};
+}
+
+int file_write(const char *path, const void *data, size_t size, struct error *err) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    const char *step = "create";
+    int rc = fd < 0 ? -1 : 0;
+    if (rc == 0) {
+        step = "write";
+        rc = write_all(fd, data, size);
+        if (close(fd) != 0) rc = -1;
+    }
+    return rc == 0 ? 0 : error_set(err, CODE_IO, "cannot %s %s: %s", step, path, strerror(errno));
+}
+
+int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
+    struct draft draft;
+    if (draft_begin(&draft, path, false, err) != 0) return -1;
+    if (file_write(draft.temporary, data, size, err) == 0) return draft_commit(&draft, err);
+    draft_abandon(&draft);
+    return error_prefix(err, "%s", path);
+}
+
+int tree_remove(const char *path, struct error *err) {
+    char *const roots[] = {(char *)path, NULL};
+    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    if (!tree) return error_set(err, CODE_IO, "cannot list %s: %s", path, strerror(errno));
+    int rc = 0;
+    for (FTSENT *entry; (entry = fts_read(tree));) /* a folder comes before and behind what is in it */
+        if (entry->fts_info != FTS_D && remove(entry->fts_path) != 0 && errno != ENOENT)
+            rc = error_set(err, CODE_IO, "cannot remove %s: %s", entry->fts_path, strerror(errno));
+    fts_close(tree);
     return rc;
 }
 
@@ -145,14 +191,31 @@ static bool is_stale(const char *folder, const char *name) {
     return old;
 }
 
-int file_remove_stale(const char *folder, struct error *err) {
+/* prefix: how the temporaries' names begin. */
+static int remove_stale(const char *folder, const char *prefix, struct error *err) {
     DIR *dir = opendir(folder);
     if (!dir) return errno == ENOENT ? 0 : error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(dir));)
-        if (is_stale(folder, entry->d_name) && unlinkat(dirfd(dir), entry->d_name, 0) != 0 && errno != ENOENT)
-            rc = error_set(err, CODE_IO, "cannot remove %s/%s: %s", folder, entry->d_name, strerror(errno));
+    for (struct dirent *entry; rc == 0 && (entry = readdir(dir));) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !is_stale(folder, entry->d_name)) continue;
+        char *path = path_join(folder, entry->d_name);
+        rc = path ? tree_remove(path, err) : error_memory(err);
+        free(path);
+    }
     closedir(dir);
+    return rc;
+}
+
+int file_remove_stale(const char *folder, struct error *err) {
+    return remove_stale(folder, ".", err);
+}
+
+int draft_remove_stale(const char *path, struct error *err) {
+    const char *slash = strrchr(path, '/');
+    char *folder = path_folder(path), *prefix = text_new(".%s.tmp-", slash ? slash + 1 : path);
+    int rc = folder && prefix ? remove_stale(folder, prefix, err) : error_memory(err);
+    free(prefix);
+    free(folder);
     return rc;
 }
 

@@ -15,12 +15,31 @@ bool file_exists(const char *path);
  * name is unique to the attempt (".NAME.tmp-HOST-PID-COUNT") and is removed when anything fails. */
 int file_write_atomic(const char *path, const void *data, size_t size, struct error *err);
 
-/* Removes temporaries that file_write_atomic left in `folder` when its process was killed: those of dead
+/* The same in steps, for what is too large to hold, and for folders. */
+struct draft { /* on its way; {0}: none */
+    char *path, *parent;
+    char *temporary; /* where its bytes, or the folder's files, go meanwhile */
+};
+/* Makes an empty file (or folder) under the temporary name. */
+int draft_begin(struct draft *draft, const char *path, bool folder, struct error *err);
+/* Gives it its name once it is whole and on disk. A folder replaces no other but an empty one. Abandons it when that
+ * fails. */
+int draft_commit(struct draft *draft, struct error *err);
+/* Removes the temporary; does nothing after draft_commit. */
+void draft_abandon(struct draft *draft);
+/* A file inside a draft, which makes it atomic: neither synced nor renamed. */
+int file_write(const char *path, const void *data, size_t size, struct error *err);
+
+/* Removes temporaries that drafts and file_write_atomic left in `folder` when their process was killed: those of dead
  * processes of this host, and those of other hosts older than an hour. A missing folder is not an error. */
 int file_remove_stale(const char *folder, struct error *err);
+/* Only those of one path. */
+int draft_remove_stale(const char *path, struct error *err);
 
 /* mkdir -p. */
 int folder_make(const char *path, struct error *err);
+/* rm -r; what is not there is not an error. */
+int tree_remove(const char *path, struct error *err);
 
 /* New string: the absolute form of path, which need not exist yet; NULL when out of memory. */
 char *path_absolute(const char *path);

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct run;
+
 struct command {
     const char *name, *arguments, *summary;
     const char *help; /* further lines of --help; may be NULL */
@@ -18,23 +20,26 @@ struct command {
 };
 
 extern const struct command command_run, command_generate, command_evaluate, command_verify, command_plan,
-    command_inspect, command_compare, command_reference;
+    command_inspect, command_compare, command_reference, command_export, command_sample;
 
 struct options { /* what subcommands have in common; only the accepted ones are parsed */
     const char **overrides; /* --set KEY=VALUE, in order; new */
     size_t overrides_count;
     bool json, list;
-    const char *metrics, *indices, *output, *versus, *features, *device; /* NULL: not given */
+    bool subdirs, force, recompute;
+    const char *metrics, *indices, *output, *versus, *features, *device, *to, *ids; /* NULL: not given */
     uint64_t count; /* 0: not given */
     const char *operand, *second; /* the arguments, or NULL */
 };
 
 /* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list),
- * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), f (--features), d (--device), and 2 for two
- * arguments. A missing operand is CODE_USAGE unless --list was given. */
+ * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), f (--features), d (--device), t (--to),
+ * I (--ids), S (--subdirs), F (--force), r (--recompute), and 2 for two arguments. A missing operand is CODE_USAGE unless --list was given. */
 int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
                   bool *done, struct error *err);
 void options_free(struct options *options);
+/* A run's document, opened without its evaluation, whose network may be gone. */
+int command_open_run(struct run *run, const char *dir, struct error *err);
 void command_help(const struct command *command);
 /* Prints JSON to stdout, indented, 17 digits. */
 int print_json(const json_t *json, struct error *err);

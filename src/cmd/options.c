@@ -7,7 +7,8 @@
 #include <string.h>
 
 enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l', OPTION_METRICS = 'm', OPTION_INDICES = 'i',
-       OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v', OPTION_FEATURES = 'f', OPTION_DEVICE = 'd' };
+       OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v', OPTION_FEATURES = 'f', OPTION_DEVICE = 'd',
+       OPTION_TO = 't', OPTION_IDS = 'I', OPTION_SUBDIRS = 'S', OPTION_FORCE = 'F', OPTION_RECOMPUTE = 'r' };
 
 static const struct {
     struct option option;
@@ -22,6 +23,11 @@ static const struct {
     {{"versus", required_argument, NULL, OPTION_VERSUS}, " A2", "also the difference FID(A) - FID(A2), paired by seeds"},
     {{"count", required_argument, NULL, OPTION_COUNT}, " N", "only the first N samples"},
     {{"output", required_argument, NULL, OPTION_OUTPUT}, " FILE", "where the result goes (also -o)"},
+    {{"to", required_argument, NULL, OPTION_TO}, " FORM", "png, npz or npy"},
+    {{"ids", required_argument, NULL, OPTION_IDS}, " IDS", "only these seeds, as in 0-99,200"},
+    {{"subdirs", no_argument, NULL, OPTION_SUBDIRS}, "", "PNGs in folders of 1000"},
+    {{"force", no_argument, NULL, OPTION_FORCE}, "", "replace a file that is there"},
+    {{"recompute", no_argument, NULL, OPTION_RECOMPUTE}, "", "run the model again for this sample's batch"},
     {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
     {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
 };
@@ -71,8 +77,13 @@ int options_parse(struct options *options, int argc, char **argv, const struct c
         if (c == OPTION_FEATURES) options->features = optarg;
         if (c == OPTION_DEVICE) options->device = optarg;
         if (c == OPTION_VERSUS) options->versus = optarg;
-        if (c == OPTION_COUNT && (!text_to_u64(optarg, &options->count) || options->count < 2))
-            return usage(command, err, "--count: expected a whole number of 2 or more, found", optarg);
+        if (c == OPTION_TO) options->to = optarg;
+        if (c == OPTION_IDS) options->ids = optarg;
+        if (c == OPTION_SUBDIRS) options->subdirs = true;
+        if (c == OPTION_FORCE) options->force = true;
+        if (c == OPTION_RECOMPUTE) options->recompute = true;
+        if (c == OPTION_COUNT && (!text_to_u64(optarg, &options->count) || options->count < 1))
+            return usage(command, err, "--count: expected a whole number of 1 or more, found", optarg);
     }
     if (optind < argc) options->operand = argv[optind++];
     if (strchr(accepted, '2')) {

@@ -1,7 +1,7 @@
 #include "eval/npz.h"
 
-#include "base/files.h"
 #include "base/text.h"
+#include "eval/archive.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,68 +128,43 @@ int npz_read(struct npz *npz, const char *name, struct npy *npy, void **data, st
     return rc;
 }
 
-/* Adds one array to an archive in the making; false: the archive's error says why. */
-static bool add_array(zip_t *zip, const struct npz_array *array) {
-    size_t size = npy_bytes(&array->npy);
-    char *member = text_new("%s.npy", array->name);
-    char *bytes = malloc(NPY_HEADER + size);
-    zip_source_t *source = NULL;
-    zip_int64_t index = -1;
-    if (member && bytes) {
-        npy_header(&array->npy, bytes);
-        memcpy(bytes + NPY_HEADER, array->data, size);
-        source = zip_source_buffer(zip, bytes, NPY_HEADER + size, 1);
-    }
-    if (source) {
-        bytes = NULL; /* the source's */
-        index = zip_file_add(zip, member, source, ZIP_FL_ENC_UTF_8);
-    }
-    if (source && index < 0) zip_source_free(source);
-    free(bytes);
-    free(member);
-    const zip_uint16_t january_1980 = 1 << 5 | 1;
-    return index >= 0 && zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_STORE, 0) == 0 &&
-           zip_file_set_dostime(zip, (zip_uint64_t)index, 0, january_1980, 0) == 0;
+/* ---- writing: a member is a header and the elements behind it ---- */
+
+struct writer {
+    const struct npz_array *arrays;
+    npz_rows *rows; /* of the first array; NULL: all are in memory */
+    void *context;
+    char header[NPY_HEADER];
+};
+
+static char *member_name(void *context, size_t member) {
+    return text_new("%s.npy", ((struct writer *)context)->arrays[member].name);
 }
 
-/* The finished archive's bytes out of the source it was written to: *data new. */
-static int collect(zip_source_t *archive, char **data, size_t *size) {
-    zip_stat_t stat;
-    if (zip_source_stat(archive, &stat) != 0 || zip_source_open(archive) != 0) return -1;
-    *size = (size_t)stat.size;
-    *data = malloc(*size);
-    zip_int64_t got = *data ? zip_source_read(archive, *data, *size) : -1;
-    zip_source_close(archive);
-    return got == (zip_int64_t)*size ? 0 : -1;
+static int member_size(void *context, size_t member, uint64_t *size, struct error *err) {
+    (void)err;
+    *size = NPY_HEADER + npy_bytes(&((struct writer *)context)->arrays[member].npy);
+    return 0;
+}
+
+static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size, struct error *err) {
+    struct writer *writer = context;
+    const struct npz_array *array = &writer->arrays[member];
+    if (offset > 0 && member == 0 && writer->rows)
+        return writer->rows(writer->context, (offset - NPY_HEADER) / npy_row_bytes(&array->npy), bytes, size, err);
+    if (offset == 0) npy_header(&array->npy, writer->header);
+    *bytes = offset == 0 ? writer->header : array->data;
+    *size = offset == 0 ? NPY_HEADER : npy_bytes(&array->npy);
+    return 0;
+}
+
+int npz_stream(const char *path, const struct npz_array *arrays, size_t count, npz_rows *rows, void *context,
+               struct error *err) {
+    struct writer writer = {.arrays = arrays, .rows = rows, .context = context};
+    struct archive archive = {count, member_name, member_size, member_bytes, &writer};
+    return archive_write(path, &archive, err);
 }
 
 int npz_write(const char *path, const struct npz_array *arrays, size_t count, struct error *err) {
-    zip_error_t reason;
-    zip_error_init(&reason);
-    char *data = NULL;
-    size_t size = 0;
-    int rc = -1;
-    zip_t *zip = NULL;
-    zip_source_t *archive = zip_source_buffer_create(NULL, 0, 0, &reason);
-    if (!archive || !(zip = zip_open_from_source(archive, ZIP_TRUNCATE, &reason))) {
-        error_set(err, CODE_INTERNAL, "cannot build %s: %s", path, zip_error_strerror(&reason));
-        goto out;
-    }
-    zip_source_keep(archive); /* zip_close frees one reference */
-    bool added = true;
-    for (size_t i = 0; added && i < count; i++) added = add_array(zip, &arrays[i]);
-    if (!added || zip_close(zip) != 0) {
-        error_set(err, CODE_INTERNAL, "cannot build %s: %s", path, zip_strerror(zip));
-        zip_discard(zip);
-        goto out;
-    }
-    if (collect(archive, &data, &size) != 0)
-        error_set(err, CODE_INTERNAL, "cannot build %s: %s", path, zip_error_strerror(zip_source_error(archive)));
-    else
-        rc = file_write_atomic(path, data, size, err);
-out:
-    free(data);
-    zip_source_free(archive);
-    zip_error_fini(&reason);
-    return rc;
+    return npz_stream(path, arrays, count, NULL, NULL, err);
 }

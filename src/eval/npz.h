@@ -24,7 +24,13 @@ struct npz_array {
     struct npy npy;
     const void *data; /* borrowed */
 };
-/* Stored, dated 1980 as numpy does: the same arrays give the same bytes. Atomic. */
+/* Stored, dated 1980 as numpy does: the same arrays give the same bytes. Arrays of any size. Atomic. */
 int npz_write(const char *path, const struct npz_array *arrays, size_t count, struct error *err);
+
+/* Whole rows from number `first` on, one or more: *size bytes, borrowed until the next call. */
+typedef int npz_rows(void *context, uint64_t first, const char **bytes, size_t *size, struct error *err);
+/* The same, with the first array's rows (one or more) asked for as they are needed, in order, before the next array. */
+int npz_stream(const char *path, const struct npz_array *arrays, size_t count, npz_rows *rows, void *context,
+               struct error *err);
 
 #endif

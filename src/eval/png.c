@@ -71,3 +71,18 @@ out:
     spng_ctx_free(context);
     return rc;
 }
+
+int png_encode(const uint8_t *pixels, const struct png_shape *shape, char **data, size_t *size, struct error *err) {
+    int code = 0;
+    size_t bytes = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
+    struct spng_ihdr header = {.width = (uint32_t)shape->width, .height = (uint32_t)shape->height, .bit_depth = 8,
+                               .color_type = shape->channels == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR};
+    spng_ctx *context = spng_ctx_new(SPNG_CTX_ENCODER);
+    *data = NULL;
+    if (!context) return error_memory(err);
+    if ((code = spng_set_option(context, SPNG_ENCODE_TO_BUFFER, 1)) == 0 && (code = spng_set_ihdr(context, &header)) == 0 &&
+        (code = spng_encode_image(context, pixels, bytes, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE)) == 0)
+        *data = spng_get_png_buffer(context, size, &code);
+    spng_ctx_free(context);
+    return *data ? 0 : error_set(err, CODE_INTERNAL, "cannot encode a PNG: %s", spng_strerror(code));
+}

@@ -1,4 +1,4 @@
-/* PNG files in memory -> 8-bit pixels. Grey of 1, 2, 4 or 8 bits has one channel, RGB and palette have three; 16 bits
+/* PNG files in memory <-> 8-bit pixels. Grey of 1, 2, 4 or 8 bits has one channel, RGB and palette have three; 16 bits
  * and transparency are errors, since each way to drop them gives other pixels. */
 #ifndef EVAL_PNG_H
 #define EVAL_PNG_H
@@ -19,5 +19,7 @@ int png_look(struct png_shape *shape, const char *data, size_t size, const char 
 /* Decodes an image of the shape [height,width,channels] into out; one of another shape is CODE_DATA. */
 int png_decode(const char *data, size_t size, const struct png_shape *shape, uint8_t *out, const char *name,
                struct error *err);
+/* pixels [height,width,channels], 1 or 3 channels -> *data, new. The same pixels give the same bytes. */
+int png_encode(const uint8_t *pixels, const struct png_shape *shape, char **data, size_t *size, struct error *err);
 
 #endif

@@ -46,13 +46,20 @@ static int range_order(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-/* Sorted by their first seed, ranges must not reach into the next one. */
+/* The ranges by their first seed; new. */
+static struct seed_range *seeds_sorted(const struct seeds *seeds) {
+    struct seed_range *sorted = malloc(seeds->ranges_count * sizeof *sorted);
+    if (!sorted) return NULL;
+    memcpy(sorted, seeds->ranges, seeds->ranges_count * sizeof *sorted);
+    qsort(sorted, seeds->ranges_count, sizeof *sorted, range_order);
+    return sorted;
+}
+
+/* Sorted, ranges must not reach into the next one. */
 static int seeds_distinct(const struct seeds *seeds, struct error *err) {
     size_t count = seeds->ranges_count;
-    struct seed_range *sorted = malloc(count * sizeof *sorted);
+    struct seed_range *sorted = seeds_sorted(seeds);
     if (!sorted) return error_memory(err);
-    memcpy(sorted, seeds->ranges, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, range_order);
     int rc = 0;
     for (size_t i = 1; i < count && rc == 0; i++)
         if (sorted[i].first - sorted[i - 1].first < sorted[i - 1].count)
@@ -92,6 +99,26 @@ uint64_t seeds_at(const struct seeds *seeds, uint64_t index) {
             high = middle;
     }
     return seeds->ranges[low].first + (index - seeds->ranges[low].before);
+}
+
+/* Among ranges, does this one hold the seed at `key`? For bsearch: ranges are disjoint. */
+static int range_holds(const void *key, const void *element) {
+    uint64_t seed = *(const uint64_t *)key;
+    const struct seed_range *range = element;
+    return seed < range->first ? -1 : seed - range->first >= range->count;
+}
+
+int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t *positions, struct error *err) {
+    struct seed_range *sorted = seeds_sorted(seeds);
+    int rc = sorted ? 0 : error_memory(err);
+    for (uint64_t i = 0; rc == 0 && i < wanted->count; i++) {
+        uint64_t seed = seeds_at(wanted, i);
+        const struct seed_range *range = bsearch(&seed, sorted, seeds->ranges_count, sizeof *sorted, range_holds);
+        if (range) positions[i] = range->before + (seed - range->first);
+        else rc = error_set(err, CODE_DATA, "expected seeds of the list, found %" PRIu64 ", which is not in it", seed);
+    }
+    free(sorted);
+    return rc;
 }
 
 char *seeds_text(const struct seeds *seeds) {

@@ -23,6 +23,8 @@ int seeds_parse(struct seeds *seeds, const char *text, struct error *err);
 void seeds_free(struct seeds *seeds);
 /* The seed at a position in the list; index < seeds->count. */
 uint64_t seeds_at(const struct seeds *seeds, uint64_t index);
+/* The positions of other seeds in the list, positions[wanted->count]. One that is not in it is CODE_DATA. */
+int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t *positions, struct error *err);
 /* The canonical text, as in "0-9999,20000"; new, or NULL when out of memory. */
 char *seeds_text(const struct seeds *seeds);
 

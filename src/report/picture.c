@@ -1,8 +1,8 @@
 #include "report/picture.h"
 
 #include "base/files.h"
+#include "eval/png.h"
 
-#include <spng.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,22 +21,12 @@ static void paste(uint8_t *corner, size_t stride, const uint8_t *image, int heig
 
 static int write_png(const char *path, const uint8_t *pixels, size_t height, size_t width, int channels,
                      struct error *err) {
-    int code = 0;
-    size_t size = 0;
-    void *png = NULL;
-    struct spng_ihdr header = {.width = (uint32_t)width, .height = (uint32_t)height, .bit_depth = 8,
-                               .color_type = channels == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR};
-    spng_ctx *context = spng_ctx_new(SPNG_CTX_ENCODER);
-    if (!context) return error_memory(err);
-    if ((code = spng_set_option(context, SPNG_ENCODE_TO_BUFFER, 1)) == 0 &&
-        (code = spng_set_ihdr(context, &header)) == 0 &&
-        (code = spng_encode_image(context, pixels, height * width * (size_t)channels, SPNG_FMT_PNG,
-                                  SPNG_ENCODE_FINALIZE)) == 0)
-        png = spng_get_png_buffer(context, &size, &code);
-    int rc = png ? file_write_atomic(path, png, size, err)
-                 : error_set(err, CODE_INTERNAL, "cannot encode %s: %s", path, spng_strerror(code));
+    char *png;
+    size_t size;
+    struct png_shape shape = {(int)height, (int)width, channels};
+    if (png_encode(pixels, &shape, &png, &size, err) != 0) return error_prefix(err, "%s", path);
+    int rc = file_write_atomic(path, png, size, err);
     free(png);
-    spng_ctx_free(context);
     return rc;
 }
 

@@ -251,6 +251,11 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
     return 0;
 }
 
+const void *making_row(const struct making *making, uint64_t row) {
+    struct npy npy = run_npy(&making->cell->run, making->shard, SAMPLES);
+    return making->samples + row * npy_row_bytes(&npy);
+}
+
 static int commit_file(const struct making *making, int output, const void *rows, struct error *err) {
     const struct run *run = &making->cell->run;
     struct npy npy = run_npy(run, making->shard, output);

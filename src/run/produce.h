@@ -53,6 +53,8 @@ struct making; /* a shard that is being made on this rank; batches of it run sid
 /* *making: new, also on failure (or NULL); its number of batches. What status says is good is not made again. */
 int making_open(struct making **making, const struct cell *cell, shard_id shard, uint64_t *batches, struct error *err);
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err);
+/* A sample as it is stored, once its batch was made; borrowed. */
+const void *making_row(const struct making *making, uint64_t row);
 int making_commit(struct making *making, int worker, struct tally *tally, struct error *err);
 void making_close(struct making *making); /* accepts NULL */
 

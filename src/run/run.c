@@ -110,11 +110,13 @@ struct npy run_npy(const struct run *run, shard_id shard, int output) {
 struct shard_meta run_meta(const struct run *run, shard_id shard, int output, uint64_t *seeds, int64_t *labels) {
     struct shard_meta meta = {.id = shard, .rows = layout_rows(&run->layout, shard), .seeds = seeds};
     uint64_t first = layout_first(&run->layout, shard);
+    /* EDM draws labels on the GPU: elsewhere nobody can tell which they were but the file. */
+    meta.any_labels = run->job.labels.rule == LABELS_EDM && run->job.noise == NOISE_TORCH_CUDA && shim_device_count() == 0;
+    meta.labels = run->card.classes > 0 && !meta.any_labels ? labels : NULL;
     for (uint64_t row = 0; row < meta.rows; row++) {
         seeds[row] = seeds_at(&run->job.seeds, first + row);
-        if (run->card.classes > 0) labels[row] = run_label(run, first + row);
+        if (meta.labels) labels[row] = run_label(run, first + row);
     }
-    meta.labels = run->card.classes > 0 ? labels : NULL;
     memcpy(meta.fingerprint, run->fingerprint, SHA256_HEX);
     if (output != SAMPLES) {
         memcpy(meta.network, run->network.sha256, SHA256_HEX);

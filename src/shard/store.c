@@ -181,9 +181,10 @@ static void show(const json_t *about, const char *key, char out[64]) {
     free(text);
 }
 
-static enum shard_state judge(const json_t *about, const json_t *expected, struct error *why) {
+static enum shard_state judge(const json_t *about, const json_t *expected, bool any_labels, struct error *why) {
     for (size_t i = 0; i < sizeof judgements / sizeof *judgements; i++) {
         const char *key = judgements[i].key;
+        if (any_labels && strcmp(key, "labels") == 0) continue;
         const json_t *there = json_object_get(about, key), *wanted = json_object_get(expected, key);
         if (there == wanted || (there && wanted && json_equal(there, wanted))) continue;
         char found[64], should[64];
@@ -195,37 +196,57 @@ static enum shard_state judge(const json_t *about, const json_t *expected, struc
     return SHARD_GOOD;
 }
 
-int store_check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
-                struct shard_info *info, void **rows_out, struct error *why, struct error *err) {
+/* store_check, and the JSON frame of a good file (*about new, else NULL). */
+static int check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
+                 struct shard_info *info, void **rows, json_t **about, struct error *why, struct error *err) {
     struct npy found;
-    struct error ignored;
-    void *rows = NULL;
-    json_t *about = NULL, *wanted = NULL;
+    json_t *wanted = NULL;
     int rc = 0;
-    if (!why) why = &ignored;
     *why = (struct error){.code = CODE_OK};
     *info = (struct shard_info){0};
     *state = SHARD_MISSING;
-    if (rows_out) *rows_out = NULL;
+    *rows = NULL;
+    *about = NULL;
     if (!file_exists(path)) return 0;
     *state = SHARD_DAMAGED;
-    if (read_whole(path, &found, &rows, &about, info, why) != 0) {
+    if (read_whole(path, &found, rows, about, info, why) != 0) {
         if (why->code != CODE_DATA) rc = (*err = *why, -1);
-        goto out;
-    }
-    if (!(wanted = describe(expected, npy))) {
+    } else if (!(wanted = describe(expected, npy))) {
         rc = error_memory(err);
-        goto out;
+    } else {
+        *state = judge(*about, wanted, expected->any_labels, why);
     }
-    *state = judge(about, wanted, why);
-    if (rows_out && *state == SHARD_GOOD) {
-        *rows_out = rows;
-        rows = NULL;
+    if (*state != SHARD_GOOD) {
+        *info = (struct shard_info){0};
+        free(*rows);
+        json_decref(*about);
+        *rows = NULL;
+        *about = NULL;
     }
-out:
-    if (*state != SHARD_GOOD) *info = (struct shard_info){0};
-    free(rows);
     json_decref(wanted);
+    return rc;
+}
+
+int store_check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
+                struct shard_info *info, void **rows_out, struct error *why, struct error *err) {
+    struct error ignored;
+    json_t *about;
+    void *rows;
+    int rc = check(path, expected, npy, state, info, &rows, &about, why ? why : &ignored, err);
+    if (rows_out) *rows_out = rows;
+    else free(rows);
+    json_decref(about);
+    return rc;
+}
+
+int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state, void **rows,
+               int64_t *labels, struct error *why, struct error *err) {
+    struct shard_info info;
+    json_t *about;
+    int rc = check(path, expected, npy, state, &info, rows, &about, why, err);
+    const json_t *list = json_object_get(about, "labels");
+    for (size_t i = 0; labels && i < expected->rows; i++)
+        labels[i] = json_is_array(list) ? json_integer_value(json_array_get(list, i)) : -1;
     json_decref(about);
     return rc;
 }

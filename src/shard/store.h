@@ -8,6 +8,7 @@
 #include "shard/layout.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct text;
@@ -24,6 +25,7 @@ struct shard_meta {
     char fingerprint[SHA256_HEX];
     char network[SHA256_HEX];      /* feature files: sha256 of the network file; "" for samples */
     const char *output;            /* feature files: the network's output, "pool"; NULL for samples */
+    bool any_labels;               /* labels are NULL because they are not known here: any will do */
 };
 
 struct shard_info { /* of a committed file */
@@ -55,6 +57,11 @@ int store_read(const char *path, struct npy *npy, void **rows, json_t **json, st
  * *info stays empty and *rows_out (NULL: not wanted) NULL unless the file is good; then *rows_out is new. */
 int store_check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
                 struct shard_info *info, void **rows_out, struct error *why, struct error *err);
+
+/* The same for a file's rows and the labels it carries (labels[rows]; NULL: not wanted). A model's labels that `expected`
+ * leaves out (labels NULL, any_labels) are taken as the file has them. *rows is new where the file is good, else NULL. */
+int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state, void **rows,
+               int64_t *labels, struct error *why, struct error *err);
 
 /* manifest.jsonl: one record a good shard, {"id", "seeds", "rows", "sha256", "bytes"}, rewritten whole. infos:
  * [count], an empty sha256 is left out. */

@@ -85,11 +85,37 @@ static void seeds_with_mistakes_are_refused(void **state) {
     }
 }
 
+static void seeds_are_located(void **state) {
+    (void)state;
+    static const uint64_t expected[] = {13, 3, 0, 2, 4, 5, 14};
+    struct seeds list, wanted;
+    struct error err;
+    uint64_t positions[16];
+    assert_int_equal(seeds_parse(&list, "100-102,7,20-29,18446744073709551615", &err), 0);
+    assert_int_equal(seeds_parse(&wanted, "29,7,100,102,20-21,18446744073709551615", &err), 0);
+    assert_int_equal(seeds_locate(&list, &wanted, positions, &err), 0);
+    for (size_t i = 0; i < wanted.count; i++) {
+        assert_int_equal(positions[i], expected[i]);
+        assert_int_equal(seeds_at(&list, positions[i]), seeds_at(&wanted, i));
+    }
+    seeds_free(&wanted);
+    static const char *const strangers[] = {"6", "8", "99", "103", "19", "30", "0", "18446744073709551614"};
+    for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++) {
+        assert_int_equal(seeds_parse(&wanted, strangers[i], &err), 0);
+        assert_int_equal(seeds_locate(&list, &wanted, positions, &err), -1);
+        assert_int_equal(err.code, CODE_DATA);
+        if (!strstr(err.message, strangers[i])) fail_msg("%s: %s", strangers[i], err.message);
+        seeds_free(&wanted);
+    }
+    seeds_free(&list);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(seeds_keep_their_order),
         cmocka_unit_test(seeds_have_a_canonical_text),
         cmocka_unit_test(seeds_of_a_long_list_are_found),
+        cmocka_unit_test(seeds_are_located),
         cmocka_unit_test(seeds_with_mistakes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

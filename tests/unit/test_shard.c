@@ -23,8 +23,8 @@
 enum { ROWS = 5 };
 static const uint64_t seeds[ROWS] = {8, 9, 20, UINT64_MAX, 0}, later_seeds[ROWS] = {21, 22, 23, 24, 25};
 static const int64_t labels[ROWS] = {0, -1, 9, 3, 3}, other_labels[ROWS] = {0, -1, 9, 3, 4};
-static const struct shard_meta sample_meta = {{12}, ROWS, seeds, labels, HEX, "", NULL};
-static const struct shard_meta feature_meta = {{12}, ROWS, seeds, NULL, HEX, OTHER_HEX, "pool"};
+static const struct shard_meta sample_meta = {{12}, ROWS, seeds, labels, HEX, "", NULL, false};
+static const struct shard_meta feature_meta = {{12}, ROWS, seeds, NULL, HEX, OTHER_HEX, "pool", false};
 static const struct npy bytes_npy = {NPY_UINT8, 1, 4, {ROWS, 2, 2, 1}};
 static const uint8_t bytes[ROWS * 4] = {0, 1, 2, 3, 255, 254, 0, 0, 9, 9, 9, 9, 1, 2, 3, 4, 100, 50, 25, 12};
 
@@ -366,10 +366,37 @@ static void manifest_and_digest(void **state) {
     assert_string_equal(digest, expected);
 }
 
+/* The file's own labels are given; with any_labels they need not be known. */
+static void labels_come_from_the_file(void **state) {
+    (void)state;
+    struct shard_info info;
+    write_shard(&sample_meta, &bytes_npy, bytes, &info);
+    for (int any = 0; any <= 1; any++) {
+        struct shard_meta meta = sample_meta;
+        enum shard_state judged;
+        struct error why, err;
+        int64_t found[ROWS];
+        void *rows;
+        meta.any_labels = any;
+        meta.labels = any ? NULL : labels;
+        assert_int_equal(store_load(path, &meta, &bytes_npy, &judged, &rows, found, &why, &err), 0);
+        assert_int_equal(judged, SHARD_GOOD);
+        assert_memory_equal(rows, bytes, sizeof bytes);
+        assert_memory_equal(found, labels, sizeof labels);
+        free(rows);
+        meta.labels = NULL;
+        meta.any_labels = false;
+        assert_int_equal(store_load(path, &meta, &bytes_npy, &judged, &rows, NULL, &why, &err), 0);
+        assert_int_equal(judged, SHARD_STALE);
+        assert_null(rows);
+    }
+}
+
 #define SHARD_TEST(name) cmocka_unit_test_setup_teardown(name, folder_new, folder_remove)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        SHARD_TEST(labels_come_from_the_file),
         SHARD_TEST(files_make_the_round_trip),  SHARD_TEST(same_input_same_bytes),
         SHARD_TEST(any_change_is_noticed),      SHARD_TEST(wrong_files_are_told_apart),
         SHARD_TEST(lies_are_noticed),           SHARD_TEST(commits_leave_nothing_else),

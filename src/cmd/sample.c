@@ -1,0 +1,101 @@
+#include "base/files.h"
+#include "base/text.h"
+#include "cmd/command.h"
+#include "base/npy.h"
+#include "export/rows.h"
+#include "run/remake.h"
+#include "torch_shim.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Both as stored; they must be the same. */
+static int compare(const struct run *run, uint64_t seed, const char *made, const struct row *stored, struct error *err) {
+    size_t different = 0;
+    for (size_t i = 0; i < stored->size; i++) different += made[i] != stored->bytes[i];
+    if (different == 0) return 0;
+    const char *then = json_string_value(json_object_get(json_object_get(run->document, "versions"), "torch"));
+    return error_set(err, CODE_DATA, "seed %" PRIu64 ": %zu of %zu bytes differ from those on disk, which stay: another device, "
+                     "libtorch or model file made them (then: %s; now: %s)", seed, different, stored->size, then ? then : "unknown",
+                     shim_describe());
+}
+
+static int write_sample(const struct run *run, const void *stored, const char *path, bool png, struct error *err) {
+    struct npy npy = run_npy(run, (shard_id){0}, SAMPLES);
+    struct row row;
+    if (!png) {
+        memmove(npy.shape, npy.shape + 1, 3 * sizeof *npy.shape);
+        npy.rank = 3;
+        return npy_write(&npy, stored, path, err);
+    }
+    if (row_convert(run, ROW_PNG, stored, &row, err) != 0) return -1;
+    int rc = file_write_atomic(path, row.bytes, row.size, err);
+    free(row.bytes);
+    return rc;
+}
+
+/* What is on disk, checked, and, where that is wished, made again. */
+static int find(const struct options *options, const struct run *run, const struct seeds *seed, const char *path, bool png,
+                struct error *err) {
+    struct rows *rows = NULL;
+    const struct row *row = NULL;
+    uint64_t count, position;
+    void *made = NULL;
+    int rc = seeds_locate(&run->job.seeds, seed, &position, err);
+    if (rc != 0) return error_prefix(err, "%s", run->dir);
+    rc = rows_open(&rows, run, seed, 0, ROW_STORED, err);
+    if (rc == 0) rc = rows_at(rows, 0, &row, &count, err);
+    bool gap = rc != 0 && err->code == CODE_AGAIN;
+    if (gap && options->recompute) rc = 0;
+    else if (gap) error_prefix(err, "not on disk (--recompute makes it from the model)");
+    if (rc == 0 && options->recompute) rc = run_remake(run, position, &made, err);
+    if (rc == 0 && made && !gap) rc = compare(run, seed->ranges[0].first, made, row, err);
+    if (rc == 0) rc = write_sample(run, made ? made : row->bytes, path, png, err);
+    if (rc == 0) printf("%s: %s\n", path, !made ? "from disk" : gap ? "made again; it is not on disk" : "made again, the same as on disk");
+    free(made);
+    rows_close(rows);
+    return rc;
+}
+
+static int write_one(const struct options *options, const struct run *run, const struct seeds *seed, struct error *err) {
+    char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
+    const char *dot = path ? strrchr(path, '.') : NULL;
+    bool png = dot && strcmp(dot, ".png") == 0;
+    int rc = path ? 0 : error_memory(err);
+    if (rc == 0 && !png && !(dot && strcmp(dot, ".npy") == 0))
+        rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
+    else if (rc == 0 && png && run->card.channels != 1 && run->card.channels != 3)
+        rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy", run->dir,
+                       run->card.channels);
+    else if (rc == 0 && !options->force && file_exists(path))
+        rc = error_set(err, CODE_USAGE, "sample: %s is there already: say --force to replace it, or another --output", path);
+    if (rc == 0) rc = find(options, run, seed, path, png, err);
+    free(path);
+    return rc;
+}
+
+static int sample(int argc, char **argv, struct error *err) {
+    struct options options;
+    struct seeds seed = {0};
+    struct run run;
+    bool done;
+    int rc = options_parse(&options, argc, argv, &command_sample, "2orF", &done, err);
+    if (rc == 0 && !done && (seeds_parse(&seed, options.second, err) != 0 || seed.count != 1))
+        rc = error_set(err, CODE_USAGE, "sample: ID: expected one seed, found %s", options.second);
+    if (rc == 0 && !done && (rc = command_open_run(&run, options.operand, err)) == 0) {
+        rc = write_one(&options, &run, &seed, err);
+        run_close(&run);
+    }
+    seeds_free(&seed);
+    options_free(&options);
+    return rc;
+}
+
+const struct command command_sample = {
+    "sample", "RUN ID [--output FILE] [--recompute] [--force]", "Write one sample of a run as a PNG or .npy",
+    "ID is its seed; FILE ends in .png or .npy, by default it is {seed:06d}.png. The sample comes from its shard on disk. With\n"
+    "--recompute the model runs again for that sample's batch alone; where the shard is there too, both must be the same bytes\n"
+    "(exit status 65: they differ). A run.json and the model are enough for that.\n",
+    sample};
