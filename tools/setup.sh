@@ -99,11 +99,11 @@ if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; t
     if [ "$what" != build ]; then
         want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
         want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
-        want diffusers 'diffusers==0.35.*'
+        want diffusers 'diffusers==0.35.*'; want PyYAML pyyaml
     fi
     install
-    if [ "$what" != build ]; then # the peers' own metrics; the tests stub torchvision, which they depend on
-        want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'
+    if [ "$what" != build ]; then # the peers' own metrics and ADM's network; the tests do without the torchvision they depend on
+        want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
         install --no-deps
     fi
 fi
