@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
 int command_open_run(struct run *run, const char *dir, struct error *err) {
     json_t *document;
     if (document_read(&document, dir, err) != 0) return -1;
