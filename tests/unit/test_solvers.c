@@ -331,6 +331,56 @@ static void guidance_is_linear(void **state) {
     }
 }
 
+/* One step of DDPM under guidance by a second model on the first channels, clipped, with learned variance: DiT's
+ * forward_with_cfg and Karras et al. 2024's D_guide + scale (D - D_guide), whatever the two networks predict; the variance is
+ * that of the model under the labels given. */
+static void every_guidance_at_once(void **state) {
+    (void)state;
+    const double t = 0.7, s = 0.5, scale = 2.5;
+    double alpha[2], sigma[2], times[2] = {t, s};
+    linear_process(t, &alpha[0], &sigma[0]);
+    linear_process(s, &alpha[1], &sigma[1]);
+    for (int which = 0; which < 7 * 7 * 2 * 3; which++) {
+        struct network network = mixture, other = {2, {0.4, 0.6}, {-0.5, 0.6}, {0.4, 0.5}, linear_process, which / 7 % 7, 0.5, 0, NULL};
+        struct card card = card_of(SCHEDULE_LINEAR), guide = card;
+        struct sampler sampler = sampler_of("ddpm", NAN, 0);
+        int channels = which / 98;
+        card.learned_variance = true;
+        card.channels = guide.channels = ELEMENTS;
+        card.classes = card.null_label = 3;
+        network.guide = &other;
+        network.null_shift = 0.3;
+        card.prediction = network.prediction = which % 7;
+        guide.prediction = other.prediction;
+        bool autoguided = which / 49 % 2;
+        if (autoguided) card.guide = &guide;
+        sampler.guidance = (struct guidance){.scale = scale, .interval = {0, INFINITY}, .channels = channels};
+        sampler.grid = GRID_TIMES;
+        sampler.times = times;
+        sampler.times_count = 2;
+        sampler.final = FINAL_NONE;
+        sampler.clip = true;
+        struct plan plan = compile(sampler, &card);
+        double x[ELEMENTS], ratio = alpha[0] / alpha[1], beta = sigma[0] * sigma[0] - pow(ratio * sigma[1], 2);
+        double posterior = beta * pow(sigma[1] / sigma[0], 2);
+        memcpy(x, start, sizeof x);
+        interpret(&plan, &network, some_noise, x);
+        for (int e = 0; e < ELEMENTS; e++) {
+            double own = true_epsilon(&network, start[e], alpha[0], sigma[0]), guided;
+            guided = autoguided ? true_epsilon(&other, start[e], alpha[0], sigma[0]) : own + network.null_shift;
+            guided += scale * (own - guided);
+            if (channels && e >= channels) guided = own;
+            double x0 = fmin(fmax((start[e] - sigma[0] * guided) / alpha[0], -1), 1);
+            /* the posterior's mean as Ho et al. 2020, eq. 7, write it: the coefficients of x0 and of x */
+            double mean = (alpha[1] * beta * x0 + ratio * sigma[1] * sigma[1] * start[e]) / (sigma[0] * sigma[0]);
+            double fraction = (1 + predicted_variance(t, EVAL_GIVEN, (size_t)e)) / 2;
+            double expected = mean + exp(0.5 * (fraction * log(beta) + (1 - fraction) * log(posterior))) * some_noise(1, (size_t)e);
+            assert_close(x[e], expected, 1e-10);
+        }
+        plan_free(&plan);
+    }
+}
+
 static void clipping(void **state) {
     (void)state;
     struct network network = point_mass;
@@ -437,6 +487,7 @@ int main(void) {
         cmocka_unit_test(negative_variance),    cmocka_unit_test(gaussian_data),
         cmocka_unit_test(orders_on_a_mixture),  cmocka_unit_test(orders_on_a_point_mass),
         cmocka_unit_test(euler_is_taylor_1),    cmocka_unit_test(predictions_agree),
+        cmocka_unit_test(every_guidance_at_once),
         cmocka_unit_test(guidance_is_linear),   cmocka_unit_test(clipping),
         cmocka_unit_test(ddim_and_ddpm_loops),  cmocka_unit_test(edm_loop),
     };
