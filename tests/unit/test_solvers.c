@@ -354,6 +354,7 @@ static void every_guidance_at_once(void **state) {
         guide.prediction = other.prediction;
         bool autoguided = which / 49 % 2;
         if (autoguided) card.guide = &guide;
+        guide.classes = guide.null_label = 3 * (which % 2);
         sampler.guidance = (struct guidance){.scale = scale, .interval = {0, INFINITY}, .channels = channels};
         sampler.grid = GRID_TIMES;
         sampler.times = times;
@@ -363,6 +364,8 @@ static void every_guidance_at_once(void **state) {
         struct plan plan = compile(sampler, &card);
         double x[ELEMENTS], ratio = alpha[0] / alpha[1], beta = sigma[0] * sigma[0] - pow(ratio * sigma[1], 2);
         double posterior = beta * pow(sigma[1] / sigma[0], 2);
+        for (size_t i = 0; i < plan.ops_count; i++)
+            if (plan.ops[i].model) assert_int_equal(plan.ops[i].labels, which % 2 ? EVAL_GIVEN : EVAL_NONE);
         memcpy(x, start, sizeof x);
         interpret(&plan, &network, some_noise, x);
         for (int e = 0; e < ELEMENTS; e++) {
