@@ -429,7 +429,8 @@ int shim_registers_rescale(struct shim_registers *registers, int dst, int src, i
 int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error) {
     (void)error;
     for (size_t i = 0; i < registers->values; i++) {
-        double exponent = rounded(registers, rounded(registers, a) + rounded(registers, rounded(registers, b) * at(registers, src)[i]));
+        double product = rounded(registers, rounded(registers, b) * at(registers, src)[i]);
+        double exponent = rounded(registers, rounded(registers, a) + product);
         double *x = &at(registers, dst)[i];
         *x = rounded(registers, *x * rounded(registers, exp(exponent)));
     }

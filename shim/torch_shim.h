@@ -75,7 +75,8 @@ int shim_registers_lincomb(struct shim_registers *registers, int dst, int count,
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error);
 /* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C,H,W with N - 1; a src without spread stays. */
 int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error);
-int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error); /* dst = dst exp(a + b src) */
+/* dst = dst exp(a + b src), element-wise. */
+int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error);
 /* dst = first C channels of the model on src cast to float32, dst2 the next C; dst2 < 0: not wanted. */
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error);

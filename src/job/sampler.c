@@ -16,9 +16,9 @@ const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
-    *sampler = (struct sampler){.order = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .guidance = {.scale = 1, .interval = {0, INFINITY}}, .rho = NAN,
-                                .churn = {NAN, 0, INFINITY, 1}, .rtol = NAN,
-                                .atol = NAN};
+    *sampler = (struct sampler){.order = NAN, .rho = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN,
+                                .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}},
+                                .rtol = NAN, .atol = NAN};
 }
 
 /* ---- kinds of its own ---- */
@@ -137,7 +137,8 @@ static const struct key guidance_rows[] = {
      .required = true},
     {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
     {"interval", &INTERVAL, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
-    {"channels", &KEY_INT, offsetof(struct guidance, channels), .expected = "a number of channels, 1 or more", KEY_RANGE(1, INT_MAX)},
+    {"channels", &KEY_INT, offsetof(struct guidance, channels),
+     .expected = "a number of channels, 1 or more", KEY_RANGE(1, INT_MAX)},
     {"model", &KEY_PATH, offsetof(struct guidance, model), .expected = "the path of the model that guides"},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
@@ -197,7 +198,8 @@ static const struct key rows[] = {
     {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
-    {"guidance", &GUIDANCE, AT(guidance), .expected = "a number, or {scale, rescale, interval, channels, model}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"guidance", &GUIDANCE, AT(guidance),
+     .expected = "a number, or {scale, rescale, interval, channels, model}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

@@ -45,7 +45,8 @@ struct point { /* where the model was evaluated */
 };
 
 int builder_register(struct builder *builder); /* a new register's number */
-/* EVAL (two where guidance acts; the variance is that of the first, with the labels given) of register x at time t into `out`; x must stay as it is while the forms are used. */
+/* EVAL of register x at time t into `out` (two where guidance acts; the variance is that of the model itself under the
+ * labels given); x must stay as it is while the forms are used. */
 struct point builder_evaluate(struct builder *builder, int x, double t, int out);
 void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
 /* The form into register dst, so that it outlives its sources; nothing where it is dst already. */

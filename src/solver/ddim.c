@@ -65,6 +65,6 @@ const struct solver solver_euler_ancestral = {
 };
 const struct solver solver_ddpm = {
     .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, .options_text = "variance",
-    .source = "Ho et al. 2020 (DDPM), eq. 7; learned variance: Nichol & Dhariwal 2021, eq. 15", .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step,
-    .registers = 3,
+    .source = "Ho et al. 2020 (DDPM), eq. 7; learned variance: Nichol & Dhariwal 2021, eq. 15",
+    .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step, .registers = 3,
 };

@@ -46,14 +46,15 @@ static int inner_step(struct builder *builder, const int *registers, double t, d
     (void)t, (void)s, (void)err;
     int order = (int)builder->sampler->order, x = 0;
     const struct node *from = &builder->nodes[builder->index], *to = from + 1;
+    double h = to->logsnr - from->logsnr;
     const int *m = registers + 1;
     struct node node = *from;
     for (int k = 0; k < order; k++) {
         struct point point = builder_evaluate(builder, x, node.t, m[k]);
         builder_keep(builder, m[k], builder->solver->variant == HELD_X0 ? &point.x0 : &point.epsilon);
         double reached = node.logsnr - from->logsnr;
-        node = *to;
-        if (k + 1 < order) node = node_at(builder->schedule, schedule_time(builder->schedule, from->logsnr + (to->logsnr - from->logsnr) * (k + 1) / order));
+        bool last = k + 1 == order;
+        node = last ? *to : node_at(builder->schedule, schedule_time(builder->schedule, from->logsnr + h * (k + 1) / order));
         struct transfer part = transfer_between(builder->solver->variant, from, &node);
         struct form next = {.count = 0};
         form_add(&next, part.on_x, 0);
@@ -63,7 +64,7 @@ static int inner_step(struct builder *builder, const int *registers, double t, d
             form_add(&next, part.scale * weight, m[k]);
             form_add(&next, -part.scale * weight, m[0]);
         }
-        x = k + 1 < order ? registers[0] : 0;
+        x = last ? 0 : registers[0];
         builder_lincomb(builder, x, &next);
     }
     return 0;

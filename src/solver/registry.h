@@ -41,9 +41,11 @@ const struct solver *solver_at(size_t i);           /* NULL beyond the last */
 
 /* The order of `qtaylor plan --list`. One family a file. */
 #define SOLVERS(X)                                                                                                        \
-    X(taylor) X(taylor_2m) X(ito_taylor) X(ddim) X(ddpm) X(euler_ancestral) X(euler) X(euler_maruyama) X(heun) X(edm) X(midpoint) X(ralston) X(rk4) X(rk45)      \
-    X(dpm_1) X(dpm_2) X(dpm_3) X(dpm_2s) X(dpm_3s) X(dpm_2m) X(dpm_3m) X(dpmpp_1) X(dpmpp_2) X(dpmpp_3) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m)           \
-    X(dpmpp_3m_common) X(sde_dpmpp) X(er_sde) X(sa_solver)  X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) X(pndm)
+    X(taylor) X(taylor_2m) X(ito_taylor) X(ddim) X(ddpm) X(euler_ancestral) X(euler) X(euler_maruyama) X(heun) X(edm)      \
+    X(midpoint) X(ralston) X(rk4) X(rk45)                                                                                 \
+    X(dpm_1) X(dpm_2) X(dpm_3) X(dpm_2s) X(dpm_3s) X(dpm_2m) X(dpm_3m)                                                    \
+    X(dpmpp_1) X(dpmpp_2) X(dpmpp_3) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m) X(dpmpp_3m_common)                   \
+    X(sde_dpmpp) X(er_sde) X(sa_solver) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) X(pndm)
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)
 #undef SOLVER_DECLARE

@@ -22,7 +22,8 @@ static int unknown_solver(const char *name, struct error *err) {
     return -1;
 }
 
-static int check_options(const struct sampler *sampler, const struct solver *solver, const struct card *card, struct error *err) {
+static int check_options(const struct sampler *sampler, const struct solver *solver, const struct card *card,
+                         struct error *err) {
     const struct { bool given; unsigned option; const char *key; const char *who; } options[] = {
         {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
         {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
@@ -35,7 +36,8 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
             return error_set(err, CODE_DATA, "sampler.%s: %s takes no such key (%s does): leave it out", options[i].key,
                              solver->name, options[i].who);
     if (sampler->variance == VARIANCE_LEARNED && !card->learned_variance)
-        return error_set(err, CODE_DATA, "sampler.variance: learned, but the model predicts none (its card has no variance: learned)");
+        return error_set(err, CODE_DATA, "sampler.variance: learned, but the model predicts none (its card has no variance: "
+                         "learned)");
     if (isnan(sampler->order)) return 0;
     bool fits = solver->takes_order ? solver->takes_order(sampler->order) : sampler->order == solver->default_order;
     if (!fits)
@@ -56,7 +58,8 @@ static int check_guide(const struct card *card, const struct schedule *schedule,
                          guide->low, guide->high);
     if (guide->classes != 0 && (guide->classes != card->classes || guide->null_label != card->null_label))
         return error_set(err, CODE_DATA, "%s: expected the model's labels or none, found other classes or another null label", key);
-    if (schedule_has_integer_times(theirs) && !(schedule_has_integer_times(schedule) && schedule_steps(theirs) == schedule_steps(schedule)))
+    bool same_steps = schedule_has_integer_times(schedule) && schedule_steps(theirs) == schedule_steps(schedule);
+    if (schedule_has_integer_times(theirs) && !same_steps)
         return error_set(err, CODE_DATA, "%s: it takes integer timesteps, and the model does not take the same", key);
     double least, most;
     schedule_range(schedule, &least, &most);
@@ -161,7 +164,8 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
     if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm ? FINAL_ZERO : FINAL_NONE;
     if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->variant;
     if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;
-    if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE) sampler->variance = card->learned_variance ? VARIANCE_LEARNED : VARIANCE_SMALL;
+    if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE)
+        sampler->variance = card->learned_variance ? VARIANCE_LEARNED : VARIANCE_SMALL;
 }
 
 static int check_clock(const struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
@@ -224,7 +228,10 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     if (wanted->guidance.model && !resolved->guidance.model) return error_memory(err);
     if (wanted->times) {
         resolved->times = malloc(wanted->times_count * sizeof *resolved->times);
-        if (!resolved->times) return error_memory(err);
+        if (!resolved->times) {
+            sampler_release(resolved);
+            return error_memory(err);
+        }
         memcpy(resolved->times, wanted->times, wanted->times_count * sizeof *resolved->times);
     }
     int rc = schedule_new(&schedule, card, err);
