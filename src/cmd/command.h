@@ -20,7 +20,7 @@ struct command {
 };
 
 extern const struct command command_run, command_generate, command_evaluate, command_verify, command_plan,
-    command_inspect, command_compare, command_reference, command_export, command_sample;
+    command_inspect, command_compare, command_reference, command_diagnose, command_export, command_sample;
 
 struct options { /* what subcommands have in common; only the accepted ones are parsed */
     const char **overrides; /* --set KEY=VALUE, in order; new */

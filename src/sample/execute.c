@@ -74,14 +74,17 @@ static int run_OP_MULEXP(struct executor *executor, const struct op *op, struct 
 static int (*const run_op[OP_KINDS])(struct executor *, const struct op *, struct error *) = {PLAN_OPS(RUN)};
 #undef RUN
 
-static int run_ops(void *context, const struct plan *plan, struct error *err) {
-    struct executor *executor = context;
+int executor_ops(struct executor *executor, const struct plan *plan, struct error *err) {
     const volatile sig_atomic_t *stop = executor->setup.stop;
     for (size_t i = 0; i < plan->ops_count; i++) {
         if (stop && *stop) return error_set(err, CODE_AGAIN, "interrupted");
         if (run_op[plan->ops[i].kind](executor, &plan->ops[i], err) != 0) return -1;
     }
     return 0;
+}
+
+static int run_ops(void *context, const struct plan *fragment, struct error *err) {
+    return executor_ops(context, fragment, err);
 }
 
 /* ---- a batch: start, ops, samples ---- */
@@ -111,14 +114,29 @@ static int start_row(struct executor *executor, size_t row, double *x, struct er
     return 0;
 }
 
-static int start(struct executor *executor, struct error *err) {
-    const struct batch *batch = executor->batch;
+int executor_start(struct executor *executor, const struct batch *batch, struct error *err) {
+    if (batch->rows < 1 || batch->rows > (size_t)executor->setup.batch)
+        return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
+                         executor->setup.batch);
+    executor->batch = batch;
     for (size_t row = 0; row < batch->rows; row++)
         if (start_row(executor, row, executor->values + row * executor->elements, err) != 0) return -1;
     fill_values(executor);
     for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
         executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
     return registers_set(executor->registers, 0, executor->values, err);
+}
+
+int executor_set(struct executor *executor, int dst, const double *x, struct error *err) {
+    memcpy(executor->values, x, executor->batch->rows * executor->elements * sizeof *x);
+    fill_values(executor);
+    return registers_set(executor->registers, dst, executor->values, err);
+}
+
+int executor_get(struct executor *executor, int src, double *x, struct error *err) {
+    if (registers_get(executor->registers, src, executor->values, err) != 0) return -1;
+    memcpy(x, executor->values, executor->batch->rows * executor->elements * sizeof *x);
+    return 0;
 }
 
 static int check_finite(const struct executor *executor, const double *x, struct error *err) {
@@ -132,17 +150,12 @@ static int check_finite(const struct executor *executor, const double *x, struct
 
 int executor_run(struct executor *executor, const struct batch *batch, double *x, int *nfe, struct error *err) {
     const struct plan *plan = executor->setup.plan;
-    if (batch->rows < 1 || batch->rows > (size_t)executor->setup.batch)
-        return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
-                         executor->setup.batch);
-    executor->batch = batch;
+    if (executor_start(executor, batch, err) != 0) return -1;
     *nfe = plan->nfe;
-    if (start(executor, err) != 0) return -1;
     int rc = executor->adaptive
                  ? adaptive_run(executor->adaptive, executor->registers, batch->rows, run_ops, executor, nfe, err)
-                 : run_ops(executor, plan, err);
-    if (rc != 0 || registers_get(executor->registers, 0, executor->values, err) != 0) return -1;
-    memcpy(x, executor->values, batch->rows * executor->elements * sizeof *x);
+                 : executor_ops(executor, plan, err);
+    if (rc != 0 || executor_get(executor, 0, x, err) != 0) return -1;
     return check_finite(executor, x, err);
 }
 

@@ -207,8 +207,7 @@ int builder_drift(const struct builder *builder, double t, double *f, double *g2
 }
 
 double builder_step(const struct builder *builder, double t, double s) {
-    if (builder->sampler->clock == CLOCK_T) return t - s;
-    return schedule_logsnr(builder->schedule, s) - schedule_logsnr(builder->schedule, t);
+    return schedule_step(builder->schedule, builder->sampler->clock, t, s);
 }
 
 void builder_transition(const struct builder *builder, double t, double s, double *ratio, double *variance) {

@@ -25,7 +25,7 @@ void gauss_legendre(double x[GAUSS_POINTS], double w[GAUSS_POINTS]);
 /* The Lagrange polynomial that is 1 at nodes[j] and 0 at the others, at u. */
 double lagrange(const double *nodes, int count, int j, double u);
 
-/* weights [count] with sum over j of weights[j] nodes[j]^n = moments[n], n = 0..count-1; distinct nodes, count <= 5. */
+/* weights [count] with sum over j of weights[j] nodes[j]^n = moments[n], n = 0..count-1; distinct nodes, count <= 8. */
 void solve_moments(const double *nodes, const double *moments, int count, double *weights);
 
 /* EVAL of register 0 at the builder's node into register `out`, which then keeps x0 or epsilon. */

@@ -351,6 +351,10 @@ double schedule_default_t_end(const struct schedule *schedule) {
     return least > 0 ? least : 1e-3;
 }
 
+double schedule_step(const struct schedule *schedule, enum clock_kind clock, double t, double s) {
+    return clock == CLOCK_T ? t - s : schedule_logsnr(schedule, s) - schedule_logsnr(schedule, t);
+}
+
 static double c_noise(const struct schedule *schedule, double t) {
     double logsnr = schedule_logsnr(schedule, t);
     switch (schedule->card->prediction) {

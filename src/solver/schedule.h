@@ -30,6 +30,8 @@ int schedule_steps(const struct schedule *schedule);
 void schedule_range(const struct schedule *schedule, double *least, double *most);
 double schedule_default_t_start(const struct schedule *schedule);
 double schedule_default_t_end(const struct schedule *schedule);
+/* Length of the step t -> s in a clock, > 0. */
+double schedule_step(const struct schedule *schedule, enum clock_kind clock, double t, double s);
 /* The number to pass to the model as t, by the card's time kind (and for c_noise by its preconditioning: edm ln(s)/4,
  * edm-vp 999 t, edm-ve ln(s/2), edm-iddpm the nearest step, with s = sigma/alpha). */
 double schedule_model_time(const struct schedule *schedule, double t);

@@ -8,6 +8,8 @@
  * taylor-2m: the same with the derivative of epsilon that the ideal ones leave out, taken from the step before: epsilon' =
  * (epsilon - epsilon_before)/h_before adds mu'(0) epsilon' h^2/2 to the series. Orders 2, 3, ... and .inf; on data it
  * converges with order 2, where taylor has 1. */
+#include "solver/taylor.h"
+
 #include "solver/exponential.h"
 #include "solver/registry.h"
 #include "solver/series.h"
@@ -20,16 +22,16 @@ static bool takes_order(double order) {
     return order == INFINITY || (order >= 1 && order <= ORDER_MOST && order == trunc(order));
 }
 
-static int coefficients(const struct builder *builder, double t, double s, double *rho, double *mu, struct error *err) {
-    const struct schedule *schedule = builder->schedule;
-    if (builder->sampler->order == INFINITY) {
+int taylor_coefficients(const struct schedule *schedule, enum clock_kind clock, double wanted, double t, double s,
+                        double *rho, double *mu, struct error *err) {
+    if (wanted == INFINITY) {
         *rho = schedule_alpha(schedule, s) / schedule_alpha(schedule, t);
         *mu = schedule_sigma(schedule, s) - schedule_sigma(schedule, t) * *rho;
         return 0;
     }
-    int order = (int)builder->sampler->order;
-    double alpha[order + 1], sigma[order + 1], h = builder_step(builder, t, s);
-    if (schedule_series(schedule, builder->sampler->clock, t, order, alpha, sigma, err) != 0) return -1;
+    int order = (int)wanted;
+    double alpha[order + 1], sigma[order + 1], h = schedule_step(schedule, clock, t, s);
+    if (schedule_series(schedule, clock, t, order, alpha, sigma, err) != 0) return -1;
     double ratio[order + 1], rest[order + 1];
     series_scale(order, 1 / alpha[0], alpha, ratio);
     series_scale(order, -sigma[0], ratio, rest);
@@ -37,6 +39,11 @@ static int coefficients(const struct builder *builder, double t, double s, doubl
     *rho = series_value(order, ratio, h);
     *mu = series_value(order, rest, h);
     return 0;
+}
+
+static int coefficients(const struct builder *builder, double t, double s, double *rho, double *mu, struct error *err) {
+    const struct sampler *sampler = builder->sampler;
+    return taylor_coefficients(builder->schedule, sampler->clock, sampler->order, t, s, rho, mu, err);
 }
 
 static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {

@@ -1,0 +1,303 @@
+/* diagnose: how far the premise of the quasi-Taylor method holds on a model, and which clock, grid and order suit it. */
+#include "cmd/command.h"
+#include "diagnose/diagnose.h"
+#include "job/sweep.h"
+#include "report/plot.h"
+#include "run/document.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATHS = 64 };
+
+/* ---- printing ---- */
+
+static double value_at(const json_t *object, const char *key) { /* NAN for null */
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static const char *name_at(const json_t *object, const char *key) {
+    const char *name = json_string_value(json_object_get(object, key));
+    return name ? name : "";
+}
+
+static const char *order_at(const json_t *object, char text[16]) {
+    const json_t *order = json_object_get(object, "order");
+    if (json_is_integer(order)) snprintf(text, 16, "%d", (int)json_integer_value(order));
+    else snprintf(text, 16, "%s", json_string_value(order));
+    return text;
+}
+
+/* A number in a column, or blanks where there is none. */
+static void print_number(double value, int width, const char *format) {
+    char text[32];
+    snprintf(text, sizeof text, format, value);
+    printf("%*s", width, isnan(value) ? "" : text);
+}
+
+static void print_constancy(const json_t *found) {
+    json_t *step;
+    size_t i;
+    printf("\nHow near epsilon is to constant along a path, over the steps t -> s of the job's grid (%s, NFE %d)\n\n"
+           "       t        s  lambda  rms(epsilon)   |d epsilon/d lambda|/|epsilon|      |change|/|epsilon|\n", name_at(found, "grid"),
+           (int)value_at(found, "nfe"));
+    json_array_foreach(json_object_get(found, "constancy"), i, step) {
+        const json_t *rate = json_object_get(step, "rate"), *change = json_object_get(step, "change");
+        printf("%8.4g %8.4g %7.2f %13.4f", value_at(step, "t"), value_at(step, "s"), value_at(step, "logsnr"), value_at(step, "epsilon"));
+        print_number(value_at(rate, "value"), 22, "%.3g");
+        print_number(value_at(rate, "error"), 10, "+- %.1g");
+        print_number(value_at(change, "value"), 14, "%.3g");
+        print_number(value_at(change, "error"), 10, "+- %.1g");
+        printf("\n");
+    }
+}
+
+/* A derivative as "miss cosine", with a mark where it is not known well. */
+static void print_derivative(const json_t *derivative) {
+    double miss = value_at(json_object_get(derivative, "miss"), "value"), doubt = value_at(derivative, "uncertainty");
+    bool vague = doubt > 0.1;
+    if (vague && doubt > 0.5 * miss) {
+        printf("  %12s", strcmp(name_at(derivative, "limit"), "noise") == 0 ? "(noise)" : "(step)");
+        return;
+    }
+    printf("  %6.3f%c%5.2f", miss, vague ? '~' : ' ', value_at(derivative, "cosine"));
+}
+
+static const json_t *clock_of(const json_t *probe, const char *clock) {
+    return json_object_get(json_object_get(probe, "clocks"), clock);
+}
+
+static void print_derivatives(const json_t *found) {
+    json_t *probe, *derivative;
+    size_t i, k;
+    double noise = 0;
+    const json_t *probes = json_object_get(found, "derivatives");
+    const char *clock = name_at(found, "clock");
+    if (json_array_size(json_object_get(clock_of(json_array_get(probes, 0), clock), "path")) == 0) clock = "logsnr";
+    printf("\nIdeal derivatives against true ones in clock %s: |ideal - true|/|true| and their cosine (score S, path x; x' is exact)\n\n"
+           "       t  lambda              S'           S''          S'''           x''          x'''         x''''\n", clock);
+    json_array_foreach(probes, i, probe) {
+        const json_t *both = clock_of(probe, clock);
+        printf("%8.4g %7.2f", value_at(probe, "t"), value_at(probe, "logsnr"));
+        json_array_foreach(json_object_get(both, "score"), k, derivative) print_derivative(derivative);
+        json_array_foreach(json_object_get(both, "path"), k, derivative)
+            if (k > 0) print_derivative(derivative);
+        printf("\n");
+        noise = fmax(noise, value_at(json_object_get(probe, "noise"), "value"));
+    }
+    printf("~: the finite differences are sure to no more than 10 %%; (noise), (step): not at all, for the rounding of the network\n"
+           "(up to %.1e in epsilon) or their step\n", noise);
+}
+
+static bool is(const json_t *method, const char *key, const char *name) {
+    return strcmp(name_at(method, key), name) == 0;
+}
+
+/* Also of a method that is the same in every clock. */
+static bool in_clock(const json_t *method, const char *clock) {
+    return json_is_null(json_object_get(method, "clock")) || is(method, "clock", clock);
+}
+
+/* The errors of one step over the job's grid: each order's mark is its number, i for .inf. */
+static void plot_local(const json_t *found) {
+    const char *clock = name_at(found, "clock"), *grid = name_at(found, "grid");
+    size_t steps = json_array_size(json_object_get(found, "constancy")), count = 0, i, k;
+    const json_t *local = json_object_get(found, "local");
+    struct plot_series *series = calloc(json_array_size(local), sizeof *series);
+    double *numbers = calloc((json_array_size(local) + 1) * (steps + 1), sizeof *numbers);
+    json_t *method, *step;
+    char order[16];
+    for (k = 0; numbers && k < steps; k++) numbers[k] = (double)k + 1;
+    json_array_foreach(local, i, method) {
+        if (!series || !numbers || !is(method, "grid", grid) || !in_clock(method, clock) ||
+            value_at(method, "nfe") != value_at(found, "nfe"))
+            continue;
+        double *y = numbers + (count + 1) * steps;
+        json_array_foreach(json_object_get(method, "steps"), k, step) y[k] = value_at(step, "value");
+        series[count++] = (struct plot_series){order_at(method, order)[0] == '.' ? 'i' : order[0], numbers, y, steps};
+    }
+    printf("\nError of one step from the exact path, rms over elements and paths: orders 1 to 4 in clock %s, i: .inf (DDIM);\n"
+           "*: several. The steps 1 to %zu of the job's grid, noise on the left\n\n", clock, steps);
+    if (count) plot_print(series, count, 1, (double)steps, stdout);
+    free(series);
+    free(numbers);
+}
+
+/* Of a list's methods the one on a row and in a column of a table; NULL: none. */
+static const json_t *look_up(const json_t *list, const json_t *row, const char *clock, const char *solver, const char *wanted) {
+    json_t *method;
+    size_t i;
+    char order[16];
+    json_array_foreach(list, i, method)
+        if (value_at(method, "nfe") == value_at(row, "nfe") && is(method, "grid", name_at(row, "grid")) && in_clock(method, clock) &&
+            is(method, "solver", solver) && strcmp(order_at(method, order), wanted) == 0)
+            return method;
+    return NULL;
+}
+
+/* A row for each NFE, grid and clock. */
+static void print_table(const json_t *list, const char *solver, const char *key) {
+    static const struct { const char *solver, *order; } columns[] = {
+        {"taylor", "1"}, {"taylor", "2"}, {"taylor", "3"}, {"taylor", "4"}, {"taylor", ".inf"}, {"taylor-2m", "2"}, {"taylor-2m", ".inf"}};
+    size_t i, column, all = *solver ? 7 : 5;
+    json_t *row, *before = NULL;
+    printf("  NFE  grid            clock     order 1        2        3        4     .inf%s\n", all == 7 ? "     2m 2  2m .inf" : "");
+    json_array_foreach(list, i, row) {
+        if (before && value_at(before, "nfe") == value_at(row, "nfe") && is(before, "grid", name_at(row, "grid"))) continue;
+        before = row;
+        for (int clock = CLOCK_T; clock <= CLOCK_LOGSNR; clock++) {
+            const json_t *cell[7];
+            bool any = false;
+            for (column = 0; column < all; column++) {
+                cell[column] = look_up(list, row, clock_names[clock], *solver ? columns[column].solver : "", columns[column].order);
+                any |= column < 2 && cell[column];
+            }
+            if (!any) continue;
+            printf("%5g  %-15s %-8s", value_at(row, "nfe"), name_at(row, "grid"), clock_names[clock]);
+            for (column = 0; column < all; column++) {
+                if (!cell[column]) printf("%9s", "");
+                else if (isnan(value_at(cell[column], key))) printf("%9s", "inf");
+                else print_number(value_at(cell[column], key), 9, "%.4f");
+            }
+            printf("\n");
+        }
+    }
+}
+
+static void print_sampler(const char *before, const json_t *sampler, bool compare) {
+    char order[16];
+    const json_t *times = json_object_get(sampler, "times");
+    printf("%s%s, order %s", before, name_at(sampler, "solver"), order_at(sampler, order));
+    if (*name_at(sampler, "clock")) printf(", clock %s", name_at(sampler, "clock"));
+    printf(", grid %s: rmse %.5f +- %.5f", name_at(sampler, "grid"), value_at(sampler, "rmse"), value_at(sampler, "error"));
+    if (compare) printf(", %.3f +- %.3f times that", value_at(times, "value"), value_at(times, "error"));
+    printf("\n");
+}
+
+static void print_recommendation(const json_t *found) {
+    const json_t *recommendation = json_object_get(found, "recommendation"), *ties = json_object_get(recommendation, "ties");
+    const json_t *own = json_object_get(recommendation, "own"), *multistep = json_object_get(recommendation, "taylor-2m");
+    const json_t *times = json_object_get(multistep, "times");
+    json_t *tie;
+    size_t i;
+    if (!json_is_object(recommendation)) return;
+    printf("\nAt NFE %g the nearest to the exact samples, of quasi-Taylor:\n", value_at(found, "nfe"));
+    print_sampler("  ", json_object_get(recommendation, "taylor"), false);
+    json_array_foreach(ties, i, tie) print_sampler("  within two standard errors of it: ", tie, true);
+    if (own) print_sampler("  the job's own: ", own, true);
+    if (multistep) {
+        double gain = value_at(times, "value"), error = value_at(times, "error");
+        print_sampler(gain + 2 * error < 1 ? "  better still, by the derivative of the step before: "
+                      : gain - 2 * error > 1 ? "  the derivative of the step before does not help: "
+                                             : "  the derivative of the step before makes no sure difference: ", multistep, true);
+    }
+    printf("Nearness to the exact solution of the ODE is not FID: an error that all samples share may cost little.\n");
+}
+
+static void print_findings(const json_t *found) {
+    const json_t *reference = json_object_get(found, "reference"), *difference = json_object_get(reference, "difference");
+    json_t *note;
+    size_t i;
+    printf("%g paths, exact by %s with %g evaluations: half as many steps change a sample by %.1e (rms)\n", value_at(found, "paths"),
+           name_at(reference, "solver"), value_at(reference, "nfe"), value_at(difference, "value"));
+    json_array_foreach(json_object_get(found, "notes"), i, note) printf("note: %s\n", json_string_value(note));
+    print_constancy(found);
+    print_derivatives(found);
+    plot_local(found);
+    printf("\nErrors of one step, summed over the steps\n\n");
+    print_table(json_object_get(found, "local"), "", "sum");
+    printf("\nError of a sample against the exact one, rms (2m: taylor-2m)\n\n");
+    print_table(json_object_get(found, "samples"), "taylor", "rmse");
+    print_recommendation(found);
+}
+
+/* ---- the job ---- */
+
+static int set_up(struct diagnosis *asked, const struct run *run, uint64_t wanted, struct error *err) {
+    const struct job *job = &run->job;
+    int devices = job->device == DEVICE_CPU ? 0 : shim_device_count();
+    if (job->device == DEVICE_CUDA && devices == 0)
+        return error_set(err, CODE_DATA, "device: cuda, but this process sees no GPU (%s)", shim_describe());
+    if (job->initial)
+        return error_set(err, CODE_DATA, "initial: diagnose starts from noise: leave it out (--set initial=null)");
+    if (wanted > job->seeds.count)
+        return error_set(err, CODE_DATA, "--count %" PRIu64 ", but the job has %" PRIu64 " seeds", wanted, job->seeds.count);
+    if (wanted == 0) wanted = job->seeds.count < PATHS ? job->seeds.count : PATHS;
+    *asked = (struct diagnosis){.sampler = &run->sampler, .card = &run->card, .noise = job->noise, .paths = (size_t)wanted,
+                                .device = devices > 0 ? 0 : SHIM_CPU, .batch = job->batch};
+    asked->workers = job->workers ? job->workers : devices > 0 ? 1 : omp_get_num_procs();
+    int share = (int)((asked->paths + (size_t)asked->workers - 1) / (size_t)asked->workers); /* something for every worker */
+    if (run->card.batch == 0 && share < asked->batch) asked->batch = share;
+    return 0;
+}
+
+static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, struct error *err) {
+    struct diagnosis asked;
+    char message[SHIM_ERROR];
+    if (set_up(&asked, run, wanted, err) != 0) return -1;
+    uint64_t *seeds = calloc(asked.paths, sizeof *seeds);
+    int64_t *labels = calloc(asked.paths, sizeof *labels);
+    int rc = seeds && labels ? 0 : error_memory(err);
+    for (size_t i = 0; i < asked.paths && rc == 0; i++) {
+        seeds[i] = seeds_at(&run->job.seeds, i);
+        labels[i] = run_label(run, i);
+    }
+    asked.seeds = seeds;
+    if (run->card.classes > 0) asked.labels = labels;
+    if (rc == 0 && shim_start(run->job.precision == PRECISION_TF32, message) != 0)
+        rc = error_set(err, CODE_INTERNAL, "%s", message);
+    if (rc == 0 && shim_model_load(&asked.model, run->job.model.path, asked.device, message) != 0)
+        rc = error_set(err, CODE_DATA, "cannot load model %s: %s", run->job.model.path, message);
+    if (rc == 0) rc = diagnose(found, &asked, err);
+    shim_model_free(asked.model);
+    free(labels);
+    free(seeds);
+    return rc;
+}
+
+/* The job is read without its evaluation, which is not asked for here. */
+static int diagnose_job(const struct options *options, struct error *err) {
+    const char *overrides[options->overrides_count + 1];
+    struct sweep sweep;
+    struct run run;
+    json_t *document, *found = NULL;
+    size_t count = options->overrides_count;
+    memcpy(overrides, options->overrides, count * sizeof *overrides);
+    overrides[count++] = "evaluate=null";
+    if (sweep_read(&sweep, options->operand, overrides, count, err) != 0) return -1;
+    size_t cells = sweep.count;
+    sweep_free(&sweep);
+    if (cells > 0)
+        return error_set(err, CODE_DATA, "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the "
+                         "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->operand, cells);
+    if (document_make(&document, options->operand, overrides, count, err) != 0 || run_open(&run, document, NULL, err) != 0)
+        return -1;
+    int rc = diagnose_run(&run, options->count, &found, err);
+    if (rc == 0 && options->json) rc = print_json(found, err);
+    else if (rc == 0) print_findings(found);
+    json_decref(found);
+    run_close(&run);
+    return rc;
+}
+
+static int diagnose_command(int argc, char **argv, struct error *err) {
+    struct options options;
+    bool done;
+    int rc = options_parse(&options, argc, argv, &command_diagnose, "sjc", &done, err);
+    if (rc == 0 && !done) rc = diagnose_job(&options, err);
+    options_free(&options);
+    return rc;
+}
+
+const struct command command_diagnose = {
+    "diagnose", "JOB [--set KEY=VALUE]... [--count N] [--json]",
+    "Measure how far the quasi-Taylor method's premise holds on a model, and which clock, grid and order suit it",
+    "Paths of the first N seeds (64) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
+    "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half the\n"
+    "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n",
+    diagnose_command};
