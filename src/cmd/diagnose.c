@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATHS = 64 };
+enum { PATHS = 100 };
 
 /* ---- printing ---- */
 
@@ -65,7 +65,8 @@ static void print_derivative(const json_t *derivative) {
         printf("  %12s", strcmp(name_at(derivative, "limit"), "noise") == 0 ? "(noise)" : "(step)");
         return;
     }
-    printf("  %6.3f%c%5.2f", miss, vague ? '~' : ' ', value_at(derivative, "cosine"));
+    printf("  %6.3f%c", miss, vague ? '~' : ' ');
+    print_number(value_at(derivative, "cosine"), 5, "%.2f"); /* an ideal derivative of 0 has none */
 }
 
 static const json_t *clock_of(const json_t *probe, const char *clock) {
@@ -140,16 +141,24 @@ static const json_t *look_up(const json_t *list, const json_t *row, const char *
     return NULL;
 }
 
+/* The place of the first method with the NFE and the grid of this one. */
+static size_t first_of_row(const json_t *list, const json_t *row) {
+    json_t *method;
+    size_t i;
+    json_array_foreach(list, i, method)
+        if (value_at(method, "nfe") == value_at(row, "nfe") && is(method, "grid", name_at(row, "grid"))) break;
+    return i;
+}
+
 /* A row for each NFE, grid and clock. */
 static void print_table(const json_t *list, const char *solver, const char *key) {
     static const struct { const char *solver, *order; } columns[] = {
         {"taylor", "1"}, {"taylor", "2"}, {"taylor", "3"}, {"taylor", "4"}, {"taylor", ".inf"}, {"taylor-2m", "2"}, {"taylor-2m", ".inf"}};
     size_t i, column, all = *solver ? 7 : 5;
-    json_t *row, *before = NULL;
+    json_t *row;
     printf("  NFE  grid            clock     order 1        2        3        4     .inf%s\n", all == 7 ? "     2m 2  2m .inf" : "");
     json_array_foreach(list, i, row) {
-        if (before && value_at(before, "nfe") == value_at(row, "nfe") && is(before, "grid", name_at(row, "grid"))) continue;
-        before = row;
+        if (first_of_row(list, row) != i) continue;
         for (int clock = CLOCK_T; clock <= CLOCK_LOGSNR; clock++) {
             const json_t *cell[7];
             bool any = false;
@@ -297,7 +306,7 @@ static int diagnose_command(int argc, char **argv, struct error *err) {
 const struct command command_diagnose = {
     "diagnose", "JOB [--set KEY=VALUE]... [--count N] [--json]",
     "Measure how far the quasi-Taylor method's premise holds on a model, and which clock, grid and order suit it",
-    "Paths of the first N seeds (64) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
+    "Paths of the first N seeds (100) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
     "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half the\n"
     "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n",
     diagnose_command};

@@ -78,7 +78,8 @@ static int add_track(struct study *study, enum grid_kind grid, double rho, int n
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return err->code == CODE_DATA ? 0 : -1;
     sampler_release(&resolved);
     if (fits(study, &plan)) {
-        track->steps = plan.steps_count - (plan.steps[plan.steps_count - 1].s == 0);
+        track->to_zero = plan.steps[plan.steps_count - 1].s == 0;
+        track->steps = plan.steps_count - track->to_zero;
         track->times = calloc(track->steps + 1, sizeof *track->times);
         for (size_t i = 0; track->times && i <= track->steps; i++)
             track->times[i] = i < plan.steps_count ? plan.steps[i].t : plan.steps[i - 1].s;
@@ -138,10 +139,13 @@ static int add_on(struct study *study, const struct track *track, const char *so
     struct sampler wanted = sampler_on(study, track, solver, method.order, method.clock), resolved;
     struct plan plan;
     if (track->grid == GRID_UNIFORM && method.clock == CLOCK_LOGSNR) return 0; /* that is uniform-logsnr */
-    if (study->asked->card->schedule.kind == SCHEDULE_EDM && method.clock == CLOCK_T && method.order > 1)
-        return 0; /* sigma and alpha are linear in t: every order is the first */
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return err->code == CODE_DATA ? 0 : -1;
-    return add(study, &resolved, &plan, same_sampler(&resolved, study->asked->sampler), err);
+    bool own = same_sampler(&resolved, study->asked->sampler);
+    bool again = study->asked->card->schedule.kind == SCHEDULE_EDM && method.clock == CLOCK_T && method.order > 1;
+    if (own || !again) return add(study, &resolved, &plan, own, err);
+    plan_free(&plan); /* sigma and alpha are linear in t: every order is the first */
+    sampler_release(&resolved);
+    return 0;
 }
 
 /* The job's own sampler, where it is none of the others. */

@@ -29,15 +29,15 @@ int derivative_map(struct derivative_map *map, const struct schedule *schedule, 
  * Points at whole numbers of units around a centre, in three windows of five: 1, 2 and 4 units apart. `simple` takes one
  * window (level 0: 1 unit apart, 1: 2 units), `extrapolated` that window and the one of twice its width: on even spacing
  * that is Richardson's extrapolation of the two, and elsewhere its like, the interpolation through all their points. */
-enum { STENCIL_LEVELS = 2, STENCIL_POINTS = 11, STENCIL_REACH = 16 /* units from end to end */ };
+enum { STENCIL_LEVELS = 2, STENCIL_POINTS = 11, STENCIL_REACH = 19 /* so many units always have room for one */ };
 struct stencil {
     int count, centre;            /* centre: the point with offset 0 */
     int offsets[STENCIL_POINTS];  /* rising */
     double simple[STENCIL_LEVELS][EPSILON_ORDERS + 1][STENCIL_POINTS]; /* weights of the derivative by lambda */
     double extrapolated[STENCIL_LEVELS][EPSILON_ORDERS + 1][STENCIL_POINTS];
 };
-/* Offsets that leave no more than `before` units on the one side and `after` on the other, as even as can be; before +
- * after >= STENCIL_REACH. */
+/* Offsets of no more than `before` units on the one side and `after` on the other, as even as can be; before + after >=
+ * STENCIL_REACH. */
 void stencil_place(struct stencil *stencil, int before, int after);
 /* The weights, once lambda [count] of the points is known. */
 void stencil_weigh(struct stencil *stencil, const double *lambda);

@@ -68,7 +68,9 @@ static json_t *derivatives(const struct study *study) {
         json_t *one = json_pack("{s:f, s:f, s:o}", "t", probe->t, "logsnr", schedule_logsnr(study->schedule, probe->t), "noise",
                                 estimate(root_ratio(probe->noise, NULL, study->asked->paths)));
         json_t *epsilon = json_array();
-        for (int k = 0; k <= EPSILON_ORDERS; k++) json_array_append_new(epsilon, number(rms(study, probe->epsilon[k])));
+        for (int k = 0; k <= EPSILON_ORDERS; k++)
+            json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", number(rms(study, probe->epsilon[k])), "uncertainty",
+                                                     number(rms(study, probe->doubt[k]))));
         json_t *both = json_object();
         json_object_set_new(one, "epsilon", epsilon);
         json_object_set_new(one, "clocks", both);
@@ -103,11 +105,13 @@ static json_t *local_errors(const struct study *study) {
                                                         track->times[step + 1], "value", number(error.value), "error",
                                                         number(error.error)));
             }
+            struct estimate last = root_ratio(track->last, NULL, paths);
             json_array_append_new(
-                all, json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid], "nfe", track->nfe, "own",
+                all, json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid], "nfe", track->nfe, "own",
                                track->own, "clock",
                                methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(), "order",
-                               order_json(methods[m].order), "sum", number(sum), "steps", errors));
+                               order_json(methods[m].order), "sum", number(sum + last.value), "steps", errors, "to_zero",
+                               track->to_zero ? estimate(last) : json_null()));
         }
     }
     return all;
@@ -127,7 +131,7 @@ static json_t *describe(const struct candidate *candidate) {
 
 static json_t *sample_errors(const struct study *study) {
     json_t *all = json_array();
-    for (size_t i = 1; i < study->candidates_count; i++) {
+    for (size_t i = study->candidates_count; i-- > 1;) {
         const struct candidate *candidate = &study->candidates[i];
         struct estimate error = root_ratio(candidate->errors, NULL, study->asked->paths);
         json_t *one = describe(candidate);
@@ -167,7 +171,7 @@ static json_t *compared(const struct study *study, const struct candidate *other
 /* Is an error no larger than another by more than twice the standard error of the logarithm of their quotient? */
 static bool within_noise(const struct study *study, const struct candidate *other, const struct candidate *one) {
     struct estimate times = root_ratio(other->errors, one->errors, study->asked->paths);
-    return times.value == 1 || log(times.value) <= 2 * times.error / times.value;
+    return times.value == 1 || log(times.value) <= 2 * times.error / times.value + 1e-6;
 }
 
 static json_t *recommendation(const struct study *study) {

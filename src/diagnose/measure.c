@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define NUDGE 1e-4 /* relative, of x: so near that epsilon moves by its rounding and little else */
-
 struct walk { /* a batch on its way along the path, one a thread */
     struct study *study;
     struct executor *executor;
@@ -114,7 +112,10 @@ static void measure_probe(const struct walk *walk, struct probe *probe) {
         for (size_t i = 0; i < walk->elements; i++) walk->derivative[0][i] = walk->epsilon[centre][row * walk->elements + i];
         for (int k = 1; k <= EPSILON_ORDERS; k++)
             differentiate(walk, probe, row, k, probe->noise[path], &truncation2[k], &rounding2[k]);
-        for (int k = 0; k <= EPSILON_ORDERS; k++) probe->epsilon[k][path] = mean_square(walk->derivative[k], walk->elements);
+        for (int k = 0; k <= EPSILON_ORDERS; k++) {
+            probe->epsilon[k][path] = mean_square(walk->derivative[k], walk->elements);
+            probe->doubt[k][path] = truncation2[k] + rounding2[k];
+        }
         for (int c = 0; c < CLOCKS; c++) {
             const struct derivative_map *map = &probe->maps[c];
             if (!probe->has[c]) continue;
@@ -135,21 +136,25 @@ static int ask(struct walk *walk, const struct plan *program, const double *x, d
     return executor_get(walk->executor, at + 1, out, err);
 }
 
-/* The network's rounding at a probe: fourth differences of epsilon over nudges of x, in which all that is smooth cancels,
- * and whose variance is 70 times that of a value (Hamming 1962; More & Wild 2011, estimating computational noise). */
+/* The rounding of the network and of its inputs at a probe: fourth differences of epsilon over small nudges of x and, but for
+ * a model that knows no times between its own, of t. All that is smooth cancels in them, and their variance is 70 times that of
+ * a value (Hamming 1962; More & Wild 2011, estimating computational noise). */
 static int measure_noise(struct walk *walk, struct probe *probe, size_t point, struct error *err) {
     static const double binomials[] = {1, -4, 6, -4, 1};
+    enum { TERMS = sizeof binomials / sizeof *binomials, DIFFERENCES = NUDGES - TERMS + 1 };
     size_t values = walk->rows * walk->elements;
-    double *sum = calloc(values, sizeof *sum), *nudged = malloc(values * sizeof *nudged);
-    int rc = sum && nudged ? 0 : error_memory(err);
-    for (int k = 0; k < 5 && rc == 0; k++) {
-        for (size_t i = 0; i < values; i++) nudged[i] = walk->x[point][i] * (1 + (k - 2) * NUDGE);
-        rc = ask(walk, &walk->study->asks[point], nudged, walk->scratch, err);
-        for (size_t i = 0; i < values && rc == 0; i++) sum[i] += binomials[k] * walk->scratch[i];
+    double *sums = calloc(DIFFERENCES * values, sizeof *sums), *nudged = malloc(values * sizeof *nudged);
+    int rc = sums && nudged ? 0 : error_memory(err);
+    for (int k = 0; k < NUDGES && rc == 0; k++) {
+        for (size_t i = 0; i < values; i++) nudged[i] = walk->x[point][i] * (1 + k * NUDGE);
+        rc = ask(walk, &probe->nudged[k], nudged, walk->scratch, err);
+        for (int d = k < DIFFERENCES ? k : DIFFERENCES - 1; rc == 0 && d >= 0 && k - d < TERMS; d--)
+            for (size_t i = 0; i < values; i++) sums[(size_t)d * values + i] += binomials[k - d] * walk->scratch[i];
     }
     for (size_t row = 0; row < walk->rows && rc == 0; row++)
-        probe->noise[walk->first + row] = mean_square(sum + row * walk->elements, walk->elements) / 70;
-    free(sum);
+        for (size_t d = 0; d < DIFFERENCES; d++)
+            probe->noise[walk->first + row] += mean_square(sums + d * values + row * walk->elements, walk->elements) / (70 * DIFFERENCES);
+    free(sums);
     free(nudged);
     return rc;
 }
@@ -188,15 +193,25 @@ static void forget(struct walk *walk, size_t point) {
     walk->x[point] = walk->epsilon[point] = NULL;
 }
 
-/* The fine sample: x at the end, or x0 there where the sampler's last step goes to sigma 0. */
-static void take_samples(const struct walk *walk) {
+/* Of a path: x0 at a point. */
+static double x0_at(const struct walk *walk, size_t point, size_t i) {
+    double t = walk->study->path.times[point];
+    double alpha = schedule_alpha(walk->study->schedule, t), sigma = schedule_sigma(walk->study->schedule, t);
+    return (walk->x[point][i] - sigma * walk->epsilon[point][i]) / alpha;
+}
+
+/* The fine samples, x at the end or x0 there where samplers step to sigma 0; and the errors of those steps. */
+static void measure_end(const struct walk *walk) {
     struct study *study = walk->study;
-    size_t end = study->path.count - 1, values = walk->rows * walk->elements;
-    double t = study->path.times[end], alpha = schedule_alpha(study->schedule, t), sigma = schedule_sigma(study->schedule, t);
-    double *samples = study->samples + walk->first * walk->elements;
-    bool denoised = study->asked->sampler->final != FINAL_NONE;
-    for (size_t i = 0; i < values; i++)
-        samples[i] = denoised ? (walk->x[end][i] - sigma * walk->epsilon[end][i]) / alpha : walk->x[end][i];
+    size_t end = study->path.count - 1, elements = walk->elements;
+    double *samples = study->samples + walk->first * elements;
+    bool to_zero = study->asked->sampler->final != FINAL_NONE;
+    for (size_t i = 0; i < walk->rows * elements; i++) samples[i] = to_zero ? x0_at(walk, end, i) : walk->x[end][i];
+    for (size_t k = 0; k < study->tracks_count; k++) {
+        const struct track *track = &study->tracks[k];
+        for (size_t i = 0; track->to_zero && i < walk->rows * elements; i++)
+            track->last[walk->first + i / elements] += pow(x0_at(walk, track->points[track->steps], i) - samples[i], 2) / (double)elements;
+    }
 }
 
 static int walk_path(struct walk *walk, struct error *err) {
@@ -210,7 +225,7 @@ static int walk_path(struct walk *walk, struct error *err) {
         }
         if (study->last[point] == 0) continue;
         if (keep(walk, point, err) != 0 || measure_at(walk, point, err) != 0) return -1;
-        if (point == path->count - 1) take_samples(walk);
+        if (point == path->count - 1) measure_end(walk);
         for (size_t i = 0; i <= point; i++)
             if (study->last[i] <= point) forget(walk, i);
     }

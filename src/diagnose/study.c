@@ -41,14 +41,14 @@ static bool place(const struct study *study, struct probe *probe, double *times)
         int steps = schedule_steps(schedule), n = (int)round(probe->t * steps), first = (int)round(sampler->t_start * steps);
         int last = (int)fmax(round(sampler->t_end * steps), 1);
         double gap = fabs(here - schedule_logsnr(schedule, (n > 1 ? n - 1.0 : n + 1.0) / steps));
-        int unit = (int)fmin(fmax(round(UNIT / gap), 1), (first - last) / (STENCIL_REACH + 4));
+        int unit = (int)fmin(fmax(round(UNIT / gap), 1), (first - last) / (STENCIL_REACH + 1));
         if (unit < 1) return false;
         stencil_place(stencil, (first - n) / unit, (n - last) / unit);
         for (int i = 0; i < stencil->count; i++) times[i] = (double)(n - unit * stencil->offsets[i]) / steps;
         return true;
     }
     double start = schedule_logsnr(schedule, sampler->t_start), end = schedule_logsnr(schedule, sampler->t_end);
-    double unit = fmin(UNIT, (end - start) / (STENCIL_REACH + 2));
+    double unit = fmin(UNIT, (end - start) / (STENCIL_REACH + 1));
     stencil_place(stencil, (int)((here - start) / unit + 1e-6), (int)((end - here) / unit + 1e-6));
     for (int i = 0; i < stencil->count; i++) {
         double t = stencil->offsets[i] == 0 ? probe->t : schedule_time(schedule, here + unit * stencil->offsets[i]);
@@ -96,7 +96,7 @@ static int finish_probe(struct study *study, struct probe *probe, const double *
                 if (!(probe->values[c][kind][q] = new_numbers(paths, err))) return -1;
     }
     for (int k = 0; k <= EPSILON_ORDERS; k++)
-        if (!(probe->epsilon[k] = new_numbers(paths, err))) return -1;
+        if (!(probe->epsilon[k] = new_numbers(paths, err)) || !(probe->doubt[k] = new_numbers(paths, err))) return -1;
     return (probe->noise = new_numbers(paths, err)) ? 0 : -1;
 }
 
@@ -117,9 +117,10 @@ static int finish_track(const struct study *study, struct track *track, struct e
                 rho_mu[0] = rho_mu[1] = NAN;
         }
     track->errors = new_numbers(METHODS * track->steps * paths, err);
+    track->last = new_numbers(paths, err);
     track->level = new_numbers(track->steps * paths, err);
     track->change = new_numbers(track->steps * paths, err);
-    return track->errors && track->level && track->change ? 0 : -1;
+    return track->errors && track->last && track->level && track->change ? 0 : -1;
 }
 
 /* ---- all of it ---- */
@@ -147,18 +148,23 @@ static void need(struct study *study, size_t point, size_t until) {
     if (study->last[point] == 0 || study->last[point] < until) study->last[point] = until;
 }
 
+static int compile_ask(struct study *study, struct plan *ask, double t, struct error *err) {
+    if (ask_compile(ask, study->schedule, study->asked->sampler, study->asked->card, t, study->x, err) != 0) return -1;
+    if (ask->registers > study->registers) study->registers = ask->registers;
+    return 0;
+}
+
 /* Which points are asked for epsilon, how long they are kept, and the programs that ask. */
 static int compile_asks(struct study *study, struct error *err) {
     size_t count = study->path.count;
     study->asks = calloc(count, sizeof *study->asks);
     study->last = calloc(count, sizeof *study->last);
     if (!study->asks || !study->last) return error_memory(err);
-    for (size_t i = 0; i < study->tracks_count; i++)
-        for (size_t k = 0; k < study->tracks[i].steps; k++) {
-            const size_t *points = &study->tracks[i].points[k];
-            need(study, points[0], points[1]);
-            need(study, points[1], points[1]);
-        }
+    for (size_t i = 0; i < study->tracks_count; i++) {
+        const struct track *track = &study->tracks[i];
+        for (size_t k = 0; k < track->steps; k++) need(study, track->points[k], track->points[k + 1]);
+        need(study, track->points[track->steps], track->to_zero ? count - 1 : track->points[track->steps]);
+    }
     for (size_t i = 0; i < study->probes_count; i++) {
         const struct probe *probe = &study->probes[i];
         for (int k = 0; k < probe->stencil.count; k++)
@@ -167,13 +173,14 @@ static int compile_asks(struct study *study, struct error *err) {
     need(study, count - 1, count - 1);
     study->registers = study->path.plan.registers;
     study->x = study->registers;
-    for (size_t i = 0; i < count; i++) {
-        if (study->last[i] == 0) continue;
-        if (ask_compile(&study->asks[i], study->schedule, study->asked->sampler, study->asked->card, study->path.times[i],
-                          study->x, err) != 0)
-            return -1;
-        if (study->asks[i].registers > study->registers) study->registers = study->asks[i].registers;
-    }
+    for (size_t i = 0; i < count; i++)
+        if (study->last[i] > 0 && compile_ask(study, &study->asks[i], study->path.times[i], err) != 0) return -1;
+    for (size_t i = 0; i < study->probes_count; i++)
+        for (int k = 0; k < NUDGES; k++) {
+            double t = study->probes[i].t, logsnr = schedule_logsnr(study->schedule, t);
+            if (k > 0 && !schedule_has_integer_times(study->schedule)) t = schedule_time(study->schedule, logsnr + k * NUDGE);
+            if (compile_ask(study, &study->probes[i].nudged[k], t, err) != 0) return -1;
+        }
     return 0;
 }
 
@@ -215,7 +222,11 @@ static void probe_free(struct probe *probe) {
     for (int c = 0; c < CLOCKS; c++)
         for (int kind = 0; kind < KINDS; kind++)
             for (int q = 0; q < QUANTITIES; q++) free(probe->values[c][kind][q]);
-    for (int k = 0; k <= EPSILON_ORDERS; k++) free(probe->epsilon[k]);
+    for (int k = 0; k <= EPSILON_ORDERS; k++) {
+        free(probe->epsilon[k]);
+        free(probe->doubt[k]);
+    }
+    for (int k = 0; k < NUDGES; k++) plan_free(&probe->nudged[k]);
     free(probe->noise);
 }
 
@@ -228,6 +239,7 @@ void study_free(struct study *study) {
         free(track->points);
         free(track->rho_mu);
         free(track->errors);
+        free(track->last);
         free(track->level);
         free(track->change);
     }

@@ -22,11 +22,13 @@ struct track { /* a grid at an NFE, as points of the path */
     double rho;
     int nfe;
     bool own;             /* the job's grid */
-    size_t steps;         /* on the path: a step to sigma 0 is none */
+    bool to_zero;         /* a last step goes to sigma 0: x0 at the last point is the sample */
+    size_t steps;         /* the others */
     double *times;        /* [steps + 1] */
     size_t *points;       /* [steps + 1] */
     double *rho_mu;       /* [steps][METHODS][2]: coefficients of x and epsilon; NAN where the clock has no such series */
     double *errors;       /* [METHODS][steps][paths]: of one step from the path, in units of hypot(alpha, sigma) at its end */
+    double *last;         /* [paths]: of the last step, to sigma 0 */
     double *level;        /* [steps][paths]: of epsilon at the step's start */
     double *change;       /* [steps][paths]: of epsilon(end) - epsilon(start) */
 };
@@ -35,6 +37,9 @@ enum { CLOCKS = 2 };
 extern const enum clock_kind clocks[CLOCKS];
 
 /* Of a derivative: its true and its ideal value, their product and difference, and the finite difference's own error. */
+enum { NUDGES = 9 };
+#define NUDGE 1e-3 /* of one to the next: relative in x, absolute in lambda */
+
 enum quantity { TRUE2, IDEAL2, PRODUCT, MISS2, TRUNCATION2, NOISE2, QUANTITIES };
 enum { SCORE_FIRST = PATH_ORDERS, KINDS = PATH_ORDERS + EPSILON_ORDERS }; /* x' x'' ... and then S' S'' ... */
 
@@ -46,6 +51,8 @@ struct probe { /* a place where derivatives are taken: the start of a step of th
     struct derivative_map maps[CLOCKS];
     double *values[CLOCKS][KINDS][QUANTITIES]; /* [paths] each */
     double *epsilon[EPSILON_ORDERS + 1];       /* [paths]: of epsilon and of its derivatives by lambda */
+    double *doubt[EPSILON_ORDERS + 1];         /* [paths]: of their errors */
+    struct plan nudged[NUDGES];                /* epsilon at t and at times so near that it moves by rounding and little else */
     double *noise;                             /* [paths]: of the network's rounding, in epsilon */
 };
 
