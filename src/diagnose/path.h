@@ -7,7 +7,7 @@
 #include "solver/schedule.h"
 
 struct path {
-    struct plan plan;     /* rk4 in logsnr; dpmpp-3m over all trained steps for a model that knows no times between them */
+    struct plan plan;     /* rk4 in logsnr, or in t where that is sigma; dpmpp-3m over all trained steps for a model that knows no times between them */
     struct plan coarse;   /* the same through every second point, and on to sigma 0 where the sampler goes there: a whole
                            * sampler, which tells how fine the fine one is */
     double *times;        /* [count], falling */
