@@ -262,7 +262,11 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
         rc = error_set(err, CODE_INTERNAL, "%s", message);
     if (rc == 0 && shim_model_load(&asked.model, run->job.model.path, asked.device, message) != 0)
         rc = error_set(err, CODE_DATA, "cannot load model %s: %s", run->job.model.path, message);
+    const char *guide = run->sampler.guidance.model;
+    if (rc == 0 && guide && shim_model_load(&asked.guide, guide, asked.device, message) != 0)
+        rc = error_set(err, CODE_DATA, "cannot load the guiding model %s: %s", guide, message);
     if (rc == 0) rc = diagnose(found, &asked, err);
+    shim_model_free(asked.guide);
     shim_model_free(asked.model);
     free(labels);
     free(seeds);

@@ -15,7 +15,7 @@
 struct diagnosis { /* what is asked; all pointers borrowed */
     const struct sampler *sampler; /* resolved, not adaptive: its NFE, grid, range, guidance and clipping are meant */
     const struct card *card;
-    struct shim_model *model;
+    struct shim_model *model, *guide; /* guide: as in executor_setup */
     int device, workers, batch;
     enum noise_kind noise;
     size_t paths;                  /* so many seeds */
@@ -23,7 +23,7 @@ struct diagnosis { /* what is asked; all pointers borrowed */
     const int64_t *labels;         /* [paths], or NULL */
 };
 
-/* *findings (new): README, "Diagnose". What can't be measured on this model is left out, and `notes` says why. */
+/* *findings (new): README, `qtaylor diagnose`. What can't be measured on this model is left out, and `notes` says why. */
 int diagnose(json_t **findings, const struct diagnosis *diagnosis, struct error *err);
 
 #endif

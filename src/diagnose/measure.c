@@ -261,7 +261,7 @@ static int walk_init(struct walk *walk, struct study *study, const struct plan *
     if (!walk->x || !walk->epsilon || !walk->scratch || !walk->value) return error_memory(err);
     for (int k = 0; k <= EPSILON_ORDERS; k++)
         if (!(walk->derivative[k] = malloc(walk->elements * sizeof(double)))) return error_memory(err);
-    struct executor_setup setup = {.plan = program, .sampler = asked->sampler, .card = asked->card, .model = asked->model,
+    struct executor_setup setup = {.plan = program, .sampler = asked->sampler, .card = asked->card, .model = asked->model, .guide = asked->guide,
                                    .device = asked->device, .batch = asked->batch, .noise = asked->noise};
     return executor_new(&walk->executor, &setup, err);
 }
