@@ -146,18 +146,21 @@ def environ(pid):
         return dict(pair.split("=", 1) for pair in file.read().split("\0") if "=" in pair)
 
 
-def start_where_others_live_on(path, lease):
+def start_where_others_live_on(job, delay, lease):
     """Three ranks under a launcher that does not end a job because one rank died."""
+    path = make_job(job, delay)
     process = subprocess.Popen(mpirun(3, "--enable-recovery") + [str(FAKE), "run", str(path)], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, env=environment(QTAYLOR_LEASE=lease),
                                start_new_session=True)
-    time.sleep(0.9)
+    deadline = time.time() + 60
+    while not list(job.run.glob("samples/*.zst")) and time.time() < deadline:  # all ranks are past their collective calls
+        time.sleep(0.01)
     return process, {int(environ(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in ranks_of(process)}
 
 
 def test_dead_workers_units_are_given_out_again(job, uninterrupted):
     """The run ends complete although a rank was killed."""
-    process, ranks = start_where_others_live_on(make_job(job, delay=40), lease=1)
+    process, ranks = start_where_others_live_on(job, delay=80, lease=1)
     os.kill(ranks[2], signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert (job.digest(), fid(job)) == uninterrupted, out + err
@@ -166,7 +169,7 @@ def test_dead_workers_units_are_given_out_again(job, uninterrupted):
 
 
 def test_a_rank_that_comes_back_takes_part_again(job, uninterrupted):
-    process, ranks = start_where_others_live_on(make_job(job, delay=80), lease=0.5)
+    process, ranks = start_where_others_live_on(job, delay=80, lease=0.5)
     os.kill(ranks[1], signal.SIGSTOP)
     time.sleep(1.2)
     os.kill(ranks[1], signal.SIGCONT)
@@ -177,7 +180,7 @@ def test_a_rank_that_comes_back_takes_part_again(job, uninterrupted):
 
 
 def test_without_the_coordinator_all_leave_and_the_run_continues(job, uninterrupted):
-    process, ranks = start_where_others_live_on(make_job(job, delay=80), lease=0.5)
+    process, ranks = start_where_others_live_on(job, delay=80, lease=0.5)
     os.kill(ranks[0], signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert "rank 0) is gone" in err, out + err
