@@ -86,6 +86,7 @@ $(B)/%.o: %.c
 
 # What the build knows about itself; rewritten only when it changes.
 $(B)/src/report/summary.o: $(B)/version.h
+$(B)/src/report/embed.o: src/report/page.css src/report/page.js src/report/chart.css
 $(B)/version.h: FORCE
 	@mkdir -p $(@D)
 	@printf '#define QTAYLOR_VERSION "0.1.0"\n#define QTAYLOR_COMMIT "%s"\n#define QTAYLOR_CFLAGS "%s"\n' \

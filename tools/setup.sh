@@ -12,7 +12,9 @@ torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
-if [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind); fi
+if [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin); fi
+# The browser that opens the report's page: too much to unpack without root, where the tests pass over it.
+if [ "$what" != build ] && [ "$(id -u)" = 0 ]; then packages+=(chromium chromium-driver); fi
 config=build/config.mk
 mkdir -p build
 
@@ -23,7 +25,7 @@ quiet() { "$@" >build/setup.log 2>&1 || { cat build/setup.log >&2; fail "failed:
 # A package counts as present when Debian says so, or when what it is for is found (another python3, a module's mpicc).
 present() {
     case $1 in
-        python3 | gcc | g++ | make | git | zstd | valgrind) command -v "$1" >/dev/null && return ;;
+        python3 | gcc | g++ | make | git | zstd | valgrind | chromium) command -v "$1" >/dev/null && return ;;
         pkg-config) command -v pkg-config >/dev/null && return ;;
         python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
         openmpi-bin) command -v mpirun >/dev/null && return ;;
@@ -100,6 +102,7 @@ if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; t
         want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
         want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
         want diffusers 'diffusers==0.35.*'; want PyYAML pyyaml
+        want selenium selenium; want html5lib html5lib; want lxml lxml
     fi
     install
     if [ "$what" != build ]; then # the peers' own metrics and ADM's network; the tests do without the torchvision they depend on

@@ -20,21 +20,22 @@ struct command {
 };
 
 extern const struct command command_run, command_generate, command_evaluate, command_verify, command_plan,
-    command_inspect, command_compare, command_reference, command_diagnose, command_export, command_sample;
+    command_inspect, command_compare, command_reference, command_diagnose, command_report, command_export, command_sample;
 
 struct options { /* what subcommands have in common; only the accepted ones are parsed */
     const char **overrides; /* --set KEY=VALUE, in order; new */
     size_t overrides_count;
-    bool json, list;
+    bool json, list, text;
     bool subdirs, force, recompute;
-    const char *metrics, *indices, *output, *versus, *features, *device, *to, *ids; /* NULL: not given */
+    const char *metrics, *indices, *output, *versus, *features, *device, *to, *ids, *plot; /* NULL: not given */
     uint64_t count; /* 0: not given */
     const char *operand, *second; /* the arguments, or NULL */
 };
 
 /* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list),
  * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), f (--features), d (--device), t (--to),
- * I (--ids), S (--subdirs), F (--force), r (--recompute), and 2 for two arguments. A missing operand is CODE_USAGE unless --list was given. */
+ * I (--ids), S (--subdirs), F (--force), r (--recompute), p (--plot), T (--text), and 2 for two arguments. A missing
+ * operand is CODE_USAGE unless --list was given. */
 int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
                   bool *done, struct error *err);
 void options_free(struct options *options);

@@ -8,7 +8,8 @@
 
 enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l', OPTION_METRICS = 'm', OPTION_INDICES = 'i',
        OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v', OPTION_FEATURES = 'f', OPTION_DEVICE = 'd',
-       OPTION_TO = 't', OPTION_IDS = 'I', OPTION_SUBDIRS = 'S', OPTION_FORCE = 'F', OPTION_RECOMPUTE = 'r' };
+       OPTION_TO = 't', OPTION_IDS = 'I', OPTION_SUBDIRS = 'S', OPTION_FORCE = 'F', OPTION_RECOMPUTE = 'r',
+       OPTION_PLOT = 'p', OPTION_TEXT = 'T' };
 
 static const struct {
     struct option option;
@@ -28,6 +29,8 @@ static const struct {
     {{"subdirs", no_argument, NULL, OPTION_SUBDIRS}, "", "PNGs in folders of 1000"},
     {{"force", no_argument, NULL, OPTION_FORCE}, "", "replace a file that is there"},
     {{"recompute", no_argument, NULL, OPTION_RECOMPUTE}, "", "run the model again for this sample's batch"},
+    {{"plot", required_argument, NULL, OPTION_PLOT}, " FILE", "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"},
+    {{"text", no_argument, NULL, OPTION_TEXT}, "", "print plot and tables for the terminal instead"},
     {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
     {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
 };
@@ -76,6 +79,8 @@ int options_parse(struct options *options, int argc, char **argv, const struct c
         if (c == OPTION_OUTPUT) options->output = optarg;
         if (c == OPTION_FEATURES) options->features = optarg;
         if (c == OPTION_DEVICE) options->device = optarg;
+        if (c == OPTION_PLOT) options->plot = optarg;
+        if (c == OPTION_TEXT) options->text = true;
         if (c == OPTION_VERSUS) options->versus = optarg;
         if (c == OPTION_TO) options->to = optarg;
         if (c == OPTION_IDS) options->ids = optarg;

@@ -50,8 +50,12 @@ static int collective(struct comm *comm, const struct options *options, bool mak
     int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
     int printed = results && options->json ? print_json(results, &unprinted) : 0;
-    if (results && !options->json && json_object_get(results, "cells")) results_print(results, stdout);
-    else if (results && !options->json) print_result(results);
+    if (results && !options->json && json_object_get(results, "cells")) {
+        results_print(results, stdout);
+        printf("page: qtaylor report %s\n", json_string_value(json_object_get(results, "dir")));
+    } else if (results && !options->json) {
+        print_result(results);
+    }
     if (rc == 0 && (rc = printed) != 0) *err = unprinted;
     json_decref(results);
     json_decref(list);

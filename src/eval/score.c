@@ -67,6 +67,15 @@ static int set_estimate(json_t *values, const char *name, const struct estimate 
     return set_named(values, name, "_high", estimate->high, err);
 }
 
+/* NAME_without: the value without each block, from which `report` takes paired differences. */
+static int set_without(json_t *values, const char *name, const double without[JACKKNIFE_BLOCKS], struct error *err) {
+    char whole[32];
+    json_t *list = json_array();
+    snprintf(whole, sizeof whole, "%s_without", name);
+    for (int i = 0; list && i < JACKKNIFE_BLOCKS; i++) json_array_append_new(list, json_real(without[i]));
+    return json_object_set_new(values, whole, list) == 0 ? 0 : error_memory(err);
+}
+
 static int score_fid(json_t *values, const char *name, const struct view *samples, const struct frechet *reference,
                      struct error *err) {
     double fids[1 + JACKKNIFE_BLOCKS];
@@ -77,7 +86,9 @@ static int score_fid(json_t *values, const char *name, const struct view *sample
     if (rc != 0 || set(values, name, fids[0], err) != 0) return -1;
     if (!enough) return 0;
     jackknife(fids[0], fids + 1, &estimate);
-    if (set_named(values, name, "_corrected", estimate.corrected, err) != 0) return -1;
+    if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
+        set_without(values, name, fids + 1, err) != 0)
+        return -1;
     return set_estimate(values, name, &estimate, err);
 }
 

@@ -20,7 +20,7 @@ int score_check(unsigned metrics, const struct side *samples, const struct side 
 
 /* A new object with, by metric:
  *   fid            fid, and where there are features of JACKKNIFE_LEAST samples fid_corrected, fid_error, fid_low,
- *                  fid_high: see precision.h
+ *                  fid_high: see precision.h; and fid_without, [JACKKNIFE_BLOCKS], the FID without each block
  *   sfid           the same names with sfid, of the spatial features
  *   fid_infinity   fid_infinity
  *   kid            kid and kid_std over subsets, kid_full over all pairs

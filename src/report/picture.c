@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GAP = 2, WIDTH = 640 }; /* pixels */
+enum { GAP = PICTURE_GAP, WIDTH = 640 }; /* pixels */
 
 /* Copies one image, each pixel enlarged zoom x zoom, to where its upper left corner is in a sheet of `stride` bytes a
  * line. */
@@ -19,22 +19,11 @@ static void paste(uint8_t *corner, size_t stride, const uint8_t *image, int heig
                    (size_t)channels);
 }
 
-static int write_png(const char *path, const uint8_t *pixels, size_t height, size_t width, int channels,
-                     struct error *err) {
-    char *png;
-    size_t size;
-    struct png_shape shape = {(int)height, (int)width, channels};
-    if (png_encode(pixels, &shape, &png, &size, err) != 0) return error_prefix(err, "%s", path);
-    int rc = file_write_atomic(path, png, size, err);
-    free(png);
-    return rc;
-}
-
-int picture_grid(const char *path, const uint8_t *const *images, int rows, int columns, int height, int width,
-                 int channels, int zoom, struct error *err) {
+int picture_sheet(char **png, size_t *png_size, const uint8_t *const *images, int rows, int columns, int height, int width,
+                  int channels, int zoom, struct error *err) {
     if (rows < 1 || columns < 1 || height < 1 || width < 1 || (channels != 1 && channels != 3))
-        return error_set(err, CODE_DATA, "%s: expected images of 1 or 3 channels, found %d x %d images of %d x %d x %d",
-                         path, rows, columns, height, width, channels);
+        return error_set(err, CODE_DATA, "expected images of 1 or 3 channels, found %d x %d images of %d x %d x %d", rows,
+                         columns, height, width, channels);
     if (zoom == 0) zoom = (WIDTH / columns - GAP) / width;
     if (zoom < 1) zoom = 1;
     size_t cell_height = (size_t)height * (size_t)zoom + GAP, cell_width = (size_t)width * (size_t)zoom + GAP;
@@ -48,7 +37,30 @@ int picture_grid(const char *path, const uint8_t *const *images, int rows, int c
             uint8_t *corner = sheet + row * cell_height * stride + column * cell_width * (size_t)channels;
             if (image) paste(corner, stride, image, height, width, channels, zoom);
         }
-    int rc = write_png(path, sheet, sheet_height, sheet_width, channels, err);
+    int rc = png_encode(sheet, &(struct png_shape){(int)sheet_height, (int)sheet_width, channels}, png, png_size, err);
     free(sheet);
     return rc;
+}
+
+int picture_grid(const char *path, const uint8_t *const *images, int rows, int columns, int height, int width,
+                 int channels, int zoom, struct error *err) {
+    char *png;
+    size_t size;
+    if (picture_sheet(&png, &size, images, rows, columns, height, width, channels, zoom, err) != 0)
+        return error_prefix(err, "%s", path);
+    int rc = file_write_atomic(path, png, size, err);
+    free(png);
+    return rc;
+}
+
+void picture_shrink(const uint8_t *image, int height, int width, int channels, int by, uint8_t *out) {
+    for (int y = 0; y < height; y += by)
+        for (int x = 0; x < width; x += by)
+            for (int c = 0; c < channels; c++) {
+                int sum = 0, count = 0;
+                for (int dy = 0; dy < by && y + dy < height; dy++)
+                    for (int dx = 0; dx < by && x + dx < width; dx++, count++)
+                        sum += image[((size_t)(y + dy) * (size_t)width + (size_t)(x + dx)) * (size_t)channels + (size_t)c];
+                *out++ = (uint8_t)((sum + count / 2) / count);
+            }
 }

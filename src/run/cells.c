@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- the list ---- */
 
@@ -59,6 +60,27 @@ static int add_cell(json_t *cells, const struct sweep_cell *from, const char *jo
     return rc;
 }
 
+/* A string, or null where the bytes are no UTF-8. */
+static json_t *string_or_null(const char *text) {
+    json_t *string = text ? json_string(text) : NULL;
+    return string ? string : json_null();
+}
+
+/* How the sweep was asked for. NULL: out of memory. */
+static json_t *asked(const char *job_path, const char *const *overrides, size_t count) {
+    char *text = NULL, *here = getcwd(NULL, 0);
+    size_t size;
+    struct error ignored; /* it was read before */
+    if (file_read(job_path, &text, &size, &ignored) != 0) text = NULL;
+    json_t *given = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(given, string_or_null(overrides[i]));
+    json_t *job = json_pack("{s:o, s:o, s:o, s:o}", "path", string_or_null(job_path), "directory", string_or_null(here),
+                            "overrides", given, "text", string_or_null(text));
+    free(here);
+    free(text);
+    return job;
+}
+
 int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
                struct error *err) {
     struct sweep sweep = {0};
@@ -70,6 +92,11 @@ int cells_list(json_t **list, const char *job_path, const char *const *overrides
         rc = list_one(list, dir_of(document), document, err);
     for (size_t i = 0; rc == 0 && i < sweep.count; i++) rc = add_cell(cells, &sweep.cells[i], job_path, err);
     if (rc == 0 && sweep.count > 0 && !(*list = list_new(sweep.dir, true, json_incref(cells)))) rc = error_memory(err);
+    if (rc == 0 && sweep.count > 0 && json_object_set_new(*list, "job", asked(job_path, overrides, overrides_count)) != 0) {
+        json_decref(*list);
+        *list = NULL;
+        rc = error_memory(err);
+    }
     json_decref(cells);
     sweep_free(&sweep);
     return rc;
@@ -185,7 +212,8 @@ size_t cells_find(const struct cells *cells, uint64_t shard) {
 enum { SWEEP_FORMAT = 1 };
 
 int cells_write(const struct cells *cells, struct error *err) {
-    json_t *json = json_pack("{s:i, s:[]}", "format", SWEEP_FORMAT, "cells"), *cell;
+    json_t *json = json_pack("{s:i, s:O?, s:[]}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"),
+                             "cells"), *cell;
     char *path = text_new("%s/sweep.json", cells_dir(cells));
     size_t i;
     int rc = json && path ? 0 : error_memory(err);

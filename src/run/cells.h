@@ -1,6 +1,7 @@
 /* The runs that are worked on together: the cells of a sweep, or a plain job as a list of one. Rank 0 makes the list, as
  * one JSON value; every rank gets the same text and opens it.
  *   {"dir": where log/ and progress.json go, "sweep": true | false,
+ *    "job": {"path", "directory": where it was started, "overrides", "text": the file} of a sweep,
  *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document"}, ...]}
  * Cells that mean the same samples are computed once: the later ones have no document, and same_as names the first. */
 #ifndef RUN_CELLS_H
@@ -57,7 +58,7 @@ const char *cells_dir(const struct cells *cells); /* borrowed */
 double cell_calls(const struct cell *cell); /* model calls a sample; a guess for an adaptive solver */
 size_t cells_find(const struct cells *cells, uint64_t shard); /* whose shard it is, counted over all cells */
 
-/* DIR/sweep.json, where it is a sweep: {"format", "cells": [{"cell", its keys' "values", "same_as": name or null}]}, by which
+/* DIR/sweep.json, where it is a sweep: {"format", "job", "cells": [{"cell", its keys' "values", "same_as": name or null}]}, by which
  * the folder is known as one. */
 int cells_write(const struct cells *cells, struct error *err);
 /* The names of the cells of a sweep's folder that have samples of their own, in its order: *names is a new array, or NULL

@@ -1,0 +1,120 @@
+/* report: a run or a sweep as a page, in the terminal, as a figure. */
+#include "base/files.h"
+#include "base/text.h"
+#include "cmd/command.h"
+#include "report/chart.h"
+#include "report/data.h"
+#include "report/page.h"
+#include "run/gather.h"
+
+#include <errno.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* SVG to PNG at three times its size, some 1700 pixels wide. */
+static int convert(const char *svg, const char *png, struct error *err) {
+    char *arguments[] = {"rsvg-convert", "--zoom=3", "--format=png", "--output", (char *)png, (char *)svg, NULL};
+    pid_t child;
+    int status, failure = posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ);
+    if (failure == ENOENT)
+        return error_set(err, CODE_USAGE, "a PNG needs the program rsvg-convert, which is not here: install librsvg2-bin "
+                         "(Debian) or librsvg2-tools (Fedora), or write an .svg");
+    if (failure != 0) return error_set(err, CODE_IO, "cannot start rsvg-convert: %s", strerror(failure));
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR) return error_set(err, CODE_IO, "rsvg-convert: %s", strerror(errno));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return error_set(err, CODE_IO, "rsvg-convert could not make %s of %s", png, svg);
+    return 0;
+}
+
+/* By way of an SVG and a PNG beside the file, so that it is there whole or not at all. */
+static int write_png(const char *path, const struct text *svg, struct error *err) {
+    char *source = text_new("%s.%ld.svg", path, (long)getpid()), *target = text_new("%s.%ld.png", path, (long)getpid());
+    int rc = source && target ? file_write_atomic(source, svg->data, svg->length, err) : error_memory(err);
+    if (rc == 0) {
+        rc = convert(source, target, err);
+        if (rc == 0 && rename(target, path) != 0) rc = error_set(err, CODE_IO, "cannot write %s: %s", path, strerror(errno));
+        unlink(source);
+        if (rc != 0) unlink(target);
+    }
+    free(source);
+    free(target);
+    return rc;
+}
+
+static int write_plot(const json_t *data, const char *metric, const char *path, struct error *err) {
+    const char *dot = strrchr(path, '.');
+    struct chart chart;
+    struct text svg = {0};
+    bool png = dot && strcmp(dot, ".png") == 0;
+    if (!png && !(dot && strcmp(dot, ".svg") == 0))
+        return error_set(err, CODE_USAGE, "--plot: expected a name that ends in .svg or .png, found %s", path);
+    if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
+    int rc = chart.points > 0 ? 0 : error_set(err, CODE_DATA, "no cell has %s: nothing to plot", metric);
+    if (rc == 0) chart_svg(&chart, true, &svg);
+    if (rc == 0 && svg.failed) rc = error_memory(err);
+    if (rc == 0) rc = png ? write_png(path, &svg, err) : file_write_atomic(path, svg.data, svg.length, err);
+    if (rc == 0) printf("%s\n", path);
+    text_free(&svg);
+    chart_free(&chart);
+    return rc;
+}
+
+static int write_page(const json_t *data, const char *path, struct error *err) {
+    struct page_pictures pictures;
+    struct text page = {0};
+    int rc = gather_pictures(&pictures, data, err);
+    if (rc == 0) rc = page_make(data, &pictures, &page, err);
+    if (rc == 0) rc = file_write_atomic(path, page.data, page.length, err);
+    if (rc == 0) printf("%s\n", path);
+    text_free(&page);
+    page_pictures_free(&pictures);
+    return rc;
+}
+
+static int print_text(const json_t *data, const char *metric, struct error *err) {
+    struct text out = {0};
+    int rc = data_print(data, metric, &out, err);
+    if (rc == 0) fputs(out.data, stdout);
+    text_free(&out);
+    return rc;
+}
+
+static int make_report(const struct options *options, struct error *err) {
+    json_t *data;
+    const char *metric = options->metrics ? options->metrics : "fid";
+    if (gather_data(&data, options->operand, err) != 0) return -1;
+    char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->operand);
+    int rc = page ? 0 : error_memory(err);
+    if (rc == 0 && options->metrics && !chart_has(data, metric))
+        rc = error_set(err, CODE_USAGE, "--metrics: no cell of %s has a number %s", options->operand, metric);
+    if (rc == 0 && options->plot) rc = write_plot(data, metric, options->plot, err);
+    if (rc == 0 && options->text) rc = print_text(data, metric, err);
+    if (rc == 0 && options->json) rc = print_json(data, err);
+    if (rc == 0 && !options->plot && !options->text && !options->json) rc = write_page(data, page, err);
+    free(page);
+    json_decref(data);
+    return rc;
+}
+
+static int report(int argc, char **argv, struct error *err) {
+    struct options options;
+    bool done;
+    int rc = options_parse(&options, argc, argv, &command_report, "ojmpT", &done, err);
+    if (rc == 0 && !done) rc = make_report(&options, err);
+    options_free(&options);
+    return rc;
+}
+
+const struct command command_report = {
+    "report", "RUN [--output FILE.html] [--text] [--json] [--plot FILE] [--metrics M]",
+    "Make a page of a run or a sweep: plots, samples, who is best",
+    "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no network. Names the series that wins at each\n"
+    "NFE, and whether by more than the standard error of the difference, paired by seeds, as compare --versus has it.\n"
+    "--metrics M: what --plot and --text plot, a column of results.csv.\n", report};

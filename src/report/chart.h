@@ -1,0 +1,60 @@
+/* What a report's plots show, apart from how: lines of points, their axes, and the Pareto front. */
+#ifndef REPORT_CHART_H
+#define REPORT_CHART_H
+
+#include "base/error.h"
+#include "base/text.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum chart_over { CHART_NFE, CHART_TIME };
+enum { CHART_TICKS = 16 };
+
+struct chart_point {
+    double x, y, error; /* error: half a bar's length; 0 none */
+    const char *cell;   /* its name, borrowed */
+    bool front;         /* no other point is as good in less time, or better in the same */
+};
+
+struct chart_line {
+    const char *name; /* borrowed */
+    struct chart_point *points; /* by x */
+    size_t count;
+};
+
+struct chart_axis {
+    const char *title; /* borrowed */
+    bool log;
+    double low, high;
+};
+
+struct chart {
+    enum chart_over over;
+    struct chart_axis x, y;
+    const char *bars; /* what error bars are; NULL: there are none */
+    struct chart_line *lines;
+    size_t count, points;
+};
+
+/* From a report's data (see report/data.h): `metric` (a column) over NFE or time, a line a series. Cells that have no such
+ * number, and those that only repeat another cell of their series, are left out; *chart may have no points. */
+int chart_make(struct chart *chart, const json_t *data, const char *metric, enum chart_over over, struct error *err);
+void chart_free(struct chart *chart);
+/* Is it a column that chart_make can plot, and is any cell's a number? */
+bool chart_has(const json_t *data, const char *metric);
+/* The columns that can be plotted, in order; ends with NULL. */
+extern const char *const chart_metrics[];
+
+/* Where a value is on an axis: 0 at its low end, 1 at its high one. */
+double chart_place(const struct chart_axis *axis, double value);
+/* The values to write at an axis. Returns how many. */
+size_t chart_ticks(const struct chart_axis *axis, double ticks[CHART_TICKS]);
+
+/* An <svg> element. standalone: a file of its own, with styles, white ground and sizes; else for inside the page. */
+void chart_svg(const struct chart *chart, bool standalone, struct text *out);
+/* For a terminal, 80 columns wide, ASCII, with its legend; the points of a line are its letter. */
+void chart_print(const struct chart *chart, struct text *out);
+
+#endif

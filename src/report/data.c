@@ -1,0 +1,79 @@
+#include "report/data.h"
+
+#include "base/text.h"
+#include "report/markup.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+double data_number(const json_t *cell, const char *column) {
+    const json_t *value = json_object_get(cell, column);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+double data_time(const json_t *cell) {
+    double model = data_number(cell, "model_seconds"), rate = data_number(cell, "samples_per_second");
+    double made = rate * data_number(cell, "seconds"); /* of the samples that were timed: not all, after an interruption */
+    if (model > 0 && made > 0) return 1000 * model / made;
+    return rate > 0 ? 1000 / rate : NAN;
+}
+
+/* Keys that spend more or less on the same method: the points of one line. */
+static bool is_budget(const char *key) {
+    return strcmp(key, "nfe") == 0 || strcmp(key, "steps") == 0 || strcmp(key, "rtol") == 0;
+}
+
+/* Does a key tell the cells apart? */
+static bool differs(const json_t *cells, const char *key) {
+    const json_t *first = json_object_get(json_array_get(cells, 0), key);
+    for (size_t i = 1; i < json_array_size(cells); i++) {
+        const json_t *value = json_object_get(json_array_get(cells, i), key);
+        if (value != first && !(value && first && json_equal(value, first))) return true;
+    }
+    return false;
+}
+
+/* "taylor, order=2": new. */
+static char *series_name(const json_t *keys, const json_t *cells, const json_t *cell) {
+    struct text name = {0};
+    const json_t *known, *solver = json_object_get(cell, "solver");
+    size_t i;
+    bool solvers = differs(cells, "solver");
+    if (solvers) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "?");
+    json_array_foreach(keys, i, known) {
+        const char *key = json_string_value(known);
+        const json_t *value = json_object_get(cell, key);
+        if (!value || strcmp(key, "solver") == 0 || is_budget(key) || !differs(cells, key)) continue;
+        char *text = markup_value(value, 0);
+        text_add(&name, "%s%s=%s", name.length ? ", " : "", key, text ? text : "");
+        name.failed |= !text;
+        free(text);
+    }
+    if (!name.length) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "all");
+    if (name.failed) text_free(&name);
+    return name.data;
+}
+
+json_t *data_series(const json_t *data) {
+    const json_t *keys = json_object_get(data, "keys"), *cells = json_object_get(data, "cells"), *cell;
+    json_t *series = json_array(), *known;
+    size_t i, k;
+    json_array_foreach(cells, i, cell) {
+        char *name = series_name(keys, cells, cell);
+        json_t *mine = NULL;
+        json_array_foreach(series, k, known)
+            if (name && strcmp(json_string_value(json_object_get(known, "name")), name) == 0) mine = known;
+        if (!mine) {
+            mine = json_pack("{s:s?, s:[]}", "name", name, "cells");
+            json_array_append_new(series, mine);
+        }
+        free(name);
+        if (json_array_append_new(json_object_get(mine, "cells"), json_integer((json_int_t)i)) != 0) {
+            json_decref(series);
+            return NULL;
+        }
+    }
+    return series;
+}

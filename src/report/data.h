@@ -1,0 +1,40 @@
+/* A report's data: one JSON object, which `report --json` prints and pages, plots and tables are made of.
+ *
+ *   {"kind": "sweep" or "run", "name", "dir",
+ *    "columns": [...], "cells": [{"cell", ...}]     as in results.json
+ *    "keys": ["solver", ...]                        of the sweep, by their last words
+ *    "missing": ["cell", ...]                       of the sweep, not finished yet
+ *    "series": [{"name", "cells": [numbers]}]       a line of the plots each: cells that differ by their budget alone
+ *    "metrics": ["fid", ...]                        the columns that can be plotted
+ *    "best": [...]                                  see data_best
+ *    "pareto": ["cell", ...]                        of FID over time
+ *    "environment": {"host": [...], ...}            every value there is, over all cells
+ *    "commands": ["..."], "job": "text of the job file"} */
+#ifndef REPORT_DATA_H
+#define REPORT_DATA_H
+
+#include "base/error.h"
+#include "base/text.h"
+
+#include <jansson.h>
+
+/* The column of a cell as a number; NAN where there is none. */
+double data_number(const json_t *cell, const char *column);
+/* Milliseconds a sample: a worker's in the solver's program where results.json tells them (model_seconds), else of the whole. NAN: unknown. */
+double data_time(const json_t *cell);
+/* New: "series" of data's keys and cells. */
+json_t *data_series(const json_t *data);
+/* New: a record for each NFE there is, in order. Every series takes part with its cell of the largest NFE at or below that,
+ * except cells that have the samples of another one ("same_as").
+ *   {"nfe", "best": {"cell", "series", "nfe", "fid"}, "second": the same or null,
+ *    "fid_delta", "fid_delta_error", "fid_delta_low", "fid_delta_high": FID(best) - FID(second), paired by seeds, as
+ *    `compare --versus` has it; "beyond_error": does the best lead by more than one error} or {..., "unpaired": why}
+ * evidence: cell -> {"fid_without", "seeds", "reference", "network"}. */
+json_t *data_best(const json_t *data, const json_t *evidence);
+/* A record of data_best in words: "taylor (FID 0.1234)", and "ahead of ddim (FID 0.2345) by 0.1111 +- 0.0123: more than
+ * its error". second stays empty where there is none. */
+void best_words(const json_t *record, struct text *best, struct text *second);
+/* For a terminal, 80 columns: the plot of `metric` over NFE, the table of the cells, and the best of each NFE. */
+int data_print(const json_t *data, const char *metric, struct text *out, struct error *err);
+
+#endif
