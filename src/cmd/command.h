@@ -25,17 +25,17 @@ extern const struct command command_run, command_generate, command_evaluate, com
 struct options { /* what subcommands have in common; only the accepted ones are parsed */
     const char **overrides; /* --set KEY=VALUE, in order; new */
     size_t overrides_count;
-    bool json, list, text;
+    bool json, list, cells, text;
     bool subdirs, force, recompute;
-    const char *metrics, *indices, *output, *versus, *features, *device, *to, *ids, *plot; /* NULL: not given */
+    const char *metrics, *indices, *output, *versus, *features, *device, *to, *ids, *plot, *cell; /* NULL: not given */
     uint64_t count; /* 0: not given */
     const char *operand, *second; /* the arguments, or NULL */
 };
 
 /* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list),
  * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), f (--features), d (--device), t (--to),
- * I (--ids), S (--subdirs), F (--force), r (--recompute), p (--plot), T (--text), and 2 for two arguments. A missing
- * operand is CODE_USAGE unless --list was given. */
+ * I (--ids), S (--subdirs), F (--force), r (--recompute), p (--plot), T (--text), n (--cell), N (--cells), and 2 for
+ * two arguments. A missing operand is CODE_USAGE unless --list was given. */
 int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
                   bool *done, struct error *err);
 void options_free(struct options *options);

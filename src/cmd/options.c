@@ -1,6 +1,7 @@
 #include "base/text.h"
 #include "cmd/command.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l', OPTION_METRICS = 'm', OPTION_INDICES = 'i',
        OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v', OPTION_FEATURES = 'f', OPTION_DEVICE = 'd',
        OPTION_TO = 't', OPTION_IDS = 'I', OPTION_SUBDIRS = 'S', OPTION_FORCE = 'F', OPTION_RECOMPUTE = 'r',
-       OPTION_PLOT = 'p', OPTION_TEXT = 'T' };
+       OPTION_PLOT = 'p', OPTION_TEXT = 'T', OPTION_CELL = 'n', OPTION_CELLS = 'N' };
 
 static const struct {
     struct option option;
@@ -31,6 +32,8 @@ static const struct {
     {{"recompute", no_argument, NULL, OPTION_RECOMPUTE}, "", "run the model again for this sample's batch"},
     {{"plot", required_argument, NULL, OPTION_PLOT}, " FILE", "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"},
     {{"text", no_argument, NULL, OPTION_TEXT}, "", "print plot and tables for the terminal instead"},
+    {{"cell", required_argument, NULL, OPTION_CELL}, " N", "only this cell of a sweep: its number (from 0) or its name"},
+    {{"cells", no_argument, NULL, OPTION_CELLS}, "", "list the runs that a job makes: number, cell, folder; tabs between"},
     {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
     {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
 };
@@ -43,7 +46,8 @@ void command_help(const struct command *command) {
     for (int i = 0; i < KNOWN; i++) {
         char flag[32];
         snprintf(flag, sizeof flag, "--%s", known[i].option.name);
-        if (!strstr(command->arguments, flag) && known[i].option.val != OPTION_HELP) continue;
+        const char *found = strstr(command->arguments, flag);
+        if (known[i].option.val != OPTION_HELP && (!found || isalpha((unsigned char)found[strlen(flag)]))) continue;
         printf("  --%s%-*s %s\n", known[i].option.name, 22 - (int)strlen(known[i].option.name), known[i].argument,
                known[i].help);
     }
@@ -74,6 +78,8 @@ int options_parse(struct options *options, int argc, char **argv, const struct c
         if (c == OPTION_SET) options->overrides[options->overrides_count++] = optarg;
         if (c == OPTION_JSON) options->json = true;
         if (c == OPTION_LIST) options->list = true;
+        if (c == OPTION_CELLS) options->cells = true;
+        if (c == OPTION_CELL) options->cell = optarg;
         if (c == OPTION_METRICS) options->metrics = optarg;
         if (c == OPTION_INDICES) options->indices = optarg;
         if (c == OPTION_OUTPUT) options->output = optarg;

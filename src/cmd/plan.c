@@ -47,11 +47,28 @@ static int plan_one(const char *path, const char *const *overrides, size_t count
     return rc;
 }
 
+/* What scripts need to know of a job before it runs. A job without a sweep is one run, its cell "-". */
+static int print_cells(const struct options *options, const struct sweep *sweep, struct error *err) {
+    struct job job;
+    for (size_t i = 0; i < sweep->count; i++)
+        printf("%zu\t%s\t%s/%s\n", i, sweep->cells[i].name, sweep->dir, sweep->cells[i].name);
+    if (sweep->count > 0) return 0;
+    if (job_read(&job, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
+    printf("0\t-\t%s\n", job.output.dir);
+    job_free(&job);
+    return 0;
+}
+
 static int plan_job(const struct options *options, struct error *err) {
     struct sweep sweep;
     json_t *json = NULL;
     if (sweep_read(&sweep, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
     if (options->json && sweep.count > 0) json = json_object();
+    if (options->cells) {
+        int rc = print_cells(options, &sweep, err);
+        sweep_free(&sweep);
+        return rc;
+    }
     int rc = 0;
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
         rc = plan_one(options->operand, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
@@ -67,7 +84,7 @@ static int plan_job(const struct options *options, struct error *err) {
 static int plan(int argc, char **argv, struct error *err) {
     struct options options;
     bool done;
-    int rc = options_parse(&options, argc, argv, &command_plan, "sjl", &done, err);
+    int rc = options_parse(&options, argc, argv, &command_plan, "sjlN", &done, err);
     if (rc == 0 && !done && options.list) plan_list(stdout);
     else if (rc == 0 && !done) rc = plan_job(&options, err);
     options_free(&options);
@@ -75,5 +92,5 @@ static int plan(int argc, char **argv, struct error *err) {
 }
 
 const struct command command_plan = {
-    "plan", "JOB [--set KEY=VALUE]... [--json] | --list",
+    "plan", "JOB [--set KEY=VALUE]... [--json | --cells] | --list",
     "Print the program that a job's solver compiles to (--list: the table of solvers)", NULL, plan};

@@ -41,7 +41,10 @@ static void print_result(const json_t *result) {
 static int collective(struct comm *comm, const struct options *options, bool make,
                       const struct pipeline_options *pipeline, struct error *err) {
     json_t *list = NULL, *results = NULL;
-    if (comm_rank(comm) == 0 && make) cells_list(&list, options->operand, options->overrides, options->overrides_count, err);
+    if (comm_rank(comm) == 0 && make && options->cell)
+        cells_list_cell(&list, options->operand, options->overrides, options->overrides_count, options->cell, err);
+    else if (comm_rank(comm) == 0 && make)
+        cells_list(&list, options->operand, options->overrides, options->overrides_count, err);
     else if (comm_rank(comm) == 0) cells_list_run(&list, options->operand, err);
     if (document_share(comm, &list, err) != 0) {
         if (comm_rank(comm) != 0) err->message[0] = '\0'; /* rank 0 says it */
@@ -67,7 +70,7 @@ static int with_ranks(int argc, char **argv, const struct command *command, bool
     struct options options;
     struct comm *comm = NULL;
     bool done;
-    int rc = options_parse(&options, argc, argv, command, make ? "sj" : "jc", &done, err);
+    int rc = options_parse(&options, argc, argv, command, make ? "sjn" : "jc", &done, err);
     pipeline->count = options.count;
     if (rc == 0 && !done && (rc = comm_start(&comm, &argc, &argv, err)) == 0) {
         log_rank(comm_rank(comm), comm_size(comm));
@@ -94,10 +97,10 @@ static int evaluate(int argc, char **argv, struct error *err) {
 }
 
 const struct command command_run = {
-    "run", "JOB [--set KEY=VALUE]... [--json]", "Generate what is missing and evaluate", 
+    "run", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing and evaluate",
     "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n", run};
 const struct command command_generate = {
-    "generate", "JOB [--set KEY=VALUE]... [--json]", "Generate what is missing, without evaluating", NULL, generate};
+    "generate", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing, without evaluating", NULL, generate};
 const struct command command_evaluate = {
     "evaluate", "RUN [--count N] [--json]", "Compute the metrics of a finished run directory",
     "The metrics are those of the job's evaluate block; compare --help says what each is.\n", evaluate};

@@ -224,3 +224,15 @@ int sweep_read(struct sweep *sweep, const char *path, const char *const *overrid
     if (rc != 0) sweep_free(sweep);
     return rc;
 }
+
+int sweep_find(const struct sweep *sweep, const char *which, const struct sweep_cell **cell, struct error *err) {
+    uint64_t number;
+    if (sweep->count == 0) return error_set(err, CODE_USAGE, "--cell %s: this job has no sweep", which);
+    for (size_t i = 0; i < sweep->count; i++)
+        if (strcmp(sweep->cells[i].name, which) == 0) return *cell = &sweep->cells[i], 0;
+    if (!text_to_u64(which, &number) || number >= sweep->count)
+        return error_set(err, CODE_USAGE, "--cell: expected a number from 0 to %zu or a cell's name (qtaylor plan JOB --cells "
+                         "lists them), found %s", sweep->count - 1, which);
+    *cell = &sweep->cells[number];
+    return 0;
+}

@@ -102,6 +102,20 @@ int cells_list(json_t **list, const char *job_path, const char *const *overrides
     return rc;
 }
 
+int cells_list_cell(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+                    const char *which, struct error *err) {
+    struct sweep sweep;
+    const struct sweep_cell *cell;
+    json_t *document;
+    *list = NULL;
+    if (sweep_read(&sweep, job_path, overrides, overrides_count, err) != 0) return -1;
+    int rc = sweep_find(&sweep, which, &cell, err);
+    if (rc == 0 && (rc = settled_document(&document, job_path, cell->overrides, cell->count, err)) == 0)
+        rc = list_one(list, dir_of(document), document, err);
+    sweep_free(&sweep);
+    return rc;
+}
+
 int cells_list_run(json_t **list, const char *dir, struct error *err) {
     json_t *document;
     *list = NULL;

@@ -242,3 +242,30 @@ def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
     done = qtaylor("run", path, ranks=2, code=65)
     assert "evaluate.count: expected 2 to 200" in done.stderr and "count=1,nfe=4 could not be evaluated" in done.stderr
     assert [row["cell"] for row in rows(job)] == ["count=100,nfe=4"]
+
+
+def test_one_cell_alone_and_the_rest_later(job, whole_sweep):
+    """What a job array does: each cell by a process of its own, then one that finds them all and makes the table."""
+    path = sweep_job(job, {"sampler.solver": ["ddim", "heun", "taylor"], "sampler.nfe": [4, 6]})
+    cells = [line.split("\t") for line in qtaylor("plan", path, "--cells").stdout.splitlines()]
+    assert [(number, name) for number, name, _ in cells] == [
+        (str(i), f"solver={solver},nfe={nfe}") for i, (solver, nfe) in enumerate(
+            (solver, nfe) for solver in ("ddim", "heun", "taylor") for nfe in (4, 6))]
+    assert all(folder == str(job.run / name) for _, name, folder in cells)
+    qtaylor("run", path, "--cell", "1")
+    qtaylor("run", path, "--cell", "solver=taylor,nfe=4", ranks=2)
+    assert sorted(folder.name for folder in job.run.iterdir()) == ["solver=ddim,nfe=6", "solver=taylor,nfe=4"]
+    before = {file: file.stat().st_mtime_ns for file in job.run.glob("*/samples/*.zst")}
+    qtaylor("run", path)
+    assert rows(job) == whole_sweep and all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
+
+
+def test_a_cell_that_is_not_there(job):
+    path = sweep_job(job, {"sampler.nfe": [4, 6]})
+    for wrong in ("2", "-1", "nfe=5"):
+        assert f"from 0 to 1 or a cell's name (qtaylor plan JOB --cells lists them), found {wrong}" in qtaylor(
+            "run", path, "--cell", wrong, code=64).stderr
+    del job.keys["sweep"]
+    assert "this job has no sweep" in qtaylor("run", job.write(), "--cell", "0", ranks=2, code=64).stderr
+    assert qtaylor("plan", path, "--cells").stdout == f"0\t-\t{job.run}\n"
+    assert not job.run.exists()
