@@ -15,7 +15,7 @@
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
  * identity, where D = C*H*W.
  *
- * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs. Registers are plain loops: the reference for the real ones. */
+ * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs, or those of CUDA_VISIBLE_DEVICES where that is set. Registers are plain loops: the reference for the real ones. */
 #include "torch_shim.h"
 
 #include "job/card.h"
@@ -64,13 +64,19 @@ const char *shim_describe(void) {
 }
 
 int shim_device_count(void) {
-    const char *count = getenv("QTAYLOR_FAKE_DEVICES");
-    return count ? (int)strtol(count, NULL, 10) : 0;
+    const char *count = getenv("QTAYLOR_FAKE_DEVICES"), *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (!count || !visible) return count ? (int)strtol(count, NULL, 10) : 0;
+    int devices = *visible != '\0';
+    for (; *visible; visible++) devices += *visible == ',';
+    return devices;
 }
 
 int shim_device_identity(int device, char *identity, int capacity, char *error) {
     (void)error;
-    snprintf(identity, (size_t)capacity, "fake %d", device);
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES"), *node = getenv("SLURMD_NODENAME");
+    for (int i = 0; visible && i < device && (visible = strchr(visible, ',')); i++) visible++;
+    int number = visible ? (int)strtol(visible, NULL, 10) : device; /* of the node, as a UUID would tell */
+    snprintf(identity, (size_t)capacity, "fake %s%s%d", node ? node : "", node ? " " : "", number);
     return 0;
 }
 

@@ -17,6 +17,7 @@ build() { make --no-print-directory -j2 "$@"; }
 step 'build with libtorch' build SHIM=torch all
 step 'build with the fake shim' build SHIM=fake all
 step 'layers' make --no-print-directory SHIM=fake layers
+step 'shellcheck' shellcheck slurm/* tests/slurm/cluster.sh
 step 'build with sanitizers' build SHIM=fake SANITIZE=address,undefined all
 
 units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build

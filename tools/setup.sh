@@ -12,9 +12,12 @@ torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
-if [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin); fi
-# The browser that opens the report's page: too much to unpack without root, where the tests pass over it.
-if [ "$what" != build ] && [ "$(id -u)" = 0 ]; then packages+=(chromium chromium-driver); fi
+if [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck); fi
+# Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a SLURM
+# cluster of the tests' own.
+if [ "$what" != build ] && [ "$(id -u)" = 0 ]; then
+    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps)
+fi
 config=build/config.mk
 mkdir -p build
 
@@ -25,7 +28,7 @@ quiet() { "$@" >build/setup.log 2>&1 || { cat build/setup.log >&2; fail "failed:
 # A package counts as present when Debian says so, or when what it is for is found (another python3, a module's mpicc).
 present() {
     case $1 in
-        python3 | gcc | g++ | make | git | zstd | valgrind | chromium) command -v "$1" >/dev/null && return ;;
+        python3 | gcc | g++ | make | git | zstd | valgrind | chromium | shellcheck) command -v "$1" >/dev/null && return ;;
         pkg-config) command -v pkg-config >/dev/null && return ;;
         python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
         openmpi-bin) command -v mpirun >/dev/null && return ;;
