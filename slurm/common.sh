@@ -61,9 +61,10 @@ requeue() {
 }
 
 # Of a run or, cell by cell, of a sweep: 0 or what is wrong, where anything is worse than incomplete (75), and that than 76.
-verify() { # verify RUN
+verify() { # verify RUN RESULT
     local cell code worst=0
-    if [ -e "$1/run.json" ]; then qtaylor verify "$1"; return; fi
+    if [ "$2" = metrics.json ]; then qtaylor verify "$1"; return; fi
+    [ -d "$1" ] || return 65
     while IFS= read -r cell; do
         [ -e "$cell/run.json" ] || continue # results.json tells: not begun, or the same samples as another cell's
         code=0
@@ -73,7 +74,6 @@ verify() { # verify RUN
             *) worst=$code ;;
         esac
     done < <(cut -f 3 <<<"$list")
-    [ $worst != 0 ] || [ -e "$1/results.json" ] || worst=75
     return $worst
 }
 
@@ -82,14 +82,13 @@ gained() { # gained GOOD NOTE-FILE
     local before=0 idle=0
     [ ! -s "$2" ] || read -r before idle <"$2"
     if [ "$1" -gt "$before" ]; then idle=0; else idle=$((idle + 1)); fi
-    echo "$1 $idle" >"$2"
-    [ $idle -lt 3 ]
+    echo "$1 $idle" >"$2" && [ $idle -lt 3 ]
 }
 
 # act_on_what_is_there RUN RESULT: never returns.
 act_on_what_is_there() {
     local run=$1 report code=0 good note=$1/slurm-$SLURM_JOB_ID
-    report=$(verify "$run") || code=$?
+    report=$(verify "$run" "$2") || code=$?
     grep -v '^missing ' <<<"$report" # those are in the sum
     [ $code -ne 0 ] || concluded "$run" "$2" || { say "the samples are complete, $2 is not"; code=75; }
     good=$(awk '/ files good, / {sum += $1} END {print sum + 0}' <<<"$report")
@@ -106,7 +105,7 @@ act_on_what_is_there() {
         76) say "done, but some samples could not be made and are left out (quarantined): see above" ;;
         *) say "stopped: verify ended with $code" ;;
     esac
-    rm -f "$note"
+    rm -f "$run"/slurm-[0-9]*
     exit $code
 }
 

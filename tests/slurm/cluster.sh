@@ -4,6 +4,8 @@
 #   cluster.sh up      start it (safe to repeat), wait until both nodes are in service;
 #                      prints one line to eval:  export SLURM_CONF=...
 #   cluster.sh down    kill its jobs and stop its daemons, by pid; safe to repeat
+#   cluster.sh lose NODE    kill -9 a node's slurmd, its steps and their tasks, as if its power had gone
+#   cluster.sh restore NODE start its slurmd again
 #   cluster.sh status  show daemons, nodes, jobs; exit 0 only if all is healthy
 #
 #   SLURM_TEST_DIR     holds everything (its parents must be searchable by the users
@@ -38,11 +40,11 @@ pid_of() { # NAME: print the daemon's pid, or fail
   local pid; pid=$(cat "$DIR/pid/$1" 2>/dev/null) && exe_is "$pid" "${1%-n?}" && echo "$pid"
 }
 all_alive() { local d; for d in "${DAEMONS[@]}"; do pid_of "$d" >/dev/null || return 1; done; }
-stepds() { # pids of our slurmstepd: they outlive slurmd, and hold our log files open
+stepds() { # [NODE]: pids of our slurmstepd: they outlive slurmd, and hold our log files open
   local p
   for p in /proc/[0-9]*; do
     exe_is "${p#/proc/}" slurmstepd && readlink "$p"/fd/* 2>/dev/null |
-      grep -qF "$DIR/log/" && echo "${p#/proc/}"
+      grep -qF "$DIR/log/${1:+slurmd-$1.log}" && echo "${p#/proc/}"
   done
   return 0
 }
@@ -162,9 +164,9 @@ up() {
 }
 
 descendants() { local c; for c in $(ps -o pid= --ppid "$1"); do echo "$c"; descendants "$c"; done; }
-kill_tasks() { # KILL what our slurmstepd run, with the process groups of all of it
+kill_tasks() { # [NODE]: KILL what our slurmstepd run, with the process groups of all of it
   local p d g
-  for p in $(stepds); do
+  for p in $(stepds "$@"); do
     d=$(descendants "$p" | paste -sd,); [ -n "$d" ] || continue
     for g in $(ps -o pgid= -p "$d" | sort -u); do kill -KILL -- "-$g" 2>/dev/null || true; done
   done
@@ -189,6 +191,13 @@ down_locked() {
 }
 down() { [ -d "$DIR" ] || return 0; lock; down_locked; say "down"; }
 
+lose() {
+  local p; mapfile -t p < <(pid_of "slurmd-$1"; stepds "$1")
+  kill -STOP "${p[@]}"                         # so that none tells of the others' deaths
+  kill_tasks "$1"; kill -KILL "${p[@]}"
+}
+restore() { lock; start "slurmd-$1" slurmd -D -f "$SLURM_CONF" -N "$1"; }
+
 status() {
   local d
   for d in "${DAEMONS[@]}"; do echo "$d: $(pid_of "$d" || echo "not running")"; done
@@ -198,5 +207,6 @@ status() {
 
 case ${1:-} in
   up|down|status) "$1";;
-  *) echo "usage: $0 up|down|status" >&2; exit 2;;
+  lose|restore) "$1" "$2";;
+  *) echo "usage: $0 up|down|status|lose NODE|restore NODE" >&2; exit 2;;
 esac

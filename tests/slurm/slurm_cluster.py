@@ -32,8 +32,8 @@ class Cluster:
         self.environment = environment(SLURM_TEST_DIR=FOLDER, SLURM_TEST_PORT=20000 + PLACE % 50 * 210,
                                        SLURM_CONF=FOLDER / "slurm.conf", PROGRAM=FAKE, QTAYLOR_FAKE_DEVICES=1)
 
-    def __call__(self, *command, check=True, **env):
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, cwd=ROOT,
+    def __call__(self, *command, check=True, cwd=ROOT, **env):
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, cwd=cwd,
                               env={**self.environment, **{key: str(value) for key, value in env.items()}})
         assert not check or done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -64,10 +64,14 @@ class Cluster:
         assert "done and verified" in log_of(about)
         return about
 
+    def urgent(self, nodes, seconds):
+        """A job that takes nodes from those of the partition main."""
+        return self("sbatch", "--parsable", "--partition=urgent", f"--nodes={nodes}", "--exclusive", "--output=/dev/null",
+                    f"--wrap=sleep {seconds}")
+
     def preempt(self, job):
-        """A job of the urgent partition takes both nodes; returns when the preempted one is out and waits to start again."""
-        urgent = self("sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null",
-                      "--wrap=sleep 1")
+        """Returns when the job is out and waits to start again."""
+        urgent = self.urgent(nodes=2, seconds=1)
         self.wait(job, "PENDING")
         self.wait(urgent)
 
@@ -105,7 +109,8 @@ class ClusterJob(Job):
         if cpu:
             lines |= {r"#SBATCH --gpus-per-node=.*\n()": r"\1", r"(DEVICE=)\S+": r"\1cpu"}
         text = (ROOT / "slurm" / name).read_text()
-        for pattern, new in {**lines, **{rf"({key}=)\S+": rf"\g<1>{value}" for key, value in variables.items()}}.items():
+        lines |= {rf"({key}=)(\([^)]*\)|\S+)": rf"\g<1>{value}" for key, value in variables.items()}
+        for pattern, new in lines.items():
             text, changed = re.subn(f"^{pattern}", new, text, flags=re.MULTILINE)
             assert changed == 1, f"slurm/{name}: {pattern} is there {changed} times"
         path = self.folder / name
