@@ -196,7 +196,10 @@ lose() {
   kill -STOP "${p[@]}"                         # so that none tells of the others' deaths
   kill_tasks "$1"; kill -KILL "${p[@]}"
 }
-restore() { lock; start "slurmd-$1" slurmd -D -f "$SLURM_CONF" -N "$1"; }
+restore() { # with what a boot clears: a step can't start where a dead one's socket is
+  lock; rm -rf "$DIR/spool-$1"/*pmix* "$DIR/tmp-$1"/*
+  start "slurmd-$1" slurmd -D -f "$SLURM_CONF" -N "$1"
+}
 
 status() {
   local d
