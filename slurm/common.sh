@@ -60,23 +60,6 @@ requeue() {
     exit 75
 }
 
-# Of a run or, cell by cell, of a sweep: 0 or what is wrong, where anything is worse than incomplete (75), and that than 76.
-verify() { # verify RUN RESULT
-    local cell code worst=0
-    if [ "$2" = metrics.json ]; then qtaylor verify "$1"; return; fi
-    [ -d "$1" ] || return 65
-    while IFS= read -r cell; do
-        [ -e "$cell/run.json" ] || continue # results.json tells: not begun, or the same samples as another cell's
-        code=0
-        qtaylor verify "$cell" || code=$?
-        case $code:$worst in
-            0:* | 76:75 | 75:6[0-9] | 76:6[0-9] | 7[56]:7[0-4]) ;;
-            *) worst=$code ;;
-        esac
-    done < <(cut -f 3 <<<"$list")
-    return $worst
-}
-
 # Incomplete, but is anything gained? A start that added no good file may have been cut short; three in a row are no accident.
 gained() { # gained GOOD NOTE-FILE
     local before=0 idle=0
@@ -88,7 +71,7 @@ gained() { # gained GOOD NOTE-FILE
 # act_on_what_is_there RUN RESULT: never returns.
 act_on_what_is_there() {
     local run=$1 report code=0 good note=$1/slurm-$SLURM_JOB_ID
-    report=$(verify "$run" "$2") || code=$?
+    report=$(qtaylor verify "$run") || code=$?
     grep -v '^missing ' <<<"$report" # those are in the sum
     [ $code -ne 0 ] || concluded "$run" "$2" || { say "the samples are complete, $2 is not"; code=75; }
     good=$(awk '/ files good, / {sum += $1} END {print sum + 0}' <<<"$report")

@@ -246,7 +246,7 @@ def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
 
 def test_one_cell_alone_and_the_rest_later(job, whole_sweep):
     """What a job array does: each cell by a process of its own, then one that finds them all and makes the table."""
-    path = sweep_job(job, {"sampler.solver": ["ddim", "heun", "taylor"], "sampler.nfe": [4, 6]})
+    path = sweep_job(job, SWEEP)
     cells = [line.split("\t") for line in qtaylor("plan", path, "--cells").stdout.splitlines()]
     assert [(number, name) for number, name, _ in cells] == [
         (str(i), f"solver={solver},nfe={nfe}") for i, (solver, nfe) in enumerate(
@@ -257,7 +257,7 @@ def test_one_cell_alone_and_the_rest_later(job, whole_sweep):
     assert sorted(folder.name for folder in job.run.iterdir()) == ["solver=ddim,nfe=6", "solver=taylor,nfe=4"]
     before = {file: file.stat().st_mtime_ns for file in job.run.glob("*/samples/*.zst")}
     qtaylor("run", path)
-    assert rows(job) == whole_sweep and all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
+    assert table(job) == whole_sweep and all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
 
 
 def test_a_cell_that_is_not_there(job):
