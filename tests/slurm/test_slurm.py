@@ -153,9 +153,9 @@ def sweep_job(folder, delay=0):
 
 
 def rows(job):
+    """results.csv without its last three columns, which hold times."""
     with open(job.run / "results.csv", newline="") as file:
-        return [{key: value for key, value in row.items() if key not in ("seconds", "samples_per_second")}
-                for row in csv.DictReader(file)]
+        return [row[:-3] for row in csv.reader(file)]
 
 
 @pytest.fixture(scope="session")
