@@ -9,7 +9,8 @@
  * Where the card says variance: learned, the variance channels of element i are cos(i + t + label), t the time as given and
  * label 0 without one: known, and no function of x.
  * delay_ms is slept in every call. The n-th call of this process (from 1, over all models; -1: every call) fails,
- * returns NaN, or kills the process.
+ * returns NaN, or kills the process. {"poison": {"label": k, "does": "nan" | "fail" | "segv" | "abort" | "kill"}} does so
+ * whenever a sample of that label comes (nan: to that sample alone); a job's label file chooses the seeds.
  *
  * A feature network is {"features": {"shape": [C, H, W], "range": [0, 255], "outputs": {"pool": D}}, "matrix": seed}: a
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
@@ -39,6 +40,8 @@ struct shim_model {
     double *means, *weights; /* [components][elements], [components] */
     double std;
     long delay_ms, fail_call, nan_call, crash_call;
+    const char *poison; /* in json; NULL: none */
+    int64_t poison_label;
     bool is_features, has_matrix;
     uint64_t matrix;
 };
@@ -131,6 +134,9 @@ static int load(struct shim_model *model, const char *path, char *error) {
     model->fail_call = integer(model->json, "fail_call");
     model->nan_call = integer(model->json, "nan_call");
     model->crash_call = integer(model->json, "crash_call");
+    const json_t *poison = json_object_get(model->json, "poison");
+    model->poison = json_string_value(json_object_get(poison, "does"));
+    model->poison_label = integer(poison, "label");
     const json_t *card = json_object_get(model->json, "card");
     if (!card) return fail(error, "%s: expected \"card\" or \"features\"", path);
     if (card_parse(&model->card, card, path, &err) != 0 ||
@@ -262,6 +268,18 @@ static int misbehave(const struct shim_model *model, bool *nan, char *error) {
     return hits(model->fail_call, call) ? fail(error, "the model fails in call %ld, as its file asks", call) : 0;
 }
 
+static bool poisoned(const struct shim_model *model, const struct shim_condition *condition, size_t row) {
+    return model->poison && condition->labels && condition->labels[row] == model->poison_label;
+}
+
+static int act_on_poison(const struct shim_model *model, char *error) {
+    static volatile int *nowhere;
+    if (strcmp(model->poison, "segv") == 0) *nowhere = 1;
+    if (strcmp(model->poison, "abort") == 0) abort();
+    if (strcmp(model->poison, "kill") == 0) raise(SIGKILL);
+    return strcmp(model->poison, "fail") == 0 ? fail(error, "the model does not like a sample, as its file asks") : 0;
+}
+
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
@@ -274,18 +292,21 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         return fail(error, "the model's output has %d channels, expected %d, half of them variance", channels, condition->channels);
     if (variance && !model->card.learned_variance) return fail(error, "the model predicts no variance");
     if (misbehave(model, &nan, error) != 0) return -1;
+    for (size_t row = 0; row < (size_t)shape.batch; row++)
+        if (poisoned(model, condition, row) && act_on_poison(model, error) != 0) return -1;
     double t = schedule_time_of(model, condition->time), x_t[elements], x0[elements], epsilon[elements];
     double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t);
     double scale = input_scale(&model->card, alpha, sigma);
     for (size_t row = 0; row < (size_t)shape.batch; row++) {
         int64_t label = condition->labels ? condition->labels[row] : -1;
+        bool bad = nan || (poisoned(model, condition, row) && strcmp(model->poison, "nan") == 0);
         bool one = label >= 0 && (size_t)label < model->components;
         size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
         for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
         posterior(model, x_t, alpha, sigma, first, last, x0, epsilon);
         for (size_t i = 0; i < elements; i++) {
             double output = predict(&model->card, alpha, sigma, x_t[i], x0[i], epsilon[i]);
-            out[row * elements + i] = nan ? NAN : (float)output;
+            out[row * elements + i] = bad ? NAN : (float)output;
             if (variance)
                 variance[row * elements + i] = (float)cos((double)i + condition->time + (double)(condition->labels ? label : 0));
         }

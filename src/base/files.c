@@ -14,8 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-int file_read(const char *path, char **data, size_t *size, struct error *err) {
-    *data = NULL;
+static int read_once(const char *path, char **data, size_t *size, bool *replaced, struct error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
     struct stat info;
@@ -36,6 +35,7 @@ int file_read(const char *path, char **data, size_t *size, struct error *err) {
         ssize_t got = read(fd, buffer + used, capacity - used);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
+            *replaced = errno == ESTALE;
             error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
             goto out;
         }
@@ -51,6 +51,13 @@ out:
     free(buffer);
     close(fd);
     return rc;
+}
+
+int file_read(const char *path, char **data, size_t *size, struct error *err) {
+    bool replaced = false; /* NFS: another host renamed a new file over it, which is as good */
+    *data = NULL;
+    int rc = read_once(path, data, size, &replaced, err);
+    return replaced ? read_once(path, data, size, &replaced, err) : rc;
 }
 
 bool file_exists(const char *path) {
@@ -109,9 +116,11 @@ static int draft_sync(const char *temporary) {
     return close(fd) != 0 ? -1 : rc;
 }
 
-int draft_commit(struct draft *draft, struct error *err) {
+/* *lost: an fsync failed with EIO, and what is on disk is unknown. */
+static int commit(struct draft *draft, bool *lost, struct error *err) {
     const char *step = "fsync";
     int rc = draft_sync(draft->temporary);
+    *lost = rc != 0 && errno == EIO;
     if (rc == 0) {
         step = "rename";
         rc = rename(draft->temporary, draft->path);
@@ -123,6 +132,11 @@ int draft_commit(struct draft *draft, struct error *err) {
     if (rc != 0) error_set(err, CODE_IO, "cannot %s %s: %s", step, draft->path, strerror(errno));
     draft_abandon(draft);
     return rc;
+}
+
+int draft_commit(struct draft *draft, struct error *err) {
+    bool lost;
+    return commit(draft, &lost, err);
 }
 
 void draft_abandon(struct draft *draft) {
@@ -146,12 +160,19 @@ int file_write(const char *path, const void *data, size_t size, struct error *er
     return rc == 0 ? 0 : error_set(err, CODE_IO, "cannot %s %s: %s", step, path, strerror(errno));
 }
 
-int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
+static int write_once(const char *path, const void *data, size_t size, bool *lost, struct error *err) {
     struct draft draft;
+    *lost = false;
     if (draft_begin(&draft, path, false, err) != 0) return -1;
-    if (file_write(draft.temporary, data, size, err) == 0) return draft_commit(&draft, err);
+    if (file_write(draft.temporary, data, size, err) == 0) return commit(&draft, lost, err);
     draft_abandon(&draft);
     return error_prefix(err, "%s", path);
+}
+
+int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
+    bool lost;
+    int rc = write_once(path, data, size, &lost, err);
+    return rc != 0 && lost ? write_once(path, data, size, &lost, err) : rc;
 }
 
 int tree_remove(const char *path, struct error *err) {
@@ -166,6 +187,12 @@ int tree_remove(const char *path, struct error *err) {
     return rc;
 }
 
+int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
+    bool lost = false;
+    int rc = write_once(path, data, size, &lost, err);
+    return rc != 0 && lost ? write_once(path, data, size, &lost, err) : rc;
+}
+
 /* Does process pid run this very program? False for a zombie and for a stranger that got the number anew. */
 static bool runs_this_program(long pid) {
     char link[64], ours[4096], theirs[4096];
@@ -174,16 +201,27 @@ static bool runs_this_program(long pid) {
     return length > 0 && other >= length && memcmp(ours, theirs, (size_t)length) == 0;
 }
 
+/* ".NAME.tmp-HOST-PID-COUNT": false when it is no temporary. */
+static bool parse_temporary(const char *name, char host[256], long *pid) {
+    const char *mark = name[0] == '.' ? strstr(name, ".tmp-") : NULL, *owner = mark ? mark + strlen(".tmp-") : "";
+    const char *count = strrchr(owner, '-'), *process = count; /* a host's name may have dashes of its own */
+    while (process && process > owner && *--process != '-') {}
+    if (!process || process <= owner || process - owner > 255) return false;
+    snprintf(host, 256, "%.*s", (int)(process - owner), owner);
+    *pid = strtol(process + 1, NULL, 10);
+    return true;
+}
+
 /* Is the temporary `name` one that nobody will finish any more? */
-static bool is_stale(const char *folder, const char *name) {
-    const char *mark = strstr(name, ".tmp-");
-    if (name[0] != '.' || !mark) return false;
-    char host[256] = "host";
-    gethostname(host, sizeof host - 1);
-    size_t length = strlen(host);
-    const char *owner = mark + strlen(".tmp-");
-    if (strncmp(owner, host, length) == 0 && owner[length] == '-')
-        return !runs_this_program(strtol(owner + length + 1, NULL, 10));
+static bool is_stale(const char *folder, const char *name, file_judge *judge, const void *context) {
+    char host[256], ours[256] = "host";
+    long pid;
+    if (!parse_temporary(name, host, &pid)) return false;
+    enum file_owner owner = judge ? judge(context, host, pid) : OWNER_UNKNOWN;
+    if (owner == OWNER_ALIVE) return false;
+    gethostname(ours, sizeof ours - 1);
+    if (strcmp(host, ours) == 0) return !runs_this_program(pid);
+    if (owner == OWNER_DEAD) return true;
     struct stat info;
     char *path = path_join(folder, name);
     bool old = path && stat(path, &info) == 0 && time(NULL) - info.st_mtime > 3600;
@@ -192,12 +230,12 @@ static bool is_stale(const char *folder, const char *name) {
 }
 
 /* prefix: how the temporaries' names begin. */
-static int remove_stale(const char *folder, const char *prefix, struct error *err) {
+static int remove_stale(const char *folder, const char *prefix, file_judge *judge, const void *context, struct error *err) {
     DIR *dir = opendir(folder);
     if (!dir) return errno == ENOENT ? 0 : error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     int rc = 0;
     for (struct dirent *entry; rc == 0 && (entry = readdir(dir));) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !is_stale(folder, entry->d_name)) continue;
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !is_stale(folder, entry->d_name, judge, context)) continue;
         char *path = path_join(folder, entry->d_name);
         rc = path ? tree_remove(path, err) : error_memory(err);
         free(path);
@@ -206,14 +244,14 @@ static int remove_stale(const char *folder, const char *prefix, struct error *er
     return rc;
 }
 
-int file_remove_stale(const char *folder, struct error *err) {
-    return remove_stale(folder, ".", err);
+int file_remove_stale(const char *folder, file_judge *judge, const void *context, struct error *err) {
+    return remove_stale(folder, ".", judge, context, err);
 }
 
 int draft_remove_stale(const char *path, struct error *err) {
     const char *slash = strrchr(path, '/');
     char *folder = path_folder(path), *prefix = text_new(".%s.tmp-", slash ? slash + 1 : path);
-    int rc = folder && prefix ? remove_stale(folder, prefix, err) : error_memory(err);
+    int rc = folder && prefix ? remove_stale(folder, prefix, NULL, NULL, err) : error_memory(err);
     free(prefix);
     free(folder);
     return rc;

@@ -12,7 +12,8 @@ int file_read(const char *path, char **data, size_t *size, struct error *err);
 bool file_exists(const char *path);
 
 /* Temporary in the same folder -> write -> fsync -> close -> rename -> fsync of the folder. The temporary's
- * name is unique to the attempt (".NAME.tmp-HOST-PID-COUNT") and is removed when anything fails. */
+ * name is unique to the attempt (".NAME.tmp-HOST-PID-COUNT") and is removed when anything fails. A failed fsync leaves
+ * nobody knows what: it is never repeated, but after an EIO all is written once more, into a new file. */
 int file_write_atomic(const char *path, const void *data, size_t size, struct error *err);
 
 /* The same in steps, for what is too large to hold, and for folders. */
@@ -30,9 +31,12 @@ void draft_abandon(struct draft *draft);
 /* A file inside a draft, which makes it atomic: neither synced nor renamed. */
 int file_write(const char *path, const void *data, size_t size, struct error *err);
 
-/* Removes temporaries that drafts and file_write_atomic left in `folder` when their process was killed: those of dead
- * processes of this host, and those of other hosts older than an hour. A missing folder is not an error. */
-int file_remove_stale(const char *folder, struct error *err);
+/* Removes temporaries that drafts and file_write_atomic left in `folder` when its process was killed. `judge` (NULL: knows nobody)
+ * says who lives; of the unknown, those of processes of this host that do not run are cleared, and those of other hosts
+ * once they are an hour old. A missing folder is not an error. */
+enum file_owner { OWNER_UNKNOWN, OWNER_ALIVE, OWNER_DEAD };
+typedef enum file_owner file_judge(const void *context, const char *host, long pid);
+int file_remove_stale(const char *folder, file_judge *judge, const void *context, struct error *err);
 /* Only those of one path. */
 int draft_remove_stale(const char *path, struct error *err);
 

@@ -4,17 +4,19 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct {
     pthread_mutex_t lock;
-    FILE *file;
-    int rank, size, quiet;
-} state = {.lock = PTHREAD_MUTEX_INITIALIZER, .size = 1};
+    int file; /* -1: none */
+    int rank, size, quiet, torn;
+} state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
 void log_rank(int rank, int size) {
     state.rank = rank;
@@ -26,31 +28,35 @@ void log_quiet(int quiet) {
 }
 
 int log_open(const char *path, struct error *err) {
-    FILE *file = fopen(path, "ae");
-    if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (file < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
     state.file = file;
     return 0;
 }
 
 void log_close(void) {
-    if (state.file) fclose(state.file);
-    state.file = NULL;
+    if (state.file >= 0) close(state.file);
+    state.file = -1;
 }
 
+/* A line is one write, so that lines of several processes stay whole. */
 static void to_file(const char *members) {
     char stamp[32];
     clock_stamp(stamp);
-    if (!state.file) return;
-    fprintf(state.file, "{\"time\": \"%s\", \"rank\": %d, %s}\n", stamp, state.rank, members);
-    fflush(state.file);
+    if (state.file < 0) return;
+    char *text = text_new("%s{\"time\": \"%s\", \"rank\": %d, %s}\n", state.torn ? "\n" : "", stamp, state.rank, members);
+    ssize_t length = text ? (ssize_t)strlen(text) : 0, put = text ? write(state.file, text, (size_t)length) : 0;
+    if (put > 0) state.torn = put < length; /* the disk is full: the run says so itself */
+    free(text);
 }
 
 static void line(const char *level, int to_stderr, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
     vsnprintf(message, sizeof message, format, arguments);
+    text_make_utf8(message);
     json_t *quoted = json_string(message);
     char *text = quoted ? json_dumps(quoted, JSON_ENCODE_ANY) : NULL;
-    char *members = text_new("\"level\": \"%s\", \"message\": %s", level, text ? text : "\"not UTF-8\"");
+    char *members = text_new("\"level\": \"%s\", \"message\": %s", level, text ? text : "\"\"");
     pthread_mutex_lock(&state.lock);
     const char *prefix = strcmp(level, "info") == 0 ? "" : level, *colon = *prefix ? ": " : "";
     if (to_stderr && state.size > 1) fprintf(stderr, "qtaylor: %s%s[rank %d] %s\n", prefix, colon, state.rank, message);

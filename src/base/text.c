@@ -66,6 +66,24 @@ bool text_to_double(const char *s, double *value) {
     return *s && consumed(s, end);
 }
 
+/* The length of the UTF-8 sequence at s (RFC 3629, table in section 4); 0: none. */
+static size_t utf8_length(const unsigned char *s) {
+    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80, high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    if (length > 1 && (s[1] < low || s[1] > high)) return 0;
+    for (size_t i = 2; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    return length;
+}
+
+void text_make_utf8(char *s) {
+    while (*s) {
+        size_t length = utf8_length((const unsigned char *)s);
+        if (length == 0) *s = '?';
+        s += length ? length : 1;
+    }
+}
+
 char *text_new(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

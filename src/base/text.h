@@ -21,6 +21,9 @@ bool text_to_u64(const char *s, uint64_t *value);
 bool text_to_i64(const char *s, int64_t *value);
 bool text_to_double(const char *s, double *value); /* also inf and nan as strtod has them */
 
+/* Puts a '?' for every byte that is not part of valid UTF-8. */
+void text_make_utf8(char *s);
+
 /* sprintf into a new string, or NULL when out of memory. Caller frees. */
 char *text_new(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* New string: path as seen from the folder `base`; an absolute path stays. NULL when out of memory. */

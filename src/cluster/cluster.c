@@ -215,7 +215,8 @@ int cluster_run(struct comm *comm, uint64_t count, const uint64_t *needs, const 
     struct node node = {.comm = comm, .task = task, .run = ++runs, .lease = lease, .stop = stop};
     *outcome = (struct outcome){0};
     int rc = queue_new(&node.queue, task, workers, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = coordinator_new(&node.coordinator, comm, node.run, count, needs, lease, err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = 
+        coordinator_new(&node.coordinator, comm, node.run, count, needs, task, lease, err);
     if (rc == 0) {
         work_together(&node, workers);
         rc = sum_up(&node, outcome, err);

@@ -30,9 +30,15 @@ struct task {
     /* The unit is over on this rank, committed or not: release its buffers. Once after each unit_open, also a failed
      * one. */
     void (*unit_close)(void *context, uint64_t unit);
+    /* The unit could not be made here, and why (not: it was interrupted). After unit_close; NULL: nobody asks. */
+    void (*unit_failed)(void *context, uint64_t unit, const struct error *why);
     /* Rank 0's communication thread: once for each unit that some rank has committed, and about ten times a second. */
     void (*unit_done)(void *context, uint64_t unit, const struct tally *tally);
     void (*progress)(void *context, int ranks_alive);
+    /* Rank 0: how often each unit failed in earlier jobs, [count] (NULL: never), and how many other jobs are at work on
+     * the same units that began before (they go through them in other orders, and unit_open finds what they made). */
+    const unsigned char *failures;
+    int ahead;
 };
 
 struct outcome {
@@ -49,7 +55,7 @@ struct outcome {
 
 /* Collective; ranks may enter it up to a lease apart. Does units 0..count-1 in this order, but for those that need the
  * units right before them (needs: see dispatch_new; the same on every rank), and returns on all ranks at about the same time. Failures of units end in `outcome`.
- * -1 means the cluster itself broke: a worker that can't start, or CODE_IO on commit (disk full), which stops every
+ * -1 means the cluster itself broke: a worker that can't start, or CODE_IO from a unit (disk full), which stops every
  * rank (the one it happened on has the message, the others get its code and an empty one); or CODE_AGAIN, the
  * coordinator is gone.
  * *stop (set by signal handlers) stops all ranks within moments: it becomes 1 on each of them, so that batches that look

@@ -29,7 +29,7 @@ double message_patience(double lease, enum code code) {
 }
 
 int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count,
-                    const uint64_t *needs, double lease, struct error *err) {
+                    const uint64_t *needs, const struct task *task, double lease, struct error *err) {
     struct coordinator *made = calloc(1, sizeof *made);
     size_t size = (size_t)comm_size(comm);
     if (!made) return error_memory(err);
@@ -40,6 +40,9 @@ int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_
     made->missed = calloc(size, sizeof *made->missed);
     int rc = made->replies && made->tallies && made->left && made->missed ? 0 : error_memory(err);
     if (rc == 0) rc = dispatch_new(&made->dispatch, count, needs, (int)size, lease, err);
+    if (rc == 0) dispatch_order(made->dispatch, task->ahead);
+    for (uint64_t i = 0; rc == 0 && task->failures && i < count; i++)
+        dispatch_failed_before(made->dispatch, i, task->failures[i]);
     if (rc == 0) *coordinator = made;
     else coordinator_free(made);
     return rc;

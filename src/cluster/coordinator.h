@@ -10,9 +10,9 @@
 
 struct coordinator;
 
-/* run, count, needs, lease: see struct message and cluster_run. */
+/* run, count, needs, lease: see struct message and cluster_run. task: its failures and ahead. */
 int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count,
-                    const uint64_t *needs, double lease, struct error *err);
+                    const uint64_t *needs, const struct task *task, double lease, struct error *err);
 void coordinator_free(struct coordinator *coordinator);
 /* True when the message is the first to say that its unit is done. */
 bool coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now);

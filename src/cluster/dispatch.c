@@ -1,5 +1,7 @@
 #include "cluster/dispatch.h"
 
+#include "cluster/order.h"
+
 #include <stdlib.h>
 
 enum { TRIES = 2 };
@@ -13,6 +15,7 @@ struct unit {
     int avoid;    /* the rank of the last failure, or -1 */
     uint64_t waits, hopeless; /* of the units it needs: how many are not done, and how many never will be */
     uint64_t needed_by;       /* the unit that needs it, or `count` */
+    uint64_t place;           /* in the order */
 };
 
 struct rank {
@@ -24,7 +27,8 @@ struct dispatch {
     struct unit *units;
     struct rank *ranks;
     uint64_t count, finished, quarantined, skipped;
-    uint64_t next; /* no unit before it is TODO */
+    uint64_t *order; /* [count]: units in the order in which they are given out */
+    uint64_t next;   /* a place in it: no unit before is TODO */
     int size;
     double lease, ticked;
 };
@@ -35,8 +39,9 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
     if (!made) return error_memory(err);
     *made = (struct dispatch){.count = count, .size = ranks, .lease = lease, .ticked = -1};
     made->units = calloc(count + 1, sizeof *made->units);
+    made->order = calloc(count + 1, sizeof *made->order);
     made->ranks = calloc((size_t)ranks, sizeof *made->ranks);
-    if (!made->units || !made->ranks) {
+    if (!made->units || !made->order || !made->ranks) {
         dispatch_free(made);
         return error_memory(err);
     }
@@ -45,13 +50,30 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
         for (uint64_t k = 1; k <= made->units[i].waits; k++) made->units[i - k].needed_by = i;
     }
     for (int i = 0; i < ranks; i++) made->ranks[i] = (struct rank){.heard = -1, .alive = true};
+    dispatch_order(made, 0);
     *dispatch = made;
     return 0;
+}
+
+/* place counts down, until then, what of the needed is not in the order yet. */
+void dispatch_order(struct dispatch *dispatch, int ahead) {
+    uint64_t placed = 0, count = dispatch->count;
+    for (uint64_t i = 0; i < count; i++) dispatch->units[i].place = dispatch->units[i].waits;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t next = order_unit(i, count, ahead);
+        if (dispatch->units[next].waits > 0) continue;
+        do {
+            dispatch->order[placed] = next;
+            dispatch->units[next].place = placed++;
+            next = dispatch->units[next].needed_by;
+        } while (next < count && --dispatch->units[next].place == 0);
+    }
 }
 
 void dispatch_free(struct dispatch *dispatch) {
     if (!dispatch) return;
     free(dispatch->units);
+    free(dispatch->order);
     free(dispatch->ranks);
     free(dispatch);
 }
@@ -64,13 +86,14 @@ static bool alive_besides(const struct dispatch *dispatch, int rank) {
 
 /* The first unit to do that this rank may have. */
 static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
-    while (dispatch->next < dispatch->count && dispatch->units[dispatch->next].state != TODO) dispatch->next++;
-    for (uint64_t i = dispatch->next; i < dispatch->count; i++) {
-        struct unit *candidate = &dispatch->units[i];
+    while (dispatch->next < dispatch->count && dispatch->units[dispatch->order[dispatch->next]].state != TODO)
+        dispatch->next++;
+    for (uint64_t place = dispatch->next; place < dispatch->count; place++) {
+        struct unit *candidate = &dispatch->units[dispatch->order[place]];
         if (candidate->state != TODO || candidate->waits > 0 || (candidate->avoid == rank && alive_besides(dispatch, rank))) continue;
         candidate->state = HELD;
         candidate->holder = rank;
-        *unit = i;
+        *unit = dispatch->order[place];
         return true;
     }
     return false;
@@ -95,8 +118,20 @@ static void find_needing(struct dispatch *dispatch, uint64_t index) {
         unit->state = TODO;
         dispatch->skipped--;
         dispatch->finished--;
-        if (i < dispatch->next) dispatch->next = i;
+        if (unit->place < dispatch->next) dispatch->next = unit->place;
     }
+}
+
+static void quarantine(struct dispatch *dispatch, uint64_t index) {
+    dispatch->units[index].state = QUARANTINED;
+    dispatch->quarantined++;
+    dispatch->finished++;
+    skip_needing(dispatch, index);
+}
+
+void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures) {
+    dispatch->units[unit].failures = failures;
+    if (failures >= TRIES) quarantine(dispatch, unit);
 }
 
 /* One try at a held unit came to nothing. holder: who may still be at it, or -1. */
@@ -106,13 +141,10 @@ static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
     unit->holder = holder;
     if (++unit->failures < TRIES) {
         unit->state = TODO;
-        if (index < dispatch->next) dispatch->next = index;
+        if (unit->place < dispatch->next) dispatch->next = unit->place;
         return;
     }
-    unit->state = QUARANTINED;
-    dispatch->quarantined++;
-    dispatch->finished++;
-    skip_needing(dispatch, index);
+    quarantine(dispatch, index);
 }
 
 static void lose(struct dispatch *dispatch, int rank) {

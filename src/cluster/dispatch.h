@@ -48,6 +48,11 @@ struct dispatch; /* the state */
  * none does; no unit is needed twice. lease: seconds of silence after which a rank counts as dead. */
 int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *needs, int ranks, double lease,
                  struct error *err);
+/* Both before the first event. The units' order is that of a job before which `ahead` others are at work (order.h); one
+ * that needs others comes right after the last of them. A unit has failed so often in earlier jobs; twice: it is
+ * quarantined at once. */
+void dispatch_order(struct dispatch *dispatch, int ahead);
+void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures);
 void dispatch_free(struct dispatch *dispatch);
 /* Applies one event; fills replies[], which has room for one a rank, and returns their number. */
 size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *event, struct dispatch_reply *replies);

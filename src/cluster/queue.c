@@ -19,6 +19,7 @@ struct slot {
     bool failed, dropped; /* no further batch is started */
     bool over;            /* closed: `news` is to be told */
     enum news_kind news;
+    struct error why;     /* failed: the first reason */
 };
 
 struct queue {
@@ -151,6 +152,12 @@ static void relock(struct queue *queue, struct slot *slot, int rc, const struct 
         slot->dropped = true;
         return;
     }
+    if (err->code == CODE_IO) { /* the disk: no other unit would fare better */
+        slot->dropped = true;
+        note_failure(queue, err, true);
+        return;
+    }
+    if (!slot->failed) slot->why = *err;
     slot->failed = true;
     note_failure(queue, err, false);
 }
@@ -193,9 +200,10 @@ static void end_slot(struct queue *queue, struct slot *slot, int worker) {
     int rc = whole ? task->unit_commit(task->context, worker, slot->unit, &slot->tally, &err) : 0;
     if (opened) task->unit_close(task->context, slot->unit);
     relock(queue, slot, rc, &err, "cannot be committed");
-    if (rc != 0 && err.code == CODE_IO) { /* the disk: no other unit would fare better */
-        note_failure(queue, &err, true);
-        slot->failed = false;
+    if (slot->failed && task->unit_failed) { /* before the news is told: who hears it finds the reason */
+        pthread_mutex_unlock(&queue->lock);
+        task->unit_failed(task->context, slot->unit, &slot->why);
+        pthread_mutex_lock(&queue->lock);
     }
     slot->news = slot->failed ? NEWS_FAILED : whole && rc == 0 ? NEWS_DONE : NEWS_DROPPED;
     slot->over = true;

@@ -32,8 +32,8 @@ bool queue_news(struct queue *queue, struct news *news); /* true: one piece of n
 /* No more units come; unfinished ones are given up, whole ones still committed. Then the workers leave. */
 void queue_close(struct queue *queue);
 bool queue_left(struct queue *queue);                    /* every worker has left queue_work */
-/* The first failure (code CODE_OK: none). True when this rank cannot go on: a worker did not start, or CODE_IO on
- * commit; *failure is that one then. */
+/* The first failure (code CODE_OK: none). True when this rank cannot go on: a worker did not start, or CODE_IO
+ * from a unit; *failure is that one then. */
 bool queue_failure(struct queue *queue, struct error *failure);
 void queue_break(struct queue *queue, const struct error *why); /* no worker will come to queue_work */
 double queue_started(struct queue *queue);               /* clock_seconds of the first batch; 0: none yet */

@@ -19,7 +19,7 @@ struct command {
     int (*function)(int argc, char **argv, struct error *err);
 };
 
-extern const struct command command_run, command_generate, command_evaluate, command_verify, command_plan,
+extern const struct command command_run, command_generate, command_evaluate, command_verify, command_status, command_plan,
     command_inspect, command_compare, command_reference, command_diagnose, command_report, command_export, command_sample;
 
 struct options { /* what subcommands have in common; only the accepted ones are parsed */

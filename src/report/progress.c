@@ -53,7 +53,7 @@ static double eta(const struct progress *progress, double now, uint64_t done) {
     return current > from.work && now > from.time ? (total - current) / per_second : -1;
 }
 
-static void add_duration(struct text *text, double seconds) {
+void progress_duration(struct text *text, double seconds) {
     unsigned long long s = (unsigned long long)(seconds + 0.5);
     if (s >= 3600)
         text_add(text, "%llu h %02llu min", s / 3600, s / 60 % 60);
@@ -74,10 +74,10 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
     if (progress->nfe > 0) text_add(&text, ", %.0f NFE/s", per_second * progress->nfe);
     if (finished) {
         text_add(&text, ", took ");
-        add_duration(&text, now - progress->start);
+        progress_duration(&text, now - progress->start);
     } else if (eta(progress, now, done) > 0) {
         text_add(&text, ", ETA ");
-        add_duration(&text, eta(progress, now, done));
+        progress_duration(&text, eta(progress, now, done));
     }
     text_add(&text, ", %d rank%s", ranks, ranks == 1 ? "" : "s");
     if (text.data && progress->terminal && !finished) {
@@ -114,7 +114,7 @@ void progress_update(struct progress *progress, uint64_t done, int ranks_alive, 
     double now = progress->clock();
     size_t newest = (progress->marks_count - 1) % PROGRESS_MARKS;
     if (now - progress->marks[newest].time >= mark) add_mark(progress, now, done);
-    double per_second = rate(progress, now, done, finished);
+    double per_second = progress->rate = rate(progress, now, done, finished);
     if (finished || now >= progress->next_line) {
         print_line(progress, done, per_second, now, ranks_alive, finished);
         progress->next_line = now + (progress->terminal ? terminal_line : line);

@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 
+#include "base/text.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,11 +29,14 @@ struct progress {
     struct progress_mark { double time; uint64_t done; double work; } marks[PROGRESS_MARKS]; /* one a second, a ring: the last minute */
     size_t marks_count;  /* ever made; the next goes to marks[marks_count % PROGRESS_MARKS] */
     int warned;
+    double rate;         /* samples/s as last told */
 };
 
 void progress_start(struct progress *progress);
 /* done: samples on disk now. Prints and writes when it is time to; finished: the last call. A progress.json that can't
  * be written is a warning, once. */
 void progress_update(struct progress *progress, uint64_t done, int ranks_alive, int finished);
+/* Appends "3 h 05 min", "2 min 10 s", "12 s", "1.5 s". */
+void progress_duration(struct text *text, double seconds);
 
 #endif

@@ -1,6 +1,7 @@
 #include "report/summary.h"
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "cluster/comm.h"
 #include "torch_shim.h"
 #include "version.h" /* made by the Makefile: QTAYLOR_VERSION, QTAYLOR_COMMIT, QTAYLOR_CFLAGS */
@@ -8,6 +9,7 @@
 #include <cblas.h>
 #include <libfyaml.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zip.h>
@@ -45,6 +47,15 @@ json_t *summary_versions(void) {
             versions = NULL;
         }
     return versions;
+}
+
+void summary_build(char *text, size_t capacity) {
+    static const char tools[] = COMPILER " " QTAYLOR_CFLAGS;
+    char hex[SHA256_HEX];
+    sha256_bytes(tools, sizeof tools, hex);
+    const char *shim = shim_describe(); /* "libtorch 2.13.0 (cpu AVX2)": what the node's processor can do is its own affair */
+    snprintf(text, capacity, "%s %s (%.*s; compiler and flags %.8s)", QTAYLOR_VERSION, QTAYLOR_COMMIT,
+             (int)(strstr(shim, " (") ? strstr(shim, " (") - shim : (long)strlen(shim)), shim, hex);
 }
 
 int summary_write(const char *path, const json_t *json, struct error *err) {

@@ -40,14 +40,14 @@ static int prepare_folder(const struct run *run, struct error *err) {
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         char *folder = text_new("%s%s", run->dir, folders[i]);
         int rc = folder ? folder_make(folder, err) : error_memory(err);
-        if (rc == 0) rc = file_remove_stale(folder, err);
+        if (rc == 0) rc = file_remove_stale(folder, NULL, NULL, err);
         free(folder);
         if (rc != 0) return -1;
     }
     for (int output = 0; output < NETWORK_OUTPUTS; output++) {
         if (!run_wants(run, output)) continue;
         char *file = run_path(run, (shard_id){0}, output), *folder = file ? path_folder(file) : NULL;
-        int rc = folder ? file_remove_stale(folder, err) : error_memory(err);
+        int rc = folder ? file_remove_stale(folder, NULL, NULL, err) : error_memory(err);
         free(folder);
         free(file);
         if (rc != 0) return -1;

@@ -26,8 +26,7 @@ char *store_path(const char *run_dir, const char *network, const char *output, s
     return path;
 }
 
-/* Seeds as text: runs of neighbours as "first-last". New, or NULL. */
-static char *seeds_as_text(const uint64_t *seeds, uint64_t count) {
+char *store_seeds(const uint64_t *seeds, uint64_t count) {
     struct text text = {0};
     for (uint64_t i = 0, last; i < count; i = last + 1) {
         for (last = i; last + 1 < count && seeds[last] != UINT64_MAX && seeds[last + 1] == seeds[last] + 1; last++) {}
@@ -61,7 +60,7 @@ static json_t *describe_labels(const struct shard_meta *meta) {
 
 /* The JSON frame without sha256 and check: all of it is known before the rows are. New, or NULL. */
 static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
-    char descr[NPY_DESCR], *seeds = seeds_as_text(meta->seeds, meta->rows);
+    char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
     bool features = meta->network[0] != '\0';
     npy_descr(npy, descr);
     json_t *about = json_pack("{si ss sI ss so ss so ss* ss*}",
@@ -258,7 +257,7 @@ int store_manifest(const char *run_dir, const struct shard_meta *metas, const st
     int rc = path ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!infos[i].sha256[0]) continue;
-        char *seeds = seeds_as_text(metas[i].seeds, metas[i].rows);
+        char *seeds = store_seeds(metas[i].seeds, metas[i].rows);
         text_add(&text, "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64 ", \"sha256\": \"%s\", "
                  "\"bytes\": %" PRIu64 "}\n", metas[i].id.value, seeds ? seeds : "", metas[i].rows, infos[i].sha256,
                  infos[i].file_bytes);
@@ -279,13 +278,11 @@ void store_payload_digest(const struct shard_info *infos, size_t count, char hex
     sha256_finish(hash, hex);
 }
 
-/* "000012.npy.zst" with an id below `shards`? */
-static bool belongs(const char *name, uint64_t shards) {
-    char id[32], canonical[48];
-    uint64_t value;
-    snprintf(id, sizeof id, "%.*s", (int)strcspn(name, "."), name);
-    if (!text_to_u64(id, &value) || value >= shards) return false;
-    snprintf(canonical, sizeof canonical, "%06" PRIu64 ".npy.zst", value);
+bool store_names(const char *name, uint64_t shards, shard_id *id) {
+    char number[32], canonical[48];
+    snprintf(number, sizeof number, "%.*s", (int)strcspn(name, "."), name);
+    if (!text_to_u64(number, &id->value) || id->value >= shards) return false;
+    snprintf(canonical, sizeof canonical, "%06" PRIu64 ".npy.zst", id->value);
     return strcmp(canonical, name) == 0;
 }
 
@@ -298,7 +295,8 @@ int store_strangers(const char *run_dir, const char *network, const char *output
     if (found < 0 && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
-        if (name[0] != '.' && !belongs(name, shards)) {
+        shard_id id;
+        if (name[0] != '.' && !store_names(name, shards, &id)) {
             text_add(names, "%s/%s\n", folder, name);
             (*count)++;
         }

@@ -45,6 +45,11 @@ extern const char *const shard_state_names[];
 /* "DIR/samples/000012.npy.zst" and "DIR/features/NETWORK12/OUTPUT/000012.npy.zst", new; network "" means samples. */
 char *store_path(const char *run_dir, const char *network, const char *output, shard_id id);
 
+/* Does this file name, "000012.npy.zst", name a shard of a run that has so many? Fills *id. */
+bool store_names(const char *name, uint64_t shards, shard_id *id);
+/* Seeds as text, runs of neighbours as "first-last": "0-255,300". New, or NULL when out of memory. */
+char *store_seeds(const uint64_t *seeds, uint64_t count);
+
 /* Compresses (zstd `level`) and commits one file atomically; makes its folder. Same input, same bytes. */
 int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
                 struct shard_info *info, struct error *err);

@@ -1,0 +1,105 @@
+/* status: how far a run or a sweep is, without MPI and without touching it. */
+#include "run/status.h"
+
+#include "base/text.h"
+#include "cmd/command.h"
+#include "report/progress.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static long long integer(const json_t *json, const char *key) {
+    return (long long)json_integer_value(json_object_get(json, key));
+}
+
+static double number(const json_t *json, const char *key) {
+    return json_number_value(json_object_get(json, key));
+}
+
+static const char *string(const json_t *json, const char *key) {
+    const char *text = json_string_value(json_object_get(json, key));
+    return text ? text : "?";
+}
+
+static void print_cells(const json_t *status) {
+    size_t i;
+    json_t *cell;
+    int width = 0;
+    json_array_foreach(json_object_get(status, "cells"), i, cell)
+        if ((int)strlen(string(cell, "cell")) > width) width = (int)strlen(string(cell, "cell"));
+    json_array_foreach(json_object_get(status, "cells"), i, cell)
+        printf("  %-*s  %10lld of %-10lld %s\n", width, string(cell, "cell"), integer(cell, "done"), integer(cell, "samples"),
+               string(cell, "state"));
+}
+
+static void print_duration(const char *before, double seconds, const char *after) {
+    struct text text = {0};
+    progress_duration(&text, seconds);
+    printf("%s%s%s", before, text.data ? text.data : "?", after);
+    text_free(&text);
+}
+
+static void print_life(const json_t *status) {
+    size_t i, attempts = json_array_size(json_object_get(status, "attempts"));
+    json_t *attempt;
+    bool left = integer(status, "done") < integer(status, "samples");
+    if (attempts > 0) {
+        printf("running     %lld rank%s in %zu job%s\n", integer(status, "ranks"), integer(status, "ranks") == 1 ? "" : "s",
+               attempts, attempts == 1 ? "" : "s");
+        json_array_foreach(json_object_get(status, "attempts"), i, attempt) {
+            const char *slurm = json_string_value(json_object_get(attempt, "slurm"));
+            printf("  attempt %lld: %s, process %lld%s%s, %lld ranks, %.1f samples/s", integer(attempt, "attempt"),
+                   string(attempt, "host"), integer(attempt, "pid"), slurm ? ", SLURM job " : "", slurm ? slurm : "",
+                   integer(attempt, "ranks"), number(attempt, "rate"));
+            print_duration(", seen ", number(attempt, "silent"), " ago\n");
+        }
+        printf("rate        %.1f samples/s", number(status, "rate"));
+        if (left && json_is_number(json_object_get(status, "eta_seconds"))) print_duration(", ETA ", number(status, "eta_seconds"), "");
+        printf("\n");
+    } else if (left && json_is_number(json_object_get(status, "silent_seconds"))) {
+        if (json_is_true(json_object_get(status, "ended"))) print_duration("running     no; the last job ended ", number(status, "silent_seconds"), " ago\n");
+        else print_duration("running     no sign of life for ", number(status, "silent_seconds"), "; probably not running\n");
+    }
+}
+
+static void print_quarantine(const json_t *status) {
+    size_t i;
+    json_t *shard;
+    json_array_foreach(json_object_get(status, "quarantine"), i, shard)
+        printf("quarantined shard %lld (seeds %s), %lld tries: %s\n", integer(shard, "shard"), string(shard, "seeds"),
+               integer(shard, "tries"), string(shard, "reason"));
+}
+
+static void print_status(const json_t *status) {
+    long long done = integer(status, "done"), samples = integer(status, "samples");
+    printf("%s: %s\n", string(status, "run"), string(status, "state"));
+    print_cells(status);
+    printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
+           samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"), integer(status, "shards"));
+    print_life(status);
+    print_quarantine(status);
+}
+
+static int status_command(int argc, char **argv, struct error *err) {
+    struct options options;
+    json_t *status = NULL;
+    bool done;
+    int rc = options_parse(&options, argc, argv, &command_status, "j", &done, err);
+    if (rc == 0 && !done && (rc = status_read(&status, options.operand, err)) == 0) {
+        if (options.json) rc = print_json(status, err);
+        else print_status(status);
+        const char *state = string(status, "state");
+        if (rc == 0 && strcmp(state, "complete") != 0) { /* printed already: the code alone */
+            *err = (struct error){.code = strcmp(state, "quarantined") == 0 ? CODE_QUARANTINE : CODE_AGAIN};
+            rc = -1;
+        }
+    }
+    json_decref(status);
+    options_free(&options);
+    return rc;
+}
+
+const struct command command_status = {
+    "status", "RUN [--json]", "Say how far a run or a sweep is: done, rate, who is at work, what is quarantined",
+    "Reads names and small files only, from any machine that sees the folder, while jobs are at work or not; verify reads\n"
+    "the samples themselves. Exit status: 0 all samples are there; 75 not yet; 76 all but quarantined ones.\n", status_command};

@@ -1,0 +1,184 @@
+#include "run/status.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "job/seeds.h"
+#include "report/summary.h"
+#include "run/attempt.h"
+#include "run/document.h"
+#include "run/failures.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct count { /* of a run, or of all cells */
+    uint64_t samples, done, shards, shards_done, quarantined;
+};
+
+
+static int read_layout(struct layout *layout, const char *dir, struct error *err) {
+    json_t *document = NULL;
+    struct seeds seeds = {0};
+    if (document_read(&document, dir, err) != 0) return -1;
+    const char *text = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
+    int rc = text ? seeds_parse(&seeds, text, err) : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
+    if (rc == 0) rc = layout_init(layout, seeds.count, 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
+    seeds_free(&seeds);
+    json_decref(document);
+    return rc;
+}
+
+static int count_files(const struct layout *layout, const char *dir, struct count *count, struct error *err) {
+    char *folder = text_new("%s/samples", dir);
+    DIR *samples = folder ? opendir(folder) : NULL;
+    int rc = folder ? 0 : error_memory(err);
+    if (folder && !samples && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    for (struct dirent *entry; samples && (entry = readdir(samples));) {
+        shard_id shard;
+        if (!store_names(entry->d_name, layout_shards(layout), &shard)) continue;
+        count->shards_done++;
+        count->done += layout_rows(layout, shard);
+    }
+    if (samples) closedir(samples);
+    free(folder);
+    return rc;
+}
+
+/* Quarantined shards that are there after all do not count. */
+static int count_quarantined(const char *dir, struct count *count, json_t *list, struct error *err) {
+    json_t *shards, *shard;
+    size_t i;
+    if (quarantine_read(&shards, dir, err) != 0) return -1;
+    json_array_foreach(shards, i, shard) {
+        char *path = store_path(dir, "", NULL, (shard_id){(uint64_t)json_integer_value(json_object_get(shard, "shard"))});
+        if (path && !file_exists(path)) {
+            count->quarantined += (uint64_t)json_integer_value(json_object_get(shard, "samples"));
+            json_array_append(list, shard);
+        }
+        free(path);
+    }
+    json_decref(shards);
+    return 0;
+}
+
+static int count_run(const char *dir, struct count *count, json_t *quarantine, struct error *err) {
+    struct layout layout;
+    *count = (struct count){0};
+    if (read_layout(&layout, dir, err) != 0) return -1;
+    count->samples = layout.samples;
+    count->shards = layout_shards(&layout);
+    return count_files(&layout, dir, count, err) == 0 ? count_quarantined(dir, count, quarantine, err) : -1;
+}
+
+static const char *state_of(const struct count *count, bool alive) {
+    return count->done == count->samples                      ? "complete"
+           : alive                                            ? "running"
+           : count->done + count->quarantined == count->samples ? "quarantined"
+                                                              : "stopped";
+}
+
+static bool is_run(const char *dir) {
+    char *path = text_new("%s/run.json", dir);
+    bool there = path && file_exists(path);
+    free(path);
+    return there;
+}
+
+static int is_visible(const struct dirent *entry) {
+    return entry->d_name[0] != '.';
+}
+
+/* The cells of a sweep: folders with a run.json of their own. */
+static int count_cells(const char *dir, bool alive, json_t *cells, struct count *all, json_t *quarantine, struct error *err) {
+    struct dirent **entries = NULL;
+    int found = scandir(dir, &entries, is_visible, alphasort);
+    int rc = found < 0 ? error_set(err, CODE_IO, "cannot list %s: %s", dir, strerror(errno)) : 0;
+    for (int i = 0; i < found; i++) {
+        struct count one;
+        char *folder = path_join(dir, entries[i]->d_name);
+        if (rc == 0 && folder && is_run(folder) && (rc = count_run(folder, &one, quarantine, err)) == 0) {
+            rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", entries[i]->d_name, "state",
+                                                        state_of(&one, alive), "samples", (json_int_t)one.samples, "done",
+                                                        (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined));
+            if (rc != 0) error_memory(err);
+            *all = (struct count){all->samples + one.samples, all->done + one.done, all->shards + one.shards,
+                                  all->shards_done + one.shards_done, all->quarantined + one.quarantined};
+        }
+        free(folder);
+        free(entries[i]);
+    }
+    free(entries);
+    if (rc == 0 && json_array_size(cells) == 0)
+        rc = error_set(err, CODE_DATA, "%s is no run directory and no sweep: neither it nor a folder in it has a run.json", dir);
+    return rc;
+}
+
+struct life {
+    json_t *attempts; /* the live ones */
+    double rate, silent; /* silent < 0: unknown */
+    int ranks;
+    bool ended;
+};
+
+static double since_progress(const char *dir) {
+    struct stat info;
+    char *path = text_new("%s/progress.json", dir);
+    double age = path && stat(path, &info) == 0 ? difftime(time(NULL), info.st_mtime) : -1;
+    free(path);
+    return age;
+}
+
+static int look_for_life(const char *dir, struct life *life, struct error *err) {
+    struct attempts attempts;
+    size_t i;
+    json_t *record;
+    *life = (struct life){.attempts = json_array(), .silent = since_progress(dir), .ended = true};
+    if (!life->attempts) return error_memory(err);
+    if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
+    json_array_foreach(attempts.records, i, record) {
+        double silent = json_number_value(json_object_get(record, "silent"));
+        if (life->silent < 0 || silent < life->silent) life->silent = silent;
+        life->ended &= json_is_string(json_object_get(record, "ended"));
+        if (!json_is_true(json_object_get(record, "alive"))) continue;
+        life->rate += json_number_value(json_object_get(record, "rate"));
+        life->ranks += (int)json_integer_value(json_object_get(record, "ranks"));
+        json_t *one = json_object();
+        static const char *const keys[] = {"attempt", "host", "pid", "slurm", "ranks", "rate", "started", "silent"};
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) json_object_set(one, keys[k], json_object_get(record, keys[k]));
+        json_array_append_new(life->attempts, one);
+    }
+    attempts_free(&attempts);
+    return 0;
+}
+
+int status_read(json_t **status, const char *dir, struct error *err) {
+    struct count count = {0};
+    struct life life = {0};
+    json_t *quarantine = json_array(), *cells = json_array();
+    bool run = is_run(dir);
+    *status = NULL;
+    int rc = quarantine && cells ? look_for_life(dir, &life, err) : error_memory(err);
+    bool alive = json_array_size(life.attempts) > 0;
+    if (rc == 0) rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, alive, cells, &count, quarantine, err);
+    if (rc == 0) {
+        double left = (double)(count.samples - count.done - count.quarantined);
+        json_t *eta = left <= 0 ? json_integer(0) : life.rate > 0 ? json_real(left / life.rate) : json_null();
+        *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run", dir, "state",
+                            state_of(&count, alive), "samples", (json_int_t)count.samples, "done", (json_int_t)count.done,
+                            "shards", (json_int_t)count.shards, "shards_done", (json_int_t)count.shards_done,
+                            "quarantined", (json_int_t)count.quarantined, "quarantine", quarantine, "rate", life.rate,
+                            "eta_seconds", eta, "ranks", life.ranks, "attempts", life.attempts, "silent_seconds",
+                            life.silent < 0 ? json_null() : json_real(life.silent), "ended", life.ended, "cells",
+                            run ? NULL : cells);
+        if (!*status) rc = error_memory(err);
+    }
+    json_decref(life.attempts);
+    json_decref(cells);
+    json_decref(quarantine);
+    return rc;
+}
