@@ -9,8 +9,9 @@
  * Where the card says variance: learned, the variance channels of element i are cos(i + t + label), t the time as given and
  * label 0 without one: known, and no function of x.
  * delay_ms is slept in every call. The n-th call of this process (from 1, over all models; -1: every call) fails,
- * returns NaN, or kills the process. {"poison": {"label": k, "does": "nan" | "fail" | "segv" | "abort" | "kill"}} does so
- * whenever a sample of that label comes (nan: to that sample alone); a job's label file chooses the seeds.
+ * returns NaN, or kills the process. QTAYLOR_FAKE_POISON=LABEL:nan (fail, segv, abort, kill) does so whenever a sample of
+ * that label comes (nan: to that sample alone); a job's label file chooses the seeds. QTAYLOR_FAKE_LOAD=s: loading takes
+ * so long.
  *
  * A feature network is {"features": {"shape": [C, H, W], "range": [0, 255], "outputs": {"pool": D}}, "matrix": seed}: a
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
@@ -40,8 +41,6 @@ struct shim_model {
     double *means, *weights; /* [components][elements], [components] */
     double std;
     long delay_ms, fail_call, nan_call, crash_call;
-    const char *poison; /* in json; NULL: none */
-    int64_t poison_label;
     bool is_features, has_matrix;
     uint64_t matrix;
 };
@@ -130,13 +129,13 @@ static int load(struct shim_model *model, const char *path, char *error) {
         model->matrix = (uint64_t)integer(model->json, "matrix");
         return 0;
     }
+    const char *seconds = getenv("QTAYLOR_FAKE_LOAD");
+    for (struct timespec left = {.tv_sec = seconds ? strtol(seconds, NULL, 10) : 0}; left.tv_sec > 0;)
+        if (nanosleep(&left, &left) == 0) break;
     model->delay_ms = integer(model->json, "delay_ms");
     model->fail_call = integer(model->json, "fail_call");
     model->nan_call = integer(model->json, "nan_call");
     model->crash_call = integer(model->json, "crash_call");
-    const json_t *poison = json_object_get(model->json, "poison");
-    model->poison = json_string_value(json_object_get(poison, "does"));
-    model->poison_label = integer(poison, "label");
     const json_t *card = json_object_get(model->json, "card");
     if (!card) return fail(error, "%s: expected \"card\" or \"features\"", path);
     if (card_parse(&model->card, card, path, &err) != 0 ||
@@ -268,16 +267,18 @@ static int misbehave(const struct shim_model *model, bool *nan, char *error) {
     return hits(model->fail_call, call) ? fail(error, "the model fails in call %ld, as its file asks", call) : 0;
 }
 
-static bool poisoned(const struct shim_model *model, const struct shim_condition *condition, size_t row) {
-    return model->poison && condition->labels && condition->labels[row] == model->poison_label;
+/* What is asked for the sample in this row: "nan", ...; NULL: nothing. */
+static const char *poison(const struct shim_condition *condition, size_t row) {
+    const char *asked = getenv("QTAYLOR_FAKE_POISON"), *does = asked ? strchr(asked, ':') : NULL;
+    return does && condition->labels && condition->labels[row] == strtol(asked, NULL, 10) ? does + 1 : NULL;
 }
 
-static int act_on_poison(const struct shim_model *model, char *error) {
+static int act_on_poison(const char *does, char *error) {
     static volatile int *nowhere;
-    if (strcmp(model->poison, "segv") == 0) *nowhere = 1;
-    if (strcmp(model->poison, "abort") == 0) abort();
-    if (strcmp(model->poison, "kill") == 0) raise(SIGKILL);
-    return strcmp(model->poison, "fail") == 0 ? fail(error, "the model does not like a sample, as its file asks") : 0;
+    if (strcmp(does, "segv") == 0) *nowhere = 1;
+    if (strcmp(does, "abort") == 0) abort();
+    if (strcmp(does, "kill") == 0) raise(SIGKILL);
+    return strcmp(does, "fail") == 0 ? fail(error, "the model does not like a sample, as it was asked") : 0;
 }
 
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
@@ -293,13 +294,13 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
     if (variance && !model->card.learned_variance) return fail(error, "the model predicts no variance");
     if (misbehave(model, &nan, error) != 0) return -1;
     for (size_t row = 0; row < (size_t)shape.batch; row++)
-        if (poisoned(model, condition, row) && act_on_poison(model, error) != 0) return -1;
+        if (poison(condition, row) && act_on_poison(poison(condition, row), error) != 0) return -1;
     double t = schedule_time_of(model, condition->time), x_t[elements], x0[elements], epsilon[elements];
     double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t);
     double scale = input_scale(&model->card, alpha, sigma);
     for (size_t row = 0; row < (size_t)shape.batch; row++) {
         int64_t label = condition->labels ? condition->labels[row] : -1;
-        bool bad = nan || (poisoned(model, condition, row) && strcmp(model->poison, "nan") == 0);
+        bool bad = nan || (poison(condition, row) && strcmp(poison(condition, row), "nan") == 0);
         bool one = label >= 0 && (size_t)label < model->components;
         size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
         for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
