@@ -2,8 +2,10 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "report/results.h"
+#include "run/agree.h"
 #include "run/cells.h"
 #include "run/pipeline.h"
+#include "run/signals.h"
 
 #include <stdio.h>
 
@@ -72,9 +74,11 @@ static int with_ranks(int argc, char **argv, const struct command *command, bool
     bool done;
     int rc = options_parse(&options, argc, argv, command, make ? "sjn" : "jc", &done, err);
     pipeline->count = options.count;
+    if (rc == 0 && !done) signals_catch();
     if (rc == 0 && !done && (rc = comm_start(&comm, &argc, &argv, err)) == 0) {
         log_rank(comm_rank(comm), comm_size(comm));
-        rc = collective(comm, &options, make, pipeline, err);
+        rc = ranks_same_program(comm, err);
+        if (rc == 0) rc = collective(comm, &options, make, pipeline, err);
         if (!command_leave_at_once) comm_finish(comm);
     }
     options_free(&options);

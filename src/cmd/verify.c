@@ -2,9 +2,11 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "run/failures.h"
 #include "run/result.h"
 #include "run/scan.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,8 @@
 struct verdict {
     FILE *out;                      /* where the lines go: with --json not to stdout */
     size_t counts[SHARD_STALE + 1]; /* files, by their state */
-    size_t strangers;
+    size_t strangers, quarantined;  /* quarantined: of the missing */
+    json_t *quarantine;             /* its shards */
     char digest[SHA256_HEX];
 };
 
@@ -25,7 +28,12 @@ static int judge(const struct run *run, shard_id shard, int output, struct verdi
 #pragma omp critical(verify)
     {
         verdict->counts[state]++;
-        if (state != SHARD_GOOD) {
+        const json_t *known = state == SHARD_MISSING ? quarantine_find(verdict->quarantine, shard.value) : NULL;
+        verdict->quarantined += known != NULL;
+        if (known && output == SAMPLES) {
+            fprintf(verdict->out, "quarantined shard %" PRIu64 " (seeds %s): %s\n", shard.value,
+                    json_string_value(json_object_get(known, "seeds")), json_string_value(json_object_get(known, "reason")));
+        } else if (state != SHARD_GOOD && !known) {
             char *path = run_path(run, shard, output);
             fprintf(verdict->out, "%-8s %s%s%s\n", shard_state_names[state], path ? path : "?",
                     why.message[0] ? ": " : "", why.message);
@@ -80,14 +88,17 @@ static int sum_up(const struct run *run, const struct verdict *verdict, json_t *
     const size_t *counts = verdict->counts;
     size_t bad = counts[SHARD_MISSING] + counts[SHARD_DAMAGED] + counts[SHARD_FOREIGN] + counts[SHARD_STALE];
     size_t foreign = counts[SHARD_FOREIGN] + verdict->strangers;
-    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s*}", "run", run->dir, "complete", bad == 0, "samples",
+    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:s*}", "run", run->dir, "complete", bad == 0, "samples",
                       (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD], "missing",
                       (json_int_t)counts[SHARD_MISSING], "damaged", (json_int_t)counts[SHARD_DAMAGED], "foreign",
-                      (json_int_t)foreign, "stale", (json_int_t)counts[SHARD_STALE], "payload_sha256",
+                      (json_int_t)foreign, "stale", (json_int_t)counts[SHARD_STALE], "quarantined",
+                      (json_int_t)verdict->quarantined, "quarantine", verdict->quarantine, "payload_sha256",
                       bad == 0 ? verdict->digest : NULL);
     if (!*json) return error_memory(err);
     fprintf(verdict->out, "%zu files good, %zu missing, %zu damaged, %zu foreign or doubled, %zu stale\n",
             counts[SHARD_GOOD], counts[SHARD_MISSING], counts[SHARD_DAMAGED], foreign, counts[SHARD_STALE]);
+    if (bad > 0 && bad == verdict->quarantined)
+        return error_set(err, CODE_QUARANTINE, "%s: all but %zu quarantined files are there: see its quarantine.json", run->dir, bad);
     if (bad > 0)
         return error_set(err, CODE_AGAIN, "%s: %zu files are missing or bad: run the job again to make them", run->dir, bad);
     if (verdict->strangers > 0)
@@ -103,8 +114,10 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     struct run run;
     struct verdict verdict = {.out = out};
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
-    int rc = verify_run(&run, &verdict, err);
+    int rc = quarantine_read(&verdict.quarantine, dir, err);
+    if (rc == 0) rc = verify_run(&run, &verdict, err);
     if (rc == 0) rc = sum_up(&run, &verdict, json, err);
+    json_decref(verdict.quarantine);
     run_close(&run);
     return rc;
 }
@@ -125,7 +138,8 @@ static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *l
     return rc;
 }
 
-/* All cells, whatever is wrong with some. Missing or bad files weigh more than foreign ones. */
+/* All cells, whatever is wrong with some. Missing or bad files weigh more than foreign ones, and those more than
+ * quarantined ones. */
 static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t **json, struct error *err) {
     json_t *list = json_array(), *name;
     size_t i, bad = 0;
@@ -134,7 +148,7 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
         struct error one;
         if (verify_cell(dir, json_string_value(name), out, list, &one) == 0) continue;
         fprintf(out, "%s\n", one.message);
-        if (bad++ == 0 || one.code == CODE_AGAIN) code = one.code;
+        if (bad++ == 0 || one.code == CODE_AGAIN || code == CODE_QUARANTINE) code = one.code;
     }
     *json = json_pack("{s:s, s:b, s:I, s:o}", "sweep", dir, "complete", bad == 0, "bad_cells", (json_int_t)bad, "cells", list);
     if (!*json) return error_memory(err);
@@ -170,4 +184,5 @@ static int verify(int argc, char **argv, struct error *err) {
 const struct command command_verify = {
     "verify", "RUN [--json]", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
     "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds. Exit status: 0 complete; 75 files\n"
-    "are missing or bad, run the job again; 65 only foreign files besides.\n", verify};
+    "are missing or bad, run the job again; 76 all that is missing is quarantined;\n"
+    "65 only foreign files besides.\n", verify};

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 static const double BEAT = 10, SILENCE = 60; /* s between beats; s without one after which an attempt counts as dead */
-static const double VIEW = 10;               /* s in which a new file must show on all nodes */
+static const double VIEW = 5;               /* s in which a new file must show on all nodes */
 
 struct attempt {
     char *path;
@@ -241,7 +241,7 @@ static void discard(struct attempt *attempt) {
 }
 
 static int begin(struct attempt **made, const char *dir, const struct identity *ranks, int size, const char *nonce,
-                 int *number, struct error *err) {
+                 struct turn *turn, struct error *err) {
     struct attempt *attempt = calloc(1, sizeof *attempt);
     if (!attempt) return error_memory(err);
     attempt->ranks = size;
@@ -249,10 +249,11 @@ static int begin(struct attempt **made, const char *dir, const struct identity *
     pthread_cond_init(&attempt->change, NULL);
     attempt->record = new_record(ranks, size, nonce);
     int rc = attempt->record ? 0 : error_memory(err);
-    if (rc == 0) rc = claim(attempt, dir, number, err);
+    if (rc == 0) rc = claim(attempt, dir, &turn->number, err);
     if (rc == 0) rc = write_record(attempt, err);
-    if (rc == 0) rc = look_around(attempt, dir, *number, err);
+    if (rc == 0) rc = look_around(attempt, dir, turn->number, err);
     if (rc == 0) rc = start_thread(attempt, err);
+    turn->ahead = attempt->ahead;
     if (rc == 0) *made = attempt;
     else discard(attempt);
     return rc;
@@ -260,13 +261,13 @@ static int begin(struct attempt **made, const char *dir, const struct identity *
 
 struct sight { /* what rank 0 tells of its record */
     struct error err;
-    int number;
+    struct turn turn;
     char nonce[32];
 };
 
 /* Does this rank find the record that rank 0 wrote? Directories may be cached for some seconds. */
 static int look(const char *dir, const struct sight *sight, int rank, const struct identity *ranks, struct error *err) {
-    char *path = record_path(dir, sight->number), *here = path_absolute(".");
+    char *path = record_path(dir, sight->turn.number), *here = path_absolute(".");
     struct error why = {.message = ""};
     int rc = path ? -1 : error_memory(err);
     for (double until = clock_seconds() + VIEW; path && rc != 0 && clock_seconds() < until;) {
@@ -289,12 +290,13 @@ static int look(const char *dir, const struct sight *sight, int rank, const stru
 
 static int make_log_folder(const char *dir, struct error *err) {
     char *folder = text_new("%s/log", dir);
-    int rc = folder ? folder_make(folder, err) : error_memory(err);
+    int rc = folder ? folder_make(dir, err) : error_memory(err); /* first: what is in its way is named */
+    if (rc == 0) rc = folder_make(folder, err);
     free(folder);
     return rc;
 }
 
-int attempt_begin(struct attempt **attempt, struct comm *comm, const char *dir, struct error *err) {
+int attempt_begin(struct attempt **attempt, struct turn *turn, struct comm *comm, const char *dir, struct error *err) {
     struct identity mine = {.pid = getpid()}, *ranks = calloc((size_t)comm_size(comm), sizeof mine);
     struct sight sight = {.err = {.code = CODE_OK}};
     uint64_t nonce = 0;
@@ -307,9 +309,10 @@ int attempt_begin(struct attempt **attempt, struct comm *comm, const char *dir, 
         if (getrandom(&nonce, sizeof nonce, 0) < 0) nonce = (uint64_t)time(NULL);
         snprintf(sight.nonce, sizeof sight.nonce, "%016" PRIx64, nonce);
         if (make_log_folder(dir, &sight.err) == 0)
-            begin(attempt, dir, ranks, comm_size(comm), sight.nonce, &sight.number, &sight.err);
+            begin(attempt, dir, ranks, comm_size(comm), sight.nonce, &sight.turn, &sight.err);
     }
     if (rc == 0) rc = comm_broadcast(comm, &sight, sizeof sight, 0, err);
+    *turn = sight.turn;
     if (rc == 0 && sight.err.code != CODE_OK) {
         *err = rank == 0 ? sight.err : (struct error){.code = sight.err.code};
         rc = -1;

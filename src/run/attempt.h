@@ -18,10 +18,15 @@
 
 struct attempt;
 
+struct turn { /* of an attempt, known to all its ranks */
+    int number;
+    int ahead; /* the number of live attempts that began before this one */
+};
+
 /* Collective. Begins an attempt on DIR, whose log folder is made here, kept alive by a thread of rank 0, and checks that
  * every rank sees the same folder. *attempt is NULL at other ranks. */
-int attempt_begin(struct attempt **attempt, struct comm *comm, const char *dir, struct error *err);
-int attempt_ahead(const struct attempt *attempt); /* the number of live attempts that began before this one */
+int attempt_begin(struct attempt **attempt, struct turn *turn, struct comm *comm, const char *dir, struct error *err);
+int attempt_ahead(const struct attempt *attempt);
 /* Removes the temporaries of the dead from a folder (file_remove_stale); and, after all folders, the records of attempts
  * that are over. */
 int attempt_clear(const struct attempt *attempt, const char *folder, struct error *err);

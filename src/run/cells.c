@@ -154,6 +154,7 @@ static int open_cell(struct cell *cell, const struct cells *cells, size_t number
     const json_t *from = listed(cells, number), *name = json_object_get(from, "name");
     char *quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     cell->number = number;
+    cell->name = json_string_value(name);
     cell->tag = quoted ? text_new("\"cell\": %s, ", quoted) : strdup("");
     free(quoted);
     if (!cell->tag) return error_memory(err);
@@ -205,6 +206,7 @@ void cells_close(struct cells *cells) {
     for (size_t i = 0; i < cells->count; i++) {
         run_close(&cells->cells[i].run);
         free(cells->cells[i].tag);
+        json_decref(cells->cells[i].quarantine);
     }
     free(cells->status);
     free(cells->cells);

@@ -23,6 +23,7 @@ struct shard_status {
 struct cell { /* one run */
     struct run run;
     size_t number;               /* in the list */
+    const char *name;            /* in the sweep, borrowed; NULL: a plain job */
     char *tag;                   /* of its log lines: "\"cell\": \"nfe=5\", "; "" for a plain job */
     uint64_t first;              /* its first shard, counted over all cells */
     struct shard_status *status; /* [shards] */
@@ -32,7 +33,7 @@ struct cell { /* one run */
     /* Rank 0, while and after they are worked on: */
     bool concluded;              /* all read back and evaluated, with this outcome: */
     enum code code;
-    uint64_t quarantined, first_quarantined; /* shards left out: their number, and the first one's */
+    json_t *quarantine;          /* shards left out, as in quarantine.json; NULL: none */
 };
 
 struct cells {

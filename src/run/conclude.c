@@ -216,7 +216,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
         json_t *result = json_pack(
             "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
             (json_int_t)run->layout.samples, "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
-            run->plan.model_calls, "made_now", (json_int_t)conclusion->cell->missing, "generation",
+            run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES], "generation",
             generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
         rc = result ? summary_write(path, result, err) : error_memory(err);
         json_decref(result);
@@ -254,4 +254,36 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
     log_error("%s", err->message);
     tally->values[MADE_CODE] = err->code;
     return 0;
+}
+
+int conclude_quarantined(const struct cell *cell, struct error *err) {
+    const struct run *run = &cell->run;
+    struct error failure = {.code = CODE_OK};
+    uint64_t shards = layout_shards(&run->layout), samples = 0;
+    struct conclusion conclusion = {.cell = cell, .status = malloc(shards * sizeof *conclusion.status)};
+    char *path = text_new("%s/metrics.json", run->dir);
+    int rc = path && conclusion.status ? 0 : error_memory(err);
+    if (rc == 0) memcpy(conclusion.status, cell->status, shards * sizeof *cell->status);
+#pragma omp parallel for schedule(dynamic)
+    for (uint64_t i = 0; i < (rc == 0 ? shards : 0); i++) {
+        struct error one;
+        if (scan_shard(run, (shard_id){i}, &conclusion.status[i], NULL, &one) != 0) {
+#pragma omp critical(quarantine_failure)
+            failure = one;
+        }
+    }
+    if (rc == 0 && failure.code != CODE_OK) rc = (*err = failure, -1);
+    for (uint64_t i = 0; rc == 0 && i < shards; i++)
+        if (scan_good(run, &conclusion.status[i])) samples += layout_rows(&run->layout, (shard_id){i});
+    if (rc == 0) rc = manifest(&conclusion, err);
+    if (rc == 0) {
+        json_t *result = json_pack("{s:s, s:s, s:I, s:n, s:i, s:i, s:n, s:O}", "run", run->dir, "solver", run->plan.solver,
+                                   "samples", (json_int_t)samples, "payload_sha256", "nfe", run->plan.nfe, "model_calls",
+                                   run->plan.model_calls, "metrics", "quarantine", cell->quarantine);
+        rc = result ? summary_write(path, result, err) : error_memory(err);
+        json_decref(result);
+    }
+    free(conclusion.status);
+    free(path);
+    return rc;
 }

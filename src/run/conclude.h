@@ -28,6 +28,9 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, struct error
  * is no failure of the unit. -1: CODE_IO, or CODE_AGAIN when *stop was set. */
 int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
                       const volatile sig_atomic_t *stop, struct tally *tally, struct error *err);
+/* A cell some of whose shards are quarantined: manifest.jsonl of what is there, and a metrics.json that names the rest and
+ * has no metrics. Reads every file. */
+int conclude_quarantined(const struct cell *cell, struct error *err);
 void conclusion_close(struct conclusion *conclusion); /* accepts NULL */
 
 #endif

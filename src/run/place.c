@@ -1,5 +1,6 @@
 /* Which device and how many workers this rank has. */
 #include "base/log.h"
+#include "base/text.h"
 #include "run/produce.h"
 #include "torch_shim.h"
 
@@ -63,8 +64,46 @@ static int record(json_t **hosts, const struct seat *seats, int size, struct err
     return 0;
 }
 
+/* More workers than cores would only take turns. *cut: what was asked for, or 0. */
+static int count_workers(const struct comm *comm, const struct job *job, int device, int *cut) {
+    int cores = cores_allowed();
+    *cut = 0;
+    if (!job->workers) return device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
+    if (job->workers <= cores) return job->workers;
+    *cut = job->workers;
+    return cores;
+}
+
+/* "3 ranks on 2 hosts (node1: 2, node2: 1), cpu, 4 workers each": what runs where, in one line. */
+static void tell(const struct seat *seats, int size) {
+    struct text hosts = {0};
+    int count = 0, gpus = 0, least = seats[0].workers, most = least;
+    for (int i = 0; i < size; i++) {
+        int here = 0, first = i;
+        for (int k = 0; k < size; k++)
+            if (strcmp(seats[k].host, seats[i].host) == 0) {
+                here++;
+                if (k < first) first = k;
+            }
+        if (seats[i].workers < least) least = seats[i].workers;
+        if (seats[i].workers > most) most = seats[i].workers;
+        gpus += strcmp(seats[i].device, "cpu") != 0;
+        if (first < i) continue;
+        if (count++ < 8) text_add(&hosts, "%s%s: %d", count > 1 ? ", " : "", seats[i].host, here);
+    }
+    if (count > 8) text_add(&hosts, ", ...");
+    char workers[48], *line;
+    snprintf(workers, sizeof workers, least == most ? "%d" : "%d to %d", least, most);
+    line = text_new("%d rank%s on %d host%s (%s), %s, %s worker%s each", size, size == 1 ? "" : "s", count, count == 1 ? "" : "s",
+                    hosts.data ? hosts.data : "", gpus == 0 ? "cpu" : gpus == size ? "a GPU each" : "GPUs and cpu mixed",
+                    workers, most == 1 ? "" : "s");
+    log_info("%s", line ? line : "");
+    free(line);
+    text_free(&hosts);
+}
+
 int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {
-    struct { struct seat seat; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
+    struct { struct seat seat; int cut; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
     int size = comm_size(comm), rc = -1;
     char message[SHIM_ERROR];
     *place = (struct place){.ranks = size};
@@ -74,8 +113,7 @@ int place_rank(struct comm *comm, const struct job *job, struct place *place, js
     if (choose_device(comm, job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
         shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
         error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
-    place->workers = job->workers ? job->workers : place->device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
-    mine.seat.workers = place->workers;
+    mine.seat.workers = place->workers = count_workers(comm, job, place->device, &mine.cut);
     if (!(all = malloc((size_t)size * sizeof *all))) return error_memory(err);
     struct seat *seats = calloc((size_t)size, sizeof *seats);
     if (!seats) {
@@ -93,7 +131,12 @@ int place_rank(struct comm *comm, const struct job *job, struct place *place, js
         if (rc == 0 && !job->share_device) rc = refuse_doubles(seats, size, err);
         if (rc == 0) rc = record(hosts, seats, size, err);
     }
-    if (rc == 0) log_info("on %s: %s, %d worker%s", mine.seat.host, mine.seat.device, place->workers, place->workers > 1 ? "s" : "");
+    if (rc == 0 && comm_rank(comm) == 0) {
+        if (mine.cut)
+            log_warn("workers: %d, but this process may use %d core%s: %d worker%s", mine.cut, place->workers,
+                     place->workers == 1 ? "" : "s", place->workers, place->workers == 1 ? "" : "s");
+        tell(seats, size);
+    }
     free(seats);
     free(all);
     return rc;

@@ -7,6 +7,7 @@
 #include "sample/quantise.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,6 +131,7 @@ struct making {
     const struct cell *cell;
     shard_id shard;
     bool make_samples;
+    bool found;       /* another job on this directory has made it meanwhile */
     uint64_t *seeds;  /* [rows] */
     int64_t *labels;  /* [rows] */
     char *samples;    /* as stored */
@@ -167,19 +169,22 @@ static int read_samples(struct making *making, struct error *err) {
 int making_open(struct making **making_out, const struct cell *cell, shard_id shard, uint64_t *batches,
                 struct error *err) {
     const struct run *run = &cell->run;
-    const struct shard_status *status = &cell->status[shard.value];
+    struct shard_status status = cell->status[shard.value]; /* of the start: files may have come since */
     uint64_t rows = layout_rows(&run->layout, shard);
     struct npy npy = run_npy(run, shard, SAMPLES);
     struct making *making = *making_out = calloc(1, sizeof *making);
     if (!making) return error_memory(err);
-    *making = (struct making){.cell = cell, .shard = shard, .start = clock_seconds(),
-                              .make_samples = status->samples != SHARD_GOOD + 1};
+    *making = (struct making){.cell = cell, .shard = shard, .start = clock_seconds()};
+    if (scan_shard(run, shard, &status, NULL, err) != 0) return -1;
+    *batches = 0;
+    if ((making->found = scan_good(run, &status))) return 0;
+    making->make_samples = status.samples != SHARD_GOOD + 1;
     making->seeds = malloc(rows * sizeof *making->seeds);
     making->labels = malloc(rows * sizeof *making->labels);
     if (making->make_samples) making->samples = malloc(npy_bytes(&npy));
     if (!making->seeds || !making->labels || (making->make_samples && !making->samples)) return error_memory(err);
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
-        if (!run_wants(run, k) || status->features[k] == SHARD_GOOD + 1) continue;
+        if (!run_wants(run, k) || status.features[k] == SHARD_GOOD + 1) continue;
         making->features[k] = malloc(rows * run->network.outputs[k].dim * sizeof(float));
         if (!making->features[k]) return error_memory(err);
     }
@@ -236,7 +241,20 @@ static int features_batch(const struct making *making, const struct maker *maker
         quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding, maker->pixels);
         pixels = maker->pixels;
     }
-    return network_run(&run->network, pixels, rows, (size_t)run->job.batch, features, err);
+    if (network_run(&run->network, pixels, rows, (size_t)run->job.batch, features, err) != 0) return -1;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
+            if (!isfinite(features[k][i]))
+                return error_set(err, CODE_DATA, "the features (%s) of seed %" PRIu64 " are not finite",
+                                 run->network.outputs[k].name, making->seeds[row + i / dim]);
+    return 0;
+}
+
+/* Says which samples it was. */
+static int in_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
+    if (err->code != CODE_AGAIN)
+        error_prefix(err, "seeds %" PRIu64 " to %" PRIu64, making->seeds[row], making->seeds[row + rows - 1]);
+    return in_shard(making, err);
 }
 
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err) {
@@ -245,8 +263,8 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
     size_t rows = (size_t)layout_batch_rows(layout, making->shard, batch);
     if (maker_move(maker, making->cell, making->make_samples, err) != 0) return in_shard(making, err);
     double start = clock_seconds();
-    if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0) return in_shard(making, err);
-    if (features_batch(making, maker, row, rows, err) != 0) return in_shard(making, err);
+    if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
+    if (features_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
     add(making, MADE_WORKER, clock_seconds() - start);
     return 0;
 }
@@ -273,8 +291,8 @@ int making_commit(struct making *making, int worker, struct tally *tally, struct
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         if (making->features[k] && commit_file(making, k, making->features[k], err) != 0) return -1;
     double now = clock_seconds();
-    log_event("%s\"shard\": %" PRIu64 ", \"worker\": %d, \"seconds\": %.3f", making->cell->tag, making->shard.value, worker,
-              now - making->start);
+    log_event("%s\"shard\": %" PRIu64 ", \"worker\": %d, \"seconds\": %.3f%s", making->cell->tag, making->shard.value, worker,
+              now - making->start, making->found ? ", \"found\": true" : "");
     *tally = making->tally;
     tally->values[MADE_WORKER] = making->make_samples ? tally->values[MADE_WORKER] + now - start : 0;
     return 0;

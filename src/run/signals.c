@@ -2,12 +2,14 @@
 
 #include "base/error.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <unistd.h>
 
 enum { PATIENCE = 8 }; /* s: launchers kill after 10 and more */
 
 static volatile sig_atomic_t stop, sheltered;
+static atomic_int exposed;
 
 static void on_signal(int number) {
     (void)number;
@@ -18,7 +20,7 @@ static void on_signal(int number) {
 static void on_alarm(int number) {
     static const char words[] = "qtaylor: stopped as a signal asked; what is whole is on disk: run again to continue\n";
     (void)number;
-    if (sheltered) {
+    if (sheltered && exposed == 0) {
         alarm(1);
         return;
     }
@@ -43,4 +45,8 @@ volatile sig_atomic_t *signals_flag(void) {
 void signals_shelter(bool on) {
     sheltered = on;
     if (!on && stop) alarm(PATIENCE);
+}
+
+void signals_expose(bool on) {
+    atomic_fetch_add(&exposed, on ? 1 : -1);
 }

@@ -10,7 +10,9 @@
  * there at any moment. */
 void signals_catch(void);
 volatile sig_atomic_t *signals_flag(void); /* 1: stop */
-/* on: the caller ends within moments of the flag by itself, and may take longer for the sake of whole shards. */
+/* on: what is at work ends within moments of the flag by itself, and may take longer for the sake of whole shards. Not
+ * so the parts of it that are exposed (several threads may be in one). */
 void signals_shelter(bool on);
+void signals_expose(bool on);
 
 #endif

@@ -5,6 +5,7 @@
 #include "job/seeds.h"
 #include "report/summary.h"
 #include "run/attempt.h"
+#include "run/cells.h"
 #include "run/document.h"
 #include "run/failures.h"
 
@@ -17,6 +18,7 @@
 
 struct count { /* of a run, or of all cells */
     uint64_t samples, done, shards, shards_done, quarantined;
+    bool unknown; /* a cell was not begun */
 };
 
 
@@ -76,9 +78,9 @@ static int count_run(const char *dir, struct count *count, json_t *quarantine, s
 }
 
 static const char *state_of(const struct count *count, bool alive) {
-    return count->done == count->samples                      ? "complete"
+    return count->done == count->samples && !count->unknown   ? "complete"
            : alive                                            ? "running"
-           : count->done + count->quarantined == count->samples ? "quarantined"
+           : count->done + count->quarantined == count->samples && !count->unknown ? "quarantined"
                                                               : "stopped";
 }
 
@@ -93,36 +95,12 @@ static int is_visible(const struct dirent *entry) {
     return entry->d_name[0] != '.';
 }
 
-/* The cells of a sweep: folders with a run.json of their own. */
-static int count_cells(const char *dir, bool alive, json_t *cells, struct count *all, json_t *quarantine, struct error *err) {
-    struct dirent **entries = NULL;
-    int found = scandir(dir, &entries, is_visible, alphasort);
-    int rc = found < 0 ? error_set(err, CODE_IO, "cannot list %s: %s", dir, strerror(errno)) : 0;
-    for (int i = 0; i < found; i++) {
-        struct count one;
-        char *folder = path_join(dir, entries[i]->d_name);
-        if (rc == 0 && folder && is_run(folder) && (rc = count_run(folder, &one, quarantine, err)) == 0) {
-            rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", entries[i]->d_name, "state",
-                                                        state_of(&one, alive), "samples", (json_int_t)one.samples, "done",
-                                                        (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined));
-            if (rc != 0) error_memory(err);
-            *all = (struct count){all->samples + one.samples, all->done + one.done, all->shards + one.shards,
-                                  all->shards_done + one.shards_done, all->quarantined + one.quarantined};
-        }
-        free(folder);
-        free(entries[i]);
-    }
-    free(entries);
-    if (rc == 0 && json_array_size(cells) == 0)
-        rc = error_set(err, CODE_DATA, "%s is no run directory and no sweep: neither it nor a folder in it has a run.json", dir);
-    return rc;
-}
-
 struct life {
-    json_t *attempts; /* the live ones */
+    json_t *attempts;    /* the live ones */
     double rate, silent; /* silent < 0: unknown */
     int ranks;
-    bool ended;
+    size_t records;
+    bool ended;          /* all of them */
 };
 
 static double since_progress(const char *dir) {
@@ -133,38 +111,103 @@ static double since_progress(const char *dir) {
     return age;
 }
 
+static void add_attempt(struct life *life, const json_t *record) {
+    static const char *const keys[] = {"attempt", "host", "pid", "slurm", "ranks", "rate", "started", "silent"};
+    double silent = json_number_value(json_object_get(record, "silent"));
+    if (life->silent < 0 || silent < life->silent) life->silent = silent;
+    life->ended &= json_is_string(json_object_get(record, "ended"));
+    life->records++;
+    if (!json_is_true(json_object_get(record, "alive"))) return;
+    life->rate += json_number_value(json_object_get(record, "rate"));
+    life->ranks += (int)json_integer_value(json_object_get(record, "ranks"));
+    json_t *one = json_object();
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) json_object_set(one, keys[k], json_object_get(record, keys[k]));
+    json_array_append_new(life->attempts, one);
+}
+
+/* Adds a folder's attempts. */
 static int look_for_life(const char *dir, struct life *life, struct error *err) {
     struct attempts attempts;
     size_t i;
     json_t *record;
-    *life = (struct life){.attempts = json_array(), .silent = since_progress(dir), .ended = true};
-    if (!life->attempts) return error_memory(err);
+    double age = since_progress(dir);
+    if (age >= 0 && (life->silent < 0 || age < life->silent)) life->silent = age;
     if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
-    json_array_foreach(attempts.records, i, record) {
-        double silent = json_number_value(json_object_get(record, "silent"));
-        if (life->silent < 0 || silent < life->silent) life->silent = silent;
-        life->ended &= json_is_string(json_object_get(record, "ended"));
-        if (!json_is_true(json_object_get(record, "alive"))) continue;
-        life->rate += json_number_value(json_object_get(record, "rate"));
-        life->ranks += (int)json_integer_value(json_object_get(record, "ranks"));
-        json_t *one = json_object();
-        static const char *const keys[] = {"attempt", "host", "pid", "slurm", "ranks", "rate", "started", "silent"};
-        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) json_object_set(one, keys[k], json_object_get(record, keys[k]));
-        json_array_append_new(life->attempts, one);
-    }
+    json_array_foreach(attempts.records, i, record) add_attempt(life, record);
     attempts_free(&attempts);
     return 0;
 }
 
+/* The jobs at a run are its own, or those of the sweep that it is a cell of. */
+static int look_around(const char *dir, struct life *life, struct error *err) {
+    char *parent = text_new("%s/..", dir);
+    int rc = parent ? look_for_life(dir, life, err) : error_memory(err);
+    if (rc == 0 && life->records == 0) rc = look_for_life(parent, life, err);
+    free(parent);
+    return rc;
+}
+
+/* The names of a sweep's cells: those of its sweep.json, or of the folders that are runs. */
+static int list_cells(json_t **names, const char *dir, struct error *err) {
+    struct dirent **entries = NULL;
+    if (cells_read(names, dir, err) != 0 || *names) return *names ? 0 : -1;
+    if (!(*names = json_array())) return error_memory(err);
+    int found = scandir(dir, &entries, is_visible, alphasort);
+    int rc = found < 0 ? error_set(err, CODE_IO, "cannot list %s: %s", dir, strerror(errno)) : 0;
+    for (int i = 0; i < found; i++) {
+        char *folder = path_join(dir, entries[i]->d_name);
+        if (rc == 0 && folder && is_run(folder)) json_array_append_new(*names, json_string(entries[i]->d_name));
+        free(folder);
+        free(entries[i]);
+    }
+    free(entries);
+    if (rc == 0 && json_array_size(*names) == 0)
+        rc = error_set(err, CODE_DATA, "%s is no run directory and no sweep: neither it nor a folder in it has a run.json", dir);
+    return rc;
+}
+
+static int count_cell(const char *dir, const char *name, bool at_sweep, struct life *life, json_t *cells, struct count *all,
+                      json_t *quarantine, struct error *err) {
+    struct count one = {.unknown = true};
+    size_t before = json_array_size(life->attempts);
+    char *folder = path_join(dir, name);
+    int rc = folder ? 0 : error_memory(err);
+    bool begun = folder && is_run(folder);
+    if (rc == 0 && begun) rc = look_for_life(folder, life, err);
+    if (rc == 0 && begun) rc = count_run(folder, &one, quarantine, err);
+    free(folder);
+    if (rc != 0) return -1;
+    bool alive = at_sweep || json_array_size(life->attempts) > before;
+    *all = (struct count){all->samples + one.samples, all->done + one.done, all->shards + one.shards,
+                          all->shards_done + one.shards_done, all->quarantined + one.quarantined, all->unknown || one.unknown};
+    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", name, "state", state_of(&one, alive),
+                                                "samples", (json_int_t)one.samples, "done", (json_int_t)one.done,
+                                                "quarantined", (json_int_t)one.quarantined));
+    return rc == 0 ? 0 : error_memory(err);
+}
+
+static int count_cells(const char *dir, struct life *life, json_t *cells, struct count *all, json_t *quarantine,
+                       struct error *err) {
+    json_t *names = NULL, *name;
+    size_t i;
+    bool at_sweep = json_array_size(life->attempts) > 0; /* at all cells, not at one */
+    int rc = list_cells(&names, dir, err);
+    json_array_foreach(names, i, name)
+        if (rc == 0) rc = count_cell(dir, json_string_value(name), at_sweep, life, cells, all, quarantine, err);
+    json_decref(names);
+    return rc;
+}
+
 int status_read(json_t **status, const char *dir, struct error *err) {
     struct count count = {0};
-    struct life life = {0};
+    struct life life = {.attempts = json_array(), .silent = -1, .ended = true};
     json_t *quarantine = json_array(), *cells = json_array();
     bool run = is_run(dir);
     *status = NULL;
-    int rc = quarantine && cells ? look_for_life(dir, &life, err) : error_memory(err);
+    int rc = life.attempts && quarantine && cells ? 0 : error_memory(err);
+    if (rc == 0) rc = run ? look_around(dir, &life, err) : look_for_life(dir, &life, err);
+    if (rc == 0) rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, &life, cells, &count, quarantine, err);
     bool alive = json_array_size(life.attempts) > 0;
-    if (rc == 0) rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, alive, cells, &count, quarantine, err);
     if (rc == 0) {
         double left = (double)(count.samples - count.done - count.quarantined);
         json_t *eta = left <= 0 ? json_integer(0) : life.rate > 0 ? json_real(left / life.rate) : json_null();

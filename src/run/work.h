@@ -10,10 +10,13 @@
 
 #include <signal.h>
 
+struct attempt;
+
 /* Collective. Makes what the cells' status says is not good, and concludes every cell that could be made; at rank 0 each
- * then says so (concluded, code, quarantined), and while it goes on the results files of a sweep are written. again: also
- * concludes what is up to date. lease: seconds of silence after which a rank counts as dead. */
+ * then says so (concluded, code, quarantine), and while it goes on the results files of a sweep are written. again: also
+ * concludes what is up to date. lease: seconds of silence after which a rank counts as dead. attempt: at rank 0; NULL
+ * elsewhere. What failed in earlier jobs counts (failures.h), and quarantine.json of each cell is written. */
 int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
-            double lease, volatile sig_atomic_t *stop, struct outcome *outcome, struct error *err);
+            double lease, struct attempt *attempt, struct outcome *outcome, struct error *err);
 
 #endif

@@ -105,8 +105,7 @@ int store_write(const char *path, const struct shard_meta *meta, const struct np
         error_memory(err);
         goto out;
     }
-    if (frames_encode(npy, rows, about, level, &file, &size, err) != 0 || folder_make(folder, err) != 0 ||
-        file_write_atomic(path, file, size, err) != 0)
+    if (frames_encode(npy, rows, about, level, &file, &size, err) != 0 || file_write_atomic(path, file, size, err) != 0)
         goto out;
     info->file_bytes = size;
     rc = 0;

@@ -50,7 +50,7 @@ bool store_names(const char *name, uint64_t shards, shard_id *id);
 /* Seeds as text, runs of neighbours as "first-last": "0-255,300". New, or NULL when out of memory. */
 char *store_seeds(const uint64_t *seeds, uint64_t count);
 
-/* Compresses (zstd `level`) and commits one file atomically; makes its folder. Same input, same bytes. */
+/* Compresses (zstd `level`) and commits one file atomically; its folder must exist. Same input, same bytes. */
 int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
                 struct shard_info *info, struct error *err);
 /* Reads a whole file and verifies everything that can be: zstd checksums, seek table, JSON, sha256. *rows new.

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from conftest import FAKE, ROOT, environment, mpirun, qtaylor
 
 
@@ -118,18 +120,22 @@ def test_a_job_that_comes_late_finds_what_is_done(job, tmp_path):
     assert sum(computed(job.run).values()) == done == 25
 
 
+APART = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"']
+
+
+@pytest.mark.skipif(subprocess.run([*APART, "/mnt", "true"], capture_output=True).returncode != 0,
+                    reason="needs the right to mount")
 def test_ranks_that_do_not_see_one_folder(job, tmp_path):
-    folders = [tmp_path / "a", tmp_path / "b"]
-    path = slow(job, delay=0, output={"dir": "run", "samples_per_shard": 16})
-    command = []
-    for folder in folders:
-        folder.mkdir()
-        command += [":"] * bool(command) + ["-n", "1", "-wdir", str(folder), str(FAKE), "run", str(path)]
-    done = subprocess.run(mpirun(1)[:1] + ["--oversubscribe", "--bind-to", "none"] + command, capture_output=True, text=True,
-                          env=environment(), timeout=60)
+    """Rank 1 has a file system of its own where the others' folder is, as on a node without the network's."""
+    (tmp_path / "shared").mkdir()
+    path = slow(job, delay=0, output={"dir": str(tmp_path / "shared/run"), "samples_per_shard": 16})
+    program = [str(FAKE), "run", str(path)]
+    done = subprocess.run(mpirun(1) + program + [":", "-n", "1", *APART, str(tmp_path / "shared")] + program,
+                          capture_output=True, text=True, env=environment(), timeout=60)
     assert done.returncode == 65, done.stderr
-    assert "rank 1" in done.stderr and "same output.dir" in done.stderr and str(folders[1]) in done.stderr
+    assert "rank 1" in done.stderr and "same output.dir" in done.stderr and str(job.run) in done.stderr
     assert not list(tmp_path.rglob("*.zst"))
+    assert [a["code"] for a in attempts(job)] == [65]
 
 
 def test_ranks_of_different_builds(job, tmp_path):
@@ -154,3 +160,19 @@ def test_workers_stay_within_the_cores(job):
     cores = len(os.sched_getaffinity(0))
     assert f"workers: 50" in done.stderr and f"{cores} core" in done.stderr
     assert json.loads((job.run / "run.json").read_text())["hosts"][0]["workers"] == cores
+
+
+def test_a_vanished_directory_stops_the_run(job, tmp_path):
+    """As when a file system is unmounted: nothing is made anew in its place, the reason is told, and nothing hangs."""
+    path = slow(job, delay=40)
+    process = start(path, 2)
+    while len(list(job.run.glob("samples/*.zst"))) < 2:
+        time.sleep(0.05)
+    os.rename(job.run, tmp_path / "elsewhere")
+    out, err = end(process, code=74)
+    assert f"{job.run}/" in err and "No such file" in err
+    assert not job.run.exists()
+    os.rename(tmp_path / "elsewhere", job.run)
+    qtaylor("run", path, ranks=2)
+    assert no_temporaries(job)
+    qtaylor("verify", job.run)
