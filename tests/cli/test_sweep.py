@@ -234,7 +234,7 @@ def test_a_quarantined_cell_does_not_stop_the_others(job, ranks):
     done = qtaylor("run", path, ranks=ranks, code=76)
     assert "13 shards failed twice" in done.stderr and "not finite" in done.stderr
     assert [row["cell"] for row in rows(job)] == ["path=model.json,nfe=4"]
-    assert "path=bad.json,nfe=4" in qtaylor("verify", job.run, code=75).stderr + done.stderr
+    assert "path=bad.json,nfe=4" in qtaylor("verify", job.run, code=76).stderr + done.stderr
 
 
 def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
