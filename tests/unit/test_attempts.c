@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -129,11 +130,15 @@ static long overflow(long depth) {
     return depth < deep ? overflow(depth + 1) + frame[depth % 4096] : depth;
 }
 
+/* A page that may not be written: a real fault, where a sanitizer would see a null pointer first. */
+static volatile char *nowhere(void) {
+    return mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
 enum way { SEGV, ABORT, OVERFLOW, OUTSIDE, KILL, TERM, IDLE };
 
 /* A process that is at shard 7 and ends in this way; returns its status. */
 static int crash(enum way way) {
-    static volatile int *nowhere;
     struct error err;
     fflush(stdout);
     pid_t child = fork();
@@ -143,7 +148,7 @@ static int crash(enum way way) {
         if (failures_open(folder, 3, &err) != 0 || failures_thread_start(&err) != 0) _exit(1);
         failures_begin("solver=\"x\"", 7);
         if (way == IDLE) failures_rest();
-        if (way == SEGV || way == IDLE) *nowhere = 1;
+        if (way == SEGV || way == IDLE) *nowhere() = 1;
         if (way == ABORT) abort();
         if (way == OVERFLOW) _exit((int)overflow(0));
         if (way == KILL || way == TERM) kill(getpid(), way == KILL ? SIGKILL : SIGTERM);
@@ -197,7 +202,6 @@ static void on_segv(int number) {
 static void an_older_handler_has_the_last_word(void **state) {
     (void)state;
     struct error err;
-    static volatile int *nowhere;
     int status;
     fflush(stdout);
     pid_t child = fork();
@@ -205,7 +209,7 @@ static void an_older_handler_has_the_last_word(void **state) {
         signal(SIGSEGV, on_segv);
         if (failures_open(folder, 0, &err) != 0) _exit(1);
         failures_begin(NULL, 5);
-        *nowhere = 1;
+        *nowhere() = 1;
         _exit(0);
     }
     waitpid(child, &status, 0);
