@@ -54,11 +54,13 @@ static void print_life(const json_t *status) {
             print_duration(", seen ", number(attempt, "silent"), " ago\n");
         }
         printf("rate        %.1f samples/s", number(status, "rate"));
-        if (left && json_is_number(json_object_get(status, "eta_seconds"))) print_duration(", ETA ", number(status, "eta_seconds"), "");
+        if (left && json_is_number(json_object_get(status, "eta_seconds")))
+            print_duration(", ETA ", number(status, "eta_seconds"), "");
         printf("\n");
     } else if (left && json_is_number(json_object_get(status, "silent_seconds"))) {
-        if (json_is_true(json_object_get(status, "ended"))) print_duration("running     no; the last job ended ", number(status, "silent_seconds"), " ago\n");
-        else print_duration("running     no sign of life for ", number(status, "silent_seconds"), "; probably not running\n");
+        bool ended = json_is_true(json_object_get(status, "ended"));
+        print_duration(ended ? "running     no; the last job ended " : "running     no sign of life for ",
+                       number(status, "silent_seconds"), ended ? " ago\n" : "; probably not running\n");
     }
 }
 

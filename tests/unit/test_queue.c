@@ -19,7 +19,7 @@ static struct unit {
     atomic_int opened, closed, committed, ran[BATCHES];
 } units[UNITS];
 static enum code start_code;
-static atomic_int started, ended, misuse;
+static atomic_int started, ended, misuse, told;
 static atomic_bool hold; /* batches wait while it is set */
 
 static int answer(enum code code, struct error *err) {
@@ -71,7 +71,13 @@ static void unit_close(void *context, uint64_t unit) {
     units[unit].closed++;
 }
 
-static const struct task task = {.worker_start = worker_start, .worker_end = worker_end, .unit_open = unit_open,
+static void unit_failed(void *context, uint64_t unit, const struct error *why) {
+    (void)context;
+    if (!units[unit].closed || why->code != CODE_DATA) misuse++;
+    told++;
+}
+
+static const struct task task = {.unit_failed = unit_failed, .worker_start = worker_start, .worker_end = worker_end, .unit_open = unit_open,
                                  .batch = batch, .unit_commit = unit_commit, .unit_close = unit_close};
 static struct queue *queue;
 static pthread_t threads[WORKERS];
@@ -123,7 +129,7 @@ static int setup(void **state) {
     (void)state;
     memset(units, 0, sizeof units);
     start_code = CODE_OK;
-    started = ended = misuse = 0;
+    started = ended = misuse = told = 0;
     hold = false;
     return 0;
 }
@@ -168,6 +174,7 @@ static void test_failures_stay_with_their_units(void **state) {
         assert_int_equal(kinds[i], fails ? NEWS_FAILED : NEWS_DONE);
         assert_int_equal(units[i].committed, i != 3 && i != 5);
     }
+    assert_int_equal(told, 3);
 }
 
 static void test_interrupted_is_not_failed(void **state) {
@@ -196,6 +203,20 @@ static void test_a_full_disk_breaks_the_queue(void **state) {
     assert_int_equal(kinds[0], NEWS_DROPPED);
     assert_true(queue_failure(queue, &failure));
     assert_int_equal(failure.code, CODE_IO);
+    join();
+    assert_int_equal(told, 0); /* not the unit's fault */
+}
+
+static void test_a_disk_that_cannot_be_read_breaks_the_queue(void **state) {
+    (void)state;
+    enum news_kind kinds[UNITS];
+    struct error failure;
+    units[0].open_code = CODE_IO;
+    begin();
+    push(0);
+    collect(kinds, 1);
+    assert_int_equal(kinds[0], NEWS_DROPPED);
+    assert_true(queue_failure(queue, &failure));
     join();
 }
 
@@ -263,6 +284,7 @@ int main(void) {
         TEST(test_failures_stay_with_their_units),
         TEST(test_interrupted_is_not_failed),
         TEST(test_a_full_disk_breaks_the_queue),
+        TEST(test_a_disk_that_cannot_be_read_breaks_the_queue),
         TEST(test_a_worker_that_does_not_start_breaks_the_queue),
         TEST(test_close_drops_what_is_unfinished),
         TEST(test_a_unit_that_is_there_is_not_begun_again),
