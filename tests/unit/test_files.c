@@ -103,7 +103,7 @@ static void only_what_the_dead_left_is_removed(void **state) {
     assert_int_equal(draft_remove_stale("./a", &err), 0);
     assert_false(file_exists(of_a));
     assert_true(file_exists(of_b));
-    assert_int_equal(file_remove_stale(".", &err), 0);
+    assert_int_equal(file_remove_stale(".", NULL, NULL, &err), 0);
     assert_false(file_exists(of_b));
     assert_true(file_exists(alive.temporary) && file_exists(".a") && file_exists(".a.tmp-elsewhere-1-0"));
     draft_abandon(&alive);
