@@ -187,12 +187,6 @@ int tree_remove(const char *path, struct error *err) {
     return rc;
 }
 
-int file_write_atomic(const char *path, const void *data, size_t size, struct error *err) {
-    bool lost = false;
-    int rc = write_once(path, data, size, &lost, err);
-    return rc != 0 && lost ? write_once(path, data, size, &lost, err) : rc;
-}
-
 /* Does process pid run this very program? False for a zombie and for a stranger that got the number anew. */
 static bool runs_this_program(long pid) {
     char link[64], ours[4096], theirs[4096];
