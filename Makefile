@@ -44,7 +44,7 @@ endif
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long bench unit layers clean distclean FORCE
+.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; COMM=self: no MPI; SANITIZE=address,undefined)
 
 help: ## this list
@@ -106,6 +106,23 @@ $(B)/tests/%: tests/unit/%.c $(B)/libqtaylor.a $(FAKE)
 	@mkdir -p $(@D)
 	@echo "  test    $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+
+# A fuzz target: under `make fuzz` libFuzzer's main, else one that replays files (tests/fuzz/fuzz.h).
+FUZZ := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_MAIN := $(B)/tests/fuzz/fuzz.o $(if $(findstring fuzzer,$(SANITIZE)),,$(B)/tests/fuzz/replay.o)
+$(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(B)/libqtaylor.a $(FAKE)
+	@echo "  link $@"
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FAKE) $(B)/libqtaylor.a $(LDLIBS)
+FUZZ_SECONDS ?= 600
+.SECONDARY: $(FUZZ:$(B)/%=$(B)/tests/fuzz/%.o) $(FUZZ_MAIN)
+fuzz: ## every target in tests/fuzz under libFuzzer, FUZZ_SECONDS=600 each
+	@tools/setup.sh fuzz
+	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=fuzzer,address,undefined \
+	    BLAS='-llapacke -lopenblas' run-fuzz # hidden names would hide clang's own malloc from libc
+run-fuzz: $(FUZZ)
+	@for target in $(FUZZ); do name=$${target##*/fuzz_}; mkdir -p build/fuzz/$$name; echo "== fuzz_$$name"; \
+	    $$target -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=256 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+	        -verbosity=0 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; done
 
 layers: ## check that each header stands alone and that folders include only what is before them
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh

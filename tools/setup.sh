@@ -2,20 +2,23 @@
 # Brings what qtaylor builds with: Debian's packages and libtorch. Says what it does; skips what is there.
 #   tools/setup.sh build    what `make` needs        (LIBTORCH=DIR: an unpacked libtorch, pip's torch is skipped)
 #   tools/setup.sh test     what `make test` and `make bench` need besides
+#   tools/setup.sh fuzz     what `make fuzz` needs: clang with libFuzzer, and no libtorch
 # Without root, packages are unpacked into build/deps where apt-get can download them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 what=${1:-build}
 shim=${SHIM:-torch}
+[ "$what" = fuzz ] && shim=fake
 torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
-if [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck); fi
+if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-14-dev libomp-14-dev) # Debian 12's
+elif [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck); fi
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a SLURM
 # cluster of the tests' own.
-if [ "$what" != build ] && [ "$(id -u)" = 0 ]; then
+if [ "$what" = test ] && [ "$(id -u)" = 0 ]; then
     packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps)
 fi
 config=build/config.mk
@@ -98,6 +101,7 @@ install() { # install PIP-OPTIONS...: what is wanted
     quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "$@" "${wheels[@]}"
     wheels=()
 }
+if [ "$what" = fuzz ]; then exit; fi
 if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; then
     [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi

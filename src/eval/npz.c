@@ -5,11 +5,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zip.h>
+
+static const zip_uint64_t MOST_RATIO = 1032; /* of deflate, which numpy uses where it compresses */
 
 struct npz {
     zip_t *zip;
     char *path;
+    zip_uint64_t bytes; /* of the file */
 };
 
 int npz_open(struct npz **npz, const char *path, struct error *err) {
@@ -26,13 +30,14 @@ int npz_open(struct npz **npz, const char *path, struct error *err) {
     }
     *npz = malloc(sizeof **npz);
     char *copy = strdup(path);
-    if (!*npz || !copy) {
+    struct stat info = {.st_size = 0};
+    if (!*npz || !copy || stat(path, &info) != 0) {
         zip_discard(zip);
         free(*npz);
         free(copy);
         return error_memory(err);
     }
-    **npz = (struct npz){.zip = zip, .path = copy};
+    **npz = (struct npz){.zip = zip, .path = copy, .bytes = (zip_uint64_t)info.st_size};
     return 0;
 }
 
@@ -67,6 +72,12 @@ static int read_member(struct npz *npz, zip_uint64_t index, const char *where, c
     }
     int rc = -1;
     *size = (size_t)stat.size;
+    *data = NULL;
+    if (stat.size / MOST_RATIO > npz->bytes) {
+        error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (it announces %zu bytes and is too small to "
+                  "hold them)", where, *size);
+        goto out;
+    }
     *data = malloc(*size + 1);
     if (!*data) {
         error_memory(err);

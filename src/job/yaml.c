@@ -149,9 +149,29 @@ static void yaml_error(const struct walk *walk, struct fy_diag *diag) {
     free(place);
 }
 
+/* libfyaml 0.7 loops for ever over bytes that are no UTF-8 behind a '%': they must not reach it. */
+static int check_utf8(const struct walk *walk, const char *text, size_t size) {
+    int line = 1;
+    for (size_t at = 0, length; at < size; at += length + 1, line++) {
+        const char *end = memchr(text + at, '\n', size - at);
+        length = end ? (size_t)(end - text) - at : size - at;
+        json_t *valid = json_stringn(text + at, length);
+        if (!valid) {
+            char *place = place_at(walk, line, 1);
+            error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes in this line",
+                      place ? place : walk->name);
+            free(place);
+            return -1;
+        }
+        json_decref(valid);
+    }
+    return 0;
+}
+
 int yaml_parse(json_t **value, json_t *places, const char *text, size_t size, const char *name, struct error *err) {
     *value = NULL;
     struct walk walk = {name, places, err};
+    if (check_utf8(&walk, text, size) != 0) return -1;
     struct fy_document *document = NULL, *second = NULL;
     struct fy_parser *parser = NULL;
     char *place = place_at(&walk, 1, 1);
