@@ -107,6 +107,12 @@ $(B)/tests/%: tests/unit/%.c $(B)/libqtaylor.a $(FAKE)
 	@echo "  test    $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) $(B)/libqtaylor.a -lcmocka $(LDLIBS)
 
+# What tests/faults preloads: see there.
+build/tests/fault.so: tests/faults/fault.c
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g -fPIC -fno-builtin -shared $(WARNINGS) -Wno-missing-prototypes -o $@ $<
+
 # A fuzz target: under `make fuzz` libFuzzer's main, else one that replays files (tests/fuzz/fuzz.h).
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_MAIN := $(B)/tests/fuzz/fuzz.o $(if $(findstring fuzzer,$(SANITIZE)),,$(B)/tests/fuzz/replay.o)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static int read_once(const char *path, char **data, size_t *size, bool *replaced, struct error *err) {
@@ -206,6 +205,20 @@ static bool parse_temporary(const char *name, char host[256], long *pid) {
     return true;
 }
 
+/* The time by the clock that stamps the folder's files, which may be another host's; 0 when it cannot be told. */
+static time_t folder_time(const char *folder) {
+    struct stat info = {.st_mtime = 0};
+    char *probe = temporary_name(folder, "clock");
+    int fd = probe ? open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+    if (fd >= 0) {
+        if (fstat(fd, &info) != 0) info.st_mtime = 0;
+        close(fd);
+        unlink(probe);
+    }
+    free(probe);
+    return info.st_mtime;
+}
+
 /* Is the temporary `name` one that nobody will finish any more? */
 static bool is_stale(const char *folder, const char *name, file_judge *judge, const void *context) {
     char host[256], ours[256] = "host";
@@ -218,7 +231,7 @@ static bool is_stale(const char *folder, const char *name, file_judge *judge, co
     if (owner == OWNER_DEAD) return true;
     struct stat info;
     char *path = path_join(folder, name);
-    bool old = path && stat(path, &info) == 0 && time(NULL) - info.st_mtime > 3600;
+    bool old = path && stat(path, &info) == 0 && folder_time(folder) - info.st_mtime > 3600;
     free(path);
     return old;
 }

@@ -15,6 +15,8 @@ struct comm; /* one a process */
 int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err);
 /* Collective. When ranks have died nobody may call it, for MPI would wait for them: comm_flush and _exit instead. */
 void comm_finish(struct comm *comm);
+/* Ends every rank at once with this exit status: for one that failed alone, where the others wait for it. */
+void comm_abort(struct comm *comm, int status) __attribute__((noreturn));
 int comm_rank(const struct comm *comm);
 int comm_size(const struct comm *comm);
 int comm_local_rank(const struct comm *comm); /* among the ranks of this node */

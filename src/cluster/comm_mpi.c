@@ -5,6 +5,7 @@
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const double PAUSE = 0.001;    /* s between two looks at what MPI is doing */
 static const size_t PIECE = 1 << 28;  /* bytes a collective call: MPI counts in int */
@@ -84,6 +85,11 @@ void comm_finish(struct comm *comm) {
         comm->pending = next;
     }
     free(comm);
+}
+
+void comm_abort(struct comm *comm, int status) {
+    MPI_Abort(comm->world, status);
+    _exit(status);
 }
 
 int comm_rank(const struct comm *comm) {

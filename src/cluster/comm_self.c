@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct letter { /* a message to oneself */
     struct letter *next;
@@ -31,6 +32,11 @@ void comm_finish(struct comm *comm) {
     if (!comm) return;
     while (comm_receive(comm, message, &size, &from)) {}
     free(comm);
+}
+
+void comm_abort(struct comm *comm, int status) {
+    (void)comm;
+    _exit(status);
 }
 
 int comm_rank(const struct comm *comm) {

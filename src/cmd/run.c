@@ -48,10 +48,7 @@ static int collective(struct comm *comm, const struct options *options, bool mak
     else if (comm_rank(comm) == 0 && make)
         cells_list(&list, options->operand, options->overrides, options->overrides_count, err);
     else if (comm_rank(comm) == 0) cells_list_run(&list, options->operand, err);
-    if (document_share(comm, &list, err) != 0) {
-        if (comm_rank(comm) != 0) err->message[0] = '\0'; /* rank 0 says it */
-        return -1;
-    }
+    if (document_share(comm, &list, err) != 0) return -1;
     int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
     int printed = results && options->json ? print_json(results, &unprinted) : 0;
@@ -79,6 +76,12 @@ static int with_ranks(int argc, char **argv, const struct command *command, bool
         log_rank(comm_rank(comm), comm_size(comm));
         rc = ranks_same_program(comm, err);
         if (rc == 0) rc = collective(comm, &options, make, pipeline, err);
+        if (rc != 0 && err->message[0]) { /* now: a launcher may kill the last rank to leave */
+            log_error("%s", err->message);
+            err->message[0] = '\\0';
+            /* A lack of memory or a bug may have struck between two collective calls, in which the others wait. */
+            if (err->code == CODE_INTERNAL && comm_size(comm) > 1) comm_abort(comm, CODE_INTERNAL);
+        }
         if (!command_leave_at_once) comm_finish(comm);
     }
     options_free(&options);

@@ -228,7 +228,8 @@ int card_from(struct card *card, const struct key_reader *reader, const char *pa
                           .schedule = {.beta0 = NAN, .beta1 = NAN, .s = 0.008, .logsnr_end = -5, .logsnr_start = 5,
                                        .sigma_min = 0.002, .sigma_max = 80, .steps = 1000}};
     card->json = json_deep_copy(map);
-    int rc = !card->json ? error_memory(reader->err) : keys_read(reader, &card_keys, path, map, card);
+    bool copied = json_equal(card->json, map); /* json_deep_copy leaves members out when memory is short */
+    int rc = !copied ? error_memory(reader->err) : keys_read(reader, &card_keys, path, map, card);
     if (rc == 0) rc = card_check(reader, path, card, map);
     if (rc) card_free(card);
     return rc;

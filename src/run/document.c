@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "job/labels.h"
 #include "report/summary.h"
+#include "run/agree.h"
 #include "sample/noise.h"
 
 #include <stdlib.h>
@@ -169,31 +170,27 @@ int document_settle(json_t *document, struct error *err) {
 }
 
 int document_share(struct comm *comm, json_t **document, struct error *err) {
-    struct { struct error err; size_t size; } head = {.err = {.code = CODE_OK}};
+    struct { enum code code; size_t size; } head = {.code = CODE_OK};
     char *text = NULL;
-    if (comm_rank(comm) == 0) {
-        if (!*document) head.err = *err;
-        else if (!(text = json_dumps(*document, JSON_REAL_PRECISION(17)))) error_memory(&head.err);
+    bool first = comm_rank(comm) == 0;
+    if (first) {
+        if (!*document) head.code = err->code;
+        else if (!(text = json_dumps(*document, JSON_REAL_PRECISION(17)))) head.code = (error_memory(err), err->code);
         head.size = text ? strlen(text) + 1 : 0;
     }
-    if (comm_broadcast(comm, &head, sizeof head, 0, err) != 0) goto fail;
-    if (head.err.code != CODE_OK) {
-        *err = head.err;
-        goto fail;
+    int rc = comm_broadcast(comm, &head, sizeof head, 0, err);
+    if (rc == 0 && head.code != CODE_OK) {
+        if (!first) *err = (struct error){.code = head.code}; /* rank 0 has the word */
+        rc = -1;
     }
-    if (!text && !(text = malloc(head.size))) {
-        error_memory(err);
-        goto fail;
-    }
-    if (comm_broadcast(comm, text, head.size, 0, err) != 0) goto fail;
-    if (comm_rank(comm) != 0 && !(*document = json_loads(text, 0, NULL))) {
-        error_set(err, CODE_INTERNAL, "the run document did not arrive whole");
-        goto fail;
+    if (rc == 0) rc = ranks_agree(comm, text || (text = malloc(head.size)) ? 0 : error_memory(err), err);
+    if (rc == 0) rc = comm_broadcast(comm, text, head.size, 0, err);
+    if (rc == 0) {
+        bool arrived = first || (*document = json_loads(text, 0, NULL));
+        rc = ranks_agree(comm, arrived ? 0 : error_memory(err), err);
     }
     free(text);
-    return 0;
-fail:
-    free(text);
+    if (rc == 0) return 0;
     json_decref(*document);
     *document = NULL;
     return -1;

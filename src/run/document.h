@@ -41,7 +41,7 @@ int document_read(json_t **document, const char *dir, struct error *err);
 /* Looks for an older run in the document's folder. One with another fingerprint, another shard size or a seed list that
  * is no prefix of the new one is CODE_DATA; otherwise its plan replaces the document's. */
 int document_settle(json_t *document, struct error *err);
-/* Collective: rank 0's document (or its error) at every rank. *document is new at the others. */
+/* Collective: rank 0's document (NULL: its *err) at every rank. *document is new at the others. Errors as in ranks_agree. */
 int document_share(struct comm *comm, json_t **document, struct error *err);
 
 /* dir: the run directory; NULL: the job's output.dir. Takes over the reference to document, also on failure. */

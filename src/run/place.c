@@ -1,6 +1,7 @@
 /* Which device and how many workers this rank has. */
 #include "base/log.h"
 #include "base/text.h"
+#include "run/agree.h"
 #include "run/produce.h"
 #include "torch_shim.h"
 
@@ -104,7 +105,7 @@ static void tell(const struct seat *seats, int size) {
 
 int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {
     struct { struct seat seat; int cut; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
-    int size = comm_size(comm), rc = -1;
+    int size = comm_size(comm), rc;
     char message[SHIM_ERROR];
     *place = (struct place){.ranks = size};
     *hosts = NULL;
@@ -114,12 +115,11 @@ int place_rank(struct comm *comm, const struct job *job, struct place *place, js
         shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
         error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
     mine.seat.workers = place->workers = count_workers(comm, job, place->device, &mine.cut);
-    if (!(all = malloc((size_t)size * sizeof *all))) return error_memory(err);
+    all = malloc((size_t)size * sizeof *all);
     struct seat *seats = calloc((size_t)size, sizeof *seats);
-    if (!seats) {
-        error_memory(err);
-    } else if (comm_gather(comm, &mine, sizeof mine, all, err) == 0) {
-        rc = 0;
+    rc = ranks_agree(comm, all && seats ? 0 : error_memory(err), err);
+    if (rc == 0) rc = comm_gather(comm, &mine, sizeof mine, all, err);
+    if (rc == 0) {
         for (int i = 0; i < size; i++) {
             seats[i] = all[i].seat;
             place->all_workers += seats[i].workers;
