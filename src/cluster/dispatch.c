@@ -3,6 +3,7 @@
 #include "cluster/order.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { TRIES = 2 };
 
@@ -76,6 +77,34 @@ void dispatch_free(struct dispatch *dispatch) {
     free(dispatch->order);
     free(dispatch->ranks);
     free(dispatch);
+}
+
+int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struct error *err) {
+    struct dispatch *made;
+    if (dispatch_new(&made, dispatch->count, dispatch->size, dispatch->lease, err) != 0) return -1;
+    struct unit *units = made->units;
+    struct rank *ranks = made->ranks;
+    *made = *dispatch;
+    made->units = memcpy(units, dispatch->units, dispatch->count * sizeof *units);
+    made->ranks = memcpy(ranks, dispatch->ranks, (size_t)dispatch->size * sizeof *ranks);
+    *copy = made;
+    return 0;
+}
+
+size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char *state, size_t size) {
+    size_t used = 0;
+    if (size < 4 * dispatch->count + (size_t)dispatch->size) return 0;
+    for (uint64_t i = 0; i < dispatch->count; i++) {
+        const struct unit *unit = &dispatch->units[i];
+        const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid};
+        for (size_t k = 0; k < sizeof values / sizeof *values; k++) state[used++] = (unsigned char)values[k];
+    }
+    for (int i = 0; i < dispatch->size; i++) {
+        const struct rank *rank = &dispatch->ranks[i];
+        bool quiet = rank->alive && now - rank->heard > dispatch->lease / 2;
+        state[used++] = (unsigned char)(rank->alive | rank->waiting << 1 | quiet << 2);
+    }
+    return used;
 }
 
 static bool alive_besides(const struct dispatch *dispatch, int rank) {

@@ -54,6 +54,11 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
 void dispatch_order(struct dispatch *dispatch, int ahead);
 void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures);
 void dispatch_free(struct dispatch *dispatch);
+/* For those who explore it. *copy: a new one in the same state. dispatch_state: all that its further answers depend on, in
+ * at most `size` bytes of `state`; returns their number, or 0 when there are more. Ranks that were heard less than half a
+ * lease before `now` are alike in it. */
+int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struct error *err);
+size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char *state, size_t size);
 /* Applies one event; fills replies[], which has room for one a rank, and returns their number. */
 size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *event, struct dispatch_reply *replies);
 bool dispatch_finished(const struct dispatch *dispatch); /* every unit done, quarantined or skipped */
