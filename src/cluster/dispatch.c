@@ -81,7 +81,7 @@ void dispatch_free(struct dispatch *dispatch) {
 
 int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struct error *err) {
     struct dispatch *made;
-    if (dispatch_new(&made, dispatch->count, dispatch->size, dispatch->lease, err) != 0) return -1;
+    if (dispatch_new(&made, dispatch->count, NULL, dispatch->size, dispatch->lease, err) != 0) return -1;
     struct unit *units = made->units;
     struct rank *ranks = made->ranks;
     *made = *dispatch;
@@ -93,10 +93,10 @@ int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struc
 
 size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char *state, size_t size) {
     size_t used = 0;
-    if (size < 4 * dispatch->count + (size_t)dispatch->size) return 0;
+    if (size < 6 * dispatch->count + (size_t)dispatch->size) return 0;
     for (uint64_t i = 0; i < dispatch->count; i++) {
         const struct unit *unit = &dispatch->units[i];
-        const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid};
+        const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid, (int)unit->waits, (int)unit->hopeless};
         for (size_t k = 0; k < sizeof values / sizeof *values; k++) state[used++] = (unsigned char)values[k];
     }
     for (int i = 0; i < dispatch->size; i++) {

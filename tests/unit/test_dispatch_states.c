@@ -4,7 +4,7 @@
  *   - a unit goes to a rank only when nobody else who has it is free of blame (lost, or silent for a lease), and never
  *     once it is known to be done;
  *   - what the coordinator counts as done is on disk, each unit once; a unit is quarantined only after two losses;
- *   - where nothing can happen any more, all is done or quarantined and every living rank was told so (no deadlock, no
+ *   - where nothing can happen any more, all is done, quarantined or skipped and every living rank was told so (no deadlock, no
  *     unit lost);
  *   - no run comes back to a state it was in: so every run ends. */
 #include "cluster/dispatch.h"
@@ -43,6 +43,7 @@ struct node {
 static struct limits { /* of what happens in a run */
     int held; /* units a rank has at a time */
     int losses, expiries, failures;
+    uint64_t needs[UNITS]; /* see dispatch_new */
 } limits;
 
 static void fail_node(const struct node *node, const char *rule, int rank, int unit) {
@@ -59,6 +60,8 @@ static void give(struct node *node, int rank, int unit) {
     struct world *world = &node->world;
     if (unit >= UNITS) fail_node(node, "no such unit", rank, unit);
     if (is_in(world->done, unit)) fail_node(node, "a unit that is done is given out", rank, unit);
+    for (uint64_t i = 1; i <= limits.needs[unit]; i++)
+        if (!is_in(world->done, unit - (int)i)) fail_node(node, "given out before what it needs is done", rank, unit);
     for (int other = 0; other < RANKS; other++)
         if (is_in(world->has[other], unit) && !is_in(world->blamed, other))
             fail_node(node, "two ranks without blame have one unit", rank, unit);
@@ -173,7 +176,8 @@ static void check_end(const struct node *node) {
     if (!dispatch_finished(node->dispatch)) fail_node(node, "the work does not end", -1, -1);
     for (int rank = 0; rank < RANKS; rank++)
         if (!is_in(world->dead | world->stopped, rank)) fail_node(node, "waits for ever", rank, -1);
-    assert_int_equal(dispatch_done(node->dispatch) + dispatch_quarantined(node->dispatch, NULL), UNITS);
+    assert_int_equal(dispatch_done(node->dispatch) + dispatch_quarantined(node->dispatch, NULL) + dispatch_skipped(node->dispatch),
+                     UNITS);
 }
 
 /* ---- the set of states: a hash of 64 bits for each, by open addressing; the number of a state is that of its arrival ---- */
@@ -326,7 +330,7 @@ static void explore(struct limits most) {
     graph.queue = malloc(graph.room * sizeof *graph.queue);
     graph.edges = malloc(graph.edges_room * sizeof *graph.edges);
     assert_true(graph.queue && graph.edges);
-    assert_int_equal(dispatch_new(&start.dispatch, UNITS, RANKS, LEASE, &err), 0);
+    assert_int_equal(dispatch_new(&start.dispatch, UNITS, limits.needs, RANKS, LEASE, &err), 0);
     step(&start, EVENT_TICK, 0, 0);
     set_add(&graph.set, hash_of(&start), &is_new);
     push(&graph, &start);
@@ -364,6 +368,12 @@ static void test_two_units_at_a_time(void **state) {
     explore((struct limits){.held = 2, .expiries = 1});
 }
 
+static void test_units_that_need_others(void **state) {
+    (void)state;
+    explore((struct limits){.held = 1, .losses = MOST, .failures = 1, .needs = {0, 0, 2, 0}});
+    explore((struct limits){.held = 1, .losses = 1, .expiries = 1, .needs = {0, 0, 0, 3}});
+}
+
 static void test_failures_too(void **state) {
     (void)state;
     explore((struct limits){.held = 1, .losses = MOST, .failures = MOST});
@@ -374,6 +384,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_losses_and_expired_leases),
         cmocka_unit_test(test_two_units_at_a_time),
+        cmocka_unit_test(test_units_that_need_others),
         cmocka_unit_test(test_failures_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
