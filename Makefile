@@ -138,6 +138,11 @@ $(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECT)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
+# The coordinator's dispatch under a virtual clock (make bench).
+$(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)
+	@echo "  link $@"
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FAKE) $(B)/libqtaylor.a $(LDLIBS)
+
 clean: ## remove objects and programs (packages and the virtual environment stay)
 	rm -rf build/torch* build/fake*
 distclean: ## remove build/ altogether

@@ -20,6 +20,14 @@ step 'layers' make --no-print-directory SHIM=fake layers
 step 'shellcheck' shellcheck slurm/* tests/slurm/cluster.sh
 step 'build with sanitizers' build SHIM=fake SANITIZE=address,undefined all
 
+step 'build of the fault shim' build build/tests/fault.so
+for target in tests/fuzz/fuzz_*.c; do # what fuzzing found stays mended; `make fuzz` looks for more
+    name=$(basename "$target" .c); name=${name#fuzz_}
+    replay="build/fake-address,undefined/fuzz_$name"
+    build SHIM=fake SANITIZE=address,undefined "$replay"
+    step "fuzz corpus: $name" "$replay" "tests/fuzz/corpus/$name"
+done
+
 units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
     local program output names
     names=$(cd tests/unit && ls test_*.c)

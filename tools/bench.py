@@ -183,11 +183,23 @@ def evaluation(folder):
     show("jackknife of 20 blocks / one distance", ours["jackknife"] / ours["distance"], "<= 25", f"{ours['jackknife']:.1f} s")
 
 
+def scale(folder):
+    """The coordinator under a virtual clock: units of 20 s, ranks of different speed (tools/simulate.c)."""
+    print(f"\n{'ranks':>6} {'units':>7} {'cells':>5} {'deaths':>6} {'messages/s':>10} {'most in 1 s':>11} {'idle':>6} {'tail':>7} "
+          f"{'a step':>9} {'of a core':>9}")
+    for arguments in ((64, 10000, 1, 0), (1024, 100000, 1, 0), (1024, 100000, 1, 20), (1024, 100000, 100, 20), (4096, 400000, 100, 80)):
+        run = json.loads(output([ROOT / "build/fake/simulate", *arguments]))
+        print(f"{run['ranks']:>6} {run['units']:>7} {run['cells']:>5} {run['deaths']:>6} {run['messages_per_second']:>10.0f} "
+              f"{run['peak_messages_per_second']:>11} {run['idle_share']:>6.2%} {run['tail_seconds']:>5.0f} s "
+              f"{run['step_microseconds']:>6.2f} us {run['coordinator_share']:>9.2%}", flush=True)
+
+
 def main():
-    parts = (digits, layouts, end_to_end, fifty_thousand, cifar, evaluation)
+    parts = (digits, layouts, end_to_end, fifty_thousand, cifar, evaluation, scale)
     wanted = [part for part in parts if part.__name__ in sys.argv[1:] or len(sys.argv) == 1]
     print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three, in turns\n")
     output(["make", "build/torch/bare_calls", "build/torch/bare_eval"], cwd=ROOT)
+    output(["make", "SHIM=fake", "build/fake/simulate"], cwd=ROOT)
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
         for part in wanted:
             part(pathlib.Path(name))

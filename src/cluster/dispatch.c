@@ -30,6 +30,7 @@ struct dispatch {
     uint64_t count, finished, quarantined, skipped;
     uint64_t *order; /* [count]: units in the order in which they are given out */
     uint64_t next;   /* a place in it: no unit before is TODO */
+    bool dry;        /* no unit can be given to anybody, so that those who wait need not be looked at */
     int size;
     double lease, ticked;
 };
@@ -84,9 +85,11 @@ int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struc
     if (dispatch_new(&made, dispatch->count, NULL, dispatch->size, dispatch->lease, err) != 0) return -1;
     struct unit *units = made->units;
     struct rank *ranks = made->ranks;
+    uint64_t *order = made->order;
     *made = *dispatch;
     made->units = memcpy(units, dispatch->units, dispatch->count * sizeof *units);
     made->ranks = memcpy(ranks, dispatch->ranks, (size_t)dispatch->size * sizeof *ranks);
+    made->order = memcpy(order, dispatch->order, dispatch->count * sizeof *order);
     *copy = made;
     return 0;
 }
@@ -115,16 +118,23 @@ static bool alive_besides(const struct dispatch *dispatch, int rank) {
 
 /* The first unit to do that this rank may have. */
 static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
+    bool avoided = false;
+    if (dispatch->dry) return false;
     while (dispatch->next < dispatch->count && dispatch->units[dispatch->order[dispatch->next]].state != TODO)
         dispatch->next++;
     for (uint64_t place = dispatch->next; place < dispatch->count; place++) {
         struct unit *candidate = &dispatch->units[dispatch->order[place]];
-        if (candidate->state != TODO || candidate->waits > 0 || (candidate->avoid == rank && alive_besides(dispatch, rank))) continue;
+        if (candidate->state != TODO || candidate->waits > 0) continue;
+        if (candidate->avoid == rank && alive_besides(dispatch, rank)) {
+            avoided = true;
+            continue;
+        }
         candidate->state = HELD;
         candidate->holder = rank;
         *unit = dispatch->order[place];
         return true;
     }
+    dispatch->dry = !avoided;
     return false;
 }
 
@@ -145,6 +155,7 @@ static void find_needing(struct dispatch *dispatch, uint64_t index) {
         struct unit *unit = &dispatch->units[i];
         if (--unit->hopeless > 0) return;
         unit->state = TODO;
+        dispatch->dry = false;
         dispatch->skipped--;
         dispatch->finished--;
         if (unit->place < dispatch->next) dispatch->next = unit->place;
@@ -170,6 +181,7 @@ static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
     unit->holder = holder;
     if (++unit->failures < TRIES) {
         unit->state = TODO;
+        dispatch->dry = false;
         if (unit->place < dispatch->next) dispatch->next = unit->place;
         return;
     }
@@ -202,7 +214,7 @@ static void finish(struct dispatch *dispatch, uint64_t index) {
     else dispatch->finished++;
     if (unit->state == QUARANTINED && !over) find_needing(dispatch, index);
     unit->state = DONE;
-    if (unit->needed_by < dispatch->count) dispatch->units[unit->needed_by].waits--;
+    if (unit->needed_by < dispatch->count && --dispatch->units[unit->needed_by].waits == 0) dispatch->dry = false;
 }
 
 static void look_for_lost(struct dispatch *dispatch, double now) {

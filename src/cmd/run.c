@@ -78,7 +78,7 @@ static int with_ranks(int argc, char **argv, const struct command *command, bool
         if (rc == 0) rc = collective(comm, &options, make, pipeline, err);
         if (rc != 0 && err->message[0]) { /* now: a launcher may kill the last rank to leave */
             log_error("%s", err->message);
-            err->message[0] = '\\0';
+            err->message[0] = '\0';
             /* A lack of memory or a bug may have struck between two collective calls, in which the others wait. */
             if (err->code == CODE_INTERNAL && comm_size(comm) > 1) comm_abort(comm, CODE_INTERNAL);
         }

@@ -138,7 +138,7 @@ def test_signals_interrupt(drill, whole, ranks, rank, name):
 MESSAGES = {"ENOSPC": "No space left", "EIO": "Input/output error", "EDQUOT": "quota exceeded", "EROFS": "Read-only file system",
             "EACCES": "Permission denied"}
 ERRORS = [("write", "ENOSPC", "3+", 2), ("write", "EIO", "2", 0), ("write", "EDQUOT", "1+", 0), ("open", "EROFS", "2+", 0),
-          ("open", "ENOSPC", "5", 2), ("fsync", "EIO", "3", 0), ("fsync", "EIO", "4", 0), ("close", "EDQUOT", "2", 2),
+          ("open", "ENOSPC", "5", 2), ("fsync", "EIO", "3+", 0), ("fsync", "EIO", "4+", 0), ("close", "EDQUOT", "2", 2),
           ("close", "EIO", "1", 0), ("rename", "EIO", "2", 2), ("rename", "ENOSPC", "1+", 0)]
 
 
@@ -308,3 +308,18 @@ def test_clocks_that_differ(drill, whole, skew):
     drill.break_it(1, f"rank=0 clock={skew}", code=0)
     assert not foreign.exists()
     drill.resume(2, whole)
+
+
+# ---- scale ----
+
+@pytest.mark.long
+def test_sixty_four_ranks_make_ten_thousand_units(job):
+    job.keys.update(seeds="0-9999", batch=1, workers=1)
+    job.keys["output"]["samples_per_shard"] = 1
+    job.keys["sampler"]["nfe"] = 1
+    done = json.loads(qtaylor("generate", job.write(), "--json", ranks=64, timeout=600, QTAYLOR_LEASE=120).stdout)
+    assert done["made_now"] == 10000 and done["generation"]["ranks"] == 64
+    assert sorted(path.name for path in job.run.glob("samples/*")) == [f"{i:06d}.npy.zst" for i in range(10000)]
+    records = [json.loads(line) for line in (job.run / "manifest.jsonl").read_text().splitlines()]
+    assert [record["seeds"] for record in records] == [str(i) for i in range(10000)]
+    qtaylor("verify", job.run, timeout=300)

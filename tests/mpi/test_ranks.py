@@ -1,7 +1,6 @@
-"""The same samples for any number of ranks and workers, and after any kill."""
+"""The same samples for any number of ranks and workers. What kills and faults do: tests/faults."""
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -41,11 +40,6 @@ def test_second_run_makes_nothing(job):
     assert files == {p: p.stat().st_mtime_ns for p in job.run.rglob("*.npy.zst")}
 
 
-def kill_points(count, seed):
-    rng = random.Random(seed)
-    return [pytest.param(rng.randrange(2**31), id=f"kill{i}") for i in range(count)]
-
-
 def start(path, ranks):
     """In a session of its own: mpirun gives each rank its own process group, but not its own session."""
     return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
@@ -64,41 +58,6 @@ def uninterrupted(tmp_path_factory):
     job = Job(tmp_path_factory.mktemp("whole"))
     qtaylor("run", make_job(job))
     return job.digest(), fid(job)
-
-
-def kill_and_resume(job, seed, uninterrupted):
-    rng = random.Random(seed)
-    path = make_job(job, delay=rng.choice([1, 3, 10]))
-    process = start(path, ranks=rng.choice([1, 2, 3]))
-    time.sleep(rng.uniform(0.2, 1.6))
-    victims = ranks_of(process)
-    if rng.random() < 0.5 and victims:  # one rank; mpirun takes the others down
-        os.kill(rng.choice(victims), signal.SIGKILL)
-    else:
-        for pid in {process.pid, *victims}:
-            os.kill(pid, signal.SIGKILL)
-    process.wait(timeout=30)
-    deadline = time.time() + 10
-    while ranks_of(process) and time.time() < deadline:
-        time.sleep(0.05)
-    before = set(job.run.glob("samples/*.zst"))
-    stamps = {p: p.stat().st_mtime_ns for p in before}
-    qtaylor("run", path, ranks=rng.choice([1, 2, 4]))
-    assert (job.digest(), fid(job)) == uninterrupted
-    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items()), "a whole shard was made again"
-    assert not [p for p in job.run.rglob("*") if ".tmp-" in p.name]
-    qtaylor("verify", job.run)
-
-
-@pytest.mark.parametrize("seed", kill_points(20, 11))
-def test_kill_anywhere(job, seed, uninterrupted):
-    kill_and_resume(job, seed, uninterrupted)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", kill_points(60, 12))
-def test_kill_anywhere_long(job, seed, uninterrupted):
-    kill_and_resume(job, seed, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
