@@ -179,13 +179,13 @@ static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read
 /* ---- the table ---- */
 
 #define AT(member) offsetof(struct sampler, member)
-static const char a_positive[] = "a number above 0", some_steps[] = "a whole number of 1 or more";
+static const char a_positive[] = "a number above 0", some_steps[] = "a whole number from 1 to 1000000";
 
 static const struct key rows[] = {
     {"solver", &SOLVER, AT(solver), .expected = "the name of a solver (qtaylor plan --list)"},
     {"order", &ORDER, AT(order), .expected = "a whole number of 1 or more, 1.5 or .inf", KEY_RANGE(1, INFINITY)},
-    {"nfe", &KEY_INT, AT(nfe), .expected = some_steps, KEY_RANGE(1, INT_MAX)},
-    {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, INT_MAX)},
+    {"nfe", &KEY_INT, AT(nfe), .expected = some_steps, KEY_RANGE(1, 1000000)},
+    {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
     {"grid", &GRID, 0,
      "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, {times: [...]} or {karras: RHO}",

@@ -104,7 +104,7 @@ static const struct mistake mistakes[] = {
     {SAMPLER("order: 2.5"), {"sampler.order: expected", "found 2.5"}},
     {SAMPLER("order: .nan"), {"sampler.order: expected", "found \".nan\""}},
     {SAMPLER("order: -.inf"), {"sampler.order: expected", "found \"-.inf\""}},
-    {SAMPLER("nfe: .inf"), {"sampler.nfe: expected a whole number of 1 or more, found \".inf\""}},
+    {SAMPLER("nfe: .inf"), {"sampler.nfe: expected a whole number from 1 to 1000000, found \".inf\""}},
     {SAMPLER("guidance: .inf"), {"sampler.guidance: expected a number, or {scale, rescale, interval, channels, model}, found \".inf\""}},
     {SAMPLER("clock: s"), {"digits.yaml:5:10: sampler.clock: expected one of t, logsnr, found \"s\""}},
     {SAMPLER("grid: cubic"),
