@@ -11,6 +11,9 @@ QUICK = {"OMPI_MCA_ess_singleton_isolated": 1,  # one process alone starts no da
          "OMPI_MCA_odls_base_sigkill_timeout": 0}  # mpirun does not wait a second before it kills the others
 
 
+assert SHIM.exists(), f"{SHIM} is missing: make SHIM=fake build/tests/fault.so"
+
+
 class Drill:
     def __init__(self, job, delay=0):
         self.job, self.run = job, job.run
@@ -49,7 +52,7 @@ class Drill:
 
     def committed(self):
         """Shards as often as the logs say that they were committed."""
-        lines = [line for log in self.run.glob("log/*.jsonl") for line in log.read_text().splitlines()]
+        lines = [line for log in self.run.glob("log/rank-*.jsonl") for line in log.read_text().splitlines()]
         return sorted(json.loads(line)["shard"] for line in lines if line.endswith("}") and '"shard"' in line)
 
     def samples_there(self):
