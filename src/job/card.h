@@ -1,5 +1,5 @@
 /* The model card: what a model file says about itself (extra file `diffusion.json` inside a TorchScript or .pt2
- * archive, or `model: {card: ...}` in the job). Keys and meanings: README, "Model card". */
+ * archive, or `model: {card: ...}` in the job). Keys and meanings: jobs/README.md. */
 #ifndef JOB_CARD_H
 #define JOB_CARD_H
 

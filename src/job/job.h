@@ -1,4 +1,4 @@
-/* A job file (YAML), read once into a value that nobody changes afterwards. Keys: README, "Job file". */
+/* A job file (YAML), read once into a value that nobody changes afterwards. Keys: jobs/README.md. */
 #ifndef JOB_JOB_H
 #define JOB_JOB_H
 

@@ -1,4 +1,4 @@
-/* The plan as JSON (a promise: README, "The plan") and as text for people. */
+/* The plan as JSON (a promise: jobs/README.md, "The plan") and as text for people. */
 #include "solver/plan.h"
 
 #include <math.h>
