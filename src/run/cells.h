@@ -28,6 +28,7 @@ struct cell { /* one run */
     uint64_t first;              /* its first shard, counted over all cells */
     struct shard_status *status; /* [shards] */
     uint64_t missing;            /* samples that are not on disk yet */
+    bool afresh;                 /* made again, whatever is on disk */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
     const float *initial;        /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */

@@ -175,7 +175,7 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     struct making *making = *making_out = calloc(1, sizeof *making);
     if (!making) return error_memory(err);
     *making = (struct making){.cell = cell, .shard = shard, .start = clock_seconds()};
-    if (scan_shard(run, shard, &status, NULL, err) != 0) return -1;
+    if (!cell->afresh && scan_shard(run, shard, &status, NULL, err) != 0) return -1;
     *batches = 0;
     if ((making->found = scan_good(run, &status))) return 0;
     making->make_samples = status.samples != SHARD_GOOD + 1;
