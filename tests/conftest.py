@@ -10,6 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FAKE = ROOT / "build/fake/qtaylor"
 TORCH = ROOT / "build/torch/qtaylor"
+FAULT = ROOT / "build/tests/fault.so"  # preloaded, it makes calls fail (tests/faults/fault.c)
 
 
 def pytest_configure(config):

@@ -6,14 +6,13 @@ import os
 import signal
 import struct
 import subprocess
-import time
 import zipfile
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from conftest import FAKE, ROOT, TORCH, Job, environment, qtaylor, stored
+from conftest import FAKE, FAULT, ROOT, TORCH, Job, environment, qtaylor, stored
 
 AGAIN, DATA, USAGE = 75, 65, 64
 
@@ -226,21 +225,17 @@ def test_memory_does_not_grow_with_the_samples(large, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_killed_in_the_midst(large, tmp_path, name):
-    arguments = [FAKE, "export", large.run, "--to", FORMS[name], "-o", tmp_path / name, "--count", "12000"]
-    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, cwd=ROOT)
-    while not os.listdir(tmp_path):
-        assert child.poll() is None
-        time.sleep(0.001)
-    time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "it was done before it could be killed"
+@pytest.mark.parametrize("fault", ["call=file path=.tmp- n=2", "call=rename n=1"])
+def test_killed_in_the_midst(large, tmp_path, name, fault):
+    arguments = [FAKE, "export", large.run, "--to", FORMS[name], "-o", tmp_path / name, "--count", "3000"]
+    preload = environment(LD_PRELOAD=FAULT, QTAYLOR_FAULTS=f"{fault} do=SIGKILL")
+    assert subprocess.run(arguments, stdout=subprocess.DEVNULL, env=preload, cwd=ROOT).returncode == -signal.SIGKILL
     left = os.listdir(tmp_path)
     assert name not in left and all(".tmp-" in other for other in left) and left
     assert subprocess.run(arguments, stdout=subprocess.DEVNULL, cwd=ROOT).returncode == 0
     assert os.listdir(tmp_path) == [name]
     if name == "a.npz":
-        assert read_adm(tmp_path / name).shape == (12000, 4, 4, 1)
+        assert read_adm(tmp_path / name).shape == (3000, 4, 4, 1)
 
 
 @pytest.mark.long

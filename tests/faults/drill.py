@@ -3,15 +3,14 @@ import json
 import subprocess
 import time
 
-from conftest import FAKE, ROOT, environment, mpirun, qtaylor
+from conftest import FAKE, FAULT, ROOT, environment, mpirun, qtaylor
 
-SHIM = ROOT / "build/tests/fault.so"
 SAMPLES, BATCH, SHARDS = 32, 4, 8
 QUICK = {"OMPI_MCA_ess_singleton_isolated": 1,  # one process alone starts no daemon
          "OMPI_MCA_odls_base_sigkill_timeout": 0}  # mpirun does not wait a second before it kills the others
 
 
-assert SHIM.exists(), f"{SHIM} is missing: make SHIM=fake build/tests/fault.so"
+assert FAULT.exists(), f"{FAULT} is missing: make SHIM=fake build/tests/fault.so"
 
 
 class Drill:
@@ -26,13 +25,13 @@ class Drill:
         self.remade = 0  # shards that may have been made twice (units in flight when a lease ended)
 
     def command(self, ranks, faults="", options=()):
-        preload = ["-x", f"LD_PRELOAD={SHIM}"] if faults else []
+        preload = ["-x", f"LD_PRELOAD={FAULT}"] if faults else []
         return mpirun(ranks, *options, *preload) + [str(FAKE), "run", str(self.path)]
 
     def start(self, ranks, faults="", options=(), **env):
         env = environment(**QUICK, QTAYLOR_FAULTS=faults, QTAYLOR_FAULT_LOG=self.notes, **env)
         if faults and not ranks:
-            env["LD_PRELOAD"] = str(SHIM)
+            env["LD_PRELOAD"] = str(FAULT)
         # A session of its own: "all" in a fault is all of this, and nothing of the tests.
         return subprocess.Popen(self.command(ranks, faults, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env=env, cwd=ROOT, start_new_session=True)
