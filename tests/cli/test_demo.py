@@ -33,7 +33,8 @@ def test_second_run_only_reports(demo):
     assert again["payload_sha256"] == result["payload_sha256"]
 
 
-@pytest.mark.parametrize("broken", ["sampler.clock=logsnr", "sampler.order=.inf", "sampler.t_end=0.02"])
+@pytest.mark.parametrize("broken", ["sampler.clock=logsnr", pytest.param("sampler.order=.inf", marks=pytest.mark.long),
+                                    pytest.param("sampler.t_end=0.02", marks=pytest.mark.long)])
 def test_a_broken_solver_misses_the_bound(tmp_path, broken):
     """A series in another variable than the grid's, its limit instead of the cut, a path that ends early."""
     done = qtaylor("run", JOB, "--set", broken, "--set", f"output.dir={tmp_path}/run", "--json", program=TORCH, ranks=2,
