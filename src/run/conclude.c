@@ -8,6 +8,7 @@
 #include "run/result.h"
 #include "run/scan.h"
 
+#include <dirent.h>
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -157,8 +158,32 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
     return 0;
 }
 
-int conclusion_batch(struct conclusion *conclusion, uint64_t batch, struct error *err) {
-    return scan_shard(&conclusion->cell->run, (shard_id){batch}, &conclusion->status[batch], conclusion->features, err);
+/* Is one of a shard's files missing? Lists its folder anew: a network file system then asks its server. */
+static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status) {
+    bool missing = false;
+    for (int output = SAMPLES; output < NETWORK_OUTPUTS; output++) {
+        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING + 1)
+            continue;
+        char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
+        DIR *dir = folder ? opendir(folder) : NULL;
+        while (dir && readdir(dir)) {}
+        if (dir) closedir(dir);
+        free(folder);
+        free(path);
+        missing = true;
+    }
+    return missing;
+}
+
+int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patience, const volatile sig_atomic_t *stop,
+                     struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    struct shard_status *status = &conclusion->status[batch];
+    for (double pause = 0.01;; pause *= 2) {
+        if (scan_shard(run, (shard_id){batch}, status, conclusion->features, err) != 0) return -1;
+        if (!is_missing(run, (shard_id){batch}, status) || *stop || clock_seconds() - conclusion->start > patience) return 0;
+        clock_sleep(pause < 1 ? pause : 1);
+    }
 }
 
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */

@@ -30,6 +30,7 @@ struct work { /* task.context */
     struct references *references;
     const struct place *place;
     bool again;
+    double patience;               /* s for which a shard that was made may be out of sight */
     volatile sig_atomic_t *stop;
     struct unit *units;            /* [count] */
     uint64_t *needs;               /* [count]: of a conclusion, its cell's shards right before it */
@@ -102,7 +103,7 @@ static int batch(void *context, int worker, uint64_t number, uint64_t index, str
     if (*work->stop) return error_set(err, CODE_AGAIN, "interrupted");
     atomic_fetch_add(&work->busy, 1);
     if (!unit->concludes) failures_begin(unit->cell->name, unit->shard.value);
-    int rc = unit->concludes ? conclusion_batch(unit->conclusion, index, err)
+    int rc = unit->concludes ? conclusion_batch(unit->conclusion, index, work->patience, work->stop, err)
                              : making_batch(unit->making, &work->makers[worker], index, err);
     failures_rest();
     atomic_fetch_sub(&work->busy, 1);
@@ -224,7 +225,8 @@ static int quarantine(struct work *work, const struct outcome *outcome, struct e
 
 int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
             double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
-    struct work work = {.cells = cells, .references = references, .place = place, .again = again, .stop = signals_flag(),
+    struct work work = {.cells = cells, .references = references, .place = place, .again = again, .patience = 2 * lease,
+                        .stop = signals_flag(),
                         .attempt = attempt};
     struct task task = {.context = &work, .worker_start = worker_start, .worker_end = worker_end,
                               .unit_open = unit_open, .batch = batch, .unit_commit = unit_commit,

@@ -2,7 +2,7 @@
  * each a list of words:
  *
  *   rank=1            only in this rank; left out: in every one
- *   call=write        write, read, fsync, close, open (fopen too), rename, mkdir, unlink; file: any of these but read;
+ *   call=write        write, read, fsync, close, open (fopen too), rename, mkdir, unlink, stat; file: any but read and stat;
  *                     tick: those and nanosleep; malloc (calloc, realloc, strdup, ... called by the program or by jansson)
  *   path=TEXT         only calls on a path that holds TEXT
  *   n=3, n=3+         the third such call of the process; the third and all later ones
@@ -254,6 +254,10 @@ FILE *fopen(const char *path, const char *mode) {
 
 int rename(const char *from, const char *to) {
     CALL(int, -1, "rename", to, NEXT(rename)(from, to));
+}
+
+int stat(const char *path, struct stat *info) {
+    CALL(int, -1, "stat", path, NEXT(stat)(path, info));
 }
 
 int mkdir(const char *path, mode_t mode) {

@@ -230,6 +230,22 @@ def test_the_folder_vanishes(drill, whole):
     drill.resume(1, whole)
 
 
+def test_a_file_that_shows_late(drill, whole):
+    """As on NFS, where a node learns late of what another one made: looked at before it is made, it comes into sight later."""
+    looking = f"rank=0 call=stat path={drill.run}/samples/000003.npy.zst do=ENOENT"
+    said = drill.break_it(0, f"{looking} n=3; {looking} n=4", code=0)
+    assert drill.notes.read_text().count("fired") == 2, said
+    drill.resume(2, whole)
+
+
+def test_a_file_that_never_shows(drill, whole):
+    """Its cell is not concluded, whatever the worker says that made it."""
+    looking = f"rank=0 call=stat path={drill.run}/samples/000003.npy.zst do=ENOENT"
+    said = drill.break_it(0, f"{looking} n=3+", code=75, QTAYLOR_LEASE=0.3)
+    assert "4 of 32 samples are missing (shards 3)" in said
+    drill.resume(2, whole)
+
+
 # ---- memory ----
 
 def out_of_memory(drill, n, ranks, whole):
