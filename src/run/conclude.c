@@ -122,7 +122,7 @@ static bool is_current(const struct conclusion *conclusion) {
     const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
     bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs);
     return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) &&
-           there(run, "manifest.jsonl") && (run->job.output.dtype != SAMPLE_UINT8 || there(run, "grid.png"));
+           there(run, "manifest.jsonl") && (!result_has_picture(run) || there(run, "grid.png"));
 }
 
 /* Looks at what the last session left. */
@@ -236,7 +236,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
     int rc = path ? scan_gaps(run, conclusion->status, false, err) : error_memory(err);
     if (rc == 0) rc = manifest(conclusion, err);
     if (rc == 0 && run->job.evaluate.enabled) rc = metrics(conclusion, references, threads, &values, err);
-    if (rc == 0 && run->job.output.dtype == SAMPLE_UINT8) rc = result_picture(run, &picture, err);
+    if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
         json_t *result = json_pack(
             "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",

@@ -148,6 +148,10 @@ static int cell_of(const struct run *run, uint64_t position, int filled[SIDE]) {
     return (int)row * SIDE + filled[row]++;
 }
 
+bool result_has_picture(const struct run *run) {
+    return run->job.output.dtype == SAMPLE_UINT8 && (run->card.channels == 1 || run->card.channels == 3);
+}
+
 int result_picture(const struct run *run, char **path, struct error *err) {
     const struct card *card = &run->card;
     size_t bytes = card_elements(card);

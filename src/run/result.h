@@ -25,6 +25,7 @@ int result_inputs(const struct run *run, json_t **inputs, struct error *err);
 /* The job's metrics, and what they were computed with. New object. */
 int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
                    struct error *err);
+bool result_has_picture(const struct run *run); /* samples of 1 or 3 channels of bytes: not latents */
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);
 

@@ -84,3 +84,11 @@ def test_provenance(made):
     versions = json.loads(qtaylor("--version", "--json").stdout)
     for key in ("qtaylor", "commit", "compiler", "mpi", "torch", "zstd", "blas"):
         assert versions[key], key
+
+
+def test_samples_of_four_channels_have_no_picture(job):
+    job.model["card"]["shape"] = [4, 2, 2]
+    qtaylor("run", job.write())
+    assert json.loads((job.run / "metrics.json").read_text())["picture"] is None and not (job.run / "grid.png").exists()
+    qtaylor("report", job.run)
+    assert "<img" not in (job.run / "report.html").read_text()

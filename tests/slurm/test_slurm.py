@@ -212,6 +212,17 @@ def test_a_job_that_cannot_run_is_not_tried_again(cluster, cluster_job):
     assert (about["JobState"], about["ExitCode"], about["Restarts"]) == ("FAILED", "65:0", "0"), logs(about)
 
 
+def test_a_poisoned_sample_ends_the_job_without_it(cluster, cluster_job):
+    """NaN twice: its shard is left out, named, and not tried for ever."""
+    (cluster_job.folder / "labels.txt").write_text("".join(f"{int(seed == 700)}\n" for seed in range(1000)))
+    cluster_job.keys["labels"] = "labels.txt"
+    script = cluster_job.script("generate-50k.sbatch", OVERRIDES="(--set seeds=0-999)")
+    about = cluster.wait(cluster.submit(script, "--nodes=1", QTAYLOR_FAKE_POISON="1:nan"))
+    assert (about["JobState"], about["ExitCode"], about["Restarts"]) == ("FAILED", "76:0", "0"), logs(about)
+    assert "quarantined" in log_of(about) and cluster_job.shards() == 1
+    assert [shard["seeds"] for shard in json.loads((cluster_job.run / "quarantine.json").read_text())["shards"]] == ["500-999"]
+
+
 def stand_in(folder, when_run):
     """A program like ours but for what `run` does."""
     path = folder / "qtaylor"
