@@ -19,7 +19,7 @@ elif [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-ve
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a SLURM
 # cluster of the tests' own.
 if [ "$what" = test ] && [ "$(id -u)" = 0 ]; then
-    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps)
+    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps iproute2)
 fi
 config=build/config.mk
 mkdir -p build
