@@ -59,7 +59,10 @@ static json_t *scalar_to_json(const struct walk *walk, struct fy_node *node, con
         return NULL;
     }
     json_t *value = fy_node_get_style(node) == FYNS_PLAIN ? plain_to_json(copy) : json_string(copy);
-    if (!value) error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes", place);
+    json_t *again = value ? NULL : json_string(copy); /* jansson does not say why: bytes fail every time, memory may not */
+    if (again) error_memory(walk->err);
+    else if (!value) error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes", place);
+    json_decref(again);
     free(copy);
     return value;
 }
@@ -156,6 +159,7 @@ static int check_utf8(const struct walk *walk, const char *text, size_t size) {
         const char *end = memchr(text + at, '\n', size - at);
         length = end ? (size_t)(end - text) - at : size - at;
         json_t *valid = json_stringn(text + at, length);
+        if (!valid) valid = json_stringn(text + at, length); /* memory may have been short */
         if (!valid) {
             char *place = place_at(walk, line, 1);
             error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes in this line",
