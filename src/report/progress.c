@@ -32,7 +32,7 @@ void progress_start(struct progress *progress) {
 }
 
 /* What rates are measured from. Shards come in lumps, which a minute evens out; the last call tells the mean of the
- * session. */
+ * job. */
 static struct progress_mark base(const struct progress *progress, int finished) {
     if (finished) return (struct progress_mark){progress->start, progress->before, progress->work_before};
     return progress->marks[progress->marks_count > PROGRESS_MARKS ? progress->marks_count % PROGRESS_MARKS : 0];

@@ -1,6 +1,6 @@
 /* How far the run is: a live line on a terminal, one line a minute elsewhere (the first after some seconds), and
  * progress.json every 10 s: {"time", "done", "total", "rate", "eta_seconds", "ranks", "nfe", "state"}, where rate is in
- * samples a second over the last minute of this session, eta_seconds (by the work that is left) is null while unknown, nfe is that of one sample
+ * samples a second over the last minute of this job, eta_seconds (by the work that is left) is null while unknown, nfe is that of one sample
  * (null: unknown), and state is "running", then "finished". */
 #ifndef REPORT_PROGRESS_H
 #define REPORT_PROGRESS_H
