@@ -125,7 +125,7 @@ static bool is_current(const struct conclusion *conclusion) {
            there(run, "manifest.jsonl") && (!result_has_picture(run) || there(run, "grid.png"));
 }
 
-/* Looks at what the last session left. */
+/* Looks at what the last job left. */
 static int look_back(struct conclusion *conclusion, bool again, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     struct error ignored;
