@@ -140,7 +140,7 @@ static void turn(struct node *node) {
     tell_news(node);
     if (empty && !node->left) {
         node->left = true;
-        tell(node, (struct message){.kind = MESSAGE_LEFT});
+        if (!node->gone) tell(node, (struct message){.kind = MESSAGE_LEFT});
     }
     if (*node->stop) halt(node, CODE_AGAIN);
     ask_for_more(node);
@@ -157,6 +157,7 @@ static void communicate(struct node *node) {
         turn(node);
         if (node->quiet > 0) clock_sleep(node->quiet > QUIET_TURNS ? LONG_SLEEP : SLEEP);
     }
+    if (node->gone) tell(node, (struct message){.kind = MESSAGE_GONE}); /* if it was only suspended, or out of reach */
     if (node->coordinator) comm_flush(node->comm, FLUSH); /* END to all, even if this process leaves at once */
 }
 

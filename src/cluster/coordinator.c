@@ -14,7 +14,7 @@ struct coordinator {
     struct dispatch *dispatch;
     struct dispatch_reply *replies; /* [ranks] */
     struct tally *tallies;          /* [units]: of those done that a unit needs */
-    bool *left;                     /* [ranks]: LEFT came */
+    bool *left;                     /* [ranks]: LEFT came, and no GONE */
     bool *missed;                   /* [ranks]: said to be lost, in the log */
     bool stopping, ended;
     enum code code;                 /* stopping: why */
@@ -96,7 +96,9 @@ bool coordinator_hear(struct coordinator *coordinator, int from, const struct me
         [MESSAGE_ALIVE] = EVENT_ALIVE,     [MESSAGE_HALT] = EVENT_ALIVE, [MESSAGE_LEFT] = EVENT_ALIVE,
     };
     if (message->kind == MESSAGE_HALT) stop_all(coordinator, (enum code)message->code);
-    if (message->kind == MESSAGE_LEFT) coordinator->left[from] = true;
+    if (message->kind == MESSAGE_LEFT || message->kind == MESSAGE_GONE)
+        coordinator->left[from] = message->kind == MESSAGE_LEFT;
+    if (message->kind == MESSAGE_GONE) return false; /* no sign of life */
     struct dispatch_event event = {.kind = events[message->kind], .rank = from, .unit = message->unit, .now = now};
     bool news = message->kind == MESSAGE_DONE && !dispatch_is_done(coordinator->dispatch, message->unit);
     if (news) note_tally(coordinator, message);
@@ -124,9 +126,8 @@ static void end_together(struct coordinator *coordinator, double now) {
     if (!coordinator->stopping || coordinator->ended) return;
     for (int rank = 0; rank < size; rank++) {
         double silence = dispatch_silence(coordinator->dispatch, rank, now);
-        if (coordinator->left[rank]) continue;
-        if (silence <= message_patience(coordinator->lease, coordinator->code)) return;
-        lost++;
+        if (silence > message_patience(coordinator->lease, coordinator->code)) lost++; /* even one that had LEFT */
+        else if (!coordinator->left[rank]) return;
     }
     coordinator->ended = true;
     for (int rank = 0; rank < size; rank++)

@@ -13,7 +13,8 @@ enum message_kind {
     MESSAGE_FAILED,  /* `unit` could not be made */
     MESSAGE_ALIVE,   /* every second */
     MESSAGE_HALT,    /* let everybody stop; code: why */
-    MESSAGE_LEFT,    /* after STOP: the workers are gone, all has been said */
+    MESSAGE_LEFT,    /* after STOP: the workers are gone, all has been said; the sender waits for END */
+    MESSAGE_GONE,    /* the coordinator was silent for too long: the sender waits for nothing any more */
     /* from the coordinator */
     MESSAGE_UNIT,    /* do `unit` */
     MESSAGE_PULSE,   /* every second */

@@ -71,22 +71,24 @@ def link(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("back", [True, False], ids=["comes-back", "stays-down"])
-def test_the_link_goes_down(job, link, whole, back):  # noqa: F811
-    """For longer than a lease. Whatever the launcher does then, no rank is left behind and nothing is lost."""
-    drill = Drill(job, delay=50)
+@pytest.mark.parametrize("leases, back", [(1.4, True), (1.9, True), (3, True), (3, False)],
+                         ids=["comes-back", "comes-back-as-a-rank-gives-up", "comes-back-late", "stays-down"])
+def test_the_link_goes_down(job, link, whole, leases, back):  # noqa: F811
+    """For longer than a lease; after two, the rank beyond it gives up. Whatever the launcher does then, no rank is left
+    behind and nothing is lost."""
+    drill = Drill(job, delay=200)
     drill.remade = 2  # what the rank beyond the link had in hand
     said = open(job.folder / "said.log", "w+")
     process = subprocess.Popen([str(word) for word in link.mpirun(FAKE, "run", drill.path)], stdout=said, stderr=said,
                                start_new_session=True, env=environment(**QUICK, QTAYLOR_LEASE=LEASE))
     try:
         deadline = time.monotonic() + 30
-        while not (committed := len(drill.samples_there())):
+        while not drill.samples_there():
             assert time.monotonic() < deadline and process.poll() is None, (job.folder / "said.log").read_text()
             time.sleep(0.01)
         link.set("down")
-        assert committed < 8, "done before the link went down"
-        time.sleep(3 * LEASE)
+        time.sleep(leases * LEASE)
+        assert len(drill.samples_there()) < 8, "done while the link was down"
         if back:
             link.set("up")
         link.wait_for_ranks(drill.path)
@@ -97,4 +99,7 @@ def test_the_link_goes_down(job, link, whole, back):  # noqa: F811
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=20)
         said.close()
+    said = (job.folder / "said.log").read_text()
+    assert "rank 1 has been silent" in said
+    assert process.returncode == 0 or "rank 0) is gone" in said or not back, said
     drill.resume(1, whole)

@@ -148,6 +148,23 @@ def test_without_the_coordinator_all_leave_and_the_run_continues(job, uninterrup
     assert (job.digest(), fid(job)) == uninterrupted
 
 
+def test_a_coordinator_that_comes_back_after_all_left_ends_alone(job, uninterrupted):
+    process, ranks = start_where_others_live_on(job, delay=40, lease=0.5)
+    os.kill(ranks[0], signal.SIGSTOP)
+    deadline = time.time() + 30
+    while ranks_of(process) != [ranks[0]] and time.time() < deadline:
+        time.sleep(0.02)
+    os.kill(ranks[0], signal.SIGCONT)
+    try:
+        out, err = process.communicate(timeout=20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            os.kill(ranks[0], signal.SIGKILL)
+    assert "rank 0) is gone" in err and "rank 1 has been silent" in err, out + err
+    assert (job.digest(), fid(job)) == uninterrupted, out + err
+
+
 def test_too_few_threads_is_said(job):
     done = qtaylor("run", make_job(job), "--set", "workers=3", ranks=2, code=70, OMP_THREAD_LIMIT=2)
     assert "OMP_THREAD_LIMIT" in done.stderr
