@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "report/summary.h"
+#include "run/failures.h"
 #include "run/result.h"
 #include "run/scan.h"
 
@@ -175,15 +176,20 @@ static bool is_missing(const struct run *run, shard_id shard, const struct shard
     return missing;
 }
 
-int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patience, const volatile sig_atomic_t *stop,
-                     struct error *err) {
-    const struct run *run = &conclusion->cell->run;
-    struct shard_status *status = &conclusion->status[batch];
+/* Reads a shard that was made, and looks again until it shows. */
+static int read_made(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
+                     double until, const volatile sig_atomic_t *stop, struct error *err) {
     for (double pause = 0.01;; pause *= 2) {
-        if (scan_shard(run, (shard_id){batch}, status, conclusion->features, err) != 0) return -1;
-        if (!is_missing(run, (shard_id){batch}, status) || *stop || clock_seconds() - conclusion->start > patience) return 0;
+        if (scan_shard(run, shard, status, features, err) != 0) return -1;
+        if (!is_missing(run, shard, status) || *stop || clock_seconds() > until) return 0;
         clock_sleep(pause < 1 ? pause : 1);
     }
+}
+
+int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patience, const volatile sig_atomic_t *stop,
+                     struct error *err) {
+    return read_made(&conclusion->cell->run, (shard_id){batch}, &conclusion->status[batch], conclusion->features,
+                     conclusion->start + patience, stop, err);
 }
 
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
@@ -281,9 +287,10 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
     return 0;
 }
 
-int conclude_quarantined(const struct cell *cell, struct error *err) {
+int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop, struct error *err) {
     const struct run *run = &cell->run;
     struct error failure = {.code = CODE_OK};
+    double until = clock_seconds() + patience;
     uint64_t shards = layout_shards(&run->layout), samples = 0;
     struct conclusion conclusion = {.cell = cell, .status = malloc(shards * sizeof *conclusion.status)};
     char *path = text_new("%s/metrics.json", run->dir);
@@ -292,7 +299,8 @@ int conclude_quarantined(const struct cell *cell, struct error *err) {
 #pragma omp parallel for schedule(dynamic)
     for (uint64_t i = 0; i < (rc == 0 ? shards : 0); i++) {
         struct error one;
-        if (scan_shard(run, (shard_id){i}, &conclusion.status[i], NULL, &one) != 0) {
+        double last = quarantine_find(cell->quarantine, i) ? 0 : until;
+        if (read_made(run, (shard_id){i}, &conclusion.status[i], NULL, last, stop, &one) != 0) {
 #pragma omp critical(quarantine_failure)
             failure = one;
         }

@@ -32,8 +32,8 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patie
 int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
                       const volatile sig_atomic_t *stop, struct tally *tally, struct error *err);
 /* A cell some of whose shards are quarantined: manifest.jsonl of what is there, and a metrics.json that names the rest and
- * has no metrics. Reads every file. */
-int conclude_quarantined(const struct cell *cell, struct error *err);
+ * has no metrics. Reads every file; of the others' shards, missing ones are looked for again for `patience` seconds. */
+int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop, struct error *err);
 void conclusion_close(struct conclusion *conclusion); /* accepts NULL */
 
 #endif

@@ -212,7 +212,7 @@ static int quarantine_cell(const struct work *work, struct cell *cell, const str
     }
     bool settled = count > 0 || !outcome->interrupted; /* else some are still to be tried */
     int rc = settled ? quarantine_write(&cell->run, cells_dir(work->cells), cell->name, shards, count, &cell->quarantine, err) : 0;
-    if (rc == 0 && count > 0) rc = conclude_quarantined(cell, err);
+    if (rc == 0 && count > 0) rc = conclude_quarantined(cell, work->patience, work->stop, err);
     free(shards);
     return rc;
 }

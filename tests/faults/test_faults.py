@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import Job, qtaylor
-from drill import QUICK, SHARDS, Drill, ranks_of
+from drill import BATCH, QUICK, SHARDS, Drill, ranks_of
 
 LIVE_ON = ["--enable-recovery"]  # a launcher that does not end a job because one rank died
 
@@ -244,6 +244,19 @@ def test_a_file_that_never_shows(drill, whole):
     said = drill.break_it(0, f"{looking} n=3+", code=75, QTAYLOR_LEASE=0.3)
     assert "4 of 32 samples are missing (shards 3)" in said
     drill.resume(2, whole)
+
+
+def test_a_file_that_shows_late_beside_one_that_fails(drill):
+    """The manifest of a run with a quarantined shard names every other one."""
+    drill.job.model["card"]["labels"] = {"classes": 3, "null": 3}
+    (drill.job.folder / "labels.txt").write_text("".join(f"{2 * (seed == 9)}\n" for seed in range(SHARDS * BATCH)))
+    drill.job.keys["labels"] = "labels.txt"
+    drill.path = drill.job.write()
+    looking = f"rank=0 call=stat path={drill.run}/samples/000003.npy.zst do=ENOENT"
+    said = drill.break_it(0, f"{looking} n=3; {looking} n=4", code=76, QTAYLOR_FAKE_POISON="2:nan")
+    assert drill.notes.read_text().count("fired") == 2, said
+    named = [json.loads(line)["id"] for line in (drill.run / "manifest.jsonl").read_text().splitlines()]
+    assert named == [0, 1, 3, 4, 5, 6, 7]
 
 
 # ---- memory ----
