@@ -120,6 +120,10 @@ int comm_send(struct comm *comm, int rank, const void *message, size_t size, str
     if (size > COMM_MESSAGE) return error_set(err, CODE_INTERNAL, "a message of %zu bytes is too long", size);
     complete(comm);
     struct pending *pending = malloc(sizeof *pending);
+    for (int tries = 0; !pending && tries < 100; tries++) { /* a lost message would leave somebody waiting for ever */
+        clock_sleep(PAUSE);
+        pending = malloc(sizeof *pending);
+    }
     if (!pending) return error_memory(err);
     memcpy(pending->bytes, message, size);
     int rc = MPI_Isend(pending->bytes, (int)size, MPI_BYTE, rank, TAG, comm->world, &pending->request);

@@ -74,7 +74,9 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
                               "network", features ? meta->network : NULL,
                               "output", features ? meta->output : NULL);
     free(seeds);
-    return about;
+    if (json_object_size(about) == (features ? 9 : 7)) return about;
+    json_decref(about); /* "s*" leaves a member out also when memory is short */
+    return NULL;
 }
 
 /* Does the JSON frame name the array that its .npy header describes? */
