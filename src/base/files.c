@@ -64,6 +64,13 @@ bool file_exists(const char *path) {
     return stat(path, &info) == 0;
 }
 
+bool folder_has(const char *folder, const char *name) {
+    char *path = text_new("%s/%s", folder, name);
+    bool there = path && file_exists(path);
+    free(path);
+    return there;
+}
+
 static int write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
         ssize_t put = write(fd, data, size);

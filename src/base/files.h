@@ -10,6 +10,7 @@
 /* Reads a whole file. *data is new (caller frees) and NUL-terminated behind *size bytes. */
 int file_read(const char *path, char **data, size_t *size, struct error *err);
 bool file_exists(const char *path);
+bool folder_has(const char *folder, const char *name); /* false also when out of memory */
 
 /* Temporary in the same folder -> write -> fsync -> close -> rename -> fsync of the folder. The temporary's
  * name is unique to the attempt (".NAME.tmp-HOST-PID-COUNT") and is removed when anything fails. A failed fsync leaves

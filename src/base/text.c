@@ -1,6 +1,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,19 +67,34 @@ bool text_to_double(const char *s, double *value) {
     return *s && consumed(s, end);
 }
 
-/* The length of the UTF-8 sequence at s (RFC 3629, table in section 4); 0: none. */
-static size_t utf8_length(const unsigned char *s) {
+void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_t last) {
+    const char *comma = *ranges ? ", " : "";
+    if (*ranges == 10) text_add(list, ", ...");
+    else if (*ranges < 10 && last > first) text_add(list, "%s%" PRIu64 "-%" PRIu64, comma, first, last);
+    else if (*ranges < 10) text_add(list, "%s%" PRIu64, comma, first);
+    ++*ranges;
+}
+
+/* The length of the UTF-8 sequence at s (RFC 3629, table in section 4), of `left` bytes at most; 0: none. */
+static size_t utf8_length(const unsigned char *s, size_t left) {
     size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
     unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80, high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    if (length > left) return 0;
     if (length > 1 && (s[1] < low || s[1] > high)) return 0;
     for (size_t i = 2; i < length; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
     return length;
 }
 
+bool text_is_utf8(const char *s, size_t size) {
+    size_t at = 0;
+    for (size_t length = 1; at < size && length > 0; at += length) length = utf8_length((const unsigned char *)s + at, size - at);
+    return at == size;
+}
+
 void text_make_utf8(char *s) {
     while (*s) {
-        size_t length = utf8_length((const unsigned char *)s);
+        size_t length = utf8_length((const unsigned char *)s, 4); /* none goes on behind the end's zero byte */
         if (length == 0) *s = '?';
         s += length ? length : 1;
     }

@@ -21,6 +21,10 @@ bool text_to_u64(const char *s, uint64_t *value);
 bool text_to_i64(const char *s, int64_t *value);
 bool text_to_double(const char *s, double *value); /* also inf and nan as strtod has them */
 
+/* Adds first-last (or first) to a list of ranges, "3-5, 9", which ends with "..." after ten. *ranges: their number so far. */
+void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_t last);
+
+bool text_is_utf8(const char *s, size_t size); /* zero bytes are */
 /* Puts a '?' for every byte that is not part of valid UTF-8. */
 void text_make_utf8(char *s);
 

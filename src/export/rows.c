@@ -99,13 +99,13 @@ static int find_gaps(const struct rows *rows, struct error *err) {
         uint64_t last = i;
         if (wanted[i] == 0) continue;
         while (last + 1 < shards && wanted[last + 1]) last++;
-        if (ranges++ < 10) text_add(&list, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, ranges > 1 ? ", " : "", i, last);
+        text_add_range(&list, &ranges, i, last);
         for (; i <= last; i++) missing += wanted[i];
     }
     if (rc == 0 && missing > 0)
         rc = error_set(err, CODE_AGAIN, "%s is incomplete: %" PRIu64 " of the %" PRIu64 " samples asked for are missing (shards "
-                       "%s%s): run the job again to make them", rows->run->dir, missing, rows->count,
-                       list.data ? list.data : "?", ranges > 10 ? ", ..." : "");
+                       "%s): run the job again to make them", rows->run->dir, missing, rows->count,
+                       list.data ? list.data : "?");
     text_free(&list);
     free(wanted);
     return rc;

@@ -59,10 +59,8 @@ static json_t *scalar_to_json(const struct walk *walk, struct fy_node *node, con
         return NULL;
     }
     json_t *value = fy_node_get_style(node) == FYNS_PLAIN ? plain_to_json(copy) : json_string(copy);
-    json_t *again = value ? NULL : json_string(copy); /* jansson does not say why: bytes fail every time, memory may not */
-    if (again) error_memory(walk->err);
+    if (!value && text_is_utf8(copy, length)) error_memory(walk->err);
     else if (!value) error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes", place);
-    json_decref(again);
     free(copy);
     return value;
 }
@@ -158,16 +156,13 @@ static int check_utf8(const struct walk *walk, const char *text, size_t size) {
     for (size_t at = 0, length; at < size; at += length + 1, line++) {
         const char *end = memchr(text + at, '\n', size - at);
         length = end ? (size_t)(end - text) - at : size - at;
-        json_t *valid = json_stringn(text + at, length);
-        if (!valid) valid = json_stringn(text + at, length); /* memory may have been short */
-        if (!valid) {
+        if (!text_is_utf8(text + at, length)) {
             char *place = place_at(walk, line, 1);
             error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes in this line",
                       place ? place : walk->name);
             free(place);
             return -1;
         }
-        json_decref(valid);
     }
     return 0;
 }

@@ -102,18 +102,17 @@ void conclusion_close(struct conclusion *conclusion) {
     free(conclusion);
 }
 
-static bool there(const struct run *run, const char *name) {
-    char *path = text_new("%s/%s", run->dir, name);
-    bool exists = path && file_exists(path);
-    free(path);
-    return exists;
-}
-
-static void digest(struct conclusion *conclusion) {
+/* New, one a shard; NULL: out of memory. */
+static struct shard_info *infos_of(const struct conclusion *conclusion) {
     uint64_t shards = layout_shards(&conclusion->cell->run.layout);
     struct shard_info *infos = calloc(shards, sizeof *infos);
     for (uint64_t i = 0; infos && i < shards; i++) infos[i] = conclusion->status[i].samples_info;
-    if (infos) store_payload_digest(infos, shards, conclusion->digest);
+    return infos;
+}
+
+static void digest(struct conclusion *conclusion) {
+    struct shard_info *infos = infos_of(conclusion);
+    if (infos) store_payload_digest(infos, layout_shards(&conclusion->cell->run.layout), conclusion->digest);
     free(infos);
 }
 
@@ -123,7 +122,7 @@ static bool is_current(const struct conclusion *conclusion) {
     const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
     bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs);
     return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) &&
-           there(run, "manifest.jsonl") && (!result_has_picture(run) || there(run, "grid.png"));
+           folder_has(run->dir, "manifest.jsonl") && (!result_has_picture(run) || folder_has(run->dir, "grid.png"));
 }
 
 /* Looks at what the last job left. */
@@ -131,7 +130,7 @@ static int look_back(struct conclusion *conclusion, bool again, struct error *er
     const struct run *run = &conclusion->cell->run;
     struct error ignored;
     bool good = true;
-    if (there(run, "metrics.json")) {
+    if (folder_has(run->dir, "metrics.json")) {
         char *path = text_new("%s/metrics.json", run->dir);
         if (path) summary_read(&conclusion->older, path, &ignored); /* one that can't be read is written anew */
         free(path);
@@ -206,11 +205,8 @@ static json_t *generation(const struct conclusion *conclusion, const struct plac
 }
 
 static int manifest(struct conclusion *conclusion, struct error *err) {
-    const struct run *run = &conclusion->cell->run;
-    uint64_t shards = layout_shards(&run->layout);
-    struct shard_info *infos = calloc(shards, sizeof *infos);
-    for (uint64_t i = 0; infos && i < shards; i++) infos[i] = conclusion->status[i].samples_info;
-    int rc = infos ? result_manifest(run, infos, conclusion->digest, err) : error_memory(err);
+    struct shard_info *infos = infos_of(conclusion);
+    int rc = infos ? result_manifest(&conclusion->cell->run, infos, conclusion->digest, err) : error_memory(err);
     free(infos);
     return rc;
 }

@@ -215,12 +215,11 @@ static int derive(json_t *data, const json_t *sweep, struct error *err) {
 
 int gather_data(json_t **data, const char *dir, struct error *err) {
     json_t *results = NULL, *sweep = NULL;
-    char *run = text_new("%s/run.json", dir);
     *data = NULL;
-    int rc = run ? read_if_there(&results, dir, ".", "results.json", err) : error_memory(err);
+    int rc = read_if_there(&results, dir, ".", "results.json", err);
     if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", err);
     bool single = rc == 0 && !results && !sweep;
-    if (single && !file_exists(run))
+    if (single && !folder_has(dir, "run.json"))
         rc = error_set(err, CODE_DATA, "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
     if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)
@@ -238,6 +237,5 @@ int gather_data(json_t **data, const char *dir, struct error *err) {
     }
     json_decref(results);
     json_decref(sweep);
-    free(run);
     return rc;
 }

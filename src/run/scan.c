@@ -87,9 +87,7 @@ int scan_gaps(const struct run *run, const struct shard_status *status, bool sam
         for (; last < shards && is_gap(run, &status[last], samples_only); last++)
             samples += layout_rows(&run->layout, (shard_id){last});
         last--;
-        if (ranges < 10) text_add(&list, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, ranges ? ", " : "", i, last);
-        else if (ranges == 10) text_add(&list, ", ...");
-        ranges++;
+        text_add_range(&list, &ranges, i, last);
         i = last;
     }
     if (ranges == 0) return 0;

@@ -21,7 +21,6 @@ struct count { /* of a run, or of all cells */
     bool unknown; /* a cell was not begun */
 };
 
-
 static int read_layout(struct layout *layout, const char *dir, struct error *err) {
     json_t *document = NULL;
     struct seeds seeds = {0};
@@ -85,10 +84,7 @@ static const char *state_of(const struct count *count, bool alive) {
 }
 
 static bool is_run(const char *dir) {
-    char *path = text_new("%s/run.json", dir);
-    bool there = path && file_exists(path);
-    free(path);
-    return there;
+    return folder_has(dir, "run.json");
 }
 
 static int is_visible(const struct dirent *entry) {
