@@ -85,7 +85,7 @@ $(B)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 
 # What the build knows about itself; rewritten only when it changes.
-$(B)/src/report/summary.o: $(B)/version.h
+$(B)/src/cluster/build.o: $(B)/version.h
 $(B)/src/report/embed.o: src/report/page.css src/report/page.js src/report/chart.css
 $(B)/version.h: FORCE
 	@mkdir -p $(@D)

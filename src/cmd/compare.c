@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "cmd/command.h"
 #include "eval/score.h"
-#include "run/result.h"
+#include "work/result.h"
 #include "torch_shim.h"
 
 #include <inttypes.h>

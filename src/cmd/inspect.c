@@ -3,7 +3,7 @@
 #include "cmd/command.h"
 #include "eval/statistics.h"
 #include "job/card.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 #include "shard/store.h"
 
 #include <stdio.h>
@@ -51,7 +51,7 @@ static int inspect_model(const char *path, json_t **about, struct error *err) {
 }
 
 static int inspect_json(const char *path, json_t **about, struct error *err) {
-    return summary_read(about, path, err);
+    return json_file_read(about, path, err);
 }
 
 static int inspect_lines(const char *path, json_t **about, struct error *err) {

@@ -5,7 +5,7 @@
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/page.h"
-#include "run/gather.h"
+#include "report/collect.h"
 
 #include <errno.h>
 #include <spawn.h>
@@ -69,7 +69,7 @@ static int write_plot(const json_t *data, const char *metric, const char *path, 
 static int write_page(const json_t *data, const char *path, struct error *err) {
     struct page_pictures pictures;
     struct text page = {0};
-    int rc = gather_pictures(&pictures, data, err);
+    int rc = collect_pictures(&pictures, data, err);
     if (rc == 0) rc = page_make(data, &pictures, &page, err);
     if (rc == 0) rc = file_write_atomic(path, page.data, page.length, err);
     if (rc == 0) printf("%s\n", path);
@@ -89,7 +89,7 @@ static int print_text(const json_t *data, const char *metric, struct error *err)
 static int make_report(const struct options *options, struct error *err) {
     json_t *data;
     const char *metric = options->metrics ? options->metrics : "fid";
-    if (gather_data(&data, options->operand, err) != 0) return -1;
+    if (collect_data(&data, options->operand, err) != 0) return -1;
     char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->operand);
     int rc = page ? 0 : error_memory(err);
     if (rc == 0 && options->metrics && !chart_has(data, metric))

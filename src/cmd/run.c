@@ -2,10 +2,10 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "report/results.h"
-#include "run/agree.h"
+#include "cluster/agree.h"
 #include "run/cells.h"
-#include "run/pipeline.h"
-#include "run/signals.h"
+#include "work/pipeline.h"
+#include "base/signals.h"
 
 #include <stdio.h>
 

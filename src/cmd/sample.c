@@ -1,9 +1,9 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "cmd/command.h"
-#include "base/npy.h"
+#include "format/npy.h"
 #include "export/rows.h"
-#include "run/remake.h"
+#include "work/remake.h"
 #include "torch_shim.h"
 
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "run/failures.h"
-#include "run/result.h"
+#include "work/result.h"
 #include "run/scan.h"
 
 #include <inttypes.h>

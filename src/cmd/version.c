@@ -1,10 +1,10 @@
 #include "cmd/command.h"
-#include "report/summary.h"
+#include "cluster/build.h"
 
 #include <stdio.h>
 
 int version_print(bool json, struct error *err) {
-    json_t *versions = summary_versions(), *value;
+    json_t *versions = build_versions(), *value;
     const char *key;
     if (!versions) return error_memory(err);
     int rc = 0;

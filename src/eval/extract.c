@@ -1,7 +1,7 @@
 #include "eval/extract.h"
 
 #include "base/log.h"
-#include "eval/images.h"
+#include "format/images.h"
 #include "eval/network.h"
 
 #include <stdlib.h>

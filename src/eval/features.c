@@ -1,7 +1,7 @@
 #include "eval/features.h"
 
 #include "base/text.h"
-#include "eval/npz.h"
+#include "format/npz.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "eval/extract.h"
-#include "eval/npz.h"
+#include "format/npz.h"
 
 #include <stdlib.h>
 #include <string.h>

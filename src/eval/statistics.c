@@ -1,6 +1,6 @@
 #include "eval/statistics.h"
 
-#include "eval/npz.h"
+#include "format/npz.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* One array, in an .npy or in ADM's .npz. */
 #include "base/files.h"
-#include "eval/npz.h"
+#include "format/npz.h"
 #include "export/export.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* PNGs, in a folder or in a zip. */
 #include "base/files.h"
 #include "base/text.h"
-#include "eval/archive.h"
+#include "format/archive.h"
 #include "export/export.h"
 
 #include <inttypes.h>

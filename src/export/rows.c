@@ -2,7 +2,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "eval/png.h"
+#include "format/png.h"
 #include "sample/quantise.h"
 
 #include <inttypes.h>

@@ -4,7 +4,7 @@
 #define EXPORT_ROWS_H
 
 #include "base/error.h"
-#include "base/npy.h"
+#include "format/npy.h"
 #include "run/document.h"
 
 #include <stddef.h>

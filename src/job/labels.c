@@ -1,7 +1,7 @@
 #include "job/labels.h"
 
 #include "base/files.h"
-#include "base/npy.h"
+#include "format/npy.h"
 #include "base/text.h"
 
 #include <inttypes.h>

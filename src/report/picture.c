@@ -1,7 +1,7 @@
 #include "report/picture.h"
 
 #include "base/files.h"
-#include "eval/png.h"
+#include "format/png.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +101,7 @@ static void write_file(struct progress *progress, uint64_t done, double per_seco
                              "total", (json_int_t)progress->total, "rate", per_second, "eta_seconds", seconds, "ranks",
                              ranks, "nfe", nfe, "state", finished ? "finished" : "running");
     char *path = text_new("%s/progress.json", progress->run_dir);
-    int rc = json && path ? summary_write(path, json, &err) : error_memory(&err);
+    int rc = json && path ? json_file_write(path, json, &err) : error_memory(&err);
     if (rc != 0 && !progress->warned) {
         log_warn("`qtaylor status` will not see this run: %s", err.message);
         progress->warned = 1;

@@ -2,7 +2,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +99,7 @@ int results_write(json_t *results, struct error *err) {
     for (size_t i = 0; i < sizeof timing / sizeof *timing; i++) add_column(results, timing[i]);
     const char *dir = json_string_value(json_object_get(results, "dir"));
     char *json = text_new("%s/results.json", dir), *csv = text_new("%s/results.csv", dir);
-    int rc = json && csv ? summary_write(json, results, err) : error_memory(err);
+    int rc = json && csv ? json_file_write(json, results, err) : error_memory(err);
     if (rc == 0) rc = write_csv(results, csv, err);
     free(csv);
     free(json);

@@ -3,8 +3,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "report/summary.h"
-#include "run/agree.h"
+#include "format/json_file.h"
+#include "cluster/agree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -81,7 +81,7 @@ static int read_record(struct attempts *attempts, const char *dir, int number, d
     json_t *record = NULL;
     if (!path) return error_memory(err);
     bool there = stat(path, &info) == 0;
-    if (there && summary_read(&record, path, &ignored) != 0) record = json_object(); /* being made, or half-written */
+    if (there && json_file_read(&record, path, &ignored) != 0) record = json_object(); /* being made, or half-written */
     free(path);
     if (!there) return 0;
     if (!json_is_object(record)) {
@@ -145,7 +145,7 @@ static int write_record(struct attempt *attempt, struct error *err) {
     int failed = json_object_set_new(attempt->record, "rate", json_real(attempt->rate)) |
                  json_object_set_new(attempt->record, "ranks", json_integer(attempt->ranks)) |
                  json_object_set_new(attempt->record, "beat", json_string(stamp));
-    return failed ? error_memory(err) : summary_write(attempt->path, attempt->record, err);
+    return failed ? error_memory(err) : json_file_write(attempt->path, attempt->record, err);
 }
 
 static void *keep_alive(void *context) {
@@ -272,7 +272,7 @@ static int look(const char *dir, const struct sight *sight, int rank, const stru
     int rc = path ? -1 : error_memory(err);
     for (double until = clock_seconds() + VIEW; path && rc != 0 && clock_seconds() < until;) {
         json_t *record = NULL;
-        if (summary_read(&record, path, &why) == 0) {
+        if (json_file_read(&record, path, &why) == 0) {
             const char *nonce = json_string_value(json_object_get(record, "nonce"));
             if (nonce && strcmp(nonce, sight->nonce) == 0) rc = 0;
         }

@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "job/sweep.h"
 #include "report/results.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -240,7 +240,7 @@ int cells_write(const struct cells *cells, struct error *err) {
                               json_pack("{s:O, s:O, s:O?}", "cell", json_object_get(cell, "name"), "values",
                                         json_object_get(cell, "values"), "same_as", other));
     }
-    if (rc == 0 && cells_sweep(cells)) rc = summary_write(path, json, err);
+    if (rc == 0 && cells_sweep(cells)) rc = json_file_write(path, json, err);
     free(path);
     json_decref(json);
     return rc;
@@ -252,7 +252,7 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
     size_t i;
     *names = NULL;
     int rc = path ? 0 : error_memory(err);
-    if (rc == 0 && file_exists(path) && (rc = summary_read(&json, path, err)) == 0) {
+    if (rc == 0 && file_exists(path) && (rc = json_file_read(&json, path, err)) == 0) {
         *names = json_array();
         json_array_foreach(json_object_get(json, "cells"), i, cell)
             if (json_is_null(json_object_get(cell, "same_as"))) json_array_append(*names, json_object_get(cell, "cell"));
@@ -278,7 +278,7 @@ static const struct cell *with_number(const struct cells *cells, size_t number) 
 
 static int read_result(const struct cell *cell, json_t **result, struct error *err) {
     char *path = text_new("%s/metrics.json", cell->run.dir);
-    int rc = path ? summary_read(result, path, err) : error_memory(err);
+    int rc = path ? json_file_read(result, path, err) : error_memory(err);
     free(path);
     return rc;
 }

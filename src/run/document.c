@@ -4,8 +4,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "job/labels.h"
-#include "report/summary.h"
-#include "run/agree.h"
+#include "cluster/build.h"
+#include "format/json_file.h"
+#include "cluster/agree.h"
 #include "sample/noise.h"
 
 #include <stdlib.h>
@@ -68,7 +69,7 @@ static json_t *document_json(const struct job *job, const struct card *card, con
                      "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
                      card->guide ? card->guide->json : NULL, "sampler",
-                     sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", summary_versions());
+                     sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
 }
 
 static size_t sample_bytes(const struct job *job, const struct card *card) {
@@ -118,7 +119,7 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     if (!file_exists(path))
         rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
     else
-        rc = summary_read(document, path, err);
+        rc = json_file_read(document, path, err);
     free(path);
     return rc;
 }
@@ -163,7 +164,7 @@ int document_settle(json_t *document, struct error *err) {
     if (!path) return error_memory(err);
     json_t *older = NULL;
     int rc = 0;
-    if (file_exists(path) && (rc = summary_read(&older, path, err)) == 0) rc = settle_with(document, older, dir, err);
+    if (file_exists(path) && (rc = json_file_read(&older, path, err)) == 0) rc = settle_with(document, older, dir, err);
     json_decref(older);
     free(path);
     return rc;

@@ -4,7 +4,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -159,7 +159,7 @@ int quarantine_write(const struct run *run, const char *dir, const char *cell, c
         rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
     if (rc == 0 && count > 0) {
         json_t *json = json_pack("{s:s, s:O}", "retry", retry, "shards", list);
-        rc = json ? summary_write(path, json, err) : error_memory(err);
+        rc = json ? json_file_write(path, json, err) : error_memory(err);
         json_decref(json);
     }
     if (shards_out) *shards_out = rc == 0 ? json_incref(list) : NULL;
@@ -175,7 +175,7 @@ int quarantine_read(json_t **shards, const char *dir, struct error *err) {
     char *path = quarantine_path(dir);
     json_t *json = NULL;
     int rc = path ? 0 : error_memory(err);
-    if (rc == 0 && file_exists(path)) rc = summary_read(&json, path, err);
+    if (rc == 0 && file_exists(path)) rc = json_file_read(&json, path, err);
     const json_t *list = json_object_get(json, "shards");
     if (rc == 0 && json && !json_is_array(list)) rc = error_set(err, CODE_DATA, "%s: shards: expected a list", path);
     *shards = rc != 0 ? NULL : list ? json_incref((json_t *)list) : json_array();

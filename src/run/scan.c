@@ -1,7 +1,7 @@
 #include "run/scan.h"
 
 #include "base/text.h"
-#include "run/agree.h"
+#include "cluster/agree.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

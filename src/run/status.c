@@ -3,7 +3,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "job/seeds.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 #include "run/attempt.h"
 #include "run/cells.h"
 #include "run/document.h"

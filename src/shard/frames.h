@@ -17,7 +17,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/npy.h"
+#include "format/npy.h"
 
 #include <jansson.h>
 #include <stddef.h>

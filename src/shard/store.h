@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/npy.h"
+#include "format/npy.h"
 #include "shard/layout.h"
 
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* A .npy file: as such, as features, as labels (or a text of labels). */
 #include "fuzz.h"
 
-#include "base/npy.h"
+#include "format/npy.h"
 #include "eval/features.h"
 #include "job/labels.h"
 

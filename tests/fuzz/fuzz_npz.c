@@ -3,7 +3,7 @@
 #include "fuzz.h"
 
 #include "eval/features.h"
-#include "eval/npz.h"
+#include "format/npz.h"
 #include "eval/statistics.h"
 
 #include <stdlib.h>

@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "base/files.h"
-#include "base/npy.h"
+#include "format/npy.h"
 #include "base/text.h"
-#include "eval/images.h"
-#include "eval/png.h"
+#include "format/images.h"
+#include "format/png.h"
 
 #include <ftw.h>
 #include <spng.h>

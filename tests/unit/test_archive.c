@@ -1,6 +1,6 @@
 /* Archives of streamed members: the records that only a large one needs, and what a failing member leaves. */
-#include "eval/archive.h"
-#include "eval/npz.h"
+#include "format/archive.h"
+#include "format/npz.h"
 #include "base/files.h"
 #include "base/text.h"
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "base/npy.h"
+#include "format/npy.h"
 #include "base/text.h"
 
 #include <stdio.h>

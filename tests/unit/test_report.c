@@ -1,7 +1,7 @@
 /* Progress under a clock of our own, pictures read back, summaries. */
 #include "report/picture.h"
 #include "report/progress.h"
-#include "report/summary.h"
+#include "format/json_file.h"
 
 #include "base/files.h"
 #include "base/log.h"
@@ -40,7 +40,7 @@ static json_t *read_progress(void) {
     json_t *json;
     struct error err = {0};
     snprintf(file, sizeof file, "%s/progress.json", folder);
-    if (summary_read(&json, file, &err) != 0) fail_msg("%s", err.message);
+    if (json_file_read(&json, file, &err) != 0) fail_msg("%s", err.message);
     return json;
 }
 
@@ -251,8 +251,8 @@ static void summary_keeps_digits(void **state) {
     struct error err;
     json_t *read, *json = json_pack("{s:f, s:f, s:[i,n]}", "third", 1.0 / 3, "tiny", 5e-324, "list", 7);
     snprintf(file, sizeof file, "%s/summary.json", folder);
-    assert_int_equal(summary_write(file, json, &err), 0);
-    assert_int_equal(summary_read(&read, file, &err), 0);
+    assert_int_equal(json_file_write(file, json, &err), 0);
+    assert_int_equal(json_file_read(&read, file, &err), 0);
     assert_true(json_equal(read, json));
     json_decref(read);
     json_decref(json);
@@ -262,13 +262,13 @@ static void summary_keeps_digits(void **state) {
     assert_string_equal(text + size - 2, "}\n");
     free(text);
     assert_int_equal(file_write_atomic(file, "{\"a\": 1,\n x}", 12, &err), 0);
-    assert_int_equal(summary_read(&read, file, &err), -1);
+    assert_int_equal(json_file_read(&read, file, &err), -1);
     assert_int_equal(err.code, CODE_DATA);
     assert_non_null(strstr(err.message, "summary.json:2:"));
     assert_int_equal(file_write_atomic(file, "{\"a\": 1, \"a\": 2}", 16, &err), 0);
-    assert_int_equal(summary_read(&read, file, &err), -1);
+    assert_int_equal(json_file_read(&read, file, &err), -1);
     unlink(file);
-    assert_int_equal(summary_read(&read, file, &err), -1);
+    assert_int_equal(json_file_read(&read, file, &err), -1);
     assert_int_equal(err.code, CODE_IO);
 }
 
@@ -276,7 +276,7 @@ static void versions(void **state) {
     (void)state;
     static const char *const keys[] = {"qtaylor", "commit", "compiler", "cflags",   "mpi",    "torch",  "openmp",
                                        "zstd",    "blas",   "jansson",  "libfyaml", "libzip", "openssl"};
-    json_t *json = summary_versions();
+    json_t *json = build_versions();
     assert_non_null(json);
     assert_int_equal(json_object_size(json), sizeof keys / sizeof *keys);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) assert_non_null(json_object_get(json, keys[i]));

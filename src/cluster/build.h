@@ -1,0 +1,14 @@
+/* What this program was built with and runs on: for --version, run.json and the first agreement of the ranks. */
+#ifndef CLUSTER_BUILD_H
+#define CLUSTER_BUILD_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* New object for run.json and --version --json: git commit, compiler, flags, MPI, libtorch, OpenMP and every library; NULL
+ * when out of memory. */
+json_t *build_versions(void);
+/* What tells this build from another in a few words: version, commit, libtorch, compiler and flags (a digest). */
+void build_describe(char *text, size_t capacity);
+
+#endif

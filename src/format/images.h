@@ -1,0 +1,24 @@
+/* Images in any of the forms the field keeps them in, read in order: a folder of PNGs (searched recursively, EDM's
+ * tree of 000000/000123.png included, sorted by path), a zip archive of PNGs (sorted by name; what is no .png is passed
+ * over), or a sample npz (ADM's: `arr_0`, uint8 [N,H,W,C], stored or deflated, read as a stream, so that it may be larger
+ * than memory). Grey, palette and RGB PNGs become C = 1 or 3; an alpha channel is an error. */
+#ifndef FORMAT_IMAGES_H
+#define FORMAT_IMAGES_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct images; /* open for reading */
+
+/* Finds the images and looks at the first. No image, an unknown form: CODE_DATA; no such path: CODE_IO. */
+int images_open(struct images **images, const char *path, struct error *err);
+void images_close(struct images *images); /* accepts NULL */
+size_t images_count(const struct images *images);
+void images_shape(const struct images *images, int *height, int *width, int *channels);
+/* The next `rows` images (no more than are left) into out [rows,H,W,C]. One of another shape, or damaged, is CODE_DATA
+ * naming it. */
+int images_read(struct images *images, size_t rows, uint8_t *out, struct error *err);
+
+#endif

@@ -1,0 +1,27 @@
+#include "format/json_file.h"
+
+#include "base/files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int json_file_write(const char *path, const json_t *json, struct error *err) {
+    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (!text) return error_set(err, CODE_INTERNAL, "cannot write %s: no JSON object or array, or out of memory", path);
+    size_t length = strlen(text);
+    text[length] = '\n'; /* in the NUL's place: the file has no NUL */
+    int rc = file_write_atomic(path, text, length + 1, err);
+    free(text);
+    return rc;
+}
+
+int json_file_read(json_t **json, const char *path, struct error *err) {
+    char *data;
+    size_t size;
+    json_error_t at;
+    *json = NULL;
+    if (file_read(path, &data, &size, err) != 0) return -1;
+    *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &at);
+    free(data);
+    return *json ? 0 : error_set(err, CODE_DATA, "%s:%d:%d: not JSON: %s", path, at.line, at.column, at.text);
+}

@@ -1,0 +1,14 @@
+/* JSON files, read and written whole. */
+#ifndef FORMAT_JSON_FILE_H
+#define FORMAT_JSON_FILE_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+
+/* Writes a JSON value as an indented file, atomically; takes no reference. */
+int json_file_write(const char *path, const json_t *json, struct error *err);
+/* *json new. A file that is no JSON, or has a member twice, is CODE_DATA. */
+int json_file_read(json_t **json, const char *path, struct error *err);
+
+#endif

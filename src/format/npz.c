@@ -1,0 +1,181 @@
+#include "format/npz.h"
+
+#include "base/text.h"
+#include "format/archive.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zip.h>
+
+static const zip_uint64_t MOST_RATIO = 1032; /* of deflate, which numpy uses where it compresses */
+
+struct npz {
+    zip_t *zip;
+    char *path;
+    zip_uint64_t bytes; /* of the file */
+};
+
+int npz_open(struct npz **npz, const char *path, struct error *err) {
+    int code = 0;
+    zip_t *zip = zip_open(path, ZIP_RDONLY, &code);
+    if (!zip) {
+        zip_error_t reason;
+        zip_error_init_with_code(&reason, code);
+        enum code kind = code == ZIP_ER_NOZIP || code == ZIP_ER_INCONS ? CODE_DATA : CODE_IO;
+        error_set(err, kind, "cannot open %s as an .npz file (a zip archive of .npy arrays): %s", path,
+                  zip_error_strerror(&reason));
+        zip_error_fini(&reason);
+        return -1;
+    }
+    *npz = malloc(sizeof **npz);
+    char *copy = strdup(path);
+    struct stat info = {.st_size = 0};
+    if (!*npz || !copy || stat(path, &info) != 0) {
+        zip_discard(zip);
+        free(*npz);
+        free(copy);
+        return error_memory(err);
+    }
+    **npz = (struct npz){.zip = zip, .path = copy, .bytes = (zip_uint64_t)info.st_size};
+    return 0;
+}
+
+void npz_close(struct npz *npz) {
+    if (!npz) return;
+    zip_discard(npz->zip);
+    free(npz->path);
+    free(npz);
+}
+
+/* The member's place in the archive, or -1. */
+static zip_int64_t find(struct npz *npz, const char *name) {
+    char *member = text_new("%s.npy", name);
+    zip_int64_t index = member ? zip_name_locate(npz->zip, member, 0) : -1;
+    free(member);
+    return index;
+}
+
+bool npz_has(struct npz *npz, const char *name) {
+    return find(npz, name) >= 0;
+}
+
+/* A whole member, checksum included. */
+static int read_member(struct npz *npz, zip_uint64_t index, const char *where, char **data, size_t *size,
+                       struct error *err) {
+    zip_stat_t stat;
+    zip_file_t *file = zip_fopen_index(npz->zip, index, 0);
+    if (!file || zip_stat_index(npz->zip, index, 0, &stat) != 0 || !(stat.valid & ZIP_STAT_SIZE)) {
+        error_set(err, CODE_DATA, "cannot read %s: %s", where, zip_strerror(npz->zip));
+        if (file) zip_fclose(file);
+        return -1;
+    }
+    int rc = -1;
+    *size = (size_t)stat.size;
+    *data = NULL;
+    if (stat.size / MOST_RATIO > npz->bytes) {
+        error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (it announces %zu bytes and is too small to "
+                  "hold them)", where, *size);
+        goto out;
+    }
+    *data = malloc(*size + 1);
+    if (!*data) {
+        error_memory(err);
+        goto out;
+    }
+    zip_int64_t got = 0;
+    for (size_t used = 0; used < *size; used += (size_t)got)
+        if ((got = zip_fread(file, *data + used, *size - used)) <= 0) break;
+    char rest;
+    if (got >= 0) got = zip_fread(file, &rest, 1); /* the checksum is compared at the end of the file */
+    if (got != 0) {
+        error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (%s)", where,
+                  got < 0 ? zip_file_strerror(file) : "wrong size");
+        goto out;
+    }
+    rc = 0;
+out:
+    if (rc != 0) {
+        free(*data);
+        *data = NULL;
+    }
+    zip_fclose(file);
+    return rc;
+}
+
+int npz_header(struct npz *npz, const char *name, struct npy *npy, struct error *err) {
+    enum { HEAD = 1 << 17 }; /* more than any header of version 1 */
+    size_t offset;
+    zip_int64_t index = find(npz, name), got = -1;
+    zip_file_t *file = index >= 0 ? zip_fopen_index(npz->zip, (zip_uint64_t)index, 0) : NULL;
+    char *head = malloc(HEAD);
+    if (file && head) got = zip_fread(file, head, HEAD);
+    int rc = got >= 0 ? npy_parse(npy, &offset, head, (size_t)got, npz->path, err)
+                      : error_set(err, CODE_DATA, "cannot read `%s` in %s: the archive is damaged", name, npz->path);
+    free(head);
+    if (file) zip_fclose(file);
+    return rc;
+}
+
+int npz_read(struct npz *npz, const char *name, struct npy *npy, void **data, struct error *err) {
+    *data = NULL;
+    zip_int64_t index = find(npz, name);
+    if (index < 0)
+        return error_set(err, CODE_DATA, "%s: expected an array named `%s`, found none", npz->path, name);
+    char *where = text_new("%s: %s.npy", npz->path, name), *bytes = NULL;
+    if (!where) return error_memory(err);
+    size_t size, offset;
+    int rc = read_member(npz, (zip_uint64_t)index, where, &bytes, &size, err);
+    if (rc == 0 && (rc = npy_parse(npy, &offset, bytes, size, where, err)) == 0 && size - offset != npy_bytes(npy))
+        rc = error_set(err, CODE_DATA, "%s: its header announces %zu bytes of elements, found %zu", where,
+                       npy_bytes(npy), size - offset);
+    if (rc == 0) {
+        memmove(bytes, bytes + offset, size - offset);
+        *data = bytes;
+        bytes = NULL;
+    }
+    free(bytes);
+    free(where);
+    return rc;
+}
+
+/* ---- writing: a member is a header and the elements behind it ---- */
+
+struct writer {
+    const struct npz_array *arrays;
+    npz_rows *rows; /* of the first array; NULL: all are in memory */
+    void *context;
+    char header[NPY_HEADER];
+};
+
+static char *member_name(void *context, size_t member) {
+    return text_new("%s.npy", ((struct writer *)context)->arrays[member].name);
+}
+
+static int member_size(void *context, size_t member, uint64_t *size, struct error *err) {
+    (void)err;
+    *size = NPY_HEADER + npy_bytes(&((struct writer *)context)->arrays[member].npy);
+    return 0;
+}
+
+static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size, struct error *err) {
+    struct writer *writer = context;
+    const struct npz_array *array = &writer->arrays[member];
+    if (offset > 0 && member == 0 && writer->rows)
+        return writer->rows(writer->context, (offset - NPY_HEADER) / npy_row_bytes(&array->npy), bytes, size, err);
+    if (offset == 0) npy_header(&array->npy, writer->header);
+    *bytes = offset == 0 ? writer->header : array->data;
+    *size = offset == 0 ? NPY_HEADER : npy_bytes(&array->npy);
+    return 0;
+}
+
+int npz_stream(const char *path, const struct npz_array *arrays, size_t count, npz_rows *rows, void *context,
+               struct error *err) {
+    struct writer writer = {.arrays = arrays, .rows = rows, .context = context};
+    struct archive archive = {count, member_name, member_size, member_bytes, &writer};
+    return archive_write(path, &archive, err);
+}
+
+int npz_write(const char *path, const struct npz_array *arrays, size_t count, struct error *err) {
+    return npz_stream(path, arrays, count, NULL, NULL, err);
+}

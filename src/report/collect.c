@@ -1,0 +1,241 @@
+#include "report/collect.h"
+
+#include "base/files.h"
+#include "base/text.h"
+#include "report/chart.h"
+#include "report/data.h"
+#include "report/results.h"
+#include "format/json_file.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* *json NULL and 0: there is no such file. */
+static int read_if_there(json_t **json, const char *dir, const char *folder, const char *file, struct error *err) {
+    char *path = text_new("%s/%s/%s", dir, folder, file);
+    *json = NULL;
+    int rc = !path ? error_memory(err) : file_exists(path) ? json_file_read(json, path, err) : 0;
+    free(path);
+    return rc;
+}
+
+static const json_t *member(const json_t *object, const char *outer, const char *inner) {
+    return json_object_get(json_object_get(object, outer), inner);
+}
+
+/* A plain run as a sweep of one cell, ".", which is its folder. */
+static int collect_run(json_t **results, const char *dir, struct error *err) {
+    json_t *metrics, *none = json_object();
+    if (read_if_there(&metrics, dir, ".", "metrics.json", err) != 0) return -1;
+    int rc = (*results = results_new(dir, NULL)) && none ? 0 : error_memory(err);
+    if (rc == 0 && !metrics)
+        rc = error_set(err, CODE_AGAIN, "%s has no metrics.json: it is not finished; run it again to continue", dir);
+    if (rc == 0) rc = results_add(*results, ".", none, metrics, NULL, err);
+    json_decref(none);
+    json_decref(metrics);
+    return rc;
+}
+
+/* The names in sweep.json that have no row. New. */
+static json_t *missing_cells(const json_t *sweep, const json_t *cells) {
+    json_t *missing = json_array();
+    const json_t *planned, *cell;
+    size_t i, k;
+    json_array_foreach(json_object_get(sweep, "cells"), i, planned) {
+        json_t *name = json_object_get(planned, "cell");
+        bool found = false;
+        json_array_foreach(cells, k, cell) found |= name && json_equal(name, json_object_get(cell, "cell"));
+        if (!found && name) json_array_append(missing, name);
+    }
+    return missing;
+}
+
+/* The sweep's keys; without a sweep.json the columns before "nfe". New. */
+static json_t *sweep_keys(const json_t *sweep, const json_t *columns) {
+    json_t *names = json_object(), *keys = json_array(), *cell, *value;
+    const char *key;
+    size_t i;
+    json_array_foreach(json_object_get(sweep, "cells"), i, cell)
+        json_object_update(names, json_object_get(cell, "values"));
+    json_array_foreach(columns, i, cell) {
+        key = json_string_value(cell);
+        if (sweep || !key || strcmp(key, "nfe") == 0) break;
+        if (strcmp(key, "cell") != 0) json_object_set_new(names, key, json_true());
+    }
+    json_object_foreach(names, key, value) json_array_append_new(keys, json_string(key));
+    json_decref(names);
+    return keys;
+}
+
+static void add_value(json_t *environment, const char *name, const char *value) {
+    json_t *values = json_object_get(environment, name), *known;
+    size_t i;
+    if (!value) return;
+    if (!values) json_object_set_new(environment, name, values = json_array());
+    json_array_foreach(values, i, known)
+        if (strcmp(json_string_value(known), value) == 0) return;
+    json_array_append_new(values, json_string(value));
+}
+
+static void add_environment(json_t *environment, const json_t *document, const json_t *metrics) {
+    const json_t *host, *value;
+    const char *name;
+    size_t i;
+    json_array_foreach(json_object_get(document, "hosts"), i, host) {
+        add_value(environment, "host", json_string_value(json_object_get(host, "host")));
+        add_value(environment, "device", json_string_value(json_object_get(host, "device")));
+    }
+    json_object_foreach(json_object_get(document, "versions"), name, value) add_value(environment, name, json_string_value(value));
+    add_value(environment, "model (sha256)", json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    add_value(environment, "feature network (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
+    add_value(environment, "reference (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
+}
+
+/* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
+static int look_into_cells(const json_t *data, json_t *environment, json_t *evidence, json_t **first, struct error *err) {
+    const char *dir = json_string_value(json_object_get(data, "dir"));
+    const json_t *cell;
+    size_t i;
+    json_array_foreach(json_object_get(data, "cells"), i, cell) {
+        const char *name = json_string_value(json_object_get(cell, "cell"));
+        const char *same = json_string_value(json_object_get(cell, "same_as"));
+        json_t *document, *metrics = NULL;
+        if (!name) return error_set(err, CODE_DATA, "%s/results.json: a cell without a name", dir);
+        if (read_if_there(&document, dir, same ? same : name, "run.json", err) != 0) return -1;
+        int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", err);
+        if (rc == 0) add_environment(environment, document, metrics);
+        json_t *record = json_object();
+        json_object_set(record, "fid_without", json_object_get(json_object_get(metrics, "metrics"), "fid_without"));
+        json_object_set(record, "seeds", (json_t *)member(document, "job", "seeds"));
+        json_object_set(record, "reference", json_object_get(member(metrics, "metrics", "reference"), "sha256"));
+        json_object_set(record, "network", json_object_get(member(metrics, "metrics", "network"), "sha256"));
+        json_object_set_new(evidence, name, record);
+        if (!*first) *first = json_incref(document);
+        json_decref(document);
+        json_decref(metrics);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
+/* A word of a shell's command line. */
+static void add_word(struct text *command, const char *word) {
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+    text_add(command, command->length ? " " : "");
+    if (*word && strspn(word, safe) == strlen(word)) {
+        text_add(command, "%s", word);
+        return;
+    }
+    text_add(command, "'");
+    for (; *word; word++) text_add(command, *word == '\'' ? "'\\''" : "%c", *word);
+    text_add(command, "'");
+}
+
+static void append(json_t *commands, struct text *command) {
+    if (!command->failed) json_array_append_new(commands, json_string(command->data));
+    text_free(command);
+}
+
+/* New: how the set was made, and this report. */
+static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t *document) {
+    json_t *commands = json_array();
+    const json_t *override;
+    const char *job = json_string_value(member(sweep, "job", "path")), *dir = json_string_value(json_object_get(data, "dir"));
+    size_t ranks = json_array_size(json_object_get(document, "hosts")), i;
+    struct text command = {0};
+    if (json_string_value(member(sweep, "job", "directory"))) {
+        text_add(&command, "cd");
+        add_word(&command, json_string_value(member(sweep, "job", "directory")));
+        append(commands, &command);
+    }
+    if (ranks > 1) text_add(&command, "mpirun -n %zu", ranks);
+    text_add(&command, "%sqtaylor run", command.length ? " " : "");
+    add_word(&command, job ? job : "job.yaml");
+    json_array_foreach(member(sweep, "job", "overrides"), i, override) {
+        add_word(&command, "--set");
+        add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
+    }
+    append(commands, &command);
+    text_add(&command, "qtaylor report");
+    add_word(&command, dir);
+    append(commands, &command);
+    return commands;
+}
+
+/* The job file's text; of a single run the resolved job, which is a job file too (JSON is YAML). */
+static json_t *job_text(const json_t *sweep, const json_t *document) {
+    const json_t *text = member(sweep, "job", "text");
+    if (text) return json_incref((json_t *)text);
+    char *resolved = json_dumps(json_object_get(document, "job"), JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    json_t *string = resolved && !sweep ? json_string(resolved) : json_string("");
+    free(resolved);
+    return string;
+}
+
+/* The cells on the Pareto front of FID over time. New. */
+static json_t *pareto(const json_t *data, struct error *err) {
+    struct chart chart;
+    json_t *front = json_array();
+    if (chart_make(&chart, data, "fid", CHART_TIME, err) != 0) {
+        json_decref(front);
+        return NULL;
+    }
+    for (size_t i = 0; i < chart.count; i++)
+        for (size_t k = 0; k < chart.lines[i].count; k++)
+            if (chart.lines[i].points[k].front) json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
+    chart_free(&chart);
+    return front;
+}
+
+static int derive(json_t *data, const json_t *sweep, struct error *err) {
+    json_t *environment = json_object(), *evidence = json_object(), *metrics = json_array(), *document = NULL;
+    int rc = look_into_cells(data, environment, evidence, &document, err);
+    for (const char *const *metric = chart_metrics; *metric; metric++)
+        if (chart_has(data, *metric)) json_array_append_new(metrics, json_string(*metric));
+    const json_t *name = json_object_get(document, "name");
+    const char *dir = json_string_value(json_object_get(data, "dir"));
+    if (rc == 0) {
+        json_object_set_new(data, "name", name ? json_incref((json_t *)name) : json_string(dir));
+        json_object_set_new(data, "series", data_series(data));
+        json_object_set(data, "metrics", metrics);
+        json_object_set_new(data, "best", data_best(data, evidence));
+        json_object_set_new(data, "pareto", pareto(data, err));
+        json_object_set(data, "environment", environment);
+        json_object_set_new(data, "commands", commands_of(data, sweep, document));
+        json_object_set_new(data, "job", job_text(sweep, document));
+        if (json_object_size(data) != 14) rc = error_memory(err);
+    }
+    json_decref(document);
+    json_decref(metrics);
+    json_decref(environment);
+    json_decref(evidence);
+    return rc;
+}
+
+int collect_data(json_t **data, const char *dir, struct error *err) {
+    json_t *results = NULL, *sweep = NULL;
+    *data = NULL;
+    int rc = read_if_there(&results, dir, ".", "results.json", err);
+    if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", err);
+    bool single = rc == 0 && !results && !sweep;
+    if (single && !folder_has(dir, "run.json"))
+        rc = error_set(err, CODE_DATA, "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
+    if (rc == 0 && single) rc = collect_run(&results, dir, err);
+    if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)
+        rc = error_set(err, CODE_AGAIN, "%s: no cell of this sweep is finished: run it again to continue", dir);
+    const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
+    if (rc == 0 && (!json_is_array(columns) || !json_is_array(cells)))
+        rc = error_set(err, CODE_DATA, "%s/results.json: expected columns and cells", dir);
+    if (rc == 0)
+        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o}", "kind", single ? "run" : "sweep", "dir", dir, "columns", columns, "cells",
+                          cells, "keys", sweep_keys(sweep, columns), "missing", missing_cells(sweep, cells));
+    if (rc == 0) rc = *data ? derive(*data, sweep, err) : error_memory(err);
+    if (rc != 0) {
+        json_decref(*data);
+        *data = NULL;
+    }
+    json_decref(results);
+    json_decref(sweep);
+    return rc;
+}

@@ -1,0 +1,318 @@
+#include "work/conclude.h"
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "format/json_file.h"
+#include "run/failures.h"
+#include "work/result.h"
+#include "run/scan.h"
+
+#include <dirent.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- references ---- */
+
+struct reference {
+    struct reference *next;
+    const char *path; /* borrowed from a job */
+    char network[SHA256_HEX];
+    unsigned metrics;
+    bool factored;
+    struct side side;
+};
+
+struct references {
+    pthread_mutex_t lock; /* while one is read, the others wait: they want the same one as a rule */
+    struct reference *first;
+};
+
+int references_new(struct references **references, struct error *err) {
+    if (!(*references = calloc(1, sizeof **references))) return error_memory(err);
+    pthread_mutex_init(&(*references)->lock, NULL);
+    return 0;
+}
+
+void references_free(struct references *references) {
+    if (!references) return;
+    for (struct reference *reference = references->first, *next; reference; reference = next) {
+        next = reference->next;
+        side_free(&reference->side);
+        free(reference);
+    }
+    pthread_mutex_destroy(&references->lock);
+    free(references);
+}
+
+static int get(struct references *references, const struct run *run, struct reference **found, struct error *err) {
+    const char *path = run->job.evaluate.reference;
+    for (*found = references->first; *found; *found = (*found)->next)
+        if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, run->network.sha256) == 0 &&
+            (*found)->metrics == run->job.evaluate.metrics)
+            return 0;
+    struct reference *made = calloc(1, sizeof *made);
+    if (!made) return error_memory(err);
+    *made = (struct reference){.next = references->first, .path = path, .metrics = run->job.evaluate.metrics};
+    memcpy(made->network, run->network.sha256, SHA256_HEX);
+    if (result_reference(run, &made->side, err) != 0) {
+        free(made);
+        return -1;
+    }
+    *found = references->first = made;
+    return 0;
+}
+
+int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
+                   struct error *err) {
+    struct reference *reference;
+    pthread_mutex_lock(&references->lock);
+    int rc = get(references, run, &reference, err);
+    if (rc == 0 && factor && !reference->factored && (rc = side_factor(&reference->side, reference->metrics, err)) == 0)
+        reference->factored = true;
+    if (rc == 0) *side = &reference->side;
+    pthread_mutex_unlock(&references->lock);
+    return rc;
+}
+
+/* ---- a conclusion ---- */
+
+struct conclusion {
+    const struct cell *cell;
+    struct tally made;
+    struct shard_status *status; /* [shards]: the scan's, and what was read since */
+    struct features features[NETWORK_OUTPUTS];
+    json_t *older;               /* metrics.json as it was, or NULL */
+    json_t *inputs;              /* see result_inputs */
+    char digest[SHA256_HEX];
+    bool current;                /* metrics.json says all that there is to say */
+    struct error failure;        /* why it can't be; code CODE_OK: it can */
+    double start;
+};
+
+void conclusion_close(struct conclusion *conclusion) {
+    if (!conclusion) return;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&conclusion->features[k]);
+    json_decref(conclusion->older);
+    json_decref(conclusion->inputs);
+    free(conclusion->status);
+    free(conclusion);
+}
+
+/* New, one a shard; NULL: out of memory. */
+static struct shard_info *infos_of(const struct conclusion *conclusion) {
+    uint64_t shards = layout_shards(&conclusion->cell->run.layout);
+    struct shard_info *infos = calloc(shards, sizeof *infos);
+    for (uint64_t i = 0; infos && i < shards; i++) infos[i] = conclusion->status[i].samples_info;
+    return infos;
+}
+
+static void digest(struct conclusion *conclusion) {
+    struct shard_info *infos = infos_of(conclusion);
+    if (infos) store_payload_digest(infos, layout_shards(&conclusion->cell->run.layout), conclusion->digest);
+    free(infos);
+}
+
+/* Is metrics.json of exactly these samples, and all the rest there? */
+static bool is_current(const struct conclusion *conclusion) {
+    const struct run *run = &conclusion->cell->run;
+    const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
+    bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs);
+    return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) &&
+           folder_has(run->dir, "manifest.jsonl") && (!result_has_picture(run) || folder_has(run->dir, "grid.png"));
+}
+
+/* Looks at what the last job left. */
+static int look_back(struct conclusion *conclusion, bool again, struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    struct error ignored;
+    bool good = true;
+    if (folder_has(run->dir, "metrics.json")) {
+        char *path = text_new("%s/metrics.json", run->dir);
+        if (path) json_file_read(&conclusion->older, path, &ignored); /* one that can't be read is written anew */
+        free(path);
+    }
+    for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
+    if (good) digest(conclusion);
+    if (result_inputs(run, &conclusion->inputs, err) != 0) return -1;
+    conclusion->current = good && !again && is_current(conclusion);
+    return 0;
+}
+
+int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell, const struct tally *made, bool again,
+                    uint64_t *batches, struct error *err) {
+    uint64_t shards = layout_shards(&cell->run.layout);
+    struct conclusion *conclusion = *conclusion_out = calloc(1, sizeof *conclusion);
+    if (!conclusion || !(conclusion->status = malloc(shards * sizeof *conclusion->status))) return error_memory(err);
+    memcpy(conclusion->status, cell->status, shards * sizeof *cell->status);
+    conclusion->cell = cell;
+    conclusion->made = *made;
+    conclusion->start = clock_seconds();
+    int rc = look_back(conclusion, again, &conclusion->failure);
+    if (rc == 0 && !conclusion->current && cell->run.job.evaluate.enabled)
+        rc = result_room(&cell->run, conclusion->features, &conclusion->failure);
+    *batches = rc != 0 || conclusion->current ? 0 : shards;
+    return 0;
+}
+
+/* Is one of a shard's files missing? Lists its folder anew: a network file system then asks its server. */
+static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status) {
+    bool missing = false;
+    for (int output = SAMPLES; output < NETWORK_OUTPUTS; output++) {
+        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING + 1)
+            continue;
+        char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
+        DIR *dir = folder ? opendir(folder) : NULL;
+        while (dir && readdir(dir)) {}
+        if (dir) closedir(dir);
+        free(folder);
+        free(path);
+        missing = true;
+    }
+    return missing;
+}
+
+/* Reads a shard that was made, and looks again until it shows. */
+static int read_made(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
+                     double until, const volatile sig_atomic_t *stop, struct error *err) {
+    for (double pause = 0.01;; pause *= 2) {
+        if (scan_shard(run, shard, status, features, err) != 0) return -1;
+        if (!is_missing(run, shard, status) || *stop || clock_seconds() > until) return 0;
+        clock_sleep(pause < 1 ? pause : 1);
+    }
+}
+
+int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patience, const volatile sig_atomic_t *stop,
+                     struct error *err) {
+    return read_made(&conclusion->cell->run, (shard_id){batch}, &conclusion->status[batch], conclusion->features,
+                     conclusion->start + patience, stop, err);
+}
+
+/* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
+static json_t *generation(const struct conclusion *conclusion, const struct place *place) {
+    const double *made = conclusion->made.values;
+    double seconds = made[MADE_WORKER] / place->all_workers;
+    if (made[MADE_SAMPLES] > 0)
+        return json_pack("{s:I, s:f, s:f, s:f, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES], "seconds", seconds,
+                         "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0, "model_seconds",
+                         made[MADE_MODEL], "nfe", made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0,
+                         "ranks", place->ranks, "workers_per_rank", place->workers);
+    json_t *kept = json_object_get(conclusion->older, "generation");
+    return kept ? json_incref(kept) : json_null();
+}
+
+static int manifest(struct conclusion *conclusion, struct error *err) {
+    struct shard_info *infos = infos_of(conclusion);
+    int rc = infos ? result_manifest(&conclusion->cell->run, infos, conclusion->digest, err) : error_memory(err);
+    free(infos);
+    return rc;
+}
+
+/* In a worker thread OpenMP gives one thread only, unless asked for more. */
+static int metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
+                   struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    const struct side *reference;
+    struct side samples;
+    int levels = omp_get_max_active_levels(), before = omp_get_max_threads();
+    if (references_get(references, run, true, &reference, err) != 0 ||
+        result_take(run, conclusion->features, &samples, err) != 0)
+        return -1;
+    omp_set_max_active_levels(2);
+    omp_set_num_threads(threads);
+    int rc = result_metrics(run, &samples, reference, values, err);
+    omp_set_num_threads(before);
+    omp_set_max_active_levels(levels);
+    side_free(&samples);
+    return rc;
+}
+
+static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
+                    struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
+    json_t *values = NULL;
+    int rc = path ? scan_gaps(run, conclusion->status, false, err) : error_memory(err);
+    if (rc == 0) rc = manifest(conclusion, err);
+    if (rc == 0 && run->job.evaluate.enabled) rc = metrics(conclusion, references, threads, &values, err);
+    if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
+    if (rc == 0) {
+        json_t *result = json_pack(
+            "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
+            (json_int_t)run->layout.samples, "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
+            run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES], "generation",
+            generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
+        rc = result ? json_file_write(path, result, err) : error_memory(err);
+        json_decref(result);
+    }
+    json_decref(values);
+    free(picture);
+    free(path);
+    return rc;
+}
+
+/* Nothing was made and nothing is to be computed. */
+static int keep(const struct conclusion *conclusion, struct error *err) {
+    if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
+    char *path = text_new("%s/metrics.json", conclusion->cell->run.dir);
+    int rc = path && json_object_set_new(conclusion->older, "made_now", json_integer(0)) == 0
+                 ? json_file_write(path, conclusion->older, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
+int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
+                      const volatile sig_atomic_t *stop, struct tally *tally, struct error *err) {
+    struct error *failure = &conclusion->failure;
+    if (*stop) return error_set(err, CODE_AGAIN, "interrupted");
+    int rc = failure->code != CODE_OK ? -1
+             : conclusion->current    ? keep(conclusion, failure)
+                                      : conclude(conclusion, references, place, threads, failure);
+    if (rc == 0) {
+        log_event("%s\"concluded\": %s, \"seconds\": %.3f", conclusion->cell->tag,
+                  conclusion->current ? "\"as before\"" : "\"now\"", clock_seconds() - conclusion->start);
+        return 0;
+    }
+    *err = *failure;
+    if (err->code == CODE_IO) return -1;
+    log_error("%s", err->message);
+    tally->values[MADE_CODE] = err->code;
+    return 0;
+}
+
+int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop, struct error *err) {
+    const struct run *run = &cell->run;
+    struct error failure = {.code = CODE_OK};
+    double until = clock_seconds() + patience;
+    uint64_t shards = layout_shards(&run->layout), samples = 0;
+    struct conclusion conclusion = {.cell = cell, .status = malloc(shards * sizeof *conclusion.status)};
+    char *path = text_new("%s/metrics.json", run->dir);
+    int rc = path && conclusion.status ? 0 : error_memory(err);
+    if (rc == 0) memcpy(conclusion.status, cell->status, shards * sizeof *cell->status);
+#pragma omp parallel for schedule(dynamic)
+    for (uint64_t i = 0; i < (rc == 0 ? shards : 0); i++) {
+        struct error one;
+        double last = quarantine_find(cell->quarantine, i) ? 0 : until;
+        if (read_made(run, (shard_id){i}, &conclusion.status[i], NULL, last, stop, &one) != 0) {
+#pragma omp critical(quarantine_failure)
+            failure = one;
+        }
+    }
+    if (rc == 0 && failure.code != CODE_OK) rc = (*err = failure, -1);
+    for (uint64_t i = 0; rc == 0 && i < shards; i++)
+        if (scan_good(run, &conclusion.status[i])) samples += layout_rows(&run->layout, (shard_id){i});
+    if (rc == 0) rc = manifest(&conclusion, err);
+    if (rc == 0) {
+        json_t *result = json_pack("{s:s, s:s, s:I, s:n, s:i, s:i, s:n, s:O}", "run", run->dir, "solver", run->plan.solver,
+                                   "samples", (json_int_t)samples, "payload_sha256", "nfe", run->plan.nfe, "model_calls",
+                                   run->plan.model_calls, "metrics", "quarantine", cell->quarantine);
+        rc = result ? json_file_write(path, result, err) : error_memory(err);
+        json_decref(result);
+    }
+    free(conclusion.status);
+    free(path);
+    return rc;
+}

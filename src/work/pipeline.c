@@ -1,0 +1,185 @@
+#include "work/pipeline.h"
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "format/json_file.h"
+#include "cluster/agree.h"
+#include "run/attempt.h"
+#include "run/failures.h"
+#include "run/scan.h"
+#include "work/units.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double LEASE_SECONDS = 30; /* QTAYLOR_LEASE overrides */
+
+static double lease_seconds(void) {
+    const char *text = getenv("QTAYLOR_LEASE");
+    double value;
+    return text && text_to_double(text, &value) && value > 0 ? value : LEASE_SECONDS;
+}
+
+/* Makes a folder, and clears what killed processes left in it. Takes the name over; NULL: out of memory. */
+static int make_folder(const struct attempt *attempt, char *folder, struct error *err) {
+    int rc = folder ? folder_make(folder, err) : error_memory(err);
+    if (rc == 0) rc = attempt_clear(attempt, folder, err);
+    free(folder);
+    return rc;
+}
+
+/* Rank 0: all folders of a run, so that one that is missing later has vanished; and run.json. */
+static int prepare_folder(const struct run *run, const struct attempt *attempt, struct error *err) {
+    const char *folders[] = {"", "/samples", "/log"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
+    for (int output = 0; output < NETWORK_OUTPUTS; output++) {
+        if (!run_wants(run, output)) continue;
+        char *file = run_path(run, (shard_id){0}, output);
+        int rc = make_folder(attempt, file ? path_folder(file) : NULL, err);
+        free(file);
+        if (rc != 0) return -1;
+    }
+    char *path = text_new("%s/run.json", run->dir);
+    int rc = path ? json_file_write(path, run->document, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
+/* Rank 0: references are looked at before anything is made. */
+static int check_references(struct cells *cells, struct references *references, struct error *err) {
+    const struct side *ignored;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct run *run = &cells->cells[i].run;
+        if (run->job.evaluate.enabled && references_get(references, run, false, &ignored, err) != 0) return -1;
+    }
+    return 0;
+}
+
+static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, struct error *err) {
+    if (make_folder(attempt, strdup(cells_dir(cells)), err) != 0) return -1;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct run *run = &cells->cells[i].run;
+        if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
+        if (prepare_folder(run, attempt, err) != 0) return -1;
+    }
+    attempt_forget(attempt);
+    return cells_write(cells, err);
+}
+
+/* Each rank's own log, and the record of failures. Jobs that are at work at one time write to files of their own. */
+static int open_logs(const struct cells *cells, int rank, const struct turn *turn, const json_t *hosts, struct error *err) {
+    const char *dir = cells_dir(cells);
+    const json_t *host = json_array_get(hosts, (size_t)rank);
+    char *path = turn->ahead ? text_new("%s/log/rank-%04d-attempt-%04d.jsonl", dir, rank, turn->number)
+                             : text_new("%s/log/rank-%04d.jsonl", dir, rank);
+    char *members = host ? json_dumps(host, JSON_COMPACT) : NULL;
+    int rc = path && members ? log_open(path, err) : error_memory(err);
+    if (rc == 0) log_event("\"attempt\": %d, \"place\": %s", turn->number, members);
+    if (rc == 0) rc = failures_open(dir, rank, err);
+    free(members);
+    free(path);
+    return rc;
+}
+
+/* Scans, and counts what is missing. */
+static int look(struct comm *comm, struct cells *cells, bool make_samples, int threads, struct error *err) {
+    if (scan_cells(comm, cells, threads, err) != 0) return -1;
+    for (size_t i = 0; i < cells->count; i++) {
+        struct cell *cell = &cells->cells[i];
+        for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++)
+            if (cell->status[k].samples != SHARD_GOOD + 1) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
+        if (!make_samples && scan_gaps(&cell->run, cell->status, true, err) != 0) return -1;
+    }
+    return 0;
+}
+
+/* Rank 0: what came of the cells, once nothing was interrupted. Quarantined shards are the end, but not a silent one. */
+static int judge(const struct cells *cells, struct error *err) {
+    const struct cell *first = NULL, *failed = NULL, *left = NULL;
+    uint64_t quarantined = 0;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct cell *cell = &cells->cells[i];
+        quarantined += json_array_size(cell->quarantine);
+        if (!first && cell->code == CODE_QUARANTINE) first = cell;
+        else if (!failed && cell->code != CODE_OK && cell->code != CODE_QUARANTINE) failed = cell;
+        else if (!left && !cell->concluded) left = cell;
+    }
+    if (failed && cells_sweep(cells))
+        return error_set(err, failed->code, "%s could not be evaluated (see above)", failed->run.dir);
+    if (failed) {
+        *err = (struct error){.code = failed->code}; /* the rank that did it has the word */
+        return -1;
+    }
+    if (first && json_array_size(first->quarantine) > 0) {
+        const json_t *shard = json_array_get(first->quarantine, 0);
+        return error_set(err, CODE_QUARANTINE, "%" PRIu64 " shards failed twice and are left out, the rest is done; the first is "
+                         "shard %lld (seeds %s): %s. They are named in %s/quarantine.json; to try them again delete "
+                         "%s/log/failures.jsonl and run again", quarantined,
+                         (long long)json_integer_value(json_object_get(shard, "shard")),
+                         json_string_value(json_object_get(shard, "seeds")),
+                         json_string_value(json_object_get(shard, "reason")), first->run.dir, cells_dir(cells));
+    }
+    if (first) return error_set(err, CODE_QUARANTINE, "the evaluation of %s failed twice (see log/)", first->run.dir);
+    return left ? error_set(err, CODE_AGAIN, "%s was not concluded: run again to continue", left->run.dir) : 0;
+}
+
+/* Rank 0's record of this attempt is *attempt from early on. */
+static int work(struct comm *comm, struct cells *cells, const struct pipeline_options *options, struct attempt **attempt,
+                bool *lost, struct error *err) {
+    struct place place;
+    struct turn turn;
+    struct outcome outcome = {0};
+    struct references *references = NULL;
+    json_t *hosts = NULL;
+    int rank = comm_rank(comm), rc = references_new(&references, err);
+    if ((rc = ranks_agree(comm, rc, err)) != 0 ||
+        (rc = place_rank(comm, &cells->cells[0].run.job, &place, &hosts, err)) != 0)
+        goto out;
+    if (rank == 0) rc = check_references(cells, references, err);
+    if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = attempt_begin(attempt, &turn, comm, cells_dir(cells), err)) != 0)
+        goto out;
+    if (rank == 0) rc = prepare(cells, *attempt, hosts, err);
+    if ((rc = ranks_agree(comm, rc, err)) != 0 ||
+        (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0 ||
+        (rc = look(comm, cells, options->make_samples, place.workers, err)) != 0)
+        goto out;
+    rc = work_on(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
+    *lost = outcome.ranks_lost > 0;
+    if (rc != 0) goto out;
+    if (outcome.interrupted) {
+        rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
+        goto out;
+    }
+    rc = rank == 0 ? judge(cells, err) : 0;
+    rc = ranks_agree(*lost ? NULL : comm, rc, err);
+out:
+    free(outcome.quarantine);
+    references_free(references);
+    json_decref(hosts);
+    return rc;
+}
+
+int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_options *options, json_t **results,
+                 bool *lost, struct error *err) {
+    struct cells cells;
+    *results = NULL;
+    *lost = false;
+    struct attempt *attempt = NULL;
+    int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
+    if (rc == 0) rc = work(comm, &cells, options, &attempt, lost, err);
+    bool any = false; /* rank 0 knows */
+    for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;
+    if (any && (rc == 0 || cells_sweep(&cells))) {
+        struct error unwritten;
+        int reported = cells_results(&cells, results, &unwritten);
+        if (rc == 0 && (rc = reported) != 0) *err = unwritten;
+    }
+    attempt_end(attempt, rc == 0 ? 0 : (int)err->code);
+    failures_close();
+    log_close();
+    if (opened == 0) cells_close(&cells);
+    return rc;
+}

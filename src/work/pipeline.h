@@ -1,0 +1,25 @@
+/* A list of runs from start to finish: scan what is there, make what is missing, read it back, evaluate, report. */
+#ifndef WORK_PIPELINE_H
+#define WORK_PIPELINE_H
+
+#include "base/error.h"
+#include "cluster/comm.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pipeline_options {
+    bool make_samples; /* false: missing samples are an error that names the gap (`evaluate`) */
+    bool evaluate;     /* features and metrics, where the job has an `evaluate:` block */
+    uint64_t count;    /* evaluates only the first so many samples; 0: as the job says */
+};
+
+/* Collective. list: see cells.h. Installs handlers for TERM, INT and USR1, which stop the run with CODE_AGAIN. *results
+ * (new; rank 0 only, else NULL): see cells_results; of a sweep also on failure, with what was concluded. A cell with
+ * quarantined shards, or one that can't be evaluated, does not stop the others. *lost: some rank died; do not wait for
+ * it in MPI. */
+int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_options *options, json_t **results,
+                 bool *lost, struct error *err);
+
+#endif

@@ -1,0 +1,143 @@
+/* Which device and how many workers this rank has. */
+#include "base/log.h"
+#include "base/text.h"
+#include "cluster/agree.h"
+#include "work/shard_maker.h"
+#include "torch_shim.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { GPU_WORKERS = 2 }; /* one drives the GPU while the other quantises, compresses and writes */
+
+struct seat { /* what the ranks tell each other */
+    char host[64], device[80];
+    int workers;
+};
+
+static int cores_allowed(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+/* Cores per rank: the launcher's binding, or an even share where it bound none. */
+static int cpu_workers(const struct comm *comm) {
+    int mine = cores_allowed(), online = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int share = mine < online ? mine : mine / comm_local_size(comm);
+    return share > 0 ? share : 1;
+}
+
+static int choose_device(const struct comm *comm, const struct job *job, int *device, struct error *err) {
+    int devices = job->device == DEVICE_CPU ? 0 : shim_device_count();
+    *device = SHIM_CPU;
+    if (job->device == DEVICE_CUDA && devices == 0)
+        return error_set(err, CODE_DATA, "device: cuda, but this process sees no GPU (%s)", shim_describe());
+    if (devices == 0) return 0;
+    if (comm_local_size(comm) > devices && !job->share_device && devices > 1)
+        return error_set(err, CODE_DATA, "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several "
+                         "ranks on one GPU with share_device: true", comm_local_size(comm), devices, devices);
+    /* A launcher that binds shows each rank its own GPU as number 0. */
+    *device = comm_local_rank(comm) % devices;
+    return 0;
+}
+
+static int refuse_doubles(const struct seat *seats, int size, struct error *err) {
+    for (int a = 0; a < size; a++)
+        for (int b = a + 1; b < size; b++)
+            if (strcmp(seats[a].device, "cpu") != 0 && strcmp(seats[a].device, seats[b].device) == 0)
+                return error_set(err, CODE_DATA, "ranks %d and %d share one GPU (%s on %s): bind one GPU a rank "
+                                 "(srun --gpus-per-task=1), or say share_device: true", a, b, seats[a].device,
+                                 seats[a].host);
+    return 0;
+}
+
+static int record(json_t **hosts, const struct seat *seats, int size, struct error *err) {
+    *hosts = json_array();
+    for (int i = 0; i < size; i++)
+        if (json_array_append_new(*hosts, json_pack("{s:i, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
+                                                   seats[i].device, "workers", seats[i].workers)) != 0) {
+            json_decref(*hosts);
+            *hosts = NULL;
+            return error_memory(err);
+        }
+    return 0;
+}
+
+/* More workers than cores would only take turns. *cut: what was asked for, or 0. */
+static int count_workers(const struct comm *comm, const struct job *job, int device, int *cut) {
+    int cores = cores_allowed();
+    *cut = 0;
+    if (!job->workers) return device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
+    if (job->workers <= cores) return job->workers;
+    *cut = job->workers;
+    return cores;
+}
+
+/* "3 ranks on 2 hosts (node1: 2, node2: 1), cpu, 4 workers each": what runs where, in one line. */
+static void tell(const struct seat *seats, int size) {
+    struct text hosts = {0};
+    int count = 0, gpus = 0, least = seats[0].workers, most = least;
+    for (int i = 0; i < size; i++) {
+        int here = 0, first = i;
+        for (int k = 0; k < size; k++)
+            if (strcmp(seats[k].host, seats[i].host) == 0) {
+                here++;
+                if (k < first) first = k;
+            }
+        if (seats[i].workers < least) least = seats[i].workers;
+        if (seats[i].workers > most) most = seats[i].workers;
+        gpus += strcmp(seats[i].device, "cpu") != 0;
+        if (first < i) continue;
+        if (count++ < 8) text_add(&hosts, "%s%s: %d", count > 1 ? ", " : "", seats[i].host, here);
+    }
+    if (count > 8) text_add(&hosts, ", ...");
+    char workers[48], *line;
+    snprintf(workers, sizeof workers, least == most ? "%d" : "%d to %d", least, most);
+    line = text_new("%d rank%s on %d host%s (%s), %s, %s worker%s each", size, size == 1 ? "" : "s", count, count == 1 ? "" : "s",
+                    hosts.data ? hosts.data : "", gpus == 0 ? "cpu" : gpus == size ? "a GPU each" : "GPUs and cpu mixed",
+                    workers, most == 1 ? "" : "s");
+    log_info("%s", line ? line : "");
+    free(line);
+    text_free(&hosts);
+}
+
+int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {
+    struct { struct seat seat; int cut; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
+    int size = comm_size(comm), rc;
+    char message[SHIM_ERROR];
+    *place = (struct place){.ranks = size};
+    *hosts = NULL;
+    gethostname(mine.seat.host, sizeof mine.seat.host - 1);
+    strcpy(mine.seat.device, "cpu");
+    if (choose_device(comm, job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
+        shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
+        error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
+    mine.seat.workers = place->workers = count_workers(comm, job, place->device, &mine.cut);
+    all = malloc((size_t)size * sizeof *all);
+    struct seat *seats = calloc((size_t)size, sizeof *seats);
+    rc = ranks_agree(comm, all && seats ? 0 : error_memory(err), err);
+    if (rc == 0) rc = comm_gather(comm, &mine, sizeof mine, all, err);
+    if (rc == 0) {
+        for (int i = 0; i < size; i++) {
+            seats[i] = all[i].seat;
+            place->all_workers += seats[i].workers;
+            if (rc == 0 && all[i].err.code != CODE_OK) {
+                *err = all[i].err;
+                rc = -1;
+            }
+        }
+        if (rc == 0 && !job->share_device) rc = refuse_doubles(seats, size, err);
+        if (rc == 0) rc = record(hosts, seats, size, err);
+    }
+    if (rc == 0 && comm_rank(comm) == 0) {
+        if (mine.cut)
+            log_warn("workers: %d, but this process may use %d core%s: %d worker%s", mine.cut, place->workers,
+                     place->workers == 1 ? "" : "s", place->workers, place->workers == 1 ? "" : "s");
+        tell(seats, size);
+    }
+    free(seats);
+    free(all);
+    return rc;
+}

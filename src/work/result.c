@@ -1,0 +1,184 @@
+#include "work/result.h"
+
+#include "base/text.h"
+#include "eval/score.h"
+#include "report/picture.h"
+#include "cluster/build.h"
+#include "run/scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 10 }; /* rows and columns of the picture */
+
+int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err) {
+    uint64_t shards = layout_shards(&run->layout);
+    struct shard_meta *metas = calloc(shards, sizeof *metas);
+    uint64_t *seeds = malloc(run->layout.samples * sizeof *seeds);
+    int64_t *labels = malloc(run->layout.samples * sizeof *labels);
+    int rc = metas && seeds && labels ? 0 : error_memory(err);
+    for (uint64_t i = 0; rc == 0 && i < shards; i++) {
+        uint64_t first = layout_first(&run->layout, (shard_id){i});
+        metas[i] = run_meta(run, (shard_id){i}, SAMPLES, seeds + first, labels + first);
+    }
+    if (rc == 0) rc = store_manifest(run->dir, metas, infos, shards, err);
+    if (rc == 0) store_payload_digest(infos, shards, digest);
+    free(labels);
+    free(seeds);
+    free(metas);
+    return rc;
+}
+
+int result_room(const struct run *run, struct features *features, struct error *err) {
+    uint64_t all = run->layout.samples, count = run->job.evaluate.count ? run->job.evaluate.count : all;
+    int rc = 0;
+    memset(features, 0, NETWORK_OUTPUTS * sizeof *features);
+    if (count > all || count < 2)
+        return error_set(err, CODE_DATA, "evaluate.count: expected 2 to %llu, the samples of %s, found %llu",
+                         (unsigned long long)all, run->dir, (unsigned long long)count);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        size_t dim = run->network.outputs[k].dim;
+        if (!run_wants(run, k)) continue;
+        features[k] = (struct features){(size_t)count, dim, malloc((size_t)count * dim * sizeof(float))};
+        if (!features[k].rows) rc = error_memory(err);
+    }
+    for (int k = 0; rc != 0 && k < NETWORK_OUTPUTS; k++) features_free(&features[k]);
+    return rc;
+}
+
+int result_take(const struct run *run, struct features *features, struct side *side, struct error *err) {
+    int rc = 0;
+    *side = (struct side){0};
+    memcpy(side->network, run->network.sha256, SHA256_HEX);
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int output = network_find(&run->network, kind);
+        if (output < 0 || !features[output].rows) continue;
+        if (rc == 0) rc = side_take(side, kind, &features[output], err);
+        else features_free(&features[output]);
+    }
+    if (rc != 0) side_free(side);
+    return rc;
+}
+
+int result_side(const struct run *run, struct side *side, struct error *err) {
+    struct features features[NETWORK_OUTPUTS];
+    uint64_t shards = layout_shards(&run->layout);
+    struct shard_status *status = calloc(shards, sizeof *status);
+    int rc = status ? result_room(run, features, err) : error_memory(err);
+    bool room = rc == 0;
+    uint64_t count = run->job.evaluate.count ? run->job.evaluate.count : run->layout.samples;
+    for (uint64_t i = 0; rc == 0 && i < shards; i++) { /* samples, and features of later ones, are not looked at */
+        memset(&status[i], SHARD_GOOD + 1, offsetof(struct shard_status, samples_info));
+        if (layout_first(&run->layout, (shard_id){i}) < count)
+            rc = scan_shard(run, (shard_id){i}, &status[i], features, err);
+    }
+    if (rc == 0) rc = scan_gaps(run, status, false, err);
+    if (rc == 0) rc = result_take(run, features, side, err);
+    else for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_free(&features[k]);
+    free(status);
+    return rc;
+}
+
+int result_reference(const struct run *run, struct side *reference, struct error *err) {
+    const char *path = run->job.evaluate.reference;
+    struct side samples = {.untyped = false}; /* as they will be */
+    float one = 0;
+    memcpy(samples.network, run->network.sha256, SHA256_HEX);
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int output = network_find(&run->network, kind);
+        size_t dim = output < 0 ? 0 : run->network.outputs[output].dim;
+        samples.views[kind] = (struct view){.features = {1, dim, &one}, .statistics = {.dim = dim}};
+    }
+    if (side_read(reference, path, NULL, err) != 0) return -1;
+    if (score_check(run->job.evaluate.metrics, &samples, reference, err) == 0) return 0;
+    side_free(reference);
+    return error_prefix(err, "%s", path);
+}
+
+/* What the metrics were computed with. New. */
+static json_t *describe(const struct run *run, const struct side *samples, const struct side *reference,
+                        const char *sha256) {
+    json_t *outputs = json_object();
+    uint64_t count = 0, reference_count = 0;
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) {
+        if (samples->views[kind].features.count > count) count = samples->views[kind].features.count;
+        if (reference->views[kind].statistics.count > reference_count) reference_count = reference->views[kind].statistics.count;
+    }
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        if (run_wants(run, k))
+            json_object_set_new(outputs, run->network.outputs[k].name, json_integer((json_int_t)run->network.outputs[k].dim));
+    return json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
+                     run->job.evaluate.reference, "count",
+                     reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256", sha256, "network",
+                     "outputs", outputs, "sha256", run->network.sha256);
+}
+
+int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
+    char sha256[SHA256_HEX];
+    json_t *versions = build_versions(), *names = json_array();
+    *inputs = NULL;
+    int rc = run->job.evaluate.enabled ? sha256_file(run->job.evaluate.reference, sha256, err) : 0;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
+    if (rc == 0 && run->job.evaluate.enabled &&
+        !(*inputs = json_pack("{s:O, s:I, s:s, s:s, s:O, s:O}", "metrics", names, "count",
+                              (json_int_t)run->job.evaluate.count, "network", run->network.sha256, "reference", sha256,
+                              "qtaylor", json_object_get(versions, "qtaylor"), "commit", json_object_get(versions, "commit"))))
+        rc = error_memory(err);
+    json_decref(names);
+    json_decref(versions);
+    return rc;
+}
+
+int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
+                   struct error *err) {
+    struct score_options options = {.metrics = run->job.evaluate.metrics};
+    char sha256[SHA256_HEX];
+    int rc = sha256_file(run->job.evaluate.reference, sha256, err);
+    if (rc == 0) rc = score(metrics, &options, samples, reference, err);
+    if (rc == 0 && json_object_update_new(*metrics, describe(run, samples, reference, sha256)) != 0) rc = error_memory(err);
+    return rc;
+}
+
+/* Which cell of the sheet a sample goes to: one class a row where there are classes, else in order. -1: none. */
+static int cell_of(const struct run *run, uint64_t position, int filled[SIDE]) {
+    int64_t classes = run->card.classes;
+    int64_t row = classes > 1 ? run_label(run, position) : (int64_t)position / SIDE;
+    if (row < 0 || row >= SIDE || filled[row] == SIDE) return -1;
+    return (int)row * SIDE + filled[row]++;
+}
+
+bool result_has_picture(const struct run *run) {
+    return run->job.output.dtype == SAMPLE_UINT8 && (run->card.channels == 1 || run->card.channels == 3);
+}
+
+int result_picture(const struct run *run, char **path, struct error *err) {
+    const struct card *card = &run->card;
+    size_t bytes = card_elements(card);
+    uint8_t *pixels = calloc(SIDE * SIDE, bytes);
+    const uint8_t *cells[SIDE * SIDE] = {NULL};
+    int filled[SIDE] = {0}, found = 0, rc = pixels ? 0 : error_memory(err);
+    /* Enough samples for ten of each of ten classes, unless the classes are many or rare. */
+    uint64_t wanted = run->layout.samples < 100 * SIDE * SIDE ? run->layout.samples : 100 * SIDE * SIDE;
+    for (uint64_t i = 0; rc == 0 && found < SIDE * SIDE && i * run->layout.shard_rows < wanted; i++) {
+        enum shard_state state;
+        struct shard_info info;
+        struct error why;
+        void *rows = NULL;
+        shard_id shard = {i};
+        rc = scan_file(run, shard, SAMPLES, &state, &info, &rows, &why, err);
+        if (rc == 0 && state != SHARD_GOOD) rc = error_set(err, CODE_AGAIN, "shard %llu: %s", (unsigned long long)i, why.message);
+        for (uint64_t row = 0; rc == 0 && row < layout_rows(&run->layout, shard); row++) {
+            int cell = cell_of(run, layout_first(&run->layout, shard) + row, filled);
+            if (cell < 0) continue;
+            cells[cell] = memcpy(pixels + (size_t)cell * bytes, (const uint8_t *)rows + row * bytes, bytes);
+            found++;
+        }
+        free(rows);
+    }
+    *path = NULL;
+    if (rc == 0 && !(*path = text_new("%s/grid.png", run->dir))) rc = error_memory(err);
+    if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, card->height, card->width, card->channels, 0, err);
+    free(pixels);
+    return rc;
+}

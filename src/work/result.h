@@ -1,0 +1,32 @@
+/* What a set of shards amounts to: its manifest, its metrics, its picture. */
+#ifndef WORK_RESULT_H
+#define WORK_RESULT_H
+
+#include "base/error.h"
+#include "eval/side.h"
+#include "run/document.h"
+#include "shard/store.h"
+
+#include <jansson.h>
+
+/* Rewrites manifest.jsonl from what is on disk (infos: one a shard, empty where it is not good), and digests it. */
+int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err);
+/* Memory for the wanted features of the first evaluate.count samples (0: of all): [NETWORK_OUTPUTS], rows NULL where not
+ * wanted. scan_shard fills it. */
+int result_room(const struct run *run, struct features *features, struct error *err);
+/* What was read into it becomes a side. Takes the features over, on failure too. */
+int result_take(const struct run *run, struct features *features, struct side *side, struct error *err);
+/* All of these: the wanted features in the order of the seeds. A shard that is not good is CODE_AGAIN. */
+int result_side(const struct run *run, struct side *side, struct error *err);
+/* The job's reference, checked against the feature network and the job's metrics. */
+int result_reference(const struct run *run, struct side *reference, struct error *err);
+/* What the metrics depend on besides the samples. New object; NULL where nothing is evaluated. */
+int result_inputs(const struct run *run, json_t **inputs, struct error *err);
+/* The job's metrics, and what they were computed with. New object. */
+int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
+                   struct error *err);
+bool result_has_picture(const struct run *run); /* samples of 1 or 3 channels of bytes: not latents */
+/* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
+int result_picture(const struct run *run, char **path, struct error *err);
+
+#endif

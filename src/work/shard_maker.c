@@ -1,0 +1,299 @@
+#include "work/shard_maker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "run/scan.h"
+#include "sample/execute.h"
+#include "sample/quantise.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- files that cells share ---- */
+
+struct asset {
+    const char *path; /* borrowed from a job */
+    struct shim_model *model;
+    struct npy npy;   /* of a file of starts */
+    char *file;
+    size_t offset;
+};
+
+struct assets {
+    size_t count;
+    struct asset list[]; /* at most four a cell */
+};
+
+static struct asset *find_asset(struct assets *assets, const char *path, bool *known) {
+    struct asset *asset = assets->list;
+    while (asset < assets->list + assets->count && strcmp(asset->path, path) != 0) asset++;
+    *known = asset < assets->list + assets->count;
+    asset->path = path;
+    return asset;
+}
+
+static int load_model(struct assets *assets, const char *what, const char *path, int device, struct shim_model **model,
+                      struct error *err) {
+    bool known;
+    struct asset *asset = find_asset(assets, path, &known);
+    char message[SHIM_ERROR];
+    double start = clock_seconds();
+    if (!known && shim_model_load(&asset->model, path, device, message) != 0)
+        return error_set(err, CODE_DATA, "cannot load %s %s: %s", what, path, message);
+    if (!known) log_event("\"loaded\": %zu, \"seconds\": %.3f", ++assets->count, clock_seconds() - start);
+    *model = asset->model;
+    return 0;
+}
+
+static int load_initial(struct assets *assets, struct cell *cell, struct error *err) {
+    const struct run *run = &cell->run;
+    const struct card *card = &run->card;
+    bool known;
+    struct asset *asset = find_asset(assets, run->job.initial, &known);
+    const struct npy *npy = &asset->npy;
+    if (!known && npy_read(&asset->npy, &asset->file, &asset->offset, run->job.initial, err) != 0) return -1;
+    if (!known) assets->count++;
+    cell->initial = (const float *)(asset->file + asset->offset);
+    if (npy->type == NPY_FLOAT32 && npy->rank == 4 && npy->shape[0] == run->job.seeds.count &&
+        npy->shape[1] == (size_t)card->channels && npy->shape[2] == (size_t)card->height &&
+        npy->shape[3] == (size_t)card->width)
+        return 0;
+    return error_set(err, CODE_DATA, "initial: %s: expected float32 [%" PRIu64 ",%d,%d,%d], one start a seed",
+                     run->job.initial, run->job.seeds.count, card->channels, card->height, card->width);
+}
+
+static int load_cell(struct assets *assets, struct cell *cell, int device, struct error *err) {
+    struct run *run = &cell->run;
+    bool good = true;
+    for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
+    if (good) return 0;
+    const char *guide = run->sampler.guidance.model;
+    if (cell->missing > 0 && load_model(assets, "model", run->job.model.path, device, &cell->model, err) != 0) return -1;
+    if (cell->missing > 0 && guide && load_model(assets, "the guiding model", guide, device, &cell->guide, err) != 0) return -1;
+    if (run->job.evaluate.enabled && run->job.evaluate.features &&
+        load_model(assets, "the feature network", run->job.evaluate.features, device, &run->network.model, err) != 0)
+        return -1;
+    return run->job.initial && cell->missing > 0 ? load_initial(assets, cell, err) : 0;
+}
+
+int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {
+    char message[SHIM_ERROR];
+    struct assets *made = *assets = calloc(1, sizeof *made + (4 * cells->count + 1) * sizeof *made->list);
+    if (!made) return error_memory(err);
+    if (shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
+        return error_set(err, CODE_INTERNAL, "%s", message);
+    for (size_t i = 0; i < cells->count; i++)
+        if (load_cell(made, &cells->cells[i], device, err) != 0) return -1;
+    return 0;
+}
+
+void assets_free(struct assets *assets, struct cells *cells) {
+    for (size_t i = 0; i < cells->count; i++) cells->cells[i].model = cells->cells[i].guide = cells->cells[i].run.network.model = NULL;
+    for (size_t i = 0; assets && i < assets->count; i++) {
+        shim_model_free(assets->list[i].model);
+        free(assets->list[i].file);
+    }
+    free(assets);
+}
+
+/* ---- a worker ---- */
+
+void maker_leave(struct maker *maker) {
+    executor_free(maker->executor);
+    free(maker->x);
+    free(maker->pixels);
+    *maker = (struct maker){.device = maker->device, .stop = maker->stop};
+}
+
+int maker_move(struct maker *maker, const struct cell *cell, bool samples, struct error *err) {
+    const struct run *run = &cell->run;
+    if (maker->cell != cell) {
+        maker_leave(maker);
+        size_t values = (size_t)run->job.batch * card_elements(&run->card);
+        maker->x = malloc(values * sizeof *maker->x);
+        maker->pixels = malloc(values);
+        if (!maker->x || !maker->pixels) return error_memory(err);
+        maker->cell = cell;
+    }
+    if (!samples || maker->executor) return 0;
+    const struct executor_setup setup = {
+        .plan = &run->plan, .sampler = &run->sampler, .card = &run->card, .model = cell->model, .guide = cell->guide,
+        .device = maker->device, .batch = run->job.batch, .noise = run->job.noise, .stop = maker->stop,
+    };
+    return executor_new(&maker->executor, &setup, err);
+}
+
+/* ---- a shard ---- */
+
+struct making {
+    const struct cell *cell;
+    shard_id shard;
+    bool make_samples;
+    bool found;       /* another job on this directory has made it meanwhile */
+    uint64_t *seeds;  /* [rows] */
+    int64_t *labels;  /* [rows] */
+    char *samples;    /* as stored */
+    float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
+    double start;
+    struct tally tally; /* added to by several workers */
+};
+
+/* Says which shard it was. */
+static int in_shard(const struct making *making, struct error *err) {
+    if (err->code == CODE_AGAIN) return -1;
+    return error_prefix(err, "%s: shard %" PRIu64, making->cell->run.dir, making->shard.value);
+}
+
+void making_close(struct making *making) {
+    if (!making) return;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) free(making->features[k]);
+    free(making->samples);
+    free(making->labels);
+    free(making->seeds);
+    free(making);
+}
+
+/* The samples are there, their features are not. */
+static int read_samples(struct making *making, struct error *err) {
+    enum shard_state state;
+    struct shard_info info;
+    struct error why;
+    void *stored = NULL;
+    if (scan_file(&making->cell->run, making->shard, SAMPLES, &state, &info, &stored, &why, err) != 0) return -1;
+    making->samples = stored;
+    return state == SHARD_GOOD ? 0 : error_set(err, CODE_DATA, "it changed on disk: %s", why.message);
+}
+
+int making_open(struct making **making_out, const struct cell *cell, shard_id shard, uint64_t *batches,
+                struct error *err) {
+    const struct run *run = &cell->run;
+    struct shard_status status = cell->status[shard.value]; /* of the start: files may have come since */
+    uint64_t rows = layout_rows(&run->layout, shard);
+    struct npy npy = run_npy(run, shard, SAMPLES);
+    struct making *making = *making_out = calloc(1, sizeof *making);
+    if (!making) return error_memory(err);
+    *making = (struct making){.cell = cell, .shard = shard, .start = clock_seconds()};
+    if (!cell->afresh && scan_shard(run, shard, &status, NULL, err) != 0) return -1;
+    *batches = 0;
+    if ((making->found = scan_good(run, &status))) return 0;
+    making->make_samples = status.samples != SHARD_GOOD + 1;
+    making->seeds = malloc(rows * sizeof *making->seeds);
+    making->labels = malloc(rows * sizeof *making->labels);
+    if (making->make_samples) making->samples = malloc(npy_bytes(&npy));
+    if (!making->seeds || !making->labels || (making->make_samples && !making->samples)) return error_memory(err);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        if (!run_wants(run, k) || status.features[k] == SHARD_GOOD + 1) continue;
+        making->features[k] = malloc(rows * run->network.outputs[k].dim * sizeof(float));
+        if (!making->features[k]) return error_memory(err);
+    }
+    run_meta(run, shard, SAMPLES, making->seeds, making->labels);
+    *batches = layout_batches(&run->layout, shard);
+    return making->make_samples || read_samples(making, err) == 0 ? 0 : in_shard(making, err);
+}
+
+static void add(struct making *making, int what, double amount) {
+#pragma omp atomic
+    making->tally.values[what] += amount;
+}
+
+static int sample_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
+    const struct run *run = &making->cell->run;
+    size_t elements = card_elements(&run->card);
+    uint64_t position = layout_first(&run->layout, making->shard) + row;
+    struct batch batch = {.rows = rows, .seeds = making->seeds + row};
+    int nfe = 0;
+    if (run->card.classes > 0) batch.labels = making->labels + row;
+    if (making->cell->initial) batch.initial = making->cell->initial + position * elements;
+    double start = clock_seconds();
+    if (executor_run(maker->executor, &batch, maker->x, &nfe, err) != 0) return -1;
+    add(making, MADE_MODEL, clock_seconds() - start);
+    add(making, MADE_SAMPLES, (double)rows);
+    add(making, MADE_EVALUATIONS, nfe);
+    add(making, MADE_BATCHES, 1);
+    if (run->job.output.dtype == SAMPLE_UINT8) {
+        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding, (uint8_t *)making->samples + row * elements);
+        return 0;
+    }
+    float *stored = (float *)making->samples + row * elements;
+    for (size_t i = 0; i < rows * elements; i++) stored[i] = (float)maker->x[i];
+    return 0;
+}
+
+/* The feature network sees the stored samples, so that features made later from disk are the same. */
+static int features_batch(const struct making *making, const struct maker *maker, size_t row, size_t rows,
+                          struct error *err) {
+    const struct run *run = &making->cell->run;
+    size_t elements = card_elements(&run->card);
+    const uint8_t *pixels = (const uint8_t *)making->samples + row * elements;
+    float *features[NETWORK_OUTPUTS] = {NULL};
+    bool any = false;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+        if (!making->features[k]) continue;
+        features[k] = making->features[k] + row * run->network.outputs[k].dim;
+        any = true;
+    }
+    if (!any) return 0;
+    if (run->job.output.dtype == SAMPLE_FLOAT32) {
+        const float *stored = (const float *)making->samples + row * elements;
+        for (size_t i = 0; i < rows * elements; i++) maker->x[i] = stored[i];
+        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding, maker->pixels);
+        pixels = maker->pixels;
+    }
+    if (network_run(&run->network, pixels, rows, (size_t)run->job.batch, features, err) != 0) return -1;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
+            if (!isfinite(features[k][i]))
+                return error_set(err, CODE_DATA, "the features (%s) of seed %" PRIu64 " are not finite",
+                                 run->network.outputs[k].name, making->seeds[row + i / dim]);
+    return 0;
+}
+
+/* Says which samples it was. */
+static int in_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
+    if (err->code != CODE_AGAIN)
+        error_prefix(err, "seeds %" PRIu64 " to %" PRIu64, making->seeds[row], making->seeds[row + rows - 1]);
+    return in_shard(making, err);
+}
+
+int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err) {
+    const struct layout *layout = &making->cell->run.layout;
+    size_t row = (size_t)layout_batch_first(layout, batch);
+    size_t rows = (size_t)layout_batch_rows(layout, making->shard, batch);
+    if (maker_move(maker, making->cell, making->make_samples, err) != 0) return in_shard(making, err);
+    double start = clock_seconds();
+    if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
+    if (features_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
+    add(making, MADE_WORKER, clock_seconds() - start);
+    return 0;
+}
+
+const void *making_row(const struct making *making, uint64_t row) {
+    struct npy npy = run_npy(&making->cell->run, making->shard, SAMPLES);
+    return making->samples + row * npy_row_bytes(&npy);
+}
+
+static int commit_file(const struct making *making, int output, const void *rows, struct error *err) {
+    const struct run *run = &making->cell->run;
+    struct npy npy = run_npy(run, making->shard, output);
+    struct shard_meta meta = run_meta(run, making->shard, output, making->seeds, making->labels);
+    struct shard_info info;
+    char *path = run_path(run, making->shard, output);
+    int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &info, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
+int making_commit(struct making *making, int worker, struct tally *tally, struct error *err) {
+    double start = clock_seconds();
+    if (making->make_samples && commit_file(making, SAMPLES, making->samples, err) != 0) return -1;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        if (making->features[k] && commit_file(making, k, making->features[k], err) != 0) return -1;
+    double now = clock_seconds();
+    log_event("%s\"shard\": %" PRIu64 ", \"worker\": %d, \"seconds\": %.3f%s", making->cell->tag, making->shard.value, worker,
+              now - making->start, making->found ? ", \"found\": true" : "");
+    *tally = making->tally;
+    tally->values[MADE_WORKER] = making->make_samples ? tally->values[MADE_WORKER] + now - start : 0;
+    return 0;
+}

@@ -1,0 +1,260 @@
+#include "work/units.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "report/progress.h"
+#include "cluster/agree.h"
+#include "run/attempt.h"
+#include "run/failures.h"
+#include "run/scan.h"
+#include "base/signals.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double RESULTS = 2;       /* s between two writings of a sweep's results, at least, ... */
+static const double RESULTS_SHARE = 20; /* ... and so many times as long as the last one took */
+
+struct unit {
+    struct cell *cell;
+    bool concludes;
+    shard_id shard;                /* else */
+    struct making *making;         /* while it is on this rank */
+    struct conclusion *conclusion;
+};
+
+struct work { /* task.context */
+    struct cells *cells;
+    struct references *references;
+    const struct place *place;
+    bool again;
+    double patience;               /* s for which a shard that was made may be out of sight */
+    volatile sig_atomic_t *stop;
+    struct unit *units;            /* [count] */
+    uint64_t *needs;               /* [count]: of a conclusion, its cell's shards right before it */
+    uint64_t count;
+    struct maker *makers;          /* [place->workers] */
+    const struct cell *first;      /* with samples to make; NULL: none */
+    _Atomic int busy;              /* workers, just now */
+    /* Rank 0's communication thread: */
+    struct attempt *attempt;
+    unsigned char *failures;       /* [count]: in earlier jobs */
+    struct progress progress;
+    uint64_t samples;              /* on disk */
+    bool fresh;                    /* a cell was concluded since results were written */
+    double next_results;           /* s */
+};
+
+/* ---- units ---- */
+
+static void add_unit(struct work *work, struct cell *cell, bool concludes, uint64_t shard, uint64_t needs) {
+    work->units[work->count] = (struct unit){.cell = cell, .concludes = concludes, .shard = {shard}};
+    work->needs[work->count++] = needs;
+}
+
+static int list_units(struct work *work, struct error *err) {
+    struct cells *cells = work->cells;
+    uint64_t most = cells->shards + cells->count;
+    work->units = malloc(most * sizeof *work->units);
+    work->needs = malloc(most * sizeof *work->needs);
+    if (!work->units || !work->needs) return error_memory(err);
+    for (size_t c = 0; c < cells->count; c++) {
+        struct cell *cell = &cells->cells[c];
+        uint64_t needs = 0;
+        for (uint64_t i = 0; i < layout_shards(&cell->run.layout); i++) {
+            if (scan_good(&cell->run, &cell->status[i])) continue;
+            add_unit(work, cell, false, i, 0);
+            needs++;
+        }
+        add_unit(work, cell, true, 0, needs);
+        work->samples += cell->run.layout.samples - cell->missing;
+        if (!work->first && cell->missing > 0) work->first = cell;
+    }
+    return 0;
+}
+
+/* A model that can't run at all shows now, before anything is made. */
+static int worker_start(void *context, int index, struct error *err) {
+    struct work *work = context;
+    char message[SHIM_ERROR];
+    work->makers[index] = (struct maker){.device = work->place->device, .stop = work->stop};
+    if (failures_thread_start(err) != 0) return -1;
+    if (shim_thread_start(work->place->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
+    return work->first ? maker_move(&work->makers[index], work->first, true, err) : 0;
+}
+
+static void worker_end(void *context, int index) {
+    maker_leave(&((struct work *)context)->makers[index]);
+    failures_thread_end();
+}
+
+static int unit_open(void *context, uint64_t number, const struct tally *needed, uint64_t *batches, struct error *err) {
+    struct work *work = context;
+    struct unit *unit = &work->units[number];
+    return unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, work->again, batches, err)
+                           : making_open(&unit->making, unit->cell, unit->shard, batches, err);
+}
+
+static int batch(void *context, int worker, uint64_t number, uint64_t index, struct error *err) {
+    struct work *work = context;
+    struct unit *unit = &work->units[number];
+    if (*work->stop) return error_set(err, CODE_AGAIN, "interrupted");
+    atomic_fetch_add(&work->busy, 1);
+    if (!unit->concludes) failures_begin(unit->cell->name, unit->shard.value);
+    int rc = unit->concludes ? conclusion_batch(unit->conclusion, index, work->patience, work->stop, err)
+                             : making_batch(unit->making, &work->makers[worker], index, err);
+    failures_rest();
+    atomic_fetch_sub(&work->busy, 1);
+    return rc;
+}
+
+static int unit_commit(void *context, int worker, uint64_t number, struct tally *tally, struct error *err) {
+    struct work *work = context;
+    struct unit *unit = &work->units[number];
+    int idle = work->place->workers - atomic_fetch_add(&work->busy, 1);
+    if (unit->concludes) signals_expose(true);
+    int rc = unit->concludes ? conclusion_commit(unit->conclusion, work->references, work->place, idle > 1 ? idle : 1,
+                                                 work->stop, tally, err)
+                             : making_commit(unit->making, worker, tally, err);
+    if (unit->concludes) signals_expose(false);
+    atomic_fetch_sub(&work->busy, 1);
+    return rc;
+}
+
+static void unit_close(void *context, uint64_t number) {
+    struct unit *unit = &((struct work *)context)->units[number];
+    making_close(unit->making);
+    conclusion_close(unit->conclusion);
+    unit->making = NULL;
+    unit->conclusion = NULL;
+}
+
+static void unit_failed(void *context, uint64_t number, const struct error *why) {
+    const struct unit *unit = &((struct work *)context)->units[number];
+    if (!unit->concludes) failures_note(unit->cell->name, unit->shard.value, why->message);
+}
+
+/* ---- rank 0 ---- */
+
+static void unit_done(void *context, uint64_t number, const struct tally *tally) {
+    struct work *work = context;
+    struct unit *unit = &work->units[number];
+    struct cell *cell = unit->cell;
+    if (unit->concludes) {
+        cell->concluded = true;
+        cell->code = (enum code)tally->values[MADE_CODE];
+        work->fresh = cells_sweep(work->cells);
+    } else if (cell->status[unit->shard.value].samples != SHARD_GOOD + 1) {
+        work->samples += layout_rows(&cell->run.layout, unit->shard);
+        work->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
+    }
+}
+
+/* What a reader may see before the end. */
+static void write_results(struct work *work) {
+    json_t *results = NULL;
+    struct error err;
+    double now = clock_seconds();
+    if (!work->fresh || now < work->next_results) return;
+    if (cells_results(work->cells, &results, &err) != 0) log_warn("the results are not up to date: %s", err.message);
+    json_decref(results);
+    work->fresh = false;
+    double took = clock_seconds() - now;
+    work->next_results = now + took + (RESULTS_SHARE * took > RESULTS ? RESULTS_SHARE * took : RESULTS);
+}
+
+static void show_progress(void *context, int ranks_alive) {
+    struct work *work = context;
+    progress_update(&work->progress, work->samples, ranks_alive, 0);
+    attempt_tell(work->attempt, work->progress.rate, ranks_alive);
+    write_results(work);
+}
+
+static void start_progress(struct work *work) {
+    const struct cells *cells = work->cells;
+    work->progress = (struct progress){.before = work->samples, .nfe = cells_sweep(cells) ? 0 : cells->cells[0].run.plan.nfe,
+                                       .ranks = work->place->ranks, .workers = work->place->workers,
+                                       .run_dir = cells_dir(cells)};
+    for (size_t i = 0; i < cells->count; i++) {
+        uint64_t samples = cells->cells[i].run.layout.samples;
+        work->progress.total += samples;
+        work->progress.work_total += (double)samples * cell_calls(&cells->cells[i]);
+        work->progress.work_before += (double)(samples - cells->cells[i].missing) * cell_calls(&cells->cells[i]);
+    }
+    progress_start(&work->progress);
+}
+
+static int count_failures(struct work *work, struct error *err) {
+    json_t *failures = NULL;
+    if (!(work->failures = calloc(work->count + 1, 1))) return error_memory(err);
+    int rc = failures_read(&failures, cells_dir(work->cells), err);
+    for (uint64_t i = 0; rc == 0 && json_array_size(failures) > 0 && i < work->count; i++) {
+        const struct unit *unit = &work->units[i];
+        int count = unit->concludes ? 0 : failures_count(failures, unit->cell->name, unit->shard.value, NULL);
+        work->failures[i] = (unsigned char)(count < 100 ? count : 100);
+    }
+    json_decref(failures);
+    return rc;
+}
+
+/* A cell's quarantined shards, out of all quarantined units. */
+static int quarantine_cell(const struct work *work, struct cell *cell, const struct outcome *outcome, struct error *err) {
+    uint64_t *shards = malloc((outcome->quarantined + 1) * sizeof *shards), count = 0;
+    if (!shards) return error_memory(err);
+    for (uint64_t i = 0; i < outcome->quarantined; i++) {
+        const struct unit *unit = &work->units[outcome->quarantine[i]];
+        if (unit->cell != cell) continue;
+        cell->code = CODE_QUARANTINE;
+        if (unit->concludes) log_error("%s: its evaluation failed twice and is left out", cell->run.dir);
+        else shards[count++] = unit->shard.value;
+    }
+    bool settled = count > 0 || !outcome->interrupted; /* else some are still to be tried */
+    int rc = settled ? quarantine_write(&cell->run, cells_dir(work->cells), cell->name, shards, count, &cell->quarantine, err) : 0;
+    if (rc == 0 && count > 0) rc = conclude_quarantined(cell, work->patience, work->stop, err);
+    free(shards);
+    return rc;
+}
+
+static int quarantine(struct work *work, const struct outcome *outcome, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < work->cells->count; i++) rc = quarantine_cell(work, &work->cells->cells[i], outcome, err);
+    return rc;
+}
+
+int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
+            double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
+    struct work work = {.cells = cells, .references = references, .place = place, .again = again, .patience = 2 * lease,
+                        .stop = signals_flag(),
+                        .attempt = attempt};
+    struct task task = {.context = &work, .worker_start = worker_start, .worker_end = worker_end,
+                              .unit_open = unit_open, .batch = batch, .unit_commit = unit_commit,
+                              .unit_close = unit_close, .unit_failed = unit_failed, .unit_done = unit_done,
+                              .progress = show_progress};
+    struct assets *assets = NULL;
+    bool show = comm_rank(comm) == 0;
+    *outcome = (struct outcome){0};
+    work.makers = calloc((size_t)place->workers, sizeof *work.makers);
+    int rc = work.makers ? list_units(&work, err) : error_memory(err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&work, err);
+    if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
+    rc = ranks_agree(comm, rc, err);
+    show &= rc == 0 && work.first;
+    if (rc == 0) {
+        start_progress(&work);
+        task.failures = work.failures;
+        task.ahead = attempt ? attempt_ahead(attempt) : 0;
+        signals_shelter(true);
+        rc = cluster_run(comm, work.count, work.needs, &task, place->workers, lease, work.stop, outcome, err);
+        signals_shelter(false);
+        if (rc == 0 && comm_rank(comm) == 0) rc = quarantine(&work, outcome, err);
+    }
+    if (show) progress_update(&work.progress, work.samples, place->ranks, 1);
+    assets_free(assets, cells);
+    free(work.failures);
+    free(work.makers);
+    free(work.needs);
+    free(work.units);
+    return rc;
+}
