@@ -1,6 +1,7 @@
 /* Progress under a clock of our own, pictures read back, summaries. */
 #include "report/picture.h"
 #include "report/progress.h"
+#include "cluster/build.h"
 #include "format/json_file.h"
 
 #include "base/files.h"
