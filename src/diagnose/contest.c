@@ -141,7 +141,7 @@ static int add_on(struct study *study, const struct track *track, const char *so
     if (track->grid == GRID_UNIFORM && method.clock == CLOCK_LOGSNR) return 0; /* that is uniform-logsnr */
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return err->code == CODE_DATA ? 0 : -1;
     bool own = same_sampler(&resolved, study->asked->sampler);
-    bool again = study->asked->card->schedule.kind == SCHEDULE_EDM && method.clock == CLOCK_T && method.order > 1;
+    bool again = schedule_time_is_sigma(study->schedule) && method.clock == CLOCK_T && method.order > 1;
     if (own || !again) return add(study, &resolved, &plan, own, err);
     plan_free(&plan); /* sigma and alpha are linear in t: every order is the first */
     sampler_release(&resolved);

@@ -56,7 +56,7 @@ static int compile(struct plan *plan, const struct schedule *schedule, const str
     sampler_init(&wanted);
     strcpy(wanted.solver, trained ? "dpmpp-3m" : "rk4");
     if (trained) wanted.lower_order_final = TOGGLE_OFF;
-    else wanted.clock = card->schedule.kind == SCHEDULE_EDM ? CLOCK_T : CLOCK_LOGSNR; /* dx/dsigma = epsilon, near to constant */
+    else wanted.clock = schedule_time_is_sigma(schedule) ? CLOCK_T : CLOCK_LOGSNR; /* dx/dsigma = epsilon, near to constant */
     wanted.grid = GRID_TIMES;
     wanted.times = times;
     wanted.times_count = count;

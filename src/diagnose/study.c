@@ -204,7 +204,7 @@ int study_init(struct study *study, const struct diagnosis *asked, struct error 
     if (schedule_is_discrete(study->schedule) &&
         study_note(study, err, "clock t has no series beyond order 1 on a discrete schedule: those columns are empty") != 0)
         return -1;
-    if (asked->card->schedule.kind == SCHEDULE_EDM &&
+    if (schedule_time_is_sigma(study->schedule) &&
         study_note(study, err, "in clock t of an edm schedule (t is sigma, alpha is 1) every order is order 1") != 0)
         return -1;
     if (asked->sampler->clip &&

@@ -14,10 +14,6 @@ enum { RING = 4 };
 enum { BASIS_LOG_RHO, BASIS_RHO, BASIS_T };
 enum { CROSSINGS = 64 }; /* pieces of the integral over t: a discrete schedule has knots in it */
 
-static bool takes_order(double order) {
-    return order == 1 || order == 2 || order == 3 || order == 4;
-}
-
 static double rho_of(const struct node *node) {
     return node->sigma / node->alpha;
 }
@@ -49,16 +45,16 @@ static void integrals(const struct builder *builder, const struct node *node, in
     }
 }
 
-static int adams_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
-    const struct node *node = &builder->nodes[builder->index];
+static int adams_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                      struct error *err) {
+    (void)err;
     int order = builder_order(builder);
     double c[RING];
     struct form next = {.count = 0};
     evaluate_and_keep(builder, HELD_EPSILON, registers[builder->index % RING]);
-    integrals(builder, node, builder->solver->variant, order, c);
-    form_add(&next, node[1].alpha / node[0].alpha, 0);
-    for (int j = 0; j < order; j++) form_add(&next, node[1].alpha * c[j], registers[(builder->index - j) % RING]);
+    integrals(builder, from, builder->solver->variant, order, c);
+    form_add(&next, to->alpha / from->alpha, 0);
+    for (int j = 0; j < order; j++) form_add(&next, to->alpha * c[j], registers[(builder->index - j) % RING]);
     builder_lincomb(builder, 0, &next);
     return 0;
 }
@@ -82,12 +78,12 @@ static struct form bashforth(const struct builder *builder, const int *ring) {
     return epsilon;
 }
 
-static int ipndm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
-    const struct node *node = &builder->nodes[builder->index];
+static int ipndm_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                      struct error *err) {
+    (void)err;
     evaluate_and_keep(builder, HELD_EPSILON, registers[builder->index % RING]);
     struct form epsilon = bashforth(builder, registers);
-    ddim(builder, 0, node, node + 1, &epsilon);
+    ddim(builder, 0, from, to, &epsilon);
     return 0;
 }
 
@@ -100,9 +96,9 @@ static struct node halfway(const struct builder *builder, const struct node *fro
 }
 
 /* registers: the ring of epsilon, then x at a stage, epsilon there, and the sum of the stages. */
-static int pndm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    if (builder->index >= RING - 1) return ipndm_step(builder, registers, t, s, err);
-    const struct node *from = &builder->nodes[builder->index], *to = from + 1;
+static int pndm_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                     struct error *err) {
+    if (builder->index >= RING - 1) return ipndm_step(builder, registers, from, to, err);
     int first = registers[builder->index % RING], stage = registers[RING], other = registers[RING + 1];
     struct node half = halfway(builder, from, to);
     const struct node *at[] = {from, &half, &half, to};
@@ -125,24 +121,23 @@ static int pndm_step(struct builder *builder, const int *registers, double t, do
 
 #define DEIS(NAME, BASIS, SOURCE)                                                                                         \
     {.name = NAME, .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,              \
-     .options_text = "order, lower_order_final", .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
-     .variant = BASIS, .takes_order = takes_order, .step = adams_step, .registers = RING}
+     .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
+     .variant = BASIS, .order_least = 1, .order_most = RING, .step = adams_step, .registers = RING}
 
 const struct solver solver_deis = DEIS("deis", BASIS_LOG_RHO, "Zhang & Chen 2022 (DEIS), in log rho as diffusers");
 const struct solver solver_deis_rho = DEIS("deis-rho", BASIS_RHO, "Zhang & Chen 2022 (DEIS), rhoAB");
 const struct solver solver_deis_t = DEIS("deis-t", BASIS_T, "Zhang & Chen 2022 (DEIS), tAB");
 const struct solver solver_lms = {
-    .name = "lms", .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
+    .name = "lms", .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER, 
     .source = "Crowson 2022 (k-diffusion), LMS", .default_order = 4, .default_clock = CLOCK_LOGSNR, .variant = BASIS_RHO,
-    .into_zero = true, .takes_order = takes_order, .step = adams_step, .registers = RING,
+    .into_zero = true, .order_least = 1, .order_most = RING, .step = adams_step, .registers = RING,
 };
 const struct solver solver_ipndm = {
-    .name = "ipndm", .kind = "ODE", .orders = "1-4 (2 in fact)", .evaluations = 1, .options = SOLVER_ORDER, .options_text = "order",
+    .name = "ipndm", .kind = "ODE", .orders = "1-4 (2 in fact)", .evaluations = 1, .options = SOLVER_ORDER, 
     .source = "Zhang & Chen 2022 (DEIS), iPNDM", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T, .into_zero = true,
-    .takes_order = takes_order, .step = ipndm_step, .registers = RING,
+    .order_least = 1, .order_most = RING, .step = ipndm_step, .registers = RING,
 };
 const struct solver solver_pndm = {
-    .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,
-    .options_text = "", .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T,
+    .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,  .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T,
     .into_zero = true, .step = pndm_step, .registers = RING + 3,
 };

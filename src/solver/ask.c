@@ -9,7 +9,7 @@ int ask_compile(struct plan *plan, const struct schedule *schedule, const struct
                               .unguided = -1};
     struct point point = builder_evaluate(&builder, x, t, x + 1);
     builder_keep(&builder, x + 1, &point.epsilon);
-    if (!builder.failed) return 0;
+    if (builder_finish(&builder, err) == 0) return 0;
     plan_free(plan);
-    return error_memory(err);
+    return -1;
 }

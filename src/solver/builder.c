@@ -5,16 +5,19 @@
 #include <string.h>
 
 void form_add(struct form *form, double coefficient, int source) {
-    for (int i = 0; i < form->count; i++)
+    for (int i = 0; i < form->count && i < FORM_TERMS; i++)
         if (form->terms[i].source == source) {
             form->terms[i].coefficient += coefficient;
             return;
         }
-    if (form->count < FORM_TERMS) form->terms[form->count++] = (struct term){coefficient, source};
+    if (form->count < FORM_TERMS) form->terms[form->count] = (struct term){coefficient, source};
+    form->count += form->count <= FORM_TERMS;
 }
 
 void form_add_form(struct form *form, double coefficient, const struct form *other) {
-    for (int i = 0; i < other->count; i++) form_add(form, coefficient * other->terms[i].coefficient, other->terms[i].source);
+    for (int i = 0; i < other->count && i < FORM_TERMS; i++)
+        form_add(form, coefficient * other->terms[i].coefficient, other->terms[i].source);
+    if (other->count > FORM_TERMS) form->count = FORM_TERMS + 1;
 }
 
 struct node node_at(const struct schedule *schedule, double t) {
@@ -25,13 +28,15 @@ int builder_register(struct builder *builder) {
     return builder->plan->registers++;
 }
 
+static const char NO_MEMORY[] = "out of memory";
+
 static void append(struct builder *builder, struct op op) {
     struct plan *plan = builder->plan;
     if (!builder->failed && (plan->ops_count & (plan->ops_count - 1)) == 0) { /* grow at powers of two */
         size_t capacity = plan->ops_count ? 2 * plan->ops_count : 1;
         struct op *ops = realloc(plan->ops, capacity * sizeof *ops);
         if (ops) plan->ops = ops;
-        else builder->failed = true;
+        else builder->failed = NO_MEMORY;
     }
     if (builder->failed)
         free(op.terms);
@@ -41,8 +46,10 @@ static void append(struct builder *builder, struct op op) {
 
 void builder_lincomb(struct builder *builder, int dst, const struct form *form) {
     struct op op = {.kind = OP_LINCOMB, .dst = dst, .terms = calloc((size_t)form->count + 1, sizeof *op.terms)};
-    if (!op.terms) {
-        builder->failed = true;
+    if (!op.terms) builder->failed = NO_MEMORY;
+    if (form->count > FORM_TERMS) builder->failed = "a form has more terms than FORM_TERMS: raise it in builder.h";
+    if (builder->failed) {
+        free(op.terms);
         return;
     }
     for (int i = 0; i < form->count; i++)
@@ -52,7 +59,7 @@ void builder_lincomb(struct builder *builder, int dst, const struct form *form) 
 
 void builder_keep(struct builder *builder, int dst, const struct form *form) {
     bool same = true;
-    for (int i = 0; i < form->count; i++) same &= form->terms[i].coefficient == (form->terms[i].source == dst);
+    for (int i = 0; i < form->count && i < FORM_TERMS; i++) same &= form->terms[i].coefficient == (form->terms[i].source == dst);
     if (!same) builder_lincomb(builder, dst, form);
 }
 
@@ -113,7 +120,7 @@ static void evaluate(struct builder *builder, struct op op, const struct schedul
     if (!builder->nodes) return;
     double (*slopes)[PROBES] = realloc(builder->slopes, (calls + 1) * sizeof *slopes);
     if (!slopes) {
-        builder->failed = true;
+        builder->failed = NO_MEMORY;
         return;
     }
     builder->slopes = slopes;
@@ -206,14 +213,17 @@ int builder_drift(const struct builder *builder, double t, double *f, double *g2
     return 0;
 }
 
-double builder_step(const struct builder *builder, double t, double s) {
-    return schedule_step(builder->schedule, builder->sampler->clock, t, s);
+double builder_step(const struct builder *builder, const struct node *from, const struct node *to) {
+    return schedule_step(builder->schedule, builder->sampler->clock, from->t, to->t);
 }
 
-void builder_transition(const struct builder *builder, double t, double s, double *ratio, double *variance) {
-    double logsnr_t = schedule_logsnr(builder->schedule, t), logsnr_s = schedule_logsnr(builder->schedule, s);
-    double sigma = schedule_sigma(builder->schedule, t);
-    *ratio = schedule_alpha(builder->schedule, t) / schedule_alpha(builder->schedule, s);
+void builder_transition(const struct node *from, const struct node *to, double *ratio, double *variance) {
+    *ratio = from->alpha / to->alpha;
     /* sigma_t^2 - ratio^2 sigma_s^2 = sigma_t^2 (1 - e^(2 lambda_t - 2 lambda_s)) */
-    *variance = sigma * sigma * -expm1(2 * (logsnr_t - logsnr_s));
+    *variance = from->sigma * from->sigma * -expm1(2 * (from->logsnr - to->logsnr));
+}
+
+int builder_finish(const struct builder *builder, struct error *err) {
+    if (!builder->failed) return 0;
+    return error_set(err, CODE_INTERNAL, "sampler: no plan for %s: %s", builder->sampler->solver, builder->failed);
 }

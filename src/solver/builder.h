@@ -12,7 +12,7 @@
 enum { FORM_TERMS = 12 };
 struct form { /* sum of coefficient * register, in order; no register twice */
     struct term terms[FORM_TERMS];
-    int count;
+    int count; /* more than FORM_TERMS: it did not fit, and no plan comes of it */
 };
 
 void form_add(struct form *form, double coefficient, int source);
@@ -36,7 +36,7 @@ struct builder {
     const struct node *nodes; /* of the grid; with one of sigma 0 at the end where the solver steps there itself */
     int index, last;          /* the step from nodes[index] to nodes[index + 1]; nodes[last] is the end */
     double (*slopes)[PROBES]; /* [plan->model_calls], see probe.h; the caller frees it. Not kept where there are no nodes */
-    bool failed;      /* memory ran out; stays */
+    const char *failed; /* why no plan will come of it (builder_finish says so); stays */
 };
 
 struct point { /* where the model was evaluated */
@@ -59,9 +59,11 @@ void builder_mulexp(struct builder *builder, int dst, int src, double a, double 
 /* Coefficients of the processes at a time, in the sampler's clock u (u runs towards noise):
  * dx/du = f x + g2/(2 sigma) epsilon is the probability-flow ODE, dx = f x du + g dW the forward SDE. */
 int builder_drift(const struct builder *builder, double t, double *f, double *g2, struct error *err);
-/* Length of the step t -> s in the sampler's clock, > 0. */
-double builder_step(const struct builder *builder, double t, double s);
-/* Gaussian transition of the forward process from s up to t: x_t = ratio x_s + sqrt(variance) z. */
-void builder_transition(const struct builder *builder, double t, double s, double *ratio, double *variance);
+/* Length of a step in the sampler's clock, > 0. */
+double builder_step(const struct builder *builder, const struct node *from, const struct node *to);
+/* Gaussian transition of the forward process from `to` up to `from`: x_from = ratio x_to + sqrt(variance) z. */
+void builder_transition(const struct node *from, const struct node *to, double *ratio, double *variance);
+/* After the last op: CODE_INTERNAL when memory ran out or a form had too many terms. */
+int builder_finish(const struct builder *builder, struct error *err);
 
 #endif

@@ -10,13 +10,12 @@
 
 /* x_s = alpha_s x0 + sqrt(sigma_s^2 - spread^2) epsilon + noise z; where the model says the variance, noise is
  * spread^(1-w) forward^w with w = (1 + v)/2. */
-static void jump(struct builder *builder, const int *registers, double t, double s, double spread, double noise,
-                 double forward) {
-    double alpha = schedule_alpha(builder->schedule, s), sigma = schedule_sigma(builder->schedule, s);
+static void jump(struct builder *builder, const int *registers, const struct node *from, const struct node *to, double spread,
+                 double noise, double forward) {
     struct form next = {.count = 0};
-    struct point point = builder_evaluate(builder, 0, t, registers[0]);
-    form_add_form(&next, alpha, &point.x0);
-    form_add_form(&next, sqrt(fmax(sigma * sigma - spread * spread, 0)), &point.epsilon);
+    struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
+    form_add_form(&next, to->alpha, &point.x0);
+    form_add_form(&next, sqrt(fmax(to->sigma * to->sigma - spread * spread, 0)), &point.epsilon);
     if (noise > 0) {
         builder_noise(builder, registers[1]);
         if (builder->variance)
@@ -27,44 +26,46 @@ static void jump(struct builder *builder, const int *registers, double t, double
 }
 
 /* Standard deviation of p(x_s | x_t, x0), and of the forward transition. */
-static double posterior_deviation(const struct builder *builder, double t, double s, double *forward) {
+static double posterior_deviation(const struct node *from, const struct node *to, double *forward) {
     double ratio, variance;
-    builder_transition(builder, t, s, &ratio, &variance);
+    builder_transition(from, to, &ratio, &variance);
     *forward = sqrt(variance);
-    return *forward * schedule_sigma(builder->schedule, s) / schedule_sigma(builder->schedule, t);
+    return *forward * to->sigma / from->sigma;
 }
 
-static int ddim_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    double forward, spread = builder->sampler->eta * posterior_deviation(builder, t, s, &forward);
-    if (spread > schedule_sigma(builder->schedule, s))
+static int ddim_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                     struct error *err) {
+    double forward, spread = builder->sampler->eta * posterior_deviation(from, to, &forward);
+    if (spread > to->sigma)
         return error_set(err, CODE_DATA, "sampler.eta: %g adds more noise than there is at t = %.4g; eta is 0..1 as a rule",
-                         builder->sampler->eta, s);
-    jump(builder, registers, t, s, spread, spread, forward);
+                         builder->sampler->eta, to->t);
+    jump(builder, registers, from, to, spread, spread, forward);
     return 0;
 }
 
-static int ddpm_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    double forward, spread = posterior_deviation(builder, t, s, &forward);
+static int ddpm_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                     struct error *err) {
+    double forward, spread = posterior_deviation(from, to, &forward);
     (void)err;
     enum variance_kind variance = builder->sampler->variance;
     builder->variance = variance == VARIANCE_LEARNED ? registers[2] : 0;
-    jump(builder, registers, t, s, spread, variance == VARIANCE_LARGE ? forward : spread, forward);
+    jump(builder, registers, from, to, spread, variance == VARIANCE_LARGE ? forward : spread, forward);
     builder->variance = 0;
     return 0;
 }
 
 const struct solver solver_ddim = {
-    .name = "ddim", .kind = "ODE or SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, .options_text = "eta",
+    .name = "ddim", .kind = "ODE or SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, 
     .source = "Song et al. 2020 (DDIM), eq. 12, 16", .default_order = 1, .default_clock = CLOCK_T, .step = ddim_step,
     .registers = 2,
 };
 const struct solver solver_euler_ancestral = {
-    .name = "euler-ancestral", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, .options_text = "eta",
+    .name = "euler-ancestral", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, 
     .source = "Crowson 2022 (k-diffusion); is ddim with eta 1", .variant = 1, .default_order = 1, .default_clock = CLOCK_T,
     .step = ddim_step, .registers = 2,
 };
 const struct solver solver_ddpm = {
-    .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, .options_text = "variance",
+    .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, 
     .source = "Ho et al. 2020 (DDPM), eq. 7; learned variance: Nichol & Dhariwal 2021, eq. 15",
     .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step, .registers = 3,
 };

@@ -36,47 +36,43 @@ static struct differences differences(const struct builder *builder, const int *
     return found;
 }
 
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
-    const struct node *node = &builder->nodes[builder->index];
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+    (void)err;
     int variant = builder->solver->variant, order = builder_order(builder), m0 = registers[builder->index % RING];
     enum held held = variant == MULTISTEP_EPSILON ? HELD_EPSILON : HELD_X0;
-    struct transfer to = transfer_between(held, node, node + 1);
+    struct transfer transfer = transfer_between(held, from, to);
     evaluate_and_keep(builder, held, m0);
-    struct differences d = differences(builder, registers, order, to.h);
+    struct differences d = differences(builder, registers, order, transfer.h);
     struct form next = {.count = 0};
-    form_add(&next, to.on_x, 0);
-    form_add(&next, to.scale * psi(0, to.z), m0);
-    form_add_form(&next, to.scale * (order == 2 ? 0.5 * psi(0, to.z) : psi(1, to.z)), &d.d1);
-    form_add_form(&next, to.scale * psi(2, to.z) * (variant == MULTISTEP_COMMON ? 1 : 2), &d.d2);
+    form_add(&next, transfer.on_x, 0);
+    form_add(&next, transfer.scale * psi(0, transfer.z), m0);
+    form_add_form(&next, transfer.scale * (order == 2 ? 0.5 * psi(0, transfer.z) : psi(1, transfer.z)), &d.d1);
+    form_add_form(&next, transfer.scale * psi(2, transfer.z) * (variant == MULTISTEP_COMMON ? 1 : 2), &d.d2);
     builder_lincomb(builder, 0, &next);
     return 0;
 }
 
-static int sde_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
-    const struct node *node = &builder->nodes[builder->index];
-    double h = node[1].logsnr - node[0].logsnr, pull = -expm1(-2 * h);
+static int sde_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                    struct error *err) {
+    (void)err;
+    double h = to->logsnr - from->logsnr, pull = -expm1(-2 * h);
     int m0 = registers[builder->index % RING], noise = registers[RING];
     evaluate_and_keep(builder, HELD_X0, m0);
     struct differences d = differences(builder, registers, builder_order(builder), h);
     struct form next = {.count = 0};
-    form_add(&next, node[1].sigma / node[0].sigma * exp(-h), 0);
-    form_add(&next, node[1].alpha * pull, m0);
-    form_add_form(&next, 0.5 * node[1].alpha * pull, &d.d1);
+    form_add(&next, to->sigma / from->sigma * exp(-h), 0);
+    form_add(&next, to->alpha * pull, m0);
+    form_add_form(&next, 0.5 * to->alpha * pull, &d.d1);
     builder_noise(builder, noise);
-    form_add(&next, node[1].sigma * sqrt(pull), noise);
+    form_add(&next, to->sigma * sqrt(pull), noise);
     builder_lincomb(builder, 0, &next);
     return 0;
 }
 
-static bool takes_1_and_2(double order) {
-    return order == 1 || order == 2;
-}
-
 #define MULTISTEP(NAME, ORDERS, ORDER, VARIANT, SOURCE)                                                                   \
     {.name = NAME, .kind = "ODE", .orders = ORDERS, .evaluations = 1, .options = SOLVER_LOWER,                            \
-     .options_text = "lower_order_final", .source = SOURCE, .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .drops_last = true,        \
+     .source = SOURCE, .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .drops_last = true,        \
      .variant = VARIANT, .step = step, .registers = RING}
 
 const struct solver solver_dpm_2m = MULTISTEP("dpm-2m", "2", 2, MULTISTEP_EPSILON, "Lu et al. 2022 (DPM-Solver++), multistep, of epsilon");
@@ -86,7 +82,6 @@ const struct solver solver_dpmpp_3m = MULTISTEP("dpmpp-3m", "3", 3, MULTISTEP_X0
 const struct solver solver_dpmpp_3m_common = MULTISTEP("dpmpp-3m-common", "2 (coded as 3)", 3, MULTISTEP_COMMON,
                                                        "dpm-solver's and diffusers' code");
 const struct solver solver_sde_dpmpp = {
-    .name = "sde-dpmpp", .kind = "SDE", .orders = "1, 2", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,
-    .options_text = "order, lower_order_final", .source = "Lu et al. 2022 (DPM-Solver++), SDE-DPM-Solver++ 1 and 2M",
-    .default_order = 2, .default_clock = CLOCK_LOGSNR, .drops_last = true, .takes_order = takes_1_and_2, .step = sde_step, .registers = RING + 1,
+    .name = "sde-dpmpp", .kind = "SDE", .orders = "1, 2", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,  .source = "Lu et al. 2022 (DPM-Solver++), SDE-DPM-Solver++ 1 and 2M",
+    .default_order = 2, .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = 2, .step = sde_step, .registers = RING + 1,
 };

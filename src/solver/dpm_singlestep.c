@@ -18,34 +18,35 @@ static int position(const struct builder *builder) {
 }
 
 /* registers: [0] x at the block's start, [1 + k] x0 or epsilon of its evaluation k. */
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+    (void)err;
     int k = position(builder), *m = (int *)registers + 1;
     enum held held = builder->solver->variant;
-    const struct node *node = &builder->nodes[builder->index], *base = node - k;
-    struct transfer to = transfer_between(held, base, node + 1);
+    const struct node *base = from - k;
+    struct transfer transfer = transfer_between(held, base, to);
     evaluate_and_keep(builder, held, m[k]);
     struct form next = {.count = 0};
     if (k == 0 && builder->sampler->order > 1) {
         struct form x = {.terms = {{1, 0}}, .count = 1};
         builder_lincomb(builder, registers[0], &x);
     }
-    form_add(&next, to.on_x, k == 0 ? 0 : registers[0]);
-    form_add(&next, to.scale * psi(0, to.z), m[0]);
+    form_add(&next, transfer.on_x, k == 0 ? 0 : registers[0]);
+    form_add(&next, transfer.scale * psi(0, transfer.z), m[0]);
     if (k > 0) {
-        double r = (node->logsnr - base->logsnr) / to.h, weight = (k == 1 ? 0.5 * psi(0, to.z) : psi(1, to.z)) / r;
-        form_add(&next, to.scale * weight, m[k]);
-        form_add(&next, -to.scale * weight, m[0]);
+        double r = (from->logsnr - base->logsnr) / transfer.h, weight = (k == 1 ? 0.5 * psi(0, transfer.z) : psi(1, transfer.z)) / r;
+        form_add(&next, transfer.scale * weight, m[k]);
+        form_add(&next, -transfer.scale * weight, m[0]);
     }
     builder_lincomb(builder, 0, &next);
     return 0;
 }
 
 /* registers: [0] x at the stage, [1 + k] x0 or epsilon of evaluation k. */
-static int inner_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
+static int inner_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                      struct error *err) {
+    (void)err;
     int order = (int)builder->sampler->order, x = 0;
-    const struct node *from = &builder->nodes[builder->index], *to = from + 1;
     double h = to->logsnr - from->logsnr;
     const int *m = registers + 1;
     struct node node = *from;
@@ -71,7 +72,7 @@ static int inner_step(struct builder *builder, const int *registers, double t, d
 }
 
 #define INNER(NAME, ORDER, HELD, SOURCE)                                                                                  \
-    {.name = NAME, .kind = "ODE", .orders = #ORDER, .evaluations = ORDER, .options_text = "", .source = SOURCE,           \
+    {.name = NAME, .kind = "ODE", .orders = #ORDER, .evaluations = ORDER,  .source = SOURCE,           \
      .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .inner_times = true, .variant = HELD, .step = inner_step,     \
      .registers = 1 + ORDER}
 
@@ -82,7 +83,7 @@ const struct solver solver_dpmpp_3 = INNER("dpmpp-3", 3, HELD_X0, "dpm-solver's 
 
 #define SINGLESTEP(NAME, ORDER, HELD, SOURCE)                                                                             \
     {.name = NAME, .kind = "ODE", .orders = #ORDER, .evaluations = 1, .options = SOLVER_LOWER,                            \
-     .options_text = "lower_order_final", .source = SOURCE, .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .drops_last = true,        \
+     .source = SOURCE, .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .drops_last = true,        \
      .variant = HELD, .lowers = ORDER == 3 ? TOGGLE_ON : TOGGLE_OFF, .step = step, .registers = 1 + ORDER}
 
 const struct solver solver_dpm_1 = SINGLESTEP("dpm-1", 1, HELD_EPSILON, "Lu et al. 2022 (DPM-Solver), eq. 3.7; is ddim");

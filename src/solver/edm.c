@@ -19,7 +19,8 @@ static int raise_noise(struct builder *builder, int noise, struct node *node, st
     if (!(t <= most) || fabs(schedule_logsnr(builder->schedule, t) - logsnr) > 1e-6)
         return error_set(err, CODE_DATA, "sampler.churn: it raises sigma/alpha = %.4g to %.4g, beyond the schedule's largest: "
                          "say s_max, or start later (t_start)", rho, raised);
-    struct node next = {t, schedule_alpha(builder->schedule, t), schedule_sigma(builder->schedule, t), logsnr};
+    struct node next = node_at(builder->schedule, t);
+    next.logsnr = logsnr;
     struct form x = {.count = 0};
     builder_noise(builder, noise);
     form_add(&x, next.alpha / node->alpha, 0);
@@ -30,14 +31,13 @@ static int raise_noise(struct builder *builder, int noise, struct node *node, st
 }
 
 /* registers: epsilon at the start, x at the end, epsilon there, noise. */
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s;
-    struct node from = builder->nodes[builder->index];
-    const struct node *to = &builder->nodes[builder->index + 1];
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+        struct node raised = *from;
     int end = registers[1];
-    if (raise_noise(builder, registers[3], &from, err) != 0) return -1;
-    double ratio = to->alpha / from.alpha, h = to->sigma - ratio * from.sigma; /* alpha_s times the step in rho */
-    struct point first = builder_evaluate(builder, 0, from.t, registers[0]);
+    if (raise_noise(builder, registers[3], &raised, err) != 0) return -1;
+    double ratio = to->alpha / raised.alpha, h = to->sigma - ratio * raised.sigma; /* alpha_s times the step in rho */
+    struct point first = builder_evaluate(builder, 0, raised.t, registers[0]);
     struct form euler = {.count = 0}, heun = {.count = 0};
     form_add(&euler, ratio, 0);
     form_add_form(&euler, h, &first.epsilon);
@@ -52,7 +52,7 @@ static int step(struct builder *builder, const int *registers, double t, double 
 }
 
 const struct solver solver_edm = {
-    .name = "edm", .kind = "ODE or SDE", .orders = "2", .evaluations = 2, .options = SOLVER_CHURN, .options_text = "churn",
+    .name = "edm", .kind = "ODE or SDE", .orders = "2", .evaluations = 2, .options = SOLVER_CHURN, 
     .source = "Karras et al. 2022 (EDM), alg. 1 and 2", .default_order = 2, .default_clock = CLOCK_LOGSNR,
     .default_grid = GRID_KARRAS, .into_zero = true, .step = step, .registers = 4,
 };

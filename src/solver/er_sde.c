@@ -10,10 +10,6 @@
 
 enum { RING = 3 };
 
-static bool takes_order(double order) {
-    return order == 1 || order == 2 || order == 3;
-}
-
 static double rate(double rho) { /* phi/rho */
     return exp(pow(rho, 0.3)) + 10;
 }
@@ -29,18 +25,18 @@ static void integrals(double from, double to, double integral[2]) {
     }
 }
 
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
-    const struct node *node = &builder->nodes[builder->index];
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+    (void)err;
     int order = builder_order(builder), index = builder->index, noise = registers[RING], m[RING];
-    double rho[RING] = {0}, to = node[1].sigma / node[1].alpha, alpha = node[1].alpha, integral[2];
+    double rho[RING] = {0}, end = to->sigma / to->alpha, alpha = to->alpha, integral[2];
     for (int k = 0; k < order; k++) {
-        rho[k] = node[-k].sigma / node[-k].alpha;
+        rho[k] = from[-k].sigma / from[-k].alpha;
         m[k] = registers[(index - k) % RING];
     }
     evaluate_and_keep(builder, HELD_X0, m[0]);
-    double r = to * rate(to) / (rho[0] * rate(rho[0])), h = to - rho[0], phi = to * rate(to);
-    integrals(rho[0], to, integral);
+    double r = end * rate(end) / (rho[0] * rate(rho[0])), h = end - rho[0], phi = end * rate(end);
+    integrals(rho[0], end, integral);
     struct form next = {.count = 0}, d1 = {.count = 0}, d2 = {.count = 0};
     if (order > 1) {
         form_add(&d1, 1 / (rho[0] - rho[1]), m[0]);
@@ -54,18 +50,17 @@ static int step(struct builder *builder, const int *registers, double t, double 
         form_add_form(&d2, 2 / (rho[0] - rho[2]), &d1);
         form_add_form(&d2, -2 / ((rho[0] - rho[2]) * (rho[1] - rho[2])), &before);
     }
-    form_add(&next, alpha * r / node->alpha, 0);
+    form_add(&next, alpha * r / from->alpha, 0);
     form_add(&next, alpha * (1 - r), m[0]);
     form_add_form(&next, alpha * (h + phi * integral[0]), &d1);
     form_add_form(&next, alpha * (h * h / 2 + phi * integral[1]), &d2);
     builder_noise(builder, noise);
-    form_add(&next, alpha * sqrt(fmax(to * to - r * r * rho[0] * rho[0], 0)), noise);
+    form_add(&next, alpha * sqrt(fmax(end * end - r * r * rho[0] * rho[0], 0)), noise);
     builder_lincomb(builder, 0, &next);
     return 0;
 }
 
 const struct solver solver_er_sde = {
-    .name = "er-sde", .kind = "SDE", .orders = "1-3 (weak order 2 at most)", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,
-    .options_text = "order, lower_order_final", .source = "Cui et al. 2023 (ER-SDE), alg. 1-3", .default_order = 3,
-    .default_clock = CLOCK_LOGSNR, .drops_last = true, .takes_order = takes_order, .step = step, .registers = RING + 1,
+    .name = "er-sde", .kind = "SDE", .orders = "1-3 (weak order 2 at most)", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,  .source = "Cui et al. 2023 (ER-SDE), alg. 1-3", .default_order = 3,
+    .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = RING, .step = step, .registers = RING + 1,
 };

@@ -14,10 +14,6 @@
 
 enum { ORDER_MOST = 60 };
 
-static bool takes_order(double order) {
-    return order == 1.5 || order == INFINITY || (order >= 1 && order <= ORDER_MOST && order == trunc(order));
-}
-
 /* Series, in h, of the mean's coefficients of x and epsilon and of the variance. */
 static int posterior_series(const struct schedule *schedule, enum clock_kind clock, double t, int order, double *on_x,
                             double *on_epsilon, double *variance, struct error *err) {
@@ -51,44 +47,40 @@ static int strong_variance(const struct schedule *schedule, enum clock_kind cloc
     return 0;
 }
 
-int ito_taylor_variance(const struct schedule *schedule, const struct sampler *sampler, double t, double h,
-                        double *variance, struct error *err) {
-    if (sampler->order == 1.5) return strong_variance(schedule, sampler->clock, t, h, variance, err);
-    int order = (int)sampler->order;
-    double x[order + 1], epsilon[order + 1], series[order + 1];
-    if (posterior_series(schedule, sampler->clock, t, order, x, epsilon, series, err) != 0) return -1;
-    *variance = series_value(order, series, h);
-    return 0;
-}
-
-static int coefficients(const struct builder *builder, double t, double s, double *on_x, double *on_epsilon,
-                        double *variance, struct error *err) {
+static int coefficients(const struct builder *builder, const struct node *from, const struct node *to, double *on_x,
+                        double *on_epsilon, double *variance, struct error *err) {
     const struct sampler *sampler = builder->sampler;
     if (sampler->order == INFINITY) {
         double ratio, forward; /* forward = sigma_t^2 (1 - q) */
-        builder_transition(builder, t, s, &ratio, &forward);
-        double sigma_t = schedule_sigma(builder->schedule, t), sigma_s = schedule_sigma(builder->schedule, s);
+        builder_transition(from, to, &ratio, &forward);
         *on_x = 1 / ratio;
-        *on_epsilon = -forward / (ratio * sigma_t);
-        *variance = forward * pow(sigma_s / sigma_t, 2);
+        *on_epsilon = -forward / (ratio * from->sigma);
+        *variance = forward * pow(to->sigma / from->sigma, 2);
         return 0;
     }
     int order = sampler->order == 1.5 ? 2 : (int)sampler->order;
-    double x[order + 1], epsilon[order + 1], unused[order + 1], h = builder_step(builder, t, s);
-    if (posterior_series(builder->schedule, sampler->clock, t, order, x, epsilon, unused, err) != 0) return -1;
+    double x[order + 1], epsilon[order + 1], cut[order + 1], h = builder_step(builder, from, to);
+    if (posterior_series(builder->schedule, sampler->clock, from->t, order, x, epsilon, cut, err) != 0) return -1;
     *on_x = series_value(order, x, h);
     *on_epsilon = series_value(order, epsilon, h);
-    return ito_taylor_variance(builder->schedule, sampler, t, h, variance, err);
+    *variance = series_value(order, cut, h);
+    return sampler->order == 1.5 ? strong_variance(builder->schedule, sampler->clock, from->t, h, variance, err) : 0;
 }
 
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+static int check(const struct builder *builder, const struct node *from, const struct node *to, struct error *err) {
+    double on_x, on_epsilon, variance, order = builder->sampler->order;
+    if (coefficients(builder, from, to, &on_x, &on_epsilon, &variance, err) != 0) return -1;
+    if (variance >= 0) return 0;
+    return error_set(err, CODE_DATA, "sampler.order: the variance of order %g, cut after h^%g, is negative (%.3g) in the step "
+                     "from t = %.4g to %.4g", order, order, variance, from->t, to->t);
+}
+
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
     double on_x, on_epsilon, variance;
     struct form next = {.count = 0};
-    if (coefficients(builder, t, s, &on_x, &on_epsilon, &variance, err) != 0) return -1;
-    if (variance < 0)
-        return error_set(err, CODE_DATA, "sampler.order: the variance of order %g, cut after h^%g, is negative (%.3g) in the "
-                         "step from t = %.4g to %.4g", builder->sampler->order, builder->sampler->order, variance, t, s);
-    struct point point = builder_evaluate(builder, 0, t, registers[0]);
+    if (check(builder, from, to, err) != 0 || coefficients(builder, from, to, &on_x, &on_epsilon, &variance, err) != 0) return -1;
+    struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     builder_noise(builder, registers[1]);
     form_add(&next, on_x, 0);
     form_add_form(&next, on_epsilon, &point.epsilon);
@@ -98,7 +90,7 @@ static int step(struct builder *builder, const int *registers, double t, double 
 }
 
 const struct solver solver_ito_taylor = {
-    .name = "ito-taylor", .kind = "SDE", .orders = "1, 1.5, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,
-    .options_text = "order, clock", .source = "Tachibana et al. 2021, quasi-Ito-Taylor; .inf is DDPM", .default_order = 1,
-    .default_clock = CLOCK_T, .takes_order = takes_order, .step = step, .registers = 2,
+    .name = "ito-taylor", .kind = "SDE", .orders = "1, 1.5, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,  .source = "Tachibana et al. 2021, quasi-Ito-Taylor; .inf is DDPM", .default_order = 1,
+    .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY, 1.5},
+    .check = check, .step = step, .registers = 2,
 };

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS_TRIED = 2000 }; /* in the search for steps without a negative cut variance */
+enum { STEPS_TRIED = 2000 }; /* in the search for a number of steps that works */
 enum { PROBE_LIMIT = 4 };    /* EDM's Heun on CIFAR-10 has 25 at NFE 5, where its FID is 320, and 2.8 at 9, where it is about 20 */
 
 void plan_free(struct plan *plan) {
@@ -20,42 +20,52 @@ void plan_free(struct plan *plan) {
     *plan = (struct plan){0};
 }
 
-/* Is there a negative cut variance on a grid of `count` points? */
-static bool variance_fails(const struct builder *builder, int count) {
+/* The grid of `count` points as nodes, new; with one of sigma 0 behind the last where the solver itself steps there. */
+static int make_nodes(const struct builder *builder, int count, struct node **nodes, struct error *err) {
     double *points = malloc((size_t)count * sizeof *points);
-    struct error ignored;
-    bool fails = !points || grid_make(builder->schedule, builder->sampler, count, points, &ignored) != 0;
-    for (int i = 0; i + 1 < count && !fails; i++) {
-        double variance = -1, h = builder_step(builder, points[i], points[i + 1]);
-        fails = ito_taylor_variance(builder->schedule, builder->sampler, points[i], h, &variance, &ignored) != 0 || variance < 0;
-    }
+    *nodes = calloc((size_t)count + 1, sizeof **nodes);
+    int rc = points && *nodes ? grid_make(builder->schedule, builder->sampler, count, points, err) : error_memory(err);
+    for (int i = 0; rc == 0 && i < count; i++) (*nodes)[i] = node_at(builder->schedule, points[i]);
+    if (rc == 0) (*nodes)[count] = (struct node){0, 1, 0, INFINITY};
     free(points);
-    return fails;
+    return rc;
 }
 
-/* Adds to the error of a negative cut variance how many steps would do. */
+/* Is every step of a grid of `count` points short enough for the solver's formula? */
+static bool steps_fit(const struct builder *builder, int count) {
+    struct node *nodes;
+    struct error ignored;
+    bool fit = make_nodes(builder, count, &nodes, &ignored) == 0;
+    for (int i = 0; fit && i + 1 < count; i++) fit = builder->solver->check(builder, &nodes[i], &nodes[i + 1], &ignored) == 0;
+    free(nodes);
+    return fit;
+}
+
+/* Adds to the error of a step that is too long how many steps would do. */
 static void advise_steps(const struct builder *builder, int count, struct error *err) {
     struct error found = *err;
     if (builder->sampler->grid == GRID_TIMES) return;
     int extra = builder->sampler->steps - (count - 1);
     for (int more = count + 1; more <= STEPS_TRIED; more++) {
-        if (variance_fails(builder, more)) continue;
+        if (!steps_fit(builder, more)) continue;
         error_set(err, CODE_DATA, "%.1800s; the smallest number of steps that works is %d", found.message, more - 1 + extra);
         return;
     }
-    error_set(err, CODE_DATA, "%.1800s; no number of steps up to %d works: choose another order or grid", found.message, STEPS_TRIED);
+    error_set(err, CODE_DATA, "%.1800s; no number of steps up to %d works: choose another order or grid", found.message,
+              STEPS_TRIED);
 }
 
 /* One line when steps leave the radius of convergence of their series. */
-static void warn_radius(const struct builder *builder, const double *points, int count, struct text *warnings) {
+static void warn_radius(const struct builder *builder, int count, struct text *warnings) {
     const struct sampler *sampler = builder->sampler;
     const struct solver *solver = builder->solver;
     int beyond = 0, first = 0;
     double worst = 0;
-    if (!warnings || !(solver->options & SOLVER_ORDER) || !(solver->options & SOLVER_CLOCK) || sampler->order <= 1 || sampler->order == INFINITY) return;
+    bool series = solver->options & SOLVER_ORDER && solver->options & SOLVER_CLOCK;
+    if (!warnings || !series || sampler->order <= 1 || sampler->order == INFINITY) return;
     for (int i = 0; i + 1 < count; i++) {
-        double h = builder_step(builder, points[i], points[i + 1]);
-        double ratio = h / schedule_radius(builder->schedule, sampler->clock, points[i]);
+        const struct node *from = &builder->nodes[i];
+        double ratio = builder_step(builder, from, from + 1) / schedule_radius(builder->schedule, sampler->clock, from->t);
         if (ratio > 1 && beyond++ == 0) first = i + 1;
         worst = fmax(worst, ratio);
     }
@@ -86,17 +96,6 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
     return 0;
 }
 
-/* The grid as nodes, new; with one of sigma 0 behind the last where the solver itself steps there. */
-static int make_nodes(struct builder *builder, const double *points, int count, struct node **nodes, struct error *err) {
-    *nodes = calloc((size_t)count + 1, sizeof **nodes);
-    if (!*nodes) return error_memory(err);
-    for (int i = 0; i < count; i++) (*nodes)[i] = node_at(builder->schedule, points[i]);
-    (*nodes)[count] = (struct node){0, 1, 0, INFINITY};
-    builder->nodes = *nodes;
-    builder->last = count - 1 + (builder->sampler->final == FINAL_ZERO && builder->solver->into_zero);
-    return 0;
-}
-
 static int record_step(struct plan *plan, const struct node *from, double s) {
     struct plan_step *steps = realloc(plan->steps, (plan->steps_count + 1) * sizeof *steps);
     if (!steps) return -1;
@@ -107,16 +106,16 @@ static int record_step(struct plan *plan, const struct node *from, double s) {
 }
 
 static int compile_steps(struct builder *builder, int count, struct error *err) {
-    int registers[8];
     struct plan *plan = builder->plan;
     const struct solver *solver = builder->solver;
     const struct node *nodes = builder->nodes;
+    int registers[solver->registers];
     for (int i = 0; i < solver->registers; i++) registers[i] = builder_register(builder);
     for (int i = 0; i < builder->last; i++) {
         builder->index = i;
         if (record_step(plan, &nodes[i], nodes[i + 1].t) != 0) return error_memory(err);
-        if (solver->step(builder, registers, nodes[i].t, nodes[i + 1].t, err) != 0) {
-            if (solver == &solver_ito_taylor && err->code == CODE_DATA) advise_steps(builder, count, err);
+        if (solver->step(builder, registers, &nodes[i], &nodes[i + 1], err) != 0) {
+            if (solver->check && err->code == CODE_DATA) advise_steps(builder, count, err);
             return -1;
         }
     }
@@ -125,7 +124,7 @@ static int compile_steps(struct builder *builder, int count, struct error *err) 
         struct point point = builder_evaluate(builder, 0, nodes[builder->last].t, registers[0]);
         builder_lincomb(builder, 0, &point.x0);
     }
-    return builder->failed ? error_memory(err) : 0;
+    return builder_finish(builder, err);
 }
 
 /* A coefficient that overflowed would reach JSON and the samples as nonsense. */
@@ -142,12 +141,13 @@ static int check_finite(const struct plan *plan, struct error *err) {
 }
 
 /* Registers nobody used (noise of a deterministic run) are not allocated. */
-static void drop_unused_registers(struct plan *plan) {
-    int map[64] = {0}, used = 1;
-    bool seen[64] = {true};
-    for (size_t i = 0; i < plan->ops_count; i++) seen[plan->ops[i].dst] = seen[plan->ops[i].dst2] = true;
+static int drop_unused_registers(struct plan *plan, struct error *err) {
+    int *map = calloc((size_t)plan->registers, sizeof *map), used = 1;
+    if (!map) return error_memory(err);
+    for (size_t i = 0; i < plan->ops_count; i++) map[plan->ops[i].dst] = map[plan->ops[i].dst2] = 1;
+    map[0] = 0; /* x */
     for (int r = 1; r < plan->registers; r++)
-        if (seen[r]) map[r] = used++;
+        if (map[r]) map[r] = used++;
     for (size_t i = 0; i < plan->ops_count; i++) {
         struct op *op = &plan->ops[i];
         op->dst = map[op->dst];
@@ -157,16 +157,35 @@ static void drop_unused_registers(struct plan *plan) {
         for (size_t k = 0; k < op->terms_count; k++) op->terms[k].source = map[op->terms[k].source];
     }
     plan->registers = used;
+    free(map);
+    return 0;
+}
+
+static int compile_fixed(struct builder *builder, struct text *warnings, struct error *err) {
+    const struct sampler *sampler = builder->sampler;
+    struct node *nodes;
+    int count = sampler->steps - (sampler->final == FINAL_ZERO) + 1;
+    int rc = make_nodes(builder, count, &nodes, err);
+    builder->nodes = nodes;
+    builder->last = count - 1 + (sampler->final == FINAL_ZERO && builder->solver->into_zero);
+    if (rc == 0) rc = compile_steps(builder, count, err);
+    if (rc == 0) rc = check_finite(builder->plan, err);
+    if (rc == 0) warn_radius(builder, count, warnings);
+    if (rc == 0) rc = warn_unstable(builder, warnings, err);
+    if (rc == 0) rc = drop_unused_registers(builder->plan, err);
+    free(builder->slopes);
+    free(nodes);
+    return rc;
 }
 
 int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                  struct error *err) {
     const struct solver *solver = solver_find(resolved->solver);
     struct schedule *schedule;
-    *plan = (struct plan){.registers = 1, .initial_scale = 1};
+    *plan = (struct plan){.registers = 1};
     if (schedule_new(&schedule, card, err) != 0) return -1;
-    strcpy(plan->solver, resolved->solver);
-    if (card->schedule.kind == SCHEDULE_EDM) plan->initial_scale = resolved->t_start;
+    snprintf(plan->solver, sizeof plan->solver, "%s", resolved->solver);
+    plan->initial_scale = schedule_initial_scale(schedule, resolved->t_start);
     int rc = 0;
     if (solver->evaluations == 0) {
         plan->adaptive = true;
@@ -176,19 +195,7 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
     } else {
         struct builder builder = {.plan = plan, .schedule = schedule, .sampler = resolved, .card = card, .solver = solver,
                                   .scratch = -1, .unguided = -1};
-        struct node *nodes = NULL;
-        int count = resolved->steps - (resolved->final == FINAL_ZERO) + 1;
-        double *points = malloc((size_t)count * sizeof *points);
-        rc = points ? grid_make(schedule, resolved, count, points, err) : error_memory(err);
-        if (rc == 0) rc = make_nodes(&builder, points, count, &nodes, err);
-        if (rc == 0) rc = compile_steps(&builder, count, err);
-        if (rc == 0) rc = check_finite(plan, err);
-        if (rc == 0) warn_radius(&builder, points, count, warnings);
-        if (rc == 0) rc = warn_unstable(&builder, warnings, err);
-        if (rc == 0) drop_unused_registers(plan);
-        free(builder.slopes);
-        free(nodes);
-        free(points);
+        rc = compile_fixed(&builder, warnings, err);
     }
     schedule_free(schedule);
     if (rc != 0) plan_free(plan);

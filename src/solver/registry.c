@@ -1,5 +1,6 @@
 #include "solver/registry.h"
 
+#include <math.h>
 #include <string.h>
 
 #define SOLVER_ADDRESS(name) &solver_##name,
@@ -16,6 +17,23 @@ const struct solver *solver_find(const char *name) {
     return NULL;
 }
 
+bool solver_takes_order(const struct solver *solver, double order) {
+    if (solver->order_most == 0) return order == solver->default_order;
+    if (order == trunc(order) && order >= solver->order_least && order <= solver->order_most) return true;
+    return order != 0 && (order == solver->order_others[0] || order == solver->order_others[1]);
+}
+
+static void print_options(unsigned options, FILE *out) {
+#define SOLVER_OPTION_NAME(symbol, name) name,
+    static const char *const names[] = {SOLVER_OPTIONS(SOLVER_OPTION_NAME)};
+    const char *separator = "";
+    for (int i = 0; i < SOLVER_OPTIONS_COUNT; i++) {
+        if (!(options >> i & 1)) continue;
+        fprintf(out, "%s%s", separator, names[i]);
+        separator = ", ";
+    }
+}
+
 void plan_list(FILE *out) {
     const struct solver *solver;
     fprintf(out, "| solver | kind | order | NFE a step | options | source |\n|---|---|---|---|---|---|\n");
@@ -24,7 +42,8 @@ void plan_list(FILE *out) {
         int extra = solver->start_steps * solver->start_evaluations;
         if (extra) snprintf(evaluations, sizeof evaluations, "%d, and %d more", solver->evaluations, extra);
         else if (solver->evaluations) snprintf(evaluations, sizeof evaluations, "%d", solver->evaluations);
-        fprintf(out, "| %s | %s | %s | %s | %s | %s |\n", solver->name, solver->kind, solver->orders, evaluations,
-                solver->options_text, solver->source);
+        fprintf(out, "| %s | %s | %s | %s | ", solver->name, solver->kind, solver->orders, evaluations);
+        print_options(solver->options, out);
+        fprintf(out, " | %s |\n", solver->source);
     }
 }

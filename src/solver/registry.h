@@ -6,10 +6,17 @@
 
 #include <stdbool.h>
 
-enum { /* keys a solver takes beyond the common ones; CLOCK: its numbers, not only its grid, depend on the clock */
-    SOLVER_ORDER = 1, SOLVER_ETA = 2, SOLVER_VARIANCE = 4, SOLVER_CLOCK = 8, SOLVER_LOWER = 16, SOLVER_CHURN = 32,
-    SOLVER_TAU = 64
-};
+/* The keys a solver may take beyond the common ones: symbol and names, as `plan --list` prints them. CLOCK: its numbers, not
+ * only its grid, depend on the clock. */
+#define SOLVER_OPTIONS(X)                                                                             \
+    X(SOLVER_ORDER, "order") X(SOLVER_CLOCK, "clock") X(SOLVER_ETA, "eta") X(SOLVER_VARIANCE, "variance") \
+    X(SOLVER_TAU, "tau") X(SOLVER_CHURN, "churn") X(SOLVER_TOLERANCES, "rtol, atol") X(SOLVER_LOWER, "lower_order_final")
+#define SOLVER_OPTION_BIT(symbol, name) symbol##_BIT,
+enum { SOLVER_OPTIONS(SOLVER_OPTION_BIT) SOLVER_OPTIONS_COUNT };
+#define SOLVER_OPTION_MASK(symbol, name) symbol = 1 << symbol##_BIT,
+enum { SOLVER_OPTIONS(SOLVER_OPTION_MASK) };
+#undef SOLVER_OPTION_BIT
+#undef SOLVER_OPTION_MASK
 
 struct solver {
     const char *name;
@@ -17,7 +24,6 @@ struct solver {
     const char *orders;    /* what `order` may be, or the fixed order */
     int evaluations;       /* NFE a step; 0: adaptive */
     unsigned options;      /* SOLVER_* */
-    const char *options_text;
     const char *source;    /* paper and equation */
     int variant;           /* tells the solvers of one family apart */
     int start_steps;       /* so many steps at the start take start_evaluations more each; no fewer steps are taken */
@@ -29,15 +35,22 @@ struct solver {
     enum grid_kind default_grid; /* on schedules without integer times; unset: as suits the clock */
     enum clock_kind default_clock; /* on continuous schedules */
     bool inner_times;      /* evaluates between grid points */
-    /* CODE_DATA when the sampler's order is none of this solver's. NULL: there is nothing to choose. */
-    bool (*takes_order)(double order);
-    /* Emits the builder's step, t -> s. Sigma is 0 at no t and, without into_zero, at no s. Register 0 is x; registers are those `prepare` reserved. */
-    int (*step)(struct builder *builder, const int *registers, double t, double s, struct error *err);
-    int registers;         /* besides x */
+    int order_least, order_most; /* `order` may be a whole number of these, ... */
+    double order_others[2];      /* ... or one of these; 0: none. All 0: there is nothing to choose */
+    int registers;               /* besides x */
+    /* Emits the step between two neighbours of builder->nodes, so that from[-1] is the node before where builder->index > 0.
+     * Sigma is 0 at no `from` and, without into_zero, at no `to`. registers [solver->registers]: the solver's own, the same
+     * in every step; register 0 is x. */
+    int (*step)(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err);
+    /* Where a step may be too long for its formula: CODE_DATA when it is. A compiler whose step failed asks it for the number
+     * of steps that works. NULL: any step will do. */
+    int (*check)(const struct builder *builder, const struct node *from, const struct node *to, struct error *err);
 };
 
 const struct solver *solver_find(const char *name); /* NULL: unknown */
 const struct solver *solver_at(size_t i);           /* NULL beyond the last */
+bool solver_takes_order(const struct solver *solver, double order);
 
 /* The order of `qtaylor plan --list`. One family a file. */
 #define SOLVERS(X)                                                                                                        \
@@ -49,9 +62,5 @@ const struct solver *solver_at(size_t i);           /* NULL beyond the last */
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)
 #undef SOLVER_DECLARE
-
-/* Smallest cut variance of ito-taylor over a step; used to name the number of steps that works. */
-int ito_taylor_variance(const struct schedule *schedule, const struct sampler *sampler, double t, double h,
-                        double *variance, struct error *err);
 
 #endif

@@ -30,6 +30,8 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         {!isnan(sampler->tau), SOLVER_TAU, "tau", "sa-solver"},
         {!isnan(sampler->churn.amount), SOLVER_CHURN, "churn", "edm"},
         {sampler->lower_order_final != TOGGLE_UNSET, SOLVER_LOWER, "lower_order_final", "unipc"},
+        {!isnan(sampler->rtol), SOLVER_TOLERANCES, "rtol", "rk45"},
+        {!isnan(sampler->atol), SOLVER_TOLERANCES, "atol", "rk45"},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && !(solver->options & options[i].option))
@@ -38,9 +40,7 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
     if (sampler->variance == VARIANCE_LEARNED && !card->learned_variance)
         return error_set(err, CODE_DATA, "sampler.variance: learned, but the model predicts none (its card has no variance: "
                          "learned)");
-    if (isnan(sampler->order)) return 0;
-    bool fits = solver->takes_order ? solver->takes_order(sampler->order) : sampler->order == solver->default_order;
-    if (!fits)
+    if (!isnan(sampler->order) && !solver_takes_order(solver, sampler->order))
         return error_set(err, CODE_DATA, "sampler.order: %s has order %s, found %g", solver->name, solver->orders, sampler->order);
     return 0;
 }
@@ -151,7 +151,7 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, stru
 
 static void fill_defaults(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
                           const struct card *card) {
-    bool discrete = schedule_is_discrete(schedule), edm = card->schedule.kind == SCHEDULE_EDM;
+    bool discrete = schedule_is_discrete(schedule), edm = schedule_time_is_sigma(schedule);
     if (isnan(sampler->order)) sampler->order = solver->default_order;
     if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm ? CLOCK_T : solver->default_clock;
     if (sampler->grid == GRID_UNSET) {
@@ -211,9 +211,6 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
                        check_clock(sampler, solver, schedule, err) != 0 ? -1 : 0;
     }
-    if (!isnan(sampler->rtol) || !isnan(sampler->atol))
-        return error_set(err, CODE_DATA, "sampler.%s: only rk45 has tolerances: leave it out",
-                         isnan(sampler->rtol) ? "atol" : "rtol");
     fill_defaults(sampler, solver, schedule, card);
     if (fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
         check_clock(sampler, solver, schedule, err) != 0) return -1;

@@ -225,10 +225,10 @@ int rk45_next(struct rk45 *rk45, const double *values, struct rk45_fragment *fra
         default: emit_acceptance(rk45); /* the last fragment: nothing to measure */
     }
     rk45->nfe += rk45->plan.nfe;
-    return rc != 0 ? rc : rk45->builder.failed ? error_memory(err) : 0;
+    return rc != 0 ? rc : builder_finish(&rk45->builder, err);
 }
 
 const struct solver solver_rk45 = {
-    .name = "rk45", .kind = "ODE", .orders = "5", .evaluations = 0, .options = SOLVER_CLOCK, .options_text = "rtol, atol",
+    .name = "rk45", .kind = "ODE", .orders = "5", .evaluations = 0, .options = SOLVER_CLOCK | SOLVER_TOLERANCES, 
     .source = "Dormand & Prince 1980; Song et al. 2020, eq. 13", .default_order = 5, .default_clock = CLOCK_T,
 };

@@ -22,21 +22,21 @@ static const struct tableau ralston = {2, {0, 2. / 3}, {{0}, {2. / 3}}, {0.25, 0
 static const struct tableau rk4 = {
     4, {0, 0.5, 0.5, 1}, {{0}, {0.5}, {0, 0.5}, {0, 0, 1}}, {1. / 6, 1. / 3, 1. / 3, 1. / 6}};
 
-static double inner_time(const struct builder *builder, double t, double s, double node, double h) {
-    if (node == 0) return t;
-    if (node == 1) return s;
-    if (builder->sampler->clock == CLOCK_T) return t - node * h;
-    return schedule_time(builder->schedule, schedule_logsnr(builder->schedule, t) + node * h);
+static double inner_time(const struct builder *builder, const struct node *from, const struct node *to, double part, double h) {
+    if (part == 0) return from->t;
+    if (part == 1) return to->t;
+    if (builder->sampler->clock == CLOCK_T) return from->t - part * h;
+    return schedule_time(builder->schedule, from->logsnr + part * h);
 }
 
 /* registers: [0] the stage's x, [1 + i] slope i, dx/dh = -(f x + g^2/(2 sigma) epsilon), h towards data. */
-static int run(struct builder *builder, const int *registers, double t, double s, const struct tableau *tableau,
-               struct error *err) {
-    double h = builder_step(builder, t, s);
+static int run(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+               const struct tableau *tableau, struct error *err) {
+    double h = builder_step(builder, from, to);
     struct form next = {.count = 0};
     form_add(&next, 1, 0);
     for (int i = 0; i < tableau->stages; i++) {
-        double f, g2, time = inner_time(builder, t, s, tableau->nodes[i], h);
+        double f, g2, time = inner_time(builder, from, to, tableau->nodes[i], h);
         struct form stage = {.count = 0}, slope = {.count = 0};
         int x = i == 0 ? 0 : registers[0], k = registers[1 + i];
         form_add(&stage, 1, 0);
@@ -57,31 +57,37 @@ static int run(struct builder *builder, const int *registers, double t, double s
     return 0;
 }
 
-static int euler_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    return run(builder, registers, t, s, &euler, err);
+static int euler_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                      struct error *err) {
+    return run(builder, registers, from, to, &euler, err);
 }
 
-static int heun_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    return run(builder, registers, t, s, &heun, err);
+static int heun_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                     struct error *err) {
+    return run(builder, registers, from, to, &heun, err);
 }
 
-static int midpoint_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    return run(builder, registers, t, s, &midpoint, err);
+static int midpoint_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                         struct error *err) {
+    return run(builder, registers, from, to, &midpoint, err);
 }
 
-static int ralston_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    return run(builder, registers, t, s, &ralston, err);
+static int ralston_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                        struct error *err) {
+    return run(builder, registers, from, to, &ralston, err);
 }
 
-static int rk4_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    return run(builder, registers, t, s, &rk4, err);
+static int rk4_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                    struct error *err) {
+    return run(builder, registers, from, to, &rk4, err);
 }
 
-static int euler_maruyama_step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    double f, g2, h = builder_step(builder, t, s);
+static int euler_maruyama_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                               struct error *err) {
+    double f, g2, h = builder_step(builder, from, to);
     struct form next = {.count = 0};
-    if (builder_drift(builder, t, &f, &g2, err) != 0) return -1;
-    struct point point = builder_evaluate(builder, 0, t, registers[0]);
+    if (builder_drift(builder, from->t, &f, &g2, err) != 0) return -1;
+    struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     builder_noise(builder, registers[1]);
     form_add(&next, 1 - h * f, 0);
     form_add_form(&next, -h * g2 / point.sigma, &point.epsilon);
@@ -92,30 +98,30 @@ static int euler_maruyama_step(struct builder *builder, const int *registers, do
 
 #define SONG "Song et al. 2020 (score SDE), eq. 13"
 const struct solver solver_euler = {
-    .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, .options_text = "clock", .source = SONG,
+    .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK,  .source = SONG,
     .default_order = 1, .default_clock = CLOCK_T, .step = euler_step, .registers = 2,
 };
 const struct solver solver_heun = {
-    .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, .options_text = "clock",
+    .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
     .source = SONG "; Karras et al. 2022, alg. 1", .default_order = 2, .default_clock = CLOCK_LOGSNR, .step = heun_step,
     .registers = 3,
 };
 const struct solver solver_midpoint = {
-    .name = "midpoint", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, .options_text = "clock",
+    .name = "midpoint", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
     .source = SONG ", midpoint rule", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
     .step = midpoint_step, .registers = 3,
 };
 const struct solver solver_ralston = {
-    .name = "ralston", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, .options_text = "clock",
+    .name = "ralston", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
     .source = SONG ", Ralston 1962", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
     .step = ralston_step, .registers = 3,
 };
 const struct solver solver_rk4 = {
-    .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options = SOLVER_CLOCK, .options_text = "clock", .source = SONG,
+    .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options = SOLVER_CLOCK,  .source = SONG,
     .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .step = rk4_step, .registers = 5,
 };
 const struct solver solver_euler_maruyama = {
-    .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, .options_text = "clock",
+    .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, 
     .source = "Song et al. 2020 (score SDE), eq. 6", .default_order = 1, .default_clock = CLOCK_T,
     .step = euler_maruyama_step, .registers = 2,
 };

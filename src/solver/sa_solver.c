@@ -12,10 +12,6 @@
 
 enum { ORDER_MOST = 4, RING = ORDER_MOST + 1 };
 
-static bool takes_order(double order) {
-    return order == 1 || order == 2 || order == 3 || order == 4;
-}
-
 /* x at nodes[index + 1] from `x` at nodes[index], by x0 at `order` nodes up to nodes[newest], and the noise. */
 static struct form update(const struct builder *builder, const int *registers, int x, int index, int newest, int order) {
     const struct node *from = &builder->nodes[index], *to = from + 1;
@@ -35,8 +31,9 @@ static struct form update(const struct builder *builder, const int *registers, i
 }
 
 /* registers: the ring of x0, x before the last prediction, its noise. */
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+    (void)from, (void)to, (void)err;
     int index = builder->index, before = registers[RING], noise = registers[RING + 1];
     evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
     struct form same = {.terms = {{1, 0}}, .count = 1};
@@ -55,7 +52,7 @@ static int step(struct builder *builder, const int *registers, double t, double 
 
 const struct solver solver_sa_solver = {
     .name = "sa-solver", .kind = "SDE", .orders = "1-4 (weak order 2 at most)", .evaluations = 1,
-    .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TAU, .options_text = "order, tau, lower_order_final",
+    .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TAU, 
     .source = "Xue et al. 2023 (SA-Solver), alg. 1", .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,
-    .takes_order = takes_order, .step = step, .registers = RING + 2,
+    .order_least = 1, .order_most = ORDER_MOST, .step = step, .registers = RING + 2,
 };

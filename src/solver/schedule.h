@@ -28,6 +28,9 @@ bool schedule_has_integer_times(const struct schedule *schedule); /* the model t
 int schedule_steps(const struct schedule *schedule);
 /* Times a sampler may start and end at: least <= t <= most. least is 0, not included, for continuous schedules. */
 void schedule_range(const struct schedule *schedule, double *least, double *most);
+bool schedule_time_is_sigma(const struct schedule *schedule); /* alpha is 1, and no variance is preserved */
+/* What unit normals are multiplied with to be the state at t, the start: 1 where variance is preserved, else sigma. */
+double schedule_initial_scale(const struct schedule *schedule, double t);
 double schedule_default_t_start(const struct schedule *schedule);
 double schedule_default_t_end(const struct schedule *schedule);
 /* Length of the step t -> s in a clock, > 0. */

@@ -18,10 +18,6 @@
 
 enum { ORDER_MOST = 60 };
 
-static bool takes_order(double order) {
-    return order == INFINITY || (order >= 1 && order <= ORDER_MOST && order == trunc(order));
-}
-
 int taylor_coefficients(const struct schedule *schedule, enum clock_kind clock, double wanted, double t, double s,
                         double *rho, double *mu, struct error *err) {
     if (wanted == INFINITY) {
@@ -41,40 +37,39 @@ int taylor_coefficients(const struct schedule *schedule, enum clock_kind clock, 
     return 0;
 }
 
-static int coefficients(const struct builder *builder, double t, double s, double *rho, double *mu, struct error *err) {
+static int coefficients(const struct builder *builder, const struct node *from, const struct node *to, double *rho, double *mu,
+                        struct error *err) {
     const struct sampler *sampler = builder->sampler;
-    return taylor_coefficients(builder->schedule, sampler->clock, sampler->order, t, s, rho, mu, err);
+    return taylor_coefficients(builder->schedule, sampler->clock, sampler->order, from->t, to->t, rho, mu, err);
 }
 
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
     double rho, mu;
     struct form next = {.count = 0};
-    if (coefficients(builder, t, s, &rho, &mu, err) != 0) return -1;
-    struct point point = builder_evaluate(builder, 0, t, registers[0]);
+    if (coefficients(builder, from, to, &rho, &mu, err) != 0) return -1;
+    struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     form_add(&next, rho, 0);
     form_add_form(&next, mu, &point.epsilon);
     builder_lincomb(builder, 0, &next);
     return 0;
 }
 
-static bool takes_order_2m(double order) {
-    return order >= 2 && takes_order(order);
-}
-
 /* registers: epsilon of this step and of the one before, by turns. */
-static int step_2m(struct builder *builder, const int *registers, double t, double s, struct error *err) {
+static int step_2m(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                   struct error *err) {
     int index = builder->index, now = registers[index % 2], before = registers[(index + 1) % 2];
-    double rho, mu, alpha[2], sigma[2], h = builder_step(builder, t, s);
+    double rho, mu, alpha[2], sigma[2], h = builder_step(builder, from, to);
     struct form next = {.count = 0};
-    if (coefficients(builder, t, s, &rho, &mu, err) != 0 ||
-        schedule_series(builder->schedule, builder->sampler->clock, t, 1, alpha, sigma, err) != 0)
+    if (coefficients(builder, from, to, &rho, &mu, err) != 0 ||
+        schedule_series(builder->schedule, builder->sampler->clock, from->t, 1, alpha, sigma, err) != 0)
         return -1;
     evaluate_and_keep(builder, HELD_EPSILON, now);
     form_add(&next, rho, 0);
     form_add(&next, mu, now);
     if (index > 0) {
         double slope = sigma[1] - sigma[0] * alpha[1] / alpha[0]; /* mu'(0) */
-        double weight = slope * h * h / 2 / builder_step(builder, builder->nodes[index - 1].t, t);
+        double weight = slope * h * h / 2 / builder_step(builder, from - 1, from);
         form_add(&next, weight, now);
         form_add(&next, -weight, before);
     }
@@ -84,12 +79,11 @@ static int step_2m(struct builder *builder, const int *registers, double t, doub
 
 const struct solver solver_taylor_2m = {
     .name = "taylor-2m", .kind = "ODE", .orders = "2, 3, ..., .inf (2 on data)", .evaluations = 1,
-    .options = SOLVER_ORDER | SOLVER_CLOCK, .options_text = "order, clock",
+    .options = SOLVER_ORDER | SOLVER_CLOCK, 
     .source = "quasi-Taylor with the derivative of epsilon from the step before", .default_order = 2,
-    .default_clock = CLOCK_T, .takes_order = takes_order_2m, .step = step_2m, .registers = 2,
+    .default_clock = CLOCK_T, .order_least = 2, .order_most = ORDER_MOST, .order_others = {INFINITY}, .step = step_2m, .registers = 2,
 };
 const struct solver solver_taylor = {
-    .name = "taylor", .kind = "ODE", .orders = "1, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,
-    .options_text = "order, clock", .source = "Tachibana et al. 2021, quasi-Taylor; .inf is DDIM", .default_order = 2,
-    .default_clock = CLOCK_T, .takes_order = takes_order, .step = step, .registers = 1,
+    .name = "taylor", .kind = "ODE", .orders = "1, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,  .source = "Tachibana et al. 2021, quasi-Taylor; .inf is DDIM", .default_order = 2,
+    .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY}, .step = step, .registers = 1,
 };

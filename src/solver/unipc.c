@@ -8,10 +8,6 @@
 enum { ORDER_MOST = 4, RING = ORDER_MOST + 1 };
 enum { UNIPC_BH2, UNIPC_BH1, UNIP_BH2 };
 
-static bool takes_order(double order) {
-    return order == 1 || order == 2 || order == 3 || order == 4;
-}
-
 static void weights(const double *r, int count, double z, double b, double *a) {
     double moments[ORDER_MOST], factorial = 1;
     for (int n = 0; n < count; n++) {
@@ -50,8 +46,9 @@ static struct form update(const struct builder *builder, const int *ring, int x,
 }
 
 /* registers: the ring of x0, then x before the last prediction. */
-static int step(struct builder *builder, const int *registers, double t, double s, struct error *err) {
-    (void)t, (void)s, (void)err;
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+    (void)from, (void)to, (void)err;
     int index = builder->index, before = registers[RING];
     bool corrects = builder->solver->variant != UNIP_BH2;
     evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
@@ -73,8 +70,8 @@ static int step(struct builder *builder, const int *registers, double t, double 
 
 #define UNIPC(NAME, VARIANT, SOURCE)                                                                                      \
     {.name = NAME, .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,              \
-     .options_text = "order, lower_order_final", .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
-     .variant = VARIANT, .lowers = TOGGLE_ON, .takes_order = takes_order, .step = step, .registers = RING + 1}
+     .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
+     .variant = VARIANT, .lowers = TOGGLE_ON, .order_least = 1, .order_most = ORDER_MOST, .step = step, .registers = RING + 1}
 
 const struct solver solver_unipc = UNIPC("unipc", UNIPC_BH2, "Zhao et al. 2023 (UniPC), B_2(h)");
 const struct solver solver_unipc_bh1 = UNIPC("unipc-bh1", UNIPC_BH1, "Zhao et al. 2023 (UniPC), B_1(h)");
