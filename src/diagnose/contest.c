@@ -1,18 +1,12 @@
-/* Which grids and samplers are compared. */
+#include "diagnose/contest.h"
+
 #include "base/text.h"
-#include "diagnose/study.h"
 #include "solver/registry.h"
 #include "solver/taylor.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-const struct method methods[METHODS] = {
-    {CLOCK_T, 1}, {CLOCK_T, 2}, {CLOCK_T, 3}, {CLOCK_T, 4}, {CLOCK_LOGSNR, 1}, {CLOCK_LOGSNR, 2}, {CLOCK_LOGSNR, 3},
-    {CLOCK_LOGSNR, 4}, {CLOCK_UNSET, INFINITY},
-};
-const enum clock_kind clocks[CLOCKS] = {CLOCK_T, CLOCK_LOGSNR};
 
 static const enum grid_kind grids[] = {GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR, GRID_KARRAS, GRID_TRAILING, GRID_LINSPACE};
 enum { GRIDS = sizeof grids / sizeof *grids };
@@ -187,11 +181,8 @@ int contest_candidates(struct study *study, struct error *err) {
         for (int m = 0; m < MULTISTEP; m++)
             if (add_on(study, &study->tracks[i], "taylor-2m", multistep[m], err) != 0) return -1;
     }
-    return add_own(study, err);
-}
-
-void candidate_free(struct candidate *candidate) {
-    plan_free(&candidate->plan);
-    sampler_release(&candidate->sampler);
-    free(candidate->errors);
+    if (add_own(study, err) != 0) return -1;
+    for (size_t i = 0; i < study->candidates_count; i++)
+        if (study->candidates[i].plan.registers > study->registers) study->registers = study->candidates[i].plan.registers;
+    return 0;
 }

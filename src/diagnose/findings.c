@@ -1,6 +1,6 @@
 /* The study as JSON. Numbers that are infinite or were not measured are null. */
 #include "diagnose/estimate.h"
-#include "diagnose/study.h"
+#include "diagnose/contest.h"
 #include "solver/registry.h"
 
 #include <math.h>
@@ -215,7 +215,10 @@ static json_t *findings(const struct study *study) {
 
 int diagnose(json_t **found, const struct diagnosis *asked, struct error *err) {
     struct study study;
-    int rc = study_init(&study, asked, err);
+    int rc = study_begin(&study, asked, err);
+    if (rc == 0) rc = contest_tracks(&study, err);
+    if (rc == 0) rc = study_place(&study, err);
+    if (rc == 0) rc = contest_candidates(&study, err);
     if (rc == 0) rc = measure(&study, err);
     if (rc == 0 && !(*found = findings(&study))) rc = error_memory(err);
     study_free(&study);

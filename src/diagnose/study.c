@@ -8,6 +8,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+const struct method methods[METHODS] = {
+    {CLOCK_T, 1}, {CLOCK_T, 2}, {CLOCK_T, 3}, {CLOCK_T, 4}, {CLOCK_LOGSNR, 1}, {CLOCK_LOGSNR, 2}, {CLOCK_LOGSNR, 3},
+    {CLOCK_LOGSNR, 4}, {CLOCK_UNSET, INFINITY},
+};
+const enum clock_kind clocks[CLOCKS] = {CLOCK_T, CLOCK_LOGSNR};
+
 enum { PROBES_MOST = 16 };
 #define UNIT 0.05 /* of the finite differences, in lambda; their points are 1 to 16 units apart */
 
@@ -196,8 +202,7 @@ static int refuse(const struct diagnosis *asked, struct error *err) {
     return 0;
 }
 
-int study_init(struct study *study, const struct diagnosis *asked, struct error *err) {
-    size_t elements = card_elements(asked->card);
+int study_begin(struct study *study, const struct diagnosis *asked, struct error *err) {
     *study = (struct study){.asked = asked, .notes = json_array()};
     if (!study->notes) return error_memory(err);
     if (refuse(asked, err) != 0 || schedule_new(&study->schedule, asked->card, err) != 0) return -1;
@@ -210,12 +215,12 @@ int study_init(struct study *study, const struct diagnosis *asked, struct error 
     if (asked->sampler->clip &&
         study_note(study, err, "clip bends epsilon where x0 leaves the range: derivatives are rough there") != 0)
         return -1;
-    if (contest_tracks(study, err) != 0 || collect(study, err) != 0 || compile_asks(study, err) != 0 ||
-        contest_candidates(study, err) != 0)
-        return -1;
-    for (size_t i = 0; i < study->candidates_count; i++)
-        if (study->candidates[i].plan.registers > study->registers) study->registers = study->candidates[i].plan.registers;
-    return (study->samples = new_numbers(asked->paths * elements, err)) ? 0 : -1;
+    return 0;
+}
+
+int study_place(struct study *study, struct error *err) {
+    if (collect(study, err) != 0 || compile_asks(study, err) != 0) return -1;
+    return (study->samples = new_numbers(study->asked->paths * card_elements(study->asked->card), err)) ? 0 : -1;
 }
 
 static void probe_free(struct probe *probe) {
@@ -228,6 +233,12 @@ static void probe_free(struct probe *probe) {
     }
     for (int k = 0; k < NUDGES; k++) plan_free(&probe->nudged[k]);
     free(probe->noise);
+}
+
+static void candidate_free(struct candidate *candidate) {
+    plan_free(&candidate->plan);
+    sampler_release(&candidate->sampler);
+    free(candidate->errors);
 }
 
 void study_free(struct study *study) {

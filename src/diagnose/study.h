@@ -81,12 +81,11 @@ struct study {
     json_t *notes;          /* of texts */
 };
 
-int study_init(struct study *study, const struct diagnosis *asked, struct error *err);
+/* In this order: begin; tracks (contest.h); place; candidates (contest.h); measure. Free it also when one fails. */
+int study_begin(struct study *study, const struct diagnosis *asked, struct error *err);
+/* The path through all tracks' times, where derivatives are taken, and the programs that ask for epsilon there. */
+int study_place(struct study *study, struct error *err);
 void study_free(struct study *study);
-/* Grids and candidates (contest.c). Candidates stay with tracks that start where the path does. */
-int contest_tracks(struct study *study, struct error *err);
-int contest_candidates(struct study *study, struct error *err);
-void candidate_free(struct candidate *candidate);
 /* The track whose steps the tables over t follow: the job's own, or the first at its NFE. */
 const struct track *study_main_track(const struct study *study);
 /* A line for `notes`. */
