@@ -176,7 +176,7 @@ static double time_of_noise(const struct shim_model *model, double s) {
 static double schedule_time_of(const struct shim_model *model, double time) {
     const struct card *card = &model->card;
     switch (card->time.kind) {
-    case TIME_CONTINUOUS: return time / card->time.scale;
+    case TIME_CONTINUOUS: return card->time.reversed ? 1 - time / card->time.scale : time / card->time.scale;
     case TIME_DISCRETE: return (time + 1) / card->time.steps;
     case TIME_SIGMA: return time_of_noise(model, time);
     case TIME_LOG_SIGMA: return time_of_noise(model, exp(time));
@@ -205,7 +205,9 @@ static double input_scale(const struct card *card, double alpha, double sigma) {
 
 /* The network's output for one element. EDM's F, from x0 = c_skip x/alpha + c_out F and x0 = x/alpha - s epsilon,
  * is written so that nothing cancels at small s. */
-static double predict(const struct card *card, double alpha, double sigma, double x, double x0, double epsilon) {
+static double predict(const struct shim_model *model, double t, double x, double x0, double epsilon) {
+    const struct card *card = &model->card;
+    double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t), d_alpha, d_sigma;
     double s = sigma / alpha, data = card->sigma_data, total = hypot(s, data);
     switch (card->prediction) {
     case PREDICTION_EPSILON:
@@ -214,6 +216,11 @@ static double predict(const struct card *card, double alpha, double sigma, doubl
     case PREDICTION_X0: return x0;
     case PREDICTION_V: return (alpha * epsilon - sigma * x0) / hypot(alpha, sigma);
     case PREDICTION_SCORE: return -epsilon / sigma;
+    case PREDICTION_VELOCITY: {
+        struct error ignored;
+        if (schedule_slope(model->schedule, t, &d_alpha, &d_sigma, &ignored) != 0) return NAN;
+        return (card->time.reversed ? -1 : 1) * (d_alpha * x0 + d_sigma * epsilon);
+    }
     case PREDICTION_EDM: return (s / total * (x / alpha) - total * epsilon) / data;
     case PREDICTION_EDM_VE: return -epsilon;
     }
@@ -306,7 +313,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
         posterior(model, x_t, alpha, sigma, first, last, x0, epsilon);
         for (size_t i = 0; i < elements; i++) {
-            double output = predict(&model->card, alpha, sigma, x_t[i], x0[i], epsilon[i]);
+            double output = predict(model, t, x_t[i], x0[i], epsilon[i]);
             out[row * elements + i] = bad ? NAN : (float)output;
             if (variance)
                 variance[row * elements + i] = (float)cos((double)i + condition->time + (double)(condition->labels ? label : 0));

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const prediction_names[] = {"epsilon", "x0",     "v",         "score", "edm",
-                                               "edm-vp",  "edm-ve", "edm-iddpm", NULL};
+const char *const prediction_names[] = {"epsilon", "x0",     "v",      "score",     "velocity",
+                                               "edm",     "edm-vp", "edm-ve", "edm-iddpm", NULL};
 static const char *const time_names[] = {"continuous", "discrete", "sigma", "log-sigma", "c_noise", NULL};
 static const char *const schedule_names[] = {
     "linear", "cosine", "log-linear", "discrete-linear", "discrete-scaled-linear", "discrete-cosine", "table", "edm",
-    NULL};
+    "flow", "gvp", NULL};
 
 enum { STEPS_MOST = 1000000 };
 
@@ -56,23 +56,44 @@ static int read_cumprod(KEY_READ_ARGUMENTS) { /* the member is the card */
     if (key_numbers(reader, path, value, key->expected, &card->schedule.alphas_cumprod, &count) != 0) return -1;
     const double *table = card->schedule.alphas_cumprod;
     for (size_t i = 0; i < count; i++)
-        if (!(table[i] > 0 && table[i] < (i ? table[i - 1] : 1)))
+        if (!((i + 1 == count ? table[i] >= 0 : table[i] > 0) && table[i] < (i ? table[i - 1] : 1)))
+            return key_fail_item(reader, path, i, key->expected, json_array_get(value, i));
+    return count <= STEPS_MOST ? 0 : key_error(reader, path, "expected %s, found %zu", key->expected, count);
+}
+
+static int read_noise_at(KEY_READ_ARGUMENTS) {
+    int noise_at;
+    if (KEY_INT.read(reader, key, path, value, &noise_at) != 0) return -1;
+    *(bool *)member = noise_at == 0;
+    return 0;
+}
+
+/* One number for each trained step, 0 or more. */
+static int read_levels(KEY_READ_ARGUMENTS) {
+    size_t count;
+    free(*(double **)member);
+    *(double **)member = NULL;
+    if (key_numbers(reader, path, value, key->expected, (double **)member, &count) != 0) return -1;
+    for (size_t i = 0; i < count; i++)
+        if (!((*(double **)member)[i] >= 0))
             return key_fail_item(reader, path, i, key->expected, json_array_get(value, i));
     return count <= STEPS_MOST ? 0 : key_error(reader, path, "expected %s, found %zu", key->expected, count);
 }
 
 static const struct key_kind SHAPE = {read_shape, NULL}, DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
-                             CUMPROD = {read_cumprod, NULL};
+                             CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL}, NOISE_AT = {read_noise_at, NULL};
 
 /* ---- the tables ---- */
 
 #define AT(member) offsetof(struct card, member)
+static const char some_levels[] = "a list of at most 1000000 numbers of 0 or more, one a trained step";
 static const char a_positive[] = "a number above 0", some_steps[] = "a whole number from 1 to 1000000";
 static const char *const dtype_names[] = {"float32", "int64", NULL}, *const variance_kinds[] = {"fixed", "learned", NULL};
 
 static const struct key time_rows[] = {
     {"kind", &KEY_NAME, AT(time.kind), .names = time_names, .required = true},
     {"scale", &KEY_NUMBER, AT(time.scale), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"noise_at", &NOISE_AT, AT(time.reversed), .expected = "1 (noise at time 1) or 0 (noise at 0, data at 1)", KEY_RANGE(0, 1)},
     {"steps", &KEY_INT, AT(time.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
     {"dtype", &DTYPE, AT(time.integer), .names = dtype_names},
 };
@@ -85,7 +106,10 @@ static const struct key schedule_rows[] = {
     {"sigma_min", &KEY_NUMBER, AT(schedule.sigma_min), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"sigma_max", &KEY_NUMBER, AT(schedule.sigma_max), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"steps", &KEY_INT, AT(schedule.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
-    {"alphas_cumprod", &CUMPROD, 0, .expected = "a list of at most 1000000 numbers between 0 and 1 that go down"},
+    {"alphas_cumprod", &CUMPROD, 0, .expected = "a list of at most 1000000 numbers between 0 and 1 that go down, of which the last may be 0"},
+    {"alphas", &LEVELS, AT(schedule.alphas), .expected = some_levels},
+    {"sigmas", &LEVELS, AT(schedule.sigmas), .expected = some_levels},
+    {"noise_scale", &KEY_NUMBER, AT(schedule.noise_scale), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key label_rows[] = {
     {"classes", &KEY_INT64, AT(classes),
@@ -120,6 +144,7 @@ struct belongs {
 };
 static const struct belongs time_belongs[] = {
     {"scale", KIND(TIME_CONTINUOUS)},
+    {"noise_at", KIND(TIME_CONTINUOUS)},
     {"steps", KIND(TIME_DISCRETE)},
     {"dtype", KIND(TIME_DISCRETE)},
     {NULL, 0},
@@ -133,6 +158,9 @@ static const struct belongs schedule_belongs[] = {
     {"sigma_max", KIND(SCHEDULE_EDM)},
     {"steps", DISCRETE | KIND(SCHEDULE_TABLE)},
     {"alphas_cumprod", KIND(SCHEDULE_TABLE)},
+    {"alphas", KIND(SCHEDULE_TABLE)},
+    {"sigmas", KIND(SCHEDULE_TABLE)},
+    {"noise_scale", KIND(SCHEDULE_FLOW)},
     {NULL, 0},
 };
 
@@ -141,7 +169,7 @@ static const double default_betas[][2] = {
     [SCHEDULE_LINEAR] = {0.1, 20},
     [SCHEDULE_DISCRETE_LINEAR] = {1e-4, 0.02},
     [SCHEDULE_DISCRETE_SCALED_LINEAR] = {0.00085, 0.012},
-    [SCHEDULE_EDM] = {0},
+    [SCHEDULE_GVP] = {0}, /* the last */
 };
 
 /* ---- checks over several keys ---- */
@@ -170,6 +198,30 @@ static int check_belongs(const struct key_reader *reader, const char *path, cons
     return 0;
 }
 
+/* alphas_cumprod, or alphas and sigmas: *steps numbers each. */
+static int check_table(const struct key_reader *reader, const char *path, const struct card *card, const json_t *schedule,
+                       int *steps) {
+    const double *alphas = card->schedule.alphas, *sigmas = card->schedule.sigmas;
+    size_t counts[3];
+    const char *keys[] = {"alphas_cumprod", "alphas", "sigmas"};
+    for (int i = 0; i < 3; i++) counts[i] = json_array_size(json_object_get(schedule, keys[i]));
+    *steps = (int)(counts[0] ? counts[0] : counts[1]);
+    if (!counts[0] && (!counts[1] || !counts[2]))
+        return card_error(reader, path, "schedule.alphas_cumprod",
+                          "missing; expected the list of a table schedule (or alphas and sigmas)");
+    if (counts[0] && (counts[1] || counts[2]))
+        return card_error(reader, path, "schedule.alphas", "expected alphas_cumprod, or alphas and sigmas, found both");
+    if (!counts[0] && counts[1] != counts[2])
+        return card_error(reader, path, "schedule.sigmas", "expected as many as alphas, %zu, found %zu", counts[1], counts[2]);
+    for (int i = 0; !counts[0] && i < *steps; i++) {
+        bool falls = i == 0 || alphas[i] * sigmas[i - 1] < alphas[i - 1] * sigmas[i];
+        if (!(sigmas[i] > 0) || !(alphas[i] > 0 || i + 1 == *steps) || !falls)
+            return card_error(reader, path, "schedule.alphas", "expected alpha/sigma that falls, with no sigma 0 and at most the "
+                              "last alpha 0, found %g/%g at number %d", alphas[i], sigmas[i], i);
+    }
+    return 0;
+}
+
 static int check_schedule(const struct key_reader *reader, const char *path, struct card *card, const json_t *map) {
     enum schedule_kind kind = card->schedule.kind;
     bool discrete = KIND(kind) & DISCRETE, table = kind == SCHEDULE_TABLE;
@@ -177,20 +229,20 @@ static int check_schedule(const struct key_reader *reader, const char *path, str
     double *beta0 = &card->schedule.beta0, *beta1 = &card->schedule.beta1;
     if (isnan(*beta0)) *beta0 = default_betas[kind][0];
     if (isnan(*beta1)) *beta1 = default_betas[kind][1];
-    if (has_betas && !(*beta0 < *beta1))
-        return card_error(reader, path, "schedule.beta1", "expected more than beta0, %g, found %g", *beta0, *beta1);
+    if (has_betas && !(*beta0 <= *beta1))
+        return card_error(reader, path, "schedule.beta1", "expected at least beta0, %g, found %g", *beta0, *beta1);
     if (has_betas && discrete && !(*beta1 < 1))
         return card_error(reader, path, "schedule.beta1", "expected a discrete beta below 1, found %g", *beta1);
     if (!(card->schedule.sigma_min < card->schedule.sigma_max))
         return card_error(reader, path, "schedule.sigma_max", "expected more than sigma_min, %g, found %g",
                           card->schedule.sigma_min, card->schedule.sigma_max);
-    if (table && !card->schedule.alphas_cumprod)
-        return card_error(reader, path, "schedule.alphas_cumprod", "missing; expected the list of a table schedule");
     const json_t *schedule = json_object_get(map, "schedule");
-    int numbers = (int)json_array_size(json_object_get(schedule, "alphas_cumprod"));
+    int numbers = 0;
+    if (table && check_table(reader, path, card, schedule, &numbers) != 0) return -1;
     if (table && json_object_get(schedule, "steps") && card->schedule.steps != numbers)
-        return card_error(reader, path, "schedule.steps", "expected one step a number of alphas_cumprod, %d, found %d",
-                          numbers, card->schedule.steps);
+        return card_error(reader, path, "schedule.steps", "expected one step a number of %s, %d, found %d",
+                          card->schedule.alphas ? "alphas" : "alphas_cumprod", numbers, card->schedule.steps);
+    if (kind == SCHEDULE_GVP) card->schedule.s = 0; /* the cosine schedule without its offset */
     if (!discrete) card->schedule.steps = table ? numbers : 0;
     return 0;
 }
@@ -226,7 +278,7 @@ int card_from(struct card *card, const struct key_reader *reader, const char *pa
     *card = (struct card){.low = -1, .high = 1, .sigma_data = 0.5, .null_label = -1,
                           .time = {.scale = 1, .integer = true},
                           .schedule = {.beta0 = NAN, .beta1 = NAN, .s = 0.008, .logsnr_end = -5, .logsnr_start = 5,
-                                       .sigma_min = 0.002, .sigma_max = 80, .steps = 1000}};
+                                       .sigma_min = 0.002, .sigma_max = 80, .noise_scale = 1, .steps = 1000}};
     card->json = json_deep_copy(map);
     bool copied = json_equal(card->json, map); /* json_deep_copy leaves members out when memory is short */
     int rc = !copied ? error_memory(reader->err) : keys_read(reader, &card_keys, path, map, card);
@@ -244,6 +296,8 @@ void card_free(struct card *card) {
     if (card->guide) card_free(card->guide);
     free(card->guide);
     free(card->schedule.alphas_cumprod);
+    free(card->schedule.alphas);
+    free(card->schedule.sigmas);
     json_decref(card->json);
     *card = (struct card){0};
 }

@@ -15,14 +15,17 @@ enum prediction {
     PREDICTION_X0,
     PREDICTION_V,
     PREDICTION_SCORE,
+    PREDICTION_VELOCITY, /* F = dx/dtau in the model's own unscaled time tau */
     PREDICTION_EDM,       /* x0 = c_skip x + c_out F(c_in x, c_noise) with sigma_data */
     PREDICTION_EDM_VP,    /* c_skip 1, c_out -sigma, c_in 1/sqrt(sigma^2+1): F is epsilon */
     PREDICTION_EDM_VE,    /* c_skip 1, c_out sigma, c_in 1 */
     PREDICTION_EDM_IDDPM, /* as edm-vp; time is the nearest trained index */
 };
 
+extern const char *const prediction_names[]; /* as in a card, by the enum; ends with NULL */
+
 enum time_kind { /* what the model receives as t */
-    TIME_CONTINUOUS, /* t * time_scale */
+    TIME_CONTINUOUS, /* scale * tau */
     TIME_DISCRETE,   /* step n of time_steps: int64, or float32 fractional index N t - 1 */
     TIME_SIGMA,      /* sigma/alpha */
     TIME_LOG_SIGMA,  /* ln(sigma/alpha) */
@@ -38,6 +41,8 @@ enum schedule_kind {
     SCHEDULE_DISCRETE_COSINE, /* squaredcos_cap_v2 */
     SCHEDULE_TABLE,
     SCHEDULE_EDM,
+    SCHEDULE_FLOW, /* alpha = 1 - t, sigma = noise_scale t */
+    SCHEDULE_GVP,  /* alpha = cos(pi t/2), sigma = sin(pi t/2) */
 };
 
 struct card {
@@ -48,6 +53,7 @@ struct card {
     struct {
         enum time_kind kind;
         double scale;     /* continuous; 1 by default */
+        bool reversed;    /* continuous, noise_at 0: the model's time tau is 1 - t (noise at 0, data at 1), else t */
         int steps;        /* discrete */
         bool integer;     /* discrete: int64 (default) or float32 */
     } time;
@@ -58,7 +64,9 @@ struct card {
         double logsnr_end, logsnr_start; /* log-linear: lambda at t = 1 and at t = 0 (-5, 5) */
         double sigma_min, sigma_max;   /* edm; 0.002, 80 */
         int steps;                     /* discrete and table; 1000 */
-        double *alphas_cumprod;        /* table: [steps]; owned */
+        double noise_scale;            /* flow; 1 */
+        double *alphas_cumprod;        /* table: [steps], the last may be 0; or NULL, and: */
+        double *alphas, *sigmas;       /* table: [steps] each, alpha/sigma falling, the last alpha may be 0. All owned */
     } schedule;
     int64_t classes; /* 0: the model takes no labels */
     int64_t null_label; /* -1: none */

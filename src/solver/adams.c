@@ -98,7 +98,7 @@ static struct node halfway(const struct builder *builder, const struct node *fro
 /* registers: the ring of epsilon, then x at a stage, epsilon there, and the sum of the stages. */
 static int pndm_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
                      struct error *err) {
-    if (builder->index >= RING - 1) return ipndm_step(builder, registers, from, to, err);
+    if (builder_history(builder) >= RING - 1) return ipndm_step(builder, registers, from, to, err);
     int first = registers[builder->index % RING], stage = registers[RING], other = registers[RING + 1];
     struct node half = halfway(builder, from, to);
     const struct node *at[] = {from, &half, &half, to};
@@ -117,6 +117,11 @@ static int pndm_step(struct builder *builder, const int *registers, const struct
     struct form mean = {.terms = {{1, sum}}, .count = 1};
     ddim(builder, 0, from, to, &mean);
     return 0;
+}
+
+static double no_formula(const struct sampler *sampler) {
+    (void)sampler;
+    return NAN;
 }
 
 #define DEIS(NAME, BASIS, SOURCE)                                                                                         \
@@ -139,5 +144,5 @@ const struct solver solver_ipndm = {
 };
 const struct solver solver_pndm = {
     .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,  .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T,
-    .into_zero = true, .step = pndm_step, .registers = RING + 3,
+    .into_zero = true, .new_noise = no_formula, .step = pndm_step, .registers = RING + 3,
 };

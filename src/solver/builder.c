@@ -63,10 +63,14 @@ void builder_keep(struct builder *builder, int dst, const struct form *form) {
     if (!same) builder_lincomb(builder, dst, form);
 }
 
+int builder_history(const struct builder *builder) {
+    return builder->index - (builder->nodes[0].alpha == 0);
+}
+
 int builder_order(const struct builder *builder) {
     const struct sampler *sampler = builder->sampler;
-    int order = (int)sampler->order, left = sampler->steps - builder->index;
-    if (order > builder->index + 1) order = builder->index + 1;
+    int order = (int)sampler->order, left = sampler->steps - builder->index, history = builder_history(builder) + 1;
+    if (order > history) order = history;
     return sampler->lower_order_final == TOGGLE_ON && order > left ? left : order;
 }
 
@@ -86,7 +90,8 @@ struct meaning {
 /* From x = alpha x0 + sigma epsilon, each coefficient by itself so that none loses digits. v is alpha epsilon - sigma x0
  * of the unit-variance process, which x is after division by n. The EDM ones (Karras et al. 2022, table 1) are of
  * x/alpha, whose noise level is s: x0 = c_skip x/alpha + c_out F(c_in x/alpha). */
-static struct meaning meaning_at(const struct card *card, double alpha, double sigma) {
+static struct meaning meaning_at(const struct schedule *schedule, const struct card *card, double t) {
+    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
     double s = sigma / alpha, n = hypot(alpha, sigma), data = card->sigma_data, e = hypot(s, data);
     if (fabs(n - 1) < 1e-15) n = 1; /* variance-preserving, up to rounding */
     switch (card->prediction) {
@@ -94,6 +99,14 @@ static struct meaning meaning_at(const struct card *card, double alpha, double s
     case PREDICTION_SCORE: return (struct meaning){1, 1 / alpha, sigma * s, 0, -sigma};
     case PREDICTION_X0: return (struct meaning){1, 0, 1, 1 / sigma, -1 / s};
     case PREDICTION_V: return (struct meaning){1, alpha / (n * n), -sigma / n, sigma / (n * n), alpha / n};
+    case PREDICTION_VELOCITY: { /* x = alpha x0 + sigma z and dx/dt = alpha' x0 + sigma' z, solved for x0 and z */
+        double d_alpha, d_sigma, sign = card->time.reversed ? -1 : 1;
+        struct error ignored; /* a slope is there wherever alpha and sigma are */
+        schedule_slope(schedule, t, &d_alpha, &d_sigma, &ignored);
+        double determinant = alpha * d_sigma - d_alpha * sigma;
+        return (struct meaning){1, d_sigma / determinant, -sign * sigma / determinant, -d_alpha / determinant,
+                                sign * alpha / determinant};
+    }
     case PREDICTION_EDM:
         return (struct meaning){1 / (e * alpha), data * data / (e * e * alpha), s * data / e, s / (e * e * alpha), -data / e};
     case PREDICTION_EDM_VP:
@@ -150,13 +163,14 @@ static enum eval_labels labels_of(const struct card *card) {
 
 /* What the guiding model says of x into register `guide`, as an output of the model itself: its F by which x0 and epsilon
  * are the guide's. Both equations say it; weighted by their coefficients nothing is divided by a small one. */
-static void evaluate_guide(struct builder *builder, int x, double t, int guide, double alpha, double sigma,
-                           const struct meaning *model) {
+static void evaluate_guide(struct builder *builder, int x, double t, int guide, const struct meaning *model) {
     const struct card *card = builder->card->guide;
-    struct meaning theirs = meaning_at(card, alpha, sigma);
+    struct meaning theirs = meaning_at(schedule_guide(builder->schedule), card, t);
     evaluate(builder, (struct op){.dst = guide, .src = model_input(builder, x, theirs.input), .labels = labels_of(card), .model = 1},
              schedule_guide(builder->schedule), t, &theirs);
-    if (card->prediction == builder->card->prediction && card->sigma_data == builder->card->sigma_data) return;
+    if (card->prediction == builder->card->prediction && card->sigma_data == builder->card->sigma_data &&
+        card->time.reversed == builder->card->time.reversed)
+        return;
     double a = model->epsilon_out, b = model->x0_out, total = a * a + b * b;
     struct form output = two_terms((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) / total, x,
                                    (a * theirs.epsilon_out + b * theirs.x0_out) / total, guide);
@@ -181,14 +195,14 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
     double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t), scale = 1;
     const struct guidance *guidance = &builder->sampler->guidance;
     if (sigma / alpha >= guidance->interval[0] && sigma / alpha <= guidance->interval[1]) scale = guidance->scale;
-    struct meaning meaning = meaning_at(card, alpha, sigma);
+    struct meaning meaning = meaning_at(schedule, card, t);
     int src = model_input(builder, x, meaning.input);
     evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance}, schedule, t,
              &meaning);
     if (scale != 1) {
         if (builder->unguided < 0) builder->unguided = builder_register(builder);
         int guide = builder->unguided;
-        if (card->guide) evaluate_guide(builder, x, t, guide, alpha, sigma, &meaning);
+        if (card->guide) evaluate_guide(builder, x, t, guide, &meaning);
         else evaluate(builder, (struct op){.dst = guide, .src = src, .labels = EVAL_NULL}, schedule, t, &meaning);
         guide_output(builder, out, guide, scale);
     }
@@ -210,6 +224,21 @@ int builder_drift(const struct builder *builder, double t, double *f, double *g2
     if (schedule_series(builder->schedule, builder->sampler->clock, t, 1, alpha, sigma, err) != 0) return -1;
     *f = -alpha[1] / alpha[0];
     *g2 = -2 * sigma[0] * sigma[1] - 2 * *f * sigma[0] * sigma[0];
+    return 0;
+}
+
+int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope, struct error *err) {
+    double f, g2, alpha[2], sigma[2];
+    *slope = (struct form){.count = 0};
+    if (!schedule_is_flow(builder->schedule) && point->alpha > 0) {
+        if (builder_drift(builder, point->t, &f, &g2, err) != 0) return -1;
+        form_add(slope, f, x);
+        form_add_form(slope, g2 / (2 * point->sigma), &point->epsilon);
+        return 0;
+    }
+    if (schedule_series(builder->schedule, builder->sampler->clock, point->t, 1, alpha, sigma, err) != 0) return -1;
+    form_add_form(slope, -alpha[1], &point->x0);
+    form_add_form(slope, -sigma[1], &point->epsilon);
     return 0;
 }
 

@@ -51,6 +51,8 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
 void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
 /* The form into register dst, so that it outlives its sources; nothing where it is dst already. */
 void builder_keep(struct builder *builder, int dst, const struct form *form);
+/* Steps before this one that a multistep formula can use: none before a start where alpha is 0 and lambda infinite. */
+int builder_history(const struct builder *builder);
 /* The order of this step: less than the sampler's while history is short and, under lower_order_final, at the end. */
 int builder_order(const struct builder *builder);
 void builder_noise(struct builder *builder, int dst);
@@ -59,6 +61,9 @@ void builder_mulexp(struct builder *builder, int dst, int src, double a, double 
 /* Coefficients of the processes at a time, in the sampler's clock u (u runs towards noise):
  * dx/du = f x + g2/(2 sigma) epsilon is the probability-flow ODE, dx = f x du + g dW the forward SDE. */
 int builder_drift(const struct builder *builder, double t, double *f, double *g2, struct error *err);
+/* dx/du at a point whose x is in register x, as a form: f x + g2/(2 sigma) epsilon, or alpha' x0 + sigma' epsilon, which is the
+ * same and finite where alpha is 0. */
+int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope, struct error *err);
 /* Length of a step in the sampler's clock, > 0. */
 double builder_step(const struct builder *builder, const struct node *from, const struct node *to);
 /* Gaussian transition of the forward process from `to` up to `from`: x_from = ratio x_to + sqrt(variance) z. */

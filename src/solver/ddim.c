@@ -54,18 +54,26 @@ static int ddpm_step(struct builder *builder, const int *registers, const struct
     return 0;
 }
 
+static double eta(const struct sampler *sampler) {
+    return sampler->eta;
+}
+
+static double all(const struct sampler *sampler) {
+    return sampler->variance == VARIANCE_SMALL ? 1 : NAN; /* beta is 1 there, and a learned variance a power of 0 */
+}
+
 const struct solver solver_ddim = {
     .name = "ddim", .kind = "ODE or SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, 
-    .source = "Song et al. 2020 (DDIM), eq. 12, 16", .default_order = 1, .default_clock = CLOCK_T, .step = ddim_step,
+    .source = "Song et al. 2020 (DDIM), eq. 12, 16", .default_order = 1, .default_clock = CLOCK_T, .new_noise = eta, .step = ddim_step,
     .registers = 2,
 };
 const struct solver solver_euler_ancestral = {
     .name = "euler-ancestral", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, 
     .source = "Crowson 2022 (k-diffusion); is ddim with eta 1", .variant = 1, .default_order = 1, .default_clock = CLOCK_T,
-    .step = ddim_step, .registers = 2,
+    .new_noise = eta, .step = ddim_step, .registers = 2,
 };
 const struct solver solver_ddpm = {
     .name = "ddpm", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_VARIANCE, 
     .source = "Ho et al. 2020 (DDPM), eq. 7; learned variance: Nichol & Dhariwal 2021, eq. 15",
-    .default_order = 1, .default_clock = CLOCK_T, .step = ddpm_step, .registers = 3,
+    .default_order = 1, .default_clock = CLOCK_T, .new_noise = all, .step = ddpm_step, .registers = 3,
 };

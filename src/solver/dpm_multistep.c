@@ -70,6 +70,11 @@ static int sde_step(struct builder *builder, const int *registers, const struct 
     return 0;
 }
 
+static double all(const struct sampler *sampler) {
+    (void)sampler;
+    return 1;
+}
+
 #define MULTISTEP(NAME, ORDERS, ORDER, VARIANT, SOURCE)                                                                   \
     {.name = NAME, .kind = "ODE", .orders = ORDERS, .evaluations = 1, .options = SOLVER_LOWER,                            \
      .source = SOURCE, .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .drops_last = true,        \
@@ -83,5 +88,5 @@ const struct solver solver_dpmpp_3m_common = MULTISTEP("dpmpp-3m-common", "2 (co
                                                        "dpm-solver's and diffusers' code");
 const struct solver solver_sde_dpmpp = {
     .name = "sde-dpmpp", .kind = "SDE", .orders = "1, 2", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,  .source = "Lu et al. 2022 (DPM-Solver++), SDE-DPM-Solver++ 1 and 2M",
-    .default_order = 2, .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = 2, .step = sde_step, .registers = RING + 1,
+    .default_order = 2, .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = 2, .new_noise = all, .step = sde_step, .registers = RING + 1,
 };

@@ -14,7 +14,7 @@ static int position(const struct builder *builder) {
     const struct sampler *sampler = builder->sampler;
     int order = (int)sampler->order;
     bool lowered = sampler->lower_order_final == TOGGLE_ON && sampler->steps % order == 0;
-    return lowered && builder->index == sampler->steps - 1 ? 0 : builder->index % order;
+    return lowered && builder->index == sampler->steps - 1 ? 0 : builder_history(builder) % order;
 }
 
 /* registers: [0] x at the block's start, [1 + k] x0 or epsilon of its evaluation k. */

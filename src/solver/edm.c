@@ -51,8 +51,12 @@ static int step(struct builder *builder, const int *registers, const struct node
     return 0;
 }
 
+static double new_noise(const struct sampler *sampler) {
+    return sampler->churn.amount > 0 ? NAN : 0;
+}
+
 const struct solver solver_edm = {
     .name = "edm", .kind = "ODE or SDE", .orders = "2", .evaluations = 2, .options = SOLVER_CHURN, 
     .source = "Karras et al. 2022 (EDM), alg. 1 and 2", .default_order = 2, .default_clock = CLOCK_LOGSNR,
-    .default_grid = GRID_KARRAS, .into_zero = true, .step = step, .registers = 4,
+    .default_grid = GRID_KARRAS, .into_zero = true, .new_noise = new_noise, .step = step, .registers = 4,
 };

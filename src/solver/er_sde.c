@@ -60,7 +60,12 @@ static int step(struct builder *builder, const int *registers, const struct node
     return 0;
 }
 
+static double all(const struct sampler *sampler) {
+    (void)sampler;
+    return 1;
+}
+
 const struct solver solver_er_sde = {
     .name = "er-sde", .kind = "SDE", .orders = "1-3 (weak order 2 at most)", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,  .source = "Cui et al. 2023 (ER-SDE), alg. 1-3", .default_order = 3,
-    .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = RING, .step = step, .registers = RING + 1,
+    .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = RING, .new_noise = all, .step = step, .registers = RING + 1,
 };

@@ -56,6 +56,7 @@ static int snap(const struct schedule *schedule, int count, double *points, stru
 int grid_make(const struct schedule *schedule, const struct sampler *sampler, int count, double *points,
               struct error *err) {
     int last = count - 1, trained = schedule_steps(schedule);
+    int whole = last + (sampler->t_end == 0); /* steps of the grid: down to 0 itself final: zero makes the last one */
     const struct solver *solver = solver_find(sampler->solver);
     bool integers = sampler->grid == GRID_LEADING || sampler->grid == GRID_LINSPACE || sampler->grid == GRID_TRAILING;
     if (integers && trained == 0)
@@ -66,12 +67,12 @@ int grid_make(const struct schedule *schedule, const struct sampler *sampler, in
     for (int i = 0; i < count; i++) {
         if (integers) points[i] = (timestep(sampler->grid, trained, i, count, solver && solver->drops_last) + 1) / trained;
         else if (sampler->grid == GRID_TIMES) points[i] = sampler->times[i];
-        else points[i] = place(schedule, sampler, i, last);
+        else points[i] = place(schedule, sampler, i, whole);
     }
     /* The ends exactly, not through an inverse. */
     if (!integers && sampler->grid != GRID_TIMES) {
         points[0] = sampler->t_start;
-        if (last > 0) points[last] = sampler->t_end;
+        if (whole == last && last > 0) points[last] = sampler->t_end;
     }
     if (schedule_has_integer_times(schedule)) return snap(schedule, count, points, err);
     for (int i = 1; i < count; i++)

@@ -75,6 +75,10 @@ static int check(const struct builder *builder, const struct node *from, const s
                      "from t = %.4g to %.4g", order, order, variance, from->t, to->t);
 }
 
+static double new_noise(const struct sampler *sampler) {
+    return sampler->order == INFINITY ? 1 : NAN;
+}
+
 static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
                 struct error *err) {
     double on_x, on_epsilon, variance;
@@ -92,5 +96,5 @@ static int step(struct builder *builder, const int *registers, const struct node
 const struct solver solver_ito_taylor = {
     .name = "ito-taylor", .kind = "SDE", .orders = "1, 1.5, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,  .source = "Tachibana et al. 2021, quasi-Ito-Taylor; .inf is DDPM", .default_order = 1,
     .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY, 1.5},
-    .check = check, .step = step, .registers = 2,
+    .new_noise = new_noise, .check = check, .step = step, .registers = 2,
 };

@@ -105,6 +105,20 @@ static int record_step(struct plan *plan, const struct node *from, double s) {
     return 0;
 }
 
+/* The step from a point where alpha is 0, x is noise and lambda -infinity: of order 1, as is that into sigma 0. */
+static void leave_noise(struct builder *builder, int out, int noise, const struct node *from, const struct node *to) {
+    double fresh = builder->solver->new_noise ? builder->solver->new_noise(builder->sampler) : 0;
+    struct form next = {.count = 0};
+    struct point point = builder_evaluate(builder, 0, from->t, out);
+    form_add_form(&next, to->alpha, &point.x0);
+    form_add_form(&next, to->sigma * sqrt(fmax(1 - fresh * fresh, 0)), &point.epsilon);
+    if (fresh > 0) {
+        builder_noise(builder, noise);
+        form_add(&next, to->sigma * fresh, noise);
+    }
+    builder_lincomb(builder, 0, &next);
+}
+
 static int compile_steps(struct builder *builder, int count, struct error *err) {
     struct plan *plan = builder->plan;
     const struct solver *solver = builder->solver;
@@ -114,6 +128,10 @@ static int compile_steps(struct builder *builder, int count, struct error *err) 
     for (int i = 0; i < builder->last; i++) {
         builder->index = i;
         if (record_step(plan, &nodes[i], nodes[i + 1].t) != 0) return error_memory(err);
+        if (nodes[i].alpha == 0 && solver_starts_over(solver, builder->sampler)) {
+            leave_noise(builder, registers[0], registers[solver->registers - 1], &nodes[i], &nodes[i + 1]);
+            continue;
+        }
         if (solver->step(builder, registers, &nodes[i], &nodes[i + 1], err) != 0) {
             if (solver->check && err->code == CODE_DATA) advise_steps(builder, count, err);
             return -1;
@@ -131,10 +149,10 @@ static int compile_steps(struct builder *builder, int count, struct error *err) 
 static int check_finite(const struct plan *plan, struct error *err) {
     for (size_t i = 0; i < plan->ops_count; i++) {
         const struct op *op = &plan->ops[i];
-        bool finite = isfinite(op->a) && isfinite(op->b);
+        bool finite = isfinite(op->a) && isfinite(op->b) && isfinite(op->time);
         for (size_t k = 0; k < op->terms_count; k++) finite &= isfinite(op->terms[k].coefficient) != 0;
         if (!finite)
-            return error_set(err, CODE_DATA, "sampler: op %zu of the plan has a coefficient that is not finite: take more "
+            return error_set(err, CODE_DATA, "sampler: op %zu of the plan has a coefficient or a time that is not finite: take more "
                              "steps, or times further from alpha = 0 and sigma = 0", i + 1);
     }
     return 0;

@@ -17,6 +17,10 @@ const struct solver *solver_find(const char *name) {
     return NULL;
 }
 
+bool solver_starts_over(const struct solver *solver, const struct sampler *sampler) {
+    return !solver->leaves_noise || sampler->clock != CLOCK_T;
+}
+
 bool solver_takes_order(const struct solver *solver, double order) {
     if (solver->order_most == 0) return order == solver->default_order;
     if (order == trunc(order) && order >= solver->order_least && order <= solver->order_most) return true;

@@ -35,6 +35,10 @@ struct solver {
     enum grid_kind default_grid; /* on schedules without integer times; unset: as suits the clock */
     enum clock_kind default_clock; /* on continuous schedules */
     bool inner_times;      /* evaluates between grid points */
+    bool leaves_noise;     /* in clock t its own formula makes the step from a start where alpha is 0 */
+    /* Otherwise that step is x0's mean and this share of new noise, 0 to 1 in standard deviations. NULL: none; NAN: the solver
+     * has no formula there. */
+    double (*new_noise)(const struct sampler *sampler);
     int order_least, order_most; /* `order` may be a whole number of these, ... */
     double order_others[2];      /* ... or one of these; 0: none. All 0: there is nothing to choose */
     int registers;               /* besides x */
@@ -50,6 +54,8 @@ struct solver {
 
 const struct solver *solver_find(const char *name); /* NULL: unknown */
 const struct solver *solver_at(size_t i);           /* NULL beyond the last */
+/* Is the step from alpha 0 one of order 1, by new_noise, and not the solver's own? */
+bool solver_starts_over(const struct solver *solver, const struct sampler *sampler);
 bool solver_takes_order(const struct solver *solver, double order);
 
 /* The order of `qtaylor plan --list`. One family a file. */

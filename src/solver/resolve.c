@@ -85,6 +85,34 @@ static int check_guidance(const struct sampler *sampler, const struct card *card
     return 0;
 }
 
+/* Grids uniform or quadratic in the time of a flow go to 0 itself, and final: zero is their last step. */
+static bool reaches_zero(const struct sampler *sampler, const struct schedule *schedule) {
+    bool in_time = (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_T) || sampler->grid == GRID_QUADRATIC;
+    return schedule_is_flow(schedule) && in_time && sampler->final == FINAL_ZERO;
+}
+
+/* A start where alpha is 0: what the network says there must determine x0, and the solver must have a step from there. */
+static int check_start(const struct sampler *sampler, const struct solver *solver, const struct card *card,
+                       const struct schedule *schedule, struct error *err) {
+    double t = sampler->t_start;
+    if (schedule_alpha(schedule, t) > 0) return 0;
+    for (const struct card *of = card; of; of = of->guide)
+        if (of->prediction != PREDICTION_X0 && of->prediction != PREDICTION_V && of->prediction != PREDICTION_VELOCITY)
+            return error_set(err, CODE_DATA, "sampler.t_start: at %g alpha is 0, where the %s that the %s predicts says nothing of "
+                             "x0: start lower, such as at %g", t, prediction_names[of->prediction],
+                             of == card ? "model" : "guiding model", 0.999 * t);
+    bool fails = solver_starts_over(solver, sampler) &&
+                 (solver->evaluations == 0 || (solver->new_noise && isnan(solver->new_noise(sampler))));
+    if (fails)
+        return error_set(err, CODE_DATA, "sampler.t_start: at %g alpha is 0, and %s%s has no step from there: start lower, such as "
+                         "at %g", t, solver->name, solver->evaluations == 0 ? " in this clock" : " with these options", 0.999 * t);
+    if (sampler->grid == GRID_UNIFORM_LOGSNR || sampler->grid == GRID_KARRAS || sampler->grid == GRID_EXPONENTIAL ||
+        (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_LOGSNR))
+        return error_set(err, CODE_DATA, "sampler.grid: %s is uniform in log(alpha/sigma), which is infinite at t_start = %g: say "
+                         "another grid, or start lower, such as at %g", grid_names[sampler->grid], t, 0.999 * t);
+    return 0;
+}
+
 static int fill_times(struct sampler *sampler, const struct schedule *schedule, struct error *err) {
     enum grid_kind grid = sampler->grid;
     bool own = grid == GRID_TIMES || grid == GRID_LEADING || grid == GRID_LINSPACE || grid == GRID_TRAILING;
@@ -96,7 +124,7 @@ static int fill_times(struct sampler *sampler, const struct schedule *schedule, 
         sampler->t_end = sampler->times[sampler->times_count - 1];
     }
     if (isnan(sampler->t_start)) sampler->t_start = schedule_default_t_start(schedule);
-    if (isnan(sampler->t_end)) sampler->t_end = schedule_default_t_end(schedule);
+    if (isnan(sampler->t_end)) sampler->t_end = reaches_zero(sampler, schedule) ? 0 : schedule_default_t_end(schedule);
     return 0;
 }
 
@@ -105,11 +133,12 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
     double least, most, start = sampler->t_start, end = sampler->t_end;
     schedule_range(schedule, &least, &most);
     if (!(start > 0 && start >= least * (1 - rounding) && start <= most * (1 + rounding)) ||
-        !(schedule_alpha(schedule, start) > 0))
-        return error_set(err, CODE_DATA, "sampler.t_start: expected a time of the schedule, above %g and at most %g, where "
-                         "alpha is not 0; found %g", least, most, start);
+        !(schedule_alpha(schedule, start) >= 0))
+        return error_set(err, CODE_DATA, "sampler.t_start: expected a time of the schedule, above %g and at most %g; found %g",
+                         least, most, start);
     bool one_point = sampler->grid == GRID_TIMES && sampler->times_count == 1;
-    if (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point))
+    bool to_zero = end == 0 && reaches_zero(sampler, schedule);
+    if (!to_zero && (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point)))
         return error_set(err, CODE_DATA, "sampler.t_end: expected a time of the schedule, %s%g and below t_start = %g; found "
                          "%g%s", least > 0 ? "at least " : "above ", least, start, end,
                          end == 0 ? " (a step to sigma 0 is final: zero)" : "");
@@ -119,11 +148,14 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
 /* Steps between grid points, from nfe or steps or the list of times. */
 enum { FEW_STEPS = 15 };
 
-static int fill_steps(struct sampler *sampler, const struct solver *solver, struct error *err) {
+static int fill_steps(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
+                      struct error *err) {
     int last = sampler->final != FINAL_NONE, zero = sampler->final == FINAL_ZERO, between;
     int extra = solver->start_steps * solver->start_evaluations, needed = solver->start_steps;
     if (needed == 0 && !last) needed = 1;
-    int smallest = needed * solver->evaluations + extra + last;
+    /* A first step of order 1, from alpha 0, takes one evaluation. */
+    int saved = schedule_alpha(schedule, sampler->t_start) == 0 && solver_starts_over(solver, sampler) ? solver->evaluations - 1 : 0;
+    int smallest = needed * solver->evaluations + extra + last - (needed > 0 ? saved : 0);
     if (sampler->grid == GRID_TIMES) {
         if (sampler->nfe || sampler->steps)
             return error_set(err, CODE_DATA, "sampler.%s: grid: {times: ...} says how many steps there are: leave it out",
@@ -134,7 +166,7 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, stru
     } else if (sampler->nfe) {
         if (sampler->nfe < smallest)
             return error_set(err, CODE_DATA, "sampler.nfe: %s needs at least %d, found %d", solver->name, smallest, sampler->nfe);
-        between = (sampler->nfe - extra - last) / solver->evaluations;
+        between = (sampler->nfe - extra - last + saved) / solver->evaluations;
     } else if (sampler->steps) {
         between = sampler->steps - zero;
     } else {
@@ -143,7 +175,7 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, stru
     if (between < needed)
         return error_set(err, CODE_DATA, "sampler.steps: %s needs at least %d, found %d", solver->name, needed + zero, between + zero);
     sampler->steps = between + zero;
-    sampler->nfe = between * solver->evaluations + extra + last;
+    sampler->nfe = between * solver->evaluations + extra + last - (between > 0 ? saved : 0);
     if (sampler->lower_order_final == TOGGLE_UNSET && solver->options & SOLVER_LOWER)
         sampler->lower_order_final = solver->lowers ? solver->lowers : sampler->steps < FEW_STEPS ? TOGGLE_ON : TOGGLE_OFF;
     return 0;
@@ -153,15 +185,17 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
                           const struct card *card) {
     bool discrete = schedule_is_discrete(schedule), edm = schedule_time_is_sigma(schedule);
     if (isnan(sampler->order)) sampler->order = solver->default_order;
-    if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm ? CLOCK_T : solver->default_clock;
+    bool flow = schedule_is_flow(schedule);
+    if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm || flow ? CLOCK_T : solver->default_clock;
     if (sampler->grid == GRID_UNSET) {
         if (solver->default_grid) sampler->grid = solver->default_grid;
         else sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
         if (discrete && !solver->default_grid) sampler->grid = GRID_UNIFORM_LOGSNR;
+        if (flow) sampler->grid = GRID_UNIFORM;
         if (schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
         if (edm) sampler->grid = GRID_KARRAS;
     }
-    if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm ? FINAL_ZERO : FINAL_NONE;
+    if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm || flow ? FINAL_ZERO : FINAL_NONE;
     if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->variant;
     if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;
     if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE)
@@ -209,12 +243,14 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
-                       check_clock(sampler, solver, schedule, err) != 0 ? -1 : 0;
+                       check_clock(sampler, solver, schedule, err) != 0 ||
+                       check_start(sampler, solver, card, schedule, err) != 0 ? -1 : 0;
     }
     fill_defaults(sampler, solver, schedule, card);
     if (fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
-        check_clock(sampler, solver, schedule, err) != 0) return -1;
-    return fill_steps(sampler, solver, err);
+        check_clock(sampler, solver, schedule, err) != 0 || check_start(sampler, solver, card, schedule, err) != 0)
+        return -1;
+    return fill_steps(sampler, solver, schedule, err);
 }
 
 int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err) {

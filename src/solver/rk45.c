@@ -96,12 +96,9 @@ static double left(const struct rk45 *rk45) {
 
 /* register k = dx/du at register x and position u. */
 static int emit_slope(struct rk45 *rk45, int x, double u, int k, struct error *err) {
-    double f, g2, t = time_at(rk45, u);
-    struct form slope = {.count = 0};
-    if (builder_drift(&rk45->builder, t, &f, &g2, err) != 0) return -1;
-    struct point point = builder_evaluate(&rk45->builder, x, t, k);
-    form_add(&slope, f, x);
-    form_add_form(&slope, g2 / (2 * point.sigma), &point.epsilon);
+    struct form slope;
+    struct point point = builder_evaluate(&rk45->builder, x, time_at(rk45, u), k);
+    if (builder_slope(&rk45->builder, &point, x, &slope, err) != 0) return -1;
     builder_lincomb(&rk45->builder, k, &slope);
     return 0;
 }
@@ -230,5 +227,5 @@ int rk45_next(struct rk45 *rk45, const double *values, struct rk45_fragment *fra
 
 const struct solver solver_rk45 = {
     .name = "rk45", .kind = "ODE", .orders = "5", .evaluations = 0, .options = SOLVER_CLOCK | SOLVER_TOLERANCES, 
-    .source = "Dormand & Prince 1980; Song et al. 2020, eq. 13", .default_order = 5, .default_clock = CLOCK_T,
+    .source = "Dormand & Prince 1980; Song et al. 2020, eq. 13", .default_order = 5, .leaves_noise = true, .default_clock = CLOCK_T,
 };

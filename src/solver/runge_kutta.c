@@ -36,16 +36,16 @@ static int run(struct builder *builder, const int *registers, const struct node 
     struct form next = {.count = 0};
     form_add(&next, 1, 0);
     for (int i = 0; i < tableau->stages; i++) {
-        double f, g2, time = inner_time(builder, from, to, tableau->nodes[i], h);
+        double time = inner_time(builder, from, to, tableau->nodes[i], h);
         struct form stage = {.count = 0}, slope = {.count = 0};
         int x = i == 0 ? 0 : registers[0], k = registers[1 + i];
         form_add(&stage, 1, 0);
         for (int j = 0; j < i; j++) form_add(&stage, h * tableau->inner[i][j], registers[1 + j]);
         if (i > 0) builder_lincomb(builder, x, &stage);
-        if (builder_drift(builder, time, &f, &g2, err) != 0) return -1;
+        struct form towards_noise;
         struct point point = builder_evaluate(builder, x, time, k);
-        form_add(&slope, -f, x);
-        form_add_form(&slope, -g2 / (2 * point.sigma), &point.epsilon);
+        if (builder_slope(builder, &point, x, &towards_noise, err) != 0) return -1;
+        form_add_form(&slope, -1, &towards_noise);
         if (tableau->stages == 1) {
             form_add_form(&next, h, &slope); /* one LINCOMB does it */
         } else {
@@ -96,32 +96,37 @@ static int euler_maruyama_step(struct builder *builder, const int *registers, co
     return 0;
 }
 
+static double none(const struct sampler *sampler) {
+    (void)sampler;
+    return NAN;
+}
+
 #define SONG "Song et al. 2020 (score SDE), eq. 13"
 const struct solver solver_euler = {
     .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK,  .source = SONG,
-    .default_order = 1, .default_clock = CLOCK_T, .step = euler_step, .registers = 2,
+    .default_order = 1, .default_clock = CLOCK_T, .leaves_noise = true, .step = euler_step, .registers = 2,
 };
 const struct solver solver_heun = {
     .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
-    .source = SONG "; Karras et al. 2022, alg. 1", .default_order = 2, .default_clock = CLOCK_LOGSNR, .step = heun_step,
+    .source = SONG "; Karras et al. 2022, alg. 1", .default_order = 2, .default_clock = CLOCK_LOGSNR, .leaves_noise = true, .step = heun_step,
     .registers = 3,
 };
 const struct solver solver_midpoint = {
     .name = "midpoint", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
     .source = SONG ", midpoint rule", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
-    .step = midpoint_step, .registers = 3,
+    .leaves_noise = true, .step = midpoint_step, .registers = 3,
 };
 const struct solver solver_ralston = {
     .name = "ralston", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
     .source = SONG ", Ralston 1962", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
-    .step = ralston_step, .registers = 3,
+    .leaves_noise = true, .step = ralston_step, .registers = 3,
 };
 const struct solver solver_rk4 = {
     .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options = SOLVER_CLOCK,  .source = SONG,
-    .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .step = rk4_step, .registers = 5,
+    .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .leaves_noise = true, .step = rk4_step, .registers = 5,
 };
 const struct solver solver_euler_maruyama = {
     .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, 
     .source = "Song et al. 2020 (score SDE), eq. 6", .default_order = 1, .default_clock = CLOCK_T,
-    .step = euler_maruyama_step, .registers = 2,
+    .new_noise = none, .step = euler_maruyama_step, .registers = 2,
 };

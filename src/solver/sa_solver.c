@@ -37,7 +37,7 @@ static int step(struct builder *builder, const int *registers, const struct node
     int index = builder->index, before = registers[RING], noise = registers[RING + 1];
     evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
     struct form same = {.terms = {{1, 0}}, .count = 1};
-    if (index > 0) {
+    if (builder_history(builder) > 0) {
         builder->index--;
         struct form corrected = update(builder, registers, before, index - 1, index, builder_order(builder));
         builder->index++;
@@ -50,9 +50,13 @@ static int step(struct builder *builder, const int *registers, const struct node
     return 0;
 }
 
+static double new_noise(const struct sampler *sampler) {
+    return sampler->tau > 0;
+}
+
 const struct solver solver_sa_solver = {
     .name = "sa-solver", .kind = "SDE", .orders = "1-4 (weak order 2 at most)", .evaluations = 1,
     .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TAU, 
     .source = "Xue et al. 2023 (SA-Solver), alg. 1", .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,
-    .order_least = 1, .order_most = ORDER_MOST, .step = step, .registers = RING + 2,
+    .order_least = 1, .order_most = ORDER_MOST, .new_noise = new_noise, .step = step, .registers = RING + 2,
 };

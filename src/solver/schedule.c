@@ -5,13 +5,13 @@
 
 int schedule_new(struct schedule **schedule, const struct card *card, struct error *err) {
     *schedule = NULL;
-    if (schedule_kinds[card->schedule.kind].time_is_sigma && card->time.kind == TIME_DISCRETE)
+    if (card->schedule.kind == SCHEDULE_EDM && card->time.kind == TIME_DISCRETE)
         return error_set(err, CODE_DATA, "time.kind: discrete, but an edm schedule has no trained steps: give the schedule "
                          "the model was trained with (for iDDPM, discrete-cosine)");
     struct schedule *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     made->card = card;
-    made->kind = &schedule_kinds[card->schedule.kind];
+    made->kind = schedule_functions_of(card);
     if ((schedule_is_discrete(made) && table_init(&made->table, card, err) != 0) ||
         (card->guide && schedule_new(&made->guide, card->guide, err) != 0)) {
         schedule_free(made);
@@ -65,17 +65,36 @@ int schedule_steps(const struct schedule *schedule) {
 
 void schedule_range(const struct schedule *schedule, double *least, double *most) {
     const struct card *card = schedule->card;
-    bool edm = schedule->kind->time_is_sigma;
+    bool edm = schedule_time_is_sigma(schedule);
     *most = edm ? card->schedule.sigma_max : 1;
     *least = edm ? card->schedule.sigma_min : schedule_is_discrete(schedule) ? 1.0 / schedule->table.steps : 0;
 }
 
 bool schedule_time_is_sigma(const struct schedule *schedule) {
-    return schedule->kind->time_is_sigma;
+    return schedule->card->schedule.kind == SCHEDULE_EDM;
+}
+
+bool schedule_is_flow(const struct schedule *schedule) {
+    enum schedule_kind kind = schedule->card->schedule.kind;
+    return kind == SCHEDULE_FLOW || kind == SCHEDULE_GVP;
+}
+
+int schedule_slope(const struct schedule *schedule, double t, double *alpha, double *sigma, struct error *err) {
+    double a[2], s[2];
+    if (schedule->kind->series(schedule, t, 1, a, s, err) != 0) return -1;
+    *alpha = -a[1];
+    *sigma = -s[1];
+    return 0;
 }
 
 double schedule_initial_scale(const struct schedule *schedule, double t) {
-    return schedule->kind->time_is_sigma ? t : 1;
+    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
+    switch (schedule->kind->scale) {
+    case SCALE_SIGMA: return schedule_is_flow(schedule) ? schedule->card->schedule.noise_scale : sigma;
+    case SCALE_NORM: return hypot(alpha, sigma);
+    case SCALE_UNIT: break;
+    }
+    return 1;
 }
 
 double schedule_default_t_start(const struct schedule *schedule) {
@@ -107,7 +126,7 @@ static double c_noise(const struct schedule *schedule, double t) {
 double schedule_model_time(const struct schedule *schedule, double t) {
     const struct card *card = schedule->card;
     switch (card->time.kind) {
-    case TIME_CONTINUOUS: return t * card->time.scale;
+    case TIME_CONTINUOUS: return (card->time.reversed ? 1 - t : t) * card->time.scale;
     case TIME_DISCRETE: {
         double index = t * card->time.steps - 1;
         return card->time.integer || fabs(index - round(index)) < 1e-9 ? round(index) : index;
@@ -122,8 +141,7 @@ double schedule_model_time(const struct schedule *schedule, double t) {
 int schedule_series(const struct schedule *schedule, enum clock_kind clock, double t, int order, double *alpha,
                     double *sigma, struct error *err) {
     if (clock == CLOCK_T) return schedule->kind->series(schedule, t, order, alpha, sigma, err);
-    schedule->kind->logsnr_series(schedule, t, order, alpha, sigma);
-    return 0;
+    return schedule->kind->logsnr_series(schedule, t, order, alpha, sigma, err);
 }
 
 double schedule_radius(const struct schedule *schedule, enum clock_kind clock, double t) {

@@ -36,8 +36,10 @@ static double logistic_radius(double logsnr) {
     return hypot(logsnr, M_PI / 2);
 }
 
-static void vp_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma) {
+static int vp_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+    (void)err;
     logistic_series(s->kind->logsnr(s, t), 1, order, alpha, sigma);
+    return 0;
 }
 
 static double vp_logsnr_radius(const struct schedule *s, double t) {
@@ -200,6 +202,16 @@ static int discrete_series(const struct schedule *s, double t, int order, double
     if (order > 1)
         return error_set(err, CODE_DATA, "sampler.clock: t has no series beyond order 1 on a discrete schedule: a step "
                          "crosses many of its knots; use clock: logsnr");
+    double angle, turn; /* towards alpha = 0 lambda has no slope, and the angle has */
+    if (table_angle(&s->table, t, &angle, &turn)) {
+        alpha[0] = cos(angle);
+        sigma[0] = sin(angle);
+        for (int k = 1; k <= order; k++) {
+            alpha[k] = sigma[0] * turn;
+            sigma[k] = -alpha[0] * turn;
+        }
+        return 0;
+    }
     logistic_series(table_logsnr(&s->table, t), -table_slope(&s->table, t), order, alpha, sigma);
     return 0;
 }
@@ -245,29 +257,125 @@ static double edm_radius(const struct schedule *s, double t) {
     return INFINITY;
 }
 
-static void edm_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma) {
-    (void)s;
+static int edm_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+    (void)s, (void)err;
     for (int k = 0; k <= order; k++) { /* sigma = e^{-lambda - h} */
         alpha[k] = k == 0;
         sigma[k] = k == 0 ? t : -sigma[k - 1] / k;
     }
+    return 0;
+}
+
+/* ---- flow: alpha = 1 - t, sigma = S t ---- */
+
+static double flow_alpha(const struct schedule *s, double t) {
+    (void)s;
+    return 1 - t;
+}
+
+static double flow_sigma(const struct schedule *s, double t) {
+    return s->card->schedule.noise_scale * t;
+}
+
+static double flow_logsnr(const struct schedule *s, double t) {
+    return log((1 - t) / flow_sigma(s, t));
+}
+
+static double flow_time(const struct schedule *s, double logsnr) {
+    return 1 / (1 + s->card->schedule.noise_scale * exp(logsnr));
+}
+
+static int flow_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+    (void)err;
+    for (int k = 0; k <= order; k++) {
+        alpha[k] = k == 0 ? 1 - t : k == 1;
+        sigma[k] = k == 0 ? flow_sigma(s, t) : -(k == 1) * s->card->schedule.noise_scale;
+    }
+    return 0;
+}
+
+/* out = numerator/(1 + power e^(rate h)). */
+static void logistic(double numerator, double power, double rate, int order, double *out) {
+    double over[order + 1], under[order + 1];
+    over[0] = numerator;
+    under[0] = 1 + power;
+    for (int k = 1; k <= order; k++) {
+        over[k] = 0;
+        under[k] = power *= rate / k;
+    }
+    series_div(order, over, under, out);
+}
+
+/* With S e^lambda = (1 - t)/t: alpha = 1/(1 + e^-lambda/S), sigma = S/(1 + S e^lambda), with poles at odd multiples of pi i. */
+static int flow_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+    (void)err;
+    logistic(1, t / (1 - t), -1, order, alpha);
+    logistic(s->card->schedule.noise_scale, (1 - t) / t, 1, order, sigma);
+    return 0;
+}
+
+static double flow_logsnr_radius(const struct schedule *s, double t) {
+    return hypot(flow_logsnr(s, t) + log(s->card->schedule.noise_scale), M_PI);
+}
+
+/* ---- a table of alphas and sigmas: lambda as in discrete ones, times the norm hypot(alpha, sigma) ---- */
+
+static double path_alpha(const struct schedule *s, double t) {
+    return table_norm(&s->table, t) * alpha_by_logsnr(s, t);
+}
+
+static double path_sigma(const struct schedule *s, double t) {
+    return table_norm(&s->table, t) * sigma_by_logsnr(s, t);
+}
+
+static int path_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+    if (discrete_series(s, t, order, alpha, sigma, err) != 0) return -1;
+    double norm = table_norm(&s->table, t), slope = table_norm_slope(&s->table, t);
+    if (order > 0) {
+        alpha[1] = norm * alpha[1] - slope * alpha[0];
+        sigma[1] = norm * sigma[1] - slope * sigma[0];
+    }
+    alpha[0] *= norm;
+    sigma[0] *= norm;
+    return 0;
+}
+
+static int path_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+    if (order > 1)
+        return error_set(err, CODE_DATA, "sampler.order: a table of alphas and sigmas has no series beyond order 1: say order .inf");
+    if (path_series(s, t, order, alpha, sigma, err) != 0) return -1;
+    if (order > 0) { /* by the chain rule: d lambda = -slope dt */
+        alpha[1] /= -table_slope(&s->table, t);
+        sigma[1] /= -table_slope(&s->table, t);
+    }
+    return 0;
 }
 
 #define VP vp_logsnr_series, vp_logsnr_radius
-#define DISCRETE {alpha_by_logsnr, sigma_by_logsnr, discrete_logsnr, discrete_time, discrete_series, discrete_radius, VP, 1, false}
-const struct schedule_functions schedule_kinds[] = {
-    [SCHEDULE_LINEAR] = {linear_alpha, linear_sigma, linear_logsnr, linear_time, linear_series, linear_radius, VP, 1, false},
-    [SCHEDULE_COSINE] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP, 0.9946, false},
+#define DISCRETE {alpha_by_logsnr, sigma_by_logsnr, discrete_logsnr, discrete_time, discrete_series, discrete_radius, VP, 1, SCALE_UNIT}
+static const struct schedule_functions schedule_kinds[] = {
+    [SCHEDULE_LINEAR] = {linear_alpha, linear_sigma, linear_logsnr, linear_time, linear_series, linear_radius, VP, 1, SCALE_UNIT},
+    [SCHEDULE_COSINE] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP, 0.9946, SCALE_UNIT},
     [SCHEDULE_LOG_LINEAR] = {alpha_by_logsnr, sigma_by_logsnr, log_linear_logsnr, log_linear_time, log_linear_series,
-                             log_linear_radius, VP, 1, false},
+                             log_linear_radius, VP, 1, SCALE_UNIT},
     [SCHEDULE_DISCRETE_LINEAR] = DISCRETE,
     [SCHEDULE_DISCRETE_SCALED_LINEAR] = DISCRETE,
     [SCHEDULE_DISCRETE_COSINE] = DISCRETE,
     [SCHEDULE_TABLE] = DISCRETE,
     [SCHEDULE_EDM] = {edm_alpha, edm_sigma, edm_logsnr, edm_time, edm_series, edm_radius, edm_logsnr_series, edm_radius,
-                      0, true},
+                      0, SCALE_SIGMA},
+    [SCHEDULE_FLOW] = {flow_alpha, flow_sigma, flow_logsnr, flow_time, flow_series, edm_radius, flow_logsnr_series,
+                       flow_logsnr_radius, 1, SCALE_SIGMA},
+    [SCHEDULE_GVP] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP, 1, SCALE_UNIT},
 };
+static const struct schedule_functions path_table = {
+    path_alpha, path_sigma, discrete_logsnr, discrete_time, path_series, discrete_radius, path_logsnr_series, discrete_radius, 1,
+    SCALE_NORM};
+
+const struct schedule_functions *schedule_functions_of(const struct card *card) {
+    return card->schedule.alphas ? &path_table : &schedule_kinds[card->schedule.kind];
+}
 
 bool schedule_kind_has_table(const struct schedule_functions *kind) {
-    return kind->series == discrete_series;
+    return kind->series == discrete_series || kind->series == path_series;
 }

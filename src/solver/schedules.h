@@ -1,4 +1,4 @@
-/* The schedules one by one, behind schedule.h: a new one is a row of schedule_kinds (and a kind in job/card.h). */
+/* The schedules one by one, behind schedule.h: a new one is a row of schedule_kinds in schedules.c (and a kind in job/card.h). */
 #ifndef SOLVER_SCHEDULES_H
 #define SOLVER_SCHEDULES_H
 
@@ -15,10 +15,12 @@ struct schedule_functions {
     int (*series)(const struct schedule *, double t, int order, double *alpha, double *sigma, struct error *err);
     double (*radius)(const struct schedule *, double t);
     /* The same two in clock logsnr, of alpha(lambda + h) and sigma(lambda + h). */
-    void (*logsnr_series)(const struct schedule *, double t, int order, double *alpha, double *sigma);
+    int (*logsnr_series)(const struct schedule *, double t, int order, double *alpha, double *sigma, struct error *err);
     double (*logsnr_radius)(const struct schedule *, double t);
     double t_start;    /* the default; 0: the largest time there is */
-    bool time_is_sigma; /* alpha is 1, and times are those of sigma_min to sigma_max; else variance-preserving over (0, 1] */
+    /* What unit normals are multiplied with to be the start: 1, where variance is preserved; sigma, where noise alone is the start
+     * (of a flow) or next to alone (of edm); or what data of variance 1 has there. */
+    enum { SCALE_UNIT, SCALE_SIGMA, SCALE_NORM } scale;
 };
 
 struct schedule {
@@ -28,7 +30,7 @@ struct schedule {
     struct schedule *guide;
 };
 
-extern const struct schedule_functions schedule_kinds[]; /* by enum schedule_kind */
+const struct schedule_functions *schedule_functions_of(const struct card *card);
 bool schedule_kind_has_table(const struct schedule_functions *kind);
 /* Time of EDM's linear process (beta_min, beta_d = beta1 - beta0) at which lambda is this. */
 double linear_inverse(double beta0, double beta1, double logsnr);

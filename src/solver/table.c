@@ -28,15 +28,17 @@ static int fill_logsnr(struct table *table, const struct card *card, struct erro
     double log_cumprod = 0;
     for (int n = 0; n < table->steps; n++) {
         if (card->schedule.kind == SCHEDULE_TABLE) {
-            double cumprod = card->schedule.alphas_cumprod[n];
-            table->logsnr[n] = 0.5 * (log(cumprod) - log1p(-cumprod));
+            const double *cumprod = card->schedule.alphas_cumprod, *alphas = card->schedule.alphas;
+            table->logsnr[n] = cumprod ? 0.5 * (log(cumprod[n]) - log1p(-cumprod[n])) : log(alphas[n] / card->schedule.sigmas[n]);
+            if (!cumprod) table->norm[n] = hypot(alphas[n], card->schedule.sigmas[n]);
         } else {
             log_cumprod += log1p(-beta_at(card, n));
             table->logsnr[n] = -0.5 * log(expm1(-log_cumprod));
         }
-        if (!isfinite(table->logsnr[n]) || (n > 0 && !(table->logsnr[n] < table->logsnr[n - 1])))
-            return error_set(err, CODE_DATA, "schedule: expected alphas_cumprod that falls from step to step inside "
-                             "(0, 1); it does not at step %d", n);
+        bool zero = n + 1 == table->steps && table->logsnr[n] == -INFINITY;
+        if (!(isfinite(table->logsnr[n]) || zero) || (n > 0 && !(table->logsnr[n] < table->logsnr[n - 1])))
+            return error_set(err, CODE_DATA, "schedule: expected alpha/sigma that falls from step to step, at most the last "
+                             "one to 0; it does not at step %d", n);
     }
     return 0;
 }
@@ -50,6 +52,7 @@ static double end_slope(double near, double far) {
 static void fill_slope(struct table *table) {
     const double *y = table->logsnr;
     int last = table->steps - 1;
+    if (last > 0 && y[last] == -INFINITY) table->slope[last--] = -INFINITY; /* see table_angle */
     table->slope[0] = 0;
     if (last >= 1) table->slope[0] = table->slope[last] = y[1] - y[0];
     if (last >= 2) {
@@ -68,7 +71,9 @@ int table_init(struct table *table, const struct card *card, struct error *err) 
     if (steps < 1) return error_set(err, CODE_DATA, "schedule.steps: expected at least 1, found %d", steps);
     table->logsnr = malloc((size_t)steps * sizeof(double));
     table->slope = malloc((size_t)steps * sizeof(double));
-    int rc = table->logsnr && table->slope ? fill_logsnr(table, card, err) : error_memory(err);
+    if (card->schedule.alphas) table->norm = malloc((size_t)steps * sizeof(double));
+    bool whole = table->logsnr && table->slope && (table->norm || !card->schedule.alphas);
+    int rc = whole ? fill_logsnr(table, card, err) : error_memory(err);
     if (rc == 0)
         fill_slope(table);
     else
@@ -79,6 +84,7 @@ int table_init(struct table *table, const struct card *card, struct error *err) 
 void table_free(struct table *table) {
     free(table->logsnr);
     free(table->slope);
+    free(table->norm);
     *table = (struct table){0};
 }
 
@@ -90,24 +96,55 @@ static double cubic(const struct table *table, int n, double x, double *derivati
     return y0 + x * (d0 + x * (c2 + x * c3));
 }
 
-/* Value at the fractional step `index`. A whole number within rounding is that very knot. */
-static double value_at(const struct table *table, double index, double *derivative) {
-    double nearest = round(index);
+/* The fractional step at t, inside the table. A whole number within rounding is that very knot. */
+static double index_of(const struct table *table, double t) {
+    double index = t * table->steps - 1, nearest = round(index);
     index = fabs(index - nearest) < 1e-9 ? nearest : index;
-    index = fmin(fmax(index, 0), table->steps - 1);
+    return fmin(fmax(index, 0), table->steps - 1);
+}
+
+static double value_at(const struct table *table, double t, double *derivative) {
+    double index = index_of(table, t), angle, turn;
     int n = (int)index;
     *derivative = table->slope[n];
-    return index == n ? table->logsnr[n] : cubic(table, n, index - n, derivative);
+    if (index == n) return table->logsnr[n];
+    if (!table_angle(table, t, &angle, &turn)) return cubic(table, n, index - n, derivative);
+    *derivative = -turn / table->steps / (sin(angle) * cos(angle));
+    return -log(tan(angle));
+}
+
+bool table_angle(const struct table *table, double t, double *angle, double *turn) {
+    int last = table->steps - 1;
+    double index = index_of(table, t);
+    if (last < 1 || table->logsnr[last] != -INFINITY || index <= last - 1) return false;
+    double rest = atan(exp(table->logsnr[last - 1])); /* from pi/2 */
+    *angle = M_PI / 2 - rest * (last - index);
+    *turn = rest * table->steps;
+    return true;
+}
+
+double table_norm(const struct table *table, double t) {
+    double index = index_of(table, t);
+    int n = (int)index;
+    if (!table->norm) return 1;
+    return index == n ? table->norm[n] : table->norm[n] + (index - n) * (table->norm[n + 1] - table->norm[n]);
+}
+
+double table_norm_slope(const struct table *table, double t) {
+    int n = (int)ceil(index_of(table, t));
+    if (table->steps < 2 || !table->norm) return 0;
+    if (n == 0) n = 1;
+    return (table->norm[n] - table->norm[n - 1]) * table->steps;
 }
 
 double table_logsnr(const struct table *table, double t) {
     double derivative;
-    return value_at(table, t * table->steps - 1, &derivative);
+    return value_at(table, t, &derivative);
 }
 
 double table_slope(const struct table *table, double t) {
     double derivative;
-    value_at(table, t * table->steps - 1, &derivative);
+    value_at(table, t, &derivative);
     return derivative * table->steps;
 }
 
@@ -139,5 +176,7 @@ double table_time(const struct table *table, double logsnr) {
         else
             high = middle;
     }
+    if (table->logsnr[low + 1] == -INFINITY)
+        return (low + 2 - atan(exp(logsnr)) / atan(exp(table->logsnr[low]))) / table->steps;
     return (low + solve(table, low, logsnr) + 1) / table->steps;
 }

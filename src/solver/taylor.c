@@ -5,6 +5,9 @@
  * the path is that of x(h) = rho(h) x + mu(h) epsilon with rho(h) = alpha(t-h)/alpha(t), mu(h) = sigma(t-h) -
  * sigma(t) rho(h), cut after h^order. Uncut (.inf) it is DDIM (Song et al. 2020, eq. 12 with eta 0).
  *
+ * Where alpha(t) is 0, and on a flow, the same is written of x0 and z: alpha_n(t-h) x0 + sigma_n(t-h) z with both series cut. On
+ * a flow both end at h^1: every order, DDIM and Euler are one and the same step.
+ *
  * taylor-2m: the same with the derivative of epsilon that the ideal ones leave out, taken from the step before: epsilon' =
  * (epsilon - epsilon_before)/h_before adds mu'(0) epsilon' h^2/2 to the series. Orders 2, 3, ... and .inf; on data it
  * converges with order 2, where taylor has 1. */
@@ -43,10 +46,29 @@ static int coefficients(const struct builder *builder, const struct node *from, 
     return taylor_coefficients(builder->schedule, sampler->clock, sampler->order, from->t, to->t, rho, mu, err);
 }
 
+static int step_of_parts(struct builder *builder, int out, const struct node *from, const struct node *to, struct error *err) {
+    const struct sampler *sampler = builder->sampler;
+    double on_x0 = to->alpha, on_z = to->sigma;
+    struct form next = {.count = 0};
+    if (sampler->order != INFINITY) {
+        int order = (int)sampler->order;
+        double alpha[order + 1], sigma[order + 1], h = builder_step(builder, from, to);
+        if (schedule_series(builder->schedule, sampler->clock, from->t, order, alpha, sigma, err) != 0) return -1;
+        on_x0 = series_value(order, alpha, h);
+        on_z = series_value(order, sigma, h);
+    }
+    struct point point = builder_evaluate(builder, 0, from->t, out);
+    form_add_form(&next, on_x0, &point.x0);
+    form_add_form(&next, on_z, &point.epsilon);
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
 static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
                 struct error *err) {
     double rho, mu;
     struct form next = {.count = 0};
+    if (from->alpha == 0 || schedule_is_flow(builder->schedule)) return step_of_parts(builder, registers[0], from, to, err);
     if (coefficients(builder, from, to, &rho, &mu, err) != 0) return -1;
     struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     form_add(&next, rho, 0);
@@ -67,7 +89,7 @@ static int step_2m(struct builder *builder, const int *registers, const struct n
     evaluate_and_keep(builder, HELD_EPSILON, now);
     form_add(&next, rho, 0);
     form_add(&next, mu, now);
-    if (index > 0) {
+    if (builder_history(builder) > 0) {
         double slope = sigma[1] - sigma[0] * alpha[1] / alpha[0]; /* mu'(0) */
         double weight = slope * h * h / 2 / builder_step(builder, from - 1, from);
         form_add(&next, weight, now);
@@ -85,5 +107,5 @@ const struct solver solver_taylor_2m = {
 };
 const struct solver solver_taylor = {
     .name = "taylor", .kind = "ODE", .orders = "1, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,  .source = "Tachibana et al. 2021, quasi-Taylor; .inf is DDIM", .default_order = 2,
-    .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY}, .step = step, .registers = 1,
+    .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY}, .leaves_noise = true, .step = step, .registers = 1,
 };

@@ -54,7 +54,7 @@ static int step(struct builder *builder, const int *registers, const struct node
     evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
     if (corrects) {
         struct form corrected = {.terms = {{1, 0}}, .count = 1};
-        if (index > 0) {
+        if (builder_history(builder) > 0) {
             builder->index--;
             corrected = update(builder, registers, before, index - 1, builder_order(builder), true);
             builder->index++;
