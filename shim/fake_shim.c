@@ -1,7 +1,7 @@
 /* The shim without libtorch: closed-form models for tests, in plain C. A diffusion model is a JSON file:
  *
  *   {"card": {a model card}, "mixture": {"means": [[C*H*W numbers], ...], "std": s, "weights": [...]},
- *    "delay_ms": 0, "fail_call": n, "nan_call": n, "crash_call": n}
+ *    "delay_ms": 0, "fail_call": n, "nan_call": n, "crash_call": n, "channels": that it pretends to give}
  *
  * Data is a mixture of isotropic Gaussians (equal weights unless given), so that E[epsilon | x_t = x] is known: the
  * output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes component k
@@ -17,7 +17,9 @@
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
  * identity, where D = C*H*W.
  *
- * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs, or those of CUDA_VISIBLE_DEVICES where that is set. Registers are plain loops: the reference for the real ones. */
+ * QTAYLOR_FAKE_MACHINE is what shim_describe_device tells of this process.
+ * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs, or those of CUDA_VISIBLE_DEVICES where that is set.
+ * Registers are plain loops: the reference for the real ones. */
 #include "torch_shim.h"
 
 #include "job/card.h"
@@ -42,6 +44,7 @@ struct shim_model {
     double std;
     long delay_ms, fail_call, nan_call, crash_call;
     bool is_features, has_matrix;
+    int given; /* channels */
     uint64_t matrix;
 };
 
@@ -63,6 +66,12 @@ int shim_start(int allow_tf32, char *error) {
 
 const char *shim_describe(void) {
     return "fake (closed-form models)";
+}
+
+void shim_describe_device(int device, char *text, int capacity) {
+    const char *machine = getenv("QTAYLOR_FAKE_MACHINE");
+    (void)device;
+    snprintf(text, (size_t)capacity, "fake%s%s", machine ? ", " : "", machine ? machine : "");
 }
 
 int shim_device_count(void) {
@@ -118,10 +127,10 @@ static int load_mixture(struct shim_model *model, const char *path, char *error)
     return 0;
 }
 
-static int load(struct shim_model *model, const char *path, char *error) {
+static int load(struct shim_model *model, const void *data, size_t size, const char *path, char *error) {
     json_error_t where;
     struct error err;
-    model->json = json_load_file(path, 0, &where);
+    model->json = json_loadb(data, size, 0, &where);
     if (!model->json) return fail(error, "%s:%d: %s", path, where.line, where.text);
     model->is_features = json_object_get(model->json, "features") != NULL;
     if (model->is_features) {
@@ -141,15 +150,17 @@ static int load(struct shim_model *model, const char *path, char *error) {
     if (card_parse(&model->card, card, path, &err) != 0 ||
         schedule_new(&model->schedule, &model->card, &err) != 0)
         return fail(error, "%s", err.message);
+    model->given = json_object_get(model->json, "channels") ? (int)integer(model->json, "channels")
+                                                            : model->card.channels * (model->card.learned_variance ? 2 : 1);
     return load_mixture(model, path, error);
 }
 
-int shim_model_load(struct shim_model **model, const char *path, int device, char *error) {
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device, char *error) {
     (void)device;
     *model = NULL;
     struct shim_model *made = calloc(1, sizeof *made);
     if (!made) return fail(error, "out of memory");
-    if (load(made, path, error) != 0) {
+    if (load(made, data, size, name, error) != 0) {
         shim_model_free(made);
         return -1;
     }
@@ -165,6 +176,10 @@ void shim_model_free(struct shim_model *model) {
     free(model->weights);
     json_decref(model->json);
     free(model);
+}
+
+int shim_model_channels(const struct shim_model *model) {
+    return model->given;
 }
 
 /* The schedule's time where the noise level sigma/alpha is s. */

@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <caffe2/serialize/read_adapter_interface.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -15,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -34,6 +36,8 @@ struct shim_model {
     torch::jit::Module module;
     c10::Device device;
     std::string path;
+    c10::ScalarType weights; /* where they are not float32: theirs */
+    std::atomic<int> channels{0};
 };
 
 namespace {
@@ -47,6 +51,7 @@ int failed(char *error, const char *where, const char *message) noexcept {
     size_t name = text.rfind("Error: ");
     if (name != std::string_view::npos) text.remove_prefix(text.rfind('\n', name) + 1); /* npos + 1 is 0 */
     text = text.substr(0, text.find('\n'));
+    if (text.size() > 200) text = text.substr(0, text.find(". ")); /* what follows guesses at causes, at length */
     std::snprintf(error, SHIM_ERROR, "%s: %.*s", where, static_cast<int>(text.size()), text.data());
     return -1;
 }
@@ -64,6 +69,16 @@ template <typename Body> int guarded(char *error, const char *where, Body body) 
     } catch (...) {
         return failed(error, where, "libtorch threw something that is no exception");
     }
+}
+
+/* The same for a call of a model. Ours gives float32, whatever its weights are. */
+template <typename Body> int calling(const shim_model &model, char *error, Body body) noexcept {
+    int rc = guarded(error, model.path.c_str(), body);
+    size_t length = rc == 0 ? 0 : std::strlen(error);
+    if (rc != 0 && model.weights != at::kFloat && std::strstr(error, "type"))
+        std::snprintf(error + length, SHIM_ERROR - length, "; its weights are %s, and x is Float: export a network that casts "
+                      "inside forward (x.to(its type), and its output .float())", c10::toString(model.weights));
+    return rc;
 }
 
 template <typename... Parts> [[noreturn]] void refuse(const Parts &...parts) {
@@ -133,11 +148,42 @@ std::string device_uuid(int index) {
     return text;
 }
 
+std::string device_name(int index) {
+    using GetDevice = int (*)(int *, int);
+    using GetName = int (*)(char *, int, int);
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    if (!driver) return "a GPU";
+    auto get_device = reinterpret_cast<GetDevice>(dlsym(driver, "cuDeviceGet"));
+    auto get_name = reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName"));
+    int device = 0;
+    std::array<char, 64> name{};
+    bool named = get_device && get_name && get_device(&device, index) == 0 &&
+                 get_name(name.data(), static_cast<int>(name.size()), device) == 0;
+    dlclose(driver);
+    return named ? name.data() : "a GPU";
+}
+
 std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
     if (!at::detail::getCUDAHooks().hasCUDA()) return "";
     long version = at::detail::getCUDAHooks().versionCUDART();
     return ", CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
+
+/* A file's bytes, in memory. */
+class memory_reader : public caffe2::serialize::ReadAdapterInterface {
+public:
+    memory_reader(const void *data, size_t size) : bytes(static_cast<const char *>(data)), count(size) {}
+    size_t size() const override { return count; }
+    size_t read(uint64_t from, void *buffer, size_t wanted, const char *) const override {
+        size_t got = from < count ? std::min<size_t>(wanted, count - from) : 0;
+        if (got > 0) std::memcpy(buffer, bytes + from, got);
+        return got;
+    }
+
+private:
+    const char *bytes;
+    size_t count;
+};
 
 /* ---- tensors ---- */
 
@@ -184,6 +230,7 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
     if (condition.channels > 0 && out.size(1) != condition.channels)
         refuse("the model's output is ", out.sizes(), ", expected ", condition.channels,
                " channels, half of them variance, as the model card says");
+    model.channels.store(static_cast<int>(out.size(1)), std::memory_order_relaxed);
     return out;
 }
 
@@ -259,6 +306,15 @@ const char *shim_describe(void) {
     return line.c_str();
 }
 
+void shim_describe_device(int device, char *text, int capacity) {
+    std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION);
+    try {
+        std::string on = device == SHIM_CPU ? "cpu " + at::get_cpu_capability() : device_name(device) + cuda_version();
+        std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION ", %s", on.c_str());
+    } catch (...) { /* the version alone, then */
+    }
+}
+
 int shim_device_count(void) {
     return cuda_devices();
 }
@@ -289,16 +345,22 @@ int shim_thread_start(int device, char *error) {
 
 /* ---- models ---- */
 
-int shim_model_load(struct shim_model **model, const char *path, int device, char *error) {
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device, char *error) {
     *model = nullptr;
     char where[SHIM_ERROR];
-    std::snprintf(where, sizeof where, "%s: cannot be loaded as a TorchScript file", path);
+    std::snprintf(where, sizeof where, "%s: cannot be loaded as a TorchScript file", name);
     return guarded(error, where, [&] {
         c10::InferenceMode parameters_are_plain_tensors(false);
-        torch::jit::Module module = torch::jit::load(path, device_of(device));
+        torch::jit::Module module = torch::jit::load(std::make_shared<memory_reader>(data, size), device_of(device));
         module.eval();
-        *model = new shim_model{std::move(module), device_of(device), path};
+        *model = new shim_model{std::move(module), device_of(device), name, at::kFloat};
+        for (const at::Tensor &weight : (*model)->module.parameters())
+            if (weight.is_floating_point() && weight.scalar_type() != at::kFloat) (*model)->weights = weight.scalar_type();
     });
+}
+
+int shim_model_channels(const struct shim_model *model) {
+    return model->channels.load(std::memory_order_relaxed);
 }
 
 void shim_model_free(struct shim_model *model) {
@@ -307,7 +369,7 @@ void shim_model_free(struct shim_model *model) {
 
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error) {
-    return guarded(error, model->path.c_str(), [&] {
+    return calling(*model, error, [&] {
         c10::DeviceGuard on(model->device);
         std::vector<int64_t> sizes = sizes_of(shape);
         at::Tensor input = copy_to(model->device, host_view(x, sizes, at::kFloat));
@@ -320,7 +382,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
 
 int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
                       const struct shim_output *outputs, int count, char *error) {
-    return guarded(error, model->path.c_str(), [&] {
+    return calling(*model, error, [&] {
         c10::DeviceGuard on(model->device);
         at::Tensor host = host_view(images, sizes_of(shape), is_uint8 ? at::kByte : at::kFloat);
         at::Tensor input = copy_to(model->device, host);
@@ -430,7 +492,7 @@ int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, do
 
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {
-    return guarded(error, model->path.c_str(), [&] {
+    return calling(*model, error, [&] {
         c10::DeviceGuard on(registers->device);
         const int64_t *labels = condition->labels;
         int batch = registers->shape.batch;

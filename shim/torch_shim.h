@@ -6,6 +6,7 @@
 #ifndef TORCH_SHIM_H
 #define TORCH_SHIM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -19,6 +20,9 @@ enum { SHIM_ERROR = 1000, SHIM_CPU = -1 };
 int shim_start(int allow_tf32, char *error);
 /* One line for --version and run.json: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake". Borrowed, static. */
 const char *shim_describe(void);
+/* What the samples' last bits depend on, besides model and job: "libtorch 2.13.0, cpu AVX2", or the GPU's name and CUDA's
+ * version. capacity >= 64. */
+void shim_describe_device(int device, char *text, int capacity);
 int shim_device_count(void); /* CUDA devices this process sees; 0 on a CPU build */
 /* A text that identifies the physical device, the same in every process of the node. capacity >= 64. */
 int shim_device_identity(int device, char *identity, int capacity, char *error);
@@ -28,9 +32,11 @@ int shim_thread_start(int device, char *error);
 /* ---- models: diffusion networks, feature networks ---- */
 struct shim_model; /* may be run by several threads at a time */
 
-/* *model is new. */
-int shim_model_load(struct shim_model **model, const char *path, int device, char *error);
+/* *model is new, made of a file's bytes; name: the file's, for messages. */
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device, char *error);
 void shim_model_free(struct shim_model *model); /* accepts NULL */
+/* The channels that a diffusion network gave at its last call; 0 before the first. */
+int shim_model_channels(const struct shim_model *model);
 
 struct shim_shape {
     int batch, channels, height, width;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* struct sha256 is OpenSSL's context under our name. */
 static EVP_MD_CTX *context(struct sha256 *hash) {
@@ -100,4 +101,12 @@ int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err) {
     sha256_finish(hash, hex);
     if (sized && !failed) remember(&stat, hex);
     return failed ? error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno)) : 0;
+}
+
+int sha256_expect(const char *path, const char *found, const char *expected, struct error *err) {
+    char host[256] = "";
+    if (expected && strcmp(found, expected) == 0) return 0;
+    gethostname(host, sizeof host - 1);
+    return error_set(err, CODE_DATA, "%s is another file on %s than the run's: its sha256 is %.12s, expected %.12s: give "
+                     "every node the same file", path, host, found, expected ? expected : "(not recorded)");
 }

@@ -16,5 +16,8 @@ void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]); /* frees the hash
 
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]);
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err);
+/* Are the bytes that were read of a file those that are expected (NULL: nobody knows which)? If not, CODE_DATA names this
+ * host. */
+int sha256_expect(const char *path, const char *found, const char *expected, struct error *err);
 
 #endif

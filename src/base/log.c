@@ -18,6 +18,10 @@ static struct {
     int rank, size, quiet, torn;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
+int log_leads(void) {
+    return state.rank == 0;
+}
+
 void log_rank(int rank, int size) {
     state.rank = rank;
     state.size = size;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 
 void log_rank(int rank, int size);                    /* names the rank in each stderr line when size > 1 */
+int log_leads(void);                                  /* is this rank 0? What every rank finds is told once */
 void log_quiet(int quiet);                            /* 1: info goes to the file only */
 int log_open(const char *path, struct error *err);    /* appends JSON lines to path from now on */
 void log_close(void);

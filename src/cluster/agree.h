@@ -10,7 +10,8 @@
  * comm NULL: this process is alone (others died), and rc is returned as it is. */
 int ranks_agree(struct comm *comm, int rc, struct error *err);
 
-/* Collective. An error at every rank when they do not run the same build of this program. */
-int ranks_same_program(struct comm *comm, struct error *err);
+/* Collective. An error at every rank when they do not run the same build of this program, or were given other arguments.
+ * Warns where a launcher started several processes that do not know of one another. */
+int ranks_same_program(struct comm *comm, int argc, char **argv, struct error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include "job/sweep.h"
 #include "report/plot.h"
 #include "run/document.h"
+#include "sample/model.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -260,11 +261,11 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
     if (run->card.classes > 0) asked.labels = labels;
     if (rc == 0 && shim_start(run->job.precision == PRECISION_TF32, message) != 0)
         rc = error_set(err, CODE_INTERNAL, "%s", message);
-    if (rc == 0 && shim_model_load(&asked.model, run->job.model.path, asked.device, message) != 0)
-        rc = error_set(err, CODE_DATA, "cannot load model %s: %s", run->job.model.path, message);
+    if (rc == 0)
+        rc = model_load(&asked.model, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), asked.device, err);
     const char *guide = run->sampler.guidance.model;
-    if (rc == 0 && guide && shim_model_load(&asked.guide, guide, asked.device, message) != 0)
-        rc = error_set(err, CODE_DATA, "cannot load the guiding model %s: %s", guide, message);
+    if (rc == 0 && guide)
+        rc = model_load(&asked.guide, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), asked.device, err);
     if (rc == 0) rc = diagnose(found, &asked, err);
     shim_model_free(asked.guide);
     shim_model_free(asked.model);

@@ -3,6 +3,7 @@
 #include "cmd/command.h"
 #include "eval/statistics.h"
 #include "job/card.h"
+#include "job/model_file.h"
 #include "format/json_file.h"
 #include "shard/store.h"
 
@@ -41,7 +42,7 @@ static int inspect_model(const char *path, json_t **about, struct error *err) {
         json_t *card = NULL;
         char hex[SHA256_HEX];
         if (card_read_extra(&card, path, kinds[i].extra, err) != 0) continue;
-        int rc = sha256_file(path, hex, err);
+        int rc = model_file_digest(path, hex, err);
         if (rc == 0)
             *about = json_pack("{s:s, s:s, s:O}", "kind", kinds[i].kind, "sha256", hex, "card", card);
         json_decref(card);

@@ -74,7 +74,7 @@ static int with_ranks(int argc, char **argv, const struct command *command, bool
     if (rc == 0 && !done) signals_catch();
     if (rc == 0 && !done && (rc = comm_start(&comm, &argc, &argv, err)) == 0) {
         log_rank(comm_rank(comm), comm_size(comm));
-        rc = ranks_same_program(comm, err);
+        rc = ranks_same_program(comm, argc, argv, err);
         if (rc == 0) rc = collective(comm, &options, make, pipeline, err);
         if (rc != 0 && err->message[0]) { /* now: a launcher may kill the last rank to leave */
             log_error("%s", err->message);

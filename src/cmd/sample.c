@@ -3,6 +3,7 @@
 #include "cmd/command.h"
 #include "format/npy.h"
 #include "export/rows.h"
+#include "run/machines.h"
 #include "work/remake.h"
 #include "torch_shim.h"
 
@@ -17,9 +18,13 @@ static int compare(const struct run *run, uint64_t seed, const char *made, const
     for (size_t i = 0; i < stored->size; i++) different += made[i] != stored->bytes[i];
     if (different == 0) return 0;
     const char *then = json_string_value(json_object_get(json_object_get(run->document, "versions"), "torch"));
-    return error_set(err, CODE_DATA, "seed %" PRIu64 ": %zu of %zu bytes differ from those on disk, which stay: another device, "
-                     "libtorch or model file made them (then: %s; now: %s)", seed, different, stored->size, then ? then : "unknown",
-                     shim_describe());
+    char *mixed = machines_mixed(run->document), now[128];
+    shim_describe_device(run_remake_device(run), now, sizeof now);
+    int rc = error_set(err, CODE_DATA, "seed %" PRIu64 ": %zu of %zu bytes differ from those on disk, which stay: another kind of "
+                       "machine or libtorch made them (then: %s%s; now: %s)", seed, different, stored->size,
+                       mixed ? "one of " : "", mixed ? mixed : then ? then : "unknown", now);
+    free(mixed);
+    return rc;
 }
 
 static int write_sample(const struct run *run, const void *stored, const char *path, bool png, struct error *err) {

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "run/failures.h"
+#include "run/machines.h"
 #include "work/result.h"
 #include "run/scan.h"
 
@@ -88,12 +89,12 @@ static int sum_up(const struct run *run, const struct verdict *verdict, json_t *
     const size_t *counts = verdict->counts;
     size_t bad = counts[SHARD_MISSING] + counts[SHARD_DAMAGED] + counts[SHARD_FOREIGN] + counts[SHARD_STALE];
     size_t foreign = counts[SHARD_FOREIGN] + verdict->strangers;
-    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:s*}", "run", run->dir, "complete", bad == 0, "samples",
+    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:s*, s:O*}", "run", run->dir, "complete", bad == 0, "samples",
                       (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD], "missing",
                       (json_int_t)counts[SHARD_MISSING], "damaged", (json_int_t)counts[SHARD_DAMAGED], "foreign",
                       (json_int_t)foreign, "stale", (json_int_t)counts[SHARD_STALE], "quarantined",
                       (json_int_t)verdict->quarantined, "quarantine", verdict->quarantine, "payload_sha256",
-                      bad == 0 ? verdict->digest : NULL);
+                      bad == 0 ? verdict->digest : NULL, "made_with", json_object_get(run->document, "made_with"));
     if (!*json) return error_memory(err);
     fprintf(verdict->out, "%zu files good, %zu missing, %zu damaged, %zu foreign or doubled, %zu stale\n",
             counts[SHARD_GOOD], counts[SHARD_MISSING], counts[SHARD_DAMAGED], foreign, counts[SHARD_STALE]);
@@ -116,6 +117,9 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
     int rc = quarantine_read(&verdict.quarantine, dir, err);
     if (rc == 0) rc = verify_run(&run, &verdict, err);
+    char *mixed = machines_mixed(run.document);
+    if (rc == 0 && mixed) fprintf(out, "made on several kinds of machine, which give other last bits: %s\n", mixed);
+    free(mixed);
     if (rc == 0) rc = sum_up(&run, &verdict, json, err);
     json_decref(verdict.quarantine);
     run_close(&run);

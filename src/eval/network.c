@@ -1,6 +1,6 @@
 #include "eval/network.h"
 
-#include "base/files.h"
+#include "sample/model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -111,10 +111,7 @@ int network_open(struct network *network, const char *path, const struct card *c
 }
 
 int network_load(struct network *network, const char *path, int device, struct error *err) {
-    char message[SHIM_ERROR];
-    if (!path) return 0;
-    if (shim_model_load(&network->model, path, device, message) == 0) return 0;
-    return error_set(err, CODE_DATA, "cannot load the feature network %s: %s", path, message);
+    return path ? model_load(&network->model, "the feature network", path, network->sha256, device, err) : 0;
 }
 
 void network_free(struct network *network) {

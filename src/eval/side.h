@@ -18,6 +18,7 @@ struct side {
     struct view views[FEATURE_KINDS];
     bool untyped;             /* features from a file, which does not say of what kind: views[0] stands for each */
     char network[SHA256_HEX]; /* that made the features; "": not known */
+    char sha256[SHA256_HEX];  /* of the file that was read; "": none, or not asked for */
 };
 
 /* How images become features. */

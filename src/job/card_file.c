@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "job/card.h"
+#include "job/model_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -77,9 +78,11 @@ static int read_archive(json_t **json, const char *path, const char *name, struc
     }
     zip_int64_t index = find_extra(archive, name);
     char *where = text_new("%s: %s", path, name);
-    int rc = !where      ? error_memory(err)
-             : index < 0 ? no_card(path, name, err)
-                         : read_entry(json, archive, (zip_uint64_t)index, where, err);
+    const char *kind = model_archive_kind(archive);
+    int rc = !where              ? error_memory(err)
+             : index < 0 && kind ? error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, kind)
+             : index < 0         ? no_card(path, name, err)
+                                 : read_entry(json, archive, (zip_uint64_t)index, where, err);
     free(where);
     zip_discard(archive);
     return rc;
@@ -102,7 +105,7 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
 
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
     *json = NULL;
-    char start[4] = {0}; /* what kind of file it is shows here, however large it is */
+    char start[16] = {0}; /* what kind of file it is shows here, however large it is */
     FILE *file = fopen(model_path, "rbe");
     if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", model_path, strerror(errno));
     errno = 0;
@@ -110,10 +113,11 @@ int card_read_extra(json_t **json, const char *model_path, const char *name, str
     int failed = ferror(file) ? errno : 0;
     fclose(file);
     if (failed) return error_set(err, CODE_IO, "cannot read %s: %s", model_path, strerror(failed));
-    if (got == 4 && memcmp(start, "PK\3\4", 4) == 0) return read_archive(json, model_path, name, err);
+    if (got >= 4 && memcmp(start, "PK\3\4", 4) == 0) return read_archive(json, model_path, name, err);
     if (got && strchr("{ \t\r\n", start[0])) return read_json_model(json, model_path, name, err);
-    return error_set(err, CODE_DATA,
-                     "%s: expected a TorchScript archive (zip) or a JSON model, found neither", model_path);
+    const char *kind = model_file_kind(start, got);
+    return error_set(err, CODE_DATA, "%s: expected a TorchScript archive (zip) or a JSON model, found %s", model_path,
+                     kind ? kind : "neither");
 }
 
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err) {

@@ -27,7 +27,13 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
                          sampler->t_end);
     if (job->labels.rule == LABELS_EDM && job->noise == NOISE_PHILOX)
         return key_error(reader, "labels", "expected noise: torch-cpu or torch-cuda beside edm labels, found philox");
-    return 0;
+    uint64_t pair[2];
+    int twice = job->noise == NOISE_PHILOX ? 0 : seeds_collide(&job->seeds, pair);
+    if (twice > 0)
+        return key_error(reader, "seeds", "expected seeds that differ modulo 2^32, which is what torch's latents (noise: %s) take "
+                         "of them, found %llu and %llu: the same sample twice", noise_names[job->noise],
+                         (unsigned long long)pair[0], (unsigned long long)pair[1]);
+    return twice < 0 ? error_memory(reader->err) : 0;
 }
 
 static int job_from_json(struct job *job, const struct key_reader *reader, const json_t *root) {

@@ -1,6 +1,7 @@
 #include "job/labels.h"
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "format/npy.h"
 #include "base/text.h"
 
@@ -46,7 +47,8 @@ static int read_lines(int64_t *labels, const char *path, char *data, uint64_t co
     return found == count ? 0 : wrong_count(path, found, count, err);
 }
 
-int labels_read(int64_t **labels, const char *path, uint64_t count, int64_t classes, struct error *err) {
+int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t count, int64_t classes, struct error *err) {
+    char found[SHA256_HEX];
     *labels = NULL;
     char *data = NULL;
     size_t size;
@@ -55,6 +57,8 @@ int labels_read(int64_t **labels, const char *path, uint64_t count, int64_t clas
     if (classes < 1)
         return error_set(err, CODE_DATA, "%s: expected a model with classes for these labels, found one without", path);
     if (file_read(path, &data, &size, err) != 0) return -1;
+    sha256_bytes(data, size, found);
+    if (sha256 && sha256_expect(path, found, sha256, err) != 0) goto out;
     if (!(list = calloc(count ? count : 1, sizeof *list))) {
         error_memory(err);
         goto out;

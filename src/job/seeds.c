@@ -121,6 +121,32 @@ int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t
     return rc;
 }
 
+int seeds_collide(const struct seeds *seeds, uint64_t pair[2]) {
+    const uint64_t modulus = (uint64_t)1 << 32;
+    /* Pieces of the ranges, modulo 2^32, that do not wrap around; `before` is the first seed of each. */
+    struct seed_range *pieces = malloc((2 * seeds->ranges_count + 1) * sizeof *pieces);
+    size_t count = 0;
+    int found = pieces ? 0 : -1;
+    for (size_t i = 0; found == 0 && i < seeds->ranges_count; i++) {
+        const struct seed_range *range = &seeds->ranges[i];
+        uint64_t first = range->first % modulus, head = modulus - first < range->count ? modulus - first : range->count;
+        pair[0] = range->first;
+        pair[1] = range->first + modulus;
+        if (range->count > modulus) found = 1;
+        pieces[count++] = (struct seed_range){first, head, range->first};
+        if (head < range->count) pieces[count++] = (struct seed_range){0, range->count - head, range->first + head};
+    }
+    if (found == 0) qsort(pieces, count, sizeof *pieces, range_order);
+    for (size_t i = 1; found == 0 && i < count; i++) {
+        uint64_t apart = pieces[i].first - pieces[i - 1].first;
+        pair[0] = pieces[i - 1].before + apart;
+        pair[1] = pieces[i].before;
+        if (apart < pieces[i - 1].count) found = 1;
+    }
+    free(pieces);
+    return found;
+}
+
 char *seeds_text(const struct seeds *seeds) {
     struct text text = {0};
     for (size_t i = 0; i < seeds->ranges_count; i++) {

@@ -79,13 +79,15 @@ static void add_value(json_t *environment, const char *name, const char *value) 
 }
 
 static void add_environment(json_t *environment, const json_t *document, const json_t *metrics) {
-    const json_t *host, *value;
+    const json_t *host, *machine, *value;
     const char *name;
     size_t i;
     json_array_foreach(json_object_get(document, "hosts"), i, host) {
         add_value(environment, "host", json_string_value(json_object_get(host, "host")));
         add_value(environment, "device", json_string_value(json_object_get(host, "device")));
     }
+    json_array_foreach(json_object_get(document, "made_with"), i, machine)
+        add_value(environment, "made with", json_string_value(machine));
     json_object_foreach(json_object_get(document, "versions"), name, value) add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)", json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
     add_value(environment, "feature network (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));

@@ -4,9 +4,11 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "job/labels.h"
+#include "job/model_file.h"
 #include "cluster/build.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
+#include "run/initial.h"
 #include "sample/noise.h"
 
 #include <stdlib.h>
@@ -42,6 +44,11 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
 static int digest(const char *path, char hex[SHA256_HEX], struct error *err) {
     hex[0] = '\0';
     return path ? sha256_file(path, hex, err) : 0;
+}
+
+static int model_digest(const char *path, char hex[SHA256_HEX], struct error *err) {
+    hex[0] = '\0';
+    return path ? model_file_digest(path, hex, err) : 0;
 }
 
 /* What a job asks of labels must be what its model can take. */
@@ -92,8 +99,10 @@ int document_make(json_t **document, const char *job_path, const char *const *ov
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", job_path);
         goto out;
     }
-    if (check_labels(&job, &card, err) != 0 || digest(job.model.path, model, err) != 0 ||
-        digest(job.sampler.guidance.model, guide, err) != 0 ||
+    if (check_labels(&job, &card, err) != 0 ||
+        (job.initial && initial_look(job.initial, job.seeds.count, &card, plan.initial_scale, err) != 0) ||
+        model_digest(job.model.path, model, err) != 0 ||
+        model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     sample_bytes(&job, &card), err) != 0 ||
@@ -155,6 +164,7 @@ static int settle_with(json_t *document, const json_t *older, const char *dir, s
                          "end of its list; choose another output.dir", dir, seeds_there ? seeds_there : "(unreadable)",
                          seeds_here ? seeds_here : "(none)");
     json_object_set(document, "plan", json_object_get(older, "plan"));
+    if (json_object_get(older, "made_with")) json_object_set(document, "made_with", json_object_get(older, "made_with"));
     return 0;
 }
 

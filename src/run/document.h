@@ -25,6 +25,7 @@ struct run { /* an opened document; const while ranks work on it */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
+    char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
     int64_t *labels;        /* LABELS_FILE: [seeds]; else NULL */
     char *dir;
 };
@@ -47,6 +48,13 @@ int document_share(struct comm *comm, json_t **document, struct error *err);
 /* dir: the run directory; NULL: the job's output.dir. Takes over the reference to document, also on failure. */
 int run_open(struct run *run, json_t *document, const char *dir, struct error *err);
 void run_close(struct run *run);
+
+/* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
+#define MODEL_SHA256 "model.sha256"
+#define GUIDE_SHA256 "sampler.guidance.model.sha256"
+#define LABELS_SHA256 "labels.sha256"
+#define INITIAL_SHA256 "initial"
+const char *run_sha256(const struct run *run, const char *key);
 
 /* The label of the sample at a position in the seed list; -1 where the model takes none. */
 int64_t run_label(const struct run *run, uint64_t position);

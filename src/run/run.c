@@ -4,6 +4,7 @@
 #include "run/document.h"
 #include "sample/noise.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,7 +44,8 @@ int run_open(struct run *run, json_t *document, const char *dir, struct error *e
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
-        labels_read(&run->labels, run->job.labels.path, run->job.seeds.count, run->card.classes, err) != 0)
+        labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count, run->card.classes,
+                    err) != 0)
         goto fail;
     if (run->job.evaluate.enabled && 
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
@@ -64,6 +66,17 @@ void run_close(struct run *run) {
     free(run->dir);
     json_decref(run->document);
     *run = (struct run){0};
+}
+
+const char *run_sha256(const struct run *run, const char *key) {
+    const json_t *value = json_object_get(run->document, "keys");
+    char name[16];
+    for (size_t length; value && *key; key += length + (key[length] == '.')) {
+        length = strcspn(key, ".");
+        snprintf(name, sizeof name, "%.*s", (int)length, key);
+        value = json_object_get(value, name);
+    }
+    return json_string_value(value);
 }
 
 int64_t run_label(const struct run *run, uint64_t position) {

@@ -1,11 +1,13 @@
 #include "sample/execute.h"
 
+#include "base/log.h"
 #include "sample/adaptive.h"
 #include "sample/noise.h"
 #include "sample/registers.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,10 +182,20 @@ static int allocate(struct executor *executor, struct error *err) {
                : registers_host_new(&executor->registers, count, shape, state, err);
 }
 
+/* Once: of a model that gives more channels than its card knows of, the first ones are taken. */
+static void warn_of_channels(const struct shim_model *model, const struct card *card, int guide) {
+    static atomic_flag warned[2] = {ATOMIC_FLAG_INIT, ATOMIC_FLAG_INIT};
+    int given = model && card && log_leads() ? shim_model_channels(model) : 0;
+    if (given == 0 || card->learned_variance || given <= card->channels || atomic_flag_test_and_set(&warned[guide])) return;
+    log_warn("the %s gives %d channels, of which the first %d are taken: if the others are its variance, say variance: learned in "
+             "its card", guide ? "guiding model" : "model", given, card->channels);
+}
+
 /* The first EVAL of each model on zeros: kernels are chosen and compiled now, and an output that does not fit the card
  * shows. */
 static int warm_up(struct executor *executor, struct error *err) {
-    const struct plan *plan = executor->setup.plan;
+    const struct executor_setup *setup = &executor->setup;
+    const struct plan *plan = setup->plan;
     if (executor->adaptive && adaptive_first(executor->adaptive, &plan, err) != 0) return -1;
     const struct batch one = {.rows = 1, .labels = executor->labels};
     int rc = 0;
@@ -200,6 +212,8 @@ static int warm_up(struct executor *executor, struct error *err) {
                               model ? "guiding model" : "model");
     }
     executor->batch = NULL;
+    for (int model = 0; model < 2 && rc == 0; model++)
+        warn_of_channels(model ? setup->guide : setup->model, model ? setup->card->guide : setup->card, model);
     return rc;
 }
 

@@ -7,6 +7,8 @@
 #include "cluster/agree.h"
 #include "run/attempt.h"
 #include "run/failures.h"
+#include "run/inputs.h"
+#include "run/machines.h"
 #include "run/scan.h"
 #include "work/units.h"
 
@@ -48,21 +50,14 @@ static int prepare_folder(const struct run *run, const struct attempt *attempt, 
     return rc;
 }
 
-/* Rank 0: references are looked at before anything is made. */
-static int check_references(struct cells *cells, struct references *references, struct error *err) {
-    const struct side *ignored;
-    for (size_t i = 0; i < cells->count; i++) {
-        const struct run *run = &cells->cells[i].run;
-        if (run->job.evaluate.enabled && references_get(references, run, false, &ignored, err) != 0) return -1;
-    }
-    return 0;
-}
-
-static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, struct error *err) {
+static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, bool make_samples,
+                   struct error *err) {
     if (make_folder(attempt, strdup(cells_dir(cells)), err) != 0) return -1;
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
         if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
+        bool fresh = make_samples && !json_object_get(run->document, "made_with"); /* else it is known what is missing first */
+        if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
         if (prepare_folder(run, attempt, err) != 0) return -1;
     }
     attempt_forget(attempt);
@@ -138,14 +133,16 @@ static int work(struct comm *comm, struct cells *cells, const struct pipeline_op
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = place_rank(comm, &cells->cells[0].run.job, &place, &hosts, err)) != 0)
         goto out;
-    if (rank == 0) rc = check_references(cells, references, err);
-    if ((rc = ranks_agree(comm, rc, err)) != 0 || (rc = attempt_begin(attempt, &turn, comm, cells_dir(cells), err)) != 0)
+    if ((rc = inputs_agree(comm, cells, references, err)) != 0 ||
+        (rc = attempt_begin(attempt, &turn, comm, cells_dir(cells), err)) != 0)
         goto out;
-    if (rank == 0) rc = prepare(cells, *attempt, hosts, err);
+    if (rank == 0) rc = prepare(cells, *attempt, hosts, options->make_samples, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0 ||
         (rc = look(comm, cells, options->make_samples, place.workers, err)) != 0)
         goto out;
+    if (rank == 0) rc = machines_note(cells, hosts, err);
+    if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
     rc = work_on(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;

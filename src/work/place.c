@@ -13,7 +13,7 @@
 enum { GPU_WORKERS = 2 }; /* one drives the GPU while the other quantises, compresses and writes */
 
 struct seat { /* what the ranks tell each other */
-    char host[64], device[80];
+    char host[64], device[80], machine[128];
     int workers;
 };
 
@@ -56,8 +56,9 @@ static int refuse_doubles(const struct seat *seats, int size, struct error *err)
 static int record(json_t **hosts, const struct seat *seats, int size, struct error *err) {
     *hosts = json_array();
     for (int i = 0; i < size; i++)
-        if (json_array_append_new(*hosts, json_pack("{s:i, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
-                                                   seats[i].device, "workers", seats[i].workers)) != 0) {
+        if (json_array_append_new(*hosts, json_pack("{s:i, s:s, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
+                                                   seats[i].device, "machine", seats[i].machine, "workers",
+                                                   seats[i].workers)) != 0) {
             json_decref(*hosts);
             *hosts = NULL;
             return error_memory(err);
@@ -114,6 +115,7 @@ int place_rank(struct comm *comm, const struct job *job, struct place *place, js
     if (choose_device(comm, job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
         shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
         error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
+    shim_describe_device(place->device, mine.seat.machine, sizeof mine.seat.machine);
     mine.seat.workers = place->workers = count_workers(comm, job, place->device, &mine.cut);
     all = malloc((size_t)size * sizeof *all);
     struct seat *seats = calloc((size_t)size, sizeof *seats);

@@ -81,6 +81,7 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
 
 int result_reference(const struct run *run, struct side *reference, struct error *err) {
     const char *path = run->job.evaluate.reference;
+    char sha256[SHA256_HEX], after[SHA256_HEX];
     struct side samples = {.untyped = false}; /* as they will be */
     float one = 0;
     memcpy(samples.network, run->network.sha256, SHA256_HEX);
@@ -89,15 +90,24 @@ int result_reference(const struct run *run, struct side *reference, struct error
         size_t dim = output < 0 ? 0 : run->network.outputs[output].dim;
         samples.views[kind] = (struct view){.features = {1, dim, &one}, .statistics = {.dim = dim}};
     }
+    if (sha256_file(path, sha256, err) != 0) return -1;
+    if (run->reference[0] && sha256_expect(path, sha256, run->reference, err) != 0) return -1;
     if (side_read(reference, path, NULL, err) != 0) return -1;
+    memcpy(reference->sha256, sha256, SHA256_HEX);
+    int rc = sha256_file(path, after, err);
+    if (rc == 0 && strcmp(sha256, after) != 0)
+        rc = error_set(err, CODE_DATA, "%s was replaced while it was read: run again", path);
+    if (rc != 0) {
+        side_free(reference);
+        return -1;
+    }
     if (score_check(run->job.evaluate.metrics, &samples, reference, err) == 0) return 0;
     side_free(reference);
     return error_prefix(err, "%s", path);
 }
 
 /* What the metrics were computed with. New. */
-static json_t *describe(const struct run *run, const struct side *samples, const struct side *reference,
-                        const char *sha256) {
+static json_t *describe(const struct run *run, const struct side *samples, const struct side *reference) {
     json_t *outputs = json_object();
     uint64_t count = 0, reference_count = 0;
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
@@ -109,20 +119,19 @@ static json_t *describe(const struct run *run, const struct side *samples, const
             json_object_set_new(outputs, run->network.outputs[k].name, json_integer((json_int_t)run->network.outputs[k].dim));
     return json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
                      run->job.evaluate.reference, "count",
-                     reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256", sha256, "network",
+                     reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256", reference->sha256, "network",
                      "outputs", outputs, "sha256", run->network.sha256);
 }
 
 int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
-    char sha256[SHA256_HEX];
     json_t *versions = build_versions(), *names = json_array();
     *inputs = NULL;
-    int rc = run->job.evaluate.enabled ? sha256_file(run->job.evaluate.reference, sha256, err) : 0;
+    int rc = 0;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
         if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
-    if (rc == 0 && run->job.evaluate.enabled &&
+    if (run->job.evaluate.enabled &&
         !(*inputs = json_pack("{s:O, s:I, s:s, s:s, s:O, s:O}", "metrics", names, "count",
-                              (json_int_t)run->job.evaluate.count, "network", run->network.sha256, "reference", sha256,
+                              (json_int_t)run->job.evaluate.count, "network", run->network.sha256, "reference", run->reference,
                               "qtaylor", json_object_get(versions, "qtaylor"), "commit", json_object_get(versions, "commit"))))
         rc = error_memory(err);
     json_decref(names);
@@ -133,10 +142,8 @@ int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
 int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
                    struct error *err) {
     struct score_options options = {.metrics = run->job.evaluate.metrics};
-    char sha256[SHA256_HEX];
-    int rc = sha256_file(run->job.evaluate.reference, sha256, err);
-    if (rc == 0) rc = score(metrics, &options, samples, reference, err);
-    if (rc == 0 && json_object_update_new(*metrics, describe(run, samples, reference, sha256)) != 0) rc = error_memory(err);
+    int rc = score(metrics, &options, samples, reference, err);
+    if (rc == 0 && json_object_update_new(*metrics, describe(run, samples, reference)) != 0) rc = error_memory(err);
     return rc;
 }
 

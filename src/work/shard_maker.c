@@ -2,8 +2,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "run/initial.h"
 #include "run/scan.h"
 #include "sample/execute.h"
+#include "sample/model.h"
 #include "sample/quantise.h"
 
 #include <inttypes.h>
@@ -15,6 +17,7 @@
 
 struct asset {
     const char *path; /* borrowed from a job */
+    char sha256[SHA256_HEX]; /* of what was loaded */
     struct shim_model *model;
     struct npy npy;   /* of a file of starts */
     char *file;
@@ -26,42 +29,43 @@ struct assets {
     struct asset list[]; /* at most four a cell */
 };
 
-static struct asset *find_asset(struct assets *assets, const char *path, bool *known) {
+/* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is not. */
+static struct asset *find_asset(struct assets *assets, const char *path, const char *sha256, bool *known, struct error *err) {
     struct asset *asset = assets->list;
     while (asset < assets->list + assets->count && strcmp(asset->path, path) != 0) asset++;
     *known = asset < assets->list + assets->count;
+    if (*known && sha256_expect(path, asset->sha256, sha256, err) != 0) return NULL;
     asset->path = path;
     return asset;
 }
 
-static int load_model(struct assets *assets, const char *what, const char *path, int device, struct shim_model **model,
-                      struct error *err) {
+static int load_model(struct assets *assets, const char *what, const char *path, const char *sha256, int device,
+                      struct shim_model **model, struct error *err) {
     bool known;
-    struct asset *asset = find_asset(assets, path, &known);
-    char message[SHIM_ERROR];
+    struct asset *asset = find_asset(assets, path, sha256, &known, err);
     double start = clock_seconds();
-    if (!known && shim_model_load(&asset->model, path, device, message) != 0)
-        return error_set(err, CODE_DATA, "cannot load %s %s: %s", what, path, message);
-    if (!known) log_event("\"loaded\": %zu, \"seconds\": %.3f", ++assets->count, clock_seconds() - start);
+    if (!asset || (!known && model_load(&asset->model, what, path, sha256, device, err) != 0)) return -1;
+    if (!known) {
+        memcpy(asset->sha256, sha256, SHA256_HEX);
+        log_event("\"loaded\": %zu, \"seconds\": %.3f", ++assets->count, clock_seconds() - start);
+    }
     *model = asset->model;
     return 0;
 }
 
 static int load_initial(struct assets *assets, struct cell *cell, struct error *err) {
     const struct run *run = &cell->run;
-    const struct card *card = &run->card;
+    const char *path = run->job.initial, *sha256 = run_sha256(run, INITIAL_SHA256);
     bool known;
-    struct asset *asset = find_asset(assets, run->job.initial, &known);
-    const struct npy *npy = &asset->npy;
-    if (!known && npy_read(&asset->npy, &asset->file, &asset->offset, run->job.initial, err) != 0) return -1;
-    if (!known) assets->count++;
+    struct asset *asset = find_asset(assets, path, sha256, &known, err);
+    if (!asset || (!known && npy_read(&asset->npy, &asset->file, &asset->offset, path, err) != 0)) return -1;
+    if (!known) {
+        assets->count++;
+        sha256_bytes(asset->file, asset->offset + npy_bytes(&asset->npy), asset->sha256);
+        if (sha256_expect(path, asset->sha256, sha256, err) != 0) return -1;
+    }
     cell->initial = (const float *)(asset->file + asset->offset);
-    if (npy->type == NPY_FLOAT32 && npy->rank == 4 && npy->shape[0] == run->job.seeds.count &&
-        npy->shape[1] == (size_t)card->channels && npy->shape[2] == (size_t)card->height &&
-        npy->shape[3] == (size_t)card->width)
-        return 0;
-    return error_set(err, CODE_DATA, "initial: %s: expected float32 [%" PRIu64 ",%d,%d,%d], one start a seed",
-                     run->job.initial, run->job.seeds.count, card->channels, card->height, card->width);
+    return initial_fits(&asset->npy, path, run->job.seeds.count, &run->card, err);
 }
 
 static int load_cell(struct assets *assets, struct cell *cell, int device, struct error *err) {
@@ -70,10 +74,15 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
     if (good) return 0;
     const char *guide = run->sampler.guidance.model;
-    if (cell->missing > 0 && load_model(assets, "model", run->job.model.path, device, &cell->model, err) != 0) return -1;
-    if (cell->missing > 0 && guide && load_model(assets, "the guiding model", guide, device, &cell->guide, err) != 0) return -1;
+    if (cell->missing > 0 &&
+        load_model(assets, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device, &cell->model, err) != 0)
+        return -1;
+    if (cell->missing > 0 && guide &&
+        load_model(assets, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide, err) != 0)
+        return -1;
     if (run->job.evaluate.enabled && run->job.evaluate.features &&
-        load_model(assets, "the feature network", run->job.evaluate.features, device, &run->network.model, err) != 0)
+        load_model(assets, "the feature network", run->job.evaluate.features, run->network.sha256, device,
+                   &run->network.model, err) != 0)
         return -1;
     return run->job.initial && cell->missing > 0 ? load_initial(assets, cell, err) : 0;
 }

@@ -17,7 +17,7 @@ struct place { /* where this rank computes */
 };
 
 /* Collective. Chooses device and workers, refuses two ranks on one GPU unless the job allows it. *hosts (new): name,
- * device and workers of each rank, for run.json. */
+ * device, kind of machine and workers of each rank, for run.json. */
 int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err);
 
 /* What making samples took; struct tally's values. */

@@ -24,6 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         free(bytes);
     }
     if (features_read(&features, path, &err) == 0) features_free(&features);
-    if (labels_read(&labels, path, 2, 10, &err) == 0) free(labels);
+    if (labels_read(&labels, path, NULL, 2, 10, &err) == 0) free(labels);
     return 0;
 }

@@ -254,8 +254,9 @@ static void cards_are_found_in_files(void **state) {
         {NULL, "{\"mean\": 0}", CODE_DATA, "expected a card"},
         {NULL, "{\"card\": 5}", CODE_DATA, "card: expected a map of shape"},
         {NULL, "{\"card\": ", CODE_DATA, "expected JSON"},
-        {NULL, "\x80\x02pickle", CODE_DATA, "expected a TorchScript archive (zip) or a JSON model, found neither"},
-        {NULL, "", CODE_DATA, "found neither"},
+        {NULL, "\x80\x02pickle", CODE_DATA, "expected a TorchScript archive (zip) or a JSON model, found a pickle"},
+        {NULL, "", CODE_DATA, "found an empty file"},
+        {NULL, "\x01\x02 and so on", CODE_DATA, "found neither"},
         {NULL, "PK\3\4 and then nothing", CODE_DATA, "expected a whole zip archive, found"},
     };
     char *path = text_new("%s/model.pt", folder);

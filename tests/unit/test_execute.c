@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/files.h"
 #include "base/text.h"
 #include "sample/execute.h"
 #include "sample/noise.h"
@@ -40,7 +41,12 @@ static struct shim_model *model_of(const char *mixture, const char *more) {
     assert_non_null(file);
     fprintf(file, "{\"card\": " CARD ", \"mixture\": %s%s}", mixture, more);
     assert_int_equal(fclose(file), 0);
-    if (shim_model_load(&model, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
+    char *data;
+    size_t size;
+    struct error err;
+    if (file_read(path, &data, &size, &err) != 0) fail_msg("%s", err.message);
+    if (shim_model_load(&model, data, size, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
+    free(data);
     assert_int_equal(remove(path), 0);
     assert_int_equal(rmdir(folder), 0);
     free(path);

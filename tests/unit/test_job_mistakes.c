@@ -88,6 +88,8 @@ static const struct mistake mistakes[] = {
      {"digits.yaml:4:9: labels: expected none, balanced, random, edm, a label of 0 or more, or a path"}},
     {AFTER("labels: 1.5"), {"labels: expected none, balanced", "found 1.5"}},
     {AFTER("labels: edm"), {"digits.yaml:4:9: labels: expected noise: torch-cpu or torch-cuda beside edm labels"}},
+    {"model: m.pt\nseeds: 0-9,4294967300\nnoise: torch-cpu\nsampler: {solver: x}\n",
+     {"digits.yaml:2:8: seeds: expected seeds that differ modulo 2^32", "found 4 and 4294967300"}},
     {"model: m.pt\nseeds: 0-9,5\nsampler: {solver: x}\n",
      {"digits.yaml:2:8: seeds: expected each seed once, found 5 twice"}},
     {"model: m.pt\nseeds: nine\nsampler: {solver: x}\n",

@@ -58,7 +58,7 @@ static void labels_are_read(void **state) {
             write_file(texts[i], strlen(texts[i]));
         else
             write_npy("<i8", 4, expected, sizeof expected);
-        if (labels_read(&labels, path, 4, 10, &err) != 0) fail_msg("%s", err.message);
+        if (labels_read(&labels, path, NULL, 4, 10, &err) != 0) fail_msg("%s", err.message);
         assert_memory_equal(labels, expected, sizeof expected);
         free(labels);
     }
@@ -67,7 +67,7 @@ static void labels_are_read(void **state) {
 static void wrong(const char *expected, uint64_t count, int64_t classes) {
     int64_t *labels;
     struct error err;
-    assert_int_equal(labels_read(&labels, path, count, classes, &err), -1);
+    assert_int_equal(labels_read(&labels, path, NULL, count, classes, &err), -1);
     assert_int_equal(err.code, CODE_DATA);
     assert_null(labels);
     if (!strstr(err.message, expected) || !strstr(err.message, path)) fail_msg("%s, not %s", err.message, expected);
@@ -103,7 +103,7 @@ static void mistakes_are_named(void **state) {
     wrong("", 3, 20); /* cut short */
     struct error err;
     int64_t *labels;
-    assert_int_equal(labels_read(&labels, "no/such/file", 3, 10, &err), -1);
+    assert_int_equal(labels_read(&labels, "no/such/file", NULL, 3, 10, &err), -1);
     assert_int_equal(err.code, CODE_IO);
 }
 

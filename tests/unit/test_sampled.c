@@ -3,6 +3,7 @@
  * of the start and the noises). A right program fails one of its nine comparisons with probability 1e-4. */
 #include "interpret.h"
 
+#include "base/files.h"
 #include "sample/execute.h"
 
 #include <stdio.h>
@@ -27,7 +28,12 @@ static struct shim_model *model_of(const char *card) {
     fprintf(file, "{\"card\": {%s}, \"mixture\": {\"means\": [[%.17g, %.17g, %.17g]], \"std\": %.17g}}", card, data_mean(0),
             data_mean(1), data_mean(2), DATA_STD);
     assert_int_equal(fclose(file), 0);
-    if (shim_model_load(&model, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
+    char *data;
+    size_t size;
+    struct error err;
+    if (file_read(path, &data, &size, &err) != 0) fail_msg("%s", err.message);
+    if (shim_model_load(&model, data, size, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
+    free(data);
     assert_int_equal(remove(path), 0);
     assert_int_equal(rmdir(folder), 0);
     free(path);

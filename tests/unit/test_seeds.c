@@ -110,12 +110,38 @@ static void seeds_are_located(void **state) {
     seeds_free(&list);
 }
 
+static void seeds_that_torch_takes_for_one_are_found(void **state) {
+    (void)state;
+    static const struct { const char *text; int found; uint64_t a, b; } cases[] = {
+        {"0-49999", 0, 0, 0},
+        {"0-31,4294967296-4294967327", 1, 0, 4294967296},
+        {"4294967300,7,4", 1, 4, 4294967300},
+        {"100-200,4294967301-4294967395", 0, 0, 0},
+        {"4294967290-4294967300,5-9", 0, 0, 0},   /* wraps around to 0-4 */
+        {"4294967290-4294967300,4-9", 1, 4294967300, 4},
+        {"8589934590-8589934592,4294967295", 1, 8589934591, 4294967295},
+        {"0-4294967295", 0, 0, 0},
+        {"5-4294967301", 1, 5, 4294967301},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seeds seeds;
+        struct error err;
+        uint64_t pair[2];
+        assert_int_equal(seeds_parse(&seeds, cases[i].text, &err), 0);
+        assert_int_equal(seeds_collide(&seeds, pair), cases[i].found);
+        if (cases[i].found && !((pair[0] == cases[i].a && pair[1] == cases[i].b) || (pair[1] == cases[i].a && pair[0] == cases[i].b)))
+            fail_msg("%s: found %llu and %llu", cases[i].text, (unsigned long long)pair[0], (unsigned long long)pair[1]);
+        seeds_free(&seeds);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(seeds_keep_their_order),
         cmocka_unit_test(seeds_have_a_canonical_text),
         cmocka_unit_test(seeds_of_a_long_list_are_found),
         cmocka_unit_test(seeds_are_located),
+        cmocka_unit_test(seeds_that_torch_takes_for_one_are_found),
         cmocka_unit_test(seeds_with_mistakes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,41 @@
+#include "run/inputs.h"
+
+#include "job/model_file.h"
+#include "cluster/agree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct digests {
+    char network[SHA256_HEX], reference[SHA256_HEX];
+};
+
+/* Rank 0: both are read, not only hashed, so that what is wrong with them shows now. */
+static int look(struct run *run, struct references *references, struct digests *digests, struct error *err) {
+    const struct side *reference;
+    if (references_get(references, run, false, &reference, err) != 0) return -1;
+    memcpy(digests->reference, reference->sha256, SHA256_HEX);
+    memcpy(digests->network, run->network.sha256, SHA256_HEX);
+    return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
+}
+
+static int check(struct run *run, const struct digests *digests, struct error *err) {
+    const char *features = run->job.evaluate.features, *reference = run->job.evaluate.reference;
+    if (features && sha256_expect(features, run->network.sha256, digests->network, err) != 0) return -1;
+    if (sha256_file(reference, run->reference, err) != 0) return -1;
+    return sha256_expect(reference, run->reference, digests->reference, err);
+}
+
+int inputs_agree(struct comm *comm, struct cells *cells, struct references *references, struct error *err) {
+    struct digests *digests = calloc(cells->count, sizeof *digests);
+    bool first = comm_rank(comm) == 0;
+    int rc = digests ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && first && i < cells->count; i++)
+        if (cells->cells[i].run.job.evaluate.enabled) rc = look(&cells->cells[i].run, references, &digests[i], err);
+    rc = ranks_agree(comm, rc, err);
+    if (rc == 0) rc = comm_broadcast(comm, digests, cells->count * sizeof *digests, 0, err);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++)
+        if (cells->cells[i].run.job.evaluate.enabled) rc = check(&cells->cells[i].run, &digests[i], err);
+    free(digests);
+    return ranks_agree(comm, rc, err);
+}

@@ -1,0 +1,56 @@
+#include "run/machines.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "format/json_file.h"
+
+#include <stdlib.h>
+
+static const char key[] = "made_with";
+
+int machines_add(json_t *document, const json_t *hosts, bool *changed, struct error *err) {
+    json_t *made = json_object_get(document, key), *host, *known;
+    size_t i, k;
+    if (!json_is_array(made) && json_object_set_new(document, key, made = json_array()) != 0) return error_memory(err);
+    json_array_foreach(hosts, i, host) {
+        json_t *machine = json_object_get(host, "machine");
+        bool there = false;
+        json_array_foreach(made, k, known) there |= json_equal(known, machine);
+        if (there || !machine) continue;
+        if (json_array_append(made, machine) != 0) return error_memory(err);
+        if (changed) *changed = true;
+    }
+    return 0;
+}
+
+char *machines_mixed(const json_t *document) {
+    const json_t *made = json_object_get(document, key), *machine;
+    struct text text = {0};
+    size_t i;
+    if (json_array_size(made) < 2) return NULL;
+    json_array_foreach(made, i, machine)
+        text_add(&text, "%s%s", i ? "; " : "", json_string_value(machine) ? json_string_value(machine) : "?");
+    if (text.failed) text_free(&text);
+    return text.data;
+}
+
+int machines_note(struct cells *cells, const json_t *hosts, struct error *err) {
+    bool warned = false;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct run *run = &cells->cells[i].run;
+        bool changed = false;
+        if (cells->cells[i].missing == 0) continue;
+        if (machines_add(run->document, hosts, &changed, err) != 0) return -1;
+        char *path = changed ? text_new("%s/run.json", run->dir) : NULL;
+        int rc = !changed ? 0 : path ? json_file_write(path, run->document, err) : error_memory(err);
+        free(path);
+        if (rc != 0) return -1;
+        char *mixed = warned ? NULL : machines_mixed(run->document);
+        if (mixed)
+            log_warn("%s: its samples are made on several kinds of machine, which give other last bits: %s; for the bits of one, "
+                     "keep to one kind", run->dir, mixed);
+        warned |= mixed != NULL;
+        free(mixed);
+    }
+    return 0;
+}
