@@ -13,9 +13,13 @@
  * that label comes (nan: to that sample alone); a job's label file chooses the seeds. QTAYLOR_FAKE_LOAD=s: loading takes
  * so long.
  *
+ * What networks exported in train mode do: "dropout": p sets outputs to zero at random, anew in each call; "mixing": w adds w
+ * times the batch's mean to every row; "drift": d multiplies the output of the n-th call by 1 + n d. "nan_label": k, and
+ * "nan_times": [a, b] for the times between: NaN there.
+ *
  * A feature network is {"features": {"shape": [C, H, W], "range": [0, 255], "outputs": {"pool": D}}, "matrix": seed}: a
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
- * identity, where D = C*H*W.
+ * identity, where D = C*H*W. The three above are its too, and from the "fail_from": n-th call on it fails.
  *
  * QTAYLOR_FAKE_MACHINE is what shim_describe_device tells of this process.
  * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs, or those of CUDA_VISIBLE_DEVICES where that is set.
@@ -42,7 +46,9 @@ struct shim_model {
     size_t elements, components;
     double *means, *weights; /* [components][elements], [components] */
     double std;
-    long delay_ms, fail_call, nan_call, crash_call;
+    long delay_ms, fail_call, nan_call, crash_call, fail_from, nan_label;
+    double dropout, mixing, drift, nan_times[2];
+    atomic_long used;        /* calls of this model */
     bool is_features, has_matrix;
     int given; /* channels */
     uint64_t matrix;
@@ -133,6 +139,15 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
     model->json = json_loadb(data, size, 0, &where);
     if (!model->json) return fail(error, "%s:%d: %s", path, where.line, where.text);
     model->is_features = json_object_get(model->json, "features") != NULL;
+    model->dropout = json_number_value(json_object_get(model->json, "dropout"));
+    model->mixing = json_number_value(json_object_get(model->json, "mixing"));
+    model->drift = json_number_value(json_object_get(model->json, "drift"));
+    model->fail_from = integer(model->json, "fail_from");
+    model->nan_label = json_object_get(model->json, "nan_label") ? integer(model->json, "nan_label") : -1;
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *time = json_array_get(json_object_get(model->json, "nan_times"), i);
+        model->nan_times[i] = time ? json_number_value(time) : INFINITY;
+    }
     if (model->is_features) {
         model->has_matrix = json_object_get(model->json, "matrix") != NULL;
         model->matrix = (uint64_t)integer(model->json, "matrix");
@@ -303,6 +318,31 @@ static int act_on_poison(const char *does, char *error) {
     return strcmp(does, "fail") == 0 ? fail(error, "the model does not like a sample, as it was asked") : 0;
 }
 
+/* Entry (row, column) of the linear map, row of D and column of C*H*W: splitmix64's finaliser over
+ * seed * 0x9E3779B97F4A7C15 + row * 0xBF58476D1CE4E5B9 + column * 0x94D049BB133111EB (modulo 2^64), whose upper 53 bits
+ * are then scaled to [-1, 1). */
+static double entry(uint64_t seed, uint64_t row, uint64_t column) {
+    uint64_t z = seed * 0x9E3779B97F4A7C15u + row * 0xBF58476D1CE4E5B9u + column * 0x94D049BB133111EBu;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1;
+}
+
+/* As a network in train mode: see the top. */
+static void disturb(struct shim_model *model, float *out, size_t rows, size_t size) {
+    long call = atomic_fetch_add(&model->used, 1) + 1;
+    for (size_t i = 0; i < size; i++) {
+        double mean = 0;
+        for (size_t row = 0; row < rows; row++) mean += out[row * size + i] / (double)rows;
+        for (size_t row = 0; row < rows; row++) {
+            float *value = &out[row * size + i];
+            if (model->mixing != 0) *value = (float)(*value + model->mixing * mean);
+            if (model->drift != 0) *value = (float)(*value * (1 + (double)call * model->drift));
+            if (entry((uint64_t)call, row, i) < 2 * model->dropout - 1) *value = 0;
+        }
+    }
+}
+
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
@@ -322,7 +362,8 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
     double scale = input_scale(&model->card, alpha, sigma);
     for (size_t row = 0; row < (size_t)shape.batch; row++) {
         int64_t label = condition->labels ? condition->labels[row] : -1;
-        bool bad = nan || (poison(condition, row) && strcmp(poison(condition, row), "nan") == 0);
+        bool bad = nan || (poison(condition, row) && strcmp(poison(condition, row), "nan") == 0) ||
+                   (label >= 0 && label == model->nan_label) || (condition->time >= model->nan_times[0] && condition->time <= model->nan_times[1]);
         bool one = label >= 0 && (size_t)label < model->components;
         size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
         for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
@@ -334,17 +375,8 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
                 variance[row * elements + i] = (float)cos((double)i + condition->time + (double)(condition->labels ? label : 0));
         }
     }
+    disturb(model, out, (size_t)shape.batch, elements);
     return 0;
-}
-
-/* Entry (row, column) of the linear map, row of D and column of C*H*W: splitmix64's finaliser over
- * seed * 0x9E3779B97F4A7C15 + row * 0xBF58476D1CE4E5B9 + column * 0x94D049BB133111EB (modulo 2^64), whose upper 53 bits
- * are then scaled to [-1, 1). */
-static double entry(uint64_t seed, uint64_t row, uint64_t column) {
-    uint64_t z = seed * 0x9E3779B97F4A7C15u + row * 0xBF58476D1CE4E5B9u + column * 0x94D049BB133111EBu;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1;
 }
 
 static double feature(const struct shim_model *model, const void *images, int is_uint8, size_t elements, size_t row,
@@ -364,12 +396,15 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
                       const struct shim_output *outputs, int count, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width, before = 0;
     if (!model->is_features) return fail(error, "a diffusion model is no feature network");
+    if (model->fail_from > 0 && atomic_load(&model->used) + 1 >= model->fail_from)
+        return fail(error, "the feature network fails from call %ld on, as its file asks", model->fail_from);
     for (int k = 0; k < count; k++) {
         size_t dim = (size_t)outputs[k].dim;
         if (!model->has_matrix && dim != elements)
             return fail(error, "the identity has %zu outputs, not %zu", elements, dim);
         for (size_t i = 0; outputs[k].values && i < (size_t)shape.batch * dim; i++)
             outputs[k].values[i] = (float)feature(model, images, is_uint8, elements, i / dim, before + i % dim);
+        if (outputs[k].values) disturb(model, outputs[k].values, (size_t)shape.batch, dim);
         if (model->has_matrix) before += dim;
     }
     return 0;

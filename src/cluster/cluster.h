@@ -8,10 +8,11 @@
 #include "cluster/comm.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What making a unit took, in the task's own terms: the coordinator adds it up over the units that another one needs. */
-enum { TALLY = 6 };
+enum { TALLY = 7 };
 struct tally { double values[TALLY]; };
 
 /* What the units are; functions are called in worker threads (worker: 0..workers-1) unless said otherwise. */
@@ -34,6 +35,9 @@ struct task {
     void (*unit_failed)(void *context, uint64_t unit, const struct error *why);
     /* Rank 0's communication thread: once for each unit that some rank has committed, and about ten times a second. */
     void (*unit_done)(void *context, uint64_t unit, const struct tally *tally);
+    /* The same thread: the unit failed twice, here or in earlier jobs; true: those that the same unit needs are given up, too.
+     * NULL: never. */
+    bool (*give_up)(void *context, uint64_t unit);
     void (*progress)(void *context, int ranks_alive);
     /* Rank 0: how often each unit failed in earlier jobs, [count] (NULL: never), and how many other jobs are at work on
      * the same units that began before (they go through them in other orders, and unit_open finds what they made). */

@@ -9,6 +9,7 @@ static const double MOMENTS = 5;   /* s: an interrupted job has little time left
 
 struct coordinator {
     struct comm *comm;
+    const struct task *task;
     uint64_t run;
     double lease, pulsed;
     struct dispatch *dispatch;
@@ -28,12 +29,20 @@ double message_patience(double lease, enum code code) {
     return code == CODE_OK || lease < MOMENTS ? lease : MOMENTS;
 }
 
+/* A unit was quarantined: is it worth to try the others? */
+static bool gives_up(struct coordinator *coordinator, uint64_t unit) {
+    const struct task *task = coordinator->task;
+    if (!task->give_up || !task->give_up(task->context, unit)) return false;
+    dispatch_give_up(coordinator->dispatch, unit);
+    return true;
+}
+
 int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count,
                     const uint64_t *needs, const struct task *task, double lease, struct error *err) {
     struct coordinator *made = calloc(1, sizeof *made);
     size_t size = (size_t)comm_size(comm);
     if (!made) return error_memory(err);
-    *made = (struct coordinator){.comm = comm, .run = run, .lease = lease};
+    *made = (struct coordinator){.comm = comm, .task = task, .run = run, .lease = lease};
     made->replies = calloc(size, sizeof *made->replies);
     made->tallies = calloc(count + 1, sizeof *made->tallies);
     made->left = calloc(size, sizeof *made->left);
@@ -43,6 +52,8 @@ int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_
     if (rc == 0) dispatch_order(made->dispatch, task->ahead);
     for (uint64_t i = 0; rc == 0 && task->failures && i < count; i++)
         dispatch_failed_before(made->dispatch, i, task->failures[i]);
+    for (uint64_t i = 0; rc == 0 && task->failures && i < count; i++) /* once all are known: what is skipped has no failures to add */
+        if (dispatch_is_quarantined(made->dispatch, i)) gives_up(made, i);
     if (rc == 0) *coordinator = made;
     else coordinator_free(made);
     return rc;
@@ -102,7 +113,10 @@ bool coordinator_hear(struct coordinator *coordinator, int from, const struct me
     struct dispatch_event event = {.kind = events[message->kind], .rank = from, .unit = message->unit, .now = now};
     bool news = message->kind == MESSAGE_DONE && !dispatch_is_done(coordinator->dispatch, message->unit);
     if (news) note_tally(coordinator, message);
+    bool could = message->kind == MESSAGE_FAILED && !dispatch_is_quarantined(coordinator->dispatch, message->unit);
     step(coordinator, &event);
+    if (could && dispatch_is_quarantined(coordinator->dispatch, message->unit) && gives_up(coordinator, message->unit))
+        step(coordinator, &(struct dispatch_event){.kind = EVENT_ALIVE, .rank = from, .now = now}); /* to tell those who wait */
     return news;
 }
 

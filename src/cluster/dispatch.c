@@ -16,6 +16,7 @@ struct unit {
     int avoid;    /* the rank of the last failure, or -1 */
     uint64_t waits, hopeless; /* of the units it needs: how many are not done, and how many never will be */
     uint64_t needed_by;       /* the unit that needs it, or `count` */
+    bool given_up;            /* what it needs is not tried any more */
     uint64_t place;           /* in the order */
 };
 
@@ -96,10 +97,11 @@ int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struc
 
 size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char *state, size_t size) {
     size_t used = 0;
-    if (size < 6 * dispatch->count + (size_t)dispatch->size) return 0;
+    if (size < 7 * dispatch->count + (size_t)dispatch->size) return 0;
     for (uint64_t i = 0; i < dispatch->count; i++) {
         const struct unit *unit = &dispatch->units[i];
-        const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid, (int)unit->waits, (int)unit->hopeless};
+        const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid, (int)unit->waits, (int)unit->hopeless,
+                              unit->given_up};
         for (size_t k = 0; k < sizeof values / sizeof *values; k++) state[used++] = (unsigned char)values[k];
     }
     for (int i = 0; i < dispatch->size; i++) {
@@ -169,6 +171,26 @@ static void quarantine(struct dispatch *dispatch, uint64_t index) {
     skip_needing(dispatch, index);
 }
 
+static bool is_given_up(const struct dispatch *dispatch, uint64_t index) {
+    uint64_t by = dispatch->units[index].needed_by;
+    return by < dispatch->count && dispatch->units[by].given_up;
+}
+
+static void skip(struct dispatch *dispatch, uint64_t index) {
+    dispatch->units[index].state = SKIPPED;
+    dispatch->skipped++;
+    dispatch->finished++;
+    skip_needing(dispatch, index);
+}
+
+void dispatch_give_up(struct dispatch *dispatch, uint64_t unit) {
+    uint64_t by = dispatch->units[unit].needed_by;
+    if (by == dispatch->count) return;
+    dispatch->units[by].given_up = true;
+    for (uint64_t i = by; i > 0 && dispatch->units[i - 1].needed_by == by; i--)
+        if (dispatch->units[i - 1].state == TODO) skip(dispatch, i - 1);
+}
+
 void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures) {
     dispatch->units[unit].failures = failures;
     if (failures >= TRIES) quarantine(dispatch, unit);
@@ -179,7 +201,11 @@ static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
     struct unit *unit = &dispatch->units[index];
     unit->avoid = unit->holder;
     unit->holder = holder;
-    if (++unit->failures < TRIES) {
+    if (++unit->failures < TRIES && is_given_up(dispatch, index)) {
+        skip(dispatch, index);
+        return;
+    }
+    if (unit->failures < TRIES) {
         unit->state = TODO;
         dispatch->dry = false;
         if (unit->place < dispatch->next) dispatch->next = unit->place;
@@ -210,9 +236,11 @@ static void finish(struct dispatch *dispatch, uint64_t index) {
     struct unit *unit = &dispatch->units[index];
     if (unit->state == DONE) return;
     bool over = dispatch_finished(dispatch);
-    if (unit->state == QUARANTINED) dispatch->quarantined--; /* it worked after all */
+    bool left_out = unit->state == QUARANTINED || unit->state == SKIPPED; /* it worked after all */
+    if (unit->state == QUARANTINED) dispatch->quarantined--;
+    else if (unit->state == SKIPPED) dispatch->skipped--;
     else dispatch->finished++;
-    if (unit->state == QUARANTINED && !over) find_needing(dispatch, index);
+    if (left_out && !over) find_needing(dispatch, index);
     unit->state = DONE;
     if (unit->needed_by < dispatch->count && --dispatch->units[unit->needed_by].waits == 0) dispatch->dry = false;
 }
@@ -270,6 +298,10 @@ uint64_t dispatch_done(const struct dispatch *dispatch) {
 
 bool dispatch_is_done(const struct dispatch *dispatch, uint64_t unit) {
     return dispatch->units[unit].state == DONE;
+}
+
+bool dispatch_is_quarantined(const struct dispatch *dispatch, uint64_t unit) {
+    return dispatch->units[unit].state == QUARANTINED;
 }
 
 uint64_t dispatch_skipped(const struct dispatch *dispatch) {

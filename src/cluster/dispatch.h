@@ -53,6 +53,9 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
  * quarantined at once. */
 void dispatch_order(struct dispatch *dispatch, int ahead);
 void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures);
+/* No unit that the same one needs as this is tried any more, nor that one: those that nobody has are skipped. To be told with
+ * the next event; after dispatch_failed_before of all units. */
+void dispatch_give_up(struct dispatch *dispatch, uint64_t unit);
 void dispatch_free(struct dispatch *dispatch);
 /* For those who explore it. *copy: a new one in the same state. dispatch_state: all that its further answers depend on, in
  * at most `size` bytes of `state`; returns their number, or 0 when there are more. Ranks that were heard less than half a
@@ -64,6 +67,7 @@ size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *eve
 bool dispatch_finished(const struct dispatch *dispatch); /* every unit done, quarantined or skipped */
 uint64_t dispatch_done(const struct dispatch *dispatch);
 bool dispatch_is_done(const struct dispatch *dispatch, uint64_t unit);
+bool dispatch_is_quarantined(const struct dispatch *dispatch, uint64_t unit);
 uint64_t dispatch_skipped(const struct dispatch *dispatch);
 /* The unit that needs this one; false: none does. */
 bool dispatch_needed(const struct dispatch *dispatch, uint64_t unit, uint64_t *by);

@@ -71,7 +71,7 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     if (rc == 0) rc = store_strangers(run->dir, "", NULL, shards, &names, &verdict->strangers, err);
     for (int k = 0; rc == 0 && k < NETWORK_OUTPUTS; k++)
         if (run_wants(run, k))
-            rc = store_strangers(run->dir, run->network.sha256, run->network.outputs[k].name, shards, &names,
+            rc = store_strangers(run->dir, run->network.key, run->network.outputs[k].name, shards, &names,
                                  &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         fprintf(verdict->out, "foreign  %s: not one of this run's files\n", line);

@@ -45,10 +45,22 @@ static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, s
     return -1;
 }
 
+static int prove(const struct extractor *extractor, struct error *err) {
+    char message[SHIM_ERROR];
+    double difference;
+    if (shim_thread_start(extractor->how->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
+    if (network_prove(&extractor->network, extractor->how->network, BATCH, &difference, err) != 0) return -1;
+    if (difference > 0)
+        log_warn("features of one image change by up to %.1e of the largest with the other images of the batch", difference);
+    return 0;
+}
+
 static int run(struct extractor *extractor, struct error *err) {
     size_t chunk = (size_t)extractor->how->workers * 4 * BATCH;
     uint8_t *pixels = malloc(chunk * extractor->bytes);
     int rc = pixels ? 0 : error_memory(err);
+#pragma omp parallel num_threads(1) /* what torch sets for workers stays inside */
+    if (rc == 0) rc = prove(extractor, err);
     for (size_t first = 0; rc == 0 && first < extractor->count; first += chunk) {
         size_t rows = extractor->count - first < chunk ? extractor->count - first : chunk;
         rc = images_read(extractor->images, rows, pixels, err);

@@ -2,6 +2,7 @@
 
 #include "sample/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,10 +96,12 @@ int network_open(struct network *network, const char *path, const struct card *c
     if (!path) {
         memcpy(network->outputs[0].name, pixels, sizeof pixels);
         sha256_bytes(pixels, sizeof pixels - 1, network->sha256);
+        memcpy(network->key, network->sha256, SHA256_HEX);
         return want(network, metrics, err) == 0 ? 0 : error_prefix(err, "features: none");
     }
     json_t *json = NULL;
     if (sha256_file(path, network->sha256, err) != 0) return -1;
+    memcpy(network->key, network->sha256, SHA256_HEX);
     int rc;
     if (strcmp(network->sha256, inception_sha256) == 0)
         rc = (json = inception_card(card)) ? 0 : error_memory(err);
@@ -110,6 +113,26 @@ int network_open(struct network *network, const char *path, const struct card *c
     return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);
 }
 
+static bool takes_bytes(const struct network *network) {
+    return network->high == 255;
+}
+
+void network_take_floats(struct network *network, const struct card *card) {
+    char text[SHA256_HEX + 8];
+    if (takes_bytes(network)) return;
+    network->floats = true;
+    network->sample_low = card->low;
+    network->sample_high = card->high;
+    int length = snprintf(text, sizeof text, "%s floats", network->sha256);
+    sha256_bytes(text, (size_t)length, network->key);
+}
+
+int network_check(const struct network *network, const char *path, bool floats, struct error *err) {
+    if (!floats || !takes_bytes(network)) return 0;
+    return error_set(err, CODE_DATA, "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are "
+                     "float32: say output.dtype: uint8, or choose a network of range [0, 1] or [-1, 1]", path);
+}
+
 int network_load(struct network *network, const char *path, int device, struct error *err) {
     return path ? model_load(&network->model, "the feature network", path, network->sha256, device, err) : 0;
 }
@@ -119,19 +142,20 @@ void network_free(struct network *network) {
     *network = (struct network){0};
 }
 
-/* One sample [H,W,C] to one image [channels,H,W]: bytes where the network takes [0, 255], else floats in its range. A
- * grey sample goes to every channel. */
-static void convert(const struct network *network, const uint8_t *sample, void *image) {
+/* One sample to one image [channels,H,W]: bytes where the network takes [0, 255], else floats in its range. A grey sample
+ * goes to every channel. */
+static void convert(const struct network *network, const void *sample, void *image) {
     size_t pixels = (size_t)network->height * (size_t)network->width, from = (size_t)network->sample_channels;
-    bool bytes = network->high == 255;
-    double scale = (network->high - network->low) / 255;
+    double low = network->floats ? network->sample_low : 0, high = network->floats ? network->sample_high : 255;
+    double scale = (network->high - network->low) / (high - low), shift = network->low - low * scale;
     for (size_t c = 0; c < (size_t)network->channels; c++)
-        for (size_t p = 0; p < pixels; p++) {
-            uint8_t value = sample[p * from + (from == 1 ? 0 : c)];
-            if (bytes)
-                ((uint8_t *)image)[c * pixels + p] = value;
+        for (size_t p = 0, channel = from == 1 ? 0 : c; p < pixels; p++) {
+            if (takes_bytes(network))
+                ((uint8_t *)image)[c * pixels + p] = ((const uint8_t *)sample)[p * from + channel];
+            else if (network->floats)
+                ((float *)image)[c * pixels + p] = (float)(((const float *)sample)[channel * pixels + p] * scale + shift);
             else
-                ((float *)image)[c * pixels + p] = (float)(value * scale + network->low);
+                ((float *)image)[c * pixels + p] = (float)(((const uint8_t *)sample)[p * from + channel] * scale + shift);
         }
 }
 
@@ -146,19 +170,19 @@ static int run_batch(const struct network *network, const void *images, size_t b
         outputs[k] = (struct shim_output){output->name, (int)output->dim, values[k] ? out : NULL};
         if (values[k]) out += batch * output->dim;
     }
-    if (shim_features_run(network->model, images, network->high == 255, shape, outputs, network->outputs_count, message) != 0)
+    if (shim_features_run(network->model, images, takes_bytes(network), shape, outputs, network->outputs_count, message) != 0)
         return error_set(err, CODE_DATA, "feature network: %s", message);
     for (int k = 0; k < network->outputs_count; k++)
         if (values[k]) memcpy(values[k], outputs[k].values, rows * network->outputs[k].dim * sizeof(float));
     return 0;
 }
 
-int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch,
+int network_run(const struct network *network, const void *stored, size_t rows, size_t batch,
                 float *const features[NETWORK_OUTPUTS], struct error *err) {
+    const char *samples = stored;
     size_t dims = 0, pixels = (size_t)network->height * (size_t)network->width;
-    size_t sample_bytes = pixels * (size_t)network->sample_channels;
-    bool bytes = network->high == 255;
-    size_t image_bytes = pixels * (size_t)network->channels * (bytes ? sizeof(uint8_t) : sizeof(float));
+    size_t sample_bytes = pixels * (size_t)network->sample_channels * (network->floats ? sizeof(float) : 1);
+    size_t image_bytes = pixels * (size_t)network->channels * (takes_bytes(network) ? sizeof(uint8_t) : sizeof(float));
     if (!network->model) { /* none: the image in [0, 1] is the feature */
         for (size_t row = 0; row < rows; row++)
             convert(network, samples + row * sample_bytes, features[0] + row * network->outputs[0].dim);

@@ -5,7 +5,9 @@
  * JSON files, hold it as member "features".)
  * The Inception file of published FIDs (inception-2015-12-05.pt, known by its sha256) needs no description: 3 channels of
  * any size, [0, 255], pool 2048 and logits 1008.
- * Or `none`: the pixels themselves, C,H,W order, as C*H*W floats in [0, 1]. */
+ * Or `none`: the pixels themselves, C,H,W order, as C*H*W floats in [0, 1].
+ * float32 samples reach a network of floats (or none) as they are, mapped from their range to its own, neither rounded nor
+ * clipped; one of bytes takes none. */
 #ifndef EVAL_NETWORK_H
 #define EVAL_NETWORK_H
 
@@ -33,7 +35,10 @@ struct network {
     int channels, height, width; /* what it takes; grey samples are repeated to 3 channels where it takes 3 */
     int sample_channels;      /* what the samples have */
     double low, high;
+    bool floats;              /* the samples are float32 [C,H,W] in [sample_low, sample_high], else uint8 [H,W,C] */
+    double sample_low, sample_high;
     char sha256[SHA256_HEX];  /* of the file; of the word "pixels" for none */
+    char key[SHA256_HEX];     /* of feature files: sha256, but another one where it sees floats (older versions rounded them) */
     struct shim_model *model; /* NULL before network_load, and always for none */
 };
 
@@ -43,11 +48,17 @@ int network_open(struct network *network, const char *path, const struct card *c
                  struct error *err);
 /* The output that is features of this kind, or -1. The only output stands for pool whatever its name. */
 int network_find(const struct network *network, enum feature_kind kind);
+/* The samples are float32, in the card's range. A network of bytes is left as it is: see network_check. */
+void network_take_floats(struct network *network, const struct card *card);
+/* An error for a network of bytes and samples that are none. */
+int network_check(const struct network *network, const char *path, bool floats, struct error *err);
+/* The network's proof (sample/proof.h) on noise in batches of `batch`; none passes. In a thread after shim_thread_start. */
+int network_prove(const struct network *network, const char *path, size_t batch, double *difference, struct error *err);
 int network_load(struct network *network, const char *path, int device, struct error *err);
 void network_free(struct network *network);
-/* features[k][rows][dim] of output k, where features[k] is not NULL, of samples uint8 [rows,H,W,C] as stored; always runs
+/* features[k][rows][dim] of output k, where features[k] is not NULL, of samples as they are stored; always runs
  * batches of `batch` rows, padded with the last one. May be called by several threads at a time. */
-int network_run(const struct network *network, const uint8_t *samples, size_t rows, size_t batch,
+int network_run(const struct network *network, const void *stored, size_t rows, size_t batch,
                 float *const features[NETWORK_OUTPUTS], struct error *err);
 
 #endif

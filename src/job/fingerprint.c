@@ -41,6 +41,8 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
                                   "initial", initial_sha256,
                                   "output", "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding,
                                   "plan_version", plan_version);
+    if (job->model.row_dependent) /* one that is false is not said: older runs stay what they are */
+        json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
     char *text = fingerprint->keys ? json_dumps(fingerprint->keys, CANONICAL) : NULL;
     if (!text) {
         fingerprint_free(fingerprint);

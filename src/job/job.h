@@ -36,6 +36,7 @@ struct job {
     struct {
         char *path;   /* resolved against the job file's folder; NULL only when `card` is given */
         json_t *card; /* the job's own card, or NULL: the one in the file */
+        bool row_dependent; /* a sample may depend on the others of its batch */
     } model;
     struct seeds seeds;
     struct {

@@ -31,7 +31,7 @@ static json_t *write_job_name(const struct key *key, const void *member) {
     return KEY_STRING.write(key, member);
 }
 
-/* ---- model: a path, or {path, card} ---- */
+/* ---- model: a path, or {path, card, row_dependent} ---- */
 
 static int read_card(KEY_READ_ARGUMENTS) {
     struct card card; /* only to check it here, where its lines are known */
@@ -53,6 +53,7 @@ static const struct key_kind CARD = {read_card, write_card};
 static const struct key model_rows[] = {
     {"path", &KEY_PATH, AT(model.path), .expected = "a path"},
     {"card", &CARD, AT(model.card), .expected = "a model card"},
+    {"row_dependent", &KEY_BOOL, AT(model.row_dependent), .expected = "true or false"},
 };
 static const struct key_table model_table = KEY_TABLE(model_rows);
 

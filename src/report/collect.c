@@ -90,6 +90,14 @@ static void add_environment(json_t *environment, const json_t *document, const j
         add_value(environment, "made with", json_string_value(machine));
     json_object_foreach(json_object_get(document, "versions"), name, value) add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)", json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
+        add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
+    json_object_foreach(json_object_get(document, "row_difference"), name, value) {
+        char text[32];
+        snprintf(text, sizeof text, "%.1e of the largest output", json_number_value(value));
+        add_value(environment, strcmp(name, "model") == 0 ? "model's row difference" : strcmp(name, "guide") == 0
+                  ? "guide's row difference" : "features' row difference", text);
+    }
     add_value(environment, "feature network (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
     add_value(environment, "reference (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
 }

@@ -188,6 +188,9 @@ int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t 
         cells->count++;
         rc = open_cell(cell, cells, i, err);
         if (!evaluate) cell->run.job.evaluate.enabled = false;
+        const struct job *job = &cell->run.job;
+        if (rc == 0 && job->evaluate.enabled)
+            rc = network_check(&cell->run.network, job->evaluate.features, job->output.dtype == SAMPLE_FLOAT32, err);
         if (count) cell->run.job.evaluate.count = count;
     }
     if (rc == 0) rc = check_alike(cells, err);

@@ -32,6 +32,8 @@ struct cell { /* one run */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
     const float *initial;        /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */
+    bool any;                    /* a shard was made */
+    uint64_t lost;               /* shards that failed twice */
     bool concluded;              /* all read back and evaluated, with this outcome: */
     enum code code;
     json_t *quarantine;          /* shards left out, as in quarantine.json; NULL: none */

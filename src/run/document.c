@@ -8,7 +8,7 @@
 #include "cluster/build.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
-#include "run/initial.h"
+#include "work/initial.h"
 #include "sample/noise.h"
 
 #include <stdlib.h>

@@ -50,6 +50,7 @@ int run_open(struct run *run, json_t *document, const char *dir, struct error *e
     if (run->job.evaluate.enabled && 
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
+    if (run->job.evaluate.enabled && run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&run->network, &run->card);
     return 0;
 fail:
     run_close(run);
@@ -132,7 +133,7 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     }
     memcpy(meta.fingerprint, run->fingerprint, SHA256_HEX);
     if (output != SAMPLES) {
-        memcpy(meta.network, run->network.sha256, SHA256_HEX);
+        memcpy(meta.network, run->network.key, SHA256_HEX);
         meta.output = run->network.outputs[output].name;
     }
     return meta;
@@ -140,5 +141,5 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
 
 char *run_path(const struct run *run, shard_id shard, int output) {
     if (output == SAMPLES) return store_path(run->dir, "", NULL, shard);
-    return store_path(run->dir, run->network.sha256, run->network.outputs[output].name, shard);
+    return store_path(run->dir, run->network.key, run->network.outputs[output].name, shard);
 }

@@ -93,6 +93,11 @@ struct conclusion {
     double start;
 };
 
+/* Some shards have samples and no features. */
+static bool is_featureless(const struct conclusion *conclusion) {
+    return conclusion->made.values[MADE_FEATURELESS] > 0;
+}
+
 void conclusion_close(struct conclusion *conclusion) {
     if (!conclusion) return;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&conclusion->features[k]);
@@ -159,9 +164,9 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 }
 
 /* Is one of a shard's files missing? Lists its folder anew: a network file system then asks its server. */
-static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status) {
+static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
-    for (int output = SAMPLES; output < NETWORK_OUTPUTS; output++) {
+    for (int output = SAMPLES; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
         if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING + 1)
             continue;
         char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
@@ -177,10 +182,10 @@ static bool is_missing(const struct run *run, shard_id shard, const struct shard
 
 /* Reads a shard that was made, and looks again until it shows. */
 static int read_made(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
-                     double until, const volatile sig_atomic_t *stop, struct error *err) {
+                     bool samples_only, double until, const volatile sig_atomic_t *stop, struct error *err) {
     for (double pause = 0.01;; pause *= 2) {
         if (scan_shard(run, shard, status, features, err) != 0) return -1;
-        if (!is_missing(run, shard, status) || *stop || clock_seconds() > until) return 0;
+        if (!is_missing(run, shard, status, samples_only) || *stop || clock_seconds() > until) return 0;
         clock_sleep(pause < 1 ? pause : 1);
     }
 }
@@ -188,7 +193,7 @@ static int read_made(const struct run *run, shard_id shard, struct shard_status 
 int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patience, const volatile sig_atomic_t *stop,
                      struct error *err) {
     return read_made(&conclusion->cell->run, (shard_id){batch}, &conclusion->status[batch], conclusion->features,
-                     conclusion->start + patience, stop, err);
+                     is_featureless(conclusion), conclusion->start + patience, stop, err);
 }
 
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
@@ -235,8 +240,11 @@ static int conclude(struct conclusion *conclusion, struct references *references
     const struct run *run = &conclusion->cell->run;
     char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
     json_t *values = NULL;
-    int rc = path ? scan_gaps(run, conclusion->status, false, err) : error_memory(err);
+    int rc = path ? scan_gaps(run, conclusion->status, is_featureless(conclusion), err) : error_memory(err);
     if (rc == 0) rc = manifest(conclusion, err);
+    if (rc == 0 && is_featureless(conclusion))
+        rc = error_set(err, CODE_DATA, "%s: its samples are all there, but the features of %g shards failed (the warnings say why): mend "
+                       "or change evaluate.features and run again", run->dir, conclusion->made.values[MADE_FEATURELESS]);
     if (rc == 0 && run->job.evaluate.enabled) rc = metrics(conclusion, references, threads, &values, err);
     if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
@@ -296,7 +304,7 @@ int conclude_quarantined(const struct cell *cell, double patience, const volatil
     for (uint64_t i = 0; i < (rc == 0 ? shards : 0); i++) {
         struct error one;
         double last = quarantine_find(cell->quarantine, i) ? 0 : until;
-        if (read_made(run, (shard_id){i}, &conclusion.status[i], NULL, last, stop, &one) != 0) {
+        if (read_made(run, (shard_id){i}, &conclusion.status[i], NULL, false, last, stop, &one) != 0) {
 #pragma omp critical(quarantine_failure)
             failure = one;
         }

@@ -7,7 +7,7 @@
 #include "cluster/agree.h"
 #include "run/attempt.h"
 #include "run/failures.h"
-#include "run/inputs.h"
+#include "work/inputs.h"
 #include "run/machines.h"
 #include "run/scan.h"
 #include "work/units.h"
@@ -103,7 +103,7 @@ static int judge(const struct cells *cells, struct error *err) {
         else if (!left && !cell->concluded) left = cell;
     }
     if (failed && cells_sweep(cells))
-        return error_set(err, failed->code, "%s could not be evaluated (see above)", failed->run.dir);
+        return error_set(err, failed->code, "%s could not be made or evaluated (see above)", failed->run.dir);
     if (failed) {
         *err = (struct error){.code = failed->code}; /* the rank that did it has the word */
         return -1;

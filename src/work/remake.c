@@ -1,6 +1,7 @@
 #include "work/remake.h"
 
 #include "work/shard_maker.h"
+#include "work/proof.h"
 #include "shard/store.h"
 #include "torch_shim.h"
 
@@ -39,6 +40,7 @@ int run_remake(const struct run *run, uint64_t position, void **sample, struct e
     int rc = cell.status && *sample ? 0 : error_memory(err);
     if (rc == 0 && !run->job.model.path) rc = error_set(err, CODE_DATA, "%s: its job names no model file", run->dir);
     if (rc == 0) rc = assets_load(&assets, &cells, device, err);
+    if (rc == 0) rc = prove_models(run, cell.model, cell.guide, device, err);
     if (rc == 0 && shim_thread_start(device, message) != 0) rc = error_set(err, CODE_INTERNAL, "%s", message);
     if (rc == 0) rc = make_row(&cell, position, device, *sample, bytes, err);
     assets_free(assets, &cells);

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "run/initial.h"
+#include "work/initial.h"
 #include "run/scan.h"
 #include "sample/execute.h"
 #include "sample/model.h"
@@ -112,7 +112,6 @@ void assets_free(struct assets *assets, struct cells *cells) {
 void maker_leave(struct maker *maker) {
     executor_free(maker->executor);
     free(maker->x);
-    free(maker->pixels);
     *maker = (struct maker){.device = maker->device, .stop = maker->stop};
 }
 
@@ -122,8 +121,7 @@ int maker_move(struct maker *maker, const struct cell *cell, bool samples, struc
         maker_leave(maker);
         size_t values = (size_t)run->job.batch * card_elements(&run->card);
         maker->x = malloc(values * sizeof *maker->x);
-        maker->pixels = malloc(values);
-        if (!maker->x || !maker->pixels) return error_memory(err);
+        if (!maker->x) return error_memory(err);
         maker->cell = cell;
     }
     if (!samples || maker->executor) return 0;
@@ -145,6 +143,7 @@ struct making {
     int64_t *labels;  /* [rows] */
     char *samples;    /* as stored */
     float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
+    bool featureless; /* some batch's features failed: the samples are kept without */
     double start;
     struct tally tally; /* added to by several workers */
 };
@@ -226,16 +225,20 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
         return 0;
     }
     float *stored = (float *)making->samples + row * elements;
-    for (size_t i = 0; i < rows * elements; i++) stored[i] = (float)maker->x[i];
+    for (size_t i = 0; i < rows * elements; i++) {
+        stored[i] = (float)maker->x[i];
+        if (!isfinite(stored[i])) /* finite until now: a double beyond float32 */
+            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
+                             batch.seeds[i / elements], i % elements, maker->x[i]);
+    }
     return 0;
 }
 
 /* The feature network sees the stored samples, so that features made later from disk are the same. */
-static int features_batch(const struct making *making, const struct maker *maker, size_t row, size_t rows,
-                          struct error *err) {
+static int features_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
     const struct run *run = &making->cell->run;
     size_t elements = card_elements(&run->card);
-    const uint8_t *pixels = (const uint8_t *)making->samples + row * elements;
+    size_t bytes = elements * (run->job.output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
     float *features[NETWORK_OUTPUTS] = {NULL};
     bool any = false;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
@@ -243,14 +246,11 @@ static int features_batch(const struct making *making, const struct maker *maker
         features[k] = making->features[k] + row * run->network.outputs[k].dim;
         any = true;
     }
-    if (!any) return 0;
-    if (run->job.output.dtype == SAMPLE_FLOAT32) {
-        const float *stored = (const float *)making->samples + row * elements;
-        for (size_t i = 0; i < rows * elements; i++) maker->x[i] = stored[i];
-        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding, maker->pixels);
-        pixels = maker->pixels;
-    }
-    if (network_run(&run->network, pixels, rows, (size_t)run->job.batch, features, err) != 0) return -1;
+    bool failed;
+#pragma omp atomic read
+    failed = making->featureless;
+    if (!any || failed) return 0;
+    if (network_run(&run->network, making->samples + row * bytes, rows, (size_t)run->job.batch, features, err) != 0) return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
             if (!isfinite(features[k][i]))
@@ -273,7 +273,12 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
     if (maker_move(maker, making->cell, making->make_samples, err) != 0) return in_shard(making, err);
     double start = clock_seconds();
     if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
-    if (features_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
+    if (features_batch(making, row, rows, err) != 0) { /* a network that can't take them takes nothing from the samples */
+        in_batch(making, row, rows, err);
+        log_warn("the samples are kept without features: %s", err->message);
+#pragma omp atomic write
+        making->featureless = true;
+    }
     add(making, MADE_WORKER, clock_seconds() - start);
     return 0;
 }
@@ -298,11 +303,12 @@ int making_commit(struct making *making, int worker, struct tally *tally, struct
     double start = clock_seconds();
     if (making->make_samples && commit_file(making, SAMPLES, making->samples, err) != 0) return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
-        if (making->features[k] && commit_file(making, k, making->features[k], err) != 0) return -1;
+        if (making->features[k] && !making->featureless && commit_file(making, k, making->features[k], err) != 0) return -1;
     double now = clock_seconds();
     log_event("%s\"shard\": %" PRIu64 ", \"worker\": %d, \"seconds\": %.3f%s", making->cell->tag, making->shard.value, worker,
               now - making->start, making->found ? ", \"found\": true" : "");
     *tally = making->tally;
+    tally->values[MADE_FEATURELESS] = making->featureless;
     tally->values[MADE_WORKER] = making->make_samples ? tally->values[MADE_WORKER] + now - start : 0;
     return 0;
 }

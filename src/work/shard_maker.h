@@ -28,6 +28,7 @@ enum {
     MADE_MODEL,       /* s, over workers: running the plan, which is the model and little else */
     MADE_WORKER,      /* s, over workers: all of it, features and writing too */
     MADE_CODE,        /* of a conclusion: enum code */
+    MADE_FEATURELESS, /* shards whose features failed */
 };
 
 /* Models and other files that cells need, each of them once on this rank. */
@@ -41,7 +42,6 @@ struct maker {
     const struct cell *cell; /* NULL: none */
     struct executor *executor;
     double *x;       /* [batch][elements] */
-    uint8_t *pixels; /* [batch][elements]: what the feature network sees */
     int device;
     const volatile sig_atomic_t *stop;
 };

@@ -6,6 +6,7 @@
 #include "cluster/agree.h"
 #include "run/attempt.h"
 #include "run/failures.h"
+#include "work/proof.h"
 #include "run/scan.h"
 #include "base/signals.h"
 
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HOPELESS = 4 }; /* shards that failed twice, when none ever succeeded: the others would fare no better */
 static const double RESULTS = 2;       /* s between two writings of a sweep's results, at least, ... */
 static const double RESULTS_SHARE = 20; /* ... and so many times as long as the last one took */
 
@@ -147,9 +149,25 @@ static void unit_done(void *context, uint64_t number, const struct tally *tally)
         cell->code = (enum code)tally->values[MADE_CODE];
         work->fresh = cells_sweep(work->cells);
     } else if (cell->status[unit->shard.value].samples != SHARD_GOOD + 1) {
+        cell->any = true;
         work->samples += layout_rows(&cell->run.layout, unit->shard);
         work->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
     }
+}
+
+/* A cell whose first shards all fail is no matter of single samples. */
+static bool give_up(void *context, uint64_t number) {
+    const struct work *work = context;
+    struct unit *unit = &work->units[number];
+    struct cell *cell = unit->cell;
+    uint64_t shards = layout_shards(&cell->run.layout);
+    if (unit->concludes || cell->any || cell->missing < cell->run.layout.samples) return false;
+    if (++cell->lost < (shards < HOPELESS ? shards : HOPELESS)) return false;
+    if (cell->code == CODE_OK)
+        log_error("%s: the first %" PRIu64 " shards failed twice each and none succeeded, so the rest is not tried: see what they "
+                  "failed of in %s/log/failures.jsonl, and delete that file to try again", cell->run.dir, cell->lost, cells_dir(work->cells));
+    cell->code = CODE_DATA;
+    return true;
 }
 
 /* What a reader may see before the end. */
@@ -206,13 +224,13 @@ static int quarantine_cell(const struct work *work, struct cell *cell, const str
     for (uint64_t i = 0; i < outcome->quarantined; i++) {
         const struct unit *unit = &work->units[outcome->quarantine[i]];
         if (unit->cell != cell) continue;
-        cell->code = CODE_QUARANTINE;
+        if (cell->code != CODE_DATA) cell->code = CODE_QUARANTINE; /* else it was given up */
         if (unit->concludes) log_error("%s: its evaluation failed twice and is left out", cell->run.dir);
         else shards[count++] = unit->shard.value;
     }
     bool settled = count > 0 || !outcome->interrupted; /* else some are still to be tried */
     int rc = settled ? quarantine_write(&cell->run, cells_dir(work->cells), cell->name, shards, count, &cell->quarantine, err) : 0;
-    if (rc == 0 && count > 0) rc = conclude_quarantined(cell, work->patience, work->stop, err);
+    if (rc == 0 && count > 0 && cell->code == CODE_QUARANTINE) rc = conclude_quarantined(cell, work->patience, work->stop, err);
     free(shards);
     return rc;
 }
@@ -230,7 +248,7 @@ int work_on(struct comm *comm, struct cells *cells, struct references *reference
                         .attempt = attempt};
     struct task task = {.context = &work, .worker_start = worker_start, .worker_end = worker_end,
                               .unit_open = unit_open, .batch = batch, .unit_commit = unit_commit,
-                              .unit_close = unit_close, .unit_failed = unit_failed, .unit_done = unit_done,
+                              .unit_close = unit_close, .unit_failed = unit_failed, .unit_done = unit_done, .give_up = give_up,
                               .progress = show_progress};
     struct assets *assets = NULL;
     bool show = comm_rank(comm) == 0;
@@ -240,6 +258,7 @@ int work_on(struct comm *comm, struct cells *cells, struct references *reference
     if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&work, err);
     if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
     rc = ranks_agree(comm, rc, err);
+    if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
     show &= rc == 0 && work.first;
     if (rc == 0) {
         start_progress(&work);

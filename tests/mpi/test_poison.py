@@ -16,7 +16,7 @@ SEEDS, POISON, SHARD = 100, 37, 2  # seed 37 is in the shard of seeds 32 to 47
 def poisoned(job):
     """A job one of whose samples has label 2; the shim is told per run what that label does."""
     job.add_evaluation()
-    job.model["card"]["labels"] = {"classes": 3, "null": 3}
+    job.model["card"]["labels"] = {"classes": 4, "null": 4}  # a largest label that fails is refused
     labels = [2 if seed == POISON else seed % 2 for seed in range(SEEDS)]
     (job.folder / "labels.txt").write_text("\n".join(map(str, labels)) + "\n")
     job.keys |= {"seeds": f"0-{SEEDS - 1}", "labels": "labels.txt", "workers": 1}

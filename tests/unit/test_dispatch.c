@@ -372,6 +372,34 @@ static void test_quarantined_but_done_after_all(void **state) {
     dispatch_free(world.dispatch);
 }
 
+/* Units 0 to 2 are needed by 3; rank 1 is at unit 1 when the group is given up for unit 0, and fails once or finishes. */
+static void check_given_up(enum action end, uint64_t quarantined, uint64_t skipped, uint64_t done) {
+    struct world world = begin_with(2, 4, ALL);
+    world.over = true; /* skipped are more than those that need what is quarantined */
+    act(&world, ASK, 0);
+    act(&world, ASK, 1);
+    act(&world, FAIL, 0);
+    dispatch_failed_before(world.dispatch, 0, 2);
+    dispatch_give_up(world.dispatch, 0);
+    assert_int_equal(dispatch_skipped(world.dispatch), 2); /* 2 and 3 */
+    assert_false(dispatch_finished(world.dispatch));
+    world.failures[0]++;
+    act(&world, end, 1);
+    assert_int_equal(dispatch_quarantined(world.dispatch, NULL), quarantined);
+    assert_int_equal(dispatch_skipped(world.dispatch), skipped);
+    assert_int_equal(dispatch_done(world.dispatch), done);
+    assert_true(dispatch_finished(world.dispatch));
+    act(&world, ASK, 0);
+    assert_true(world.stopped[0]);
+    dispatch_free(world.dispatch);
+}
+
+static void test_what_is_given_up_is_not_tried(void **state) {
+    (void)state;
+    check_given_up(FAIL, 1, 3, 0);
+    check_given_up(FINISH, 1, 2, 1);
+}
+
 static void test_nothing_to_do(void **state) {
     (void)state;
     struct world world = begin(2, 0);
@@ -393,6 +421,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_ready_goes_before_later_work),
         cmocka_unit_test(test_what_needs_a_quarantined_unit_is_skipped),
         cmocka_unit_test(test_quarantined_but_done_after_all),
+        cmocka_unit_test(test_what_is_given_up_is_not_tried),
         cmocka_unit_test(test_nothing_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

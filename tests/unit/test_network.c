@@ -93,6 +93,28 @@ static void pixels_are_features(void **state) { /* [H,W,C] bytes to [C,H,W] in [
     network_free(&network);
 }
 
+static void floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped from the card's range to [0, 1], not clipped */
+    (void)state;
+    struct network network;
+    struct error err;
+    const struct card wide = {.channels = 3, .height = 1, .width = 2, .low = -2, .high = 2};
+    float samples[6] = {-2, 2, 0, 1e-3f, 3, -4}, found[6];
+    const double expected[6] = {0, 1, 0.5, 0.5 + 1e-3 / 4, 1.25, -0.5};
+    assert_int_equal(network_open(&network, NULL, &wide, 1u << METRIC_FID, &err), 0);
+    network_take_floats(&network, &wide);
+    assert_string_not_equal(network.key, network.sha256); /* features that an older version made of rounded ones are others */
+    assert_int_equal(network_run(&network, samples, 1, 64, (float *[NETWORK_OUTPUTS]){found}, &err), 0);
+    for (int i = 0; i < 6; i++) assert_true(fabs(found[i] - expected[i]) < 1e-7);
+    assert_int_equal(network_check(&network, NULL, true, &err), 0);
+    network_free(&network);
+    make("{\"features\": {\"shape\": [1, 2, 2], \"range\": [0, 255], \"outputs\": {\"pool\": 4}}}");
+    assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), 0);
+    assert_int_equal(network_check(&network, path, false, &err), 0);
+    assert_int_equal(network_check(&network, path, true, &err), -1);
+    assert_int_equal(err.code, CODE_DATA);
+    network_free(&network);
+}
+
 static int set_up(void **state) {
     (void)state;
     if (!mkdtemp(folder)) return -1;
@@ -111,6 +133,7 @@ int main(void) {
         cmocka_unit_test(reads_description),
         cmocka_unit_test(refuses_description),
         cmocka_unit_test(pixels_are_features),
+        cmocka_unit_test(floats_stay_as_they_are),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

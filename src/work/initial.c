@@ -1,4 +1,4 @@
-#include "run/initial.h"
+#include "work/initial.h"
 
 #include "base/log.h"
 

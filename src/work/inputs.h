@@ -1,6 +1,6 @@
 /* The files that every rank reads by itself, each at its own node. */
-#ifndef RUN_INPUTS_H
-#define RUN_INPUTS_H
+#ifndef WORK_INPUTS_H
+#define WORK_INPUTS_H
 
 #include "base/error.h"
 #include "cluster/comm.h"

@@ -1,4 +1,4 @@
-#include "run/inputs.h"
+#include "work/inputs.h"
 
 #include "job/model_file.h"
 #include "cluster/agree.h"

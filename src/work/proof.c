@@ -1,0 +1,109 @@
+#include "work/proof.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "format/json_file.h"
+#include "cluster/agree.h"
+#include "sample/proof.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum network_kind { MODEL, GUIDE, FEATURES, NETWORKS };
+static const char *const names[] = {[MODEL] = "model", [GUIDE] = "guide", [FEATURES] = "features"};
+
+static const struct shim_model *network_of(const struct cell *cell, int kind) {
+    return kind == MODEL ? cell->model : kind == GUIDE ? cell->guide : cell->run.network.model;
+}
+
+/* Another cell's proof holds for this one. */
+static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
+    return network_of(a, kind) == network_of(b, kind) && a->run.job.model.row_dependent == b->run.job.model.row_dependent &&
+           a->run.job.batch == b->run.job.batch && a->run.job.output.dtype == b->run.job.output.dtype;
+}
+
+static int prove(const struct cell *cell, int kind, double *difference, struct error *err) {
+    const struct run *run = &cell->run;
+    struct proof_model of = {.job = &run->job, .plan = &run->plan, .sampler = &run->sampler, .card = &run->card,
+                             .model = kind == MODEL ? cell->model : cell->guide, .number = kind == GUIDE};
+    if (kind == FEATURES) return network_prove(&run->network, run->job.evaluate.features, (size_t)run->job.batch, difference, err);
+    return proof_of_model(&of, difference, err);
+}
+
+/* differences: [cells][NETWORKS] */
+static int prove_all(const struct cells *cells, int device, double *differences, struct error *err) {
+    char message[SHIM_ERROR];
+    double start = clock_seconds();
+    if (shim_thread_start(device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
+    for (size_t i = 0; i < cells->count * NETWORKS; i++) {
+        const struct cell *cell = &cells->cells[i / NETWORKS];
+        size_t same = i % NETWORKS;
+        if (!network_of(cell, (int)(i % NETWORKS))) continue;
+        while (!same_proof(&cells->cells[same / NETWORKS], cell, (int)(i % NETWORKS))) same += NETWORKS;
+        differences[i] = differences[same];
+        if (same == i && prove(cell, (int)(i % NETWORKS), &differences[i], err) != 0) return -1;
+    }
+    log_event("\"proved\": true, \"seconds\": %.3f", clock_seconds() - start);
+    return 0;
+}
+
+/* Rank 0. On disk as it is there, for other jobs may have written it since. */
+static int note(const struct run *run, int kind, double difference, struct error *err) {
+    char *path = text_new("%s/run.json", run->dir);
+    json_t *there = NULL;
+    int rc = path ? json_file_read(&there, path, err) : error_memory(err);
+    json_t *both[] = {there, run->document};
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        json_t *notes = json_object_get(both[i], "row_difference");
+        if (!notes) json_object_set_new(both[i], "row_difference", notes = json_object());
+        if (json_object_set_new(notes, names[kind], json_real(difference)) != 0) rc = error_memory(err);
+    }
+    if (rc == 0) rc = json_file_write(path, there, err);
+    json_decref(there);
+    free(path);
+    return rc;
+}
+
+/* The largest over ranks, whose devices may differ. */
+static int note_all(const struct comm *comm, const struct cells *cells, const double *all, struct error *err) {
+    size_t count = cells->count * NETWORKS;
+    for (size_t i = 0; i < count; i++) {
+        double difference = 0;
+        for (int rank = 0; rank < comm_size(comm); rank++)
+            if (all[(size_t)rank * count + i] > difference) difference = all[(size_t)rank * count + i];
+        if (difference == 0) continue;
+        const struct run *run = &cells->cells[i / NETWORKS].run;
+        log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other samples of the batch: "
+                 "the bits hold for these seeds in these batches alone", run->dir, names[i % NETWORKS], difference);
+        if (note(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
+    }
+    return 0;
+}
+
+int prove_cells(struct comm *comm, const struct cells *cells, int device, struct error *err) {
+    size_t count = cells->count * NETWORKS;
+    double *differences = calloc(count, sizeof *differences);
+    double *all = calloc(count * (size_t)comm_size(comm), sizeof *all);
+    int rc = differences && all ? 0 : error_memory(err);
+    /* A region of one thread: what torch sets for workers stays inside. */
+#pragma omp parallel num_threads(1)
+    if (rc == 0) rc = prove_all(cells, device, differences, err);
+    rc = ranks_agree(comm, rc, err);
+    if (rc == 0) rc = comm_gather(comm, differences, count * sizeof *differences, all, err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = note_all(comm, cells, all, err);
+    free(differences);
+    free(all);
+    return ranks_agree(comm, rc, err);
+}
+
+int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device, struct error *err) {
+    struct cell cell = {.run = *run, .tag = "", .model = model, .guide = guide};
+    struct cells cells = {.cells = &cell, .count = 1};
+    double differences[NETWORKS] = {0};
+    int rc = 0;
+    cell.run.network.model = NULL;
+#pragma omp parallel num_threads(1)
+    rc = prove_all(&cells, device, differences, err);
+    return rc;
+}
