@@ -41,6 +41,17 @@ int file_remove_stale(const char *folder, file_judge *judge, const void *context
 /* Only those of one path. */
 int draft_remove_stale(const char *path, struct error *err);
 
+/* A condition under which a new file may stand, and which other processes can change at any moment. Asked before the file
+ * takes its name (replaced: that path, which may be missing) and again right behind (replaced: where the older file lies
+ * now, NULL: there was none): when it fails then, the older file is put back. So of two processes that each change the condition
+ * before they write, none replaces what the other wrote. A file system that can't exchange two names asks only before. */
+struct file_guard {
+    int (*check)(const void *context, const char *replaced, struct error *err);
+    const void *context;
+};
+/* file_write_atomic under a condition; guard NULL: under none. */
+int file_write_guarded(const char *path, const void *data, size_t size, const struct file_guard *guard, struct error *err);
+
 /* mkdir -p. */
 int folder_make(const char *path, struct error *err);
 /* rm -r; what is not there is not an error. */

@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "run/attempt.h"
 #include "run/failures.h"
 #include "run/machines.h"
 #include "work/result.h"
@@ -62,11 +63,43 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
     return rc;
 }
 
+/* The jobs of a run are its own, or those of the sweep that it is a cell of. */
+struct calm { /* no job is at work */
+    const char *dir;
+    int last[2]; /* attempts there, and at the sweep */
+};
+
+static int look_for_jobs(const struct calm *calm, int last[2], struct error *err) {
+    const char *const where[] = {"", "/.."};
+    bool busy = false;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof where / sizeof *where; i++) {
+        char *folder = text_new("%s%s", calm->dir, where[i]);
+        rc = folder ? attempts_last(folder, &last[i], err) : error_memory(err);
+        if (rc == 0) rc = attempts_busy(folder, &busy, err);
+        free(folder);
+        if (rc == 0 && busy) rc = error_set(err, CODE_AGAIN, "a job is at work, which writes its own");
+    }
+    return rc;
+}
+
+/* A guard: no job is at work, and none was since the start. */
+static int check_calm(const void *context, const char *replaced, struct error *err) {
+    const struct calm *calm = context;
+    int last[2];
+    (void)replaced;
+    if (look_for_jobs(calm, last, err) != 0) return -1;
+    return memcmp(last, calm->last, sizeof last) == 0 ? 0 : error_set(err, CODE_AGAIN, "a job has been at work meanwhile");
+}
+
 static int verify_run(const struct run *run, struct verdict *verdict, struct error *err) {
+    struct calm calm = {.dir = run->dir};
+    const struct file_guard guard = {check_calm, &calm};
+    struct error unwritten;
+    bool is_calm = look_for_jobs(&calm, calm.last, &unwritten) == 0;
     uint64_t shards = layout_shards(&run->layout);
     struct shard_info *infos = calloc(shards, sizeof *infos);
     struct text names = {0};
-    struct error unwritten;
     int rc = infos ? verify_files(run, verdict, infos, err) : error_memory(err);
     if (rc == 0) rc = store_strangers(run->dir, "", NULL, shards, &names, &verdict->strangers, err);
     for (int k = 0; rc == 0 && k < NETWORK_OUTPUTS; k++)
@@ -75,8 +108,9 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
                                  &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         fprintf(verdict->out, "foreign  %s: not one of this run's files\n", line);
-    if (rc == 0 && result_manifest(run, infos, verdict->digest, &unwritten) != 0) { /* an archive may be read-only */
-        log_warn("the manifest is as it was: %s", unwritten.message);
+    if (rc == 0 && (!is_calm || result_manifest(run, infos, &guard, verdict->digest, &unwritten) != 0)) { /* or read-only */
+        if (is_calm) log_warn("the manifest is as it was: %s", unwritten.message);
+        else log_info("the manifest is as it was: %s", unwritten.message);
         store_payload_digest(infos, shards, verdict->digest);
     }
     text_free(&names);
@@ -187,6 +221,6 @@ static int verify(int argc, char **argv, struct error *err) {
 
 const struct command command_verify = {
     "verify", "RUN [--json]", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
-    "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds. Exit status: 0 complete; 75 files\n"
-    "are missing or bad, run the job again; 76 all that is missing is quarantined;\n"
+    "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds, unless a job is at work. Exit\n"
+    "status: 0 complete; 75 files are missing or bad, run the job again; 76 all that is missing is quarantined;\n"
     "65 only foreign files besides.\n", verify};

@@ -1,16 +1,18 @@
 #include "format/json_file.h"
 
-#include "base/files.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 int json_file_write(const char *path, const json_t *json, struct error *err) {
+    return json_file_write_guarded(path, json, NULL, err);
+}
+
+int json_file_write_guarded(const char *path, const json_t *json, const struct file_guard *guard, struct error *err) {
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (!text) return error_set(err, CODE_INTERNAL, "cannot write %s: no JSON object or array, or out of memory", path);
     size_t length = strlen(text);
     text[length] = '\n'; /* in the NUL's place: the file has no NUL */
-    int rc = file_write_atomic(path, text, length + 1, err);
+    int rc = file_write_guarded(path, text, length + 1, guard, err);
     free(text);
     return rc;
 }

@@ -3,11 +3,14 @@
 #define FORMAT_JSON_FILE_H
 
 #include "base/error.h"
+#include "base/files.h"
 
 #include <jansson.h>
 
 /* Writes a JSON value as an indented file, atomically; takes no reference. */
 int json_file_write(const char *path, const json_t *json, struct error *err);
+/* The same, as file_write_guarded. */
+int json_file_write_guarded(const char *path, const json_t *json, const struct file_guard *guard, struct error *err);
 /* *json new. A file that is no JSON, or has a member twice, is CODE_DATA. */
 int json_file_read(json_t **json, const char *path, struct error *err);
 

@@ -43,12 +43,15 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
                                   "plan_version", plan_version);
     if (job->model.row_dependent) /* one that is false is not said: older runs stay what they are */
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
-    char *text = fingerprint->keys ? json_dumps(fingerprint->keys, CANONICAL) : NULL;
-    if (!text) {
-        fingerprint_free(fingerprint);
-        return error_memory(err);
-    }
-    sha256_bytes(text, strlen(text), fingerprint->hex);
+    if (fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
+    fingerprint_free(fingerprint);
+    return error_memory(err);
+}
+
+int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *err) {
+    char *text = json_dumps(keys, CANONICAL);
+    if (!text) return error_memory(err);
+    sha256_bytes(text, strlen(text), hex);
     free(text);
     return 0;
 }

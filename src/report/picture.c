@@ -43,12 +43,12 @@ int picture_sheet(char **png, size_t *png_size, const uint8_t *const *images, in
 }
 
 int picture_grid(const char *path, const uint8_t *const *images, int rows, int columns, int height, int width,
-                 int channels, int zoom, struct error *err) {
+                 int channels, int zoom, const struct file_guard *guard, struct error *err) {
     char *png;
     size_t size;
     if (picture_sheet(&png, &size, images, rows, columns, height, width, channels, zoom, err) != 0)
         return error_prefix(err, "%s", path);
-    int rc = file_write_atomic(path, png, size, err);
+    int rc = file_write_guarded(path, png, size, guard, err);
     free(png);
     return rc;
 }

@@ -2,8 +2,8 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "format/json_file.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,7 +79,7 @@ static void add_field(struct text *csv, const json_t *value, bool first) {
     free(text);
 }
 
-static int write_csv(const json_t *results, const char *path, struct error *err) {
+int results_write_csv(const json_t *results, const char *path, const struct file_guard *guard, struct error *err) {
     struct text csv = {0};
     json_t *column, *row, *columns = json_object_get(results, "columns");
     size_t i, k;
@@ -89,21 +89,34 @@ static int write_csv(const json_t *results, const char *path, struct error *err)
         json_array_foreach(columns, k, column) add_field(&csv, json_object_get(row, json_string_value(column)), k == 0);
         text_add(&csv, "\n");
     }
-    int rc = csv.failed ? error_memory(err) : file_write_atomic(path, csv.data, csv.length, err);
+    int rc = csv.failed ? error_memory(err) : file_write_guarded(path, csv.data, csv.length, guard, err);
     text_free(&csv);
     return rc;
 }
 
-int results_write(json_t *results, struct error *err) {
-    add_column(results, "same_as"); /* behind all metrics */
+void results_end(json_t *results) {
+    add_column(results, "same_as");
     for (size_t i = 0; i < sizeof timing / sizeof *timing; i++) add_column(results, timing[i]);
-    const char *dir = json_string_value(json_object_get(results, "dir"));
-    char *json = text_new("%s/results.json", dir), *csv = text_new("%s/results.csv", dir);
-    int rc = json && csv ? json_file_write(json, results, err) : error_memory(err);
-    if (rc == 0) rc = write_csv(results, csv, err);
-    free(csv);
-    free(json);
-    return rc;
+}
+
+static bool is_last_column(const char *column) {
+    bool last = strcmp(column, "same_as") == 0;
+    for (size_t i = 0; i < sizeof timing / sizeof *timing; i++) last |= strcmp(column, timing[i]) == 0;
+    return last;
+}
+
+int results_keep(json_t *results, const json_t *older, const char *cell, struct error *err) {
+    json_t *row, *value;
+    const char *key;
+    size_t i;
+    json_array_foreach(json_object_get(older, "cells"), i, row) {
+        const char *name = json_string_value(json_object_get(row, "cell"));
+        if (!name || strcmp(name, cell) != 0) continue;
+        json_object_foreach(row, key, value)
+            if (!is_last_column(key)) add_column(results, key);
+        return json_array_append(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
+    }
+    return 0;
 }
 
 void results_print(const json_t *results, FILE *out) {

@@ -5,6 +5,7 @@
 #define REPORT_RESULTS_H
 
 #include "base/error.h"
+#include "base/files.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -14,8 +15,12 @@ json_t *results_new(const char *dir, const json_t *cells);
 /* values: the sweep's keys of this cell. result: its metrics.json. same_as: the cell that has the samples, or NULL. */
 int results_add(json_t *results, const char *cell, const json_t *values, const json_t *result, const char *same_as,
                 struct error *err);
-/* DIR/results.json and DIR/results.csv, atomically. */
-int results_write(json_t *results, struct error *err);
+/* Takes over the row that older results (NULL: none) have of a cell, if they have one. */
+int results_keep(json_t *results, const json_t *older, const char *cell, struct error *err);
+/* The columns that come behind all metrics. */
+void results_end(json_t *results);
+/* guard: see base/files.h. */
+int results_write_csv(const json_t *results, const char *path, const struct file_guard *guard, struct error *err);
 /* A table for the terminal: the sweep's keys, NFE, samples/s and the metrics. */
 void results_print(const json_t *results, FILE *out);
 

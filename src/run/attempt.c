@@ -119,6 +119,32 @@ void attempts_free(struct attempts *attempts) {
     attempts->records = NULL;
 }
 
+int attempts_busy(const char *dir, bool *busy, struct error *err) {
+    struct attempts attempts;
+    char here[256] = "";
+    size_t i;
+    json_t *record;
+    gethostname(here, sizeof here - 1);
+    *busy = false;
+    if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
+    json_array_foreach(attempts.records, i, record) {
+        const char *host = json_string_value(json_object_get(record, "host"));
+        bool mine = host && strcmp(host, here) == 0 && json_integer_value(json_object_get(record, "pid")) == getpid();
+        *busy |= !mine && json_is_true(json_object_get(record, "alive"));
+    }
+    attempts_free(&attempts);
+    return 0;
+}
+
+int attempts_last(const char *dir, int *number, struct error *err) {
+    struct attempts attempts;
+    if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
+    const json_t *last = json_array_get(attempts.records, json_array_size(attempts.records) - 1); /* NULL: there is none */
+    *number = (int)json_integer_value(json_object_get(last, "attempt"));
+    attempts_free(&attempts);
+    return 0;
+}
+
 enum file_owner attempts_judge(const void *context, const char *host, long pid) {
     const struct attempts *attempts = context;
     enum file_owner owner = OWNER_UNKNOWN;
@@ -201,12 +227,7 @@ static json_t *new_record(const struct identity *ranks, int size, const char *no
 
 /* Takes the next number, exclusively. */
 static int claim(struct attempt *attempt, const char *dir, int *number, struct error *err) {
-    struct attempts others;
-    *number = 0;
-    if (attempts_read(&others, dir, 0, err) != 0) return -1;
-    size_t count = json_array_size(others.records);
-    if (count > 0) *number = (int)json_integer_value(json_object_get(json_array_get(others.records, count - 1), "attempt"));
-    attempts_free(&others);
+    if (attempts_last(dir, number, err) != 0) return -1;
     for (int fd = -1; fd < 0;) {
         free(attempt->path);
         if (!(attempt->path = record_path(dir, ++*number))) return error_memory(err);
@@ -338,7 +359,9 @@ int attempt_clear(const struct attempt *attempt, const char *folder, struct erro
 void attempt_forget(const struct attempt *attempt) {
     size_t i;
     json_t *record;
+    json_int_t own = json_integer_value(json_object_get(attempt->record, "attempt")); /* numbers only grow */
     json_array_foreach(attempt->others.records, i, record) {
+        if (json_integer_value(json_object_get(record, "attempt")) >= own) continue;
         char *path = text_new("%.*s/attempt-%04d.json", (int)(strrchr(attempt->path, '/') - attempt->path), attempt->path,
                               (int)json_integer_value(json_object_get(record, "attempt")));
         if (path && !json_is_true(json_object_get(record, "alive"))) unlink(path); /* a record too many does no harm */

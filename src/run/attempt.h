@@ -45,6 +45,10 @@ struct attempts {
  * holds no attempts. */
 int attempts_read(struct attempts *attempts, const char *dir, double now, struct error *err);
 void attempts_free(struct attempts *attempts);
+/* Is any but this process's alive there? */
+int attempts_busy(const char *dir, bool *busy, struct error *err);
+/* The highest number there; 0: none. Of two looks between which an attempt began, the second one tells more. */
+int attempts_last(const char *dir, int *number, struct error *err);
 file_judge attempts_judge; /* of struct attempts */
 
 #endif

@@ -5,6 +5,8 @@
 #include "job/sweep.h"
 #include "report/results.h"
 #include "format/json_file.h"
+#include "run/attempt.h"
+#include "run/claim.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +38,7 @@ static int list_one(json_t **list, const char *dir, json_t *document, struct err
 static int settled_document(json_t **document, const char *job_path, const char *const *overrides, size_t count,
                             struct error *err) {
     if (document_make(document, job_path, overrides, count, err) != 0) return -1;
-    if (document_settle(*document, err) == 0) return 0;
+    if (claim_settle(*document, err) == 0) return 0;
     json_decref(*document);
     *document = NULL;
     return -1;
@@ -230,22 +232,52 @@ size_t cells_find(const struct cells *cells, uint64_t shard) {
 
 enum { SWEEP_FORMAT = 1 };
 
-int cells_write(const struct cells *cells, struct error *err) {
-    json_t *json = json_pack("{s:i, s:O?, s:[]}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"),
-                             "cells"), *cell;
-    char *path = text_new("%s/sweep.json", cells_dir(cells));
+/* Is it a cell of this list? */
+static bool is_listed(const struct cells *cells, const char *name) {
     size_t i;
-    int rc = json && path ? 0 : error_memory(err);
+    json_t *cell;
+    json_array_foreach(json_object_get(cells->list, "cells"), i, cell)
+        if (strcmp(json_string_value(json_object_get(cell, "name")), name) == 0) return true;
+    return false;
+}
+
+/* Has a cell that another job listed (an entry of sweep.json, or a row of the results) come to an end? */
+static bool is_finished(const struct cells *cells, const json_t *cell) {
+    const json_t *other = json_object_get(cell, "same_as");
+    const char *name = json_string_value(json_is_string(other) ? other : json_object_get(cell, "cell"));
+    char *dir = name ? path_join(cells_dir(cells), name) : NULL;
+    bool finished = dir && folder_has(dir, "metrics.json");
+    free(dir);
+    return finished;
+}
+
+/* This list, and behind it what another job listed that is finished, or that a job is at work on. */
+static int list_all(void *context, const json_t *older, json_t **newer, struct error *err) {
+    const struct cells *cells = context;
+    json_t *all = json_array(), *cell;
+    bool busy = false;
+    size_t i;
+    *newer = json_pack("{s:i, s:O?, s:o}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"), "cells", all);
+    if (!*newer) return error_memory(err);
     json_array_foreach(json_object_get(cells->list, "cells"), i, cell) {
         size_t same_as = (size_t)json_integer_value(json_object_get(cell, "same_as"));
         json_t *other = same_as == i ? NULL : json_object_get(listed(cells, same_as), "name");
-        json_array_append_new(json_object_get(json, "cells"),
-                              json_pack("{s:O, s:O, s:O?}", "cell", json_object_get(cell, "name"), "values",
-                                        json_object_get(cell, "values"), "same_as", other));
+        json_array_append_new(all, json_pack("{s:O, s:O, s:O?}", "cell", json_object_get(cell, "name"), "values",
+                                             json_object_get(cell, "values"), "same_as", other));
     }
-    if (rc == 0 && cells_sweep(cells)) rc = json_file_write(path, json, err);
+    if (attempts_busy(cells_dir(cells), &busy, err) != 0) return -1;
+    json_array_foreach(json_object_get(older, "cells"), i, cell) {
+        const char *name = json_string_value(json_object_get(cell, "cell"));
+        if (name && !is_listed(cells, name) && (busy || is_finished(cells, cell))) json_array_append(all, cell);
+    }
+    return 0;
+}
+
+int cells_write(const struct cells *cells, struct error *err) {
+    if (!cells_sweep(cells)) return 0;
+    char *path = text_new("%s/sweep.json", cells_dir(cells));
+    int rc = path ? claim_update(path, true, list_all, (void *)cells, err) : error_memory(err);
     free(path);
-    json_decref(json);
     return rc;
 }
 
@@ -286,26 +318,69 @@ static int read_result(const struct cell *cell, json_t **result, struct error *e
     return rc;
 }
 
-static int add_row(const struct cells *cells, size_t number, json_t *results, struct error *err) {
+static int add_row(const struct cells *cells, size_t number, json_t *results, const json_t *older, struct error *err) {
     const json_t *from = listed(cells, number);
+    const char *name = json_string_value(json_object_get(from, "name"));
     size_t same_as = (size_t)json_integer_value(json_object_get(from, "same_as"));
     const struct cell *cell = with_number(cells, same_as);
     json_t *result = NULL;
-    if (!cell || !cell->concluded || cell->code != CODE_OK) return 0;
+    if (!cell || !cell->concluded) return results_keep(results, older, name, err);
+    if (cell->code != CODE_OK) return 0;
     if (read_result(cell, &result, err) != 0) return -1;
     const char *other = json_string_value(json_object_get(listed(cells, same_as), "name"));
-    int rc = results_add(results, json_string_value(json_object_get(from, "name")), json_object_get(from, "values"), result,
-                         same_as == number ? NULL : other, err);
+    int rc = results_add(results, name, json_object_get(from, "values"), result, same_as == number ? NULL : other, err);
     json_decref(result);
     return rc;
 }
 
+struct summing {
+    const struct cells *cells;
+    json_t *results; /* the last that were made */
+};
+
+/* The rows of this list, and behind them those of other jobs' cells. */
+static int sum_up(void *context, const json_t *older, json_t **newer, struct error *err) {
+    struct summing *summing = context;
+    const struct cells *cells = summing->cells;
+    const json_t *list = json_object_get(cells->list, "cells");
+    json_t *row;
+    size_t i;
+    json_decref(summing->results);
+    json_t *results = summing->results = results_new(cells_dir(cells), list);
+    int rc = results ? 0 : error_memory(err);
+    for (i = 0; rc == 0 && i < json_array_size(list); i++) rc = add_row(cells, i, results, older, err);
+    json_array_foreach(json_object_get(older, "cells"), i, row) {
+        const char *name = json_string_value(json_object_get(row, "cell"));
+        if (rc == 0 && name && !is_listed(cells, name) && is_finished(cells, row)) rc = results_keep(results, older, name, err);
+    }
+    if (rc == 0) results_end(results);
+    *newer = rc == 0 ? json_incref(results) : NULL;
+    return rc;
+}
+
+/* A guard of results.csv: results.json still says the same. */
+static int check_results(const void *context, const char *replaced, struct error *err) {
+    const json_t *results = context;
+    char *path = text_new("%s/results.json", json_string_value(json_object_get(results, "dir")));
+    json_t *there = NULL;
+    (void)replaced;
+    int rc = path ? json_file_read(&there, path, err) : error_memory(err);
+    if (rc == 0 && !json_equal(there, results)) rc = error_set(err, CODE_AGAIN, "another job has written newer ones");
+    json_decref(there);
+    free(path);
+    return rc;
+}
+
 int cells_results(const struct cells *cells, json_t **results, struct error *err) {
+    struct summing summing = {cells, NULL};
     *results = NULL;
     if (!cells_sweep(cells)) return cells->cells[0].concluded ? read_result(&cells->cells[0], results, err) : 0;
-    *results = results_new(cells_dir(cells), json_object_get(cells->list, "cells"));
-    int rc = *results ? 0 : error_memory(err);
-    for (size_t i = 0; rc == 0 && i < json_array_size(json_object_get(cells->list, "cells")); i++)
-        rc = add_row(cells, i, *results, err);
-    return rc == 0 ? results_write(*results, err) : rc;
+    char *json = text_new("%s/results.json", cells_dir(cells)), *csv = text_new("%s/results.csv", cells_dir(cells));
+    int rc = json && csv ? claim_update(json, true, sum_up, &summing, err) : error_memory(err);
+    const struct file_guard guard = {check_results, summing.results};
+    if (rc == 0 && results_write_csv(summing.results, csv, &guard, err) != 0 && err->code != CODE_AGAIN) rc = -1;
+    free(csv);
+    free(json);
+    *results = summing.results;
+    return rc;
 }

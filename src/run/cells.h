@@ -66,14 +66,15 @@ double cell_calls(const struct cell *cell); /* model calls a sample; a guess for
 size_t cells_find(const struct cells *cells, uint64_t shard); /* whose shard it is, counted over all cells */
 
 /* DIR/sweep.json, where it is a sweep: {"format", "job", "cells": [{"cell", its keys' "values", "same_as": name or null}]}, by which
- * the folder is known as one. */
+ * the folder is known as one. Cells that another job listed there stay, if they are finished or a job is at work. */
 int cells_write(const struct cells *cells, struct error *err);
 /* The names of the cells of a sweep's folder that have samples of their own, in its order: *names is a new array, or NULL
  * when dir is not one. */
 int cells_read(json_t **names, const char *dir, struct error *err);
 
 /* Rank 0: what the concluded cells amount to. For a plain job what metrics.json holds; for a sweep what
- * DIR/results.json does, one row a cell in the order of the list, and both results files are written. *results new. */
+ * DIR/results.json does, one row a cell in the order of the list and behind them those that other jobs made, and both results
+ * files are written. *results new. */
 int cells_results(const struct cells *cells, json_t **results, struct error *err);
 
 #endif

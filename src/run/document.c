@@ -134,18 +134,18 @@ int document_read(json_t **document, const char *dir, struct error *err) {
 }
 
 /* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
-static bool seeds_extend(const char *older, const char *newer, bool *readable) {
+static bool seeds_extend(const char *older, const char *newer) {
     struct seeds a = {0}, b = {0};
     struct error ignored;
-    *readable = seeds_parse(&a, older, &ignored) == 0 && seeds_parse(&b, newer, &ignored) == 0;
-    bool extends = *readable && a.count <= b.count;
+    bool readable = seeds_parse(&a, older, &ignored) == 0 && seeds_parse(&b, newer, &ignored) == 0;
+    bool extends = readable && a.count <= b.count;
     for (uint64_t i = 0; extends && i < a.count; i++) extends = seeds_at(&a, i) == seeds_at(&b, i);
     seeds_free(&a);
     seeds_free(&b);
     return extends;
 }
 
-static int settle_with(json_t *document, const json_t *older, const char *dir, struct error *err) {
+int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err) {
     if (json_integer_value(json_object_get(older, "format")) != DOCUMENT_FORMAT)
         return error_set(err, CODE_DATA, "%s/run.json: expected format %d; it was written by another version: choose "
                          "another output.dir", dir, DOCUMENT_FORMAT);
@@ -158,26 +158,10 @@ static int settle_with(json_t *document, const json_t *older, const char *dir, s
                          (long long)rows_there);
     const char *seeds_there = json_string_value(json_object_get(json_object_get(older, "job"), "seeds"));
     const char *seeds_here = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
-    bool readable = false;
-    if (!seeds_there || !seeds_here || !seeds_extend(seeds_there, seeds_here, &readable))
-        return error_set(err, CODE_DATA, "%s holds seeds %s, this job asks for %s: a finished run can only grow at the "
-                         "end of its list; choose another output.dir", dir, seeds_there ? seeds_there : "(unreadable)",
-                         seeds_here ? seeds_here : "(none)");
-    json_object_set(document, "plan", json_object_get(older, "plan"));
-    if (json_object_get(older, "made_with")) json_object_set(document, "made_with", json_object_get(older, "made_with"));
-    return 0;
-}
-
-int document_settle(json_t *document, struct error *err) {
-    const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
-    char *path = dir ? text_new("%s/run.json", dir) : NULL;
-    if (!path) return error_memory(err);
-    json_t *older = NULL;
-    int rc = 0;
-    if (file_exists(path) && (rc = json_file_read(&older, path, err)) == 0) rc = settle_with(document, older, dir, err);
-    json_decref(older);
-    free(path);
-    return rc;
+    if (seeds_there && seeds_here && (strcmp(seeds_there, seeds_here) == 0 || seeds_extend(seeds_there, seeds_here))) return 0;
+    return error_set(err, CODE_DATA, "%s holds seeds %s, this job asks for %s: a finished run can only grow at the "
+                     "end of its list; choose another output.dir", dir, seeds_there ? seeds_there : "(unreadable)",
+                     seeds_here ? seeds_here : "(none)");
 }
 
 int document_share(struct comm *comm, json_t **document, struct error *err) {

@@ -1,6 +1,7 @@
 /* The run document: all that determines a run, as one JSON value. Rank 0 makes it from a job (or reads it from a run
  * directory's run.json), every rank gets the same text and opens it; so one process reads the job, and a resumed run
- * executes the stored plan. */
+ * executes the stored plan. What else a sampler needs (rk45's tolerances) is resolved from the job again: that it is what the
+ * run began with is checked by the fingerprint's keys (document_extends for a job, run_check for a directory). */
 #ifndef RUN_DOCUMENT_H
 #define RUN_DOCUMENT_H
 
@@ -39,15 +40,17 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
                   const char *const *overrides, size_t overrides_count, struct error *err);
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
-/* Looks for an older run in the document's folder. One with another fingerprint, another shard size or a seed list that
- * is no prefix of the new one is CODE_DATA; otherwise its plan replaces the document's. */
-int document_settle(json_t *document, struct error *err);
+/* 0: the document goes on with what `older`, found in dir, began. Another fingerprint, another shard size or a seed list
+ * that is no prefix of the new one is CODE_DATA. */
+int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err);
 /* Collective: rank 0's document (NULL: its *err) at every rank. *document is new at the others. Errors as in ranks_agree. */
 int document_share(struct comm *comm, json_t **document, struct error *err);
 
 /* dir: the run directory; NULL: the job's output.dir. Takes over the reference to document, also on failure. */
 int run_open(struct run *run, json_t *document, const char *dir, struct error *err);
 void run_close(struct run *run);
+/* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
+int run_check(const struct run *run, struct error *err);
 
 /* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
 #define MODEL_SHA256 "model.sha256"

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "format/json_file.h"
+#include "run/claim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,6 +105,32 @@ int failures_read(json_t **failures, const char *dir, struct error *err) {
     return rc;
 }
 
+static bool is_of(const json_t *failure, const char *cell) {
+    const char *where = json_string_value(json_object_get(failure, "cell"));
+    return cell && where ? strcmp(cell, where) == 0 : !cell && !where;
+}
+
+int failures_forget(const char *dir, const char *cell, struct error *err) {
+    json_t *failures = NULL, *failure;
+    struct text text = {0};
+    char *path = record_path(dir);
+    size_t i;
+    int rc = path ? failures_read(&failures, dir, err) : error_memory(err);
+    json_array_foreach(failures, i, failure) {
+        char *line = is_of(failure, cell) ? NULL : json_dumps(failure, 0);
+        if (line) text_add(&text, "%s\n", line);
+        free(line);
+    }
+    if (rc == 0 && text.failed) rc = error_memory(err);
+    if (rc == 0 && text.length > 0) rc = file_write_atomic(path, text.data, text.length, err);
+    else if (rc == 0 && unlink(path) != 0 && errno != ENOENT)
+        rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
+    json_decref(failures);
+    text_free(&text);
+    free(path);
+    return rc;
+}
+
 int failures_count(const json_t *failures, const char *cell, uint64_t shard, const json_t **last) {
     int count = 0;
     size_t i;
@@ -111,9 +138,7 @@ int failures_count(const json_t *failures, const char *cell, uint64_t shard, con
     if (last) *last = NULL;
     json_array_foreach(failures, i, failure) {
         const json_t *number = json_object_get(failure, "shard");
-        const char *where = json_string_value(json_object_get(failure, "cell"));
-        bool same_cell = cell && where ? strcmp(cell, where) == 0 : !cell && !where;
-        if (!same_cell || !json_is_integer(number) || (uint64_t)json_integer_value(number) != shard) continue;
+        if (!is_of(failure, cell) || !json_is_integer(number) || (uint64_t)json_integer_value(number) != shard) continue;
         count++;
         if (last) *last = failure;
     }
@@ -155,11 +180,13 @@ int quarantine_write(const struct run *run, const char *dir, const char *cell, c
     int rc = path && list && retry ? failures_read(&failures, dir, err) : error_memory(err);
     for (uint64_t i = 0; rc == 0 && i < count; i++)
         if (json_array_append_new(list, entry(run, failures, cell, shards[i])) != 0) rc = error_memory(err);
+    const struct file_guard guard = {claim_guard, run};
+    if (rc == 0 && count == 0 && access(path, F_OK) == 0) rc = claim_check(run, err);
     if (rc == 0 && count == 0 && unlink(path) != 0 && errno != ENOENT)
         rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
     if (rc == 0 && count > 0) {
         json_t *json = json_pack("{s:s, s:O}", "retry", retry, "shards", list);
-        rc = json ? json_file_write(path, json, err) : error_memory(err);
+        rc = json ? json_file_write_guarded(path, json, &guard, err) : error_memory(err);
         json_decref(json);
     }
     if (shards_out) *shards_out = rc == 0 ? json_incref(list) : NULL;

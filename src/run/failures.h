@@ -26,6 +26,8 @@ void failures_rest(void);
 
 /* New array of the record's objects; lines that are not whole are passed over. */
 int failures_read(json_t **failures, const char *dir, struct error *err);
+/* Takes a cell's lines (cell NULL: no sweep's) out of it. */
+int failures_forget(const char *dir, const char *cell, struct error *err);
 /* How often a shard failed; *last (may be NULL): the last time, borrowed, or NULL. */
 int failures_count(const json_t *failures, const char *cell, uint64_t shard, const json_t **last);
 

@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "format/json_file.h"
+#include "run/claim.h"
 
 #include <stdlib.h>
 
@@ -41,10 +41,7 @@ int machines_note(struct cells *cells, const json_t *hosts, struct error *err) {
         bool changed = false;
         if (cells->cells[i].missing == 0) continue;
         if (machines_add(run->document, hosts, &changed, err) != 0) return -1;
-        char *path = changed ? text_new("%s/run.json", run->dir) : NULL;
-        int rc = !changed ? 0 : path ? json_file_write(path, run->document, err) : error_memory(err);
-        free(path);
-        if (rc != 0) return -1;
+        if (changed && claim_note(run, key, json_object_get(run->document, key), err) != 0) return -1;
         char *mixed = warned ? NULL : machines_mixed(run->document);
         if (mixed)
             log_warn("%s: its samples are made on several kinds of machine, which give other last bits: %s; for the bits of one, "

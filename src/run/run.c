@@ -16,6 +16,18 @@ static int parse_job(struct job *job, const json_t *json, struct error *err) {
     return rc;
 }
 
+int run_check(const struct run *run, struct error *err) {
+    const json_t *keys = json_object_get(run->document, "keys");
+    struct fingerprint now;
+    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256), run_sha256(run, GUIDE_SHA256),
+                         run_sha256(run, LABELS_SHA256), run_sha256(run, INITIAL_SHA256),
+                         (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
+        return -1;
+    int rc = fingerprint_compare(keys, now.keys, run->dir, err);
+    fingerprint_free(&now);
+    return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
+}
+
 int run_open(struct run *run, json_t *document, const char *dir, struct error *err) {
     *run = (struct run){.document = document};
     struct job job = {0};
@@ -31,7 +43,11 @@ int run_open(struct run *run, json_t *document, const char *dir, struct error *e
                   fingerprint ? fingerprint : "none");
         goto fail;
     }
-    memcpy(run->fingerprint, fingerprint, SHA256_HEX);
+    if (fingerprint_digest(json_object_get(document, "keys"), run->fingerprint, err) != 0 ||
+        strcmp(run->fingerprint, fingerprint) != 0) {
+        error_set(err, CODE_DATA, "run.json: its fingerprint is not that of its keys: the file was changed");
+        goto fail;
+    }
     if (!(run->dir = strdup(dir ? dir : run->job.output.dir))) {
         error_memory(err);
         goto fail;

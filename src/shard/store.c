@@ -92,7 +92,7 @@ static bool agree(const json_t *about, const struct npy *npy) {
 }
 
 int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
-                struct shard_info *info, struct error *err) {
+                const struct file_guard *guard, struct shard_info *info, struct error *err) {
     char *file = NULL, *folder = path_folder(path);
     size_t size;
     json_t *about = describe(meta, npy);
@@ -107,7 +107,8 @@ int store_write(const char *path, const struct shard_meta *meta, const struct np
         error_memory(err);
         goto out;
     }
-    if (frames_encode(npy, rows, about, level, &file, &size, err) != 0 || file_write_atomic(path, file, size, err) != 0)
+    if (frames_encode(npy, rows, about, level, &file, &size, err) != 0 ||
+        file_write_guarded(path, file, size, guard, err) != 0)
         goto out;
     info->file_bytes = size;
     rc = 0;
@@ -251,21 +252,27 @@ int store_load(const char *path, const struct shard_meta *expected, const struct
     return rc;
 }
 
-int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
-                   struct error *err) {
-    struct text text = {0};
-    char *path = text_new("%s/manifest.jsonl", run_dir);
-    int rc = path ? 0 : error_memory(err);
+int store_manifest_text(struct text *text, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
+                        struct error *err) {
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!infos[i].sha256[0]) continue;
         char *seeds = store_seeds(metas[i].seeds, metas[i].rows);
-        text_add(&text, "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64 ", \"sha256\": \"%s\", "
+        text_add(text, "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64 ", \"sha256\": \"%s\", "
                  "\"bytes\": %" PRIu64 "}\n", metas[i].id.value, seeds ? seeds : "", metas[i].rows, infos[i].sha256,
                  infos[i].file_bytes);
-        if (!seeds || text.failed) rc = error_memory(err);
+        if (!seeds || text->failed) rc = error_memory(err);
         free(seeds);
     }
-    if (rc == 0) rc = file_write_atomic(path, text.data ? text.data : "", text.length, err);
+    return rc;
+}
+
+int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
+                   const struct file_guard *guard, struct error *err) {
+    struct text text = {0};
+    char *path = text_new("%s/manifest.jsonl", run_dir);
+    int rc = path ? store_manifest_text(&text, metas, infos, count, err) : error_memory(err);
+    if (rc == 0) rc = file_write_guarded(path, text.data ? text.data : "", text.length, guard, err);
     text_free(&text);
     free(path);
     return rc;

@@ -3,6 +3,7 @@
 #define SHARD_STORE_H
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/hash.h"
 #include "format/npy.h"
 #include "shard/layout.h"
@@ -52,7 +53,7 @@ char *store_seeds(const uint64_t *seeds, uint64_t count);
 
 /* Compresses (zstd `level`) and commits one file atomically; its folder must exist. Same input, same bytes. */
 int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
-                struct shard_info *info, struct error *err);
+                const struct file_guard *guard, struct shard_info *info, struct error *err);
 /* Reads a whole file and verifies everything that can be: zstd checksums, seek table, JSON, sha256. *rows new.
  * *json (new; NULL not wanted): the JSON frame. CODE_DATA: damaged. */
 int store_read(const char *path, struct npy *npy, void **rows, json_t **json, struct shard_info *info,
@@ -71,7 +72,10 @@ int store_load(const char *path, const struct shard_meta *expected, const struct
 /* manifest.jsonl: one record a good shard, {"id", "seeds", "rows", "sha256", "bytes"}, rewritten whole. infos:
  * [count], an empty sha256 is left out. */
 int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
-                   struct error *err);
+                   const struct file_guard *guard, struct error *err);
+/* Appends what would be written. */
+int store_manifest_text(struct text *text, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
+                        struct error *err);
 /* One digest of all payloads: sha256 over the shards' sha256 hex digits in id order (the number that must be equal for
  * any number of ranks); "" when out of memory. */
 void store_payload_digest(const struct shard_info *infos, size_t count, char hex[SHA256_HEX]);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "format/json_file.h"
+#include "run/claim.h"
 #include "run/failures.h"
 #include "work/result.h"
 #include "run/scan.h"
@@ -127,7 +128,7 @@ static bool is_current(const struct conclusion *conclusion) {
     const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
     bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs);
     return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) &&
-           folder_has(run->dir, "manifest.jsonl") && (!result_has_picture(run) || folder_has(run->dir, "grid.png"));
+           (!result_has_picture(run) || folder_has(run->dir, "grid.png"));
 }
 
 /* Looks at what the last job left. */
@@ -211,9 +212,18 @@ static json_t *generation(const struct conclusion *conclusion, const struct plac
 
 static int manifest(struct conclusion *conclusion, struct error *err) {
     struct shard_info *infos = infos_of(conclusion);
-    int rc = infos ? result_manifest(&conclusion->cell->run, infos, conclusion->digest, err) : error_memory(err);
+    const struct file_guard guard = {claim_guard, &conclusion->cell->run};
+    int rc = infos ? result_manifest(&conclusion->cell->run, infos, &guard, conclusion->digest, err) : error_memory(err);
     free(infos);
     return rc;
+}
+
+static int repair_manifest(struct conclusion *conclusion, struct error *err) {
+    struct shard_info *infos = infos_of(conclusion);
+    bool same = false;
+    int rc = infos ? result_manifest_same(&conclusion->cell->run, infos, &same, err) : error_memory(err);
+    free(infos);
+    return rc == 0 && !same ? manifest(conclusion, err) : rc;
 }
 
 /* In a worker thread OpenMP gives one thread only, unless asked for more. */
@@ -240,7 +250,9 @@ static int conclude(struct conclusion *conclusion, struct references *references
     const struct run *run = &conclusion->cell->run;
     char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
     json_t *values = NULL;
-    int rc = path ? scan_gaps(run, conclusion->status, is_featureless(conclusion), err) : error_memory(err);
+    const struct file_guard guard = {claim_guard, run};
+    int rc = path ? claim_check(run, err) : error_memory(err); /* of a run that was extended the last shard is another's */
+    if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion), err);
     if (rc == 0) rc = manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA, "%s: its samples are all there, but the features of %g shards failed (the warnings say why): mend "
@@ -253,7 +265,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
             (json_int_t)run->layout.samples, "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
             run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES], "generation",
             generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
-        rc = result ? json_file_write(path, result, err) : error_memory(err);
+        rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }
     json_decref(values);
@@ -263,11 +275,14 @@ static int conclude(struct conclusion *conclusion, struct references *references
 }
 
 /* Nothing was made and nothing is to be computed. */
-static int keep(const struct conclusion *conclusion, struct error *err) {
+static int keep(struct conclusion *conclusion, struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    const struct file_guard guard = {claim_guard, run};
+    if (claim_check(run, err) != 0 || repair_manifest(conclusion, err) != 0) return -1;
     if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
-    char *path = text_new("%s/metrics.json", conclusion->cell->run.dir);
+    char *path = text_new("%s/metrics.json", run->dir);
     int rc = path && json_object_set_new(conclusion->older, "made_now", json_integer(0)) == 0
-                 ? json_file_write(path, conclusion->older, err) : error_memory(err);
+                 ? json_file_write_guarded(path, conclusion->older, &guard, err) : error_memory(err);
     free(path);
     return rc;
 }
@@ -284,7 +299,8 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
                   conclusion->current ? "\"as before\"" : "\"now\"", clock_seconds() - conclusion->start);
         return 0;
     }
-    *err = *failure;
+    struct error lost; /* that explains shards which are not what they were, too */
+    *err = failure->code != CODE_IO && claim_check(&conclusion->cell->run, &lost) != 0 ? lost : *failure;
     if (err->code == CODE_IO) return -1;
     log_error("%s", err->message);
     tally->values[MADE_CODE] = err->code;
@@ -293,6 +309,7 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
 
 int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop, struct error *err) {
     const struct run *run = &cell->run;
+    const struct file_guard guard = {claim_guard, run};
     struct error failure = {.code = CODE_OK};
     double until = clock_seconds() + patience;
     uint64_t shards = layout_shards(&run->layout), samples = 0;
@@ -317,7 +334,7 @@ int conclude_quarantined(const struct cell *cell, double patience, const volatil
         json_t *result = json_pack("{s:s, s:s, s:I, s:n, s:i, s:i, s:n, s:O}", "run", run->dir, "solver", run->plan.solver,
                                    "samples", (json_int_t)samples, "payload_sha256", "nfe", run->plan.nfe, "model_calls",
                                    run->plan.model_calls, "metrics", "quarantine", cell->quarantine);
-        rc = result ? json_file_write(path, result, err) : error_memory(err);
+        rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }
     free(conclusion.status);

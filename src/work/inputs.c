@@ -1,7 +1,8 @@
 #include "work/inputs.h"
 
-#include "job/model_file.h"
+#include "base/log.h"
 #include "cluster/agree.h"
+#include "job/model_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,11 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
     struct digests *digests = calloc(cells->count, sizeof *digests);
     bool first = comm_rank(comm) == 0;
     int rc = digests ? 0 : error_memory(err);
-    for (size_t i = 0; rc == 0 && first && i < cells->count; i++)
+    for (size_t i = 0; rc == 0 && first && i < cells->count; i++) {
+        struct error why;
+        if (run_check(&cells->cells[i].run, &why) != 0) log_warn("%s", why.message); /* samples that are there are what they are */
         if (cells->cells[i].run.job.evaluate.enabled) rc = look(&cells->cells[i].run, references, &digests[i], err);
+    }
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, digests, cells->count * sizeof *digests, 0, err);
     for (size_t i = 0; rc == 0 && i < cells->count; i++)

@@ -3,9 +3,9 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "format/json_file.h"
 #include "cluster/agree.h"
 #include "run/attempt.h"
+#include "run/claim.h"
 #include "run/failures.h"
 #include "work/inputs.h"
 #include "run/machines.h"
@@ -32,9 +32,11 @@ static int make_folder(const struct attempt *attempt, char *folder, struct error
     return rc;
 }
 
-/* Rank 0: all folders of a run, so that one that is missing later has vanished; and run.json. */
-static int prepare_folder(const struct run *run, const struct attempt *attempt, struct error *err) {
-    const char *folders[] = {"", "/samples", "/log"};
+/* Rank 0: run.json; and all folders of a run, so that one that is missing later has vanished. dir: where its attempts are. */
+static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, struct error *err) {
+    const struct run *run = &cell->run;
+    const char *folders[] = {"/samples", "/log"};
+    if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, err) != 0) return -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
     for (int output = 0; output < NETWORK_OUTPUTS; output++) {
@@ -44,10 +46,7 @@ static int prepare_folder(const struct run *run, const struct attempt *attempt, 
         free(file);
         if (rc != 0) return -1;
     }
-    char *path = text_new("%s/run.json", run->dir);
-    int rc = path ? json_file_write(path, run->document, err) : error_memory(err);
-    free(path);
-    return rc;
+    return 0;
 }
 
 static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, bool make_samples,
@@ -58,7 +57,7 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
         if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
         bool fresh = make_samples && !json_object_get(run->document, "made_with"); /* else it is known what is missing first */
         if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
-        if (prepare_folder(run, attempt, err) != 0) return -1;
+        if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, err) != 0) return -1;
     }
     attempt_forget(attempt);
     return cells_write(cells, err);
@@ -147,7 +146,8 @@ static int work(struct comm *comm, struct cells *cells, const struct pipeline_op
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
     if (outcome.interrupted) {
-        rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
+        for (size_t i = 0; rank == 0 && rc == 0 && i < cells->count; i++) rc = claim_check(&cells->cells[i].run, err);
+        if (rc == 0) rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
         goto out;
     }
     rc = rank == 0 ? judge(cells, err) : 0;

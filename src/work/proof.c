@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "format/json_file.h"
+#include "run/claim.h"
 #include "cluster/agree.h"
 #include "sample/proof.h"
 
@@ -48,20 +48,10 @@ static int prove_all(const struct cells *cells, int device, double *differences,
     return 0;
 }
 
-/* Rank 0. On disk as it is there, for other jobs may have written it since. */
 static int note(const struct run *run, int kind, double difference, struct error *err) {
-    char *path = text_new("%s/run.json", run->dir);
-    json_t *there = NULL;
-    int rc = path ? json_file_read(&there, path, err) : error_memory(err);
-    json_t *both[] = {there, run->document};
-    for (int i = 0; rc == 0 && i < 2; i++) {
-        json_t *notes = json_object_get(both[i], "row_difference");
-        if (!notes) json_object_set_new(both[i], "row_difference", notes = json_object());
-        if (json_object_set_new(notes, names[kind], json_real(difference)) != 0) rc = error_memory(err);
-    }
-    if (rc == 0) rc = json_file_write(path, there, err);
-    json_decref(there);
-    free(path);
+    json_t *value = json_pack("{s:f}", names[kind], difference);
+    int rc = value ? claim_note(run, "row_difference", value, err) : error_memory(err);
+    json_decref(value);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include "eval/score.h"
 #include "report/picture.h"
 #include "cluster/build.h"
+#include "run/claim.h"
 #include "run/scan.h"
 
 #include <stdlib.h>
@@ -11,7 +12,24 @@
 
 enum { SIDE = 10 }; /* rows and columns of the picture */
 
-int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err) {
+static int compare_manifest(const struct run *run, const struct shard_meta *metas, const struct shard_info *infos, bool *same,
+                            struct error *err) {
+    struct text text = {0};
+    struct error unreadable; /* then it is not the same */
+    char *path = text_new("%s/manifest.jsonl", run->dir), *there = NULL;
+    size_t size;
+    int rc = path ? store_manifest_text(&text, metas, infos, layout_shards(&run->layout), err) : error_memory(err);
+    *same = rc == 0 && file_read(path, &there, &size, &unreadable) == 0 && size == text.length &&
+            memcmp(there, text.data ? text.data : "", size) == 0;
+    free(there);
+    free(path);
+    text_free(&text);
+    return rc;
+}
+
+/* guard NULL: only compared with what is there, *same. */
+static int manifest(const struct run *run, const struct shard_info *infos, const struct file_guard *guard, bool *same,
+                    struct error *err) {
     uint64_t shards = layout_shards(&run->layout);
     struct shard_meta *metas = calloc(shards, sizeof *metas);
     uint64_t *seeds = malloc(run->layout.samples * sizeof *seeds);
@@ -21,12 +39,23 @@ int result_manifest(const struct run *run, const struct shard_info *infos, char 
         uint64_t first = layout_first(&run->layout, (shard_id){i});
         metas[i] = run_meta(run, (shard_id){i}, SAMPLES, seeds + first, labels + first);
     }
-    if (rc == 0) rc = store_manifest(run->dir, metas, infos, shards, err);
-    if (rc == 0) store_payload_digest(infos, shards, digest);
+    if (rc == 0 && guard) rc = store_manifest(run->dir, metas, infos, shards, guard, err);
+    if (rc == 0 && !guard) rc = compare_manifest(run, metas, infos, same, err);
     free(labels);
     free(seeds);
     free(metas);
     return rc;
+}
+
+int result_manifest(const struct run *run, const struct shard_info *infos, const struct file_guard *guard,
+                    char digest[SHA256_HEX], struct error *err) {
+    if (manifest(run, infos, guard, NULL, err) != 0) return -1;
+    store_payload_digest(infos, layout_shards(&run->layout), digest);
+    return 0;
+}
+
+int result_manifest_same(const struct run *run, const struct shard_info *infos, bool *same, struct error *err) {
+    return manifest(run, infos, NULL, same, err);
 }
 
 int result_room(const struct run *run, struct features *features, struct error *err) {
@@ -185,7 +214,8 @@ int result_picture(const struct run *run, char **path, struct error *err) {
     }
     *path = NULL;
     if (rc == 0 && !(*path = text_new("%s/grid.png", run->dir))) rc = error_memory(err);
-    if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, card->height, card->width, card->channels, 0, err);
+    const struct file_guard guard = {claim_guard, run};
+    if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, card->height, card->width, card->channels, 0, &guard, err);
     free(pixels);
     return rc;
 }

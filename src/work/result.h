@@ -10,7 +10,10 @@
 #include <jansson.h>
 
 /* Rewrites manifest.jsonl from what is on disk (infos: one a shard, empty where it is not good), and digests it. */
-int result_manifest(const struct run *run, const struct shard_info *infos, char digest[SHA256_HEX], struct error *err);
+int result_manifest(const struct run *run, const struct shard_info *infos, const struct file_guard *guard,
+                    char digest[SHA256_HEX], struct error *err);
+/* Is it what result_manifest would write? */
+int result_manifest_same(const struct run *run, const struct shard_info *infos, bool *same, struct error *err);
 /* Memory for the wanted features of the first evaluate.count samples (0: of all): [NETWORK_OUTPUTS], rows NULL where not
  * wanted. scan_shard fills it. */
 int result_room(const struct run *run, struct features *features, struct error *err);

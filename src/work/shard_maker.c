@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "run/claim.h"
 #include "work/initial.h"
 #include "run/scan.h"
 #include "sample/execute.h"
@@ -294,7 +295,9 @@ static int commit_file(const struct making *making, int output, const void *rows
     struct shard_meta meta = run_meta(run, making->shard, output, making->seeds, making->labels);
     struct shard_info info;
     char *path = run_path(run, making->shard, output);
-    int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &info, err) : error_memory(err);
+    bool whole = meta.rows == run->layout.shard_rows;
+    const struct file_guard guard = {whole ? claim_guard_shard : claim_guard, run};
+    int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &guard, &info, err) : error_memory(err);
     free(path);
     return rc;
 }

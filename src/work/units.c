@@ -122,6 +122,10 @@ static int unit_commit(void *context, int worker, uint64_t number, struct tally 
                              : making_commit(unit->making, worker, tally, err);
     if (unit->concludes) signals_expose(false);
     atomic_fetch_sub(&work->busy, 1);
+    if (rc != 0 && !unit->concludes && err->code == CODE_DATA) { /* the folder is another job's now: rank 0 will say so */
+        *work->stop = 1;
+        err->code = CODE_AGAIN;
+    }
     return rc;
 }
 

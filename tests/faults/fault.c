@@ -2,8 +2,9 @@
  * each a list of words:
  *
  *   rank=1            only in this rank; left out: in every one
- *   call=write        write, read, fsync, close, open (fopen too), rename, mkdir, unlink, stat; file: any but read and stat;
- *                     tick: those and nanosleep; malloc (calloc, realloc, strdup, ... called by the program or by jansson)
+ *   call=write        write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir, unlink,
+ *                     stat; file: any but read and stat; tick: those and nanosleep; malloc (calloc, realloc, strdup, ...
+ *                     called by the program or by jansson)
  *   path=TEXT         only calls on a path that holds TEXT
  *   n=3, n=3+         the third such call of the process; the third and all later ones
  *   do=ENOSPC         it fails with that error, or
@@ -37,7 +38,7 @@ enum { MOST_FAULTS = 8, WORD = 256 };
 
 static const struct { const char *name; int number; } errors[] = {
     {"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EDQUOT", EDQUOT}, {"EROFS", EROFS}, {"ENOENT", ENOENT}, {"EACCES", EACCES},
-    {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"EINTR", EINTR},
+    {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"EINTR", EINTR}, {"EPERM", EPERM},
 }, signals[] = {
     {"SIGKILL", SIGKILL}, {"SIGTERM", SIGTERM}, {"SIGUSR1", SIGUSR1}, {"SIGSTOP", SIGSTOP},
 };
@@ -143,7 +144,7 @@ static void move_away(const char *path) {
 }
 
 static bool is_file_call(const char *call) {
-    static const char *const calls[] = {"write", "fsync", "close", "open", "rename", "mkdir", "unlink"};
+    static const char *const calls[] = {"write", "fsync", "close", "open", "rename", "link", "mkdir", "unlink"};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         if (strcmp(calls[i], call) == 0) return true;
     return false;
@@ -152,7 +153,7 @@ static bool is_file_call(const char *call) {
 static bool concerns(const struct fault *fault, const char *call, const char *path) {
     bool sleeps = strcmp(call, "nanosleep") == 0;
     if (strcmp(fault->call, "tick") == 0 && sleeps) return true;
-    bool same = strcmp(fault->call, call) == 0 ||
+    bool same = strcmp(fault->call, call) == 0 || (strcmp(fault->call, "rename") == 0 && strcmp(call, "link") == 0) ||
                 (is_file_call(call) && (strcmp(fault->call, "file") == 0 || strcmp(fault->call, "tick") == 0));
     return same && (!fault->path[0] || (path && strstr(path, fault->path)));
 }
@@ -254,6 +255,14 @@ FILE *fopen(const char *path, const char *mode) {
 
 int rename(const char *from, const char *to) {
     CALL(int, -1, "rename", to, NEXT(rename)(from, to));
+}
+
+int link(const char *from, const char *to) {
+    CALL(int, -1, "link", to, NEXT(link)(from, to));
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
+    CALL(int, -1, "link", to, NEXT(renameat2)(from_folder, from, to_folder, to, flags));
 }
 
 int stat(const char *path, struct stat *info) {

@@ -217,7 +217,7 @@ static void picture_grey(void **state) {
     uint32_t height, width;
     int channels;
     snprintf(file, sizeof file, "%s/grid.png", folder);
-    assert_int_equal(picture_grid(file, images, 2, 2, 2, 2, 1, 2, &err), 0);
+    assert_int_equal(picture_grid(file, images, 2, 2, 2, 2, 1, 2, NULL, &err), 0);
     uint8_t *pixels = read_png(&height, &width, &channels);
     assert_true(height == 10 && width == 10 && channels == 1);
     assert_memory_equal(pixels, expected, sizeof expected);
@@ -233,7 +233,7 @@ static void picture_colour(void **state) {
     int channels;
     for (int i = 0; i < 10; i++) images[i] = image;
     snprintf(file, sizeof file, "%s/grid.png", folder);
-    assert_int_equal(picture_grid(file, images, 1, 10, 1, 2, 3, 0, &err), 0);
+    assert_int_equal(picture_grid(file, images, 1, 10, 1, 2, 3, 0, NULL, &err), 0);
     uint8_t *pixels = read_png(&height, &width, &channels);
     assert_int_equal(channels, 3);
     assert_in_range(width, 600, 640); /* enlarged 31 times */
@@ -241,9 +241,9 @@ static void picture_colour(void **state) {
     assert_memory_equal(pixels + 61 * 3, image + 3, 3);
     assert_memory_equal(pixels + (width * height - 1) * 3, image + 3, 3);
     free(pixels);
-    assert_int_equal(picture_grid(file, images, 1, 1, 1, 2, 2, 0, &err), -1);
+    assert_int_equal(picture_grid(file, images, 1, 1, 1, 2, 2, 0, NULL, &err), -1);
     assert_int_equal(err.code, CODE_DATA);
-    assert_int_equal(picture_grid("/no/such/folder/grid.png", images, 1, 1, 1, 2, 3, 0, &err), -1);
+    assert_int_equal(picture_grid("/no/such/folder/grid.png", images, 1, 1, 1, 2, 3, 0, NULL, &err), -1);
     assert_int_equal(err.code, CODE_IO);
 }
 

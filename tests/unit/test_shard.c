@@ -53,7 +53,7 @@ static int folder_remove(void **state) {
 static void write_shard(const struct shard_meta *meta, const struct npy *npy, const void *rows,
                         struct shard_info *info) {
     struct error err;
-    if (store_write(path, meta, npy, rows, 3, info, &err) != 0) fail_msg("%s", err.message);
+    if (store_write(path, meta, npy, rows, 3, NULL, info, &err) != 0) fail_msg("%s", err.message);
 }
 
 static void write_bytes(const char *file, size_t size) {
@@ -274,11 +274,11 @@ static void commits_leave_nothing_else(void **state) {
     struct shard_info info;
     struct error err;
     char *nested = store_path(run, "", NULL, (shard_id){12}), *listed = text_new("%s/samples", run);
-    assert_int_equal(store_write(nested, &sample_meta, &bytes_npy, bytes, 3, &info, &err), -1); /* the folder has vanished */
+    assert_int_equal(store_write(nested, &sample_meta, &bytes_npy, bytes, 3, NULL, &info, &err), -1); /* the folder has vanished */
     assert_int_equal(err.code, CODE_IO);
     assert_false(file_exists(listed));
     assert_int_equal(folder_make(listed, &err), 0);
-    assert_int_equal(store_write(nested, &sample_meta, &bytes_npy, bytes, 3, &info, &err), 0);
+    assert_int_equal(store_write(nested, &sample_meta, &bytes_npy, bytes, 3, NULL, &info, &err), 0);
     struct dirent **entries;
     int found = scandir(listed, &entries, NULL, alphasort);
     assert_int_equal(found, 3);
@@ -289,7 +289,7 @@ static void commits_leave_nothing_else(void **state) {
     free(nested);
     char *blocked = text_new("%s/x/000000.npy.zst", path); /* below a file */
     write_bytes("", 0);
-    assert_int_equal(store_write(blocked, &sample_meta, &bytes_npy, bytes, 3, &info, &err), -1);
+    assert_int_equal(store_write(blocked, &sample_meta, &bytes_npy, bytes, 3, NULL, &info, &err), -1);
     assert_int_equal(err.code, CODE_IO);
     free(blocked);
 }
@@ -345,7 +345,7 @@ static void manifest_and_digest(void **state) {
     metas[2].id.value = 14;
     metas[2].seeds = later_seeds;
     assert_int_equal(folder_make(run, &err), 0);
-    assert_int_equal(store_manifest(run, metas, infos, 3, &err), 0);
+    assert_int_equal(store_manifest(run, metas, infos, 3, NULL, &err), 0);
     assert_int_equal(file_read(text, &data, &size, &err), 0);
     static const struct { int id; const char *seeds, *sha256; int bytes; } records[] = {
         {12, "8-9,20,18446744073709551615,0", HEX, 100}, {14, "21-25", OTHER_HEX, 300}};
@@ -360,7 +360,7 @@ static void manifest_and_digest(void **state) {
     }
     assert_string_equal(rest, "");
     free(data);
-    assert_int_equal(store_manifest(run, metas, infos, 0, &err), 0); /* rewritten whole */
+    assert_int_equal(store_manifest(run, metas, infos, 0, NULL, &err), 0); /* rewritten whole */
     assert_int_equal(file_read(text, &data, &size, &err), 0);
     assert_int_equal(size, 0);
     free(data);
