@@ -56,15 +56,17 @@ static void to_file(const char *members) {
 
 static void line(const char *level, int to_stderr, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
+    char shown[TEXT_VISIBLE * sizeof message];
     vsnprintf(message, sizeof message, format, arguments);
+    text_make_visible(shown, sizeof shown, message, "");
     text_make_utf8(message);
     json_t *quoted = json_string(message);
     char *text = quoted ? json_dumps(quoted, JSON_ENCODE_ANY) : NULL;
     char *members = text_new("\"level\": \"%s\", \"message\": %s", level, text ? text : "\"\"");
     pthread_mutex_lock(&state.lock);
     const char *prefix = strcmp(level, "info") == 0 ? "" : level, *colon = *prefix ? ": " : "";
-    if (to_stderr && state.size > 1) fprintf(stderr, "qtaylor: %s%s[rank %d] %s\n", prefix, colon, state.rank, message);
-    else if (to_stderr) fprintf(stderr, "qtaylor: %s%s%s\n", prefix, colon, message);
+    if (to_stderr && state.size > 1) fprintf(stderr, "qtaylor: %s%s[rank %d] %s\n", prefix, colon, state.rank, shown);
+    else if (to_stderr) fprintf(stderr, "qtaylor: %s%s%s\n", prefix, colon, shown);
     if (members) to_file(members);
     pthread_mutex_unlock(&state.lock);
     free(members);

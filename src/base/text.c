@@ -100,6 +100,60 @@ void text_make_utf8(char *s) {
     }
 }
 
+static uint32_t code_point(const unsigned char *s, size_t length) {
+    uint32_t code = length > 1 ? s[0] & (0x7f >> length) : s[0];
+    for (size_t i = 1; i < length; i++) code = code << 6 | (s[i] & 0x3f);
+    return code;
+}
+
+/* As s[0], or as its code where it is UTF-8. */
+static uint32_t character(const char *s, size_t *length, bool *plain) {
+    static const struct { uint32_t first, last; } hidden[] = {
+        {0, 0x1f}, {0x7f, 0x9f}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
+    const unsigned char *bytes = (const unsigned char *)s;
+    *length = utf8_length(bytes, 4);
+    *plain = *length > 0;
+    if (*length == 0) *length = 1;
+    uint32_t code = code_point(bytes, *length);
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        *plain &= code < hidden[i].first || code > hidden[i].last;
+    return code;
+}
+
+size_t text_character(const char *s, bool *plain) {
+    size_t length;
+    character(s, &length, plain);
+    return length;
+}
+
+bool text_is_plain(const char *s) {
+    bool plain = true;
+    while (*s && plain) s += text_character(s, &plain);
+    return plain;
+}
+
+void text_make_visible(char *out, size_t capacity, const char *s, const char *keep) {
+    static const char named[] = "\n\t\r", names[] = "ntr";
+    for (size_t length, used; *s && capacity > 1; s += length, out += used, capacity -= used) {
+        bool plain;
+        char piece[12];
+        uint32_t code = character(s, &length, &plain);
+        bool byte = length == 1 && code > 0x7f; /* no UTF-8 */
+        const char *name = code < 0x20 ? strchr(named, (int)code) : NULL, *from = piece;
+        used = length;
+        if (plain || (code < 0x80 && strchr(keep, (int)code))) from = s;
+        else if (name) used = (size_t)snprintf(piece, sizeof piece, "\\%c", names[name - named]);
+        else used = (size_t)snprintf(piece, sizeof piece, byte || code < 0x7f ? "\\x%02x" : "\\u%04x", (unsigned)code);
+        if (used >= capacity) break;
+        memcpy(out, from, used);
+    }
+    if (capacity > 0) *out = '\0';
+}
+
+bool text_is_name(const char *s) {
+    return *s && !strchr(s, '/') && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && text_is_plain(s);
+}
+
 char *text_new(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

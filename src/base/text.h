@@ -28,6 +28,18 @@ bool text_is_utf8(const char *s, size_t size); /* zero bytes are */
 /* Puts a '?' for every byte that is not part of valid UTF-8. */
 void text_make_utf8(char *s);
 
+/* The length of the character at s, 1 for a byte that is none; *plain: a terminal or page shows it and does nothing
+ * else. Not plain are controls (C0, DEL, C1), what turns the direction of the text, line separators, and bytes that are
+ * no UTF-8. */
+size_t text_character(const char *s, bool *plain);
+bool text_is_plain(const char *s); /* each of its characters is */
+/* Writes s into out with what is not plain written out, "\n", "\x1b", "\u202e", but for the ASCII characters in `keep`;
+ * from DEL on so that it stays JSON. out: TEXT_VISIBLE times the length of s, and 1, or it is cut. */
+enum { TEXT_VISIBLE = 6 };
+void text_make_visible(char *out, size_t capacity, const char *s, const char *keep);
+/* One word as a file's name: no path, and plain. */
+bool text_is_name(const char *s);
+
 /* sprintf into a new string, or NULL when out of memory. Caller frees. */
 char *text_new(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* New string: path as seen from the folder `base`; an absolute path stays. NULL when out of memory. */

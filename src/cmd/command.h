@@ -11,6 +11,10 @@
 
 struct run;
 
+/* In the help of what loads models. */
+#define MODEL_IS_CODE \
+    "A model or feature network is code that runs with your rights: use only files that you trust as a program.\n"
+
 struct command {
     const char *name, *arguments, *summary;
     const char *help; /* further lines of --help; may be NULL */

@@ -1,5 +1,6 @@
 /* compare and reference: metrics between any two sets, and statistics of one. */
 #include "base/files.h"
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 #include "eval/score.h"
@@ -181,14 +182,15 @@ static int write_reference(const struct options *options, struct error *err) {
         struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
         rc = pool->features.rows ? npy_write(&npy, pool->features.rows, options->output, err)
                                  : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->operand);
-        if (rc == 0) printf("%s: features [%zu, %zu]\n", options->output, pool->features.count, pool->features.dim);
+        if (rc == 0)
+            print_line(stdout, "%s: features [%zu, %zu]", options->output, pool->features.count, pool->features.dim);
     } else if (rc == 0) {
         struct statistics statistics = pool->statistics; /* borrowed */
         memcpy(statistics.network, side.network, SHA256_HEX);
         rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, options->output, err);
         if (rc == 0)
-            printf("%s: mu and sigma of %" PRIu64 " samples, %zu features each%s\n", options->output, statistics.count,
-                   statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");
+            print_line(stdout, "%s: mu and sigma of %" PRIu64 " samples, %zu features each%s", options->output,
+                       statistics.count, statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");
     }
     side_free(&side);
     return rc;
@@ -222,9 +224,9 @@ const struct command command_compare = {
     "                kid_full over all pairs\n"
     "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in order,\n"
     "                as torch-fidelity without shuffling\n"
-    "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = 3\n",
-    compare};
+    "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = 3\n"
+    MODEL_IS_CODE, compare};
 const struct command command_reference = {
     "reference", "A --output FILE [--features NET] [--device D]", "Write statistics (mu, sigma) for use as a reference",
     "A: " SIDES "\nFILE.npz is one that pytorch-fid and EDM read, and ADM where the network has an output `spatial`\n"
-    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid and prdc.\n", reference};
+    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid and prdc.\n" MODEL_IS_CODE, reference};

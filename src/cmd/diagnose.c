@@ -1,4 +1,5 @@
 /* diagnose: how far the premise of the quasi-Taylor method holds on a model, and which clock, grid and order suit it. */
+#include "base/print.h"
 #include "cmd/command.h"
 #include "diagnose/diagnose.h"
 #include "job/sweep.h"
@@ -216,7 +217,8 @@ static void print_findings(const json_t *found) {
     size_t i;
     printf("%g paths, exact by %s with %g evaluations: half as many steps change a sample by %.1e (rms)\n", value_at(found, "paths"),
            name_at(reference, "solver"), value_at(reference, "nfe"), value_at(difference, "value"));
-    json_array_foreach(json_object_get(found, "notes"), i, note) printf("note: %s\n", json_string_value(note));
+    json_array_foreach(json_object_get(found, "notes"), i, note)
+        print_line(stdout, "note: %s", json_string_value(note));
     print_constancy(found);
     print_derivatives(found);
     plot_local(found);
@@ -315,5 +317,6 @@ const struct command command_diagnose = {
     "Measure how far the quasi-Taylor method's premise holds on a model, and which clock, grid and order suit it",
     "Paths of the first N seeds (100) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
     "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half the\n"
-    "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n",
+    "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n"
+    MODEL_IS_CODE,
     diagnose_command};

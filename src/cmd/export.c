@@ -1,6 +1,7 @@
 #include "export/export.h"
 
 #include "base/files.h"
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 
@@ -50,7 +51,7 @@ static int check_place(const char *path, bool folder, bool force, struct error *
 static int print_result(const struct options *options, const struct rows *rows, const char *path, struct error *err) {
     bool labels = rows_labels(rows) && strcmp(options->to, "npy") != 0;
     if (!options->json) {
-        printf("%s: %" PRIu64 " samples%s\n", path, rows_count(rows), labels ? ", with labels" : "");
+        print_line(stdout, "%s: %" PRIu64 " samples%s", path, rows_count(rows), labels ? ", with labels" : "");
         return 0;
     }
     json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:b}", "run", options->operand, "to", options->to, "output", path, "samples",

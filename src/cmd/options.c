@@ -1,3 +1,4 @@
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 
@@ -112,6 +113,10 @@ void options_free(struct options *options) {
 }
 
 int print_json(const json_t *json, struct error *err) {
-    int failed = json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) != 0 || putchar('\n') == EOF;
+    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (!text) return error_memory(err);
+    print_block(stdout, text);
+    free(text);
+    int failed = putchar('\n') == EOF || ferror(stdout);
     return failed || fflush(stdout) != 0 ? error_set(err, CODE_IO, "cannot write to standard output") : 0;
 }

@@ -1,3 +1,4 @@
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 #include "job/sweep.h"
@@ -35,7 +36,7 @@ static int plan_one(const char *path, const char *const *overrides, size_t count
         else if (json_object_set_new(*json, cell, value) != 0) value = NULL;
         if (!value) rc = error_memory(err);
     } else {
-        if (cell) printf("== %s\n", cell);
+        if (cell) print_line(stdout, "== %s", cell);
         plan_print(&compiled, stdout);
         print_idle(&job, &card);
         if (cell) printf("\n");
@@ -51,10 +52,10 @@ static int plan_one(const char *path, const char *const *overrides, size_t count
 static int print_cells(const struct options *options, const struct sweep *sweep, struct error *err) {
     struct job job;
     for (size_t i = 0; i < sweep->count; i++)
-        printf("%zu\t%s\t%s/%s\n", i, sweep->cells[i].name, sweep->dir, sweep->cells[i].name);
+        print_line(stdout, "%zu\t%s\t%s/%s", i, sweep->cells[i].name, sweep->dir, sweep->cells[i].name);
     if (sweep->count > 0) return 0;
     if (job_read(&job, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
-    printf("0\t-\t%s\n", job.output.dir);
+    print_line(stdout, "0\t-\t%s", job.output.dir);
     job_free(&job);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* report: a run or a sweep as a page, in the terminal, as a figure. */
 #include "base/files.h"
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 #include "report/chart.h"
@@ -60,7 +61,7 @@ static int write_plot(const json_t *data, const char *metric, const char *path, 
     if (rc == 0) chart_svg(&chart, true, &svg);
     if (rc == 0 && svg.failed) rc = error_memory(err);
     if (rc == 0) rc = png ? write_png(path, &svg, err) : file_write_atomic(path, svg.data, svg.length, err);
-    if (rc == 0) printf("%s\n", path);
+    if (rc == 0) print_line(stdout, "%s", path);
     text_free(&svg);
     chart_free(&chart);
     return rc;
@@ -72,7 +73,7 @@ static int write_page(const json_t *data, const char *path, struct error *err) {
     int rc = collect_pictures(&pictures, data, err);
     if (rc == 0) rc = page_make(data, &pictures, &page, err);
     if (rc == 0) rc = file_write_atomic(path, page.data, page.length, err);
-    if (rc == 0) printf("%s\n", path);
+    if (rc == 0) print_line(stdout, "%s", path);
     text_free(&page);
     page_pictures_free(&pictures);
     return rc;
@@ -81,7 +82,7 @@ static int write_page(const json_t *data, const char *path, struct error *err) {
 static int print_text(const json_t *data, const char *metric, struct error *err) {
     struct text out = {0};
     int rc = data_print(data, metric, &out, err);
-    if (rc == 0) fputs(out.data, stdout);
+    if (rc == 0) print_block(stdout, out.data);
     text_free(&out);
     return rc;
 }

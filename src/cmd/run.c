@@ -1,5 +1,6 @@
 /* run, generate and evaluate: the subcommands that MPI ranks work on together. */
 #include "base/log.h"
+#include "base/print.h"
 #include "cmd/command.h"
 #include "report/results.h"
 #include "cluster/agree.h"
@@ -17,11 +18,11 @@ static void print_result(const json_t *result) {
     json_int_t made = json_integer_value(json_object_get(result, "made_now"));
     const char *picture = json_string_value(json_object_get(result, "picture"));
     const json_t *fid = json_object_get(metrics, "fid");
-    printf("run         %s\n", json_string_value(json_object_get(result, "run")));
+    print_line(stdout, "run         %s", json_string_value(json_object_get(result, "run")));
     printf("samples     %lld on disk, %lld made now, all verified\n", (long long)samples, (long long)made);
     double nfe = json_number_value(json_object_get(result, "nfe"));
     if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
-    printf("NFE         %g (%s)\n", nfe, json_string_value(json_object_get(result, "solver")));
+    print_line(stdout, "NFE         %g (%s)", nfe, json_string_value(json_object_get(result, "solver")));
     if (json_is_object(generation))
         printf("samples/s   %.1f (%lld samples in %.1f s%s)\n",
                json_number_value(json_object_get(generation, "samples_per_second")),
@@ -34,8 +35,8 @@ static void print_result(const json_t *result) {
         printf("            %.4f +- %.4f corrected for the bias of finite samples\n",
                json_number_value(json_object_get(metrics, "fid_corrected")),
                json_number_value(json_object_get(metrics, "fid_error")));
-    if (picture) printf("picture     %s\n", picture);
-    printf("digest      %s\n", json_string_value(json_object_get(result, "payload_sha256")));
+    if (picture) print_line(stdout, "picture     %s", picture);
+    print_line(stdout, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
     fflush(stdout);
 }
 
@@ -54,7 +55,7 @@ static int collective(struct comm *comm, const struct options *options, bool mak
     int printed = results && options->json ? print_json(results, &unprinted) : 0;
     if (results && !options->json && json_object_get(results, "cells")) {
         results_print(results, stdout);
-        printf("page: qtaylor report %s\n", json_string_value(json_object_get(results, "dir")));
+        print_line(stdout, "page: qtaylor report %s", json_string_value(json_object_get(results, "dir")));
     } else if (results && !options->json) {
         print_result(results);
     }
@@ -105,9 +106,14 @@ static int evaluate(int argc, char **argv, struct error *err) {
 
 const struct command command_run = {
     "run", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing and evaluate",
-    "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n", run};
+    "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n"
+    MODEL_IS_CODE, run};
 const struct command command_generate = {
-    "generate", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing, without evaluating", NULL, generate};
+    "generate", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing, without evaluating",
+    MODEL_IS_CODE, generate};
 const struct command command_evaluate = {
     "evaluate", "RUN [--count N] [--json]", "Compute the metrics of a finished run directory",
-    "The metrics are those of the job's evaluate block; compare --help says what each is.\n", evaluate};
+    "The metrics are those of the job's evaluate block; compare --help says what each is.\n" MODEL_IS_CODE
+    "The network and the reference are the files that RUN/run.json names: look there before you evaluate the run of\n"
+    "somebody else.\n",
+    evaluate};

@@ -1,4 +1,5 @@
 #include "base/files.h"
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 #include "format/npy.h"
@@ -58,7 +59,9 @@ static int find(const struct options *options, const struct run *run, const stru
     if (rc == 0 && options->recompute) rc = run_remake(run, position, &made, err);
     if (rc == 0 && made && !gap) rc = compare(run, seed->ranges[0].first, made, row, err);
     if (rc == 0) rc = write_sample(run, made ? made : row->bytes, path, png, err);
-    if (rc == 0) printf("%s: %s\n", path, !made ? "from disk" : gap ? "made again; it is not on disk" : "made again, the same as on disk");
+    if (rc == 0)
+        print_line(stdout, "%s: %s", path, !made ? "from disk" : gap ? "made again; it is not on disk"
+                                                                     : "made again, the same as on disk");
     free(made);
     rows_close(rows);
     return rc;
@@ -102,5 +105,6 @@ const struct command command_sample = {
     "sample", "RUN ID [--output FILE] [--recompute] [--force]", "Write one sample of a run as a PNG or .npy",
     "ID is its seed; FILE ends in .png or .npy, by default it is {seed:06d}.png. The sample comes from its shard on disk. With\n"
     "--recompute the model runs again for that sample's batch alone; where the shard is there too, both must be the same bytes\n"
-    "(exit status 65: they differ). A run.json and the model are enough for that.\n",
+    "(exit status 65: they differ). A run.json and the model are enough for that.\n"
+    MODEL_IS_CODE,
     sample};

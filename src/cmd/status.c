@@ -1,6 +1,7 @@
 /* status: how far a run or a sweep is, without MPI and without touching it. */
 #include "run/status.h"
 
+#include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 #include "report/progress.h"
@@ -28,8 +29,19 @@ static void print_cells(const json_t *status) {
     json_array_foreach(json_object_get(status, "cells"), i, cell)
         if ((int)strlen(string(cell, "cell")) > width) width = (int)strlen(string(cell, "cell"));
     json_array_foreach(json_object_get(status, "cells"), i, cell)
-        printf("  %-*s  %10lld of %-10lld %s\n", width, string(cell, "cell"), integer(cell, "done"), integer(cell, "samples"),
-               string(cell, "state"));
+        print_line(stdout, "  %-*s  %10lld of %-10lld %s", width, string(cell, "cell"), integer(cell, "done"),
+                   integer(cell, "samples"), string(cell, "state"));
+}
+
+static void print_attempt(const json_t *attempt) {
+    const char *slurm = json_string_value(json_object_get(attempt, "slurm"));
+    struct text seen = {0};
+    progress_duration(&seen, number(attempt, "silent"));
+    print_line(stdout, "  attempt %lld: %s, process %lld%s%s, %lld ranks, %.1f samples/s, seen %s ago",
+               integer(attempt, "attempt"), string(attempt, "host"), integer(attempt, "pid"),
+               slurm ? ", SLURM job " : "", slurm ? slurm : "",
+               integer(attempt, "ranks"), number(attempt, "rate"), seen.data ? seen.data : "?");
+    text_free(&seen);
 }
 
 static void print_duration(const char *before, double seconds, const char *after) {
@@ -46,13 +58,7 @@ static void print_life(const json_t *status) {
     if (attempts > 0) {
         printf("running     %lld rank%s in %zu job%s\n", integer(status, "ranks"), integer(status, "ranks") == 1 ? "" : "s",
                attempts, attempts == 1 ? "" : "s");
-        json_array_foreach(json_object_get(status, "attempts"), i, attempt) {
-            const char *slurm = json_string_value(json_object_get(attempt, "slurm"));
-            printf("  attempt %lld: %s, process %lld%s%s, %lld ranks, %.1f samples/s", integer(attempt, "attempt"),
-                   string(attempt, "host"), integer(attempt, "pid"), slurm ? ", SLURM job " : "", slurm ? slurm : "",
-                   integer(attempt, "ranks"), number(attempt, "rate"));
-            print_duration(", seen ", number(attempt, "silent"), " ago\n");
-        }
+        json_array_foreach(json_object_get(status, "attempts"), i, attempt) print_attempt(attempt);
         printf("rate        %.1f samples/s", number(status, "rate"));
         if (left && json_is_number(json_object_get(status, "eta_seconds")))
             print_duration(", ETA ", number(status, "eta_seconds"), "");
@@ -68,13 +74,13 @@ static void print_quarantine(const json_t *status) {
     size_t i;
     json_t *shard;
     json_array_foreach(json_object_get(status, "quarantine"), i, shard)
-        printf("quarantined shard %lld (seeds %s), %lld tries: %s\n", integer(shard, "shard"), string(shard, "seeds"),
-               integer(shard, "tries"), string(shard, "reason"));
+        print_line(stdout, "quarantined shard %lld (seeds %s), %lld tries: %s", integer(shard, "shard"),
+                   string(shard, "seeds"), integer(shard, "tries"), string(shard, "reason"));
 }
 
 static void print_status(const json_t *status) {
     long long done = integer(status, "done"), samples = integer(status, "samples");
-    printf("%s: %s\n", string(status, "run"), string(status, "state"));
+    print_line(stdout, "%s: %s", string(status, "run"), string(status, "state"));
     print_cells(status);
     printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
            samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"), integer(status, "shards"));

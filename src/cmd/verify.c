@@ -1,6 +1,7 @@
 #include "cmd/command.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/print.h"
 #include "base/text.h"
 #include "run/attempt.h"
 #include "run/failures.h"
@@ -33,11 +34,11 @@ static int judge(const struct run *run, shard_id shard, int output, struct verdi
         const json_t *known = state == SHARD_MISSING ? quarantine_find(verdict->quarantine, shard.value) : NULL;
         verdict->quarantined += known != NULL;
         if (known && output == SAMPLES) {
-            fprintf(verdict->out, "quarantined shard %" PRIu64 " (seeds %s): %s\n", shard.value,
+            print_line(verdict->out, "quarantined shard %" PRIu64 " (seeds %s): %s", shard.value,
                     json_string_value(json_object_get(known, "seeds")), json_string_value(json_object_get(known, "reason")));
         } else if (state != SHARD_GOOD && !known) {
             char *path = run_path(run, shard, output);
-            fprintf(verdict->out, "%-8s %s%s%s\n", shard_state_names[state], path ? path : "?",
+            print_line(verdict->out, "%-8s %s%s%s", shard_state_names[state], path ? path : "?",
                     why.message[0] ? ": " : "", why.message);
             free(path);
         }
@@ -107,7 +108,7 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
             rc = store_strangers(run->dir, run->network.key, run->network.outputs[k].name, shards, &names,
                                  &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
-        fprintf(verdict->out, "foreign  %s: not one of this run's files\n", line);
+        print_line(verdict->out, "foreign  %s: not one of this run's files", line);
     if (rc == 0 && (!is_calm || result_manifest(run, infos, &guard, verdict->digest, &unwritten) != 0)) { /* or read-only */
         if (is_calm) log_warn("the manifest is as it was: %s", unwritten.message);
         else log_info("the manifest is as it was: %s", unwritten.message);
@@ -139,7 +140,7 @@ static int sum_up(const struct run *run, const struct verdict *verdict, json_t *
     if (verdict->strangers > 0)
         return error_set(err, CODE_DATA, "%s holds %zu files that are not this run's: move them away", run->dir,
                          verdict->strangers);
-    fprintf(verdict->out, "%s holds exactly its %llu samples, digest %s\n", run->dir,
+    print_line(verdict->out, "%s holds exactly its %llu samples, digest %s", run->dir,
             (unsigned long long)run->layout.samples, verdict->digest);
     return 0;
 }
@@ -185,7 +186,7 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
     json_array_foreach(names, i, name) {
         struct error one;
         if (verify_cell(dir, json_string_value(name), out, list, &one) == 0) continue;
-        fprintf(out, "%s\n", one.message);
+        print_line(out, "%s", one.message);
         if (bad++ == 0 || one.code == CODE_AGAIN || code == CODE_QUARANTINE) code = one.code;
     }
     *json = json_pack("{s:s, s:b, s:I, s:o}", "sweep", dir, "complete", bad == 0, "bad_cells", (json_int_t)bad, "cells", list);
@@ -193,7 +194,7 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
     if (bad > 0)
         return error_set(err, code, "%s: %zu of its %zu cells are not whole (named above)%s", dir, bad, json_array_size(names),
                          code == CODE_AGAIN ? ": run the job again to make what is missing" : "");
-    fprintf(out, "%s holds exactly the samples of its %zu cells\n", dir, json_array_size(names));
+    print_line(out, "%s holds exactly the samples of its %zu cells", dir, json_array_size(names));
     return 0;
 }
 

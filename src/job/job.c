@@ -42,6 +42,9 @@ static int job_from_json(struct job *job, const struct key_reader *reader, const
     if (!job->name) job->name = name_of_file(reader->where);
     if (job->name && !job->output.dir) job->output.dir = text_new("runs/%s", job->name);
     if (!job->name || !job->output.dir) return error_memory(err);
+    if (reader->folder && !text_is_plain(job->output.dir))
+        return key_error(reader, "output.dir", "expected a folder's name without control characters, found \"%s\"",
+                         job->output.dir);
     job->resolved = keys_write(&job_keys, job);
     return job->resolved ? 0 : error_memory(err);
 }

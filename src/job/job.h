@@ -74,7 +74,8 @@ struct job {
  * a malformed override CODE_USAGE); a mistake that an override made is named by it: "--set batch=0: batch: ...". */
 int job_read(struct job *job, const char *path, const char *const *overrides, size_t overrides_count,
              struct error *err);
-/* The same from text (YAML or JSON), with `name` for messages and paths relative to `folder`. */
+/* The same from text (YAML or JSON), with `name` for messages and paths relative to `folder`; NULL: of job->resolved,
+ * whose paths are as they are. */
 int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
               size_t overrides_count, struct error *err);
 void job_free(struct job *job);

@@ -13,7 +13,7 @@
 struct key_reader {     /* what messages and relative paths need */
     const char *where;  /* file; stands in messages where `places` knows no better */
     json_t *places;     /* of yaml_parse, or NULL */
-    const char *folder; /* that KEY_PATH values are relative to */
+    const char *folder; /* that KEY_PATH values are relative to; NULL: paths are neither relative nor to be expanded */
     struct error *err;
 };
 
@@ -48,8 +48,8 @@ struct key_kind {
 
 extern const struct key_kind
     KEY_STRING,   /* char *; not empty; new */
-    KEY_PATH,     /* char *; resolved against reader->folder; new. Written absolute. */
-    KEY_FOLDER,   /* char *; relative to the working directory. Written absolute. */
+    KEY_PATH,     /* char *; expanded (expand.h), resolved against reader->folder; new. Written absolute. */
+    KEY_FOLDER,   /* char *; expanded, relative to the working directory. Written absolute. */
     KEY_INT,      /* int */
     KEY_INT64,    /* int64_t, or uint64_t where low >= 0 */
     KEY_NUMBER,   /* double; ".inf" where high is infinite; unset is NAN */

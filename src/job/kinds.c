@@ -1,6 +1,7 @@
 /* The kinds of values that several tables share; see keys.h. */
 #include "base/files.h"
 #include "base/text.h"
+#include "job/expand.h"
 #include "job/keys.h"
 
 #include <math.h>
@@ -26,9 +27,22 @@ static json_t *write_string(const struct key *key, const void *member) {
     return text ? json_string(text) : json_null();
 }
 
-static int read_path(KEY_READ_ARGUMENTS) {
+static int read_folder(KEY_READ_ARGUMENTS) {
+    struct error why;
+    char *expanded;
     if (read_string(reader, key, path, value, member) != 0) return -1;
-    char *joined = path_join(reader->folder, json_string_value(value));
+    if (!reader->folder) return 0;
+    if (path_expand(&expanded, json_string_value(value), &why) != 0)
+        return why.code == CODE_DATA ? key_error(reader, path, "%s", why.message) : error_memory(reader->err);
+    free(*(char **)member);
+    *(char **)member = expanded;
+    return 0;
+}
+
+static int read_path(KEY_READ_ARGUMENTS) {
+    if (read_folder(reader, key, path, value, member) != 0) return -1;
+    if (!reader->folder) return 0;
+    char *joined = path_join(reader->folder, *(char **)member);
     if (!joined) return error_memory(reader->err);
     free(*(char **)member);
     *(char **)member = joined;
@@ -160,7 +174,7 @@ static json_t *write_later(const struct key *key, const void *member) {
 }
 
 const struct key_kind KEY_STRING = {read_string, write_string}, KEY_PATH = {read_path, write_path},
-                      KEY_FOLDER = {read_string, write_path}, KEY_INT = {read_int, write_int},
+                      KEY_FOLDER = {read_folder, write_path}, KEY_INT = {read_int, write_int},
                       KEY_INT64 = {read_int64, write_int64}, KEY_NUMBER = {read_number, write_number},
                       KEY_BOOL = {read_bool, write_bool}, KEY_NAME = {read_name, write_name},
                       KEY_PAIR = {read_pair, write_pair}, KEY_TABLE_OF = {read_table, write_table},

@@ -2,13 +2,14 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "job/expand.h"
 #include "job/override.h"
 #include "job/yaml.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { CELLS_MOST = 100000 };
+enum { CELLS_MOST = 100000, COMBINATIONS_MOST = 1000000 };
 
 struct reading {
     const char *path;
@@ -16,6 +17,8 @@ struct reading {
     size_t overrides_count;
     struct sweep *sweep;
     struct error *err;
+    json_t *names;       /* those of its cells, as keys */
+    double combinations; /* of all lists, before skip and only */
 };
 
 static int mistake(const struct reading *reading, const char *what) {
@@ -102,8 +105,27 @@ static char *cell_name(const json_t *values) {
     }
     for (char *c = name.data; c && *c; c++)
         if (*c == '/' || *c == ' ' || *c == '"') *c = '_';
+    for (char *c = name.data; c && *c;) { /* a name that is no folder's: text_is_name */
+        bool plain;
+        size_t length = text_character(c, &plain);
+        if (!plain) memset(c, '_', length);
+        c += length;
+    }
     if (name.failed) text_free(&name);
     return name.data;
+}
+
+/* New: the cell's folder, as JSON, which YAML reads the same. */
+static char *dir_override(const char *sweep, const char *name) {
+    char *dir = text_new("%s/%s", sweep, name), *literal = dir ? path_literal(dir) : NULL;
+    json_t *string = literal ? json_string(literal) : NULL;
+    char *quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    char *override = quoted ? text_new("output.dir=%s", quoted) : NULL;
+    json_decref(string);
+    free(quoted);
+    free(literal);
+    free(dir);
+    return override;
 }
 
 static int fill_overrides(const struct reading *reading, struct sweep_cell *cell, const json_t *choice) {
@@ -118,7 +140,7 @@ static int fill_overrides(const struct reading *reading, struct sweep_cell *cell
         cell->overrides[cell->count++] = text ? text_new("%s=%s", key, text) : NULL;
         free(text);
     }
-    cell->overrides[cell->count++] = text_new("output.dir=\"%s/%s\"", reading->sweep->dir, cell->name);
+    if (!(cell->overrides[cell->count++] = dir_override(reading->sweep->dir, cell->name))) return -1;
     for (size_t i = 0; i < cell->count; i++)
         if (!cell->overrides[i]) return -1;
     return 0;
@@ -137,10 +159,9 @@ static int add_cell(const struct reading *reading, const json_t *choice) {
     cell->name = cell->values ? cell_name(cell->values) : NULL;
     if (!cell->name || fill_overrides(reading, cell, choice) != 0) return error_memory(reading->err);
     if (strlen(cell->name) > 200) return mistake(reading, "a cell's name is longer than 200 characters: use fewer keys or shorter values");
-    for (size_t i = 0; i + 1 < sweep->count; i++)
-        if (strcmp(sweep->cells[i].name, cell->name) == 0)
-            return error_set(reading->err, CODE_DATA, "%s: sweep: the cell %s is there twice", reading->path, cell->name);
-    return 0;
+    if (json_object_get(reading->names, cell->name))
+        return error_set(reading->err, CODE_DATA, "%s: sweep: the cell %s is there twice", reading->path, cell->name);
+    return json_object_set_new(reading->names, cell->name, json_true()) == 0 ? 0 : error_memory(reading->err);
 }
 
 /* Every combination of the lists from `key` on. */
@@ -164,16 +185,20 @@ static int expand(const struct reading *reading, json_t *product, void *key, jso
     return 0;
 }
 
-static int read_product(const struct reading *reading, json_t *product) {
+static int read_product(struct reading *reading, json_t *product) {
     const char *key;
     json_t *values;
+    double combinations = 1;
     if (!json_is_object(product)) return mistake(reading, "expected a map of key: [values], or a list of such maps");
     json_object_foreach(product, key, values) {
         bool rule = strcmp(key, "skip") == 0 || strcmp(key, "only") == 0;
+        if (!rule) combinations *= (double)json_array_size(values);
         if (rule ? json_is_object(values) || json_is_array(values) : json_array_size(values) > 0) continue;
         return error_set(reading->err, CODE_DATA, "%s: sweep: %s: expected a list of %s", reading->path, key,
                          rule ? "maps of key: [values]" : "values");
     }
+    if ((reading->combinations += combinations) > COMBINATIONS_MOST)
+        return mistake(reading, "more than 1,000,000 combinations, skipped ones counted too: make it smaller");
     json_t *choice = json_object();
     int rc = choice ? expand(reading, product, json_object_iter(product), choice) : error_memory(reading->err);
     json_decref(choice);
@@ -181,13 +206,14 @@ static int read_product(const struct reading *reading, json_t *product) {
 }
 
 /* The folder that the cells' folders go to, as a job's own would be named. */
-static char *sweep_dir(const json_t *root, const char *path) {
+static int sweep_dir(char **found, const json_t *root, const char *path, struct error *err) {
     const char *dir = json_string_value(json_object_get(json_object_get(root, "output"), "dir"));
     const char *name = json_string_value(json_object_get(root, "name")), *slash = strrchr(path, '/');
-    if (dir) return strdup(dir);
-    if (name) return text_new("runs/%s", name);
     const char *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
-    return text_new("runs/%.*s", (int)(dot && dot > base ? (size_t)(dot - base) : strlen(base)), base);
+    if (dir) return path_expand(found, dir, err) == 0 ? 0 : error_prefix(err, "%s: output.dir", path);
+    *found = name ? text_new("runs/%s", name)
+                  : text_new("runs/%.*s", (int)(dot && dot > base ? (size_t)(dot - base) : strlen(base)), base);
+    return *found ? 0 : error_memory(err);
 }
 
 static int read_root(const struct reading *reading, json_t **root) {
@@ -209,18 +235,18 @@ static int read_root(const struct reading *reading, json_t **root) {
 
 int sweep_read(struct sweep *sweep, const char *path, const char *const *overrides, size_t count, struct error *err) {
     json_t *root = NULL;
-    struct reading reading = {path, overrides, count, sweep, err};
+    struct reading reading = {path, overrides, count, sweep, err, json_object(), 0};
     *sweep = (struct sweep){0};
-    int rc = read_root(&reading, &root);
+    int rc = reading.names ? read_root(&reading, &root) : error_memory(err);
     json_t *products = json_object_get(root, "sweep");
     if (rc == 0 && products) {
-        sweep->dir = sweep_dir(root, path);
-        if (!sweep->dir) rc = error_memory(err);
+        rc = sweep_dir(&sweep->dir, root, path, err);
         if (rc == 0 && !json_is_array(products)) rc = read_product(&reading, products);
         for (size_t i = 0; rc == 0 && i < json_array_size(products); i++)
             rc = read_product(&reading, json_array_get(products, i));
         if (rc == 0 && sweep->count == 0) rc = mistake(&reading, "it has no cells");
     }
+    json_decref(reading.names);
     json_decref(root);
     if (rc != 0) sweep_free(sweep);
     return rc;

@@ -1,6 +1,7 @@
 #include "job/yaml.h"
 
 #include "base/text.h"
+#include "job/yaml_bounds.h"
 
 #include <libfyaml.h>
 #include <stdlib.h>
@@ -167,10 +168,20 @@ static int check_utf8(const struct walk *walk, const char *text, size_t size) {
     return 0;
 }
 
+static int check_bounds(const struct walk *walk, const char *text, size_t size) {
+    int line, column;
+    const char *expected = yaml_excess(text, size, &line, &column);
+    if (!expected) return 0;
+    char *place = place_at(walk, line, column);
+    error_set(walk->err, CODE_DATA, "%s: expected %s, found more", place ? place : walk->name, expected);
+    free(place);
+    return -1;
+}
+
 int yaml_parse(json_t **value, json_t *places, const char *text, size_t size, const char *name, struct error *err) {
     *value = NULL;
     struct walk walk = {name, places, err};
-    if (check_utf8(&walk, text, size) != 0) return -1;
+    if (check_utf8(&walk, text, size) != 0 || check_bounds(&walk, text, size) != 0) return -1;
     struct fy_document *document = NULL, *second = NULL;
     struct fy_parser *parser = NULL;
     char *place = place_at(&walk, 1, 1);

@@ -52,8 +52,11 @@ static char *series_name(const json_t *keys, const json_t *cells, const json_t *
         free(text);
     }
     if (!name.length) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "all");
-    if (name.failed) text_free(&name);
-    return name.data;
+    size_t capacity = name.failed ? 0 : TEXT_VISIBLE * name.length + 1;
+    char *shown = capacity ? malloc(capacity) : NULL; /* it stands in lines of a terminal's text */
+    if (shown) text_make_visible(shown, capacity, name.data, "");
+    text_free(&name);
+    return shown;
 }
 
 json_t *data_series(const json_t *data) {

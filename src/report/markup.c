@@ -11,17 +11,23 @@ static const char *replacement(unsigned char c) {
         case '>': return "&gt;";
         case '"': return "&quot;";
         case '\'': return "&#39;";
-        default: return c == 0x7f || (c < ' ' && c != '\n' && c != '\t') ? "\xef\xbf\xbd" : NULL;
+        default: return NULL;
     }
 }
 
 void markup_add(struct text *out, const char *text) {
     while (text && *text) {
-        size_t plain = 0;
-        while (text[plain] && !replacement((unsigned char)text[plain])) plain++;
+        size_t length = 0, plain = 0;
+        bool shown = true;
+        do {
+            plain += length;
+            length = text[plain] ? text_character(text + plain, &shown) : 0;
+        } while (length > 0 && !replacement((unsigned char)text[plain]) && (shown || strchr("\n\t", text[plain])));
         text_add(out, "%.*s", (int)plain, text);
         text += plain;
-        if (*text) text_add(out, "%s", replacement((unsigned char)*text++));
+        const char *instead = length > 0 ? replacement((unsigned char)*text) : NULL;
+        if (length > 0) text_add(out, "%s", instead ? instead : "\xef\xbf\xbd");
+        text += length;
     }
 }
 

@@ -7,8 +7,8 @@
 #include <jansson.h>
 #include <stddef.h>
 
-/* Adds UTF-8 text so that it reads the same inside an element and inside a quoted attribute; characters that XML does
- * not have become U+FFFD. NULL adds nothing. */
+/* Adds UTF-8 text so that it reads the same inside an element and inside a quoted attribute; controls and what
+ * turns the direction of text become U+FFFD. NULL adds nothing. */
 void markup_add(struct text *out, const char *text);
 /* Adds an image as a data: URI. */
 void markup_image(struct text *out, const void *png, size_t size);

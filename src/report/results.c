@@ -1,6 +1,7 @@
 #include "report/results.h"
 
 #include "base/files.h"
+#include "base/print.h"
 #include "base/text.h"
 
 #include <stdbool.h>
@@ -63,19 +64,25 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
     return json_array_append_new(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
 }
 
-/* A field as pandas reads it: quoted where it must be, empty where there is none. */
+/* What a spreadsheet would take for a formula: behind a ' it is text (OWASP's "CSV Injection"). */
+static bool is_formula(const char *text) {
+    double number;
+    return *text && strchr("=+-@\t\r", *text) && !text_to_double(text, &number);
+}
+
+/* A field of RFC 4180 as pandas reads it: quoted where it must be, empty where there is none. */
 static void add_field(struct text *csv, const json_t *value, bool first) {
-    char *text = NULL;
+    char *text = NULL, *shown = NULL;
     if (json_is_string(value)) text = strdup(json_string_value(value));
     else if (value && !json_is_null(value)) text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    if (!first) text_add(csv, ",");
-    if (text && strpbrk(text, ",\"\n")) {
-        text_add(csv, "\"");
-        for (const char *c = text; *c; c++) text_add(csv, *c == '"' ? "\"\"" : "%c", *c);
-        text_add(csv, "\"");
-    } else if (text) {
-        text_add(csv, "%s", text);
-    }
+    size_t capacity = text ? TEXT_VISIBLE * strlen(text) + 1 : 0;
+    if (text && (shown = malloc(capacity))) text_make_visible(shown, capacity, text, "\n\r\t");
+    csv->failed |= value && !json_is_null(value) && !shown;
+    bool formula = shown && is_formula(shown), quoted = shown && strpbrk(shown, ",\"\r\n");
+    text_add(csv, "%s%s%s", first ? "" : ",", quoted ? "\"" : "", formula ? "'" : "");
+    for (const char *c = shown ? shown : ""; *c; c++) text_add(csv, quoted && *c == '"' ? "\"\"" : "%c", *c);
+    if (quoted) text_add(csv, "\"");
+    free(shown);
     free(text);
 }
 
@@ -130,11 +137,14 @@ void results_print(const json_t *results, FILE *out) {
     fprintf(out, "%-*s %6s %10s %8s %10s %18s\n", width, "cell", "NFE", "samples/s", "samples", "FID", "corrected");
     json_array_foreach(json_object_get(results, "cells"), i, row) {
         const json_t *fid = json_object_get(row, "fid"), *error = json_object_get(row, "fid_error");
-        fprintf(out, "%-*s %6g %10.1f %8lld", width, json_string_value(json_object_get(row, "cell")),
-                json_number_value(json_object_get(row, "nfe")), json_number_value(json_object_get(row, "samples_per_second")),
-                (long long)json_integer_value(json_object_get(row, "samples")));
-        if (fid) fprintf(out, " %10.4f", json_number_value(fid));
-        if (error) fprintf(out, " %8.4f +- %.4f", json_number_value(json_object_get(row, "fid_corrected")), json_number_value(error));
-        fprintf(out, "\n");
+        char more[2][40] = {"", ""};
+        if (fid) snprintf(more[0], sizeof *more, " %10.4f", json_number_value(fid));
+        if (error)
+            snprintf(more[1], sizeof *more, " %8.4f +- %.4f", json_number_value(json_object_get(row, "fid_corrected")),
+                     json_number_value(error));
+        print_line(out, "%-*s %6g %10.1f %8lld%s%s", width, json_string_value(json_object_get(row, "cell")),
+                   json_number_value(json_object_get(row, "nfe")),
+                   json_number_value(json_object_get(row, "samples_per_second")),
+                   (long long)json_integer_value(json_object_get(row, "samples")), more[0], more[1]);
     }
 }

@@ -11,7 +11,7 @@
 static int parse_job(struct job *job, const json_t *json, struct error *err) {
     char *text = json_dumps(json, JSON_REAL_PRECISION(17));
     if (!text) return error_set(err, CODE_DATA, "run.json: no job in it");
-    int rc = job_parse(job, text, "run.json", ".", NULL, 0, err);
+    int rc = job_parse(job, text, "run.json", NULL, NULL, 0, err);
     free(text);
     return rc;
 }

@@ -305,7 +305,9 @@ int store_strangers(const char *run_dir, const char *network, const char *output
         const char *name = entries[i]->d_name;
         shard_id id;
         if (name[0] != '.' && !store_names(name, shards, &id)) {
-            text_add(names, "%s/%s\n", folder, name);
+            char shown[TEXT_VISIBLE * sizeof entries[i]->d_name]; /* a line each */
+            text_make_visible(shown, sizeof shown, name, "");
+            text_add(names, "%s/%s\n", folder, shown);
             (*count)++;
         }
         free(entries[i]);

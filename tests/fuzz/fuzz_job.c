@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (job_read(&job, path, overrides, size % 3, &err) != 0) return 0;
     if (job.model.card) compile(&job);
     char *text = json_dumps(job.resolved, JSON_REAL_PRECISION(17)); /* what run.json holds must be readable again */
-    if (!text || job_parse(&again, text, "run.json", ".", NULL, 0, &err) != 0) abort();
+    if (!text || job_parse(&again, text, "run.json", NULL, NULL, 0, &err) != 0) abort();
     job_free(&again);
     free(text);
     job_free(&job);

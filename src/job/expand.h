@@ -1,0 +1,14 @@
+/* The one rule for ~ and $ in the paths of a job: "~/" at the start is the home folder, $NAME and ${NAME} come from the
+ * environment (rank 0's, where the job is read), $$ is a dollar. */
+#ifndef JOB_EXPAND_H
+#define JOB_EXPAND_H
+
+#include "base/error.h"
+
+/* *expanded: new. A variable that is not set or empty, ~user and a dollar alone are errors (CODE_DATA), which name no
+ * key. */
+int path_expand(char **expanded, const char *path, struct error *err);
+/* What path_expand makes `path` of: new, or NULL when out of memory. */
+char *path_literal(const char *path);
+
+#endif
