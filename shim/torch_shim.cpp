@@ -23,6 +23,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <fstream>
+#include <limits>
 #include <malloc.h>
 #include <set>
 #include <sstream>
@@ -262,7 +263,8 @@ at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim
     bool pool = std::strcmp(output.name, "pool") == 0;
     torch::jit::Kwargs named{{pool ? "return_features" : "no_output_bias", true}};
     at::Tensor answer = floats(model.module.forward({images}, named));
-    return pool ? answer : answer.log();
+    /* A float's softmax may underflow to 0; the least float has as good as no part in any sum of p log p, and its log is finite. */
+    return pool ? answer : answer.clamp_min(std::numeric_limits<float>::denorm_min()).log();
 }
 
 at::Tensor labels_on(c10::Device device, int batch, const int64_t *labels) {

@@ -25,6 +25,15 @@ int error_prefix(struct error *err, const char *format, ...) {
     return -1;
 }
 
+int error_suffix(struct error *err, const char *format, ...) {
+    size_t length = strlen(err->message);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(err->message + length, sizeof err->message - length, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
 int error_memory(struct error *err) {
     return error_set(err, CODE_INTERNAL, "out of memory");
 }

@@ -22,6 +22,8 @@ struct error {
 int error_set(struct error *err, enum code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Puts "context: " before the message that is there; returns -1. */
 int error_prefix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts more behind the message that is there; returns -1. */
+int error_suffix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* error_set for a failed allocation. */
 int error_memory(struct error *err);
 

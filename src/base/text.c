@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -73,6 +74,56 @@ void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_
     else if (*ranges < 10 && last > first) text_add(list, "%s%" PRIu64 "-%" PRIu64, comma, first, last);
     else if (*ranges < 10) text_add(list, "%s%" PRIu64, comma, first);
     ++*ranges;
+}
+
+int text_compare_natural(const char *a, const char *b) {
+    static const char digits[] = "0123456789";
+    while (*a && *b) {
+        size_t m = strspn(a, digits), n = strspn(b, digits);
+        if (m == 0 || n == 0) {
+            if (*a != *b) break;
+            a++, b++;
+            continue;
+        }
+        size_t zeros_a = strspn(a, "0"), zeros_b = strspn(b, "0");
+        size_t long_a = m - zeros_a, long_b = n - zeros_b; /* the longer number is the greater one */
+        int order = long_a != long_b ? (long_a > long_b) - (long_a < long_b) : memcmp(a + zeros_a, b + zeros_b, long_a);
+        if (order != 0) return order;
+        a += m;
+        b += n;
+    }
+    return (unsigned char)*a - (unsigned char)*b;
+}
+
+/* Levenshtein's distance without regard to case, over 10 for names that are far too long. */
+static size_t edit_distance(const char *a, const char *b) {
+    enum { LONGEST = 40 };
+    size_t row[LONGEST + 1], width = strlen(b);
+    if (strlen(a) > LONGEST || width > LONGEST) return LONGEST;
+    for (size_t j = 0; j <= width; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= width; j++) {
+            size_t replaced = diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
+            size_t moved = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            diagonal = row[j];
+            row[j] = replaced < moved ? replaced : moved;
+        }
+    }
+    return row[width];
+}
+
+const char *text_nearest(const char *name, const char *const *names) {
+    const char *nearest = NULL;
+    size_t length = strlen(name), best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */
+    for (size_t i = 0; names[i]; i++) {
+        size_t distance = edit_distance(name, names[i]);
+        if (distance >= best) continue;
+        best = distance;
+        nearest = names[i];
+    }
+    return nearest;
 }
 
 /* The length of the UTF-8 sequence at s (RFC 3629, table in section 4), of `left` bytes at most; 0: none. */

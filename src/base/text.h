@@ -24,6 +24,12 @@ bool text_to_double(const char *s, double *value); /* also inf and nan as strtod
 /* Adds first-last (or first) to a list of ranges, "3-5, 9", which ends with "..." after ten. *ranges: their number so far. */
 void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_t last);
 
+/* strcmp, with runs of digits compared as numbers: "2" before "10"; 0 also where only zeros before numbers differ. */
+int text_compare_natural(const char *a, const char *b);
+
+/* The name of a list (ended by NULL) that a slip of the pen made another of; NULL: none is so near. */
+const char *text_nearest(const char *name, const char *const *names);
+
 bool text_is_utf8(const char *s, size_t size); /* zero bytes are */
 /* Puts a '?' for every byte that is not part of valid UTF-8. */
 void text_make_utf8(char *s);

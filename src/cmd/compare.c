@@ -1,9 +1,12 @@
 /* compare and reference: metrics between any two sets, and statistics of one. */
 #include "base/files.h"
+#include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
+#include "eval/extract.h"
 #include "eval/score.h"
+#include "export/rows.h"
 #include "work/result.h"
 #include "torch_shim.h"
 
@@ -13,19 +16,63 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The features of a run directory, made when it was evaluated. *seeds (new): which samples they are. */
+struct reader { /* of a run's samples */
+    struct rows *rows;
+    uint64_t next;
+};
+
+static int read_rows(void *context, size_t count, uint8_t *out, struct error *err) {
+    struct reader *reader = context;
+    const struct row *row;
+    for (uint64_t got; count > 0; count -= (size_t)got, reader->next += got) {
+        if (rows_at(reader->rows, reader->next, &row, &got, err) != 0) return -1;
+        if (got > count) got = count;
+        memcpy(out, row->bytes, (size_t)got * row->size);
+        out += (size_t)got * row->size;
+    }
+    return 0;
+}
+
+/* A run's samples through a network that it was not evaluated with. */
+static int extract_run(struct side *side, const struct run *run, const struct extraction *how, struct error *err) {
+    const struct card *card = &run->card;
+    struct reader reader = {.next = 0};
+    if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, ROW_PIXELS, err) != 0) return -1;
+    struct picture_source source = {.name = run->dir, .count = (size_t)rows_count(reader.rows), .height = card->height,
+                                    .width = card->width, .channels = card->channels, .read = read_rows, .context = &reader};
+    int rc = extract(side, &source, how, err);
+    rows_close(reader.rows);
+    if (rc != 0) side_free(side);
+    return rc;
+}
+
+/* Was the run evaluated with this network? */
+static int evaluated_with(const struct run *run, const struct extraction *how, bool *same, struct error *err) {
+    struct network network;
+    *same = false;
+    if (!run->job.evaluate.enabled) return 0;
+    if (network_open(&network, how->network, &run->card, 0, err) != 0) return -1;
+    if (run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&network, &run->card);
+    *same = strcmp(network.key, run->network.key) == 0;
+    network_free(&network);
+    return 0;
+}
+
+/* The features of a run directory, those made when it was evaluated where they are the ones asked for. *seeds (new): which
+ * samples they are. */
 static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, struct error *err) {
     json_t *document;
     struct run run;
-    char sha256[SHA256_HEX];
+    bool made = true;
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
-    int rc = run.job.evaluate.enabled
-                 ? 0 : error_set(err, CODE_DATA, "%s has no features: its job has no evaluate: block", dir);
-    if (rc == 0 && how && how->network && (rc = sha256_file(how->network, sha256, err)) == 0 &&
-        strcmp(sha256, run.network.sha256) != 0)
-        rc = error_set(err, CODE_DATA, "%s was evaluated with another feature network (%.12s) than --features %s (%.12s): "
-                       "evaluate it with that one", dir, run.network.sha256, how->network, sha256);
-    if (rc == 0) rc = result_side(&run, side, err);
+    int rc = how ? evaluated_with(&run, how, &made, err) : 0;
+    if (rc == 0 && !how && !run.job.evaluate.enabled)
+        rc = error_set(err, CODE_DATA, "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
+                       "network its samples go through, or --features none for their pixels", dir);
+    if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT32)
+        rc = error_set(err, CODE_DATA, "%s holds float32 samples, which compare does not send through a network: say evaluate: "
+                       "{features: ...} in its job and evaluate it", dir);
+    if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
     if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
     run_close(&run);
     return rc;
@@ -67,14 +114,22 @@ static int read_extraction(struct extraction *extraction, const struct extractio
     return 0;
 }
 
+static int unknown_metric(const char *name, size_t length, struct error *err) {
+    char *copy = strndup(name, length);
+    const char *guess = copy ? metric_guess(copy) : NULL;
+    error_set(err, CODE_USAGE, "--metrics: expected fid, sfid, fid_infinity, kid, is or prdc, found %.*s", (int)length, name);
+    if (guess) error_suffix(err, "; did you mean %s?", guess);
+    free(copy);
+    return -1;
+}
+
 static int parse_metrics(unsigned *metrics, const char *list, struct error *err) {
     *metrics = 0;
     for (const char *at = list; *at; at += at[strcspn(at, ",")] ? strcspn(at, ",") + 1 : strlen(at)) {
         size_t length = strcspn(at, ",");
         unsigned metric = find(metric_names, at, length);
         if (!metric_names[metric])
-            return error_set(err, CODE_USAGE, "--metrics: expected fid, sfid, fid_infinity, kid, is or prdc, found %.*s",
-                             (int)length, at);
+            return unknown_metric(at, length, err);
         *metrics |= 1u << metric;
     }
     return *metrics ? 0 : error_set(err, CODE_USAGE, "--metrics: expected a list such as fid,kid, found nothing");
@@ -87,8 +142,10 @@ static int read_indices(struct score_options *options, char **file, const char *
     *file = NULL;
     if (!path) return 0;
     if (npy_read(&npy, file, &offset, path, err) != 0) return -1;
+    char found[NPY_TEXT];
+    npy_text(&npy, found);
     if (npy.type != NPY_INT64 || npy.rank != 3 || npy.shape[0] < 1 || npy.shape[1] != 2 || npy.shape[2] < 2)
-        return error_set(err, CODE_DATA, "%s: expected int64 [subsets, 2, size]", path);
+        return error_set(err, CODE_DATA, "%s: expected int64 [subsets, 2, size], found %s", path, found);
     memmove(*file, *file + offset, npy_bytes(&npy)); /* aligned */
     options->indices = (const int64_t *)(const void *)*file;
     options->subsets = npy.shape[0];
@@ -113,9 +170,10 @@ static void print_values(const json_t *values) {
         printf("fid_delta      %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_delta"),
                NUMBER("fid_delta_error"), NUMBER("fid_delta_low"), NUMBER("fid_delta_high"));
     for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
-        if (HAS("%s", spreads[i]))
+        if (HAS("%s_std", spreads[i]))
             printf("%-14s %.6g, standard deviation %.2g\n", spreads[i], NUMBER("%s", spreads[i]),
                    NUMBER("%s_std", spreads[i]));
+        else if (HAS("%s", spreads[i])) printf("%-14s %.6g\n", spreads[i], NUMBER("%s", spreads[i]));
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
         if (HAS("%s", rest[i])) printf("%-14s %.6g\n", rest[i], NUMBER("%s", rest[i]));
 #undef NUMBER
@@ -138,7 +196,11 @@ static int compare_sides(const struct options *options, struct error *err) {
     if (rc == 0 && seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
         rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->operand,
                        seeds[0], options->versus, seeds[2]);
+    if (rc == 0 && options->versus && !(seeds[0] && seeds[2]) && !(a.names[0] && strcmp(a.names, versus.names) == 0))
+        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->operand, options->versus,
+                 a.names[0] && versus.names[0] ? "their files have other names" : "they have no names in common");
     if (rc == 0) rc = score(&values, &score_options, &a, &b, err);
+    if (rc == 0) score_warn(&score_options, &a, &b);
     if (rc == 0 && options->versus) rc = score_difference(values, &a, &versus, &b, err);
     if (rc == 0 && !options->json) print_values(values);
     if (rc == 0 && options->json) {
@@ -206,22 +268,22 @@ static int reference(int argc, char **argv, struct error *err) {
 }
 
 #define SIDES                                                                                                          \
-    "A run directory (its own features), features (.npy, or .npz with features or arr_0; taken as float32), statistics\n"    \
-    "(.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's), or, through --features, images:\n"   \
-    "a folder or zip of PNGs, or ADM's sample .npz (arr_0, uint8 [N,H,W,C]).\n"
+    "A run directory (its own features, or its samples through --features), features (.npy, or .npz with features or\n"      \
+    "arr_0; taken as float32), statistics (.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's),\n" \
+    "or, through --features, images: a folder or zip of PNGs, or an array uint8 [N,H,W,C] (.npy; arr_0 of ADM's .npz).\n"
 const struct command command_compare = {
     "compare",
     "A B [--features NET] [--metrics M,...] [--versus A2] [--kid-indices I.npy] [--device D] [--json]",
     "Metrics of samples A against reference B",
-    "A and B: " SIDES "\n"
+    "A and B: " SIDES "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block jackknife,\n"
     "                20 blocks by position. They cover the samples' randomness, not the reference's; near 0 the interval\n"
     "                is wider than it need be.\n"
     "  sfid          the same of the network's output `spatial`, as ADM defines it\n"
     "  fid_infinity  extrapolated over 15 sample counts (Chong & Forsyth 2020)\n"
-    "  kid           unbiased, kernel (x.y/d + 1)^3: mean and deviation over 100 subsets of 1000, as torch-fidelity;\n"
-    "                kid_full over all pairs\n"
+    "  kid           unbiased, kernel (x.y/d + 1)^3: mean over 100 subsets of 1000, as torch-fidelity, and their deviation\n"
+    "                where both sides have more samples than that; kid_full over all pairs\n"
     "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in order,\n"
     "                as torch-fidelity without shuffling\n"
     "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = 3\n"

@@ -2,10 +2,11 @@
 #include "base/text.h"
 #include "cmd/command.h"
 #include "job/sweep.h"
-#include "run/document.h"
+#include "work/result.h"
 #include "solver/plan.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 /* How evenly the job's batches spread over ranks of one worker each. */
 static void print_idle(const struct job *job, const struct card *card) {
@@ -14,28 +15,46 @@ static void print_idle(const struct job *job, const struct card *card) {
     if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard, card_elements(card),
                     &ignored) != 0)
         return;
-    printf("\n%llu samples in %llu shards of %llu, batches of %d\nworkers      idle share\n",
-           (unsigned long long)layout.samples, (unsigned long long)layout_shards(&layout),
-           (unsigned long long)layout.shard_rows, job->batch);
+    uint64_t batch = layout.batch, padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */
+    printf("\n%llu samples in %llu shards of %llu, batches of %d", (unsigned long long)layout.samples,
+           (unsigned long long)layout_shards(&layout), (unsigned long long)layout.shard_rows, job->batch);
+    if (padding)
+        printf("\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle", (unsigned long long)padding,
+               100 * (double)padding / (double)(layout.samples + padding));
+    printf("\nworkers      idle share\n");
     for (uint64_t workers = 1; workers <= 256; workers *= 4)
         printf("%7llu      %.1f %%\n", (unsigned long long)workers, 100 * layout_idle(&layout, workers));
 }
 
+/* What an evaluation can't do is said here as by `run`. A job whose card is in it may be planned where its files are not.
+ * *last: what the cell before had of it, for many cells have the same. */
+static int check_evaluation(const struct job *job, const struct card *card, json_t **last, struct error *err) {
+    json_t *now = json_pack("{s:O?, s:O?}", "evaluate", json_object_get(job->resolved, "evaluate"), "seeds",
+                            json_object_get(job->resolved, "seeds"));
+    if (!now) return error_memory(err);
+    bool files = job->model.path && access(job->model.path, F_OK) == 0;
+    int rc = json_equal(now, *last) ? 0 : result_foresee(job, card, files, err);
+    json_decref(*last);
+    *last = now;
+    return rc;
+}
+
 /* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
 static int plan_one(const char *path, const char *const *overrides, size_t count, const char *cell, json_t **json,
-                    struct error *err) {
+                    json_t **evaluation, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
     struct plan compiled;
     if (document_plan(&job, &card, &sampler, &compiled, path, overrides, count, err) != 0) return -1;
-    int rc = 0;
-    if (json) {
+    int rc = check_evaluation(&job, &card, evaluation, err);
+    if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
+    if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);
         if (!cell) *json = value;
         else if (json_object_set_new(*json, cell, value) != 0) value = NULL;
         if (!value) rc = error_memory(err);
-    } else {
+    } else if (rc == 0) {
         if (cell) print_line(stdout, "== %s", cell);
         plan_print(&compiled, stdout);
         print_idle(&job, &card);
@@ -62,7 +81,7 @@ static int print_cells(const struct options *options, const struct sweep *sweep,
 
 static int plan_job(const struct options *options, struct error *err) {
     struct sweep sweep;
-    json_t *json = NULL;
+    json_t *json = NULL, *evaluation = NULL;
     if (sweep_read(&sweep, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
     if (options->json && sweep.count > 0) json = json_object();
     if (options->cells) {
@@ -73,9 +92,11 @@ static int plan_job(const struct options *options, struct error *err) {
     int rc = 0;
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
         rc = plan_one(options->operand, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
-                      options->json ? &json : NULL, err);
+                      options->json ? &json : NULL, &evaluation, err);
     if (sweep.count == 0)
-        rc = plan_one(options->operand, options->overrides, options->overrides_count, NULL, options->json ? &json : NULL, err);
+        rc = plan_one(options->operand, options->overrides, options->overrides_count, NULL, options->json ? &json : NULL,
+                      &evaluation, err);
+    json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);
     json_decref(json);
     sweep_free(&sweep);

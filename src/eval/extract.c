@@ -12,7 +12,7 @@ enum { BATCH = 64 };
 struct extractor {
     const struct extraction *how;
     struct network network;
-    struct images *images;
+    const struct picture_source *source;
     size_t count, bytes; /* images; bytes of one */
     struct features features[NETWORK_OUTPUTS]; /* rows NULL where not wanted */
 };
@@ -63,21 +63,20 @@ static int run(struct extractor *extractor, struct error *err) {
     if (rc == 0) rc = prove(extractor, err);
     for (size_t first = 0; rc == 0 && first < extractor->count; first += chunk) {
         size_t rows = extractor->count - first < chunk ? extractor->count - first : chunk;
-        rc = images_read(extractor->images, rows, pixels, err);
+        rc = extractor->source->read(extractor->source->context, rows, pixels, err);
         if (rc == 0) rc = run_chunk(extractor, pixels, first, rows, err);
     }
     free(pixels);
     return rc;
 }
 
-static int prepare(struct extractor *extractor, const char *path, struct error *err) {
+static int prepare(struct extractor *extractor, struct error *err) {
+    const struct picture_source *source = extractor->source;
     const struct extraction *how = extractor->how;
     struct network *network = &extractor->network;
-    struct card sizes = {0};
+    struct card sizes = {.height = source->height, .width = source->width, .channels = source->channels};
     char message[SHIM_ERROR];
-    if (images_open(&extractor->images, path, err) != 0) return -1;
-    images_shape(extractor->images, &sizes.height, &sizes.width, &sizes.channels);
-    extractor->count = images_count(extractor->images);
+    extractor->count = source->count;
     extractor->bytes = card_elements(&sizes);
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
     if (network_open(network, how->network, &sizes, how->metrics, err) != 0) return -1;
@@ -89,24 +88,38 @@ static int prepare(struct extractor *extractor, const char *path, struct error *
         extractor->features[k] = (struct features){extractor->count, dim, malloc(extractor->count * dim * sizeof(float))};
         if (!extractor->features[k].rows) return error_memory(err);
     }
-    log_info("%s: %zu images [%d,%d,%d] through %s", path, extractor->count, sizes.height, sizes.width, sizes.channels,
+    log_info("%s: %zu images [%d,%d,%d] through %s", source->name, extractor->count, sizes.height, sizes.width, sizes.channels,
              how->network ? how->network : "no network: their pixels");
     return network_load(network, how->network, how->device, err);
 }
 
-int extract(struct side *side, const char *path, const struct extraction *how, struct error *err) {
-    struct extractor extractor = {.how = how};
-    int rc = prepare(&extractor, path, err);
+int extract(struct side *side, const struct picture_source *source, const struct extraction *how, struct error *err) {
+    struct extractor extractor = {.how = how, .source = source};
+    int rc = prepare(&extractor, err);
     if (rc == 0) rc = run(&extractor, err);
     for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
         int k = network_find(&extractor.network, kind);
         if (k < 0 || !extractor.features[k].rows) continue;
         rc = side_take(side, kind, &extractor.features[k], err);
-        if (rc != 0) error_prefix(err, "features of %s", path);
+        if (rc != 0) error_prefix(err, "features of %s", source->name);
     }
     memcpy(side->network, extractor.network.sha256, SHA256_HEX);
     for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&extractor.features[k]);
     network_free(&extractor.network);
-    images_close(extractor.images);
+    return rc;
+}
+
+static int read_images(void *context, size_t rows, uint8_t *out, struct error *err) {
+    return images_read(context, rows, out, err);
+}
+
+int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err) {
+    struct images *images;
+    if (images_open(&images, path, err) != 0) return -1;
+    struct picture_source source = {.name = path, .count = images_count(images), .read = read_images, .context = images};
+    images_shape(images, &source.height, &source.width, &source.channels);
+    images_names(images, side->names);
+    int rc = extract(side, &source, how, err);
+    images_close(images);
     return rc;
 }

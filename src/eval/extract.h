@@ -4,8 +4,21 @@
 
 #include "eval/side.h"
 
-/* All images of `path` (images.h) in their order, in batches of 64, by how->workers threads; the features do not depend
- * on their number. Adds to an empty side. */
-int extract(struct side *side, const char *path, const struct extraction *how, struct error *err);
+#include <stdint.h>
+
+struct picture_source {
+    const char *name; /* for messages */
+    size_t count;
+    int height, width, channels;
+    /* The next `rows` of them into out [rows,H,W,C]. */
+    int (*read)(void *context, size_t rows, uint8_t *out, struct error *err);
+    void *context;
+};
+
+/* All pictures in their order, in batches of 64, by how->workers threads; the features do not depend on their number. Adds
+ * to an empty side. */
+int extract(struct side *side, const struct picture_source *source, const struct extraction *how, struct error *err);
+/* The same of the images of `path` (images.h). */
+int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err);
 
 #endif

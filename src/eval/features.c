@@ -47,10 +47,10 @@ static int convert(struct features *features, const struct npy *npy, const char 
                    struct error *err) {
     bool floats = npy->type == NPY_FLOAT16 || npy->type == NPY_FLOAT32 || npy->type == NPY_FLOAT64;
     if (!floats || npy->rank != 2 || npy->shape[0] < 1 || npy->shape[1] < 1 || npy->shape[1] > MOMENTS_DIM_MAX) {
-        char descr[NPY_DESCR];
-        npy_descr(npy, descr);
+        char found[NPY_TEXT];
+        npy_text(npy, found);
         return error_set(err, CODE_DATA, "%s: expected features, float16, float32 or float64 of shape [N, D] with D of 1 "
-                         "to %d, found %s with %d axes", path, MOMENTS_DIM_MAX, descr, npy->rank);
+                         "to %d, found %s", path, MOMENTS_DIM_MAX, found);
     }
     size_t count = npy->shape[0], dim = npy->shape[1];
     *features = (struct features){count, dim, malloc(count * dim * sizeof(float))};

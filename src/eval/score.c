@@ -1,5 +1,6 @@
 #include "eval/score.h"
 
+#include "base/log.h"
 #include "eval/frechet.h"
 #include "eval/inception_score.h"
 #include "eval/kid.h"
@@ -14,11 +15,39 @@ static bool wants(unsigned metrics, enum metric metric) {
     return metrics >> metric & 1;
 }
 
-/* Has a side what a metric needs: every sample's features, or at least their statistics? */
-static int check_view(enum metric metric, const char *which, const struct view *view, bool every, struct error *err) {
+struct need {
+    bool every;   /* sample's features; else their statistics will do */
+    size_t least; /* samples */
+};
+static const struct { struct need samples, reference; } needs[METRIC_KINDS] = {
+    [METRIC_FID] = {{false, 2}, {false, 2}},
+    [METRIC_SFID] = {{false, 2}, {false, 2}},
+    [METRIC_FID_INFINITY] = {{true, JACKKNIFE_LEAST}, {false, 2}},
+    [METRIC_KID] = {{true, 2}, {true, 2}},
+    [METRIC_IS] = {{true, INCEPTION_SPLITS}, {false, 0}},
+    [METRIC_PRDC] = {{true, NEIGHBOURS + 1}, {true, NEIGHBOURS + 1}},
+};
+
+static int check_count(enum metric metric, const char *which, uint64_t count, size_t least, struct error *err) {
+    if (count >= least) return 0;
+    return error_set(err, CODE_DATA, "%s needs at least %zu samples, and the %s has %llu", metric_names[metric], least, which,
+                     (unsigned long long)count);
+}
+
+int score_enough(unsigned metrics, uint64_t count, struct error *err) {
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (wants(metrics, metric) && check_count(metric, "sample side", count, needs[metric].samples.least, err) != 0) return -1;
+    return 0;
+}
+
+/* Has a side what a metric needs? */
+static int check_view(enum metric metric, const char *which, const struct view *view, const struct need *need,
+                      struct error *err) {
     static const char *const members[FEATURE_KINDS] = {"mu, sigma", "mu_s, sigma_s", "mu, sigma"};
     enum feature_kind kind = features_of_metric(metric);
-    if (view->features.rows || (!every && view->statistics.dim)) return 0;
+    bool every = need->every;
+    if (view->features.rows) return check_count(metric, which, view->features.count, need->least, err);
+    if (!every && view->statistics.dim) return 0;
     if (view->statistics.dim)
         return error_set(err, CODE_DATA, "%s needs every sample's features, and the %s is statistics (%s): give a feature "
                          "file or images", metric_names[metric], which, members[kind]);
@@ -28,10 +57,6 @@ static int check_view(enum metric metric, const char *which, const struct view *
 }
 
 int score_check(unsigned metrics, const struct side *samples, const struct side *reference, struct error *err) {
-    static const struct { bool samples, reference; } every[METRIC_KINDS] = {
-        [METRIC_FID_INFINITY] = {true, false}, [METRIC_KID] = {true, true}, [METRIC_IS] = {true, false},
-        [METRIC_PRDC] = {true, true},
-    };
     if (samples->network[0] && reference->network[0] && strcmp(samples->network, reference->network) != 0)
         return error_set(err, CODE_DATA, "the reference was made with the feature network %.12s, the samples' features "
                          "with %.12s (sha256): use the same one for both", reference->network, samples->network);
@@ -39,14 +64,43 @@ int score_check(unsigned metrics, const struct side *samples, const struct side 
         enum feature_kind kind = features_of_metric(metric);
         const struct view *a = side_view(samples, kind), *b = side_view(reference, kind);
         if (!wants(metrics, metric)) continue;
-        if (check_view(metric, "sample side", a, every[metric].samples, err) != 0) return -1;
+        if (check_view(metric, "sample side", a, &needs[metric].samples, err) != 0) return -1;
         if (metric == METRIC_IS) continue; /* needs no reference */
-        if (check_view(metric, "reference", b, every[metric].reference, err) != 0) return -1;
+        if (check_view(metric, "reference", b, &needs[metric].reference, err) != 0) return -1;
         if (a->statistics.dim != b->statistics.dim)
             return error_set(err, CODE_DATA, "%s: the reference has %zu features a sample, the samples have %zu: use the "
                              "same feature network for both", metric_names[metric], b->statistics.dim, a->statistics.dim);
     }
     return 0;
+}
+
+/* The covariance of no more samples than features is singular. */
+static void warn_few(enum metric metric, const char *which, const struct view *view) {
+    uint64_t count = view->features.rows ? view->features.count : view->statistics.count; /* 0: nobody says */
+    size_t dim = view->statistics.dim;
+    if (count == 0 || count > dim) return;
+    log_warn("%s: the %s has %llu samples of %zu features each: their covariance is singular, and the distance says above "
+             "all how few they are; take more than %zu, or kid, which has no bias", metric_names[metric], which,
+             (unsigned long long)count, dim, dim);
+}
+
+/* Subsets of a set no larger than they are would all be the same. */
+static bool kid_varies(const struct features *samples, const struct features *reference) {
+    return samples->count > KID_SUBSET_SIZE && reference->count > KID_SUBSET_SIZE;
+}
+
+void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference) {
+    for (enum metric metric = 0; metric <= METRIC_FID_INFINITY; metric++) {
+        enum feature_kind kind = features_of_metric(metric);
+        if (!wants(options->metrics, metric)) continue;
+        warn_few(metric, "sample side", side_view(samples, kind));
+        warn_few(metric, "reference", side_view(reference, kind));
+    }
+    const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
+    const struct features *theirs = &side_view(reference, FEATURES_POOL)->features;
+    if (wants(options->metrics, METRIC_KID) && !options->indices && !kid_varies(mine, theirs))
+        log_warn("kid: there are %zu and %zu samples, and a subset takes %d: kid_std is left out, as it would be that of subsets that "
+                 "are all the same", mine->count, theirs->count, KID_SUBSET_SIZE);
 }
 
 static int set(json_t *values, const char *name, double value, struct error *err) {
@@ -131,7 +185,8 @@ static int score_kid(json_t *values, const struct score_options *options, const 
     int rc = kid_full(samples, reference, &full, err);
     if (rc == 0) rc = kid_subsets(samples, reference, indices, subsets, size, &mean, &deviation, err);
     free(drawn);
-    if (rc != 0 || set(values, "kid", mean, err) != 0 || set(values, "kid_std", deviation, err) != 0) return -1;
+    if (rc != 0 || set(values, "kid", mean, err) != 0) return -1;
+    if ((options->indices || kid_varies(samples, reference)) && set(values, "kid_std", deviation, err) != 0) return -1;
     return set(values, "kid_full", full, err);
 }
 
@@ -176,7 +231,11 @@ int score_difference(json_t *values, const struct side *samples, const struct si
     double fids[1 + JACKKNIFE_BLOCKS], others[1 + JACKKNIFE_BLOCKS];
     struct frechet prepared;
     struct estimate estimate;
-    unsigned needed = 1u << METRIC_FID_INFINITY; /* needs what the difference needs: features of the samples */
+    unsigned needed = 1u << METRIC_FID_INFINITY; /* needs what the difference needs: features of the samples, and as many */
+    size_t least = mine->count < theirs->count ? mine->count : theirs->count;
+    if (mine->rows && theirs->rows && least < JACKKNIFE_LEAST)
+        return error_set(err, CODE_DATA, "fid_delta needs at least %d samples on both sides, found %zu and %zu", JACKKNIFE_LEAST,
+                         mine->count, theirs->count);
     if (score_check(needed, samples, reference, err) != 0 || score_check(needed, other, reference, err) != 0) return -1;
     if (mine->count != theirs->count)
         return error_set(err, CODE_DATA, "a paired difference needs the same seeds on both sides, found %zu and %zu samples",

@@ -15,15 +15,20 @@ struct score_options {
     size_t subsets, size;
 };
 
+/* Are so many samples enough for the metrics? Names the first that needs more, and how many. */
+int score_enough(unsigned metrics, uint64_t count, struct error *err);
 /* Do the sides go together, and have they what the metrics need? Names the metric and the side. */
 int score_check(unsigned metrics, const struct side *samples, const struct side *reference, struct error *err);
+
+/* Says (log) where the numbers will mean little: for sides that go together. */
+void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference);
 
 /* A new object with, by metric:
  *   fid            fid, and where there are features of JACKKNIFE_LEAST samples fid_corrected, fid_error, fid_low,
  *                  fid_high: see precision.h; and fid_without, [JACKKNIFE_BLOCKS], the FID without each block
  *   sfid           the same names with sfid, of the spatial features
  *   fid_infinity   fid_infinity
- *   kid            kid and kid_std over subsets, kid_full over all pairs
+ *   kid            kid and, where both sides have more than a subset, kid_std over subsets; kid_full over all pairs
  *   is             is, is_std (the samples' features are logits)
  *   prdc           precision, recall, density, coverage */
 int score(json_t **values, const struct score_options *options, const struct side *samples, const struct side *reference,

@@ -65,7 +65,9 @@ static int look(struct contents *contents, const char *path, struct error *err) 
         return 0;
     }
     if (!ends_in(path, ".npz")) {
-        contents->features = true;
+        if (npy_look(&npy, path, err) != 0) return -1;
+        contents->images = npy.rank == 4;
+        contents->features = !contents->images;
         return 0;
     }
     if (npz_open(&npz, path, err) != 0) return -1;
@@ -77,10 +79,9 @@ static int look(struct contents *contents, const char *path, struct error *err) 
         contents->images = npy.rank == 4;
         contents->features = !contents->images;
     }
-    npz_close(npz);
     if (rc == 0 && !contents->statistics && !contents->features && !contents->images)
-        return error_set(err, CODE_DATA, "%s: expected statistics (`mu`, `sigma`), features (`features` or `arr_0`) or "
-                         "samples (`arr_0`), found none of these arrays", path);
+        rc = npz_missing(npz, "statistics (`mu`, `sigma`), features (`features` or `arr_0`) or samples (`arr_0`)", err);
+    npz_close(npz);
     return rc;
 }
 
@@ -95,10 +96,11 @@ int side_read(struct side *side, const char *path, const struct extraction *how,
     if (look(&contents, path, err) != 0) return -1;
     int rc = 0;
     if (contents.images && how) {
-        rc = extract(side, path, how, err);
+        rc = extract_images(side, path, how, err);
     } else if (contents.images && !contents.statistics) {
         return error_set(err, CODE_DATA, "%s holds images: say --features NET, the feature network they go through, or "
-                         "--features none for their pixels", path);
+                         "--features none for their pixels; for a job make its reference of them: qtaylor reference %s --features "
+                         "NET -o ref.npz", path, path);
     } else if (contents.features) {
         struct features features;
         rc = features_read(&features, path, err);

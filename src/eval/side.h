@@ -19,6 +19,7 @@ struct side {
     bool untyped;             /* features from a file, which does not say of what kind: views[0] stands for each */
     char network[SHA256_HEX]; /* that made the features; "": not known */
     char sha256[SHA256_HEX];  /* of the file that was read; "": none, or not asked for */
+    char names[SHA256_HEX];   /* of the files that the rows are of (image_names_digest); "": they have none */
 };
 
 /* How images become features. */
@@ -29,7 +30,7 @@ struct extraction {
     int device, workers; /* SHIM_CPU or an index; threads */
 };
 
-/* What `path` holds: features (.npy; .npz with `features`, or `arr_0` of floats), statistics (.npz with `mu` and `sigma`,
+/* What `path` holds: features (.npy [N,D]; .npz with `features`, or `arr_0` [N,D]), statistics (.npz with `mu` and `sigma`,
  * and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of these, where
  * `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
 int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);

@@ -24,17 +24,18 @@ static int read_doubles(struct npz *npz, const char *path, const char *name, int
     void *data;
     if (npz_read(npz, name, &npy, &data, err) != 0) return -1;
     int rc = -1;
+    char found[NPY_TEXT];
+    npy_text(&npy, found);
     if (npy.type != NPY_FLOAT64 && npy.type != NPY_FLOAT32) {
-        error_set(err, CODE_DATA, "%s: %s: expected float64 or float32 numbers", path, name);
+        error_set(err, CODE_DATA, "%s: %s: expected float64 or float32 numbers, found %s", path, name, found);
         goto out;
     }
     if (*dim == 0 && npy.rank == rank) *dim = npy.shape[0];
     bool fits = npy.rank == rank && *dim > 0;
     for (int axis = 0; fits && axis < rank; axis++) fits = npy.shape[axis] == *dim;
     if (!fits) {
-        error_set(err, CODE_DATA, "%s: %s: expected a shape %s, found %d axes, the first of length %zu (mu's is %zu)",
-                  path, name, rank == 1 ? "[D], D > 0" : "[D, D] with mu's D", npy.rank,
-                  npy.rank > 0 ? npy.shape[0] : 0, *dim);
+        error_set(err, CODE_DATA, "%s: %s: expected a shape %s, found %s (mu's D is %zu)", path, name,
+                  rank == 1 ? "[D], D > 0" : "[D, D] with mu's D", found, *dim);
         goto out;
     }
     size_t count = npy_bytes(&npy) / npy.item;

@@ -3,14 +3,15 @@
 #include "base/files.h"
 #include "format/npy.h"
 #include "base/text.h"
+#include "format/image_names.h"
 #include "format/png.h"
 
 #include <errno.h>
 #include <fts.h>
+#include <stdio.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <zip.h>
 
@@ -19,28 +20,35 @@ enum {
     MOST_PNG = 1 << 30, /* bytes of a PNG; an archive that announces more is damaged */
 };
 
-struct entry { /* one PNG */
-    char *name; /* its path within the folder or the archive */
-    zip_uint64_t index; /* in the archive */
+struct stream { /* a member of an archive, or a file */
+    zip_file_t *member;
+    FILE *file;
 };
 
 struct images {
     char *path;
     zip_t *zip;           /* NULL: a folder */
-    zip_file_t *elements; /* of the array, the next row's onwards; NULL: PNGs */
-    struct entry *entries;
-    size_t capacity, count, next;
-    char *other; /* an image that is no PNG */
+    struct stream elements; /* of the array, the next row's onwards; empty: PNGs */
+    struct image_names names; /* of PNGs */
+    size_t count, next;
     struct png_shape shape;
 };
 
+static void stream_close(struct stream *stream) {
+    if (stream->member) zip_fclose(stream->member);
+    if (stream->file) fclose(stream->file);
+    *stream = (struct stream){0};
+}
+
+static const char *stream_error(const struct stream *stream) {
+    return stream->file ? strerror(errno) : zip_file_strerror(stream->member);
+}
+
 void images_close(struct images *images) {
     if (!images) return;
-    for (size_t i = 0; images->entries && i < images->count; i++) free(images->entries[i].name);
-    free(images->entries);
-    if (images->elements) zip_fclose(images->elements);
+    image_names_free(&images->names);
+    stream_close(&images->elements);
     if (images->zip) zip_discard(images->zip);
-    free(images->other);
     free(images->path);
     free(images);
 }
@@ -49,52 +57,15 @@ size_t images_count(const struct images *images) {
     return images->count;
 }
 
+void images_names(const struct images *images, char hex[SHA256_HEX]) {
+    hex[0] = '\0';
+    if (images->names.count > 0) image_names_digest(&images->names, hex);
+}
+
 void images_shape(const struct images *images, int *height, int *width, int *channels) {
     *height = images->shape.height;
     *width = images->shape.width;
     *channels = images->shape.channels;
-}
-
-/* ".ipynb_checkpoints/a.png" and "__MACOSX/._a.png" are nobody's images, "./a.png" is one. */
-static bool hidden(const char *name) {
-    for (const char *part = name; part; part = strchr(part, '/')) {
-        if (*part == '/') part++;
-        if (part[0] == '.' && part[1] != '/') return true;
-    }
-    return false;
-}
-
-static bool ends_in(const char *name, const char *extension) {
-    const char *dot = strrchr(name, '.');
-    return dot && strcasecmp(dot, extension) == 0;
-}
-
-/* Takes a PNG's name into the list; passes over other files. */
-static int add(struct images *images, const char *name, zip_uint64_t index, struct error *err) {
-    if (hidden(name)) return 0;
-    if (!ends_in(name, ".png")) {
-        bool image = ends_in(name, ".jpg") || ends_in(name, ".jpeg") || ends_in(name, ".webp");
-        if (image && !images->other && !(images->other = strdup(name))) return error_memory(err);
-        return 0;
-    }
-    if (images->count == images->capacity) {
-        size_t capacity = 2 * images->capacity + 64;
-        struct entry *entries = realloc(images->entries, capacity * sizeof *entries);
-        if (!entries) return error_memory(err);
-        images->entries = entries;
-        images->capacity = capacity;
-    }
-    char *copy = strdup(name);
-    if (!copy) return error_memory(err);
-    images->entries[images->count++] = (struct entry){.name = copy, .index = index};
-    return 0;
-}
-
-/* An archive may hold a name twice. */
-static int by_name(const void *a, const void *b) {
-    const struct entry *x = a, *y = b;
-    int order = strcmp(x->name, y->name);
-    return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
 static int list_folder(struct images *images, struct error *err) {
@@ -108,16 +79,18 @@ static int list_folder(struct images *images, struct error *err) {
         name += *name == '/';
         switch (file->fts_info) {
         case FTS_D:
-            if (file->fts_level > 0 && hidden(file->fts_name)) fts_set(tree, file, FTS_SKIP); /* cannot fail */
+            if (file->fts_level == 0 || !image_name_hidden(file->fts_name)) break;
+            image_names_leave_out(&images->names, name);
+            fts_set(tree, file, FTS_SKIP); /* cannot fail */
             break;
         case FTS_F:
-            rc = add(images, name, 0, err);
+            rc = image_names_add(&images->names, name, 0, err);
             break;
         case FTS_DC: /* its images would be listed again and again */
             rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
             break;
         case FTS_SLNONE:
-            if (hidden(name) || !ends_in(name, ".png")) break;
+            if (image_name_hidden(name) || !image_name_is_png(name)) break;
             rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
             break;
         case FTS_DNR:
@@ -137,27 +110,31 @@ static int list_zip(struct images *images, struct error *err) {
     int rc = 0;
     for (zip_int64_t i = 0; rc == 0 && i < members; i++) {
         const char *name = zip_get_name(images->zip, (zip_uint64_t)i, 0);
-        rc = name ? add(images, name, (zip_uint64_t)i, err)
+        rc = name ? image_names_add(&images->names, name, (uint64_t)i, err)
                   : error_set(err, CODE_DATA, "cannot list %s: %s", images->path, zip_strerror(images->zip));
     }
     return rc;
 }
 
-static int open_member(struct images *images, zip_uint64_t index, const char *where, zip_file_t **stream,
+static int open_member(struct images *images, zip_uint64_t index, const char *where, struct stream *stream,
                        zip_uint64_t *size, struct error *err) {
     zip_stat_t stat;
     if (zip_stat_index(images->zip, index, 0, &stat) != 0 || !(stat.valid & ZIP_STAT_SIZE) ||
-        !(*stream = zip_fopen_index(images->zip, index, 0)))
+        !(stream->member = zip_fopen_index(images->zip, index, 0)))
         return error_set(err, CODE_DATA, "cannot read %s: %s", where, zip_strerror(images->zip));
     *size = stat.size;
     return 0;
 }
 
-/* zip_fread until `size` bytes are there or the end is; -1: the stream's error says why. */
-static zip_int64_t take(zip_file_t *stream, void *out, size_t size) {
+/* Until `size` bytes are there or the end is; -1: the stream's error says why. */
+static zip_int64_t take(const struct stream *stream, void *out, size_t size) {
     size_t used = 0;
+    if (stream->file) {
+        used = fread(out, 1, size, stream->file);
+        return ferror(stream->file) ? -1 : (zip_int64_t)used;
+    }
     for (zip_int64_t got; used < size; used += (size_t)got) {
-        got = zip_fread(stream, (char *)out + used, size - used);
+        got = zip_fread(stream->member, (char *)out + used, size - used);
         if (got < 0) return -1;
         if (got == 0) break;
     }
@@ -165,7 +142,7 @@ static zip_int64_t take(zip_file_t *stream, void *out, size_t size) {
 }
 
 /* Exactly `size` bytes; where they are the member's last, its checksum too, which is compared at the end. */
-static int take_all(zip_file_t *stream, void *out, size_t size, bool last, const char *where, struct error *err) {
+static int take_all(const struct stream *stream, void *out, size_t size, bool last, const char *where, struct error *err) {
     char rest;
     zip_int64_t got = take(stream, out, size);
     bool whole = got == (zip_int64_t)size;
@@ -174,13 +151,14 @@ static int take_all(zip_file_t *stream, void *out, size_t size, bool last, const
         whole = got == 0;
     }
     if (whole) return 0;
-    return error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (%s)", where,
-                     got < 0 ? zip_file_strerror(stream) : "wrong size");
+    if (stream->file && got < 0) return error_set(err, CODE_IO, "cannot read %s: %s", where, stream_error(stream));
+    return error_set(err, CODE_DATA, "cannot read %s: the %s is damaged (%s)", where, stream->file ? "file" : "archive",
+                     got < 0 ? stream_error(stream) : "wrong size");
 }
 
-static int read_member(struct images *images, const struct entry *entry, const char *where, char **data, size_t *size,
+static int read_member(struct images *images, const struct image_name *entry, const char *where, char **data, size_t *size,
                        struct error *err) {
-    zip_file_t *stream;
+    struct stream stream = {0};
     zip_uint64_t announced;
     if (open_member(images, entry->index, where, &stream, &announced, err) != 0) return -1;
     int rc = 0;
@@ -191,13 +169,13 @@ static int read_member(struct images *images, const struct entry *entry, const c
     else if (!(*data = malloc(*size + 1)))
         rc = error_memory(err);
     else
-        rc = take_all(stream, *data, *size, true, where, err);
-    zip_fclose(stream);
+        rc = take_all(&stream, *data, *size, true, where, err);
+    stream_close(&stream);
     return rc;
 }
 
 /* One PNG's bytes and what to call it in messages, both new (caller frees, also after an error). */
-static int load(struct images *images, const struct entry *entry, char **data, size_t *size, char **where,
+static int load(struct images *images, const struct image_name *entry, char **data, size_t *size, char **where,
                 struct error *err) {
     *data = NULL;
     *where = images->zip ? text_new("%s: %s", images->path, entry->name) : path_join(images->path, entry->name);
@@ -207,17 +185,11 @@ static int load(struct images *images, const struct entry *entry, char **data, s
 
 static int open_pngs(struct images *images, struct error *err) {
     if ((images->zip ? list_zip(images, err) : list_folder(images, err)) != 0) return -1;
-    if (images->count == 0 && images->other)
-        return error_set(err, CODE_DATA,
-                         "%s: only PNGs are read; expected .png images, found others (%s): convert them to PNG",
-                         images->path, images->other);
-    if (images->count == 0)
-        return error_set(err, CODE_DATA, "%s: expected .png images%s, found none", images->path,
-                         images->zip ? " or an array named `arr_0`" : "");
-    qsort(images->entries, images->count, sizeof *images->entries, by_name);
+    if (image_names_settle(&images->names, images->path, images->zip ? " or an array named `arr_0`" : "", err) != 0) return -1;
+    images->count = images->names.count;
     char *data, *where;
     size_t size;
-    int rc = load(images, &images->entries[0], &data, &size, &where, err);
+    int rc = load(images, &images->names.list[0], &data, &size, &where, err);
     if (rc == 0) rc = png_look(&images->shape, data, size, where, err);
     free(data);
     free(where);
@@ -227,17 +199,15 @@ static int open_pngs(struct images *images, struct error *err) {
 static int check_array(struct images *images, const struct npy *npy, size_t bytes, const char *where,
                        struct error *err) {
     const size_t *shape = npy->shape;
-    char descr[NPY_DESCR];
-    npy_descr(npy, descr);
+    char found[NPY_TEXT];
+    npy_text(npy, found);
     if (npy->type != NPY_UINT8 || npy->rank != 4)
-        return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C], found %s of %d dimensions", where, descr,
-                         npy->rank);
+        return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C], found %s", where, found);
     if (shape[0] < 1 || shape[1] < 1 || shape[2] < 1 || shape[1] > PNG_MOST_SIDE || shape[2] > PNG_MOST_SIDE ||
         (shape[3] != 1 && shape[3] != 3))
         return error_set(err, CODE_DATA,
                          "%s: expected one or more images [N,H,W,C] of at most %d pixels a side and 1 or 3 channels, "
-                         "found shape (%zu, %zu, %zu, %zu)", where, PNG_MOST_SIDE, shape[0], shape[1], shape[2],
-                         shape[3]);
+                         "found %s", where, PNG_MOST_SIDE, found);
     if (bytes != npy_bytes(npy))
         return error_set(err, CODE_DATA, "%s: its header announces %zu bytes of elements, found %zu", where,
                          npy_bytes(npy), bytes);
@@ -246,25 +216,33 @@ static int check_array(struct images *images, const struct npy *npy, size_t byte
     return 0;
 }
 
+/* There is no way back in a deflated stream. */
+static int begin_array(struct images *images, zip_uint64_t index, const char *where, uint64_t *size, struct error *err) {
+    struct stat info;
+    stream_close(&images->elements);
+    if (images->zip) return open_member(images, index, where, &images->elements, size, err);
+    FILE *file = images->elements.file = fopen(images->path, "rb");
+    if (!file || fstat(fileno(file), &info) != 0) return error_set(err, CODE_IO, "cannot open %s: %s", where, strerror(errno));
+    *size = (uint64_t)info.st_size;
+    return 0;
+}
+
+/* An array's header, and its stream to where the elements begin. index: in the archive, where it is one. */
 static int open_array(struct images *images, zip_uint64_t index, const char *where, struct error *err) {
     struct npy npy;
     size_t offset;
-    zip_uint64_t size;
+    uint64_t size;
     zip_int64_t got;
-    if (open_member(images, index, where, &images->elements, &size, err) != 0) return -1;
+    if (begin_array(images, index, where, &size, err) != 0) return -1;
     char *head = malloc(HEAD);
     if (!head) return error_memory(err);
     int rc = -1;
-    if ((got = take(images->elements, head, HEAD)) < 0)
-        error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (%s)", where,
-                  zip_file_strerror(images->elements));
+    if ((got = take(&images->elements, head, HEAD)) < 0)
+        error_set(err, images->zip ? CODE_DATA : CODE_IO, "cannot read %s: %s", where, stream_error(&images->elements));
     else if (npy_parse(&npy, &offset, head, (size_t)got, where, err) == 0 &&
-             check_array(images, &npy, (size_t)size - offset, where, err) == 0) {
-        zip_fclose(images->elements); /* there is no way back in a deflated stream: begin again */
-        images->elements = NULL;
-        if (open_member(images, index, where, &images->elements, &size, err) == 0)
-            rc = take_all(images->elements, head, offset, false, where, err);
-    }
+             check_array(images, &npy, (size_t)size - offset, where, err) == 0 &&
+             begin_array(images, index, where, &size, err) == 0)
+        rc = take_all(&images->elements, head, offset, false, where, err);
     free(head);
     return rc;
 }
@@ -300,7 +278,10 @@ int images_open(struct images **images, const char *path, struct error *err) {
         return error_memory(err);
     }
     for (size_t end = strlen(path); end > 1 && new->path[end - 1] == '/';) new->path[--end] = '\0';
-    if ((S_ISDIR(info.st_mode) ? open_pngs(new, err) : open_zip(new, err)) != 0) {
+    const char *dot = strrchr(new->path, '.');
+    bool npy = dot && strcmp(dot, ".npy") == 0;
+    int rc = S_ISDIR(info.st_mode) ? open_pngs(new, err) : npy ? open_array(new, 0, new->path, err) : open_zip(new, err);
+    if (rc != 0) {
         images_close(new);
         return -1;
     }
@@ -314,7 +295,7 @@ static int read_pngs(struct images *images, size_t rows, uint8_t *out, struct er
     for (size_t i = 0; rc == 0 && i < rows; i++) {
         char *data, *where;
         size_t size;
-        rc = load(images, &images->entries[images->next + i], &data, &size, &where, err);
+        rc = load(images, &images->names.list[images->next + i], &data, &size, &where, err);
         if (rc == 0) rc = png_decode(data, size, &images->shape, out + i * bytes, where, err);
         free(data);
         free(where);
@@ -324,10 +305,10 @@ static int read_pngs(struct images *images, size_t rows, uint8_t *out, struct er
 
 static int read_array(struct images *images, size_t rows, uint8_t *out, struct error *err) {
     size_t row = (size_t)images->shape.height * (size_t)images->shape.width * (size_t)images->shape.channels;
-    char *where = text_new("%s: arr_0.npy", images->path);
+    char *where = text_new("%s%s", images->path, images->zip ? ": arr_0.npy" : "");
     if (!where) return error_memory(err);
     bool last = images->next + rows == images->count;
-    int rc = take_all(images->elements, out, rows * row, last, where, err);
+    int rc = take_all(&images->elements, out, rows * row, last, where, err);
     free(where);
     return rc;
 }
@@ -336,7 +317,7 @@ int images_read(struct images *images, size_t rows, uint8_t *out, struct error *
     if (rows > images->count - images->next)
         return error_set(err, CODE_INTERNAL, "%s: asked for %zu images, %zu are left", images->path, rows,
                          images->count - images->next);
-    if ((images->elements ? read_array(images, rows, out, err) : read_pngs(images, rows, out, err)) != 0) return -1;
+    if ((images->names.count == 0 ? read_array(images, rows, out, err) : read_pngs(images, rows, out, err)) != 0) return -1;
     images->next += rows;
     return 0;
 }

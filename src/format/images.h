@@ -1,11 +1,13 @@
 /* Images in any of the forms the field keeps them in, read in order: a folder of PNGs (searched recursively, EDM's
- * tree of 000000/000123.png included, sorted by path), a zip archive of PNGs (sorted by name; what is no .png is passed
- * over), or a sample npz (ADM's: `arr_0`, uint8 [N,H,W,C], stored or deflated, read as a stream, so that it may be larger
- * than memory). Grey, palette and RGB PNGs become C = 1 or 3; an alpha channel is an error. */
+ * tree of 000000/000123.png included) or a zip archive of PNGs, both sorted by name, numbers as numbers (an image in another
+ * format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C] (.npy, or ADM's .npz: `arr_0`,
+ * stored or deflated; read as a stream, so that it may be larger than memory). Grey, palette and RGB PNGs become C = 1 or 3;
+ * an alpha channel is an error. */
 #ifndef FORMAT_IMAGES_H
 #define FORMAT_IMAGES_H
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +18,8 @@ struct images; /* open for reading */
 int images_open(struct images **images, const char *path, struct error *err);
 void images_close(struct images *images); /* accepts NULL */
 size_t images_count(const struct images *images);
+/* Of their files' names (image_names_digest); "": they have none. */
+void images_names(const struct images *images, char hex[SHA256_HEX]);
 void images_shape(const struct images *images, int *height, int *width, int *channels);
 /* The next `rows` images (no more than are left) into out [rows,H,W,C]. One of another shape, or damaged, is CODE_DATA
  * naming it. */

@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +36,25 @@ void npy_descr(const struct npy *npy, char descr[NPY_DESCR]) {
         if (types[i].type == npy->type) snprintf(descr, NPY_DESCR, "%s", types[i].descr);
 }
 
-void npy_header(const struct npy *npy, char header[NPY_HEADER]) {
-    char descr[NPY_DESCR], shape[100] = "", text[2 * NPY_HEADER];
+/* As Python writes a tuple. */
+static void shape_text(const struct npy *npy, char text[NPY_SHAPE]) {
+    size_t size = NPY_SHAPE, at = (size_t)snprintf(text, size, "(");
+    for (int i = 0; i < npy->rank; i++) at += (size_t)snprintf(text + at, size - at, i == 0 ? "%zu" : ", %zu", npy->shape[i]);
+    snprintf(text + at, size - at, npy->rank == 1 ? ",)" : ")");
+}
+
+void npy_text(const struct npy *npy, char text[NPY_TEXT]) {
+    char descr[NPY_DESCR], shape[NPY_SHAPE];
     npy_descr(npy, descr);
-    for (int i = 0, at = 0; i < npy->rank; i++)
-        at += snprintf(shape + at, sizeof shape - (size_t)at, i == 0 ? "%zu" : ", %zu", npy->shape[i]);
-    int length = snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (%s%s), }", descr, shape,
-                          npy->rank == 1 ? "," : "");
+    shape_text(npy, shape);
+    snprintf(text, NPY_TEXT, "%s of shape %s", descr, shape);
+}
+
+void npy_header(const struct npy *npy, char header[NPY_HEADER]) {
+    char descr[NPY_DESCR], shape[NPY_SHAPE], text[2 * NPY_HEADER];
+    npy_descr(npy, descr);
+    shape_text(npy, shape);
+    int length = snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
     /* Lengths whose product fits memory have some 20 digits together; text never fills the header. */
     if (length > NPY_HEADER - 11) length = NPY_HEADER - 11;
     memset(header, ' ', NPY_HEADER);
@@ -134,6 +147,21 @@ int npy_parse(struct npy *npy, size_t *offset, const char *bytes, size_t size, c
         rc = bad(err, name, "expected C order (fortran_order False): save numpy.ascontiguousarray(x)");
     if (rc == 0) rc = parse_shape(npy, value_of(text, "shape"), name, err);
     free(text);
+    return rc;
+}
+
+int npy_look(struct npy *npy, const char *path, struct error *err) {
+    enum { HEAD = 1 << 17 }; /* bytes: more than any header of version 1 */
+    size_t offset;
+    FILE *file = fopen(path, "rb");
+    if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    char *head = malloc(HEAD);
+    size_t got = head ? fread(head, 1, HEAD, file) : 0;
+    int rc = !head          ? error_memory(err)
+             : ferror(file) ? error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno))
+                            : npy_parse(npy, &offset, head, got, path, err);
+    fclose(file);
+    free(head);
     return rc;
 }
 

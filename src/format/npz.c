@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "format/archive.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,6 +59,21 @@ static zip_int64_t find(struct npz *npz, const char *name) {
 
 bool npz_has(struct npz *npz, const char *name) {
     return find(npz, name) >= 0;
+}
+
+int npz_missing(struct npz *npz, const char *expected, struct error *err) {
+    enum { MOST = 10 };
+    struct text names = {0};
+    zip_int64_t members = zip_get_num_entries(npz->zip, 0);
+    for (zip_int64_t i = 0; i < members && i < MOST; i++) {
+        const char *name = zip_get_name(npz->zip, (zip_uint64_t)i, 0), *dot = name ? strrchr(name, '.') : NULL;
+        int length = dot && strcmp(dot, ".npy") == 0 ? (int)(dot - name) : 80;
+        text_add(&names, "%s`%.*s`", i ? ", " : "", length, name ? name : "?");
+    }
+    if (members > MOST) text_add(&names, ", ...");
+    error_set(err, CODE_DATA, "%s: expected %s, found %s", npz->path, expected, names.data ? names.data : "no arrays");
+    text_free(&names);
+    return -1;
 }
 
 /* A whole member, checksum included. */
@@ -120,8 +136,11 @@ int npz_header(struct npz *npz, const char *name, struct npy *npy, struct error 
 int npz_read(struct npz *npz, const char *name, struct npy *npy, void **data, struct error *err) {
     *data = NULL;
     zip_int64_t index = find(npz, name);
-    if (index < 0)
-        return error_set(err, CODE_DATA, "%s: expected an array named `%s`, found none", npz->path, name);
+    if (index < 0) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "an array named `%s`", name);
+        return npz_missing(npz, expected, err);
+    }
     char *where = text_new("%s: %s.npy", npz->path, name), *bytes = NULL;
     if (!where) return error_memory(err);
     size_t size, offset;

@@ -13,6 +13,8 @@ struct npz; /* open for reading */
 int npz_open(struct npz **npz, const char *path, struct error *err);
 void npz_close(struct npz *npz); /* accepts NULL */
 bool npz_has(struct npz *npz, const char *name);
+/* An error that names the arrays there are: path: expected EXPECTED, found a, b, ... */
+int npz_missing(struct npz *npz, const char *expected, struct error *err);
 /* Type and shape alone. */
 int npz_header(struct npz *npz, const char *name, struct npy *npy, struct error *err);
 /* Type and shape of an array, and its elements: *data is new (caller frees) and aligned for any type. A missing array

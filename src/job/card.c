@@ -113,7 +113,7 @@ static const struct key schedule_rows[] = {
 };
 static const struct key label_rows[] = {
     {"classes", &KEY_INT64, AT(classes),
-     .expected = "a whole number of 0 or more", KEY_RANGE(0, INT_MAX), .required = true},
+     .expected = "a whole number from 0 to 2147483647", KEY_RANGE(0, INT_MAX), .required = true},
     {"null", &KEY_INT64, AT(null_label), .expected = "a label, -1 or null", KEY_RANGE(-1, INT_MAX), .nullable = true},
 };
 static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = KEY_TABLE(schedule_rows),
@@ -129,7 +129,7 @@ static const struct key rows[] = {
      .expected = "a map such as {kind: linear}", .table = &schedule_keys, .required = true},
     {"labels", &KEY_TABLE_OF, 0, .table = &label_keys, .nullable = true},
     {"batch", &KEY_INT, AT(batch),
-     .expected = "a whole number of 1 or more, or null", KEY_RANGE(1, INT_MAX), .nullable = true},
+     .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX), .nullable = true},
     {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
 };
 static const struct key_table card_keys = KEY_TABLE(rows);

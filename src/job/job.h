@@ -31,6 +31,9 @@ enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 extern const char *const label_rule_names[], *const rounding_names[], *const sample_dtype_names[],
     *const metric_names[], *const device_names[], *const precision_names[], *const noise_names[];
 
+/* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
+const char *metric_guess(const char *name);
+
 struct job {
     char *name; /* default: the job file's without its extension */
     struct {

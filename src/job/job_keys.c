@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
@@ -144,6 +145,27 @@ static json_t *write_features(const struct key *key, const void *member) {
     return *(char *const *)member ? KEY_PATH.write(key, member) : json_string("none");
 }
 
+const char *metric_guess(const char *name) {
+    static const struct { const char *theirs, *ours; } others[] = { /* StyleGAN's, torch-fidelity's, ADM's, prdc's */
+        {"fid50k", "fid"}, {"fid50k_full", "fid"}, {"frechet_inception_distance", "fid"}, {"fid_inf", "fid_infinity"},
+        {"kid50k", "kid"}, {"kid50k_full", "kid"}, {"kernel_inception_distance", "kid"}, {"mmd", "kid"}, {"is50k", "is"},
+        {"isc", "is"}, {"inception_score", "is"}, {"pr50k3", "prdc"}, {"pr50k3_full", "prdc"}, {"prc", "prdc"}, {"pr", "prdc"},
+        {"precision", "prdc"}, {"recall", "prdc"}, {"density", "prdc"}, {"coverage", "prdc"}, {"spatial_fid", "sfid"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcasecmp(name, others[i].theirs) == 0) return others[i].ours;
+    return text_nearest(name, metric_names);
+}
+
+static int fail_metric(const struct key_reader *reader, const char *path, size_t index, const json_t *value) {
+    const char *name = json_string_value(value);
+    char *item = text_new("%s[%zu]", path, index);
+    int rc = item ? key_fail_name(reader, item, "fid, sfid, fid_infinity, kid, is or prdc", value, name ? metric_guess(name) : NULL)
+                  : error_memory(reader->err);
+    free(item);
+    return rc;
+}
+
 static int read_metrics(KEY_READ_ARGUMENTS) {
     unsigned *metrics = member;
     if (json_array_size(value) == 0) return key_fail(reader, path, key->expected, value);
@@ -152,8 +174,7 @@ static int read_metrics(KEY_READ_ARGUMENTS) {
         const char *name = json_string_value(json_array_get(value, i));
         unsigned metric = 0;
         while (metric_names[metric] && (!name || strcmp(name, metric_names[metric]) != 0)) metric++;
-        if (!metric_names[metric])
-            return key_fail_item(reader, path, i, "fid, fid_infinity, kid, is or prdc", json_array_get(value, i));
+        if (!metric_names[metric]) return fail_metric(reader, path, i, json_array_get(value, i));
         *metrics |= 1u << metric;
     }
     return 0;
@@ -173,7 +194,7 @@ static const struct key evaluate_rows[] = {
     {"reference", &KEY_PATH, AT(evaluate.reference),
      .expected = "the path of reference statistics (.npz) or features", .required = true},
     {"metrics", &METRICS, AT(evaluate.metrics), .expected = "a list such as [fid, kid]"},
-    {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number of 2 or more, or 0 for all samples",
+    {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number from 2 to 9e15, or 0 for all samples",
      KEY_RANGE(0, 9e15)},
 };
 static const struct key_table evaluate_table = KEY_TABLE(evaluate_rows);
@@ -211,7 +232,7 @@ static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL =
 static const struct key output_rows[] = {
     {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
     {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard),
-     .expected = "a whole number of 1 or more", KEY_RANGE(1, INT_MAX)},
+     .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"level", &KEY_INT, AT(output.level), .expected = "a zstd level from 1 to 22", KEY_RANGE(1, 22)},
     {"rounding", &KEY_NAME, AT(output.rounding), .names = rounding_names},
     {"dtype", &KEY_NAME, AT(output.dtype), .names = sample_dtype_names},
@@ -223,14 +244,14 @@ static const struct key rows[] = {
     {"model", &MODEL, 0, .expected = "a path, or a map with path, card or both", .required = true},
     {"seeds", &SEEDS, AT(seeds), .expected = "seeds such as 0-9999 or 0-99,200", .required = true},
     {"labels", &LABELS, 0,
-     .expected = "none, balanced, random, edm, a label of 0 or more, or a path", KEY_RANGE(0, 9e15)},
-    {"batch", &KEY_INT, AT(batch), .expected = "a whole number of 1 or more", KEY_RANGE(1, INT_MAX)},
+     .expected = "none, balanced, random, edm, a label from 0 to 9e15, or a path", KEY_RANGE(0, 9e15)},
+    {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
     {"device", &KEY_NAME, AT(device), .names = device_names},
     {"share_device", &KEY_BOOL, AT(share_device), .expected = "true or false"},
-    {"workers", &KEY_INT, AT(workers), .expected = "a whole number of 1 or more", KEY_RANGE(1, 4096)},
+    {"workers", &KEY_INT, AT(workers), .expected = "a whole number from 1 to 4096", KEY_RANGE(1, 4096)},
     {"precision", &KEY_NAME, AT(precision), .names = precision_names},
     {"noise", &KEY_NAME, AT(noise), .names = noise_names},
     {"initial", &KEY_PATH, AT(initial), .expected = "a path (.npy)"},

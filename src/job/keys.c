@@ -58,6 +58,13 @@ int key_fail(const struct key_reader *reader, const char *path, const char *expe
     return rc;
 }
 
+int key_fail_name(const struct key_reader *reader, const char *path, const char *expected, const json_t *value,
+                  const char *nearest) {
+    key_fail(reader, path, expected, value);
+    if (nearest) error_suffix(reader->err, "; did you mean \"%s\"?", nearest);
+    return -1;
+}
+
 int key_fail_item(const struct key_reader *reader, const char *path, size_t index, const char *expected,
                   const json_t *value) {
     char *item = text_new("%s[%zu]", path, index);
@@ -79,36 +86,12 @@ static void list_names(struct text *text, const struct key_table *table) {
     for (size_t i = 0; i < table->count; i++) text_add(text, "%s%s", i ? ", " : "", table->keys[i].name);
 }
 
-/* Levenshtein's distance, over 10 for names that are far too long. */
-static size_t edit_distance(const char *a, const char *b) {
-    enum { LONGEST = 40 };
-    size_t row[LONGEST + 1], width = strlen(b);
-    if (strlen(a) > LONGEST || width > LONGEST) return LONGEST;
-    for (size_t j = 0; j <= width; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= width; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            size_t moved = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = replaced < moved ? replaced : moved;
-        }
-    }
-    return row[width];
-}
-
 static int unknown_key(const struct key_reader *reader, const struct key_table *table, const char *path,
                        const char *name) {
-    const char *nearest = NULL;
-    size_t best = strlen(name) < 4 ? 2 : 3; /* a slip of the pen is nearer than this */
-    for (size_t i = 0; i < table->count; i++) {
-        size_t distance = edit_distance(name, table->keys[i].name);
-        if (distance < best) {
-            best = distance;
-            nearest = table->keys[i].name;
-        }
-    }
+    const char *known[table->count + 1];
+    for (size_t i = 0; i < table->count; i++) known[i] = table->keys[i].name;
+    known[table->count] = NULL;
+    const char *nearest = text_nearest(name, known);
     if (nearest) return key_error_at_name(reader, path, "unknown key; did you mean \"%s\"?", nearest);
     struct text names = {0};
     list_names(&names, table);

@@ -72,7 +72,10 @@ int key_numbers(const struct key_reader *reader, const char *path, const json_t 
 char *key_expected(const struct key *key);
 /* "PLACE: path: expected EXPECTED, found VALUE"; -1. */
 int key_fail(const struct key_reader *reader, const char *path, const char *expected, const json_t *value);
-/* The same for path[index]. */
+/* The same of a name, with the one that is meant perhaps (NULL: none is near). */
+int key_fail_name(const struct key_reader *reader, const char *path, const char *expected, const json_t *value,
+                  const char *nearest);
+/* key_fail for path[index]. */
 int key_fail_item(const struct key_reader *reader, const char *path, size_t index, const char *expected,
                   const json_t *value);
 /* "PLACE: path: ..."; -1. */

@@ -143,7 +143,8 @@ static int read_name(KEY_READ_ARGUMENTS) {
         return 0;
     }
     char *expected = key_expected(key);
-    int rc = expected ? key_fail(reader, path, expected, value) : error_memory(reader->err);
+    const char *nearest = name ? text_nearest(name, key->names + (key->names[0] ? 0 : 1)) : NULL;
+    int rc = expected ? key_fail_name(reader, path, expected, value, nearest) : error_memory(reader->err);
     free(expected);
     return rc;
 }

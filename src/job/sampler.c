@@ -138,7 +138,7 @@ static const struct key guidance_rows[] = {
     {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
     {"interval", &INTERVAL, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
     {"channels", &KEY_INT, offsetof(struct guidance, channels),
-     .expected = "a number of channels, 1 or more", KEY_RANGE(1, INT_MAX)},
+     .expected = "a number of channels from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"model", &KEY_PATH, offsetof(struct guidance, model), .expected = "the path of the model that guides"},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);

@@ -6,7 +6,6 @@
 #include "report/data.h"
 #include "report/results.h"
 #include "format/json_file.h"
-#include "run/cells.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@ static int read_if_there(json_t **json, const char *dir, const char *folder, con
     char *path = text_new("%s/%s/%s", dir, folder, file);
     *json = NULL;
     int rc = !path ? error_memory(err) : file_exists(path) ? json_file_read(json, path, err) : 0;
-    if (rc == 0) rc = cells_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
+    if (rc == 0) rc = results_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
     if (rc != 0) {
         json_decref(*json);
         *json = NULL;

@@ -148,3 +148,16 @@ void results_print(const json_t *results, FILE *out) {
                    (long long)json_integer_value(json_object_get(row, "samples")), more[0], more[1]);
     }
 }
+
+int results_check_names(const json_t *list, const char *path, struct error *err) {
+    const json_t *cell;
+    size_t i;
+    json_array_foreach(list, i, cell) {
+        const json_t *same_as = json_object_get(cell, "same_as");
+        const char *text = json_string_value(json_object_get(cell, "cell")), *other = json_string_value(same_as);
+        if (!text || !text_is_name(text) || (other ? !text_is_name(other) : same_as && !json_is_null(same_as)))
+            return error_set(err, CODE_DATA, "%s: cell %zu: expected the names of folders in it, found \"%s\"%s%s", path,
+                             i, text ? text : "", other ? ", same_as " : "", other ? other : "");
+    }
+    return 0;
+}

@@ -19,6 +19,9 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
 int results_keep(json_t *results, const json_t *older, const char *cell, struct error *err);
 /* The columns that come behind all metrics. */
 void results_end(json_t *results);
+/* Are the names in a list of {"cell", "same_as"...} out of the file `path`, which become folders of the sweep's, plain
+ * names? Everything that joins one to a folder had it checked here. */
+int results_check_names(const json_t *list, const char *path, struct error *err);
 /* guard: see base/files.h. */
 int results_write_csv(const json_t *results, const char *path, const struct file_guard *guard, struct error *err);
 /* A table for the terminal: the sweep's keys, NFE, samples/s and the metrics. */

@@ -281,19 +281,6 @@ int cells_write(const struct cells *cells, struct error *err) {
     return rc;
 }
 
-int cells_check_names(const json_t *list, const char *path, struct error *err) {
-    const json_t *cell;
-    size_t i;
-    json_array_foreach(list, i, cell) {
-        const json_t *same_as = json_object_get(cell, "same_as");
-        const char *text = json_string_value(json_object_get(cell, "cell")), *other = json_string_value(same_as);
-        if (!text || !text_is_name(text) || (other ? !text_is_name(other) : same_as && !json_is_null(same_as)))
-            return error_set(err, CODE_DATA, "%s: cell %zu: expected the names of folders in it, found \"%s\"%s%s", path,
-                             i, text ? text : "", other ? ", same_as " : "", other ? other : "");
-    }
-    return 0;
-}
-
 int cells_read(json_t **names, const char *dir, struct error *err) {
     char *path = text_new("%s/sweep.json", dir);
     json_t *json = NULL, *cell;
@@ -301,7 +288,7 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
     *names = NULL;
     int rc = path ? 0 : error_memory(err);
     if (rc == 0 && file_exists(path) && (rc = json_file_read(&json, path, err)) == 0 &&
-        (rc = cells_check_names(json_object_get(json, "cells"), path, err)) == 0) {
+        (rc = results_check_names(json_object_get(json, "cells"), path, err)) == 0) {
         *names = json_array();
         json_array_foreach(json_object_get(json, "cells"), i, cell)
             if (json_is_null(json_object_get(cell, "same_as"))) json_array_append(*names, json_object_get(cell, "cell"));

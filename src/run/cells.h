@@ -72,10 +72,6 @@ int cells_write(const struct cells *cells, struct error *err);
  * when dir is not one. */
 int cells_read(json_t **names, const char *dir, struct error *err);
 
-/* Are the names in a list of {"cell", "same_as"...} out of the file `path`, which become folders of the sweep's, plain
- * names? Everything that joins one to a folder had it checked here. */
-int cells_check_names(const json_t *list, const char *path, struct error *err);
-
 /* Rank 0: what the concluded cells amount to. For a plain job what metrics.json holds; for a sweep what
  * DIR/results.json does, one row a cell in the order of the list and behind them those that other jobs made, and both results
  * files are written. *results new. */

@@ -52,7 +52,9 @@ struct solver {
     int (*check)(const struct builder *builder, const struct node *from, const struct node *to, struct error *err);
 };
 
-const struct solver *solver_find(const char *name); /* NULL: unknown */
+const struct solver *solver_find(const char *name);
+/* The solver that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
+const char *solver_guess(const char *name); /* NULL: unknown */
 const struct solver *solver_at(size_t i);           /* NULL beyond the last */
 /* Is the step from alpha 0 one of order 1, by new_noise, and not the solver's own? */
 bool solver_starts_over(const struct solver *solver, const struct sampler *sampler);

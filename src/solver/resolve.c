@@ -19,7 +19,8 @@ static int unknown_solver(const char *name, struct error *err) {
     for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
     error_set(err, CODE_DATA, "sampler.solver: expected one of %s; found %s", names.data ? names.data : "", name);
     text_free(&names);
-    return -1;
+    const char *guess = solver_guess(name);
+    return guess ? error_suffix(err, "; did you mean %s?", guess) : -1;
 }
 
 static int check_options(const struct sampler *sampler, const struct solver *solver, const struct card *card,

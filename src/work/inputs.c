@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cluster/agree.h"
 #include "job/model_file.h"
+#include "work/result.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,9 @@ struct digests {
 };
 
 /* Rank 0: both are read, not only hashed, so that what is wrong with them shows now. */
-static int look(struct run *run, struct references *references, struct digests *digests, struct error *err) {
+static int look(struct run *run, struct references *references, bool warn, struct digests *digests, struct error *err) {
     const struct side *reference;
-    if (references_get(references, run, false, &reference, err) != 0) return -1;
+    if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0) return -1;
     memcpy(digests->reference, reference->sha256, SHA256_HEX);
     memcpy(digests->network, run->network.sha256, SHA256_HEX);
     return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
@@ -32,9 +33,12 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
     bool first = comm_rank(comm) == 0;
     int rc = digests ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && first && i < cells->count; i++) {
+        struct cell *cell = &cells->cells[i];
+        bool warn = i == 0 || cell->run.job.seeds.count != cell[-1].run.job.seeds.count; /* else it has been said */
         struct error why;
-        if (run_check(&cells->cells[i].run, &why) != 0) log_warn("%s", why.message); /* samples that are there are what they are */
-        if (cells->cells[i].run.job.evaluate.enabled) rc = look(&cells->cells[i].run, references, &digests[i], err);
+        if (run_check(&cell->run, &why) != 0) log_warn("%s", why.message); /* samples that are there are what they are */
+        if (cell->run.job.evaluate.enabled) rc = look(&cell->run, references, warn, &digests[i], err);
+        if (rc != 0 && cell->name) error_prefix(err, "cell %s", cell->name);
     }
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, digests, cells->count * sizeof *digests, 0, err);

@@ -7,8 +7,9 @@
 #include "run/attempt.h"
 #include "run/claim.h"
 #include "run/failures.h"
-#include "work/inputs.h"
 #include "run/machines.h"
+#include "work/inputs.h"
+#include "work/result.h"
 #include "run/scan.h"
 #include "work/units.h"
 

@@ -58,13 +58,20 @@ int result_manifest_same(const struct run *run, const struct shard_info *infos, 
     return manifest(run, infos, NULL, same, err);
 }
 
+/* How many samples are evaluated. */
+static int count_of(const struct run *run, uint64_t *count, struct error *err) {
+    uint64_t all = run->job.seeds.count;
+    *count = run->job.evaluate.count ? run->job.evaluate.count : all;
+    if (*count <= all) return 0;
+    return error_set(err, CODE_DATA, "evaluate.count: expected at most %llu, the samples of %s, found %llu",
+                     (unsigned long long)all, run->dir, (unsigned long long)*count);
+}
+
 int result_room(const struct run *run, struct features *features, struct error *err) {
-    uint64_t all = run->layout.samples, count = run->job.evaluate.count ? run->job.evaluate.count : all;
+    uint64_t count;
     int rc = 0;
     memset(features, 0, NETWORK_OUTPUTS * sizeof *features);
-    if (count > all || count < 2)
-        return error_set(err, CODE_DATA, "evaluate.count: expected 2 to %llu, the samples of %s, found %llu",
-                         (unsigned long long)all, run->dir, (unsigned long long)count);
+    if (count_of(run, &count, err) != 0) return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         size_t dim = run->network.outputs[k].dim;
         if (!run_wants(run, k)) continue;
@@ -111,14 +118,6 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
 int result_reference(const struct run *run, struct side *reference, struct error *err) {
     const char *path = run->job.evaluate.reference;
     char sha256[SHA256_HEX], after[SHA256_HEX];
-    struct side samples = {.untyped = false}; /* as they will be */
-    float one = 0;
-    memcpy(samples.network, run->network.sha256, SHA256_HEX);
-    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
-        int output = network_find(&run->network, kind);
-        size_t dim = output < 0 ? 0 : run->network.outputs[output].dim;
-        samples.views[kind] = (struct view){.features = {1, dim, &one}, .statistics = {.dim = dim}};
-    }
     if (sha256_file(path, sha256, err) != 0) return -1;
     if (run->reference[0] && sha256_expect(path, sha256, run->reference, err) != 0) return -1;
     if (side_read(reference, path, NULL, err) != 0) return -1;
@@ -126,13 +125,42 @@ int result_reference(const struct run *run, struct side *reference, struct error
     int rc = sha256_file(path, after, err);
     if (rc == 0 && strcmp(sha256, after) != 0)
         rc = error_set(err, CODE_DATA, "%s was replaced while it was read: run again", path);
-    if (rc != 0) {
-        side_free(reference);
-        return -1;
+    if (rc != 0) side_free(reference);
+    return rc;
+}
+
+int result_fits(const struct run *run, const struct side *reference, bool warn, struct error *err) {
+    struct side samples = {.untyped = false}; /* as they will be */
+    const struct score_options options = {.metrics = run->job.evaluate.metrics};
+    uint64_t count;
+    float one = 0;
+    if (count_of(run, &count, err) != 0 || score_enough(options.metrics, count, err) != 0) return -1;
+    memcpy(samples.network, run->network.sha256, SHA256_HEX);
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int output = network_find(&run->network, kind);
+        size_t dim = output < 0 ? 0 : run->network.outputs[output].dim;
+        samples.views[kind] = (struct view){.features = {(size_t)count, dim, &one}, .statistics = {.dim = dim}};
     }
-    if (score_check(run->job.evaluate.metrics, &samples, reference, err) == 0) return 0;
-    side_free(reference);
-    return error_prefix(err, "%s", path);
+    if (score_check(options.metrics, &samples, reference, err) != 0) return error_prefix(err, "%s", run->job.evaluate.reference);
+    if (warn) score_warn(&options, &samples, reference);
+    return 0;
+}
+
+int result_foresee(const struct job *job, const struct card *card, bool files, struct error *err) {
+    struct run run = {.job = *job, .card = *card, .dir = job->output.dir}; /* borrowed */
+    struct side reference;
+    uint64_t count;
+    if (!job->evaluate.enabled) return 0;
+    int rc = count_of(&run, &count, err);
+    if (rc == 0) rc = score_enough(job->evaluate.metrics, count, err);
+    if (rc != 0 || !files) return rc;
+    rc = network_open(&run.network, job->evaluate.features, card, job->evaluate.metrics, err);
+    if (rc == 0 && (rc = side_read(&reference, job->evaluate.reference, NULL, err)) == 0) {
+        rc = result_fits(&run, &reference, true, err);
+        side_free(&reference);
+    }
+    network_free(&run.network);
+    return rc;
 }
 
 /* What the metrics were computed with. New. */

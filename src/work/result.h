@@ -21,8 +21,13 @@ int result_room(const struct run *run, struct features *features, struct error *
 int result_take(const struct run *run, struct features *features, struct side *side, struct error *err);
 /* All of these: the wanted features in the order of the seeds. A shard that is not good is CODE_AGAIN. */
 int result_side(const struct run *run, struct side *side, struct error *err);
-/* The job's reference, checked against the feature network and the job's metrics. */
+/* The job's reference, whose digest is the one that ranks agreed on. */
 int result_reference(const struct run *run, struct side *reference, struct error *err);
+/* Can the job's metrics be had of its reference, its feature network and as many samples as there will be?
+ * warn: say where they will mean little. */
+int result_fits(const struct run *run, const struct side *reference, bool warn, struct error *err);
+/* The same before there is a run; files: false where network and reference need not be there yet. */
+int result_foresee(const struct job *job, const struct card *card, bool files, struct error *err);
 /* What the metrics depend on besides the samples. New object; NULL where nothing is evaluated. */
 int result_inputs(const struct run *run, json_t **inputs, struct error *err);
 /* The job's metrics, and what they were computed with. New object. */

@@ -36,6 +36,10 @@ JOBS = {
     "negative nfe": (lambda j: put(j, "sampler.nfe", -3), DATA, ["sampler.nfe", "-3"]),
     "nfe and steps": (lambda j: put(j, "sampler.steps", 3), DATA, ["nfe", "steps"]),
     "unknown solver": (lambda j: put(j, "sampler.solver", "tailor"), DATA, ["tailor", "taylor"]),
+    "a solver's name in diffusers": (lambda j: put(j, "sampler.solver", "DPMSolverMultistepScheduler"), DATA, ["did you mean dpmpp-2m?"]),
+    "a solver's name in k-diffusion": (lambda j: put(j, "sampler.solver", "sample_euler_ancestral"), DATA, ["did you mean euler-ancestral?"]),
+    "a solver's name in pictures' data": (lambda j: put(j, "sampler.solver", "DPM++ 2M Karras"), DATA, ["did you mean dpmpp-2m?"]),
+    "a limit": (lambda j: put(j, "batch", 2**31), DATA, ["from 1 to 2147483647, found 2147483648"]),
     "unknown grid": (lambda j: put(j, "sampler.grid", "cubic"), DATA, ["sampler.grid", "cubic", "quadratic"]),
     "nfe below the smallest": (lambda j: put(j, "sampler", {"solver": "rk4", "nfe": 3}), DATA, ["nfe", "4"]),
     "eta for taylor": (lambda j: put(j, "sampler.eta", 0.5), DATA, ["eta", "ddim"]),
@@ -160,6 +164,71 @@ def test_wrong_reference(job):
     reference.unlink()
     assert "reference.npz" in qtaylor("evaluate", job.run, code=IO).stderr
     qtaylor("verify", job.run)
+
+
+# name: (seeds, change of evaluate, words that the error must hold); with an output for logits and all features in the reference
+IMPOSSIBLE = {
+    "one sample": ("0", {}, ["fid needs at least 2 samples", "has 1"]),
+    "count 1": ("0-99", {"count": 1}, ["fid needs at least 2 samples", "has 1"]),
+    "count above the samples": ("0-99", {"count": 101}, ["evaluate.count: expected at most 100", "found 101"]),
+    "fid_infinity": ("0-198", {"metrics": ["fid_infinity"]}, ["fid_infinity needs at least 200 samples", "has 199"]),
+    "is": ("0-8", {"metrics": ["is"]}, ["is needs at least 10 samples", "has 9"]),
+    "prdc": ("0-2", {"metrics": ["prdc"]}, ["prdc needs at least 4 samples", "has 3"]),
+    "prdc of a count": ("0-99", {"metrics": ["prdc"], "count": 3}, ["prdc needs at least 4 samples", "has 3"]),
+    "a reference too small": ("0-99", {"reference": "three.npy", "metrics": ["prdc"]}, ["prdc needs at least 4 samples", "reference has 3"]),
+    "kid of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["kid"]}, ["kid needs every sample's features"]),
+    "images as reference": ("0-99", {"reference": "images.npy"}, ["images.npy holds images", "qtaylor reference"]),
+    "no reference": ("0-99", {"reference": "nothing.npz"}, ["nothing.npz"]),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_evaluate_cannot_do_is_said_before_anything_is_made(job, name):
+    seeds, change, words = IMPOSSIBLE[name]
+    code = IO if name == "no reference" else DATA
+    job.add_evaluation()
+    network = json.loads((job.folder / "features.json").read_text())
+    network["features"]["outputs"]["logits"] = 4
+    (job.folder / "features.json").write_text(json.dumps(network))
+    rows = np.random.default_rng(0).normal(size=(300, 8))
+    np.save(job.folder / "rows.npy", rows)
+    np.save(job.folder / "three.npy", rows[:3])
+    np.save(job.folder / "images.npy", np.zeros((9, 4, 4, 1), np.uint8))
+    job.keys["seeds"] = seeds
+    job.keys["evaluate"] |= {"reference": "rows.npy"} | change
+    path = job.write()
+    for command in ("plan", "run"):
+        said = qtaylor(command, path, code=code).stderr
+        assert all(word in said for word in words), said
+    assert not job.run.exists()
+    qtaylor("generate", path)  # which does not evaluate
+    if "count" in change:
+        del job.keys["evaluate"]["count"]
+        qtaylor("run", job.write())
+        assert all(word in qtaylor("evaluate", job.run, "--count", change["count"], code=code).stderr for word in words)
+
+
+def test_the_fewest_samples_of_each_metric_suffice(job):
+    job.add_evaluation()
+    network = json.loads((job.folder / "features.json").read_text())
+    network["features"]["outputs"]["logits"] = 4
+    (job.folder / "features.json").write_text(json.dumps(network))
+    np.save(job.folder / "rows.npy", np.random.default_rng(0).normal(size=(300, 8)))
+    for metric, least in {"fid": 2, "kid": 2, "prdc": 4, "is": 10, "fid_infinity": 200}.items():
+        job.keys["seeds"] = f"0-{least - 1}"
+        job.keys["output"]["dir"] = str(job.folder / metric)
+        job.keys["evaluate"] |= {"reference": "rows.npy", "metrics": [metric]}
+        qtaylor("plan", job.write())
+        qtaylor("run", job.write())
+
+
+def test_a_job_is_planned_where_its_files_are_not(job):
+    job.add_evaluation()
+    job.keys["model"] = {"path": "nowhere.pt", "card": job.model["card"]}
+    job.keys["evaluate"] |= {"features": "nowhere.json", "reference": "nowhere.npz"}
+    qtaylor("plan", job.write())
+    job.keys["evaluate"]["count"] = 101
+    assert "evaluate.count" in qtaylor("plan", job.write(), code=DATA).stderr
 
 
 def shards(job):

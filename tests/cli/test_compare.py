@@ -59,9 +59,10 @@ def test_images_in_every_form_are_the_same(tmp_path):
     np.savez(tmp_path / "stored.npz", a)
     np.savez_compressed(tmp_path / "deflated.npz", arr_0=a, arr_1=np.arange(300))
     np.savez(tmp_path / "b.npz", b)
+    np.save(tmp_path / "a.npy", a)
     metrics = ["--features", net, "--metrics", "fid,sfid,kid,is,prdc"]
     found = [compare(tmp_path / name, tmp_path / "b.npz", *metrics)
-             for name in ("flat", "tree", "a.zip", "stored.npz", "deflated.npz")]
+             for name in ("flat", "tree", "a.zip", "stored.npz", "deflated.npz", "a.npy")]
     assert all(one == found[0] for one in found)
     pixels = [rows.transpose(0, 3, 1, 2).reshape(len(rows), -1) / np.float32(255) for rows in (a, b)]
     none = compare(tmp_path / "flat", tmp_path / "b.npz", "--features", "none")
@@ -109,7 +110,7 @@ def test_refusals(tmp_path):
     a, f = tmp_path / "a.npz", tmp_path / "f.npz"
     assert "say --features NET" in refused("compare", a, f)
     assert "expected .png images" in refused("compare", tmp_path / "empty", f, "--features", net)
-    assert "found none of these arrays" in refused("compare", f, tmp_path / "other.npz")
+    assert "found `nothing`" in refused("compare", f, tmp_path / "other.npz")
     assert "sfid needs spatial features or their statistics (mu_s, sigma_s), and the reference has none" in refused(
         "compare", a, qtaylor_reference(tmp_path, f), "--features", net, "--metrics", "sfid")
     assert "--output is missing" in refused("reference", f, code=64)
@@ -153,6 +154,31 @@ def entropy_score(logits):
         p = np.exp(part) / np.exp(part).sum(1, keepdims=True)
         scores.append(np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean()))
     return np.mean(scores), np.std(scores)
+
+
+class Sure(LikeInception):
+    """Its probabilities underflow to 0."""
+
+    def forward(self, img, return_features: bool = False, use_fp16: bool = False, no_output_bias: bool = False):
+        flat = img.flatten(1).float() / 255
+        return flat[:, ::8] if return_features else torch.softmax(flat[:, 40:44] * 2000, 1)
+
+
+def test_a_probability_that_underflows_has_no_part_in_is(tmp_path):
+    images = np.random.default_rng(9).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
+    described = json.dumps({"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 24, "logits": 4}})
+    torch.jit.save(torch.jit.script(Sure()), str(tmp_path / "net.pt"), _extra_files={"features.json": described})
+    np.save(tmp_path / "a.npy", images)
+    logits = 2000 * (images.transpose(0, 3, 1, 2).reshape(100, -1)[:, 40:44].astype(float) / 255)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    scores = []
+    for part in np.split(p, 10):
+        mean = part.mean(0)
+        terms = np.where(part > 0, part * (np.log(np.where(part > 0, part, 1)) - np.log(np.where(mean > 0, mean, 1))), 0)
+        scores.append(np.exp(terms.sum(1).mean()))
+    found = compare(tmp_path / "a.npy", tmp_path / "a.npy", "--features", tmp_path / "net.pt", "--metrics", "is", program=TORCH)
+    assert (p.astype(np.float32) == 0).any() and (found["is"], found["is_std"]) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-5)
 
 
 @pytest.mark.parametrize("module", [Several, Named, LikeInception])
@@ -251,3 +277,94 @@ def test_paired_difference_and_counts(job, tmp_path):
     np.save(tmp_path / "first.npy", features)
     assert compare(tmp_path / "first.npy", tmp_path / "reference.npz")["fid"] == metrics["fid"]
     assert "evaluate.count" in qtaylor("evaluate", first, "--count", "500", code=65).stderr
+
+
+def test_numbers_in_names_pair_the_same_pictures(tmp_path):
+    rng = np.random.default_rng(5)
+    a, b, reference = (rng.integers(0, 256, (400, 4, 4, 3), dtype=np.uint8) for _ in range(3))
+    save_pngs(tmp_path / "padded", a, tree=True)
+    save_pngs(tmp_path / "other", b)
+    for name in ("plain", "renamed"):
+        (tmp_path / name).mkdir()
+    for seed, picture in enumerate(a):
+        Image.fromarray(picture).save(tmp_path / f"plain/{seed}.png")
+        Image.fromarray(picture).save(tmp_path / f"renamed/{seed + 1}.png")
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "reference.npy", reference)
+
+    def versus(one, two):
+        done = qtaylor("compare", tmp_path / one, tmp_path / "reference.npy", "--features", "none", "--versus", tmp_path / two, "--json")
+        return json.loads(done.stdout)["metrics"]["fid_delta"], "paired by position" in done.stderr
+
+    assert versus("padded", "plain") == (0, False)
+    assert versus("padded", "renamed") == (0, True)
+    assert versus("padded", "a.npy") == (0, True)
+    assert versus("padded", "other")[1] is False
+
+
+def test_other_images_beside_pngs_are_refused_and_other_files_named(tmp_path):
+    rng = np.random.default_rng(6)
+    images = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    save_pngs(tmp_path / "a", images[:30])
+    (tmp_path / "a/dataset.json").write_text("{}")
+    (tmp_path / "a/.hidden.png").write_text("x")
+    said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none").stderr
+    assert "left out, as hidden or no images: 2 (" in said and "dataset.json" in said and ".hidden.png" in said
+    for i, image in enumerate(images[30:]):
+        Image.fromarray(image).save(tmp_path / f"a/{i}.jpg")
+    said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none", code=65).stderr
+    assert "found 30 PNG, 10 JPEG files" in said
+    assert "found 30 PNG, 10 JPEG files" in qtaylor("reference", tmp_path / "a", "--features", "none", "-o", tmp_path / "x.npz", code=65).stderr
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_run_through_a_network_it_was_not_evaluated_with(job, tmp_path):
+    """A run without evaluate:, its export, and a run with another network are all the same pictures."""
+    network = {"shape": [1, 4, 4], "range": [0, 255], "outputs": {"pool": 8}}
+    (tmp_path / "net.json").write_text(json.dumps({"features": network, "matrix": 3}))
+    np.save(tmp_path / "reference.npy", np.random.default_rng(7).normal(size=(300, 8)) * 40 + 100)
+    job.keys["seeds"] = "0-299"
+    qtaylor("run", job.write())
+    assert "say --features NET" in qtaylor("compare", job.run, tmp_path / "reference.npy", code=65).stderr
+    qtaylor("export", job.run, "--to", "npy", "-o", tmp_path / "samples.npy")
+    how = ["--features", tmp_path / "net.json", "--metrics", "fid,prdc"]
+    of_samples = compare(tmp_path / "samples.npy", tmp_path / "reference.npy", *how)
+    assert compare(job.run, tmp_path / "reference.npy", *how) == of_samples
+    plain = job.run
+    job.add_evaluation()
+    job.keys["output"]["dir"] = str(tmp_path / "evaluated")
+    qtaylor("run", job.write())
+    assert compare(job.run, tmp_path / "reference.npy", *how) == of_samples
+    own = compare(job.run, tmp_path / "reference.npz")
+    assert own != of_samples and compare(job.run, tmp_path / "reference.npz", "--features", tmp_path / "features.json") == own
+    pixels = compare(job.run, tmp_path / "samples.npy", "--features", "none")
+    assert pixels["fid"] == pytest.approx(0, abs=1e-9)
+    assert compare(plain, tmp_path / "reference.npy", *how, "--versus", job.run)["fid_delta"] == 0
+    next(plain.glob("samples/000003*")).unlink()
+    assert "shard" in qtaylor("compare", plain, tmp_path / "reference.npy", *how, code=75).stderr
+
+
+def test_few_samples_are_said(job, tmp_path):
+    rng = np.random.default_rng(8)
+    for name, shape in {"a": (8, 8), "b": (9, 8), "c": (1000, 2), "d": (1001, 2), "e": (1500, 2)}.items():
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=shape))
+
+    def said(one, two, metric):
+        done = qtaylor("compare", tmp_path / f"{one}.npy", tmp_path / f"{two}.npy", "--metrics", metric, "--json")
+        return done.stderr, json.loads(done.stdout)["metrics"]
+
+    assert np.linalg.matrix_rank(np.cov(np.load(tmp_path / "a.npy"), rowvar=False)) == 7  # of 8: singular
+    assert np.linalg.matrix_rank(np.cov(np.load(tmp_path / "b.npy"), rowvar=False)) == 8
+    assert "the sample side has 8 samples of 8 features" in said("a", "b", "fid")[0]
+    assert "the reference has 8 samples of 8 features" in said("b", "a", "fid")[0]
+    assert said("b", "b", "fid")[0] == ""
+    for one, two in (("c", "e"), ("e", "c")):  # the subsets of the thousand are all the same
+        text, metrics = said(one, two, "kid")
+        assert "kid_std is left out" in text and "kid_std" not in metrics and {"kid", "kid_full"} <= metrics.keys()
+    text, metrics = said("d", "e", "kid")
+    assert text == "" and metrics["kid_std"] > 0
+    job.add_evaluation()
+    job.keys["seeds"] = "0-7"
+    path = job.write()
+    for command in ("plan", "run"):
+        assert qtaylor(command, path).stderr.count("the sample side has 8 samples of 8 features") == 1

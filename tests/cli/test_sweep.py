@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pandas
 import pytest
 
@@ -238,10 +239,21 @@ def test_a_cell_given_up_does_not_stop_the_others(job, ranks):
 
 
 def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
-    path = sweep_job(job, {"evaluate.count": [1, 100], "sampler.nfe": [4]})
+    path = sweep_job(job, {"evaluate.reference": ["bad.npz", "reference.npz"], "sampler.nfe": [4]})
+    sigma = np.eye(8)
+    sigma[0, 1] = sigma[1, 0] = 2  # which only its factors tell
+    np.savez(job.folder / "bad.npz", mu=np.zeros(8), sigma=sigma)
     done = qtaylor("run", path, ranks=2, code=65)
-    assert "evaluate.count: expected 2 to 200" in done.stderr and "count=1,nfe=4 could not be made or evaluated" in done.stderr
-    assert [row["cell"] for row in rows(job)] == ["count=100,nfe=4"]
+    assert "a sigma is no covariance" in done.stderr and "reference=bad.npz,nfe=4 could not be made or evaluated" in done.stderr
+    assert [row["cell"] for row in rows(job)] == ["reference=reference.npz,nfe=4"]
+
+
+def test_a_cell_that_is_known_to_be_impossible_is_named_before_anything_is_made(job):
+    path = sweep_job(job, {"evaluate.count": [1, 100], "sampler.nfe": [4]})
+    for command, ranks in (("run", 2), ("plan", 0)):
+        done = qtaylor(command, path, ranks=ranks, code=65)
+        assert "fid needs at least 2 samples" in done.stderr and "count=1,nfe=4" in done.stderr
+    assert not job.run.exists()
 
 
 def test_one_cell_alone_and_the_rest_later(job, whole_sweep):

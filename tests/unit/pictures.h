@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "format/npy.h"
 #include "base/text.h"
+#include "format/image_names.h"
 #include "format/images.h"
 #include "format/png.h"
 

@@ -4,7 +4,7 @@
 static void folders_are_read_in_order(void **state) {
     (void)state;
     for (int channels = 1; channels <= 3; channels += 2) { /* written in another order than read */
-        const char *const flat[] = {"10.png", "2.PNG", "B.png", "a.Png", "a b.png"};
+        const char *const flat[] = {"000002.PNG", "10.png", "B.png", "a.Png", "a b.png"};
         const size_t place[] = {0, 1, 2, 4, 3};
         for (size_t i = 0; i < 5; i++) {
             char *name = text_new("flat%d/%s", channels, flat[i]);
@@ -24,10 +24,10 @@ static void folders_are_read_in_order(void **state) {
     assert_images("tree", 5, 3);
 }
 
-static void what_is_no_png_is_passed_over(void **state) {
+static void what_is_no_image_is_left_out(void **state) {
     (void)state;
-    static const char *const others[] = {"dataset.json", "a.jpg",         ".hidden.png",   "0/.hidden.png", "png",
-                                         "a.png.txt",    ".cache/a.png", "0/.cache/a.png", "x.png/notes",   "0/b.webp"};
+    static const char *const others[] = {"dataset.json", ".hidden.png",  ".hidden.jpg",    "0/.hidden.png", "png",
+                                         "a.png.txt",    ".cache/a.png", "0/.cache/a.png", "x.png/notes"};
     put_picture("folder/0/one.png", 0, 1);
     put_picture("folder/x.png/two.png", 1, 1);
     zip_t *zip = zip_new("images.zip");
@@ -43,6 +43,63 @@ static void what_is_no_png_is_passed_over(void **state) {
     assert_true(zip_dir_add(zip, "0", 0) >= 0);
     assert_int_equal(zip_close(zip), 0);
     assert_images("images.zip", 2, 1);
+}
+
+/* The names in their order. */
+static void assert_order(struct image_names *names, const char *const *expected, size_t count) {
+    struct error err;
+    assert_int_equal(image_names_settle(names, "here", "", &err), 0);
+    assert_int_equal(names->count, count);
+    for (size_t i = 0; i < count; i++) assert_string_equal(names->list[i].name, expected[i]);
+}
+
+static void numbers_in_names_are_numbers(void **state) {
+    (void)state;
+    static const char *const names[] = {"0.png",    "2.png",      "10.png",      "a1b2.png", "a1b10.png", "a02b1.png",
+                                        "c/9.png",  "c/0010.png", "c/11.png",    "x99999999999999999999998.png",
+                                        "x99999999999999999999999.png"};
+    enum { COUNT = sizeof names / sizeof *names };
+    struct image_names plain = {0}, padded = {0}, fewer = {0};
+    struct error err;
+    char hex[3][SHA256_HEX];
+    for (size_t i = 0; i < COUNT; i++) assert_int_equal(image_names_add(&plain, names[i * 5 % COUNT], i, &err), 0);
+    assert_order(&plain, names, COUNT);
+    image_names_free(&plain);
+    for (int i = 199; i >= 0; i--) {
+        char *a = text_new("%d.png", i), *b = text_new("%03d/%06d.PNG", i / 100, i);
+        assert_int_equal(image_names_add(&plain, a, 0, &err), 0);
+        assert_int_equal(image_names_add(&padded, b, 0, &err), 0);
+        if (i > 0) assert_int_equal(image_names_add(&fewer, a, 0, &err), 0);
+        free(a);
+        free(b);
+    }
+    struct image_names *const all[] = {&plain, &padded, &fewer};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(image_names_settle(all[i], "here", "", &err), 0);
+        image_names_digest(all[i], hex[i]);
+        image_names_free(all[i]);
+    }
+    assert_string_equal(hex[0], hex[1]);
+    assert_string_not_equal(hex[0], hex[2]);
+}
+
+/* What is right: N PNGs beside M images that can't be read are no set of N. */
+static void other_formats_beside_pngs_are_refused(void **state) {
+    (void)state;
+    static const char *const others[] = {"a.jpg", "b.JPEG", "0/c.webp", "d.tiff"};
+    for (int in_zip = 0; in_zip <= 1; in_zip++) {
+        zip_t *zip = in_zip ? zip_new("images.zip") : NULL;
+        for (size_t i = 0; i < 4; i++) {
+            char *name = text_new("folder/%s", others[i]);
+            if (zip) zip_put(zip, others[i], text("no image"), false);
+            else put(name, "no image", 8);
+            free(name);
+        }
+        if (zip) zip_put(zip, "0.png", picture(0, 1), false);
+        else put_picture("folder/0.png", 0, 1);
+        if (zip) assert_int_equal(zip_close(zip), 0);
+        assert_refused(zip ? "images.zip" : "folder", CODE_DATA, "found 1 PNG, 2 JPEG, 1 WebP, 1 TIFF files", "only PNGs are read");
+    }
 }
 
 
@@ -190,13 +247,13 @@ static void other_arrays_are_refused(void **state) {
         int change; /* bytes behind the header more or fewer than it announces */
         const char *message;
     } cases[] = {
-        {{NPY_FLOAT32, 4, 4, {2, H, W, 3}}, 0, "expected images |u1 [N,H,W,C], found <f4 of 4 dimensions"},
-        {{NPY_UINT8, 1, 3, {2, H, W}}, 0, "found |u1 of 3 dimensions"},
-        {{NPY_UINT8, 1, 4, {2, H, W, 4}}, 0, "found shape (2, 5, 7, 4)"},
-        {{NPY_UINT8, 1, 4, {2, 3, H, W}}, 0, "1 or 3 channels, found shape (2, 3, 5, 7)"},
+        {{NPY_FLOAT32, 4, 4, {2, H, W, 3}}, 0, "expected images |u1 [N,H,W,C], found <f4 of shape (2, 5, 7, 3)"},
+        {{NPY_UINT8, 1, 3, {2, H, W}}, 0, "found |u1 of shape (2, 5, 7)"},
+        {{NPY_UINT8, 1, 4, {2, H, W, 4}}, 0, "found |u1 of shape (2, 5, 7, 4)"},
+        {{NPY_UINT8, 1, 4, {2, 3, H, W}}, 0, "1 or 3 channels, found |u1 of shape (2, 3, 5, 7)"},
         {{NPY_UINT8, 1, 4, {2, 1, 65536, 1}}, 0, "at most 65535 pixels a side"},
         {{NPY_UINT8, 1, 4, {0, H, W, 3}}, 0, "expected one or more images"},
-        {{NPY_UINT8, 1, 4, {2, 0, W, 3}}, 0, "found shape (2, 0, 7, 3)"},
+        {{NPY_UINT8, 1, 4, {2, 0, W, 3}}, 0, "found |u1 of shape (2, 0, 7, 3)"},
         {{NPY_UINT8, 1, 4, {2, H, W, 3}}, 1, "announces 210 bytes of elements, found 211"},
         {{NPY_UINT8, 1, 4, {2, H, W, 3}}, -1, "announces 210 bytes of elements, found 209"},
         {{NPY_UINT8, 1, 4, {2, H, W, 3}}, -211, "its header is cut short"},
@@ -257,7 +314,9 @@ static void no_more_than_there_are_can_be_read(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(folders_are_read_in_order),
-        TEST(what_is_no_png_is_passed_over),
+        TEST(what_is_no_image_is_left_out),
+        TEST(numbers_in_names_are_numbers),
+        TEST(other_formats_beside_pngs_are_refused),
         TEST(links_are_followed),
         TEST(zips_are_read_in_order),
         TEST(samples_are_read),

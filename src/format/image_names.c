@@ -1,0 +1,121 @@
+#include "format/image_names.h"
+
+#include "base/log.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { LEFT_OUT_NAMED = 3 };
+
+static const struct { const char *name, *extensions; } formats[IMAGE_FORMATS] = {
+    {"JPEG", ".jpg.jpeg.jpe.jfif."}, {"WebP", ".webp."}, {"BMP", ".bmp."}, {"GIF", ".gif."}, {"TIFF", ".tif.tiff."},
+    {"PNM", ".ppm.pgm.pnm.pbm."}, {"JPEG 2000", ".jp2.j2k."}, {"JPEG XL", ".jxl."}, {"AVIF", ".avif."}, {"HEIF", ".heic.heif."},
+};
+
+bool image_name_hidden(const char *name) {
+    for (const char *part = name; part; part = strchr(part, '/')) {
+        if (*part == '/') part++;
+        if (part[0] == '.' && part[1] != '/') return true;
+    }
+    return false;
+}
+
+bool image_name_is_png(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && strcasecmp(dot, ".png") == 0;
+}
+
+/* IMAGE_FORMATS: none of them. */
+static size_t other_format(const char *name) {
+    const char *dot = strrchr(name, '.');
+    char extension[16] = "";
+    size_t format = 0;
+    if (dot && strlen(dot) < sizeof extension - 1) strcat(strcpy(extension, dot), "."); /* as the table has them */
+    while (format < IMAGE_FORMATS && (!extension[0] || !strcasestr(formats[format].extensions, extension))) format++;
+    return format;
+}
+
+void image_names_leave_out(struct image_names *names, const char *name) {
+    if (names->left_out < LEFT_OUT_NAMED) text_add(&names->left_out_names, "%s%s", names->left_out ? ", " : "", name);
+    if (names->left_out == LEFT_OUT_NAMED) text_add(&names->left_out_names, ", ...");
+    names->left_out++;
+}
+
+int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err) {
+    size_t format = other_format(name), length = strlen(name);
+    bool png = image_name_is_png(name);
+    if (length > 0 && name[length - 1] == '/') return 0; /* a folder in an archive */
+    if (image_name_hidden(name) || (!png && format == IMAGE_FORMATS)) {
+        image_names_leave_out(names, name);
+        return 0;
+    }
+    if (!png) {
+        names->others[format]++;
+        return names->other || (names->other = strdup(name)) ? 0 : error_memory(err);
+    }
+    if (names->count == names->capacity) {
+        size_t capacity = 2 * names->capacity + 64;
+        struct image_name *list = realloc(names->list, capacity * sizeof *list);
+        if (!list) return error_memory(err);
+        names->list = list;
+        names->capacity = capacity;
+    }
+    char *copy = strdup(name);
+    if (!copy) return error_memory(err);
+    names->list[names->count++] = (struct image_name){.name = copy, .index = index};
+    return 0;
+}
+
+/* An archive may hold a name twice. */
+static int by_number(const void *a, const void *b) {
+    const struct image_name *x = a, *y = b;
+    int order = text_compare_natural(x->name, y->name);
+    if (order == 0) order = strcmp(x->name, y->name);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+int image_names_settle(struct image_names *names, const char *path, const char *or, struct error *err) {
+    struct text counts = {0};
+    if (names->left_out > 0)
+        log_info("%s: left out, as hidden or no images: %zu (%s)", path, names->left_out,
+                 names->left_out_names.data ? names->left_out_names.data : "");
+    if (names->other) {
+        text_add(&counts, "%zu PNG", names->count);
+        for (size_t i = 0; i < IMAGE_FORMATS; i++)
+            if (names->others[i]) text_add(&counts, ", %zu %s", names->others[i], formats[i].name);
+        error_set(err, CODE_DATA, "%s: expected .png images alone, found %s files: only PNGs are read, and no image is passed over: "
+                  "convert the others (%s) to PNG, or move them elsewhere", path, counts.data ? counts.data : "other", names->other);
+        text_free(&counts);
+        return -1;
+    }
+    if (names->count == 0) return error_set(err, CODE_DATA, "%s: expected .png images%s, found none", path, or);
+    qsort(names->list, names->count, sizeof *names->list, by_number);
+    return 0;
+}
+
+void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]) {
+    struct sha256 *hash = sha256_new();
+    hex[0] = '\0';
+    if (!hash) return; /* as if they had no names */
+    for (size_t i = 0; i < names->count; i++) {
+        const char *slash = strrchr(names->list[i].name, '/'), *name = slash ? slash + 1 : names->list[i].name;
+        const char *end = strrchr(name, '.');
+        for (const char *at = name; at < end; at++) {
+            bool zero = *at == '0' && isdigit((unsigned char)at[1]) && (at == name || !isdigit((unsigned char)at[-1]));
+            while (zero && *at == '0' && isdigit((unsigned char)at[1])) at++;
+            sha256_add(hash, at, 1);
+        }
+        sha256_add(hash, "/", 1);
+    }
+    sha256_finish(hash, hex);
+}
+
+void image_names_free(struct image_names *names) {
+    for (size_t i = 0; i < names->count; i++) free(names->list[i].name);
+    free(names->list);
+    free(names->other);
+    text_free(&names->left_out_names);
+    *names = (struct image_names){0};
+}
