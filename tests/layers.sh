@@ -3,7 +3,7 @@
 # only the shim sees torch, only main.c exits; every header compiles alone.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-order=(base job solver sample diagnose shard cluster eval report run export cmd)
+order=(base format job solver sample diagnose shard cluster eval report run work export cmd)
 bad=0
 complain() { echo "layers: $*"; bad=1; }
 

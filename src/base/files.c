@@ -13,28 +13,76 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int read_once(const char *path, char **data, size_t *size, bool *replaced, struct error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+static const char *kind_of(mode_t mode) {
+    return S_ISREG(mode)    ? "a regular file"
+           : S_ISDIR(mode)  ? "a folder"
+           : S_ISLNK(mode)  ? "a symbolic link"
+           : S_ISFIFO(mode) ? "a FIFO"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "a device";
+}
+
+bool file_absent(int number) {
+    return number == ENOENT || number == ENOTDIR;
+}
+
+static int not_regular(const char *path, mode_t mode, struct error *err) {
+    return error_set(err, CODE_IO, "cannot open %s: expected a regular file, found %s", path, kind_of(mode));
+}
+
+/* *absent: there is none. O_NONBLOCK, for a FIFO's open waits for its other end; it is not for the reads and writes after. */
+static int open_regular(const char *path, int flags, bool *absent, struct error *err) {
+    struct stat info;
+    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666), number = errno;
+    *absent = fd < 0 && file_absent(number);
+    if (fd < 0 && (number == ENXIO || number == EISDIR) && stat(path, &info) == 0) return not_regular(path, info.st_mode, err);
+    if (fd < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(number));
+    if (fstat(fd, &info) != 0) error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    else if (!S_ISREG(info.st_mode)) not_regular(path, info.st_mode, err);
+    else if (fcntl(fd, F_SETFL, flags & O_APPEND) != 0) error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    else return fd;
+    close(fd);
+    return -1;
+}
+
+int file_open(const char *path, int flags, struct error *err) {
+    bool absent;
+    return open_regular(path, flags, &absent, err);
+}
+
+int file_check(const char *path, struct error *err) {
+    int fd = file_open(path, O_RDONLY, err);
+    if (fd >= 0) close(fd);
+    return fd >= 0 ? 0 : -1;
+}
+
+/* What one try of reading a file found besides. */
+struct trial {
+    bool absent, replaced;
+};
+
+static int read_once(const char *path, char **data, size_t *size, struct trial *trial, struct error *err) {
+    int fd = open_regular(path, O_RDONLY, &trial->absent, err);
+    if (fd < 0) return -1;
     struct stat info;
     char *buffer = NULL;
     size_t used = 0;
     int rc = -1;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        error_set(err, CODE_IO, "cannot read %s: not a regular file", path);
+    if (fstat(fd, &info) != 0) {
+        error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
         goto out;
     }
     size_t capacity = (size_t)info.st_size;
     buffer = malloc(capacity + 1);
     if (!buffer) {
-        error_memory(err);
+        error_set(err, CODE_INTERNAL, "cannot read %s: out of memory for its %zu bytes", path, capacity);
         goto out;
     }
     while (used < capacity) {
         ssize_t got = read(fd, buffer + used, capacity - used);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
-            *replaced = errno == ESTALE;
+            trial->replaced = errno == ESTALE;
             error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
             goto out;
         }
@@ -52,23 +100,52 @@ out:
     return rc;
 }
 
-int file_read(const char *path, char **data, size_t *size, struct error *err) {
-    bool replaced = false; /* NFS: another host renamed a new file over it, which is as good */
+static int read_file(const char *path, char **data, size_t *size, bool *absent, struct error *err) {
+    struct trial trial = {0}; /* NFS: another host renamed a new file over it, which is as good */
     *data = NULL;
-    int rc = read_once(path, data, size, &replaced, err);
-    return replaced ? read_once(path, data, size, &replaced, err) : rc;
+    *size = 0;
+    int rc = read_once(path, data, size, &trial, err);
+    if (trial.replaced) rc = read_once(path, data, size, &trial, err);
+    *absent = trial.absent;
+    return rc;
 }
 
-bool file_exists(const char *path) {
+int file_read(const char *path, char **data, size_t *size, struct error *err) {
+    bool absent;
+    return read_file(path, data, size, &absent, err);
+}
+
+int file_read_if_there(const char *path, char **data, size_t *size, struct error *err) {
+    bool absent;
+    struct error why;
+    int rc = read_file(path, data, size, &absent, &why);
+    return rc == 0 || absent ? 0 : (*err = why, -1);
+}
+
+int file_look(const char *path, struct stat *info, bool *there, struct error *err) {
+    *there = stat(path, info) == 0;
+    return *there || file_absent(errno) ? 0 : error_set(err, CODE_IO, "cannot look at %s: %s", path, strerror(errno));
+}
+
+int file_exists(const char *path, bool *there, struct error *err) {
     struct stat info;
-    return stat(path, &info) == 0;
+    return file_look(path, &info, there, err);
 }
 
-bool folder_has(const char *folder, const char *name) {
+int folder_has(const char *folder, const char *name, bool *there, struct error *err) {
     char *path = text_new("%s/%s", folder, name);
-    bool there = path && file_exists(path);
+    int rc = path ? file_exists(path, there, err) : error_memory(err);
     free(path);
-    return there;
+    return rc;
+}
+
+int file_check_place(const char *path, bool folder, struct error *err) {
+    struct stat info;
+    if (lstat(path, &info) != 0)
+        return file_absent(errno) ? 0 : error_set(err, CODE_IO, "cannot write %s: %s", path, strerror(errno));
+    if (folder ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode)) return 0;
+    return error_set(err, CODE_IO, "cannot write %s: it is %s, and only a regular %s is replaced: choose another path", path,
+                     kind_of(info.st_mode), folder ? "folder" : "file");
 }
 
 static int write_all(int fd, const char *data, size_t size) {
@@ -91,15 +168,20 @@ static int folder_sync(const char *folder) {
     return rc;
 }
 
+/* How much of a name its temporary has, so that host (64), numbers (20) and what libzip adds (7) fit 255 bytes beside it. */
+#define NAME_PART "%.140s"
+
 static char *temporary_name(const char *folder, const char *name) {
     static atomic_uint count;
     char host[256] = "host";
     gethostname(host, sizeof host - 1);
-    return text_new("%s/.%s.tmp-%s-%ld-%u", folder, name, host, (long)getpid(), atomic_fetch_add(&count, 1));
+    return text_new("%s/." NAME_PART ".tmp-%s-%ld-%u", folder, name, host, (long)getpid(), atomic_fetch_add(&count, 1));
 }
 
 int draft_begin(struct draft *draft, const char *path, bool folder, struct error *err) {
     const char *slash = strrchr(path, '/');
+    *draft = (struct draft){0};
+    if (file_check_place(path, folder, err) != 0) return -1;
     *draft = (struct draft){.path = strdup(path), .parent = path_folder(path)};
     if (draft->parent) draft->temporary = temporary_name(draft->parent, slash ? slash + 1 : path);
     if (!draft->path || !draft->temporary) {
@@ -255,9 +337,10 @@ int tree_remove(const char *path, struct error *err) {
     FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
     if (!tree) return error_set(err, CODE_IO, "cannot list %s: %s", path, strerror(errno));
     int rc = 0;
-    for (FTSENT *entry; (entry = fts_read(tree));) /* a folder comes before and behind what is in it */
-        if (entry->fts_info != FTS_D && remove(entry->fts_path) != 0 && errno != ENOENT)
+    for (FTSENT *entry; (errno = 0, entry = fts_read(tree));) /* a folder comes before and behind what is in it */
+        if (entry->fts_info != FTS_D && remove(entry->fts_path) != 0 && !file_absent(errno))
             rc = error_set(err, CODE_IO, "cannot remove %s: %s", entry->fts_path, strerror(errno));
+    if (errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", path, strerror(errno));
     fts_close(tree);
     return rc;
 }
@@ -315,14 +398,15 @@ static bool is_stale(const char *folder, const char *name, file_judge *judge, co
 /* prefix: how the temporaries' names begin. */
 static int remove_stale(const char *folder, const char *prefix, file_judge *judge, const void *context, struct error *err) {
     DIR *dir = opendir(folder);
-    if (!dir) return errno == ENOENT ? 0 : error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (!dir) return file_absent(errno) ? 0 : error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(dir));) {
+    for (struct dirent *entry; rc == 0 && (errno = 0, entry = readdir(dir));) {
         if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !is_stale(folder, entry->d_name, judge, context)) continue;
         char *path = path_join(folder, entry->d_name);
         rc = path ? tree_remove(path, err) : error_memory(err);
         free(path);
     }
+    if (rc == 0 && errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     closedir(dir);
     return rc;
 }
@@ -333,7 +417,7 @@ int file_remove_stale(const char *folder, file_judge *judge, const void *context
 
 int draft_remove_stale(const char *path, struct error *err) {
     const char *slash = strrchr(path, '/');
-    char *folder = path_folder(path), *prefix = text_new(".%s.tmp-", slash ? slash + 1 : path);
+    char *folder = path_folder(path), *prefix = text_new("." NAME_PART ".tmp-", slash ? slash + 1 : path);
     int rc = folder && prefix ? remove_stale(folder, prefix, NULL, NULL, err) : error_memory(err);
     free(prefix);
     free(folder);
@@ -354,7 +438,8 @@ int folder_make(const char *path, struct error *err) {
         if (end == '\0') break;
     }
     struct stat info;
-    if (rc == 0 && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
+    if (rc == 0 && stat(path, &info) != 0) rc = error_set(err, CODE_IO, "cannot look at %s: %s", path, strerror(errno));
+    else if (rc == 0 && !S_ISDIR(info.st_mode))
         rc = error_set(err, CODE_IO, "cannot make folder %s: a file is in the way", path);
     free(copy);
     return rc;

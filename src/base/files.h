@@ -6,11 +6,28 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 
-/* Reads a whole file. *data is new (caller frees) and NUL-terminated behind *size bytes. */
+/* Is this errno that of a file that is not there (ENOENT, ENOTDIR)? No other error says so: a server that does not answer,
+ * or a folder that may not be searched, may well have it. */
+bool file_absent(int number);
+/* *there: stat finds something. Every error but absence is one. */
+int file_look(const char *path, struct stat *info, bool *there, struct error *err);
+int file_exists(const char *path, bool *there, struct error *err);
+int folder_has(const char *folder, const char *name, bool *there, struct error *err);
+
+/* open, of a regular file alone: a FIFO, a device or a folder in its place is an error and is not waited for. -1: *err is set. */
+int file_open(const char *path, int flags, struct error *err);
+/* Can a regular file be opened for reading there? Before libraries open it. */
+int file_check(const char *path, struct error *err);
+/* Reads a whole regular file. *data is new (caller frees) and NUL-terminated behind *size bytes. */
 int file_read(const char *path, char **data, size_t *size, struct error *err);
-bool file_exists(const char *path);
-bool folder_has(const char *folder, const char *name); /* false also when out of memory */
+/* The same; 0 with *data NULL: there is none. */
+int file_read_if_there(const char *path, char **data, size_t *size, struct error *err);
+
+/* May path be written? Only regular files (folders) are replaced: a link, FIFO or device is somebody's. For early; drafts
+ * look for themselves. */
+int file_check_place(const char *path, bool folder, struct error *err);
 
 /* Temporary in the same folder -> write -> fsync -> close -> rename -> fsync of the folder. The temporary's
  * name is unique to the attempt (".NAME.tmp-HOST-PID-COUNT") and is removed when anything fails. A failed fsync leaves

@@ -1,6 +1,9 @@
 #include "base/hash.h"
 
+#include "base/files.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -82,25 +85,27 @@ static void remember(const struct stat *stat, const char hex[SHA256_HEX]) {
 
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err) {
     struct stat stat;
-    FILE *file = fopen(path, "rb");
-    if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
-    bool sized = fstat(fileno(file), &stat) == 0;
+    int fd = file_open(path, O_RDONLY, err);
+    if (fd < 0) return -1;
+    bool sized = fstat(fd, &stat) == 0;
     if (sized && recall(&stat, hex)) {
-        fclose(file);
+        close(fd);
         return 0;
     }
     struct sha256 *hash = sha256_new();
     if (!hash) {
-        fclose(file);
+        close(fd);
         return error_memory(err);
     }
     char buffer[1 << 16];
-    for (size_t got; (got = fread(buffer, 1, sizeof buffer, file)) > 0;) sha256_add(hash, buffer, got);
-    int failed = ferror(file);
-    fclose(file);
+    ssize_t got;
+    while ((got = read(fd, buffer, sizeof buffer)) > 0 || (got < 0 && errno == EINTR))
+        if (got > 0) sha256_add(hash, buffer, (size_t)got);
+    int failed = got < 0 ? errno : 0;
+    close(fd);
     sha256_finish(hash, hex);
     if (sized && !failed) remember(&stat, hex);
-    return failed ? error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno)) : 0;
+    return failed ? error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(failed)) : 0;
 }
 
 int sha256_expect(const char *path, const char *found, const char *expected, struct error *err) {

@@ -1,9 +1,9 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/text.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -32,8 +32,8 @@ void log_quiet(int quiet) {
 }
 
 int log_open(const char *path, struct error *err) {
-    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (file < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    int file = file_open(path, O_WRONLY | O_CREAT | O_APPEND, err);
+    if (file < 0) return -1;
     state.file = file;
     return 0;
 }

@@ -143,6 +143,12 @@ bool text_is_utf8(const char *s, size_t size) {
     return at == size;
 }
 
+int path_check_utf8(const char *path, struct error *err) {
+    if (text_is_utf8(path, strlen(path))) return 0;
+    return error_set(err, CODE_DATA, "%s: expected a path in UTF-8, found other bytes (in another encoding perhaps): rename the "
+                     "folder or file", path);
+}
+
 void text_make_utf8(char *s) {
     while (*s) {
         size_t length = utf8_length((const unsigned char *)s, 4); /* none goes on behind the end's zero byte */

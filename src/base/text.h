@@ -2,6 +2,8 @@
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
+#include "base/error.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +33,8 @@ int text_compare_natural(const char *a, const char *b);
 const char *text_nearest(const char *name, const char *const *names);
 
 bool text_is_utf8(const char *s, size_t size); /* zero bytes are */
+/* CODE_DATA where a path is not UTF-8, which JSON needs. */
+int path_check_utf8(const char *path, struct error *err);
 /* Puts a '?' for every byte that is not part of valid UTF-8. */
 void text_make_utf8(char *s);
 

@@ -83,7 +83,9 @@ static int read_side(struct side *side, char **seeds, const char *path, const st
                      struct error *err) {
     char *document = text_new("%s/run.json", path);
     if (!document) return error_memory(err);
-    int rc = file_exists(document) ? read_run(side, seeds, path, how, err) : side_read(side, path, how, err);
+    bool run;
+    int rc = file_exists(document, &run, err);
+    if (rc == 0) rc = run ? read_run(side, seeds, path, how, err) : side_read(side, path, how, err);
     free(document);
     return rc;
 }
@@ -188,6 +190,8 @@ static int compare_sides(const struct options *options, struct error *err) {
     json_t *values = NULL;
     char *indices = NULL, *seeds[3] = {NULL};
     int rc = parse_metrics(&score_options.metrics, options->metrics ? options->metrics : "fid", err);
+    if (rc == 0 && options->json && (rc = path_check_utf8(options->operand, err)) == 0)
+        rc = path_check_utf8(options->second, err);
     if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
     if (rc == 0) rc = read_extraction(&extraction, &how, options, score_options.metrics, err);
     if (rc == 0) rc = read_side(&a, &seeds[0], options->operand, how, err);
@@ -234,6 +238,7 @@ static int write_reference(const struct options *options, struct error *err) {
     if (!options->output)
         return error_set(err, CODE_USAGE, "reference: --output is missing: the .npz that the statistics go to, or the .npy "
                          "that the features go to");
+    if (file_check_place(options->output, false, err) != 0) return -1;
     int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
     extraction.spatial = true;
     if (rc == 0) rc = read_side(&side, &seeds, options->operand, how, err);

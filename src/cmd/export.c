@@ -34,7 +34,9 @@ static char *usual_path(const struct run *run, const char *to, const struct rows
 /* A file is replaced when that is wished; a folder of somebody's pictures never is. */
 static int check_place(const char *path, bool folder, bool force, struct error *err) {
     struct stat info;
-    if (stat(path, &info) == 0) {
+    bool there;
+    if (file_look(path, &info, &there, err) != 0) return -1;
+    if (there) {
         if (S_ISDIR(info.st_mode) != folder)
             return error_set(err, CODE_USAGE, "export: %s is a %s: give another --output", path, folder ? "file" : "folder");
         if (folder && rmdir(path) != 0)
@@ -42,6 +44,7 @@ static int check_place(const char *path, bool folder, bool force, struct error *
         if (!folder && !force)
             return error_set(err, CODE_USAGE, "export: %s is there already: say --force to replace it, or give another --output", path);
     }
+    if (file_check_place(path, folder, err) != 0) return -1;
     char *parent = path_folder(path);
     int rc = parent ? folder_make(parent, err) : error_memory(err);
     free(parent);
@@ -65,7 +68,9 @@ static int export_to(const struct options *options, const struct run *run, struc
     bool png = strcmp(options->to, "png") == 0, zip = png && options->output && ends_in(options->output, ".zip");
     char *path = options->output ? strdup(options->output) : usual_path(run, options->to, rows);
     for (size_t end = path ? strlen(path) : 0; end > 1 && path[end - 1] == '/';) path[--end] = '\0';
-    int rc = path ? check_place(path, png && !zip, options->force, err) : error_memory(err);
+    int rc = path ? 0 : error_memory(err);
+    if (rc == 0 && options->json && (rc = path_check_utf8(options->operand, err)) == 0) rc = path_check_utf8(path, err);
+    if (rc == 0) rc = check_place(path, png && !zip, options->force, err);
     if (rc == 0) {
         if (zip) rc = export_zip(rows, path, err);
         else if (png) rc = export_folder(rows, path, options->subdirs, err);
@@ -131,5 +136,6 @@ const struct command command_export = {
     "  npy   one array as it is stored: uint8 [N,H,W,C], or float32 [N,C,H,W]\n"
     "PNGs and npz of a float32 run are rounded by the run's rule. Samples come in the run's order, or in that of --ids.\n"
     "PATH is by default RUN/png, RUN/samples_NxHxWxC.npz or .npy; it appears whole or not at all. A file is replaced only with\n"
-    "--force, a folder never. Every shard is verified; one that is needed and is missing or damaged is exit status 75.\n",
+    "--force, a folder, link or device never. Every shard is verified; one that is needed and is missing or damaged is exit\n"
+    "status 75.\n",
     export};

@@ -7,6 +7,7 @@
 #include "format/json_file.h"
 #include "shard/store.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,10 @@ static int inspect_statistics(const char *path, json_t **about, struct error *er
     if (statistics_read(&statistics, path, "", err) != 0) return -1;
     double trace = 0;
     for (size_t i = 0; i < statistics.dim; i++) trace += statistics.sigma[i * statistics.dim + i];
+    if (!isfinite(trace)) { /* JSON has no such number */
+        statistics_free(&statistics);
+        return error_set(err, CODE_DATA, "%s: the trace of sigma is not a finite number", path);
+    }
     *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim, "count",
                        (json_int_t)statistics.count, "trace", trace, "network", statistics.network);
     statistics_free(&statistics);
@@ -83,7 +88,9 @@ static const struct {
 
 static int inspect_file(const char *path, json_t **about, struct error *err) {
     size_t length = strlen(path);
-    if (!file_exists(path)) return error_set(err, CODE_IO, "there is no file %s", path);
+    bool there;
+    if (file_exists(path, &there, err) != 0) return -1;
+    if (!there) return error_set(err, CODE_IO, "there is no file %s", path);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t suffix = strlen(kinds[i].suffix);
         if (length < suffix || strcmp(path + length - suffix, kinds[i].suffix) != 0) continue;

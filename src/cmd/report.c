@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 extern char **environ;
 
@@ -36,16 +35,14 @@ static int convert(const char *svg, const char *png, struct error *err) {
 
 /* By way of an SVG and a PNG beside the file, so that it is there whole or not at all. */
 static int write_png(const char *path, const struct text *svg, struct error *err) {
-    char *source = text_new("%s.%ld.svg", path, (long)getpid()), *target = text_new("%s.%ld.png", path, (long)getpid());
-    int rc = source && target ? file_write_atomic(source, svg->data, svg->length, err) : error_memory(err);
-    if (rc == 0) {
-        rc = convert(source, target, err);
-        if (rc == 0 && rename(target, path) != 0) rc = error_set(err, CODE_IO, "cannot write %s: %s", path, strerror(errno));
-        unlink(source);
-        if (rc != 0) unlink(target);
-    }
-    free(source);
-    free(target);
+    struct draft source = {0}, target = {0};
+    int rc = draft_begin(&source, path, false, err);
+    if (rc == 0) rc = file_write(source.temporary, svg->data, svg->length, err);
+    if (rc == 0) rc = draft_begin(&target, path, false, err);
+    if (rc == 0) rc = convert(source.temporary, target.temporary, err);
+    if (rc == 0) rc = draft_commit(&target, err);
+    draft_abandon(&target);
+    draft_abandon(&source);
     return rc;
 }
 
@@ -90,7 +87,10 @@ static int print_text(const json_t *data, const char *metric, struct error *err)
 static int make_report(const struct options *options, struct error *err) {
     json_t *data;
     const char *metric = options->metrics ? options->metrics : "fid";
-    if (collect_data(&data, options->operand, err) != 0) return -1;
+    if ((options->plot && file_check_place(options->plot, false, err) != 0) ||
+        (options->output && file_check_place(options->output, false, err) != 0) ||
+        collect_data(&data, options->operand, err) != 0)
+        return -1;
     char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->operand);
     int rc = page ? 0 : error_memory(err);
     if (rc == 0 && options->metrics && !chart_has(data, metric))

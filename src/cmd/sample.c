@@ -71,14 +71,16 @@ static int write_one(const struct options *options, const struct run *run, const
     char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
     const char *dot = path ? strrchr(path, '.') : NULL;
     bool png = dot && strcmp(dot, ".png") == 0;
-    int rc = path ? 0 : error_memory(err);
+    bool there = false;
+    int rc = path ? file_exists(path, &there, err) : error_memory(err);
     if (rc == 0 && !png && !(dot && strcmp(dot, ".npy") == 0))
         rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
     else if (rc == 0 && png && run->card.channels != 1 && run->card.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy", run->dir,
                        run->card.channels);
-    else if (rc == 0 && !options->force && file_exists(path))
+    else if (rc == 0 && !options->force && there)
         rc = error_set(err, CODE_USAGE, "sample: %s is there already: say --force to replace it, or another --output", path);
+    if (rc == 0) rc = file_check_place(path, false, err);
     if (rc == 0) rc = find(options, run, seed, path, png, err);
     free(path);
     return rc;

@@ -165,10 +165,10 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
 static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
     char *dir = text_new("%s/%s", sweep, name), *document = text_new("%s/%s/run.json", sweep, name);
     json_t *json = NULL;
-    int rc = -1;
-    if (!dir || !document) error_memory(err);
-    else if (!file_exists(document)) error_set(err, CODE_AGAIN, "%s: not begun: run the job again to make it", dir);
-    else rc = verify_dir(dir, out, &json, err);
+    bool begun = false;
+    int rc = dir && document ? file_exists(document, &begun, err) : error_memory(err);
+    if (rc == 0 && !begun) rc = error_set(err, CODE_AGAIN, "%s: not begun: run the job again to make it", dir);
+    if (rc == 0) rc = verify_dir(dir, out, &json, err);
     if (!json) json = json_pack("{s:s*, s:b}", "run", dir, "complete", 0);
     json_object_set_new(json, "cell", json_string(name));
     json_array_append_new(list, json);
@@ -205,7 +205,8 @@ static int verify(int argc, char **argv, struct error *err) {
     int rc = options_parse(&options, argc, argv, &command_verify, "j", &done, err);
     if (rc == 0 && !done) {
         FILE *out = options.json ? stderr : stdout;
-        rc = cells_read(&names, options.operand, err);
+        rc = path_check_utf8(options.operand, err);
+        if (rc == 0) rc = cells_read(&names, options.operand, err);
         if (rc == 0) rc = names ? verify_sweep(options.operand, names, out, &json, err)
                                 : verify_dir(options.operand, out, &json, err);
         struct error unprinted;

@@ -7,6 +7,7 @@
 #include "eval/neighbours.h"
 #include "eval/precision.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,7 @@ void score_warn(const struct score_options *options, const struct side *samples,
 }
 
 static int set(json_t *values, const char *name, double value, struct error *err) {
+    if (!isfinite(value)) return error_set(err, CODE_DATA, "%s is not a finite number: the features are too large", name);
     return json_object_set_new(values, name, json_real(value)) == 0 ? 0 : error_memory(err);
 }
 

@@ -1,5 +1,6 @@
 #include "eval/side.h"
 
+#include "base/files.h"
 #include "base/text.h"
 #include "eval/extract.h"
 #include "format/npz.h"
@@ -59,8 +60,10 @@ static int look(struct contents *contents, const char *path, struct error *err) 
     struct stat info;
     struct npz *npz;
     struct npy npy;
+    bool there;
     *contents = (struct contents){0};
-    if (stat(path, &info) == 0 && (S_ISDIR(info.st_mode) || ends_in(path, ".zip"))) {
+    if (file_look(path, &info, &there, err) != 0) return -1;
+    if (there && (S_ISDIR(info.st_mode) || ends_in(path, ".zip"))) {
         contents->images = true;
         return 0;
     }

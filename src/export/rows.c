@@ -91,8 +91,9 @@ static int find_gaps(const struct rows *rows, struct error *err) {
     int rc = 0;
     for (uint64_t i = 0; rc == 0 && i < shards; i++) {
         char *path = wanted[i] ? run_path(rows->run, (shard_id){i}, SAMPLES) : NULL;
-        if (wanted[i] && !path) rc = error_memory(err);
-        if (path && file_exists(path)) wanted[i] = 0;
+        bool there = false;
+        if (wanted[i]) rc = path ? file_exists(path, &there, err) : error_memory(err);
+        if (there) wanted[i] = 0;
         free(path);
     }
     for (uint64_t i = 0; rc == 0 && i < shards; i++) {

@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "format/npy.h"
 #include "base/text.h"
+#include "format/zip_file.h"
 #include "format/image_names.h"
 #include "format/png.h"
 
@@ -12,8 +13,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <zip.h>
 
 enum {
     HEAD = 1 << 17,     /* bytes: more than any .npy header of version 1 */
@@ -92,6 +91,10 @@ static int list_folder(struct images *images, struct error *err) {
         case FTS_SLNONE:
             if (image_name_hidden(name) || !image_name_is_png(name)) break;
             rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
+            break;
+        case FTS_DEFAULT:
+            if (image_name_hidden(name) || !image_name_is_png(name)) break;
+            rc = error_set(err, CODE_IO, "cannot read %s: expected a regular file, found a FIFO, socket or device", file->fts_path);
             break;
         case FTS_DNR:
         case FTS_ERR:
@@ -248,18 +251,10 @@ static int open_array(struct images *images, zip_uint64_t index, const char *whe
 }
 
 static int open_zip(struct images *images, struct error *err) {
-    int code = 0;
-    images->zip = zip_open(images->path, ZIP_RDONLY, &code);
-    if (!images->zip) {
-        zip_error_t reason;
-        zip_error_init_with_code(&reason, code);
-        enum code kind = code == ZIP_ER_NOZIP || code == ZIP_ER_INCONS ? CODE_DATA : CODE_IO;
-        error_set(err, kind,
-                  "cannot open %s: expected a folder of PNGs, a zip archive of PNGs or an .npz file of samples: %s",
-                  images->path, zip_error_strerror(&reason));
-        zip_error_fini(&reason);
+    uint64_t bytes;
+    if (zip_of_file(&images->zip, &bytes, images->path, "a folder of PNGs, a zip archive of PNGs or an .npz file of samples",
+                    err) != 0)
         return -1;
-    }
     zip_int64_t index = zip_name_locate(images->zip, "arr_0.npy", 0);
     if (index < 0) return open_pngs(images, err);
     char *where = text_new("%s: arr_0.npy", images->path);

@@ -17,13 +17,26 @@ int json_file_write_guarded(const char *path, const json_t *json, const struct f
     return rc;
 }
 
+/* Frees data. */
+static int parse(json_t **json, char *data, size_t size, const char *path, struct error *err) {
+    json_error_t at;
+    *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &at);
+    free(data);
+    if (!*json && json_error_code(&at) == json_error_out_of_memory) return error_memory(err);
+    return *json ? 0 : error_set(err, CODE_DATA, "%s:%d:%d: not JSON: %s", path, at.line, at.column, at.text);
+}
+
 int json_file_read(json_t **json, const char *path, struct error *err) {
     char *data;
     size_t size;
-    json_error_t at;
     *json = NULL;
-    if (file_read(path, &data, &size, err) != 0) return -1;
-    *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &at);
-    free(data);
-    return *json ? 0 : error_set(err, CODE_DATA, "%s:%d:%d: not JSON: %s", path, at.line, at.column, at.text);
+    return file_read(path, &data, &size, err) == 0 ? parse(json, data, size, path, err) : -1;
+}
+
+int json_file_read_if_there(json_t **json, const char *path, struct error *err) {
+    char *data;
+    size_t size;
+    *json = NULL;
+    if (file_read_if_there(path, &data, &size, err) != 0) return -1;
+    return data ? parse(json, data, size, path, err) : 0;
 }

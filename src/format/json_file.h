@@ -13,5 +13,7 @@ int json_file_write(const char *path, const json_t *json, struct error *err);
 int json_file_write_guarded(const char *path, const json_t *json, const struct file_guard *guard, struct error *err);
 /* *json new. A file that is no JSON, or has a member twice, is CODE_DATA. */
 int json_file_read(json_t **json, const char *path, struct error *err);
+/* The same; 0 with *json NULL: there is no such file. */
+int json_file_read_if_there(json_t **json, const char *path, struct error *err);
 
 #endif

@@ -1,13 +1,12 @@
 #include "format/npz.h"
 
 #include "base/text.h"
+#include "format/zip_file.h"
 #include "format/archive.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <zip.h>
 
 static const zip_uint64_t MOST_RATIO = 1032; /* of deflate, which numpy uses where it compresses */
 
@@ -18,27 +17,18 @@ struct npz {
 };
 
 int npz_open(struct npz **npz, const char *path, struct error *err) {
-    int code = 0;
-    zip_t *zip = zip_open(path, ZIP_RDONLY, &code);
-    if (!zip) {
-        zip_error_t reason;
-        zip_error_init_with_code(&reason, code);
-        enum code kind = code == ZIP_ER_NOZIP || code == ZIP_ER_INCONS ? CODE_DATA : CODE_IO;
-        error_set(err, kind, "cannot open %s as an .npz file (a zip archive of .npy arrays): %s", path,
-                  zip_error_strerror(&reason));
-        zip_error_fini(&reason);
-        return -1;
-    }
+    zip_t *zip;
+    uint64_t bytes;
+    if (zip_of_file(&zip, &bytes, path, "an .npz file (a zip archive of .npy arrays)", err) != 0) return -1;
     *npz = malloc(sizeof **npz);
     char *copy = strdup(path);
-    struct stat info = {.st_size = 0};
-    if (!*npz || !copy || stat(path, &info) != 0) {
+    if (!*npz || !copy) {
         zip_discard(zip);
         free(*npz);
         free(copy);
         return error_memory(err);
     }
-    **npz = (struct npz){.zip = zip, .path = copy, .bytes = (zip_uint64_t)info.st_size};
+    **npz = (struct npz){.zip = zip, .path = copy, .bytes = bytes};
     return 0;
 }
 

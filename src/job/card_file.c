@@ -1,15 +1,16 @@
 /* Finding a card inside a model file. */
 #include "base/files.h"
 #include "base/text.h"
+#include "format/zip_file.h"
 #include "job/card.h"
 #include "job/model_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zip.h>
+#include <unistd.h>
 
 static int parse_json(json_t **json, const char *data, size_t size, const char *where, struct error *err) {
     json_error_t at;
@@ -67,15 +68,9 @@ static int no_card(const char *path, const char *name, struct error *err) {
 }
 
 static int read_archive(json_t **json, const char *path, const char *name, struct error *err) {
-    int reason;
-    zip_t *archive = zip_open(path, ZIP_RDONLY, &reason);
-    if (!archive) {
-        zip_error_t error;
-        zip_error_init_with_code(&error, reason);
-        error_set(err, CODE_DATA, "%s: expected a whole zip archive, found: %s", path, zip_error_strerror(&error));
-        zip_error_fini(&error);
-        return -1;
-    }
+    zip_t *archive;
+    uint64_t bytes;
+    if (zip_of_file(&archive, &bytes, path, "a whole zip archive", err) != 0) return -1;
     zip_int64_t index = find_extra(archive, name);
     char *where = text_new("%s: %s", path, name);
     const char *kind = model_archive_kind(archive);
@@ -106,12 +101,11 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
     *json = NULL;
     char start[16] = {0}; /* what kind of file it is shows here, however large it is */
-    FILE *file = fopen(model_path, "rbe");
-    if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", model_path, strerror(errno));
-    errno = 0;
-    size_t got = fread(start, 1, sizeof start, file);
-    int failed = ferror(file) ? errno : 0;
-    fclose(file);
+    int fd = file_open(model_path, O_RDONLY, err);
+    if (fd < 0) return -1;
+    ssize_t got = read(fd, start, sizeof start);
+    int failed = got < 0 ? errno : 0;
+    close(fd);
     if (failed) return error_set(err, CODE_IO, "cannot read %s: %s", model_path, strerror(failed));
     if (got >= 4 && memcmp(start, "PK\3\4", 4) == 0) return read_archive(json, model_path, name, err);
     if (got && strchr("{ \t\r\n", start[0])) return read_json_model(json, model_path, name, err);

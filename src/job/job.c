@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "job/keys.h"
 #include "job/override.h"
+#include "job/source.h"
 #include "job/yaml.h"
 
 #include <stdlib.h>
@@ -41,7 +42,11 @@ static int job_from_json(struct job *job, const struct key_reader *reader, const
     if (keys_read(reader, &job_keys, "", root, job) != 0 || job_check(job, reader) != 0) return -1;
     if (!job->name) job->name = name_of_file(reader->where);
     if (job->name && !job->output.dir) job->output.dir = text_new("runs/%s", job->name);
-    if (!job->name || !job->output.dir) return error_memory(err);
+    char *dir = job->output.dir ? path_absolute(job->output.dir) : NULL;
+    int rc = job->name && dir ? path_check_utf8(dir, err) : error_memory(err);
+    if (rc == 0) rc = path_check_utf8(job->name, err); /* the file's, where the job has none */
+    free(dir);
+    if (rc != 0) return -1;
     if (reader->folder && !text_is_plain(job->output.dir))
         return key_error(reader, "output.dir", "expected a folder's name without control characters, found \"%s\"",
                          job->output.dir);
@@ -76,19 +81,13 @@ out:
 
 int job_read(struct job *job, const char *path, const char *const *overrides, size_t overrides_count,
              struct error *err) {
-    char *text, *folder = NULL;
-    size_t size;
+    struct source source;
     *job = (struct job){0};
-    if (file_read(path, &text, &size, err) != 0) return -1;
-    int rc = -1;
-    if (strlen(text) != size)
-        error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
-    else if (!(folder = path_folder(path)))
-        error_memory(err);
-    else
-        rc = job_parse(job, text, path, folder, overrides, overrides_count, err);
-    free(folder);
-    free(text);
+    if (source_read(&source, path, err) != 0) return -1;
+    int rc = strlen(source.text) == source.size
+                 ? job_parse(job, source.text, source.name, source.folder, overrides, overrides_count, err)
+                 : error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
+    source_free(&source);
     return rc;
 }
 

@@ -27,6 +27,16 @@ static json_t *write_string(const struct key *key, const void *member) {
     return text ? json_string(text) : json_null();
 }
 
+/* run.json names the absolute path. */
+static int check_absolute(const struct key_reader *reader, const char *path, const char *file) {
+    char *absolute = path_absolute(file);
+    int rc = !absolute                                        ? error_memory(reader->err)
+             : text_is_utf8(absolute, strlen(absolute))       ? 0
+             : key_error(reader, path, "expected a path in UTF-8, found %s, which has other bytes: rename the folder", absolute);
+    free(absolute);
+    return rc;
+}
+
 static int read_folder(KEY_READ_ARGUMENTS) {
     struct error why;
     char *expanded;
@@ -46,7 +56,7 @@ static int read_path(KEY_READ_ARGUMENTS) {
     if (!joined) return error_memory(reader->err);
     free(*(char **)member);
     *(char **)member = joined;
-    return 0;
+    return check_absolute(reader, path, joined);
 }
 
 static json_t *write_path(const struct key *key, const void *member) {

@@ -1,9 +1,9 @@
 #include "job/sweep.h"
 
-#include "base/files.h"
 #include "base/text.h"
 #include "job/expand.h"
 #include "job/override.h"
+#include "job/source.h"
 #include "job/yaml.h"
 
 #include <stdlib.h>
@@ -12,7 +12,8 @@
 enum { CELLS_MOST = 100000, COMBINATIONS_MOST = 1000000 };
 
 struct reading {
-    const char *path;
+    const char *path, *text;
+    size_t size;
     const char *const *overrides; /* the caller's */
     size_t overrides_count;
     struct sweep *sweep;
@@ -217,30 +218,25 @@ static int sweep_dir(char **found, const json_t *root, const char *path, struct 
 }
 
 static int read_root(const struct reading *reading, json_t **root) {
-    char *text;
-    size_t size;
     struct error *err = reading->err;
     json_t *places = json_object();
-    if (file_read(reading->path, &text, &size, err) != 0) {
-        json_decref(places);
-        return -1;
-    }
-    int rc = places ? yaml_parse(root, places, text, size, reading->path, err) : error_memory(err);
+    int rc = places ? yaml_parse(root, places, reading->text, reading->size, reading->path, err) : error_memory(err);
     for (size_t i = 0; rc == 0 && json_is_object(*root) && i < reading->overrides_count; i++)
         rc = override_apply(*root, places, reading->overrides[i], err);
     json_decref(places);
-    free(text);
     return rc;
 }
 
 int sweep_read(struct sweep *sweep, const char *path, const char *const *overrides, size_t count, struct error *err) {
     json_t *root = NULL;
-    struct reading reading = {path, overrides, count, sweep, err, json_object(), 0};
+    struct source source;
     *sweep = (struct sweep){0};
+    if (source_read(&source, path, err) != 0) return -1;
+    struct reading reading = {source.name, source.text, source.size, overrides, count, sweep, err, json_object(), 0};
     int rc = reading.names ? read_root(&reading, &root) : error_memory(err);
     json_t *products = json_object_get(root, "sweep");
     if (rc == 0 && products) {
-        rc = sweep_dir(&sweep->dir, root, path, err);
+        rc = sweep_dir(&sweep->dir, root, source.name, err);
         if (rc == 0 && !json_is_array(products)) rc = read_product(&reading, products);
         for (size_t i = 0; rc == 0 && i < json_array_size(products); i++)
             rc = read_product(&reading, json_array_get(products, i));
@@ -248,6 +244,7 @@ int sweep_read(struct sweep *sweep, const char *path, const char *const *overrid
     }
     json_decref(reading.names);
     json_decref(root);
+    source_free(&source);
     if (rc != 0) sweep_free(sweep);
     return rc;
 }

@@ -15,8 +15,8 @@
 static int read_if_there(json_t **json, const char *dir, const char *folder, const char *file, struct error *err) {
     char *path = text_new("%s/%s/%s", dir, folder, file);
     *json = NULL;
-    int rc = !path ? error_memory(err) : file_exists(path) ? json_file_read(json, path, err) : 0;
-    if (rc == 0) rc = results_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
+    int rc = !path ? error_memory(err) : json_file_read_if_there(json, path, err);
+    if (rc == 0 && *json) rc = results_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
     if (rc != 0) {
         json_decref(*json);
         *json = NULL;
@@ -231,10 +231,13 @@ static int derive(json_t *data, const json_t *sweep, struct error *err) {
 int collect_data(json_t **data, const char *dir, struct error *err) {
     json_t *results = NULL, *sweep = NULL;
     *data = NULL;
-    int rc = read_if_there(&results, dir, ".", "results.json", err);
+    int rc = path_check_utf8(dir, err);
+    if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", err);
     if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", err);
     bool single = rc == 0 && !results && !sweep;
-    if (single && !folder_has(dir, "run.json"))
+    bool begun = false;
+    if (single) rc = folder_has(dir, "run.json", &begun, err);
+    if (rc == 0 && single && !begun)
         rc = error_set(err, CODE_DATA, "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
     if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)

@@ -118,17 +118,16 @@ static int strip(struct page_picture *picture, const char *dir, struct error *er
     return rc;
 }
 
-/* A single run's grid.png as it is; false: there is none, or it is too large. */
-static bool grid(struct page_picture *picture, const char *dir) {
-    struct error ignored;
+/* A single run's grid.png as it is; picture->png stays NULL: there is none, or it is too large. */
+static int grid(struct page_picture *picture, const char *dir, struct error *err) {
+    static const char about[] = "samples in the order of the seeds, one class a row where there are classes";
     char *path = text_new("%s/grid.png", dir);
-    bool fits = path && file_exists(path) && file_read(path, &picture->png, &picture->size, &ignored) == 0;
+    int rc = path ? file_read_if_there(path, &picture->png, &picture->size, err) : error_memory(err);
     free(path);
-    if (fits && picture->size <= GRID_BYTES && (picture->about = strdup("samples in the order of the seeds, one class a row where there are classes")))
-        return true;
+    if (picture->png && picture->size <= GRID_BYTES) return (picture->about = strdup(about)) ? 0 : error_memory(err);
     free(picture->png);
     picture->png = NULL;
-    return false;
+    return rc;
 }
 
 /* "The same seeds ... 12 cells are left out: ..." */
@@ -164,7 +163,11 @@ int collect_pictures(struct page_pictures *pictures, const json_t *data, struct 
         char *folder = text_new("%s/%s", dir, name);
         picture->cell = strdup(single ? "" : name);
         if (!folder || !picture->cell) return error_memory(err);
-        if ((single && grid(picture, folder)) || strip(picture, folder, &why) == 0) {
+        if (single && grid(picture, folder, err) != 0) {
+            free(folder);
+            return -1;
+        }
+        if (picture->png || strip(picture, folder, &why) == 0) {
             pictures->count++;
         } else {
             failed++;

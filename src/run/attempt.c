@@ -77,13 +77,17 @@ static double seconds_of(struct timespec time) {
 static int read_record(struct attempts *attempts, const char *dir, int number, double now, struct error *err) {
     char *path = record_path(dir, number);
     struct stat info;
-    struct error ignored;
+    struct error why;
     json_t *record = NULL;
+    bool there;
     if (!path) return error_memory(err);
-    bool there = stat(path, &info) == 0;
-    if (there && json_file_read(&record, path, &ignored) != 0) record = json_object(); /* being made, or half-written */
+    int rc = file_look(path, &info, &there, err);
+    if (rc == 0 && there && (rc = json_file_read_if_there(&record, path, &why)) != 0) {
+        if (why.code == CODE_DATA) rc = 0, record = json_object(); /* being made, or half-written */
+        else *err = why;
+    }
     free(path);
-    if (!there) return 0;
+    if (rc != 0 || !record) return rc;
     if (!json_is_object(record)) {
         json_decref(record);
         return 0;
@@ -102,7 +106,7 @@ int attempts_read(struct attempts *attempts, const char *dir, double now, struct
     *attempts = (struct attempts){json_array()};
     int found = folder && attempts->records ? scandir(folder, &entries, is_record, by_number) : -1;
     int rc = folder && attempts->records ? 0 : error_memory(err);
-    if (rc == 0 && found < 0 && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (rc == 0 && found < 0 && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     clock_gettime(CLOCK_REALTIME, &time);
     for (int i = 0; i < found; i++) {
         if (rc == 0) rc = read_record(attempts, dir, number_of(entries[i]->d_name), now > 0 ? now : seconds_of(time), err);

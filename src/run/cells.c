@@ -1,7 +1,7 @@
 #include "run/cells.h"
 
-#include "base/files.h"
 #include "base/text.h"
+#include "job/source.h"
 #include "job/sweep.h"
 #include "report/results.h"
 #include "format/json_file.h"
@@ -68,18 +68,18 @@ static json_t *string_or_null(const char *text) {
     return string ? string : json_null();
 }
 
-/* How the sweep was asked for. NULL: out of memory. */
-static json_t *asked(const char *job_path, const char *const *overrides, size_t count) {
-    char *text = NULL, *here = getcwd(NULL, 0);
-    size_t size;
-    struct error ignored; /* it was read before */
-    if (file_read(job_path, &text, &size, &ignored) != 0) text = NULL;
+/* How the sweep was asked for. NULL: *err is set. */
+static json_t *asked(const char *job_path, const char *const *overrides, size_t count, struct error *err) {
+    struct source source;
+    if (source_read(&source, job_path, err) != 0) return NULL;
+    char *here = getcwd(NULL, 0);
     json_t *given = json_array();
     for (size_t i = 0; i < count; i++) json_array_append_new(given, string_or_null(overrides[i]));
     json_t *job = json_pack("{s:o, s:o, s:o, s:o}", "path", string_or_null(job_path), "directory", string_or_null(here),
-                            "overrides", given, "text", string_or_null(text));
+                            "overrides", given, "text", string_or_null(source.text));
+    if (!job) error_memory(err);
     free(here);
-    free(text);
+    source_free(&source);
     return job;
 }
 
@@ -94,10 +94,11 @@ int cells_list(json_t **list, const char *job_path, const char *const *overrides
         rc = list_one(list, dir_of(document), document, err);
     for (size_t i = 0; rc == 0 && i < sweep.count; i++) rc = add_cell(cells, &sweep.cells[i], job_path, err);
     if (rc == 0 && sweep.count > 0 && !(*list = list_new(sweep.dir, true, json_incref(cells)))) rc = error_memory(err);
-    if (rc == 0 && sweep.count > 0 && json_object_set_new(*list, "job", asked(job_path, overrides, overrides_count)) != 0) {
+    json_t *job = rc == 0 && sweep.count > 0 ? asked(job_path, overrides, overrides_count, err) : NULL;
+    if (rc == 0 && sweep.count > 0 && (!job || json_object_set_new(*list, "job", job) != 0)) {
         json_decref(*list);
         *list = NULL;
-        rc = error_memory(err);
+        rc = job ? error_memory(err) : -1;
     }
     json_decref(cells);
     sweep_free(&sweep);
@@ -121,6 +122,7 @@ int cells_list_cell(json_t **list, const char *job_path, const char *const *over
 int cells_list_run(json_t **list, const char *dir, struct error *err) {
     json_t *document;
     *list = NULL;
+    if (path_check_utf8(dir, err) != 0) return -1;
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
 }
 
@@ -241,14 +243,15 @@ static bool is_listed(const struct cells *cells, const char *name) {
     return false;
 }
 
-/* Has a cell that another job listed (an entry of sweep.json, or a row of the results) come to an end? */
-static bool is_finished(const struct cells *cells, const json_t *cell) {
+/* *finished: a cell that another job listed (an entry of sweep.json, or a row of the results) has come to an end. */
+static int look_at_other(const struct cells *cells, const json_t *cell, bool *finished, struct error *err) {
     const json_t *other = json_object_get(cell, "same_as");
     const char *name = json_string_value(json_is_string(other) ? other : json_object_get(cell, "cell"));
     char *dir = name ? path_join(cells_dir(cells), name) : NULL;
-    bool finished = dir && folder_has(dir, "metrics.json");
+    *finished = false;
+    int rc = !name ? 0 : dir ? folder_has(dir, "metrics.json", finished, err) : error_memory(err);
     free(dir);
-    return finished;
+    return rc;
 }
 
 /* This list, and behind it what another job listed that is finished, or that a job is at work on. */
@@ -268,7 +271,10 @@ static int list_all(void *context, const json_t *older, json_t **newer, struct e
     if (attempts_busy(cells_dir(cells), &busy, err) != 0) return -1;
     json_array_foreach(json_object_get(older, "cells"), i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
-        if (name && !is_listed(cells, name) && (busy || is_finished(cells, cell))) json_array_append(all, cell);
+        bool finished = busy;
+        if (!name || is_listed(cells, name)) continue;
+        if (!busy && look_at_other(cells, cell, &finished, err) != 0) return -1;
+        if (finished && json_array_append(all, cell) != 0) return error_memory(err);
     }
     return 0;
 }
@@ -287,7 +293,7 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
     size_t i;
     *names = NULL;
     int rc = path ? 0 : error_memory(err);
-    if (rc == 0 && file_exists(path) && (rc = json_file_read(&json, path, err)) == 0 &&
+    if (rc == 0 && (rc = json_file_read_if_there(&json, path, err)) == 0 && json &&
         (rc = results_check_names(json_object_get(json, "cells"), path, err)) == 0) {
         *names = json_array();
         json_array_foreach(json_object_get(json, "cells"), i, cell)
@@ -352,7 +358,9 @@ static int sum_up(void *context, const json_t *older, json_t **newer, struct err
     for (i = 0; rc == 0 && i < json_array_size(list); i++) rc = add_row(cells, i, results, older, err);
     json_array_foreach(json_object_get(older, "cells"), i, row) {
         const char *name = json_string_value(json_object_get(row, "cell"));
-        if (rc == 0 && name && !is_listed(cells, name) && is_finished(cells, row)) rc = results_keep(results, older, name, err);
+        bool finished = false;
+        if (rc == 0 && name && !is_listed(cells, name)) rc = look_at_other(cells, row, &finished, err);
+        if (rc == 0 && finished) rc = results_keep(results, older, name, err);
     }
     if (rc == 0) results_end(results);
     *newer = rc == 0 ? json_incref(results) : NULL;

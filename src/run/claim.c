@@ -17,8 +17,7 @@
 static int read_any(char **text, const char *path, struct error *err) {
     size_t size;
     *text = NULL;
-    if (path && access(path, F_OK) == 0) return file_read(path, text, &size, err);
-    return !path || errno == ENOENT || errno == ENOTDIR ? 0 : error_set(err, CODE_IO, "cannot find %s: %s", path, strerror(errno));
+    return path ? file_read_if_there(path, text, &size, err) : 0;
 }
 
 /* A JSON file as text and as a value, both NULL where there is none. An empty one is on its way (file_write_guarded), or of a job
@@ -45,7 +44,7 @@ static int has_samples(const char *dir, bool *any, struct error *err) {
     json_t *metrics = text ? json_loads(text, 0, NULL) : NULL;
     *any = text && (!metrics || json_integer_value(json_object_get(metrics, "samples")) > 0);
     DIR *samples = rc == 0 ? opendir(folder) : NULL;
-    if (rc == 0 && !samples && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (rc == 0 && !samples && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     for (struct dirent *entry; samples && (entry = readdir(samples));) *any |= entry->d_name[0] != '.';
     if (samples) closedir(samples);
     json_decref(metrics);

@@ -8,7 +8,7 @@
 #include "cluster/build.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
-#include "work/initial.h"
+#include "run/initial.h"
 #include "sample/noise.h"
 
 #include <stdlib.h>
@@ -124,11 +124,8 @@ out:
 int document_read(json_t **document, const char *dir, struct error *err) {
     char *path = text_new("%s/run.json", dir);
     if (!path) return error_memory(err);
-    int rc;
-    if (!file_exists(path))
-        rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
-    else
-        rc = json_file_read(document, path, err);
+    int rc = json_file_read_if_there(document, path, err);
+    if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
     free(path);
     return rc;
 }

@@ -26,13 +26,12 @@ static char *record_path(const char *dir) {
 int failures_open(const char *dir, int rank, struct error *err) {
     char *path = record_path(dir);
     if (!path) return error_memory(err);
-    record.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    record.fd = file_open(path, O_WRONLY | O_CREAT | O_APPEND, err);
     record.rank = rank;
     gethostname(record.host, sizeof record.host - 1);
-    int rc = record.fd < 0 ? error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno)) : 0;
-    if (rc == 0) crash_record(record.fd);
+    if (record.fd >= 0) crash_record(record.fd);
     free(path);
-    return rc;
+    return record.fd >= 0 ? 0 : -1;
 }
 
 void failures_close(void) {
@@ -90,7 +89,7 @@ int failures_read(json_t **failures, const char *dir, struct error *err) {
     size_t size;
     *failures = json_array();
     int rc = path && *failures ? 0 : error_memory(err);
-    if (rc == 0 && file_exists(path)) rc = file_read(path, &data, &size, err);
+    if (rc == 0) rc = file_read_if_there(path, &data, &size, err);
     for (char *line = data ? strtok_r(data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
         json_t *failure = json_loads(line, 0, NULL);
         if (json_is_object(failure)) json_array_append(*failures, failure);
@@ -181,8 +180,10 @@ int quarantine_write(const struct run *run, const char *dir, const char *cell, c
     for (uint64_t i = 0; rc == 0 && i < count; i++)
         if (json_array_append_new(list, entry(run, failures, cell, shards[i])) != 0) rc = error_memory(err);
     const struct file_guard guard = {claim_guard, run};
-    if (rc == 0 && count == 0 && access(path, F_OK) == 0) rc = claim_check(run, err);
-    if (rc == 0 && count == 0 && unlink(path) != 0 && errno != ENOENT)
+    bool there = false;
+    if (rc == 0 && count == 0) rc = file_exists(path, &there, err);
+    if (there) rc = claim_check(run, err);
+    if (rc == 0 && there && unlink(path) != 0 && !file_absent(errno))
         rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
     if (rc == 0 && count > 0) {
         json_t *json = json_pack("{s:s, s:O}", "retry", retry, "shards", list);
@@ -202,7 +203,7 @@ int quarantine_read(json_t **shards, const char *dir, struct error *err) {
     char *path = quarantine_path(dir);
     json_t *json = NULL;
     int rc = path ? 0 : error_memory(err);
-    if (rc == 0 && file_exists(path)) rc = json_file_read(&json, path, err);
+    if (rc == 0) rc = json_file_read_if_there(&json, path, err);
     const json_t *list = json_object_get(json, "shards");
     if (rc == 0 && json && !json_is_array(list)) rc = error_set(err, CODE_DATA, "%s: shards: expected a list", path);
     *shards = rc != 0 ? NULL : list ? json_incref((json_t *)list) : json_array();

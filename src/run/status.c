@@ -38,13 +38,14 @@ static int count_files(const struct layout *layout, const char *dir, struct coun
     char *folder = text_new("%s/samples", dir);
     DIR *samples = folder ? opendir(folder) : NULL;
     int rc = folder ? 0 : error_memory(err);
-    if (folder && !samples && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
-    for (struct dirent *entry; samples && (entry = readdir(samples));) {
+    if (folder && !samples && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    for (struct dirent *entry; samples && (errno = 0, entry = readdir(samples));) {
         shard_id shard;
         if (!store_names(entry->d_name, layout_shards(layout), &shard)) continue;
         count->shards_done++;
         count->done += layout_rows(layout, shard);
     }
+    if (samples && errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     if (samples) closedir(samples);
     free(folder);
     return rc;
@@ -55,16 +56,19 @@ static int count_quarantined(const char *dir, struct count *count, json_t *list,
     json_t *shards, *shard;
     size_t i;
     if (quarantine_read(&shards, dir, err) != 0) return -1;
+    int rc = 0;
     json_array_foreach(shards, i, shard) {
         char *path = store_path(dir, "", NULL, (shard_id){(uint64_t)json_integer_value(json_object_get(shard, "shard"))});
-        if (path && !file_exists(path)) {
+        bool there = true;
+        if (rc == 0) rc = path ? file_exists(path, &there, err) : error_memory(err);
+        if (rc == 0 && !there) {
             count->quarantined += (uint64_t)json_integer_value(json_object_get(shard, "samples"));
             json_array_append(list, shard);
         }
         free(path);
     }
     json_decref(shards);
-    return 0;
+    return rc;
 }
 
 static int count_run(const char *dir, struct count *count, json_t *quarantine, struct error *err) {
@@ -83,8 +87,8 @@ static const char *state_of(const struct count *count, bool alive) {
                                                               : "stopped";
 }
 
-static bool is_run(const char *dir) {
-    return folder_has(dir, "run.json");
+static int is_run(const char *dir, bool *run, struct error *err) {
+    return folder_has(dir, "run.json", run, err);
 }
 
 static int is_visible(const struct dirent *entry) {
@@ -99,12 +103,15 @@ struct life {
     bool ended;          /* all of them */
 };
 
-static double since_progress(const char *dir) {
+/* *age -1: there is no progress.json. */
+static int since_progress(const char *dir, double *age, struct error *err) {
     struct stat info;
+    bool there = false;
     char *path = text_new("%s/progress.json", dir);
-    double age = path && stat(path, &info) == 0 ? difftime(time(NULL), info.st_mtime) : -1;
+    int rc = path ? file_look(path, &info, &there, err) : error_memory(err);
+    *age = rc == 0 && there ? difftime(time(NULL), info.st_mtime) : -1;
     free(path);
-    return age;
+    return rc;
 }
 
 static void add_attempt(struct life *life, const json_t *record) {
@@ -126,7 +133,8 @@ static int look_for_life(const char *dir, struct life *life, struct error *err) 
     struct attempts attempts;
     size_t i;
     json_t *record;
-    double age = since_progress(dir);
+    double age;
+    if (since_progress(dir, &age, err) != 0) return -1;
     if (age >= 0 && (life->silent < 0 || age < life->silent)) life->silent = age;
     if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
     json_array_foreach(attempts.records, i, record) add_attempt(life, record);
@@ -152,7 +160,10 @@ static int list_cells(json_t **names, const char *dir, struct error *err) {
     int rc = found < 0 ? error_set(err, CODE_IO, "cannot list %s: %s", dir, strerror(errno)) : 0;
     for (int i = 0; i < found; i++) {
         char *folder = path_join(dir, entries[i]->d_name);
-        if (rc == 0 && folder && is_run(folder)) json_array_append_new(*names, json_string(entries[i]->d_name));
+        bool run = false;
+        if (rc == 0) rc = folder ? is_run(folder, &run, err) : error_memory(err);
+        if (run) rc = path_check_utf8(folder, err);
+        if (run && rc == 0) json_array_append_new(*names, json_string(entries[i]->d_name));
         free(folder);
         free(entries[i]);
     }
@@ -168,7 +179,8 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
     size_t before = json_array_size(life->attempts);
     char *folder = path_join(dir, name);
     int rc = folder ? 0 : error_memory(err);
-    bool begun = folder && is_run(folder);
+    bool begun = false;
+    if (rc == 0) rc = is_run(folder, &begun, err);
     if (rc == 0 && begun) rc = look_for_life(folder, life, err);
     if (rc == 0 && begun) rc = count_run(folder, &one, quarantine, err);
     free(folder);
@@ -198,9 +210,10 @@ int status_read(json_t **status, const char *dir, struct error *err) {
     struct count count = {0};
     struct life life = {.attempts = json_array(), .silent = -1, .ended = true};
     json_t *quarantine = json_array(), *cells = json_array();
-    bool run = is_run(dir);
+    bool run = false;
     *status = NULL;
-    int rc = life.attempts && quarantine && cells ? 0 : error_memory(err);
+    int rc = life.attempts && quarantine && cells ? path_check_utf8(dir, err) : error_memory(err);
+    if (rc == 0) rc = is_run(dir, &run, err);
     if (rc == 0) rc = run ? look_around(dir, &life, err) : look_for_life(dir, &life, err);
     if (rc == 0) rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, &life, cells, &count, quarantine, err);
     bool alive = json_array_size(life.attempts) > 0;

@@ -1,5 +1,7 @@
 #include "shard/frames.h"
 
+#include "base/files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -308,6 +310,7 @@ static int open_table(int fd, struct table *table, char **bytes, struct error *e
     size_t size, table_bytes;
     if (fstat(fd, &info) != 0) return error_set(err, CODE_IO, "cannot read it: %s", strerror(errno));
     size = (size_t)info.st_size;
+    if (size == 0) return damaged(err, "it is empty");
     if (size < SKIPPABLE_HEADER + FOOTER) return damaged(err, "it is too short for a shard");
     int rc = read_piece(fd, size - FOOTER, FOOTER, &footer, err);
     if (rc == 0) rc = table_size(footer, size, &table_bytes, err);
@@ -336,13 +339,24 @@ static int pick_rows(int fd, const struct table *table, const struct npy *npy, u
     return rc;
 }
 
+int frames_check_end(const char *path, struct error *err) {
+    struct table table;
+    char *bytes = NULL;
+    int fd = file_open(path, O_RDONLY, err);
+    if (fd < 0) return -1;
+    int rc = open_table(fd, &table, &bytes, err);
+    free(bytes);
+    close(fd);
+    return rc != 0 && err->code != CODE_DATA ? error_prefix(err, "%s", path) : rc;
+}
+
 int frames_read_rows(const char *path, uint64_t first, uint64_t count, struct npy *npy, void **rows,
                      struct error *err) {
     struct table table;
     char *table_bytes = NULL, *header = NULL, *data = NULL;
     *rows = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    int fd = file_open(path, O_RDONLY, err);
+    if (fd < 0) return -1;
     int rc = open_table(fd, &table, &table_bytes, err);
     if (rc == 0) rc = read_piece(fd, 0, packed_size(&table, 0), &header, err);
     if (rc == 0) rc = unpack_header(&table, header, npy, err);

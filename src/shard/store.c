@@ -127,7 +127,7 @@ static int read_whole(const char *path, struct npy *npy, void **rows, json_t **a
     *rows = NULL;
     *about = NULL;
     *info = (struct shard_info){0};
-    if (file_read(path, &file, &size, err) != 0) return -1;
+    if (frames_check_end(path, err) != 0 || file_read(path, &file, &size, err) != 0) return -1;
     info->file_bytes = size;
     int rc = frames_decode(file, size, npy, rows, about, err);
     free(file);
@@ -208,7 +208,9 @@ static int check(const char *path, const struct shard_meta *expected, const stru
     *state = SHARD_MISSING;
     *rows = NULL;
     *about = NULL;
-    if (!file_exists(path)) return 0;
+    bool there;
+    if (file_exists(path, &there, err) != 0) return -1;
+    if (!there) return 0;
     *state = SHARD_DAMAGED;
     if (read_whole(path, &found, rows, about, info, why) != 0) {
         if (why->code != CODE_DATA) rc = (*err = *why, -1);
@@ -300,7 +302,7 @@ int store_strangers(const char *run_dir, const char *network, const char *output
     struct dirent **entries = NULL;
     if (!folder) return error_memory(err);
     int found = scandir(folder, &entries, NULL, alphasort), rc = 0;
-    if (found < 0 && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (found < 0 && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name;
         shard_id id;

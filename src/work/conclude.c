@@ -122,30 +122,29 @@ static void digest(struct conclusion *conclusion) {
     free(infos);
 }
 
-/* Is metrics.json of exactly these samples, and all the rest there? */
-static bool is_current(const struct conclusion *conclusion) {
+/* *current: metrics.json is of exactly these samples, and all the rest is there. */
+static int is_current(const struct conclusion *conclusion, bool *current, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
-    bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs);
-    return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) &&
-           (!result_has_picture(run) || folder_has(run->dir, "grid.png"));
+    bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs), picture = true;
+    if (result_has_picture(run) && folder_has(run->dir, "grid.png", &picture, err) != 0) return -1;
+    *current = of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) && picture;
+    return 0;
 }
 
 /* Looks at what the last job left. */
 static int look_back(struct conclusion *conclusion, bool again, struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    struct error ignored;
+    struct error why;
     bool good = true;
-    if (folder_has(run->dir, "metrics.json")) {
-        char *path = text_new("%s/metrics.json", run->dir);
-        if (path) json_file_read(&conclusion->older, path, &ignored); /* one that can't be read is written anew */
-        free(path);
-    }
+    char *path = text_new("%s/metrics.json", run->dir);
+    int rc = path ? json_file_read_if_there(&conclusion->older, path, &why) : error_memory(&why);
+    free(path);
+    if (rc != 0 && why.code != CODE_DATA) return *err = why, -1; /* what is no JSON is written anew */
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
     if (good) digest(conclusion);
     if (result_inputs(run, &conclusion->inputs, err) != 0) return -1;
-    conclusion->current = good && !again && is_current(conclusion);
-    return 0;
+    return good && !again ? is_current(conclusion, &conclusion->current, err) : 0;
 }
 
 int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell, const struct tally *made, bool again,

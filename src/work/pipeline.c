@@ -13,6 +13,8 @@
 #include "run/scan.h"
 #include "work/units.h"
 
+#include <errno.h>
+#include <fts.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,23 @@ static int make_folder(const struct attempt *attempt, char *folder, struct error
     return rc;
 }
 
+/* Clears what killed processes left of features, those of networks that this job does not ask for too. */
+static int clear_features(const struct run *run, const struct attempt *attempt, struct error *err) {
+    char *folder = text_new("%s/features", run->dir), *const roots[] = {folder, NULL};
+    FTS *tree = folder ? fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL) : NULL;
+    int rc = tree ? 0 : error_memory(err);
+    for (FTSENT *entry; rc == 0 && (errno = 0, entry = fts_read(tree));) {
+        bool failed = entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS;
+        if (entry->fts_info == FTS_D) rc = attempt_clear(attempt, entry->fts_path, err);
+        else if (failed && !file_absent(entry->fts_errno))
+            rc = error_set(err, CODE_IO, "cannot list %s: %s", entry->fts_path, strerror(entry->fts_errno));
+    }
+    if (rc == 0 && errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (tree) fts_close(tree);
+    free(folder);
+    return rc;
+}
+
 /* Rank 0: run.json; and all folders of a run, so that one that is missing later has vanished. dir: where its attempts are. */
 static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, struct error *err) {
     const struct run *run = &cell->run;
@@ -47,12 +66,15 @@ static int prepare_folder(const struct cell *cell, const char *dir, const struct
         free(file);
         if (rc != 0) return -1;
     }
+    if (clear_features(run, attempt, err) != 0) return -1;
     return 0;
 }
 
 static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, bool make_samples,
                    struct error *err) {
-    if (make_folder(attempt, strdup(cells_dir(cells)), err) != 0) return -1;
+    if (make_folder(attempt, strdup(cells_dir(cells)), err) != 0 ||
+        make_folder(attempt, text_new("%s/log", cells_dir(cells)), err) != 0)
+        return -1;
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
         if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);

@@ -1,9 +1,10 @@
 #include "work/shard_maker.h"
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "run/claim.h"
-#include "work/initial.h"
+#include "run/initial.h"
 #include "run/scan.h"
 #include "sample/execute.h"
 #include "sample/model.h"

@@ -271,7 +271,9 @@ int work_on(struct comm *comm, struct cells *cells, struct references *reference
         signals_shelter(true);
         rc = cluster_run(comm, work.count, work.needs, &task, place->workers, lease, work.stop, outcome, err);
         signals_shelter(false);
+        bool together = rc == 0 && !outcome->interrupted && outcome->ranks_lost == 0;
         if (rc == 0 && comm_rank(comm) == 0) rc = quarantine(&work, outcome, err);
+        if (together) rc = ranks_agree(comm, rc, err);
     }
     if (show) progress_update(&work.progress, work.samples, place->ranks, 1);
     assets_free(assets, cells);

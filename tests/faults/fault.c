@@ -2,9 +2,10 @@
  * each a list of words:
  *
  *   rank=1            only in this rank; left out: in every one
- *   call=write        write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir, unlink,
- *                     stat; file: any but read and stat; tick: those and nanosleep; malloc (calloc, realloc, strdup, ...
- *                     called by the program or by jansson)
+ *   call=write        write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir, unlink, stat,
+ *                     lstat, fstat, opendir, scandir; file: any up to unlink but read; look: any that says what is there: open
+ *                     and stat to scandir; tick: those of file and nanosleep; malloc (calloc, realloc, strdup, ... called by
+ *                     the program or by jansson)
  *   path=TEXT         only calls on a path that holds TEXT
  *   n=3, n=3+         the third such call of the process; the third and all later ones
  *   do=ENOSPC         it fails with that error, or
@@ -38,7 +39,7 @@ enum { MOST_FAULTS = 8, WORD = 256 };
 
 static const struct { const char *name; int number; } errors[] = {
     {"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EDQUOT", EDQUOT}, {"EROFS", EROFS}, {"ENOENT", ENOENT}, {"EACCES", EACCES},
-    {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"EINTR", EINTR}, {"EPERM", EPERM},
+    {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"EINTR", EINTR}, {"EPERM", EPERM}, {"ESTALE", ESTALE},
 }, signals[] = {
     {"SIGKILL", SIGKILL}, {"SIGTERM", SIGTERM}, {"SIGUSR1", SIGUSR1}, {"SIGSTOP", SIGSTOP},
 };
@@ -143,18 +144,19 @@ static void move_away(const char *path) {
     syscall(SYS_rename, folder, away);
 }
 
-static bool is_file_call(const char *call) {
-    static const char *const calls[] = {"write", "fsync", "close", "open", "rename", "link", "mkdir", "unlink"};
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (strcmp(calls[i], call) == 0) return true;
-    return false;
+/* list: words, each with a blank before and behind. */
+static bool is_in(const char *call, const char *list) {
+    char word[WORD];
+    snprintf(word, sizeof word, " %s ", call);
+    return strstr(list, word);
 }
 
 static bool concerns(const struct fault *fault, const char *call, const char *path) {
     bool sleeps = strcmp(call, "nanosleep") == 0;
     if (strcmp(fault->call, "tick") == 0 && sleeps) return true;
     bool same = strcmp(fault->call, call) == 0 || (strcmp(fault->call, "rename") == 0 && strcmp(call, "link") == 0) ||
-                (is_file_call(call) && (strcmp(fault->call, "file") == 0 || strcmp(fault->call, "tick") == 0));
+                (is_in(call, " write fsync close open rename link mkdir unlink ") && is_in(fault->call, " file tick ")) ||
+                (is_in(call, " open stat lstat fstat opendir scandir ") && strcmp(fault->call, "look") == 0);
     return same && (!fault->path[0] || (path && strstr(path, fault->path)));
 }
 
@@ -267,6 +269,25 @@ int renameat2(int from_folder, const char *from, int to_folder, const char *to, 
 
 int stat(const char *path, struct stat *info) {
     CALL(int, -1, "stat", path, NEXT(stat)(path, info));
+}
+
+int lstat(const char *path, struct stat *info) {
+    CALL(int, -1, "lstat", path, NEXT(lstat)(path, info));
+}
+
+int fstat(int fd, struct stat *info) {
+    char path[4096];
+    path_of(fd, path, sizeof path);
+    CALL(int, -1, "fstat", path, NEXT(fstat)(fd, info));
+}
+
+DIR *opendir(const char *path) {
+    CALL(DIR *, NULL, "opendir", path, NEXT(opendir)(path));
+}
+
+int scandir(const char *path, struct dirent ***entries, int (*choose)(const struct dirent *),
+            int (*compare)(const struct dirent **, const struct dirent **)) {
+    CALL(int, -1, "scandir", path, NEXT(scandir)(path, entries, choose, compare));
 }
 
 int mkdir(const char *path, mode_t mode) {

@@ -52,7 +52,7 @@ static void put_attempt(int number, const char *name, long pid, const char *ende
 }
 
 static bool is_there(const char *name) {
-    return file_exists(path_of(name));
+    return access(path_of(name), F_OK) == 0;
 }
 
 /* Which of the records is taken for a live job's. */

@@ -1,4 +1,4 @@
-#include "work/initial.h"
+#include "run/initial.h"
 
 #include "base/log.h"
 

@@ -1,0 +1,117 @@
+"""Paths as users have them: jobs through pipes, names in other encodings and long ones, what killed processes left, and shards
+that are not what their size says."""
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from conftest import FAKE, environment, qtaylor
+
+QUICK = {"OMPI_MCA_ess_singleton_isolated": 1}
+
+
+def shell(command, folder, code=0):
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, errors="replace", timeout=60, cwd=folder,
+                          env=environment(**QUICK, Q=FAKE))
+    assert done.returncode == code, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+# ---- a job through a pipe: its paths are relative to the working directory ----
+
+@pytest.mark.parametrize("command", ["cat job.yaml | $Q plan -", "cat job.yaml | $Q plan /dev/stdin", "$Q plan <(cat job.yaml)",
+                                     "$Q plan - < job.yaml", "(sleep 0.2; cat job.yaml) | $Q plan -"])
+def test_plan_through_a_pipe(job, command):
+    job.write()
+    assert shell(command, job.folder) == shell("$Q plan job.yaml", job.folder)
+
+
+def test_run_through_a_pipe(job):
+    job.write()
+    shell("cat job.yaml | $Q run -", job.folder)
+    digest = job.digest()
+    shutil.rmtree(job.run)
+    shell("mpirun -n 2 --oversubscribe --bind-to none $Q run /dev/stdin < job.yaml", job.folder)
+    assert job.digest() == digest
+
+
+def test_a_sweep_through_a_pipe(job):
+    """Every cell reads the job once more."""
+    job.keys["sweep"] = {"sampler.nfe": [2, 3]}
+    job.write()
+    shell("$Q run <(cat job.yaml)", job.folder)
+    assert json.loads((job.run / "sweep.json").read_text())["job"]["text"] == (job.folder / "job.yaml").read_text()
+    assert (job.run / "nfe=2/metrics.json").exists() and (job.run / "nfe=3/metrics.json").exists()
+
+
+def test_a_nameless_job_through_a_pipe(job):
+    del job.keys["name"], job.keys["output"]["dir"]
+    job.write()
+    assert "runs/job" in shell("cat job.yaml | $Q plan - --cells", job.folder)
+
+
+def test_an_empty_pipe_is_not_waited_for(job):
+    os.mkfifo(job.folder / "fifo")
+    assert "expected YAML, found nothing" in shell("$Q plan fifo", job.folder, code=65)
+
+
+# ---- names ----
+
+def test_paths_in_another_encoding(job):
+    job.keys["output"]["dir"] = "run"
+    job.write()
+    shell("$Q run job.yaml", job.folder)
+    folder = os.fsdecode(os.fsencode(job.folder / "sub") + b"/caf\xe9")
+    shutil.copytree(job.folder, folder, ignore=lambda *_: ["sub"])
+    for command in ("plan job.yaml", "run job.yaml", "status $PWD/run", "verify $PWD/run", "report $PWD/run", "evaluate $PWD/run",
+                    "export $PWD/run --to npy --json -o x.npy"):
+        said = shell(f"$Q {command}", folder, code=65)
+        assert "UTF-8" in said and "caf" in said and "memory" not in said, said
+    shell("$Q export run --to npy -o x.npy", folder)  # JSON is not asked for
+
+
+def test_long_names(job):
+    """Up to the file system's 255 bytes, whatever a temporary is called meanwhile."""
+    qtaylor("run", job.write(), **QUICK)
+    for end in (".npz", ".npy", ".zip"):
+        out = job.folder / ("x" * (255 - len(end)) + end)
+        qtaylor("export", job.run, "--to", "png" if end == ".zip" else end[1:], "-o", out, **QUICK)
+        assert out.exists()
+    done = qtaylor("export", job.run, "--to", "npy", "-o", job.folder / ("x" * 252 + ".npy"), code=74, **QUICK)
+    assert "File name too long" in done.stderr
+
+
+def test_what_killed_jobs_left_is_cleared(job):
+    """In a sweep's own folders too, and beside the features of another network."""
+    job.keys["sweep"] = {"sampler.nfe": [2, 3]}
+    job.add_evaluation()
+    path = job.write()
+    qtaylor("run", path, **QUICK)
+    cell = job.run / "nfe=2"
+    left = [job.run, job.run / "log", cell, cell / "samples", cell / "log", cell / "features", *cell.glob("features/*"),
+            *cell.glob("features/*/*"), cell / "features/0123456789ab/pool"]
+    left[-1].mkdir(parents=True)
+    for folder in left:
+        file = folder / ".a.json.tmp-elsewhere-1-0"
+        file.write_text("half")
+        os.utime(file, (time.time() - 7200,) * 2)
+    qtaylor("run", path, **QUICK)
+    assert [str(file) for file in job.run.rglob(".*.tmp-*")] == []
+
+
+# ---- shards ----
+
+def test_a_sparse_shard_is_damaged(job):
+    path = job.write()
+    qtaylor("run", path, **QUICK)
+    digest = job.digest()
+    shard = job.run / "samples/000001.npy.zst"
+    with open(shard, "r+b") as file:
+        file.truncate(1 << 42)  # 4 TiB of nothing
+    done = qtaylor("verify", job.run, code=75, **QUICK)
+    assert f"damaged  {shard}" in done.stdout
+    qtaylor("run", path, **QUICK)
+    assert job.digest() == digest and shard.stat().st_size < 1 << 20
