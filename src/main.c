@@ -1,7 +1,15 @@
 /* qtaylor: the table of subcommands, and the only place that exits. */
+#include "base/crash.h"
 #include "base/log.h"
+#include "cluster/build.h"
 #include "cmd/command.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +19,7 @@ static const struct command *const commands[] = {
     &command_run, &command_generate, &command_evaluate, &command_verify, &command_status, &command_plan, &command_inspect,
     &command_compare, &command_reference, &command_diagnose, &command_report, &command_export, &command_sample,
 };
+enum { STACK_LEAST = 1 << 20 }; /* bytes */
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void help(FILE *out) {
@@ -35,11 +44,59 @@ static int dispatch(int argc, char **argv, struct error *err) {
     return error_set(err, CODE_USAGE, "a command is missing");
 }
 
+/* A file that takes the number of a standard stream would get what is printed: what is closed stays unusable. */
+static void hold_streams(void) {
+    for (int fd; (fd = open("/dev/null", O_RDONLY)) >= 0;) {
+        if (fd <= STDERR_FILENO) continue;
+        close(fd);
+        break;
+    }
+}
+
+/* What went lost on its way out, also in an earlier write, or when a file system on a network takes it at last. */
+static int finish_output(struct error *err) {
+    errno = 0;
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    int copy = failed ? -1 : dup(STDOUT_FILENO);
+    if (copy >= 0) failed = close(copy) != 0;
+    return failed ? output_failed(err, errno) : 0;
+}
+
+/* A thread that runs out of its stack dies without a word where there is no other one to speak from. */
+static int check_stacks(struct error *err) {
+    size_t least = SIZE_MAX;
+#pragma omp parallel num_threads(2) reduction(min : least)
+    {
+        pthread_attr_t attributes;
+        if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+            pthread_attr_getstacksize(&attributes, &least);
+            pthread_attr_destroy(&attributes);
+        }
+    }
+    if (least >= STACK_LEAST) return 0;
+    return error_set(err, CODE_USAGE, "threads have stacks of %zu KiB here, expected %d at least: unset OMP_STACKSIZE or set it to "
+                     "4M, and raise `ulimit -s`", least / 1024, STACK_LEAST / 1024);
+}
+
+static int start(struct error *err) {
+    return crash_thread_start(err) == 0 ? check_stacks(err) : -1;
+}
+
 int main(int argc, char **argv) {
     struct error err = {.code = CODE_OK};
-    int status = dispatch(argc, argv, &err) == 0 ? 0 : err.code ? err.code : CODE_INTERNAL;
+    char build[200];
+    hold_streams();
+    build_describe(build, sizeof build);
+    crash_catch(build);
+    signal(SIGPIPE, SIG_IGN); /* a reader that leaves, and a limit of file sizes, are errors of a write like others */
+    signal(SIGXFSZ, SIG_IGN);
+    int status = start(&err) == 0 && dispatch(argc, argv, &err) == 0 ? 0 : err.code ? err.code : CODE_INTERNAL;
     if (status != 0 && err.message[0]) log_error("%s", err.message);
-    if (fflush(stdout) != 0 && status == 0) status = CODE_IO;
+    if (finish_output(&err) != 0 && status == 0) {
+        log_error("%s", err.message);
+        status = err.code;
+    }
+    log_flush();
     if (command_leave_at_once) _exit(status); /* MPI_Finalize would wait for the dead */
     return status;
 }

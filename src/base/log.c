@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/outlet.h"
 #include "base/text.h"
 
 #include <fcntl.h>
@@ -12,8 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { WAITING_MOST = 64 * 1024, SHOWN_MOST = 1000, FLUSH = 2 }; /* bytes; bytes; s */
+
 static struct {
     pthread_mutex_t lock;
+    struct outlet *outlet; /* NULL: straight to stderr */
+    unsigned long long dropped; /* lines */
     int file; /* -1: none */
     int rank, size, quiet, torn;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
@@ -31,6 +36,10 @@ void log_quiet(int quiet) {
     state.quiet = quiet;
 }
 
+int log_background(struct error *err) {
+    return state.outlet ? 0 : outlet_new(&state.outlet, STDERR_FILENO, err);
+}
+
 int log_open(const char *path, struct error *err) {
     int file = file_open(path, O_WRONLY | O_CREAT | O_APPEND, err);
     if (file < 0) return -1;
@@ -38,7 +47,16 @@ int log_open(const char *path, struct error *err) {
     return 0;
 }
 
+int log_flush(void) {
+    return state.outlet ? outlet_flush(state.outlet, FLUSH) : 0;
+}
+
 void log_close(void) {
+    int why = log_flush();
+    if (why || state.dropped)
+        log_event("\"level\": \"warning\", \"message\": \"standard error did not take all lines (%s); %llu were dropped\"",
+                  why ? outlet_why(why) : "for a while", state.dropped);
+    state.dropped = 0;
     if (state.file >= 0) close(state.file);
     state.file = -1;
 }
@@ -54,19 +72,34 @@ static void to_file(const char *members) {
     free(text);
 }
 
-static void line(const char *level, int to_stderr, const char *format, va_list arguments) {
+/* Errors of stderr are nobody's: its lines are in the log file too. */
+static void to_stderr(const char *text) {
+    if (!state.outlet) fputs(text, stderr);
+    else if (!outlet_put(state.outlet, text, strlen(text), WAITING_MOST)) state.dropped++;
+}
+
+void log_show(const char *text) {
+    pthread_mutex_lock(&state.lock);
+    if (!state.outlet) fputs(text, stderr);
+    else outlet_put(state.outlet, text, strlen(text), SHOWN_MOST);
+    pthread_mutex_unlock(&state.lock);
+}
+
+static void line(const char *level, int shown, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
-    char shown[TEXT_VISIBLE * sizeof message];
+    char visible[TEXT_VISIBLE * sizeof message];
     vsnprintf(message, sizeof message, format, arguments);
-    text_make_visible(shown, sizeof shown, message, "");
+    text_make_visible(visible, sizeof visible, message, "");
     text_make_utf8(message);
     json_t *quoted = json_string(message);
     char *text = quoted ? json_dumps(quoted, JSON_ENCODE_ANY) : NULL;
     char *members = text_new("\"level\": \"%s\", \"message\": %s", level, text ? text : "\"\"");
-    pthread_mutex_lock(&state.lock);
     const char *prefix = strcmp(level, "info") == 0 ? "" : level, *colon = *prefix ? ": " : "";
-    if (to_stderr && state.size > 1) fprintf(stderr, "qtaylor: %s%s[rank %d] %s\n", prefix, colon, state.rank, shown);
-    else if (to_stderr) fprintf(stderr, "qtaylor: %s%s%s\n", prefix, colon, shown);
+    char rank[40] = "", words[sizeof visible + 100];
+    if (state.size > 1) snprintf(rank, sizeof rank, "[rank %d] ", state.rank);
+    snprintf(words, sizeof words, "qtaylor: %s%s%s%s\n", prefix, colon, rank, visible);
+    pthread_mutex_lock(&state.lock);
+    if (shown) to_stderr(words);
     if (members) to_file(members);
     pthread_mutex_unlock(&state.lock);
     free(members);

@@ -9,12 +9,17 @@
 void log_rank(int rank, int size);                    /* names the rank in each stderr line when size > 1 */
 int log_leads(void);                                  /* is this rank 0? What every rank finds is told once */
 void log_quiet(int quiet);                            /* 1: info goes to the file only */
+/* From now on stderr's lines go out by a thread, so that nobody waits for a terminal or a pipe: too many are dropped. */
+int log_background(struct error *err);
+int log_flush(void); /* waits for stderr to take what there is, but not for ever; 0, or errno as outlet_flush has it */
 int log_open(const char *path, struct error *err);    /* appends JSON lines to path from now on */
-void log_close(void);
+void log_close(void);                                 /* says in it when stderr did not take all */
 
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* To stderr only, as it is, and not while much other text waits: a line that the next one replaces. */
+void log_show(const char *text);
 /* To the file only: a complete JSON object's members, without braces, as in "\"shard\": 12". */
 void log_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

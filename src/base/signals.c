@@ -1,32 +1,44 @@
 #include "base/signals.h"
 
 #include "base/error.h"
+#include "base/outlet.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE = 8 }; /* s: launchers kill after 10 and more */
+enum { PATIENCE = 8, AGAIN = 1 }; /* s: launchers kill after 10 and more; s after which a signal is a second one */
 
-static volatile sig_atomic_t stop, sheltered;
+static volatile sig_atomic_t stop, sheltered, asked; /* asked: by INT or TERM */
+static volatile time_t first;                        /* s: when */
 static atomic_int exposed;
 
+/* Only what is async-signal-safe from here on. */
+static void leave(void) {
+    static const char words[] = "qtaylor: stopped as a signal asked; what is whole is on disk: run again to continue\n";
+    outlet_now(STDERR_FILENO, words, sizeof words - 1);
+    _exit(CODE_AGAIN);
+}
+
+/* A launcher may send the one signal that it means twice in a moment, to the process and to its group. USR1 is a warning,
+ * with a TERM to follow, which still has its time. */
 static void on_signal(int number) {
-    (void)number;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (number != SIGUSR1) {
+        if (asked && now.tv_sec - first > AGAIN) leave();
+        if (!asked) first = now.tv_sec;
+        asked = 1;
+    }
     if (!stop) alarm(PATIENCE);
     stop = 1;
 }
 
 static void on_alarm(int number) {
-    static const char words[] = "qtaylor: stopped as a signal asked; what is whole is on disk: run again to continue\n";
     (void)number;
-    if (sheltered && exposed == 0) {
-        alarm(1);
-        return;
-    }
-    ssize_t ignored = write(STDERR_FILENO, words, sizeof words - 1);
-    (void)ignored;
-    _exit(CODE_AGAIN);
+    if (sheltered && exposed == 0) alarm(1);
+    else leave();
 }
 
 void signals_catch(void) {

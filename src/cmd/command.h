@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct run;
 
@@ -48,6 +49,9 @@ int command_open_run(struct run *run, const char *dir, struct error *err);
 void command_help(const struct command *command);
 /* Prints JSON to stdout, indented, 17 digits. */
 int print_json(const json_t *json, struct error *err);
+int print_json_to(FILE *out, const json_t *json, struct error *err);
+/* Sets *err: standard output did not take the result. why: errno, 0 when not known. */
+int output_failed(struct error *err, int why);
 int version_print(bool json, struct error *err);
 
 /* True once main must leave without waiting for other ranks (some have died). */

@@ -1,8 +1,10 @@
+#include "base/outlet.h"
 #include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,11 +114,20 @@ void options_free(struct options *options) {
     *options = (struct options){0};
 }
 
-int print_json(const json_t *json, struct error *err) {
+int output_failed(struct error *err, int why) {
+    return error_set(err, CODE_IO, "cannot write to standard output: %s", why ? outlet_why(why) : "an earlier write failed");
+}
+
+int print_json_to(FILE *out, const json_t *json, struct error *err) {
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (!text) return error_memory(err);
-    print_block(stdout, text);
+    errno = 0;
+    print_block(out, text);
     free(text);
-    int failed = putchar('\n') == EOF || ferror(stdout);
-    return failed || fflush(stdout) != 0 ? error_set(err, CODE_IO, "cannot write to standard output") : 0;
+    int failed = putc('\n', out) == EOF || ferror(out);
+    return failed || fflush(out) != 0 ? output_failed(err, errno) : 0;
+}
+
+int print_json(const json_t *json, struct error *err) {
+    return print_json_to(stdout, json, err);
 }

@@ -9,6 +9,7 @@
 #include "report/collect.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,16 @@ extern char **environ;
 static int convert(const char *svg, const char *png, struct error *err) {
     char *arguments[] = {"rsvg-convert", "--zoom=3", "--format=png", "--output", (char *)png, (char *)svg, NULL};
     pid_t child;
-    int status, failure = posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ);
+    posix_spawnattr_t usual; /* what this process ignores, a child does not */
+    sigset_t ignored;
+    sigemptyset(&ignored);
+    sigaddset(&ignored, SIGPIPE);
+    sigaddset(&ignored, SIGXFSZ);
+    posix_spawnattr_init(&usual);
+    posix_spawnattr_setsigdefault(&usual, &ignored);
+    posix_spawnattr_setflags(&usual, POSIX_SPAWN_SETSIGDEF);
+    int status, failure = posix_spawnp(&child, arguments[0], NULL, &usual, arguments, environ);
+    posix_spawnattr_destroy(&usual);
     if (failure == ENOENT)
         return error_set(err, CODE_USAGE, "a PNG needs the program rsvg-convert, which is not here: install librsvg2-bin "
                          "(Debian) or librsvg2-tools (Fedora), or write an .svg");

@@ -1,4 +1,5 @@
 /* Runs the study: the fine paths of every batch with all that is measured along them, and then the candidates' samples. */
+#include "base/crash.h"
 #include "base/log.h"
 #include "diagnose/study.h"
 #include "sample/execute.h"
@@ -253,6 +254,7 @@ static int walk_init(struct walk *walk, struct study *study, const struct plan *
     const struct diagnosis *asked = study->asked;
     char message[SHIM_ERROR];
     *walk = (struct walk){.study = study, .elements = card_elements(asked->card)};
+    if (crash_thread_start(err) != 0) return -1;
     if (shim_thread_start(asked->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
     walk->x = calloc(study->path.count, sizeof *walk->x);
     walk->epsilon = calloc(study->path.count, sizeof *walk->epsilon);

@@ -1,5 +1,6 @@
 #include "eval/extract.h"
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "format/images.h"
 #include "eval/network.h"
@@ -25,7 +26,7 @@ static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, s
     {
         char message[SHIM_ERROR];
         struct error one = {.code = CODE_OK};
-        if (shim_thread_start(extractor->how->device, message) != 0) error_set(&one, CODE_INTERNAL, "%s", message);
+        if (crash_thread_start(&one) == 0 && shim_thread_start(extractor->how->device, message) != 0) error_set(&one, CODE_INTERNAL, "%s", message);
 #pragma omp for schedule(dynamic)
         for (size_t batch = 0; batch < rows; batch += BATCH) {
             size_t taken = rows - batch < BATCH ? rows - batch : BATCH;

@@ -1,5 +1,7 @@
 #include "eval/frechet.h"
 
+#include "eval/blas.h"
+
 #include <cblas.h>
 #include <float.h>
 #include <lapacke.h>
@@ -67,8 +69,10 @@ static int check_factor(const struct frechet *frechet, struct error *err) {
 
 int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct error *err) {
     *frechet = (struct frechet){.of = of};
-    openblas_set_num_threads(1);
-    if (factor(frechet, err) == 0 && check_factor(frechet, err) == 0) return 0;
+    if (blas_enter(err) != 0) return -1;
+    int rc = factor(frechet, err);
+    blas_leave();
+    if (rc == 0 && check_factor(frechet, err) == 0) return 0;
     frechet_free(frechet);
     return -1;
 }
@@ -174,11 +178,12 @@ static int trace_root(const struct frechet *a, const struct frechet *b, double r
     double doubt = 0;
     *trace = 0;
     if (m == 0 || n == 0) return 0; /* a single point has no spread to share */
+    if (blas_enter(err) != 0) return -1;
     double *product = multiply(a, b);
-    if (!product) return error_memory(err);
-    int rc = sum_eigen(product, dim, m, n, trace, &doubt, err);
+    int rc = product ? sum_eigen(product, dim, m, n, trace, &doubt, err) : error_memory(err);
     bool sure = 2 * doubt <= 1e-11 * (rest - 2 * *trace) || 2 * doubt <= 4 * DBL_EPSILON * rest;
     if (rc == 0 && !sure) rc = sum_singular(product, dim, m, n, trace, err);
+    blas_leave();
     free(product);
     return rc;
 }

@@ -1,17 +1,20 @@
 #include "eval/gram.h"
 
+#include "eval/blas.h"
+
 #include <cblas.h>
 #include <stdlib.h>
 
-struct gram gram_new(size_t dim) {
-    struct gram gram = {malloc(GRAM_BLOCK * dim * sizeof(double)), malloc(GRAM_BLOCK * dim * sizeof(double)),
-                        malloc(GRAM_BLOCK * GRAM_BLOCK * sizeof(double))};
-    openblas_set_num_threads(1); /* the callers' threads share the blocks */
-    if (!gram.a || !gram.b || !gram.products) gram_free(&gram);
-    return gram;
+int gram_new(struct gram *gram, size_t dim, struct error *err) {
+    *gram = (struct gram){malloc(GRAM_BLOCK * dim * sizeof(double)), malloc(GRAM_BLOCK * dim * sizeof(double)),
+                          malloc(GRAM_BLOCK * GRAM_BLOCK * sizeof(double)), false};
+    int rc = gram->a && gram->b && gram->products ? blas_enter(err) : error_memory(err);
+    gram->entered = rc == 0;
+    return rc;
 }
 
 void gram_free(struct gram *gram) {
+    if (gram->entered) blas_leave();
     free(gram->a);
     free(gram->b);
     free(gram->products);

@@ -2,6 +2,9 @@
 #ifndef EVAL_GRAM_H
 #define EVAL_GRAM_H
 
+#include "base/error.h"
+
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { GRAM_BLOCK = 256 };
@@ -9,10 +12,11 @@ enum { GRAM_BLOCK = 256 };
 struct gram { /* one thread's work space */
     double *a, *b;    /* [GRAM_BLOCK][dim] */
     double *products; /* [GRAM_BLOCK][GRAM_BLOCK] */
+    bool entered;     /* BLAS */
 };
 
-/* All or nothing; products NULL when out of memory. Sets OpenBLAS to one thread. */
-struct gram gram_new(size_t dim);
+/* In the thread that uses it. gram_free also after a failure. */
+int gram_new(struct gram *gram, size_t dim, struct error *err);
 void gram_free(struct gram *gram);
 /* products[i * GRAM_BLOCK + j] = a_i . b_j in double, for na and nb <= GRAM_BLOCK rows. */
 void gram_block(struct gram *gram, const float *a, size_t na, const float *b, size_t nb, size_t dim);

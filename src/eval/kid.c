@@ -33,8 +33,11 @@ static int sum_pairs(const struct features *a, const struct features *b, double 
     if (!sums) return error_memory(err);
 #pragma omp parallel reduction(| : failed)
     {
-        struct gram gram = gram_new(dim);
-        failed = !gram.products;
+        struct gram gram;
+        struct error one;
+        failed = gram_new(&gram, dim, &one) != 0;
+#pragma omp critical(gram_failure)
+        if (failed) *err = one;
 #pragma omp for schedule(dynamic)
         for (size_t block = 0; block < rows * columns; block++) {
             size_t i = block / columns, j = block % columns;
@@ -48,7 +51,7 @@ static int sum_pairs(const struct features *a, const struct features *b, double 
     *sum = 0;
     for (size_t block = 0; block < rows * columns; block++) *sum += sums[block];
     free(sums);
-    return failed ? error_memory(err) : 0;
+    return failed ? -1 : 0;
 }
 
 static int check(const struct features *a, const struct features *b, struct error *err) {

@@ -1,5 +1,7 @@
 #include "eval/moments.h"
 
+#include "eval/blas.h"
+
 #include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
@@ -56,13 +58,17 @@ int moments_add(struct moments *moments, const float *rows, size_t count, struct
     if (check_finite(rows, count, dim, err) != 0) return -1;
     double *block = malloc((MOMENTS_BLOCK + 1) * dim * sizeof *block);
     if (!block) return error_memory(err);
-    openblas_set_num_threads(1); /* another number of threads may sum in another order */
+    if (blas_enter(err) != 0) {
+        free(block);
+        return -1;
+    }
     for (size_t first = 0; first < count; first += MOMENTS_BLOCK) {
         size_t n = count - first < MOMENTS_BLOCK ? count - first : MOMENTS_BLOCK;
         centre(moments, rows + first * dim, n, block);
         cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)dim, (int)n + 1, 1.0, block, (int)dim, 1.0,
                     moments->scatter, (int)dim);
     }
+    blas_leave();
     for (size_t i = 0; i < dim; i++)
         for (size_t k = 0; k < i; k++) moments->scatter[i * dim + k] = moments->scatter[k * dim + i];
     free(block);

@@ -65,14 +65,17 @@ static int find_radii(struct cloud *cloud, struct error *err) {
     bool failed = false;
 #pragma omp parallel reduction(| : failed)
     {
-        struct gram gram = gram_new(cloud->points->dim);
-        failed = !gram.products;
+        struct gram gram;
+        struct error one;
+        failed = gram_new(&gram, cloud->points->dim, &one) != 0;
+#pragma omp critical(gram_failure)
+        if (failed) *err = one;
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < gram_blocks(cloud->points->count); i++)
             if (!failed) block_radii(&gram, cloud, i);
         gram_free(&gram);
     }
-    return failed ? error_memory(err) : 0;
+    return failed ? -1 : 0;
 }
 
 struct counts { /* all of them independent of the order of blocks */
@@ -118,14 +121,17 @@ static int count_all(const struct cloud *samples, const struct cloud *reference,
     bool failed = false;
 #pragma omp parallel reduction(| : failed)
     {
-        struct gram gram = gram_new(samples->points->dim);
-        failed = !gram.products;
+        struct gram gram;
+        struct error one;
+        failed = gram_new(&gram, samples->points->dim, &one) != 0;
+#pragma omp critical(gram_failure)
+        if (failed) *err = one;
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < gram_blocks(samples->points->count); i++)
             if (!failed) count_block(&gram, samples, reference, i, counts);
         gram_free(&gram);
     }
-    return failed ? error_memory(err) : 0;
+    return failed ? -1 : 0;
 }
 
 static int check(const struct features *samples, const struct features *reference, struct error *err) {

@@ -51,7 +51,7 @@ static json_t *missing_cells(const json_t *sweep, const json_t *cells) {
         json_t *name = json_object_get(planned, "cell");
         bool found = false;
         json_array_foreach(cells, k, cell) found |= name && json_equal(name, json_object_get(cell, "cell"));
-        if (!found && name) json_array_append(missing, name);
+        if (!found && json_is_string(name)) json_array_append(missing, name);
     }
     return missing;
 }
@@ -116,7 +116,6 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
         const char *name = json_string_value(json_object_get(cell, "cell"));
         const char *same = json_string_value(json_object_get(cell, "same_as"));
         json_t *document, *metrics = NULL;
-        if (!name) return error_set(err, CODE_DATA, "%s/results.json: a cell without a name", dir);
         if (read_if_there(&document, dir, same ? same : name, "run.json", err) != 0) return -1;
         int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", err);
         if (rc == 0) add_environment(environment, document, metrics);
@@ -228,6 +227,17 @@ static int derive(json_t *data, const json_t *sweep, struct error *err) {
     return rc;
 }
 
+/* What the rest takes for granted of a results.json, which may have been edited. */
+static int check_results(const json_t *results, const char *dir, struct error *err) {
+    const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells"), *one;
+    size_t i;
+    bool good = json_is_array(columns) && json_is_array(cells);
+    json_array_foreach(columns, i, one) good = good && json_is_string(one);
+    json_array_foreach(cells, i, one) good = good && json_is_string(json_object_get(one, "cell"));
+    return good ? 0 : error_set(err, CODE_DATA, "%s/results.json: expected columns, which are names, and cells with their names",
+                                dir);
+}
+
 int collect_data(json_t **data, const char *dir, struct error *err) {
     json_t *results = NULL, *sweep = NULL;
     *data = NULL;
@@ -240,11 +250,10 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     if (rc == 0 && single && !begun)
         rc = error_set(err, CODE_DATA, "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
+    if (rc == 0 && results) rc = check_results(results, dir, err);
     if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)
         rc = error_set(err, CODE_AGAIN, "%s: no cell of this sweep is finished: run it again to continue", dir);
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
-    if (rc == 0 && (!json_is_array(columns) || !json_is_array(cells)))
-        rc = error_set(err, CODE_DATA, "%s/results.json: expected columns and cells", dir);
     if (rc == 0)
         *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o}", "kind", single ? "run" : "sweep", "dir", dir, "columns", columns, "cells",
                           cells, "keys", sweep_keys(sweep, columns), "missing", missing_cells(sweep, cells));

@@ -81,10 +81,11 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
     }
     text_add(&text, ", %d rank%s", ranks, ranks == 1 ? "" : "s");
     if (text.data && progress->terminal && !finished) {
-        fprintf(stderr, "\r%s\x1b[K", text.data); /* [K: clears what a longer line left */
-        fflush(stderr);
+        char *shown = text_new("\r%s\x1b[K", text.data); /* [K: clears what a longer line left */
+        if (shown) log_show(shown);
+        free(shown);
     } else if (text.data) {
-        if (progress->terminal) fprintf(stderr, "\r\x1b[K");
+        if (progress->terminal) log_show("\r\x1b[K");
         log_info("%s", text.data);
     }
     text_free(&text);

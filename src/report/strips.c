@@ -51,7 +51,7 @@ static int read_samples(struct samples *samples, const char *dir, const json_t *
     if (rc != 0) return -1;
     bool bytes = npy.type == NPY_UINT8;
     size_t h = npy.shape[bytes ? 1 : 2], w = npy.shape[bytes ? 2 : 3], c = npy.shape[bytes ? 3 : 1];
-    if (npy.rank != 4 || (!bytes && npy.type != NPY_FLOAT32) || (c != 1 && c != 3) || h > 65535 || w > 65535) {
+    if (npy.rank != 4 || (!bytes && npy.type != NPY_FLOAT32) || (c != 1 && c != 3) || h - 1 > 65534 || w - 1 > 65534) {
         free(rows);
         return error_set(err, CODE_DATA, "samples of %zu channels have no picture", c);
     }

@@ -295,7 +295,7 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
     int rc = path ? 0 : error_memory(err);
     if (rc == 0 && (rc = json_file_read_if_there(&json, path, err)) == 0 && json &&
         (rc = results_check_names(json_object_get(json, "cells"), path, err)) == 0) {
-        *names = json_array();
+        *names = json_array(); /* of cells whose names were checked to be strings */
         json_array_foreach(json_object_get(json, "cells"), i, cell)
             if (json_is_null(json_object_get(cell, "same_as"))) json_array_append(*names, json_object_get(cell, "cell"));
         if (json_integer_value(json_object_get(json, "format")) != SWEEP_FORMAT || json_array_size(*names) == 0)

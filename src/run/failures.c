@@ -199,6 +199,11 @@ int quarantine_write(const struct run *run, const char *dir, const char *cell, c
     return rc;
 }
 
+static bool is_entry(const json_t *shard) {
+    return json_is_integer(json_object_get(shard, "shard")) && json_is_integer(json_object_get(shard, "samples")) &&
+           json_is_string(json_object_get(shard, "seeds")) && json_is_string(json_object_get(shard, "reason"));
+}
+
 int quarantine_read(json_t **shards, const char *dir, struct error *err) {
     char *path = quarantine_path(dir);
     json_t *json = NULL;
@@ -206,6 +211,10 @@ int quarantine_read(json_t **shards, const char *dir, struct error *err) {
     if (rc == 0) rc = json_file_read_if_there(&json, path, err);
     const json_t *list = json_object_get(json, "shards");
     if (rc == 0 && json && !json_is_array(list)) rc = error_set(err, CODE_DATA, "%s: shards: expected a list", path);
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
+        if (!is_entry(json_array_get(list, i)))
+            rc = error_set(err, CODE_DATA, "%s: shards: expected objects with the numbers shard and samples and the texts seeds "
+                           "and reason; it is written again when the job is run again", path);
     *shards = rc != 0 ? NULL : list ? json_incref((json_t *)list) : json_array();
     json_decref(json);
     free(path);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cluster/agree.h"
+#include "eval/blas.h"
 #include "job/model_file.h"
 #include "work/result.h"
 
@@ -32,6 +33,8 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
     struct digests *digests = calloc(cells->count, sizeof *digests);
     bool first = comm_rank(comm) == 0;
     int rc = digests ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++)
+        if (cells->cells[i].run.job.evaluate.enabled) rc = blas_try(err); /* by every rank: one of them will compute the metrics */
     for (size_t i = 0; rc == 0 && first && i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
         bool warn = i == 0 || cell->run.job.seeds.count != cell[-1].run.job.seeds.count; /* else it has been said */

@@ -93,7 +93,9 @@ def test_what_fails_twice_is_left_out(poisoned, healthy, does, reason, ranks):
 def test_a_crash_counts_across_jobs(poisoned, healthy, does, name, ranks):
     path = poisoned.write()
     for tries in (1, 2):
-        crash(path, ranks, does)
+        said = crash(path, ranks, does).stderr
+        line = next(line for line in said.splitlines() if "crashed" in line)
+        assert name in line and f'"shard": {SHARD}' in line and "report it" in line, line
         assert [f["shard"] for f in failures(poisoned)] == [SHARD] * tries
         qtaylor("verify", poisoned.run, code=75)
     qtaylor("run", path, ranks=ranks, code=76, QTAYLOR_FAKE_POISON=f"2:{does}")
