@@ -142,7 +142,8 @@ static int evaluate(int argc, char **argv, struct error *err) {
 const struct command command_run = {
     "run", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing and evaluate",
     "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n"
-    "INT, TERM or USR1 stop it between two solver steps, status 75; a second INT or TERM some seconds later ends it at once.\n", run};
+    "INT, TERM or USR1 stop it between two solver steps, status 75; a second INT or TERM some seconds later ends it at once.\n"
+    MODEL_IS_CODE, run};
 const struct command command_generate = {
     "generate", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing, without evaluating",
     MODEL_IS_CODE, generate};
