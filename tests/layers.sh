@@ -3,7 +3,7 @@
 # only the shim sees torch, only main.c exits; every header compiles alone.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-order=(base format job solver sample diagnose shard cluster eval report run work export cmd)
+order=(base format config job solver sample diagnose shard cluster eval report run work export cmd)
 bad=0
 complain() { echo "layers: $*"; bad=1; }
 
@@ -12,7 +12,7 @@ for i in "${!order[@]}"; do
     [ -n "$later" ] || continue
     found=$(grep -nE "#include \"($later)/" "src/${order[i]}"/*.[ch]) && complain "src/${order[i]} looks ahead:"$'\n'"$found"
 done
-found=$(grep -ln 'torch_shim\.h' src/{base,job,solver}/*.[ch]) && complain "the shim is seen too early: $found"
+found=$(grep -ln 'torch_shim\.h' src/{base,config,job,solver}/*.[ch]) && complain "the shim is seen too early: $found"
 found=$(grep -rln '<mpi\.h>' src shim | grep -v '^src/cluster/comm_mpi\.c$') && complain "mpi.h outside comm_mpi.c: $found"
 found=$(grep -rnE '\b(exit|abort)\(' src | grep -v '^src/main\.c') && complain "only main.c exits:"$'\n'"$found"
 for header in src/*/*.h shim/*.h; do

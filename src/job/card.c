@@ -1,6 +1,6 @@
 #include "job/card.h"
 
-#include "job/keys.h"
+#include "config/keys.h"
 
 #include <float.h>
 #include <inttypes.h>

@@ -4,6 +4,7 @@
 #define JOB_CARD_H
 
 #include "base/error.h"
+#include "config/keys.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -79,6 +80,8 @@ struct card {
 /* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and
  * impossible values are errors that name the key, what was expected and what was found. */
 int card_parse(struct card *card, const json_t *json, const char *where, struct error *err);
+/* The same with the reader's places; the card is the map at `path`. */
+int card_from(struct card *card, const struct key_reader *reader, const char *path, const json_t *map);
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
  * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);

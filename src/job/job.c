@@ -2,10 +2,10 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "job/keys.h"
-#include "job/override.h"
-#include "job/source.h"
-#include "job/yaml.h"
+#include "config/keys.h"
+#include "config/override.h"
+#include "config/source.h"
+#include "config/yaml.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -72,6 +72,8 @@ struct job {
     json_t *resolved;  /* the whole job with overrides and defaults and absolute paths; job_parse reads it back */
 };
 
+extern const struct key_table job_keys;
+
 /* Reads a job file. overrides: "key.path=value" each (values are YAML; null takes a key away; missing maps on the way
  * are made). Every mistake is one error with file, line, column, key, what was expected and what was found (CODE_DATA;
  * a malformed override CODE_USAGE); a mistake that an override made is named by it: "--set batch=0: batch: ...". */

@@ -2,7 +2,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "job/job.h"
-#include "job/keys.h"
+#include "config/keys.h"
 
 #include <limits.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "job/sampler.h"
 
-#include "job/keys.h"
+#include "config/keys.h"
 
 #include <float.h>
 #include <limits.h>

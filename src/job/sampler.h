@@ -3,6 +3,8 @@
 #ifndef JOB_SAMPLER_H
 #define JOB_SAMPLER_H
 
+#include "config/keys.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +56,8 @@ struct sampler {
     double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */
     enum state_kind state;
 };
+
+extern const struct key_table sampler_keys;
 
 /* Nothing said: every key at its "unset" value; guidance 1, state float64. */
 void sampler_init(struct sampler *sampler);

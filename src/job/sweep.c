@@ -1,10 +1,10 @@
 #include "job/sweep.h"
 
 #include "base/text.h"
-#include "job/expand.h"
-#include "job/override.h"
-#include "job/source.h"
-#include "job/yaml.h"
+#include "config/expand.h"
+#include "config/override.h"
+#include "config/source.h"
+#include "config/yaml.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 #include "run/cells.h"
 
 #include "base/text.h"
-#include "job/source.h"
+#include "config/source.h"
 #include "job/sweep.h"
 #include "report/results.h"
 #include "format/json_file.h"

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "job/expand.h"
+#include "config/expand.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "job/yaml.h"
+#include "config/yaml.h"
 
 #include <stdlib.h>
 #include <string.h>

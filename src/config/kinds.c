@@ -1,8 +1,8 @@
 /* The kinds of values that several tables share; see keys.h. */
 #include "base/files.h"
 #include "base/text.h"
-#include "job/expand.h"
-#include "job/keys.h"
+#include "config/expand.h"
+#include "config/keys.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "job/yaml_bounds.h"
+#include "config/yaml_bounds.h"
 
 #include <libfyaml.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* Where a job's text comes from: a file, or a pipe ("-", /dev/stdin, <(...)). */
-#ifndef JOB_SOURCE_H
-#define JOB_SOURCE_H
+#ifndef CONFIG_SOURCE_H
+#define CONFIG_SOURCE_H
 
 #include "base/error.h"
 

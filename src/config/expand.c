@@ -1,4 +1,4 @@
-#include "job/expand.h"
+#include "config/expand.h"
 
 #include "base/text.h"
 

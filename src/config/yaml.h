@@ -1,7 +1,7 @@
 /* YAML 1.2 text as JSON values, which remember where they stood. Anchors are resolved; tags are refused. A plain scalar
  * becomes what the core schema says (null, true, 12, 0.5); ".inf", ".nan" and integers beyond 64 bits stay text. */
-#ifndef JOB_YAML_H
-#define JOB_YAML_H
+#ifndef CONFIG_YAML_H
+#define CONFIG_YAML_H
 
 #include "base/error.h"
 

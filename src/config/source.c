@@ -1,4 +1,4 @@
-#include "job/source.h"
+#include "config/source.h"
 
 #include "base/files.h"
 #include "base/text.h"

@@ -1,7 +1,7 @@
 /* The one rule for ~ and $ in the paths of a job: "~/" at the start is the home folder, $NAME and ${NAME} come from the
  * environment (rank 0's, where the job is read), $$ is a dollar. */
-#ifndef JOB_EXPAND_H
-#define JOB_EXPAND_H
+#ifndef CONFIG_EXPAND_H
+#define CONFIG_EXPAND_H
 
 #include "base/error.h"
 

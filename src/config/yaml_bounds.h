@@ -1,8 +1,8 @@
 /* How large a YAML text may become: aliases are copies, and what the parser does with keys, aliases, tags and blank
  * lines in a value takes time that grows with the square of their number. Found in one pass over the parser's events,
  * before anything is built. */
-#ifndef JOB_YAML_BOUNDS_H
-#define JOB_YAML_BOUNDS_H
+#ifndef CONFIG_YAML_BOUNDS_H
+#define CONFIG_YAML_BOUNDS_H
 
 #include <stddef.h>
 

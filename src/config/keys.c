@@ -1,4 +1,4 @@
-#include "job/keys.h"
+#include "config/keys.h"
 
 #include "base/text.h"
 

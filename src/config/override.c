@@ -1,7 +1,7 @@
-#include "job/override.h"
+#include "config/override.h"
 
 #include "base/text.h"
-#include "job/yaml.h"
+#include "config/yaml.h"
 
 #include <stdlib.h>
 #include <string.h>

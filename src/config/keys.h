@@ -1,10 +1,9 @@
 /* Maps of keys read by table: a row says a key's name, its kind, where its value goes and what to say when it is wrong.
- * Job, sampler and card are such tables; reading and writing (job->resolved, the fingerprint) both walk them. */
-#ifndef JOB_KEYS_H
-#define JOB_KEYS_H
+ * A job, its sampler and a card are such tables; reading and writing (job->resolved, the fingerprint) both walk them. */
+#ifndef CONFIG_KEYS_H
+#define CONFIG_KEYS_H
 
 #include "base/error.h"
-#include "job/card.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -81,9 +80,5 @@ int key_fail_item(const struct key_reader *reader, const char *path, size_t inde
 /* "PLACE: path: ..."; -1. */
 int key_error(const struct key_reader *reader, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-extern const struct key_table sampler_keys, job_keys;
-/* card_parse with the reader's places; the card is the map at `path`. */
-int card_from(struct card *card, const struct key_reader *reader, const char *path, const json_t *map);
 
 #endif

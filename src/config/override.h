@@ -1,6 +1,6 @@
 /* `--set key.path=value` on a job as read from YAML. */
-#ifndef JOB_OVERRIDE_H
-#define JOB_OVERRIDE_H
+#ifndef CONFIG_OVERRIDE_H
+#define CONFIG_OVERRIDE_H
 
 #include "base/error.h"
 

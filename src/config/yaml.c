@@ -1,7 +1,7 @@
-#include "job/yaml.h"
+#include "config/yaml.h"
 
 #include "base/text.h"
-#include "job/yaml_bounds.h"
+#include "config/yaml_bounds.h"
 
 #include <libfyaml.h>
 #include <stdlib.h>
