@@ -1,5 +1,6 @@
 #include "shard/store.h"
 
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "shard/frames.h"

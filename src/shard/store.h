@@ -2,8 +2,8 @@
 #ifndef SHARD_STORE_H
 #define SHARD_STORE_H
 
+#include "base/draft.h"
 #include "base/error.h"
-#include "base/files.h"
 #include "base/hash.h"
 #include "format/npy.h"
 #include "shard/layout.h"

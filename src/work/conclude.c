@@ -1,6 +1,7 @@
 #include "work/conclude.h"
 
 #include "base/clock.h"
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"

@@ -1,5 +1,7 @@
 #include "work/result.h"
 
+#include "base/files.h"
+#include "base/draft.h"
 #include "base/text.h"
 #include "eval/score.h"
 #include "report/picture.h"

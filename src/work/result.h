@@ -2,6 +2,7 @@
 #ifndef WORK_RESULT_H
 #define WORK_RESULT_H
 
+#include "base/draft.h"
 #include "base/error.h"
 #include "eval/side.h"
 #include "run/document.h"

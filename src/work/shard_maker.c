@@ -1,7 +1,7 @@
 #include "work/shard_maker.h"
 
 #include "base/clock.h"
-#include "base/files.h"
+#include "base/draft.h"
 #include "base/log.h"
 #include "run/claim.h"
 #include "run/initial.h"

@@ -4,6 +4,7 @@
 #include "cluster/build.h"
 #include "format/json_file.h"
 
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 
