@@ -5,18 +5,11 @@
 
 #include "base/error.h"
 #include "cluster/cluster.h"
-#include "eval/side.h"
-#include "work/shard_maker.h"
+#include "run/cells.h"
+#include "work/place.h"
+#include "work/reference.h"
 
 #include <signal.h>
-
-/* The references of the cells, each read and factored once on this rank. */
-struct references;
-int references_new(struct references **references, struct error *err);
-void references_free(struct references *references);
-/* A run's reference, checked against the feature network and the metrics. Borrowed. factor: that, too. */
-int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
-                   struct error *err);
 
 struct conclusion;
 /* made: what making the cell's shards took. again: also where metrics.json is up to date. Mistakes in the data are told

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "cluster/comm.h"
 #include "run/cells.h"
-#include "work/conclude.h"
+#include "work/reference.h"
 
 /* Collective, before anything is made: the feature networks and references that this rank finds are those of rank 0, or it
  * is an error here. Fills the runs' `reference`. Models, starts and labels are known from the document, and checked as they

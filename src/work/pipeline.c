@@ -9,6 +9,7 @@
 #include "run/failures.h"
 #include "run/machines.h"
 #include "work/inputs.h"
+#include "work/place.h"
 #include "work/result.h"
 #include "run/scan.h"
 #include "work/units.h"

@@ -1,7 +1,9 @@
 #include "work/remake.h"
 
-#include "work/shard_maker.h"
+#include "work/assets.h"
+#include "work/place.h"
 #include "work/proof.h"
+#include "work/shard_maker.h"
 #include "shard/store.h"
 #include "torch_shim.h"
 

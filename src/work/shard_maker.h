@@ -10,16 +10,6 @@
 #include <signal.h>
 #include <stdint.h>
 
-struct place { /* where this rank computes */
-    int device;  /* SHIM_CPU or a CUDA index */
-    int workers;
-    int ranks, all_workers; /* of the whole job */
-};
-
-/* Collective. Chooses device and workers, refuses two ranks on one GPU unless the job allows it. *hosts (new): name,
- * device, kind of machine and workers of each rank, for run.json. */
-int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err);
-
 /* What making samples took; struct tally's values. */
 enum {
     MADE_SAMPLES,     /* those of a unit given out twice are counted once */
@@ -30,12 +20,6 @@ enum {
     MADE_CODE,        /* of a conclusion: enum code */
     MADE_FEATURELESS, /* shards whose features failed */
 };
-
-/* Models and other files that cells need, each of them once on this rank. */
-struct assets;
-/* For the cells with something missing; fills their model, network.model and initial. Not collective. */
-int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err);
-void assets_free(struct assets *assets, struct cells *cells);
 
 /* A worker's own: the executor of the cell it works at, and its buffers. */
 struct maker {

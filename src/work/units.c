@@ -6,7 +6,9 @@
 #include "cluster/agree.h"
 #include "run/attempt.h"
 #include "run/failures.h"
+#include "work/assets.h"
 #include "work/proof.h"
+#include "work/shard_maker.h"
 #include "run/scan.h"
 #include "base/signals.h"
 

@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "cluster/cluster.h"
 #include "work/conclude.h"
-#include "work/shard_maker.h"
+#include "work/place.h"
+#include "work/reference.h"
 
 #include <signal.h>
 
