@@ -30,18 +30,17 @@ static int cpu_workers(const struct comm *comm) {
     return share > 0 ? share : 1;
 }
 
-int place_device(enum device_kind kind, int local_rank, const char *key, int *device, int *devices, struct error *err) {
+int place_device(enum device_kind kind, int local_rank, const char *key, int *device, struct error *err) {
     int count = kind == DEVICE_CPU ? 0 : shim_device_count();
     /* A launcher that binds shows each rank its own GPU as number 0. */
     *device = count > 0 ? local_rank % count : SHIM_CPU;
-    if (devices) *devices = count;
     if (kind != DEVICE_CUDA || count > 0) return 0;
     return error_set(err, CODE_DATA, "%s cuda, but this process sees no GPU (%s)", key, shim_describe());
 }
 
 static int choose_device(const struct comm *comm, const struct job *job, int *device, struct error *err) {
-    int devices;
-    if (place_device(job->device, comm_local_rank(comm), "device:", device, &devices, err) != 0) return -1;
+    if (place_device(job->device, comm_local_rank(comm), "device:", device, err) != 0) return -1;
+    int devices = *device == SHIM_CPU ? 0 : shim_device_count();
     if (comm_local_size(comm) <= devices || job->share_device || devices <= 1) return 0;
     return error_set(err, CODE_DATA, "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several ranks on "
                      "one GPU with share_device: true", comm_local_size(comm), devices, devices);
