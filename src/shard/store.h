@@ -35,6 +35,7 @@ struct shard_info { /* of a committed file */
 };
 
 enum shard_state {
+    SHARD_UNKNOWN, /* not looked at; store_check never says so */
     SHARD_GOOD,
     SHARD_MISSING,
     SHARD_DAMAGED, /* truncated, bit-flipped, unreadable, wrong shape */

@@ -104,7 +104,7 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
     for (int output = SAMPLES; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
-        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING + 1)
+        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING)
             continue;
         char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
         DIR *dir = folder ? opendir(folder) : NULL;
@@ -239,7 +239,7 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
     *err = failure->code != CODE_IO && claim_check(&conclusion->cell->run, &lost) != 0 ? lost : *failure;
     if (err->code == CODE_IO) return -1;
     log_error("%s", err->message);
-    tally->values[MADE_CODE] = err->code;
+    tally->code = err->code;
     return 0;
 }
 

@@ -20,7 +20,7 @@ int conclusion_open(struct conclusion **conclusion, const struct cell *cell, con
  * looked for again, up to `patience` seconds after conclusion_open. */
 int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patience, const volatile sig_atomic_t *stop,
                      struct error *err);
-/* threads: for the metrics. A cell that can't be concluded (gaps, bad data) is logged and named in tally's MADE_CODE; it
+/* threads: for the metrics. A cell that can't be concluded (gaps, bad data) is logged and named in tally->code; it
  * is no failure of the unit. -1: CODE_IO, or CODE_AGAIN when *stop was set. */
 int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
                       const volatile sig_atomic_t *stop, struct tally *tally, struct error *err);

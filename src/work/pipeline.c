@@ -108,7 +108,7 @@ static int look(struct comm *comm, struct cells *cells, bool make_samples, int t
     for (size_t i = 0; i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
         for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++)
-            if (cell->status[k].samples != SHARD_GOOD + 1) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
+            if (cell->status[k].samples != SHARD_GOOD) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
         if (!make_samples && scan_gaps(&cell->run, cell->status, true, err) != 0) return -1;
     }
     return 0;

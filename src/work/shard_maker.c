@@ -93,13 +93,13 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     if (!cell->afresh && scan_shard(run, shard, &status, NULL, err) != 0) return -1;
     *batches = 0;
     if ((making->found = scan_good(run, &status))) return 0;
-    making->make_samples = status.samples != SHARD_GOOD + 1;
+    making->make_samples = status.samples != SHARD_GOOD;
     making->seeds = malloc(rows * sizeof *making->seeds);
     making->labels = malloc(rows * sizeof *making->labels);
     if (making->make_samples) making->samples = malloc(npy_bytes(&npy));
     if (!making->seeds || !making->labels || (making->make_samples && !making->samples)) return error_memory(err);
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
-        if (!run_wants(run, k) || status.features[k] == SHARD_GOOD + 1) continue;
+        if (!run_wants(run, k) || status.features[k] == SHARD_GOOD) continue;
         making->features[k] = malloc(rows * run->network.outputs[k].dim * sizeof(float));
         if (!making->features[k]) return error_memory(err);
     }

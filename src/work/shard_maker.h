@@ -10,14 +10,13 @@
 #include <signal.h>
 #include <stdint.h>
 
-/* What making samples took; struct tally's values. */
+/* What making samples took: struct tally's values. Its code is that of a conclusion. */
 enum {
     MADE_SAMPLES,     /* those of a unit given out twice are counted once */
     MADE_EVALUATIONS, /* model evaluation points times batches, for the NFE of adaptive solvers */
     MADE_BATCHES,
     MADE_MODEL,       /* s, over workers: running the plan, which is the model and little else */
     MADE_WORKER,      /* s, over workers: all of it, features and writing too */
-    MADE_CODE,        /* of a conclusion: enum code */
     MADE_FEATURELESS, /* shards whose features failed */
 };
 

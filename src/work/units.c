@@ -152,9 +152,9 @@ static void unit_done(void *context, uint64_t number, const struct tally *tally)
     struct cell *cell = unit->cell;
     if (unit->concludes) {
         cell->concluded = true;
-        cell->code = (enum code)tally->values[MADE_CODE];
+        cell->code = (enum code)tally->code;
         work->fresh = cells_sweep(work->cells);
-    } else if (cell->status[unit->shard.value].samples != SHARD_GOOD + 1) {
+    } else if (cell->status[unit->shard.value].samples != SHARD_GOOD) {
         cell->any = true;
         work->samples += layout_rows(&cell->run.layout, unit->shard);
         work->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
