@@ -166,7 +166,7 @@ static int work(struct comm *comm, struct cells *cells, const struct pipeline_op
         goto out;
     if (rank == 0) rc = machines_note(cells, hosts, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
-    rc = work_on(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
+    rc = units_run(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
     if (outcome.interrupted) {
