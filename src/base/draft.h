@@ -1,5 +1,5 @@
-/* Files and folders that appear whole: written under a temporary name, synced and then renamed, so that a crash at any moment
- * leaves the old content or the new one. */
+/* Files and folders that appear whole: written under a temporary name, synced and then renamed, so that a crash at
+ * any moment leaves the old content or the new one. */
 #ifndef BASE_DRAFT_H
 #define BASE_DRAFT_H
 
@@ -8,16 +8,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Temporary in the same folder -> write -> fsync -> close -> rename -> fsync of the folder. The temporary is removed when
- * anything fails. After a failed fsync nobody knows what is on disk, so it is never repeated; after an EIO all is written
- * once more, into a new file. CODE_IO. Thread-safe, as all here. */
+/* Temporary in the same folder -> write -> fsync -> close -> rename -> fsync of the folder. The temporary is removed
+ * when anything fails. After a failed fsync nobody knows what is on disk, so it is never repeated; after an EIO all
+ * is written once more, into a new file. CODE_IO. Thread-safe, as all here. */
 int file_write_atomic(const char *path, const void *data, size_t size, struct error *err);
 
-/* A condition under which a new file may stand, and which other processes can change at any moment. `check` is asked twice:
- * before the file takes its name (replaced: that path, which may be missing), and right behind (replaced: where the older file
- * lies now, NULL: there was none). When it fails the second time, the older file is put back. So of two processes that each
- * change the condition before they write, none replaces what the other wrote. Where the file system can't exchange two
- * names, only the first question is asked. */
+/* A condition under which a new file may stand, and which other processes can change at any moment. `check` is asked
+ * twice: before the file takes its name (replaced: that path, which may be missing), and right behind (replaced:
+ * where the older file lies now, NULL: there was none). When it fails the second time, the older file is put back.
+ * So of two processes that each change the condition before they write, none replaces what the other wrote. Where
+ * the file system can't exchange two names, only the first question is asked. */
 struct file_guard {
     int (*check)(const void *context, const char *replaced, struct error *err);
     const void *context;
@@ -39,7 +39,8 @@ void draft_abandon(struct draft *draft);
 
 /* A new path in `folder`, unique to this process and call: ".NAME.tmp-HOST-PID-COUNT". NULL: out of memory. */
 char *draft_temporary(const char *folder, const char *name);
-/* How much of NAME is in it (a printf format), so that host (64), numbers (20) and what libzip adds (7) fit 255 bytes. */
+/* How much of NAME is in it (a printf format), so that host (64), numbers (20) and what libzip adds (7) fit 255
+ * bytes. */
 #define DRAFT_NAME "%.140s"
 
 #endif

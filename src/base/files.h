@@ -1,5 +1,5 @@
-/* Whole files and folders: open, read, write, remove. What must never be seen half-written goes through draft.h. All of it
- * is thread-safe; unless said otherwise errors are CODE_IO and name the path. */
+/* Whole files and folders: open, read, write, remove. What must never be seen half-written goes through draft.h. All
+ * of it is thread-safe; unless said otherwise errors are CODE_IO and name the path. */
 #ifndef BASE_FILES_H
 #define BASE_FILES_H
 
@@ -9,15 +9,17 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
-/* Is this errno that of a file that is not there (ENOENT, ENOTDIR)? No other error says so: a server that does not answer,
- * or a folder that may not be searched, may well have it. */
+/* Is this errno that of a file that is not there (ENOENT, ENOTDIR)? No other error says so: a server that does not
+ * answer, or a folder that may not be searched, may well have it. */
 bool file_absent(int number);
-/* *there: is something at path (links are followed)? Any other errno of stat is an error. *info is filled where it is. */
+/* *there: is something at path (links are followed)? Any other errno of stat is an error. *info is filled where it
+ * is. */
 int file_look(const char *path, struct stat *info, bool *there, struct error *err);
 int file_exists(const char *path, bool *there, struct error *err);
 int folder_has(const char *folder, const char *name, bool *there, struct error *err);
 
-/* open, of a regular file alone: a FIFO, a device or a folder in its place is an error and is not waited for. -1: *err is set. */
+/* open, of a regular file alone: a FIFO, a device or a folder in its place is an error and is not waited for. -1:
+ * *err is set. */
 int file_open(const char *path, int flags, struct error *err);
 /* Can a regular file be opened for reading there? Before libraries open it. */
 int file_check(const char *path, struct error *err);

@@ -1,4 +1,5 @@
-/* Files that cells share: diffusion models, guiding models, feature networks and starts, each loaded once on this rank. */
+/* Files that cells share: diffusion models, guiding models, feature networks and starts, each loaded once on this
+ * rank. */
 #ifndef WORK_ASSETS_H
 #define WORK_ASSETS_H
 

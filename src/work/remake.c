@@ -1,3 +1,4 @@
+/* Makes one batch again for one of its samples. */
 #include "work/remake.h"
 
 #include "work/assets.h"

@@ -1,3 +1,4 @@
+/* Manifest, metrics and picture of a run. */
 #include "work/result.h"
 
 #include "base/files.h"

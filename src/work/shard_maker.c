@@ -55,7 +55,7 @@ struct making {
     struct tally tally; /* added to by several workers */
 };
 
-/* Says which shard it was. */
+/* Names the run and the shard in *err; returns -1. */
 static int in_shard(const struct making *making, struct error *err) {
     if (err->code == CODE_AGAIN) return -1;
     return error_prefix(err, "%s: shard %" PRIu64, making->cell->run.dir, making->shard.value);
@@ -108,7 +108,7 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     return making->make_samples || read_samples(making, err) == 0 ? 0 : in_shard(making, err);
 }
 
-static void add(struct making *making, int what, double amount) {
+static void count(struct making *making, int what, double amount) {
 #pragma omp atomic
     making->tally.values[what] += amount;
 }
@@ -123,10 +123,10 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
     if (making->cell->initial) batch.initial = making->cell->initial + position * elements;
     double start = clock_seconds();
     if (executor_run(maker->executor, &batch, maker->x, &nfe, err) != 0) return -1;
-    add(making, MADE_MODEL, clock_seconds() - start);
-    add(making, MADE_SAMPLES, (double)rows);
-    add(making, MADE_EVALUATIONS, nfe);
-    add(making, MADE_BATCHES, 1);
+    count(making, MADE_MODEL, clock_seconds() - start);
+    count(making, MADE_SAMPLES, (double)rows);
+    count(making, MADE_EVALUATIONS, nfe);
+    count(making, MADE_BATCHES, 1);
     if (run->job.output.dtype == SAMPLE_UINT8) {
         quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding, (uint8_t *)making->samples + row * elements);
         return 0;
@@ -166,7 +166,7 @@ static int features_batch(const struct making *making, size_t row, size_t rows, 
     return 0;
 }
 
-/* Says which samples it was. */
+/* Names the seeds too. */
 static int in_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
     if (err->code != CODE_AGAIN)
         error_prefix(err, "seeds %" PRIu64 " to %" PRIu64, making->seeds[row], making->seeds[row + rows - 1]);
@@ -186,7 +186,7 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
 #pragma omp atomic write
         making->featureless = true;
     }
-    add(making, MADE_WORKER, clock_seconds() - start);
+    count(making, MADE_WORKER, clock_seconds() - start);
     return 0;
 }
 
