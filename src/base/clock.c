@@ -1,3 +1,4 @@
+/* Clocks and sleep. */
 #include "base/clock.h"
 
 #include <time.h>

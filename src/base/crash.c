@@ -1,3 +1,4 @@
+/* Signal handlers that say what a thread was at when it crashed. */
 #include "base/crash.h"
 
 #include "base/outlet.h"

@@ -1,3 +1,4 @@
+/* SHA-256, with a small memory of files hashed before. */
 #include "base/hash.h"
 
 #include "base/files.h"

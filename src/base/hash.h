@@ -1,4 +1,4 @@
-/* SHA-256 (OpenSSL's libcrypto). */
+/* SHA-256 (OpenSSL's libcrypto), as 64 lower-case hex digits. Thread-safe; a struct sha256 belongs to one thread. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
@@ -15,9 +15,11 @@ void sha256_add(struct sha256 *hash, const void *data, size_t size);
 void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]); /* frees the hash */
 
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]);
+/* Of a regular file's bytes. The last few results are kept in memory: a file whose inode, size and times (mtime,
+ * ctime) are the same is not read again, unless it changed within the last three seconds. CODE_IO. */
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err);
-/* Are the bytes that were read of a file those that are expected (NULL: nobody knows which)? If not, CODE_DATA names this
- * host. */
+/* Is `found`, the digest of a file that was read, the expected one? If not, or where none is known (NULL), CODE_DATA
+ * names the path and this host. */
 int sha256_expect(const char *path, const char *found, const char *expected, struct error *err);
 
 #endif

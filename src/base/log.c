@@ -1,3 +1,4 @@
+/* Lines to stderr and to the rank's log file. */
 #include "base/log.h"
 
 #include "base/clock.h"
@@ -20,7 +21,7 @@ static struct {
     struct outlet *outlet; /* NULL: straight to stderr */
     unsigned long long dropped; /* lines */
     int file; /* -1: none */
-    int rank, size, quiet, torn;
+    int rank, size, torn;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
 int log_leads(void) {
@@ -30,10 +31,6 @@ int log_leads(void) {
 void log_rank(int rank, int size) {
     state.rank = rank;
     state.size = size;
-}
-
-void log_quiet(int quiet) {
-    state.quiet = quiet;
 }
 
 int log_background(struct error *err) {
@@ -85,7 +82,7 @@ void log_show(const char *text) {
     pthread_mutex_unlock(&state.lock);
 }
 
-static void line(const char *level, int shown, const char *format, va_list arguments) {
+static void line(const char *level, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
     char visible[TEXT_VISIBLE * sizeof message];
     vsnprintf(message, sizeof message, format, arguments);
@@ -99,7 +96,7 @@ static void line(const char *level, int shown, const char *format, va_list argum
     if (state.size > 1) snprintf(rank, sizeof rank, "[rank %d] ", state.rank);
     snprintf(words, sizeof words, "qtaylor: %s%s%s%s\n", prefix, colon, rank, visible);
     pthread_mutex_lock(&state.lock);
-    if (shown) to_stderr(words);
+    to_stderr(words);
     if (members) to_file(members);
     pthread_mutex_unlock(&state.lock);
     free(members);
@@ -110,21 +107,21 @@ static void line(const char *level, int shown, const char *format, va_list argum
 void log_info(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    line("info", !state.quiet, format, arguments);
+    line("info", format, arguments);
     va_end(arguments);
 }
 
 void log_warn(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    line("warning", 1, format, arguments);
+    line("warning", format, arguments);
     va_end(arguments);
 }
 
 void log_error(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    line("error", 1, format, arguments);
+    line("error", format, arguments);
     va_end(arguments);
 }
 

@@ -1,4 +1,5 @@
-/* Chatter: one line to stderr, and one JSON line to the rank's own log file once it is open. Thread-safe. */
+/* Messages: one line to stderr, and one JSON line to the rank's own log file once it is open. Thread-safe, but for log_rank,
+ * log_open and log_close. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -8,8 +9,8 @@
 
 void log_rank(int rank, int size);                    /* names the rank in each stderr line when size > 1 */
 int log_leads(void);                                  /* is this rank 0? What every rank finds is told once */
-void log_quiet(int quiet);                            /* 1: info goes to the file only */
-/* From now on stderr's lines go out by a thread, so that nobody waits for a terminal or a pipe: too many are dropped. */
+/* From now on stderr's lines go out by a thread, so that nobody waits for a terminal or a pipe. While too
+ * many wait, further ones are dropped. */
 int log_background(struct error *err);
 int log_flush(void); /* waits for stderr to take what there is, but not for ever; 0, or errno as outlet_flush has it */
 int log_open(const char *path, struct error *err);    /* appends JSON lines to path from now on */

@@ -1,3 +1,4 @@
+/* A thread that writes what others put into its buffer. */
 #include "base/outlet.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Text for a terminal, with control characters written out. */
 #include "base/print.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* The flag that TERM, INT and USR1 set, and the alarm behind it. */
 #include "base/signals.h"
 
 #include "base/error.h"

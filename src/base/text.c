@@ -1,3 +1,4 @@
+/* Strings, numbers, UTF-8, paths. */
 #include "base/text.h"
 
 #include <ctype.h>

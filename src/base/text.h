@@ -23,7 +23,8 @@ bool text_to_u64(const char *s, uint64_t *value);
 bool text_to_i64(const char *s, int64_t *value);
 bool text_to_double(const char *s, double *value); /* also inf and nan as strtod has them */
 
-/* Adds first-last (or first) to a list of ranges, "3-5, 9", which ends with "..." after ten. *ranges: their number so far. */
+/* Adds first-last (or first) to a list of ranges, "3-5, 9", which ends with "..." after ten. *ranges: their number
+ * so far. */
 void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_t last);
 
 /* strcmp, with runs of digits compared as numbers: "2" before "10"; 0 also where only zeros before numbers differ. */
@@ -39,12 +40,12 @@ int path_check_utf8(const char *path, struct error *err);
 void text_make_utf8(char *s);
 
 /* The length of the character at s, 1 for a byte that is none; *plain: a terminal or page shows it and does nothing
- * else. Not plain are controls (C0, DEL, C1), what turns the direction of the text, line separators, and bytes that are
- * no UTF-8. */
+ * else. Not plain are controls (C0, DEL, C1), what turns the direction of the text, line separators, and bytes that
+ * are no UTF-8. */
 size_t text_character(const char *s, bool *plain);
 bool text_is_plain(const char *s); /* each of its characters is */
-/* Writes s into out with what is not plain written out, "\n", "\x1b", "\u202e", but for the ASCII characters in `keep`;
- * from DEL on so that it stays JSON. out: TEXT_VISIBLE times the length of s, and 1, or it is cut. */
+/* Writes s into out with what is not plain written out, "\n", "\x1b", "\u202e", but for the ASCII characters in
+ * `keep`; from DEL on so that it stays JSON. out: TEXT_VISIBLE times the length of s, and 1, or it is cut. */
 enum { TEXT_VISIBLE = 6 };
 void text_make_visible(char *out, size_t capacity, const char *s, const char *keep);
 /* One word as a file's name: no path, and plain. */

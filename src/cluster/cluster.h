@@ -11,9 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What making a unit took, in the task's own terms: the coordinator adds it up over the units that another one needs. */
-enum { TALLY = 7 };
-struct tally { double values[TALLY]; };
+/* What making a unit took, in the task's own terms: the coordinator adds the values up over the units that another one
+ * needs. code is the unit's own outcome (an enum code), and not added up. */
+enum { TALLY = 6 };
+struct tally {
+    double values[TALLY];
+    int32_t code;
+};
 
 /* What the units are; functions are called in worker threads (worker: 0..workers-1) unless said otherwise. */
 struct task {

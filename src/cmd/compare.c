@@ -7,6 +7,7 @@
 #include "eval/extract.h"
 #include "eval/score.h"
 #include "export/rows.h"
+#include "work/place.h"
 #include "work/result.h"
 #include "torch_shim.h"
 
@@ -106,12 +107,11 @@ static int read_extraction(struct extraction *extraction, const struct extractio
     if (!options->features) return 0;
     if (!device_names[kind])
         return error_set(err, CODE_USAGE, "--device: expected auto, cpu or cuda, found %s", device);
-    int devices = kind == DEVICE_CPU ? 0 : shim_device_count();
-    if (kind == DEVICE_CUDA && devices == 0)
-        return error_set(err, CODE_DATA, "--device cuda: this process sees no GPU (%s)", shim_describe());
+    int chosen;
+    if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
     *extraction = (struct extraction){
         .network = strcmp(options->features, "none") == 0 ? NULL : options->features, .metrics = metrics,
-        .device = devices > 0 ? 0 : SHIM_CPU, .workers = devices > 0 ? 1 : omp_get_num_procs()};
+        .device = chosen, .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
     *how = extraction;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "job/sweep.h"
 #include "report/plot.h"
 #include "run/document.h"
+#include "work/place.h"
 #include "work/proof.h"
 #include "sample/model.h"
 
@@ -233,17 +234,16 @@ static void print_findings(const json_t *found) {
 
 static int set_up(struct diagnosis *asked, const struct run *run, uint64_t wanted, struct error *err) {
     const struct job *job = &run->job;
-    int devices = job->device == DEVICE_CPU ? 0 : shim_device_count();
-    if (job->device == DEVICE_CUDA && devices == 0)
-        return error_set(err, CODE_DATA, "device: cuda, but this process sees no GPU (%s)", shim_describe());
+    int device;
+    if (place_device(job->device, 0, "device:", &device, err) != 0) return -1;
     if (job->initial)
         return error_set(err, CODE_DATA, "initial: diagnose starts from noise: leave it out (--set initial=null)");
     if (wanted > job->seeds.count)
         return error_set(err, CODE_DATA, "--count %" PRIu64 ", but the job has %" PRIu64 " seeds", wanted, job->seeds.count);
     if (wanted == 0) wanted = job->seeds.count < PATHS ? job->seeds.count : PATHS;
     *asked = (struct diagnosis){.sampler = &run->sampler, .card = &run->card, .noise = job->noise, .paths = (size_t)wanted,
-                                .device = devices > 0 ? 0 : SHIM_CPU, .batch = job->batch};
-    asked->workers = job->workers ? job->workers : devices > 0 ? 1 : omp_get_num_procs();
+                                .device = device, .batch = job->batch};
+    asked->workers = job->workers ? job->workers : device == SHIM_CPU ? omp_get_num_procs() : 1;
     int share = (int)((asked->paths + (size_t)asked->workers - 1) / (size_t)asked->workers); /* something for every worker */
     if (run->card.batch == 0 && share < asked->batch) asked->batch = share;
     return 0;

@@ -2,6 +2,7 @@
 
 #include "base/files.h"
 #include "base/print.h"
+#include "base/stale.h"
 #include "base/text.h"
 #include "cmd/command.h"
 
@@ -48,7 +49,7 @@ static int check_place(const char *path, bool folder, bool force, struct error *
     char *parent = path_folder(path);
     int rc = parent ? folder_make(parent, err) : error_memory(err);
     free(parent);
-    return rc == 0 ? draft_remove_stale(path, err) : rc;
+    return rc == 0 ? stale_remove_path(path, err) : rc;
 }
 
 static int print_result(const struct options *options, const struct rows *rows, const char *path, struct error *err) {

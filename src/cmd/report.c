@@ -1,4 +1,5 @@
 /* report: a run or a sweep as a page, in the terminal, as a figure. */
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"

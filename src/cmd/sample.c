@@ -1,3 +1,4 @@
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"

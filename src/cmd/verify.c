@@ -1,4 +1,5 @@
 #include "cmd/command.h"
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/print.h"

@@ -1,5 +1,5 @@
 /* One array, in an .npy or in ADM's .npz. */
-#include "base/files.h"
+#include "base/draft.h"
 #include "format/npz.h"
 #include "export/export.h"
 

@@ -1,4 +1,5 @@
 /* PNGs, in a folder or in a zip. */
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "format/archive.h"

@@ -1,6 +1,6 @@
 #include "format/archive.h"
 
-#include "base/files.h"
+#include "base/draft.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,5 +1,8 @@
 #include "format/json_file.h"
 
+#include "base/draft.h"
+#include "base/files.h"
+
 #include <stdlib.h>
 #include <string.h>
 

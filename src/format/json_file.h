@@ -2,8 +2,8 @@
 #ifndef FORMAT_JSON_FILE_H
 #define FORMAT_JSON_FILE_H
 
+#include "base/draft.h"
 #include "base/error.h"
-#include "base/files.h"
 
 #include <jansson.h>
 

@@ -1,5 +1,6 @@
 #include "format/npy.h"
 
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/text.h"
 

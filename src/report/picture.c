@@ -1,6 +1,6 @@
 #include "report/picture.h"
 
-#include "base/files.h"
+#include "base/draft.h"
 #include "format/png.h"
 
 #include <stdbool.h>

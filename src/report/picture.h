@@ -2,8 +2,8 @@
 #ifndef REPORT_PICTURE_H
 #define REPORT_PICTURE_H
 
+#include "base/draft.h"
 #include "base/error.h"
-#include "base/files.h"
 
 #include <stddef.h>
 #include <stdint.h>

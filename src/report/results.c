@@ -1,6 +1,6 @@
 #include "report/results.h"
 
-#include "base/files.h"
+#include "base/draft.h"
 #include "base/print.h"
 #include "base/text.h"
 

@@ -4,8 +4,8 @@
 #ifndef REPORT_RESULTS_H
 #define REPORT_RESULTS_H
 
+#include "base/draft.h"
 #include "base/error.h"
-#include "base/files.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -1,7 +1,9 @@
 #include "run/attempt.h"
 
+#include "base/files.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/stale.h"
 #include "base/text.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
@@ -357,7 +359,7 @@ int attempt_ahead(const struct attempt *attempt) {
 }
 
 int attempt_clear(const struct attempt *attempt, const char *folder, struct error *err) {
-    return file_remove_stale(folder, attempts_judge, &attempt->others, err);
+    return stale_remove(folder, attempts_judge, &attempt->others, err);
 }
 
 void attempt_forget(const struct attempt *attempt) {

@@ -8,7 +8,7 @@
 #define RUN_ATTEMPT_H
 
 #include "base/error.h"
-#include "base/files.h"
+#include "base/stale.h"
 #include "cluster/comm.h"
 
 #include <jansson.h>
@@ -27,7 +27,7 @@ struct turn { /* of an attempt, known to all its ranks */
  * every rank sees the same folder. *attempt is NULL at other ranks. */
 int attempt_begin(struct attempt **attempt, struct turn *turn, struct comm *comm, const char *dir, struct error *err);
 int attempt_ahead(const struct attempt *attempt);
-/* Removes the temporaries of the dead from a folder (file_remove_stale); and, after all folders, the records of attempts
+/* Removes the temporaries of the dead from a folder (stale_remove); and, after all folders, the records of attempts
  * that are over. */
 int attempt_clear(const struct attempt *attempt, const char *folder, struct error *err);
 void attempt_forget(const struct attempt *attempt);
@@ -49,6 +49,6 @@ void attempts_free(struct attempts *attempts);
 int attempts_busy(const char *dir, bool *busy, struct error *err);
 /* The highest number there; 0: none. Of two looks between which an attempt began, the second one tells more. */
 int attempts_last(const char *dir, int *number, struct error *err);
-file_judge attempts_judge; /* of struct attempts */
+stale_judge attempts_judge; /* of struct attempts */
 
 #endif

@@ -1,5 +1,7 @@
 #include "run/cells.h"
 
+#include "base/files.h"
+#include "base/draft.h"
 #include "base/text.h"
 #include "config/source.h"
 #include "job/sweep.h"

@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 struct shard_status {
-    /* enum shard_state + 1; 0: not looked at. */
+    /* enum shard_state; bytes, of which a maximum over ranks is taken. */
     unsigned char samples, features[NETWORK_OUTPUTS];
     struct shard_info samples_info;
 };

@@ -1,6 +1,8 @@
 #include "run/claim.h"
 
+#include "base/files.h"
 #include "base/clock.h"
+#include "base/draft.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "format/json_file.h"

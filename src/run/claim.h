@@ -6,8 +6,8 @@
 #ifndef RUN_CLAIM_H
 #define RUN_CLAIM_H
 
+#include "base/draft.h"
 #include "base/error.h"
-#include "base/files.h"
 #include "run/document.h"
 
 #include <stdbool.h>

@@ -1,6 +1,7 @@
 #include "run/failures.h"
 
 #include "base/crash.h"
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"

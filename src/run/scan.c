@@ -38,17 +38,17 @@ int scan_shard(const struct run *run, shard_id shard, struct shard_status *statu
                struct error *err) {
     enum shard_state state;
     struct error why;
-    if (status->samples != SHARD_GOOD + 1) {
+    if (status->samples != SHARD_GOOD) {
         if (scan_file(run, shard, SAMPLES, &state, &status->samples_info, NULL, &why, err) != 0) return -1;
-        status->samples = (unsigned char)(state + 1);
+        status->samples = (unsigned char)state;
     }
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         struct shard_info ignored;
         void *rows = NULL;
         bool read = features && features[k].rows && layout_first(&run->layout, shard) < features[k].count;
-        if (!run_wants(run, k) || (status->features[k] == SHARD_GOOD + 1 && !read)) continue;
+        if (!run_wants(run, k) || (status->features[k] == SHARD_GOOD && !read)) continue;
         if (scan_file(run, shard, k, &state, &ignored, read ? &rows : NULL, &why, err) != 0) return -1;
-        status->features[k] = (unsigned char)(state + 1);
+        status->features[k] = (unsigned char)state;
         if (rows) place_rows(run, shard, &features[k], rows);
         free(rows);
     }
@@ -75,7 +75,7 @@ int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error
 }
 
 static bool is_gap(const struct run *run, const struct shard_status *status, bool samples_only) {
-    return samples_only ? status->samples != SHARD_GOOD + 1 : !scan_good(run, status);
+    return samples_only ? status->samples != SHARD_GOOD : !scan_good(run, status);
 }
 
 int scan_gaps(const struct run *run, const struct shard_status *status, bool samples_only, struct error *err) {
@@ -98,7 +98,7 @@ int scan_gaps(const struct run *run, const struct shard_status *status, bool sam
 }
 
 bool scan_good(const struct run *run, const struct shard_status *status) {
-    bool good = status->samples == SHARD_GOOD + 1;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) good &= !run_wants(run, k) || status->features[k] == SHARD_GOOD + 1;
+    bool good = status->samples == SHARD_GOOD;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) good &= !run_wants(run, k) || status->features[k] == SHARD_GOOD;
     return good;
 }

@@ -1,5 +1,6 @@
 #include "shard/store.h"
 
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "shard/frames.h"
@@ -13,7 +14,7 @@
 
 enum { SHARD_FORMAT = 1 };
 
-const char *const shard_state_names[] = {"good", "missing", "damaged", "foreign", "stale"};
+const char *const shard_state_names[] = {"unknown", "good", "missing", "damaged", "foreign", "stale"};
 
 static char *folder_path(const char *run_dir, const char *network, const char *output) {
     return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output) : text_new("%s/samples", run_dir);

@@ -2,8 +2,8 @@
 #ifndef SHARD_STORE_H
 #define SHARD_STORE_H
 
+#include "base/draft.h"
 #include "base/error.h"
-#include "base/files.h"
 #include "base/hash.h"
 #include "format/npy.h"
 #include "shard/layout.h"
@@ -35,6 +35,7 @@ struct shard_info { /* of a committed file */
 };
 
 enum shard_state {
+    SHARD_UNKNOWN, /* not looked at; store_check never says so */
     SHARD_GOOD,
     SHARD_MISSING,
     SHARD_DAMAGED, /* truncated, bit-flipped, unreadable, wrong shape */

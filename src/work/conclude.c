@@ -1,6 +1,8 @@
+/* Concludes cells: reads all files back, then writes manifest, metrics and picture. */
 #include "work/conclude.h"
 
 #include "base/clock.h"
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -8,78 +10,13 @@
 #include "run/claim.h"
 #include "run/failures.h"
 #include "work/result.h"
+#include "work/shard_maker.h"
 #include "run/scan.h"
 
 #include <dirent.h>
 #include <omp.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- references ---- */
-
-struct reference {
-    struct reference *next;
-    const char *path; /* borrowed from a job */
-    char network[SHA256_HEX];
-    unsigned metrics;
-    bool factored;
-    struct side side;
-};
-
-struct references {
-    pthread_mutex_t lock; /* while one is read, the others wait: they want the same one as a rule */
-    struct reference *first;
-};
-
-int references_new(struct references **references, struct error *err) {
-    if (!(*references = calloc(1, sizeof **references))) return error_memory(err);
-    pthread_mutex_init(&(*references)->lock, NULL);
-    return 0;
-}
-
-void references_free(struct references *references) {
-    if (!references) return;
-    for (struct reference *reference = references->first, *next; reference; reference = next) {
-        next = reference->next;
-        side_free(&reference->side);
-        free(reference);
-    }
-    pthread_mutex_destroy(&references->lock);
-    free(references);
-}
-
-static int get(struct references *references, const struct run *run, struct reference **found, struct error *err) {
-    const char *path = run->job.evaluate.reference;
-    for (*found = references->first; *found; *found = (*found)->next)
-        if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, run->network.sha256) == 0 &&
-            (*found)->metrics == run->job.evaluate.metrics)
-            return 0;
-    struct reference *made = calloc(1, sizeof *made);
-    if (!made) return error_memory(err);
-    *made = (struct reference){.next = references->first, .path = path, .metrics = run->job.evaluate.metrics};
-    memcpy(made->network, run->network.sha256, SHA256_HEX);
-    if (result_reference(run, &made->side, err) != 0) {
-        free(made);
-        return -1;
-    }
-    *found = references->first = made;
-    return 0;
-}
-
-int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
-                   struct error *err) {
-    struct reference *reference;
-    pthread_mutex_lock(&references->lock);
-    int rc = get(references, run, &reference, err);
-    if (rc == 0 && factor && !reference->factored && (rc = side_factor(&reference->side, reference->metrics, err)) == 0)
-        reference->factored = true;
-    if (rc == 0) *side = &reference->side;
-    pthread_mutex_unlock(&references->lock);
-    return rc;
-}
-
-/* ---- a conclusion ---- */
 
 struct conclusion {
     const struct cell *cell;
@@ -116,7 +53,7 @@ static struct shard_info *infos_of(const struct conclusion *conclusion) {
     return infos;
 }
 
-static void digest(struct conclusion *conclusion) {
+static void digest_shards(struct conclusion *conclusion) {
     struct shard_info *infos = infos_of(conclusion);
     if (infos) store_payload_digest(infos, layout_shards(&conclusion->cell->run.layout), conclusion->digest);
     free(infos);
@@ -132,8 +69,8 @@ static int is_current(const struct conclusion *conclusion, bool *current, struct
     return 0;
 }
 
-/* Looks at what the last job left. */
-static int look_back(struct conclusion *conclusion, bool again, struct error *err) {
+/* Reads the metrics.json that an earlier job left, and whether it still holds. */
+static int read_older(struct conclusion *conclusion, bool again, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     struct error why;
     bool good = true;
@@ -142,7 +79,7 @@ static int look_back(struct conclusion *conclusion, bool again, struct error *er
     free(path);
     if (rc != 0 && why.code != CODE_DATA) return *err = why, -1; /* what is no JSON is written anew */
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
-    if (good) digest(conclusion);
+    if (good) digest_shards(conclusion);
     if (result_inputs(run, &conclusion->inputs, err) != 0) return -1;
     return good && !again ? is_current(conclusion, &conclusion->current, err) : 0;
 }
@@ -156,7 +93,7 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
     conclusion->cell = cell;
     conclusion->made = *made;
     conclusion->start = clock_seconds();
-    int rc = look_back(conclusion, again, &conclusion->failure);
+    int rc = read_older(conclusion, again, &conclusion->failure);
     if (rc == 0 && !conclusion->current && cell->run.job.evaluate.enabled)
         rc = result_room(&cell->run, conclusion->features, &conclusion->failure);
     *batches = rc != 0 || conclusion->current ? 0 : shards;
@@ -167,7 +104,7 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
     for (int output = SAMPLES; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
-        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING + 1)
+        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING)
             continue;
         char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
         DIR *dir = folder ? opendir(folder) : NULL;
@@ -197,7 +134,7 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patie
 }
 
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
-static json_t *generation(const struct conclusion *conclusion, const struct place *place) {
+static json_t *describe_generation(const struct conclusion *conclusion, const struct place *place) {
     const double *made = conclusion->made.values;
     double seconds = made[MADE_WORKER] / place->all_workers;
     if (made[MADE_SAMPLES] > 0)
@@ -209,7 +146,7 @@ static json_t *generation(const struct conclusion *conclusion, const struct plac
     return kept ? json_incref(kept) : json_null();
 }
 
-static int manifest(struct conclusion *conclusion, struct error *err) {
+static int write_manifest(struct conclusion *conclusion, struct error *err) {
     struct shard_info *infos = infos_of(conclusion);
     const struct file_guard guard = {claim_guard, &conclusion->cell->run};
     int rc = infos ? result_manifest(&conclusion->cell->run, infos, &guard, conclusion->digest, err) : error_memory(err);
@@ -222,11 +159,11 @@ static int repair_manifest(struct conclusion *conclusion, struct error *err) {
     bool same = false;
     int rc = infos ? result_manifest_same(&conclusion->cell->run, infos, &same, err) : error_memory(err);
     free(infos);
-    return rc == 0 && !same ? manifest(conclusion, err) : rc;
+    return rc == 0 && !same ? write_manifest(conclusion, err) : rc;
 }
 
 /* In a worker thread OpenMP gives one thread only, unless asked for more. */
-static int metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
+static int compute_metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
                    struct error *err) {
     const struct run *run = &conclusion->cell->run;
     const struct side *reference;
@@ -252,18 +189,18 @@ static int conclude(struct conclusion *conclusion, struct references *references
     const struct file_guard guard = {claim_guard, run};
     int rc = path ? claim_check(run, err) : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion), err);
-    if (rc == 0) rc = manifest(conclusion, err);
+    if (rc == 0) rc = write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA, "%s: its samples are all there, but the features of %g shards failed (the warnings say why): mend "
                        "or change evaluate.features and run again", run->dir, conclusion->made.values[MADE_FEATURELESS]);
-    if (rc == 0 && run->job.evaluate.enabled) rc = metrics(conclusion, references, threads, &values, err);
+    if (rc == 0 && run->job.evaluate.enabled) rc = compute_metrics(conclusion, references, threads, &values, err);
     if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
         json_t *result = json_pack(
             "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
             (json_int_t)run->layout.samples, "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
             run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES], "generation",
-            generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
+            describe_generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
         rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }
@@ -274,7 +211,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
 }
 
 /* Nothing was made and nothing is to be computed. */
-static int keep(struct conclusion *conclusion, struct error *err) {
+static int keep_metrics(struct conclusion *conclusion, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     const struct file_guard guard = {claim_guard, run};
     if (claim_check(run, err) != 0 || repair_manifest(conclusion, err) != 0) return -1;
@@ -291,7 +228,7 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
     struct error *failure = &conclusion->failure;
     if (*stop) return error_set(err, CODE_AGAIN, "interrupted");
     int rc = failure->code != CODE_OK ? -1
-             : conclusion->current    ? keep(conclusion, failure)
+             : conclusion->current    ? keep_metrics(conclusion, failure)
                                       : conclude(conclusion, references, place, threads, failure);
     if (rc == 0) {
         log_event("%s\"concluded\": %s, \"seconds\": %.3f", conclusion->cell->tag,
@@ -302,7 +239,7 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
     *err = failure->code != CODE_IO && claim_check(&conclusion->cell->run, &lost) != 0 ? lost : *failure;
     if (err->code == CODE_IO) return -1;
     log_error("%s", err->message);
-    tally->values[MADE_CODE] = err->code;
+    tally->code = err->code;
     return 0;
 }
 
@@ -328,7 +265,7 @@ int conclude_quarantined(const struct cell *cell, double patience, const volatil
     if (rc == 0 && failure.code != CODE_OK) rc = (*err = failure, -1);
     for (uint64_t i = 0; rc == 0 && i < shards; i++)
         if (scan_good(run, &conclusion.status[i])) samples += layout_rows(&run->layout, (shard_id){i});
-    if (rc == 0) rc = manifest(&conclusion, err);
+    if (rc == 0) rc = write_manifest(&conclusion, err);
     if (rc == 0) {
         json_t *result = json_pack("{s:s, s:s, s:I, s:n, s:i, s:i, s:n, s:O}", "run", run->dir, "solver", run->plan.solver,
                                    "samples", (json_int_t)samples, "payload_sha256", "nfe", run->plan.nfe, "model_calls",

@@ -1,3 +1,4 @@
+/* Compares the feature networks and references of all ranks. */
 #include "work/inputs.h"
 
 #include "base/log.h"
@@ -13,8 +14,8 @@ struct digests {
     char network[SHA256_HEX], reference[SHA256_HEX];
 };
 
-/* Rank 0: both are read, not only hashed, so that what is wrong with them shows now. */
-static int look(struct run *run, struct references *references, bool warn, struct digests *digests, struct error *err) {
+/* Rank 0: reads both, so that mistakes in them show now. */
+static int read_inputs(struct run *run, struct references *references, bool warn, struct digests *digests, struct error *err) {
     const struct side *reference;
     if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0) return -1;
     memcpy(digests->reference, reference->sha256, SHA256_HEX);
@@ -22,7 +23,7 @@ static int look(struct run *run, struct references *references, bool warn, struc
     return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
 }
 
-static int check(struct run *run, const struct digests *digests, struct error *err) {
+static int compare_inputs(struct run *run, const struct digests *digests, struct error *err) {
     const char *features = run->job.evaluate.features, *reference = run->job.evaluate.reference;
     if (features && sha256_expect(features, run->network.sha256, digests->network, err) != 0) return -1;
     if (sha256_file(reference, run->reference, err) != 0) return -1;
@@ -40,13 +41,13 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
         bool warn = i == 0 || cell->run.job.seeds.count != cell[-1].run.job.seeds.count; /* else it has been said */
         struct error why;
         if (run_check(&cell->run, &why) != 0) log_warn("%s", why.message); /* samples that are there are what they are */
-        if (cell->run.job.evaluate.enabled) rc = look(&cell->run, references, warn, &digests[i], err);
+        if (cell->run.job.evaluate.enabled) rc = read_inputs(&cell->run, references, warn, &digests[i], err);
         if (rc != 0 && cell->name) error_prefix(err, "cell %s", cell->name);
     }
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, digests, cells->count * sizeof *digests, 0, err);
     for (size_t i = 0; rc == 0 && i < cells->count; i++)
-        if (cells->cells[i].run.job.evaluate.enabled) rc = check(&cells->cells[i].run, &digests[i], err);
+        if (cells->cells[i].run.job.evaluate.enabled) rc = compare_inputs(&cells->cells[i].run, &digests[i], err);
     free(digests);
     return ranks_agree(comm, rc, err);
 }

@@ -1,15 +1,16 @@
-/* The files that every rank reads by itself, each at its own node. */
+/* Feature networks and references: every rank reads them by itself, on its own node, so they are compared first. */
 #ifndef WORK_INPUTS_H
 #define WORK_INPUTS_H
 
 #include "base/error.h"
 #include "cluster/comm.h"
 #include "run/cells.h"
-#include "work/conclude.h"
+#include "work/reference.h"
 
-/* Collective, before anything is made: the feature networks and references that this rank finds are those of rank 0, or it
- * is an error here. Fills the runs' `reference`. Models, starts and labels are known from the document, and checked as they
- * are read. */
+/* Collective, before anything is made. Rank 0 reads feature networks and references, and checks that the metrics can
+ * be had of them; every rank then checks that its files have the same sha256 (CODE_DATA: not). Fills the runs'
+ * `reference`. Models, starts and labels are not looked at: the document has their sha256, and they are checked as
+ * they are loaded. references: this rank's; rank 0 puts what it read there. */
 int inputs_agree(struct comm *comm, struct cells *cells, struct references *references, struct error *err);
 
 #endif

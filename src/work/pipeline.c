@@ -1,3 +1,4 @@
+/* The steps of a job: folders, logs, scan, work, outcome. */
 #include "work/pipeline.h"
 
 #include "base/files.h"
@@ -9,6 +10,7 @@
 #include "run/failures.h"
 #include "run/machines.h"
 #include "work/inputs.h"
+#include "work/place.h"
 #include "work/result.h"
 #include "run/scan.h"
 #include "work/units.h"
@@ -78,7 +80,7 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
         if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
-        bool fresh = make_samples && !json_object_get(run->document, "made_with"); /* else it is known what is missing first */
+        bool fresh = make_samples && !json_object_get(run->document, "made_with"); /* else the scan comes first: perhaps nothing is to be made */
         if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
         if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, err) != 0) return -1;
     }
@@ -102,19 +104,20 @@ static int open_logs(const struct cells *cells, int rank, const struct turn *tur
 }
 
 /* Scans, and counts what is missing. */
-static int look(struct comm *comm, struct cells *cells, bool make_samples, int threads, struct error *err) {
+static int scan(struct comm *comm, struct cells *cells, bool make_samples, int threads, struct error *err) {
     if (scan_cells(comm, cells, threads, err) != 0) return -1;
     for (size_t i = 0; i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
         for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++)
-            if (cell->status[k].samples != SHARD_GOOD + 1) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
+            if (cell->status[k].samples != SHARD_GOOD) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
         if (!make_samples && scan_gaps(&cell->run, cell->status, true, err) != 0) return -1;
     }
     return 0;
 }
 
-/* Rank 0: what came of the cells, once nothing was interrupted. Quarantined shards are the end, but not a silent one. */
-static int judge(const struct cells *cells, struct error *err) {
+/* Rank 0, when nothing was interrupted: the error that the cells' outcomes add up to. Quarantined shards end a run, with a
+ * message and a code of their own. */
+static int sum_up(const struct cells *cells, struct error *err) {
     const struct cell *first = NULL, *failed = NULL, *left = NULL;
     uint64_t quarantined = 0;
     for (size_t i = 0; i < cells->count; i++) {
@@ -127,7 +130,7 @@ static int judge(const struct cells *cells, struct error *err) {
     if (failed && cells_sweep(cells))
         return error_set(err, failed->code, "%s could not be made or evaluated (see above)", failed->run.dir);
     if (failed) {
-        *err = (struct error){.code = failed->code}; /* the rank that did it has the word */
+        *err = (struct error){.code = failed->code}; /* the rank that concluded it has logged why */
         return -1;
     }
     if (first && json_array_size(first->quarantine) > 0) {
@@ -144,7 +147,7 @@ static int judge(const struct cells *cells, struct error *err) {
 }
 
 /* Rank 0's record of this attempt is *attempt from early on. */
-static int work(struct comm *comm, struct cells *cells, const struct pipeline_options *options, struct attempt **attempt,
+static int make_and_conclude(struct comm *comm, struct cells *cells, const struct pipeline_options *options, struct attempt **attempt,
                 bool *lost, struct error *err) {
     struct place place;
     struct turn turn;
@@ -161,11 +164,11 @@ static int work(struct comm *comm, struct cells *cells, const struct pipeline_op
     if (rank == 0) rc = prepare(cells, *attempt, hosts, options->make_samples, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0 ||
-        (rc = look(comm, cells, options->make_samples, place.workers, err)) != 0)
+        (rc = scan(comm, cells, options->make_samples, place.workers, err)) != 0)
         goto out;
     if (rank == 0) rc = machines_note(cells, hosts, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
-    rc = work_on(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
+    rc = units_run(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
     if (outcome.interrupted) {
@@ -173,7 +176,7 @@ static int work(struct comm *comm, struct cells *cells, const struct pipeline_op
         if (rc == 0) rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
         goto out;
     }
-    rc = rank == 0 ? judge(cells, err) : 0;
+    rc = rank == 0 ? sum_up(cells, err) : 0;
     rc = ranks_agree(*lost ? NULL : comm, rc, err);
 out:
     free(outcome.quarantine);
@@ -189,7 +192,7 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     *lost = false;
     struct attempt *attempt = NULL;
     int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
-    if (rc == 0) rc = work(comm, &cells, options, &attempt, lost, err);
+    if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, lost, err);
     bool any = false; /* rank 0 knows */
     for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;
     if (any && (rc == 0 || cells_sweep(&cells))) {

@@ -12,13 +12,14 @@
 struct pipeline_options {
     bool make_samples; /* false: missing samples are an error that names the gap (`evaluate`) */
     bool evaluate;     /* features and metrics, where the job has an `evaluate:` block */
-    uint64_t count;    /* evaluates only the first so many samples; 0: as the job says */
+    uint64_t count;    /* evaluates only the first so many samples; 0: as many as the job says */
 };
 
-/* Collective. list: see cells.h. Installs handlers for TERM, INT and USR1, which stop the run with CODE_AGAIN. *results
- * (new; rank 0 only, else NULL): see cells_results; of a sweep also on failure, with what was concluded. A cell with
- * quarantined shards, or one that can't be evaluated, does not stop the others. *lost: some rank died; do not wait for
- * it in MPI. */
+/* Collective, outside of parallel regions. list: see cells.h; the same text on every rank. The signals' flag
+ * (base/signals.h) stops it with CODE_AGAIN. *results (new; rank 0 only, else NULL): see cells_results; of a sweep
+ * also on failure, with what was concluded. A cell with quarantined shards, or one that can't be evaluated, does not
+ * stop the others; CODE_QUARANTINE then says so at the end. *lost: some rank died, so nothing collective may follow,
+ * MPI_Finalize included. Opens and closes this rank's log file. */
 int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_options *options, json_t **results,
                  bool *lost, struct error *err);
 

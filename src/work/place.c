@@ -1,8 +1,9 @@
 /* Which device and how many workers this rank has. */
+#include "work/place.h"
+
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/agree.h"
-#include "work/shard_maker.h"
 #include "torch_shim.h"
 
 #include <sched.h>
@@ -29,18 +30,20 @@ static int cpu_workers(const struct comm *comm) {
     return share > 0 ? share : 1;
 }
 
-static int choose_device(const struct comm *comm, const struct job *job, int *device, struct error *err) {
-    int devices = job->device == DEVICE_CPU ? 0 : shim_device_count();
-    *device = SHIM_CPU;
-    if (job->device == DEVICE_CUDA && devices == 0)
-        return error_set(err, CODE_DATA, "device: cuda, but this process sees no GPU (%s)", shim_describe());
-    if (devices == 0) return 0;
-    if (comm_local_size(comm) > devices && !job->share_device && devices > 1)
-        return error_set(err, CODE_DATA, "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several "
-                         "ranks on one GPU with share_device: true", comm_local_size(comm), devices, devices);
+int place_device(enum device_kind kind, int local_rank, const char *key, int *device, struct error *err) {
+    int count = kind == DEVICE_CPU ? 0 : shim_device_count();
     /* A launcher that binds shows each rank its own GPU as number 0. */
-    *device = comm_local_rank(comm) % devices;
-    return 0;
+    *device = count > 0 ? local_rank % count : SHIM_CPU;
+    if (kind != DEVICE_CUDA || count > 0) return 0;
+    return error_set(err, CODE_DATA, "%s cuda, but this process sees no GPU (%s)", key, shim_describe());
+}
+
+static int choose_device(const struct comm *comm, const struct job *job, int *device, struct error *err) {
+    if (place_device(job->device, comm_local_rank(comm), "device:", device, err) != 0) return -1;
+    int devices = *device == SHIM_CPU ? 0 : shim_device_count();
+    if (comm_local_size(comm) <= devices || job->share_device || devices <= 1) return 0;
+    return error_set(err, CODE_DATA, "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several ranks on "
+                     "one GPU with share_device: true", comm_local_size(comm), devices, devices);
 }
 
 static int refuse_doubles(const struct seat *seats, int size, struct error *err) {
@@ -77,7 +80,7 @@ static int count_workers(const struct comm *comm, const struct job *job, int dev
 }
 
 /* "3 ranks on 2 hosts (node1: 2, node2: 1), cpu, 4 workers each": what runs where, in one line. */
-static void tell(const struct seat *seats, int size) {
+static void log_places(const struct seat *seats, int size) {
     struct text hosts = {0};
     int count = 0, gpus = 0, least = seats[0].workers, most = least;
     for (int i = 0; i < size; i++) {
@@ -137,7 +140,7 @@ int place_rank(struct comm *comm, const struct job *job, struct place *place, js
         if (mine.cut)
             log_warn("workers: %d, but this process may use %d core%s: %d worker%s", mine.cut, place->workers,
                      place->workers == 1 ? "" : "s", place->workers, place->workers == 1 ? "" : "s");
-        tell(seats, size);
+        log_places(seats, size);
     }
     free(seats);
     free(all);

@@ -1,3 +1,4 @@
+/* Proves the networks of all cells, and notes what differs between batches. */
 #include "work/proof.h"
 
 #include "base/clock.h"
@@ -11,7 +12,7 @@
 #include <string.h>
 
 enum network_kind { MODEL, GUIDE, FEATURES, NETWORKS };
-static const char *const names[] = {[MODEL] = "model", [GUIDE] = "guide", [FEATURES] = "features"};
+static const char *const network_names[] = {[MODEL] = "model", [GUIDE] = "guide", [FEATURES] = "features"};
 
 static const struct shim_model *network_of(const struct cell *cell, int kind) {
     return kind == MODEL ? cell->model : kind == GUIDE ? cell->guide : cell->run.network.model;
@@ -48,8 +49,8 @@ static int prove_all(const struct cells *cells, int device, double *differences,
     return 0;
 }
 
-static int note(const struct run *run, int kind, double difference, struct error *err) {
-    json_t *value = json_pack("{s:f}", names[kind], difference);
+static int note_difference(const struct run *run, int kind, double difference, struct error *err) {
+    json_t *value = json_pack("{s:f}", network_names[kind], difference);
     int rc = value ? claim_note(run, "row_difference", value, err) : error_memory(err);
     json_decref(value);
     return rc;
@@ -65,8 +66,8 @@ static int note_all(const struct comm *comm, const struct cells *cells, const do
         if (difference == 0) continue;
         const struct run *run = &cells->cells[i / NETWORKS].run;
         log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other samples of the batch: "
-                 "the bits hold for these seeds in these batches alone", run->dir, names[i % NETWORKS], difference);
-        if (note(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
+                 "the bits hold for these seeds in these batches alone", run->dir, network_names[i % NETWORKS], difference);
+        if (note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
     }
     return 0;
 }

@@ -1,4 +1,5 @@
-/* The networks of all cells are proved before anything is made (sample/proof.h), each once on each rank. */
+/* Proofs of the cells' networks (sample/proof.h), before anything is made: each network once on each rank. Called
+ * outside of parallel regions. A network that fails its proof is CODE_DATA. */
 #ifndef WORK_PROOF_H
 #define WORK_PROOF_H
 
@@ -6,10 +7,11 @@
 #include "cluster/comm.h"
 #include "run/cells.h"
 
-/* Collective, once models are loaded. What kernels make of a row in another batch, where they do, is noted in run.json:
- * "row_difference": {"model" | "guide" | "features": of the largest output}. */
+/* Collective, once models are loaded (assets.h). Where a sample's output depends on the other rows of its batch,
+ * that is logged and noted in run.json, "row_difference": {"model" | "guide" | "features": the largest difference,
+ * as a part of the largest output}. device: SHIM_CPU or a CUDA index. */
 int prove_cells(struct comm *comm, const struct cells *cells, int device, struct error *err);
-/* The same for the diffusion models of one run in this process alone; guide may be NULL. */
+/* Not collective: the same for the diffusion models of one run in this process, nothing noted; guide may be NULL. */
 int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device, struct error *err);
 
 #endif

@@ -1,7 +1,10 @@
+/* Makes one batch again for one of its samples. */
 #include "work/remake.h"
 
-#include "work/shard_maker.h"
+#include "work/assets.h"
+#include "work/place.h"
 #include "work/proof.h"
+#include "work/shard_maker.h"
 #include "shard/store.h"
 #include "torch_shim.h"
 
@@ -24,7 +27,10 @@ static int make_row(const struct cell *cell, uint64_t position, int device, void
 }
 
 int run_remake_device(const struct run *run) {
-    return run->job.device == DEVICE_CPU || shim_device_count() == 0 ? SHIM_CPU : 0;
+    struct error ignored; /* a GPU that the job wants and this machine lacks: the CPU makes nearly the same */
+    int device;
+    place_device(run->job.device, 0, "device:", &device, &ignored);
+    return device;
 }
 
 int run_remake(const struct run *run, uint64_t position, void **sample, struct error *err) {

@@ -1,5 +1,8 @@
+/* Manifest, metrics and picture of a run. */
 #include "work/result.h"
 
+#include "base/files.h"
+#include "base/draft.h"
 #include "base/text.h"
 #include "eval/score.h"
 #include "report/picture.h"
@@ -104,7 +107,7 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
     bool room = rc == 0;
     uint64_t count = run->job.evaluate.count ? run->job.evaluate.count : run->layout.samples;
     for (uint64_t i = 0; rc == 0 && i < shards; i++) { /* samples, and features of later ones, are not looked at */
-        memset(&status[i], SHARD_GOOD + 1, offsetof(struct shard_status, samples_info));
+        memset(&status[i], SHARD_GOOD, offsetof(struct shard_status, samples_info));
         if (layout_first(&run->layout, (shard_id){i}) < count)
             rc = scan_shard(run, (shard_id){i}, &status[i], features, err);
     }

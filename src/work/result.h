@@ -1,7 +1,9 @@
-/* What a set of shards amounts to: its manifest, its metrics, its picture. */
+/* What a run's shards amount to: manifest, metrics, picture. Nothing here is collective; each function may be called
+ * by any one thread, but for one run only by one at a time. */
 #ifndef WORK_RESULT_H
 #define WORK_RESULT_H
 
+#include "base/draft.h"
 #include "base/error.h"
 #include "eval/side.h"
 #include "run/document.h"
@@ -9,22 +11,25 @@
 
 #include <jansson.h>
 
-/* Rewrites manifest.jsonl from what is on disk (infos: one a shard, empty where it is not good), and digests it. */
+/* Rewrites manifest.jsonl (infos: [shards], the sha256 empty where a shard is not good). digest:
+ * store_payload_digest. */
 int result_manifest(const struct run *run, const struct shard_info *infos, const struct file_guard *guard,
                     char digest[SHA256_HEX], struct error *err);
 /* Is it what result_manifest would write? */
 int result_manifest_same(const struct run *run, const struct shard_info *infos, bool *same, struct error *err);
-/* Memory for the wanted features of the first evaluate.count samples (0: of all): [NETWORK_OUTPUTS], rows NULL where not
- * wanted. scan_shard fills it. */
+/* Memory for the wanted features of the first evaluate.count samples (0: of all): [NETWORK_OUTPUTS], rows NULL where
+ * not wanted. scan_shard fills it. */
 int result_room(const struct run *run, struct features *features, struct error *err);
-/* What was read into it becomes a side. Takes the features over, on failure too. */
+/* Makes a side of what was read into it. Takes the features over, on failure too. *side: side_free. */
 int result_take(const struct run *run, struct features *features, struct side *side, struct error *err);
-/* All of these: the wanted features in the order of the seeds. A shard that is not good is CODE_AGAIN. */
+/* result_room, a scan of the shards that are needed, result_take: the features in the order of the seeds.
+ * CODE_AGAIN: shards are missing. */
 int result_side(const struct run *run, struct side *side, struct error *err);
-/* The job's reference, whose digest is the one that ranks agreed on. */
+/* Reads the job's reference; CODE_DATA where its sha256 is not the one that ranks agreed on (run->reference, if
+ * set). */
 int result_reference(const struct run *run, struct side *reference, struct error *err);
-/* Can the job's metrics be had of its reference, its feature network and as many samples as there will be?
- * warn: say where they will mean little. */
+/* Can the job's metrics be computed with its reference, its feature network and as many samples as there will be?
+ * warn: logs where they will mean little. */
 int result_fits(const struct run *run, const struct side *reference, bool warn, struct error *err);
 /* The same before there is a run; files: false where network and reference need not be there yet. */
 int result_foresee(const struct job *job, const struct card *card, bool files, struct error *err);

@@ -1,4 +1,6 @@
-/* Making a shard: its samples and features, batch by batch, on one rank. */
+/* Making a shard: its samples and features, batch by batch, on one rank. Nothing here is collective. A making may be
+ * used by several workers at once where its functions say so; a maker belongs to one worker. Errors name the run and
+ * the shard. */
 #ifndef WORK_SHARD_MAKER_H
 #define WORK_SHARD_MAKER_H
 
@@ -10,51 +12,41 @@
 #include <signal.h>
 #include <stdint.h>
 
-struct place { /* where this rank computes */
-    int device;  /* SHIM_CPU or a CUDA index */
-    int workers;
-    int ranks, all_workers; /* of the whole job */
-};
-
-/* Collective. Chooses device and workers, refuses two ranks on one GPU unless the job allows it. *hosts (new): name,
- * device, kind of machine and workers of each rank, for run.json. */
-int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err);
-
-/* What making samples took; struct tally's values. */
+/* What making samples took: struct tally's values. Its code is that of a conclusion. */
 enum {
     MADE_SAMPLES,     /* those of a unit given out twice are counted once */
     MADE_EVALUATIONS, /* model evaluation points times batches, for the NFE of adaptive solvers */
     MADE_BATCHES,
     MADE_MODEL,       /* s, over workers: running the plan, which is the model and little else */
     MADE_WORKER,      /* s, over workers: all of it, features and writing too */
-    MADE_CODE,        /* of a conclusion: enum code */
     MADE_FEATURELESS, /* shards whose features failed */
 };
 
-/* Models and other files that cells need, each of them once on this rank. */
-struct assets;
-/* For the cells with something missing; fills their model, network.model and initial. Not collective. */
-int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err);
-void assets_free(struct assets *assets, struct cells *cells);
-
-/* A worker's own: the executor of the cell it works at, and its buffers. */
+/* A worker's own: the executor of the cell it works at, and its buffers. {.device, .stop} is an empty one. */
 struct maker {
     const struct cell *cell; /* NULL: none */
     struct executor *executor;
-    double *x;       /* [batch][elements] */
-    int device;
-    const volatile sig_atomic_t *stop;
+    double *x;       /* [batch][elements]: the samples of the batch it makes */
+    int device;      /* SHIM_CPU or a CUDA index */
+    const volatile sig_atomic_t *stop; /* 1: batches end with CODE_AGAIN; NULL: never */
 };
-/* Leaves the cell it was at, whose memory is freed. samples: an executor is needed, and warmed up. */
+/* Frees what belongs to the cell it was at, if that is another one, and gets ready for this one; samples: with an
+ * executor, warmed up. Called by the worker itself. */
 int maker_move(struct maker *maker, const struct cell *cell, bool samples, struct error *err);
-void maker_leave(struct maker *maker);
+void maker_leave(struct maker *maker); /* frees it all; it may move again */
 
 struct making; /* a shard that is being made on this rank; batches of it run side by side */
-/* *making: new, also on failure (or NULL); its number of batches. What status says is good is not made again. */
+/* By one worker. *making: new, also on failure (NULL: out of memory); *batches: how many are to be made, 0 where all
+ * files are there. Good files are not made again, whether the scan at the start found them or they came since. */
 int making_open(struct making **making, const struct cell *cell, shard_id shard, uint64_t *batches, struct error *err);
+/* By several workers, each with its own maker and another batch. Samples that fail are an error; features that fail
+ * are logged, and the shard is kept without. */
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err);
-/* A sample as it is stored, once its batch was made; borrowed. */
+/* A sample of the shard as it is stored (run_npy's type and shape without the first axis), once its batch was made;
+ * borrowed. */
 const void *making_row(const struct making *making, uint64_t row);
+/* By one worker, after all batches: writes the files that were made. tally: zeros before. CODE_IO: the disk;
+ * CODE_DATA: the folder is another run's now. */
 int making_commit(struct making *making, int worker, struct tally *tally, struct error *err);
 void making_close(struct making *making); /* accepts NULL */
 

@@ -1,3 +1,4 @@
+/* The queue of shards and conclusions: what cluster_run calls for each, and what rank 0 notes of them. */
 #include "work/units.h"
 
 #include "base/clock.h"
@@ -6,7 +7,9 @@
 #include "cluster/agree.h"
 #include "run/attempt.h"
 #include "run/failures.h"
+#include "work/assets.h"
 #include "work/proof.h"
+#include "work/shard_maker.h"
 #include "run/scan.h"
 #include "base/signals.h"
 
@@ -27,14 +30,14 @@ struct unit {
     struct conclusion *conclusion;
 };
 
-struct work { /* task.context */
+struct units { /* task.context */
     struct cells *cells;
     struct references *references;
     const struct place *place;
     bool again;
     double patience;               /* s for which a shard that was made may be out of sight */
     volatile sig_atomic_t *stop;
-    struct unit *units;            /* [count] */
+    struct unit *list;             /* [count] */
     uint64_t *needs;               /* [count]: of a conclusion, its cell's shards right before it */
     uint64_t count;
     struct maker *makers;          /* [place->workers] */
@@ -51,86 +54,86 @@ struct work { /* task.context */
 
 /* ---- units ---- */
 
-static void add_unit(struct work *work, struct cell *cell, bool concludes, uint64_t shard, uint64_t needs) {
-    work->units[work->count] = (struct unit){.cell = cell, .concludes = concludes, .shard = {shard}};
-    work->needs[work->count++] = needs;
+static void add_unit(struct units *units, struct cell *cell, bool concludes, uint64_t shard, uint64_t needs) {
+    units->list[units->count] = (struct unit){.cell = cell, .concludes = concludes, .shard = {shard}};
+    units->needs[units->count++] = needs;
 }
 
-static int list_units(struct work *work, struct error *err) {
-    struct cells *cells = work->cells;
+static int list_units(struct units *units, struct error *err) {
+    struct cells *cells = units->cells;
     uint64_t most = cells->shards + cells->count;
-    work->units = malloc(most * sizeof *work->units);
-    work->needs = malloc(most * sizeof *work->needs);
-    if (!work->units || !work->needs) return error_memory(err);
+    units->list = malloc(most * sizeof *units->list);
+    units->needs = malloc(most * sizeof *units->needs);
+    if (!units->list || !units->needs) return error_memory(err);
     for (size_t c = 0; c < cells->count; c++) {
         struct cell *cell = &cells->cells[c];
         uint64_t needs = 0;
         for (uint64_t i = 0; i < layout_shards(&cell->run.layout); i++) {
             if (scan_good(&cell->run, &cell->status[i])) continue;
-            add_unit(work, cell, false, i, 0);
+            add_unit(units, cell, false, i, 0);
             needs++;
         }
-        add_unit(work, cell, true, 0, needs);
-        work->samples += cell->run.layout.samples - cell->missing;
-        if (!work->first && cell->missing > 0) work->first = cell;
+        add_unit(units, cell, true, 0, needs);
+        units->samples += cell->run.layout.samples - cell->missing;
+        if (!units->first && cell->missing > 0) units->first = cell;
     }
     return 0;
 }
 
 /* A model that can't run at all shows now, before anything is made. */
 static int worker_start(void *context, int index, struct error *err) {
-    struct work *work = context;
+    struct units *units = context;
     char message[SHIM_ERROR];
-    work->makers[index] = (struct maker){.device = work->place->device, .stop = work->stop};
+    units->makers[index] = (struct maker){.device = units->place->device, .stop = units->stop};
     if (failures_thread_start(err) != 0) return -1;
-    if (shim_thread_start(work->place->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
-    return work->first ? maker_move(&work->makers[index], work->first, true, err) : 0;
+    if (shim_thread_start(units->place->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
+    return units->first ? maker_move(&units->makers[index], units->first, true, err) : 0;
 }
 
 static void worker_end(void *context, int index) {
-    maker_leave(&((struct work *)context)->makers[index]);
+    maker_leave(&((struct units *)context)->makers[index]);
     failures_thread_end();
 }
 
 static int unit_open(void *context, uint64_t number, const struct tally *needed, uint64_t *batches, struct error *err) {
-    struct work *work = context;
-    struct unit *unit = &work->units[number];
-    return unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, work->again, batches, err)
+    struct units *units = context;
+    struct unit *unit = &units->list[number];
+    return unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, units->again, batches, err)
                            : making_open(&unit->making, unit->cell, unit->shard, batches, err);
 }
 
-static int batch(void *context, int worker, uint64_t number, uint64_t index, struct error *err) {
-    struct work *work = context;
-    struct unit *unit = &work->units[number];
-    if (*work->stop) return error_set(err, CODE_AGAIN, "interrupted");
-    atomic_fetch_add(&work->busy, 1);
+static int unit_batch(void *context, int worker, uint64_t number, uint64_t index, struct error *err) {
+    struct units *units = context;
+    struct unit *unit = &units->list[number];
+    if (*units->stop) return error_set(err, CODE_AGAIN, "interrupted");
+    atomic_fetch_add(&units->busy, 1);
     if (!unit->concludes) failures_begin(unit->cell->name, unit->shard.value);
-    int rc = unit->concludes ? conclusion_batch(unit->conclusion, index, work->patience, work->stop, err)
-                             : making_batch(unit->making, &work->makers[worker], index, err);
+    int rc = unit->concludes ? conclusion_batch(unit->conclusion, index, units->patience, units->stop, err)
+                             : making_batch(unit->making, &units->makers[worker], index, err);
     failures_rest();
-    atomic_fetch_sub(&work->busy, 1);
+    atomic_fetch_sub(&units->busy, 1);
     return rc;
 }
 
 static int unit_commit(void *context, int worker, uint64_t number, struct tally *tally, struct error *err) {
-    struct work *work = context;
-    struct unit *unit = &work->units[number];
-    int idle = work->place->workers - atomic_fetch_add(&work->busy, 1);
+    struct units *units = context;
+    struct unit *unit = &units->list[number];
+    int idle = units->place->workers - atomic_fetch_add(&units->busy, 1);
     if (unit->concludes) signals_expose(true);
-    int rc = unit->concludes ? conclusion_commit(unit->conclusion, work->references, work->place, idle > 1 ? idle : 1,
-                                                 work->stop, tally, err)
+    int rc = unit->concludes ? conclusion_commit(unit->conclusion, units->references, units->place, idle > 1 ? idle : 1,
+                                                 units->stop, tally, err)
                              : making_commit(unit->making, worker, tally, err);
     if (unit->concludes) signals_expose(false);
-    atomic_fetch_sub(&work->busy, 1);
+    atomic_fetch_sub(&units->busy, 1);
     if (rc != 0 && !unit->concludes && err->code == CODE_DATA) { /* the folder is another job's now: rank 0 will say so */
-        *work->stop = 1;
+        *units->stop = 1;
         err->code = CODE_AGAIN;
     }
     return rc;
 }
 
 static void unit_close(void *context, uint64_t number) {
-    struct unit *unit = &((struct work *)context)->units[number];
+    struct unit *unit = &((struct units *)context)->list[number];
     making_close(unit->making);
     conclusion_close(unit->conclusion);
     unit->making = NULL;
@@ -138,148 +141,146 @@ static void unit_close(void *context, uint64_t number) {
 }
 
 static void unit_failed(void *context, uint64_t number, const struct error *why) {
-    const struct unit *unit = &((struct work *)context)->units[number];
+    const struct unit *unit = &((struct units *)context)->list[number];
     if (!unit->concludes) failures_note(unit->cell->name, unit->shard.value, why->message);
 }
 
 /* ---- rank 0 ---- */
 
 static void unit_done(void *context, uint64_t number, const struct tally *tally) {
-    struct work *work = context;
-    struct unit *unit = &work->units[number];
+    struct units *units = context;
+    struct unit *unit = &units->list[number];
     struct cell *cell = unit->cell;
     if (unit->concludes) {
         cell->concluded = true;
-        cell->code = (enum code)tally->values[MADE_CODE];
-        work->fresh = cells_sweep(work->cells);
-    } else if (cell->status[unit->shard.value].samples != SHARD_GOOD + 1) {
+        cell->code = (enum code)tally->code;
+        units->fresh = cells_sweep(units->cells);
+    } else if (cell->status[unit->shard.value].samples != SHARD_GOOD) {
         cell->any = true;
-        work->samples += layout_rows(&cell->run.layout, unit->shard);
-        work->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
+        units->samples += layout_rows(&cell->run.layout, unit->shard);
+        units->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
     }
 }
 
 /* A cell whose first shards all fail is no matter of single samples. */
-static bool give_up(void *context, uint64_t number) {
-    const struct work *work = context;
-    struct unit *unit = &work->units[number];
+static bool unit_give_up(void *context, uint64_t number) {
+    const struct units *units = context;
+    struct unit *unit = &units->list[number];
     struct cell *cell = unit->cell;
     uint64_t shards = layout_shards(&cell->run.layout);
     if (unit->concludes || cell->any || cell->missing < cell->run.layout.samples) return false;
     if (++cell->lost < (shards < HOPELESS ? shards : HOPELESS)) return false;
     if (cell->code == CODE_OK)
         log_error("%s: the first %" PRIu64 " shards failed twice each and none succeeded, so the rest is not tried: see what they "
-                  "failed of in %s/log/failures.jsonl, and delete that file to try again", cell->run.dir, cell->lost, cells_dir(work->cells));
+                  "failed of in %s/log/failures.jsonl, and delete that file to try again", cell->run.dir, cell->lost, cells_dir(units->cells));
     cell->code = CODE_DATA;
     return true;
 }
 
 /* What a reader may see before the end. */
-static void write_results(struct work *work) {
+static void write_results(struct units *units) {
     json_t *results = NULL;
     struct error err;
     double now = clock_seconds();
-    if (!work->fresh || now < work->next_results) return;
-    if (cells_results(work->cells, &results, &err) != 0) log_warn("the results are not up to date: %s", err.message);
+    if (!units->fresh || now < units->next_results) return;
+    if (cells_results(units->cells, &results, &err) != 0) log_warn("the results are not up to date: %s", err.message);
     json_decref(results);
-    work->fresh = false;
+    units->fresh = false;
     double took = clock_seconds() - now;
-    work->next_results = now + took + (RESULTS_SHARE * took > RESULTS ? RESULTS_SHARE * took : RESULTS);
+    units->next_results = now + took + (RESULTS_SHARE * took > RESULTS ? RESULTS_SHARE * took : RESULTS);
 }
 
 static void show_progress(void *context, int ranks_alive) {
-    struct work *work = context;
-    progress_update(&work->progress, work->samples, ranks_alive, 0);
-    attempt_tell(work->attempt, work->progress.rate, ranks_alive);
-    write_results(work);
+    struct units *units = context;
+    progress_update(&units->progress, units->samples, ranks_alive, 0);
+    attempt_tell(units->attempt, units->progress.rate, ranks_alive);
+    write_results(units);
 }
 
-static void start_progress(struct work *work) {
-    const struct cells *cells = work->cells;
-    work->progress = (struct progress){.before = work->samples, .nfe = cells_sweep(cells) ? 0 : cells->cells[0].run.plan.nfe,
-                                       .ranks = work->place->ranks, .workers = work->place->workers,
+static void start_progress(struct units *units) {
+    const struct cells *cells = units->cells;
+    units->progress = (struct progress){.before = units->samples, .nfe = cells_sweep(cells) ? 0 : cells->cells[0].run.plan.nfe,
+                                       .ranks = units->place->ranks, .workers = units->place->workers,
                                        .run_dir = cells_dir(cells)};
     for (size_t i = 0; i < cells->count; i++) {
         uint64_t samples = cells->cells[i].run.layout.samples;
-        work->progress.total += samples;
-        work->progress.work_total += (double)samples * cell_calls(&cells->cells[i]);
-        work->progress.work_before += (double)(samples - cells->cells[i].missing) * cell_calls(&cells->cells[i]);
+        units->progress.total += samples;
+        units->progress.work_total += (double)samples * cell_calls(&cells->cells[i]);
+        units->progress.work_before += (double)(samples - cells->cells[i].missing) * cell_calls(&cells->cells[i]);
     }
-    progress_start(&work->progress);
+    progress_start(&units->progress);
 }
 
-static int count_failures(struct work *work, struct error *err) {
+static int count_failures(struct units *units, struct error *err) {
     json_t *failures = NULL;
-    if (!(work->failures = calloc(work->count + 1, 1))) return error_memory(err);
-    int rc = failures_read(&failures, cells_dir(work->cells), err);
-    for (uint64_t i = 0; rc == 0 && json_array_size(failures) > 0 && i < work->count; i++) {
-        const struct unit *unit = &work->units[i];
+    if (!(units->failures = calloc(units->count + 1, 1))) return error_memory(err);
+    int rc = failures_read(&failures, cells_dir(units->cells), err);
+    for (uint64_t i = 0; rc == 0 && json_array_size(failures) > 0 && i < units->count; i++) {
+        const struct unit *unit = &units->list[i];
         int count = unit->concludes ? 0 : failures_count(failures, unit->cell->name, unit->shard.value, NULL);
-        work->failures[i] = (unsigned char)(count < 100 ? count : 100);
+        units->failures[i] = (unsigned char)(count < 100 ? count : 100);
     }
     json_decref(failures);
     return rc;
 }
 
 /* A cell's quarantined shards, out of all quarantined units. */
-static int quarantine_cell(const struct work *work, struct cell *cell, const struct outcome *outcome, struct error *err) {
+static int quarantine_cell(const struct units *units, struct cell *cell, const struct outcome *outcome, struct error *err) {
     uint64_t *shards = malloc((outcome->quarantined + 1) * sizeof *shards), count = 0;
     if (!shards) return error_memory(err);
     for (uint64_t i = 0; i < outcome->quarantined; i++) {
-        const struct unit *unit = &work->units[outcome->quarantine[i]];
+        const struct unit *unit = &units->list[outcome->quarantine[i]];
         if (unit->cell != cell) continue;
         if (cell->code != CODE_DATA) cell->code = CODE_QUARANTINE; /* else it was given up */
         if (unit->concludes) log_error("%s: its evaluation failed twice and is left out", cell->run.dir);
         else shards[count++] = unit->shard.value;
     }
     bool settled = count > 0 || !outcome->interrupted; /* else some are still to be tried */
-    int rc = settled ? quarantine_write(&cell->run, cells_dir(work->cells), cell->name, shards, count, &cell->quarantine, err) : 0;
-    if (rc == 0 && count > 0 && cell->code == CODE_QUARANTINE) rc = conclude_quarantined(cell, work->patience, work->stop, err);
+    int rc = settled ? quarantine_write(&cell->run, cells_dir(units->cells), cell->name, shards, count, &cell->quarantine, err) : 0;
+    if (rc == 0 && count > 0 && cell->code == CODE_QUARANTINE) rc = conclude_quarantined(cell, units->patience, units->stop, err);
     free(shards);
     return rc;
 }
 
-static int quarantine(struct work *work, const struct outcome *outcome, struct error *err) {
+static int quarantine_cells(struct units *units, const struct outcome *outcome, struct error *err) {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < work->cells->count; i++) rc = quarantine_cell(work, &work->cells->cells[i], outcome, err);
+    for (size_t i = 0; rc == 0 && i < units->cells->count; i++) rc = quarantine_cell(units, &units->cells->cells[i], outcome, err);
     return rc;
 }
 
-int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
-            double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
-    struct work work = {.cells = cells, .references = references, .place = place, .again = again, .patience = 2 * lease,
-                        .stop = signals_flag(),
-                        .attempt = attempt};
-    struct task task = {.context = &work, .worker_start = worker_start, .worker_end = worker_end,
-                              .unit_open = unit_open, .batch = batch, .unit_commit = unit_commit,
-                              .unit_close = unit_close, .unit_failed = unit_failed, .unit_done = unit_done, .give_up = give_up,
-                              .progress = show_progress};
+int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
+              double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
+    struct units units = {.cells = cells, .references = references, .place = place, .again = again, .patience = 2 * lease,
+                          .stop = signals_flag(), .attempt = attempt};
+    struct task task = {.context = &units, .worker_start = worker_start, .worker_end = worker_end, .unit_open = unit_open,
+                        .batch = unit_batch, .unit_commit = unit_commit, .unit_close = unit_close, .unit_failed = unit_failed,
+                        .unit_done = unit_done, .give_up = unit_give_up, .progress = show_progress};
     struct assets *assets = NULL;
     bool show = comm_rank(comm) == 0;
     *outcome = (struct outcome){0};
-    work.makers = calloc((size_t)place->workers, sizeof *work.makers);
-    int rc = work.makers ? list_units(&work, err) : error_memory(err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&work, err);
+    units.makers = calloc((size_t)place->workers, sizeof *units.makers);
+    int rc = units.makers ? list_units(&units, err) : error_memory(err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&units, err);
     if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
-    show &= rc == 0 && work.first;
+    show &= rc == 0 && units.first;
     if (rc == 0) {
-        start_progress(&work);
-        task.failures = work.failures;
+        start_progress(&units);
+        task.failures = units.failures;
         task.ahead = attempt ? attempt_ahead(attempt) : 0;
         signals_shelter(true);
-        rc = cluster_run(comm, work.count, work.needs, &task, place->workers, lease, work.stop, outcome, err);
+        rc = cluster_run(comm, units.count, units.needs, &task, place->workers, lease, units.stop, outcome, err);
         signals_shelter(false);
         bool together = rc == 0 && !outcome->interrupted && outcome->ranks_lost == 0;
-        if (rc == 0 && comm_rank(comm) == 0) rc = quarantine(&work, outcome, err);
+        if (rc == 0 && comm_rank(comm) == 0) rc = quarantine_cells(&units, outcome, err);
         if (together) rc = ranks_agree(comm, rc, err);
     }
-    if (show) progress_update(&work.progress, work.samples, place->ranks, 1);
+    if (show) progress_update(&units.progress, units.samples, place->ranks, 1);
     assets_free(assets, cells);
-    free(work.failures);
-    free(work.makers);
-    free(work.needs);
-    free(work.units);
+    free(units.failures);
+    free(units.makers);
+    free(units.needs);
+    free(units.list);
     return rc;
 }

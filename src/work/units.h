@@ -1,22 +1,24 @@
-/* The work of a list of cells, spread over ranks and workers as one queue: the shards to make of one cell after another,
- * and behind each cell's last one its conclusion. */
+/* The work of a list of cells, spread over ranks and workers as one queue: the shards to make of one cell after
+ * another, and behind each cell's last one its conclusion. */
 #ifndef WORK_UNITS_H
 #define WORK_UNITS_H
 
 #include "base/error.h"
 #include "cluster/cluster.h"
 #include "work/conclude.h"
-#include "work/shard_maker.h"
+#include "work/place.h"
+#include "work/reference.h"
 
 #include <signal.h>
 
 struct attempt;
 
-/* Collective. Makes what the cells' status says is not good, and concludes every cell that could be made; at rank 0 each
- * then says so (concluded, code, quarantine), and while it goes on the results files of a sweep are written. again: also
- * concludes what is up to date. lease: seconds of silence after which a rank counts as dead. attempt: at rank 0; NULL
- * elsewhere. What failed in earlier jobs counts (failures.h), and quarantine.json of each cell is written. */
-int work_on(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
+/* Collective, outside of parallel regions. Makes what the cells' status says is not good, and concludes every cell
+ * that could be made; at rank 0 each then says so (concluded, code, quarantine), and while it goes on the results
+ * files of a sweep are written. again: also concludes what is up to date. lease: in s, of silence after which a rank
+ * counts as dead. attempt: at rank 0; NULL elsewhere. What failed in earlier jobs counts (failures.h), and
+ * quarantine.json of each cell is written. */
+int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
             double lease, struct attempt *attempt, struct outcome *outcome, struct error *err);
 
 #endif

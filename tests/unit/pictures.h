@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/draft.h"
 #include "base/files.h"
 #include "format/npy.h"
 #include "base/text.h"

@@ -2,6 +2,7 @@
  * and the tries that dispatch is given from them. */
 #include "base/crash.h"
 #include "base/files.h"
+#include "base/stale.h"
 #include "base/text.h"
 #include "cluster/dispatch.h"
 #include "run/attempt.h"
@@ -115,12 +116,12 @@ static void temporaries_of_the_dead_go(void **state) {
         {"000001.npy.zst", 9000, true}, {".hidden", 9000, true}, {".x.tmp-", 9000, true}, {".x.tmp-1-2", 9000, true},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) put(files[i].name, "", files[i].age);
-    assert_int_equal(file_remove_stale(folder, judge, "mine", &err), 0);
+    assert_int_equal(stale_remove(folder, judge, "mine", &err), 0);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (is_there(files[i].name) != files[i].stays) fail_msg("%s", files[i].name);
         unlink(path_of(files[i].name));
     }
-    assert_int_equal(file_remove_stale("/no/such/folder", NULL, NULL, &err), 0);
+    assert_int_equal(stale_remove("/no/such/folder", NULL, NULL, &err), 0);
 }
 
 static volatile long deep = 1L << 40;

@@ -1,6 +1,8 @@
 /* Drafts: a name appears with all that belongs to it, and what the dead left goes. */
+#include "base/draft.h"
 #include "base/files.h"
 #include "base/hash.h"
+#include "base/stale.h"
 #include "base/text.h"
 
 #include <fcntl.h>
@@ -103,10 +105,10 @@ static void only_what_the_dead_left_is_removed(void **state) {
     put(".a", "somebody's");
     put(".a.tmp-elsewhere-1-0", "of another host, and young");
     assert_int_equal(draft_begin(&alive, "a", true, &err), 0);
-    assert_int_equal(draft_remove_stale("./a", &err), 0);
+    assert_int_equal(stale_remove_path("./a", &err), 0);
     assert_false(access(of_a, F_OK) == 0);
     assert_true(access(of_b, F_OK) == 0);
-    assert_int_equal(file_remove_stale(".", NULL, NULL, &err), 0);
+    assert_int_equal(stale_remove(".", NULL, NULL, &err), 0);
     assert_false(access(of_b, F_OK) == 0);
     assert_true(access(alive.temporary, F_OK) == 0 && access(".a", F_OK) == 0 && access(".a.tmp-elsewhere-1-0", F_OK) == 0);
     draft_abandon(&alive);
@@ -143,7 +145,7 @@ static void only_absence_is_absence(void **state) {
     memset(name, 'x', 255);
     snprintf(path, sizeof path, "%.255s", name);
     assert_int_equal(file_write_atomic(path, "1", 1, &err), 0); /* the longest name: its temporary's is no longer */
-    assert_int_equal(draft_remove_stale(path, &err), 0);
+    assert_int_equal(stale_remove_path(path, &err), 0);
     assert_holds(path, "1");
     snprintf(path, sizeof path, "%.255sx", name);
     assert_int_equal(file_write_atomic(path, "1", 1, &err), -1);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "base/files.h"
+#include "base/draft.h"
 #include "base/text.h"
 #include "shard/frames.h"
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/draft.h"
 #include "base/files.h"
 #include "job/model_file.h"
 

@@ -1,7 +1,7 @@
 /* Feature networks: what their description may say, and how samples reach them. */
 #include "eval/network.h"
 
-#include "base/files.h"
+#include "base/draft.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -121,7 +121,7 @@ static void join(void) {
 
 static void push(uint64_t unit) {
     struct error err;
-    const struct tally needed = {{0, (double)unit}};
+    const struct tally needed = {.values = {0, (double)unit}};
     assert_int_equal(queue_push(queue, unit, &needed, &err), 0);
 }
 

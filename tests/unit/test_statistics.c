@@ -1,6 +1,7 @@
 /* Reference files: numpy's own and hand-made ones, what we write, and every refusal. */
 #include "eval/statistics.h"
 
+#include "base/draft.h"
 #include "base/files.h"
 
 #include <math.h>

@@ -1,0 +1,103 @@
+/* Loads models and starts, each file once. */
+#include "work/assets.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "run/initial.h"
+#include "run/scan.h"
+#include "sample/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct asset {
+    const char *path; /* borrowed from a job */
+    char sha256[SHA256_HEX]; /* of what was loaded */
+    struct shim_model *model;
+    struct npy npy;   /* of a file of starts */
+    char *file;
+    size_t offset;
+};
+
+struct assets {
+    size_t count;
+    struct asset list[]; /* at most four a cell */
+};
+
+/* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is not. */
+static struct asset *find_asset(struct assets *assets, const char *path, const char *sha256, bool *known, struct error *err) {
+    struct asset *asset = assets->list;
+    while (asset < assets->list + assets->count && strcmp(asset->path, path) != 0) asset++;
+    *known = asset < assets->list + assets->count;
+    if (*known && sha256_expect(path, asset->sha256, sha256, err) != 0) return NULL;
+    asset->path = path;
+    return asset;
+}
+
+static int load_model(struct assets *assets, const char *what, const char *path, const char *sha256, int device,
+                      struct shim_model **model, struct error *err) {
+    bool known;
+    struct asset *asset = find_asset(assets, path, sha256, &known, err);
+    double start = clock_seconds();
+    if (!asset || (!known && model_load(&asset->model, what, path, sha256, device, err) != 0)) return -1;
+    if (!known) {
+        memcpy(asset->sha256, sha256, SHA256_HEX);
+        log_event("\"loaded\": %zu, \"seconds\": %.3f", ++assets->count, clock_seconds() - start);
+    }
+    *model = asset->model;
+    return 0;
+}
+
+static int load_initial(struct assets *assets, struct cell *cell, struct error *err) {
+    const struct run *run = &cell->run;
+    const char *path = run->job.initial, *sha256 = run_sha256(run, INITIAL_SHA256);
+    bool known;
+    struct asset *asset = find_asset(assets, path, sha256, &known, err);
+    if (!asset || (!known && npy_read(&asset->npy, &asset->file, &asset->offset, path, err) != 0)) return -1;
+    if (!known) {
+        assets->count++;
+        sha256_bytes(asset->file, asset->offset + npy_bytes(&asset->npy), asset->sha256);
+        if (sha256_expect(path, asset->sha256, sha256, err) != 0) return -1;
+    }
+    cell->initial = (const float *)(asset->file + asset->offset);
+    return initial_fits(&asset->npy, path, run->job.seeds.count, &run->card, err);
+}
+
+static int load_cell(struct assets *assets, struct cell *cell, int device, struct error *err) {
+    struct run *run = &cell->run;
+    bool good = true;
+    for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
+    if (good) return 0;
+    const char *guide = run->sampler.guidance.model;
+    if (cell->missing > 0 &&
+        load_model(assets, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device, &cell->model, err) != 0)
+        return -1;
+    if (cell->missing > 0 && guide &&
+        load_model(assets, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide, err) != 0)
+        return -1;
+    if (run->job.evaluate.enabled && run->job.evaluate.features &&
+        load_model(assets, "the feature network", run->job.evaluate.features, run->network.sha256, device,
+                   &run->network.model, err) != 0)
+        return -1;
+    return run->job.initial && cell->missing > 0 ? load_initial(assets, cell, err) : 0;
+}
+
+int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {
+    char message[SHIM_ERROR];
+    struct assets *made = *assets = calloc(1, sizeof *made + (4 * cells->count + 1) * sizeof *made->list);
+    if (!made) return error_memory(err);
+    if (shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
+        return error_set(err, CODE_INTERNAL, "%s", message);
+    for (size_t i = 0; i < cells->count; i++)
+        if (load_cell(made, &cells->cells[i], device, err) != 0) return -1;
+    return 0;
+}
+
+void assets_free(struct assets *assets, struct cells *cells) {
+    for (size_t i = 0; i < cells->count; i++) cells->cells[i].model = cells->cells[i].guide = cells->cells[i].run.network.model = NULL;
+    for (size_t i = 0; assets && i < assets->count; i++) {
+        shim_model_free(assets->list[i].model);
+        free(assets->list[i].file);
+    }
+    free(assets);
+}

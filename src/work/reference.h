@@ -1,0 +1,20 @@
+/* The references of the cells, each read and factored once on this rank. */
+#ifndef WORK_REFERENCE_H
+#define WORK_REFERENCE_H
+
+#include "base/error.h"
+#include "eval/side.h"
+#include "run/document.h"
+
+#include <stdbool.h>
+
+struct references;
+
+int references_new(struct references **references, struct error *err);
+void references_free(struct references *references); /* accepts NULL */
+/* Not collective; any worker may call it, and waits while another one reads. *side: the run's reference, borrowed
+ * until references_free; factor: with side_factor done. Errors of result_reference and side_factor. */
+int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
+                   struct error *err);
+
+#endif
