@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "eval/score.h"
+#include "eval/side_read.h"
 #include "report/picture.h"
 #include "cluster/build.h"
 #include "run/claim.h"

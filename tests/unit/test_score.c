@@ -4,6 +4,7 @@
 #include "eval/kid.h"
 #include "eval/neighbours.h"
 #include "eval/score.h"
+#include "eval/side_read.h"
 
 #include <math.h>
 #include <setjmp.h>
