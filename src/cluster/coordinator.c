@@ -4,9 +4,6 @@
 
 #include <stdlib.h>
 
-static const double HEARTBEAT = 1; /* s */
-static const double MOMENTS = 5;   /* s: an interrupted job has little time left */
-
 struct coordinator {
     struct comm *comm;
     const struct task *task;
@@ -20,14 +17,6 @@ struct coordinator {
     bool stopping, ended;
     enum code code;                 /* stopping: why */
 };
-
-double message_pause(double lease) {
-    return lease / 5 < HEARTBEAT ? lease / 5 : HEARTBEAT;
-}
-
-double message_patience(double lease, enum code code) {
-    return code == CODE_OK || lease < MOMENTS ? lease : MOMENTS;
-}
 
 /* A unit was quarantined: is it worth to try the others? */
 static bool gives_up(struct coordinator *coordinator, uint64_t unit) {

@@ -20,9 +20,4 @@ void coordinator_turn(struct coordinator *coordinator, double now); /* what time
 const struct dispatch *coordinator_dispatch(const struct coordinator *coordinator);
 int coordinator_alive(const struct coordinator *coordinator); /* number of ranks */
 
-/* Seconds between two signs of life. */
-double message_pause(double lease);
-/* Seconds of silence after which a rank counts as lost once everybody stops for `code`. */
-double message_patience(double lease, enum code code);
-
 #endif
