@@ -39,7 +39,8 @@ struct network {
     double sample_low, sample_high;
     char sha256[SHA256_HEX];  /* of the file; of the word "pixels" for none */
     char key[SHA256_HEX];     /* of feature files: sha256, but another one where it sees floats (older versions rounded them) */
-    struct shim_model *model; /* NULL before network_load, and always for none */
+    bool pixels;              /* no network: the pixels are the features */
+    struct shim_model *model; /* NULL before network_load, and always with `pixels` */
 };
 
 /* Reads card and digest; loads nothing. path NULL: none. `card` is the diffusion model's, of which only the sizes of the

@@ -115,6 +115,22 @@ static void floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped fr
     network_free(&network);
 }
 
+/* One that was not loaded would give pixels in the place of features. */
+static void has_to_be_loaded(void **state) {
+    (void)state;
+    struct network network;
+    struct error err;
+    uint8_t sample[4] = {0};
+    float found[4];
+    make("{\"features\": {\"shape\": [1, 2, 2], \"range\": [0, 255], \"outputs\": {\"pool\": 4}}}");
+    assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), 0);
+    assert_int_equal(network_run(&network, sample, 1, 1, (float *[NETWORK_OUTPUTS]){found}, &err), -1);
+    assert_int_equal(err.code, CODE_INTERNAL);
+    assert_int_equal(network_load(&network, path, SHIM_CPU, &err), 0);
+    assert_int_equal(network_run(&network, sample, 1, 1, (float *[NETWORK_OUTPUTS]){found}, &err), 0);
+    network_free(&network);
+}
+
 static int set_up(void **state) {
     (void)state;
     if (!mkdtemp(folder)) return -1;
@@ -134,6 +150,7 @@ int main(void) {
         cmocka_unit_test(refuses_description),
         cmocka_unit_test(pixels_are_features),
         cmocka_unit_test(floats_stay_as_they_are),
+        cmocka_unit_test(has_to_be_loaded),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
