@@ -184,15 +184,11 @@ static void work_together(struct node *node, int workers) {
 }
 
 static int sum_up(struct node *node, struct outcome *outcome, struct error *err) {
-    double started = queue_started(node->queue);
     bool broken = queue_failure(node->queue, &outcome->first_failure);
-    outcome->seconds = started > 0 ? clock_seconds() - started : 0;
     outcome->interrupted = node->code != CODE_OK || node->gone;
     outcome->ranks_lost = node->lost;
     if (node->coordinator) {
         const struct dispatch *dispatch = coordinator_dispatch(node->coordinator);
-        outcome->done = dispatch_done(dispatch);
-        outcome->skipped = dispatch_skipped(dispatch);
         outcome->quarantined = dispatch_quarantined(dispatch, NULL);
         outcome->quarantine = calloc(outcome->quarantined + 1, sizeof *outcome->quarantine);
         if (!outcome->quarantine) return error_memory(err);

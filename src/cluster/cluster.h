@@ -46,14 +46,11 @@ struct task {
 };
 
 struct outcome {
-    uint64_t done;             /* rank 0: units committed in this call, over all ranks */
     uint64_t quarantined;      /* rank 0: units that failed, or lost their rank, twice */
     uint64_t *quarantine;      /* rank 0: [quarantined], new; caller frees */
-    uint64_t skipped;          /* rank 0: units that need a quarantined one */
     int interrupted;           /* a stop was asked for, or a rank broke: the set is not complete */
     int ranks_lost;            /* the same on every rank that lives. Not 0: call nothing collective any more, leave with
                                   comm_flush and _exit */
-    double seconds;            /* this rank: from its first batch to the end */
     struct error first_failure; /* this rank's first failed unit; code CODE_OK when none */
 };
 

@@ -36,7 +36,6 @@ bool queue_left(struct queue *queue);                    /* every worker has lef
  * from a unit; *failure is that one then. */
 bool queue_failure(struct queue *queue, struct error *failure);
 void queue_break(struct queue *queue, const struct error *why); /* no worker will come to queue_work */
-double queue_started(struct queue *queue);               /* clock_seconds of the first batch; 0: none yet */
 
 /* A worker's life: start, batches, end. */
 void queue_work(struct queue *queue, int worker);

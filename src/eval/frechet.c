@@ -208,11 +208,3 @@ int frechet_distance_to(const struct frechet *first, const struct statistics *se
     if (rc == 0) *distance = fmax(squares + (traces - 2 * root), 0); /* equal inputs may round to -1e-16 */
     return rc;
 }
-
-int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err) {
-    struct frechet first;
-    if (frechet_prepare(&first, a, err) != 0) return -1;
-    int rc = frechet_distance_to(&first, b, distance, err);
-    frechet_free(&first);
-    return rc;
-}

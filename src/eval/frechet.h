@@ -24,6 +24,5 @@ void frechet_free(struct frechet *frechet);
  * taken where they are seen to be as good. Different dimensions are CODE_DATA. */
 int frechet_distance_to(const struct frechet *first, const struct statistics *second, double *distance,
                         struct error *err);
-int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err);
 
 #endif

@@ -75,19 +75,6 @@ int moments_add(struct moments *moments, const float *rows, size_t count, struct
     return 0;
 }
 
-void moments_merge(struct moments *into, const struct moments *from) {
-    if (from->count == 0) return;
-    size_t dim = into->dim;
-    double a = (double)into->count, b = (double)from->count, weight = a * b / (a + b);
-    for (size_t i = 0; i < dim; i++)
-        for (size_t k = 0; k < dim; k++) {
-            double product = (from->mean[i] - into->mean[i]) * (from->mean[k] - into->mean[k]);
-            into->scatter[i * dim + k] += from->scatter[i * dim + k] + weight * product;
-        }
-    for (size_t k = 0; k < dim; k++) into->mean[k] += (from->mean[k] - into->mean[k]) * (b / (a + b));
-    into->count += from->count;
-}
-
 void moments_remove(struct moments *whole, const struct moments *part) {
     if (part->count == 0) return;
     size_t dim = whole->dim;

@@ -27,8 +27,6 @@ void moments_free(struct moments *moments);
  * MOMENTS_BLOCK give the same bits. A value that is not finite is CODE_DATA naming row (of this call) and column, and
  * then nothing is added. Sets OpenBLAS to one thread. */
 int moments_add(struct moments *moments, const float *rows, size_t count, struct error *err);
-/* Equal dimensions. */
-void moments_merge(struct moments *into, const struct moments *from);
 /* Takes back rows that are in there, fewer than all. Loses the digits that the part was larger than the rest. */
 void moments_remove(struct moments *whole, const struct moments *part);
 

@@ -133,25 +133,6 @@ static void uneven_calls(void **state) {
     moments_free(&moments);
 }
 
-static void merges(void **state) {
-    (void)state;
-    fill(ones, ones);
-    struct moments all = start(), part = start();
-    moments_merge(&all, &part); /* nothing and nothing */
-    assert_int_equal(all.count, 0);
-    add(&part, 0, 300);
-    moments_merge(&all, &part);
-    check(&all, 300);
-    moments_free(&part);
-    part = start();
-    moments_merge(&all, &part);
-    add(&part, 300, 700);
-    moments_merge(&all, &part);
-    check(&all, ROWS);
-    moments_free(&part);
-    moments_free(&all);
-}
-
 static void not_finite(void **state) {
     (void)state;
     fill(ones, ones);
@@ -186,8 +167,7 @@ int main(void) {
         cmocka_unit_test(well_conditioned),     cmocka_unit_test(graded_over_8_decades),
         cmocka_unit_test(far_from_zero),        cmocka_unit_test(constant_columns),
         cmocka_unit_test(same_bits_however_grouped), cmocka_unit_test(uneven_calls),
-        cmocka_unit_test(merges),               cmocka_unit_test(not_finite),
-        cmocka_unit_test(impossible_dimensions),
+        cmocka_unit_test(not_finite),           cmocka_unit_test(impossible_dimensions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
