@@ -221,6 +221,6 @@ int diagnose(json_t **found, const struct diagnosis *asked, struct error *err) {
     if (rc == 0) rc = contest_candidates(&study, err);
     if (rc == 0) rc = measure(&study, err);
     if (rc == 0 && !(*found = findings(&study))) rc = error_memory(err);
-    study_free(&study);
+    study_release(&study);
     return rc;
 }

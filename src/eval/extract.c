@@ -105,8 +105,8 @@ int extract(struct side *side, const struct picture_source *source, const struct
         if (rc != 0) error_prefix(err, "features of %s", source->name);
     }
     memcpy(side->network, extractor.network.sha256, SHA256_HEX);
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&extractor.features[k]);
-    network_free(&extractor.network);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&extractor.features[k]);
+    network_release(&extractor.network);
     return rc;
 }
 

@@ -73,11 +73,11 @@ int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct
     int rc = factor(frechet, err);
     blas_leave();
     if (rc == 0 && check_factor(frechet, err) == 0) return 0;
-    frechet_free(frechet);
+    frechet_release(frechet);
     return -1;
 }
 
-void frechet_free(struct frechet *frechet) {
+void frechet_release(struct frechet *frechet) {
     free(frechet->factor);
     free(frechet->order);
     *frechet = (struct frechet){0};
@@ -204,7 +204,7 @@ int frechet_distance_to(const struct frechet *first, const struct statistics *se
     }
     if (frechet_prepare(&other, second, err) != 0) return -1;
     int rc = trace_root(first, &other, squares + traces, &root, err);
-    frechet_free(&other);
+    frechet_release(&other);
     if (rc == 0) *distance = fmax(squares + (traces - 2 * root), 0); /* equal inputs may round to -1e-16 */
     return rc;
 }

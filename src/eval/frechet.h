@@ -17,7 +17,7 @@ struct frechet {
  * covariances (dead features, fewer samples than features) keep their digits. A sigma that is not positive semidefinite
  * is CODE_DATA. Sets OpenBLAS to one thread. */
 int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct error *err);
-void frechet_free(struct frechet *frechet);
+void frechet_release(struct frechet *frechet);
 
 /* With S1 = A A^T, tr (S1 S2)^(1/2) is the sum of the singular values of A^T B, S2 = B B^T: no root of a rounding error
  * is ever taken, so that strongly graded covariances keep their digits. Eigenvalues of the square, at half the cost, are

@@ -14,11 +14,11 @@ int moments_init(struct moments *moments, size_t dim, struct error *err) {
     moments->mean = calloc(dim, sizeof *moments->mean);
     moments->scatter = calloc(dim * dim, sizeof *moments->scatter);
     if (moments->mean && moments->scatter) return 0;
-    moments_free(moments);
+    moments_release(moments);
     return error_memory(err);
 }
 
-void moments_free(struct moments *moments) {
+void moments_release(struct moments *moments) {
     free(moments->mean);
     free(moments->scatter);
     *moments = (struct moments){0};

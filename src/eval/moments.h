@@ -22,7 +22,7 @@ struct moments {
 };
 
 int moments_init(struct moments *moments, size_t dim, struct error *err);
-void moments_free(struct moments *moments);
+void moments_release(struct moments *moments);
 /* Adds rows [count][dim] in blocks of MOMENTS_BLOCK, the last one shorter: the same rows in calls of other multiples of
  * MOMENTS_BLOCK give the same bits. A value that is not finite is CODE_DATA naming row (of this call) and column, and
  * then nothing is added. Sets OpenBLAS to one thread. */

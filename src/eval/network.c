@@ -137,7 +137,7 @@ int network_load(struct network *network, const char *path, int device, struct e
     return path ? model_load(&network->model, "the feature network", path, network->sha256, device, err) : 0;
 }
 
-void network_free(struct network *network) {
+void network_release(struct network *network) {
     shim_model_free(network->model);
     *network = (struct network){0};
 }

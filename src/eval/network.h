@@ -56,7 +56,7 @@ int network_check(const struct network *network, const char *path, bool floats, 
 /* The network's proof (sample/proof.h) on noise in batches of `batch`; none passes. In a thread after shim_thread_start. */
 int network_prove(const struct network *network, const char *path, size_t batch, double *difference, struct error *err);
 int network_load(struct network *network, const char *path, int device, struct error *err);
-void network_free(struct network *network);
+void network_release(struct network *network);
 /* features[k][rows][dim] of output k, where features[k] is not NULL, of samples as they are stored; always runs
  * batches of `batch` rows, padded with the last one. May be called by several threads at a time. */
 int network_run(const struct network *network, const void *stored, size_t rows, size_t batch,

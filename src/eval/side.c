@@ -11,7 +11,7 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
     }
     if (features_moments(&view->features, 0, view->features.count, &moments, err) != 0) return -1;
     int rc = statistics_from_moments(&view->statistics, &moments, err);
-    moments_free(&moments);
+    moments_release(&moments);
     return rc;
 }
 
@@ -28,11 +28,11 @@ int side_factor(struct side *side, unsigned metrics, struct error *err) {
     return rc;
 }
 
-void side_free(struct side *side) {
+void side_release(struct side *side) {
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
-        features_free(&side->views[kind].features);
-        statistics_free(&side->views[kind].statistics);
-        frechet_free(&side->views[kind].factor);
+        features_release(&side->views[kind].features);
+        statistics_release(&side->views[kind].statistics);
+        frechet_release(&side->views[kind].factor);
     }
     *side = (struct side){0};
 }

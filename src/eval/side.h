@@ -30,6 +30,6 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
  * its place from here on. */
 int side_factor(struct side *side, unsigned metrics, struct error *err);
 const struct view *side_view(const struct side *side, enum feature_kind kind);
-void side_free(struct side *side);
+void side_release(struct side *side);
 
 #endif

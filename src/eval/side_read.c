@@ -49,7 +49,7 @@ static int look(struct contents *contents, const char *path, struct error *err) 
 }
 
 static int read_statistics(struct statistics *statistics, const char *path, const char *suffix, struct error *err) {
-    statistics_free(statistics); /* those of the features beside */
+    statistics_release(statistics); /* those of the features beside */
     return statistics_read(statistics, path, suffix, err);
 }
 
@@ -75,6 +75,6 @@ int side_read(struct side *side, const char *path, const struct extraction *how,
         if (rc == 0 && !side->network[0]) memcpy(side->network, side->views[FEATURES_POOL].statistics.network, SHA256_HEX);
     }
     if (rc == 0 && contents.spatial) rc = read_statistics(&side->views[FEATURES_SPATIAL].statistics, path, "_s", err);
-    if (rc != 0) side_free(side);
+    if (rc != 0) side_release(side);
     return rc;
 }

@@ -35,7 +35,7 @@ void image_names_leave_out(struct image_names *names, const char *name);
 int image_names_settle(struct image_names *names, const char *path, const char *or, struct error *err);
 /* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired. */
 void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]);
-void image_names_free(struct image_names *names);
+void image_names_release(struct image_names *names);
 
 /* ".ipynb_checkpoints/a.png" and "__MACOSX/._a.png" are nobody's images, "./a.png" is one. */
 bool image_name_hidden(const char *name);

@@ -42,7 +42,7 @@ void references_free(struct references *references) {
     if (!references) return;
     for (struct reference *reference = references->first, *next; reference; reference = next) {
         next = reference->next;
-        side_free(&reference->side);
+        side_release(&reference->side);
         free(reference);
     }
     pthread_mutex_destroy(&references->lock);
@@ -101,7 +101,7 @@ static bool is_featureless(const struct conclusion *conclusion) {
 
 void conclusion_close(struct conclusion *conclusion) {
     if (!conclusion) return;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&conclusion->features[k]);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&conclusion->features[k]);
     json_decref(conclusion->older);
     json_decref(conclusion->inputs);
     free(conclusion->status);
@@ -240,7 +240,7 @@ static int metrics(struct conclusion *conclusion, struct references *references,
     int rc = result_metrics(run, &samples, reference, values, err);
     omp_set_num_threads(before);
     omp_set_max_active_levels(levels);
-    side_free(&samples);
+    side_release(&samples);
     return rc;
 }
 

@@ -14,7 +14,7 @@ static int frechet_distance(const struct statistics *a, const struct statistics 
     struct frechet first;
     if (frechet_prepare(&first, a, err) != 0) return -1;
     int rc = frechet_distance_to(&first, b, found, err);
-    frechet_free(&first);
+    frechet_release(&first);
     return rc;
 }
 

@@ -72,7 +72,7 @@ static void check_filled(const double *offset, const double *scale) {
     struct moments moments = start();
     add(&moments, 0, ROWS);
     check(&moments, ROWS);
-    moments_free(&moments);
+    moments_release(&moments);
 }
 
 static const double zeros[DIM], ones[DIM] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -115,9 +115,9 @@ static void same_bits_however_grouped(void **state) {
         assert_int_equal(first, ROWS);
         assert_memory_equal(parts.mean, whole.mean, DIM * sizeof(double));
         assert_memory_equal(parts.scatter, whole.scatter, DIM * DIM * sizeof(double));
-        moments_free(&parts);
+        moments_release(&parts);
     }
-    moments_free(&whole);
+    moments_release(&whole);
 }
 
 static void uneven_calls(void **state) {
@@ -130,7 +130,7 @@ static void uneven_calls(void **state) {
     add(&moments, 301, 0);
     add(&moments, 301, 699);
     check(&moments, ROWS);
-    moments_free(&moments);
+    moments_release(&moments);
 }
 
 static void not_finite(void **state) {
@@ -149,7 +149,7 @@ static void not_finite(void **state) {
         data[417 * DIM + 5] = kept;
     }
     check(&moments, 10);
-    moments_free(&moments);
+    moments_release(&moments);
 }
 
 static void impossible_dimensions(void **state) {
