@@ -59,7 +59,7 @@ void coordinator_free(struct coordinator *coordinator) {
 }
 
 /* A rank that can't be reached is the lease's business. */
-static void tell(struct coordinator *coordinator, int rank, struct message message) {
+static void tell_rank(struct coordinator *coordinator, int rank, struct message message) {
     struct error ignored;
     message.run = coordinator->run;
     comm_send(coordinator->comm, rank, &message, sizeof message, &ignored);
@@ -70,7 +70,7 @@ static void stop_all(struct coordinator *coordinator, enum code code) {
     coordinator->stopping = true;
     coordinator->code = code;
     for (int rank = 0; rank < comm_size(coordinator->comm); rank++)
-        tell(coordinator, rank, (struct message){.kind = MESSAGE_STOP, .code = (int32_t)code});
+        tell_rank(coordinator, rank, (struct message){.kind = MESSAGE_STOP, .code = (int32_t)code});
 }
 
 static void step(struct coordinator *coordinator, const struct dispatch_event *event) {
@@ -78,7 +78,7 @@ static void step(struct coordinator *coordinator, const struct dispatch_event *e
     for (size_t i = 0; i < count && !coordinator->stopping; i++) {
         const struct dispatch_reply *reply = &coordinator->replies[i];
         if (reply->kind == REPLY_STOP) stop_all(coordinator, CODE_OK); /* who did not ask is at a unit done elsewhere */
-        else tell(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit,
+        else tell_rank(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit,
                                                              .tally = coordinator->tallies[reply->unit]});
     }
 }
@@ -115,7 +115,7 @@ static void pulse(struct coordinator *coordinator, double now) {
     step(coordinator, &(struct dispatch_event){.kind = EVENT_TICK, .now = now});
     for (int rank = 0; rank < comm_size(coordinator->comm); rank++) {
         bool alive = dispatch_alive(coordinator->dispatch, rank);
-        if (alive) tell(coordinator, rank, (struct message){.kind = MESSAGE_PULSE});
+        if (alive) tell_rank(coordinator, rank, (struct message){.kind = MESSAGE_PULSE});
         if (alive != coordinator->missed[rank]) continue;
         coordinator->missed[rank] = !alive;
         if (alive) log_warn("rank %d is back", rank);
@@ -134,7 +134,7 @@ static void end_together(struct coordinator *coordinator, double now) {
     }
     coordinator->ended = true;
     for (int rank = 0; rank < size; rank++)
-        tell(coordinator, rank, (struct message){.kind = MESSAGE_END, .lost = lost});
+        tell_rank(coordinator, rank, (struct message){.kind = MESSAGE_END, .lost = lost});
 }
 
 void coordinator_turn(struct coordinator *coordinator, double now) {

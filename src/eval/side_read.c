@@ -16,7 +16,7 @@ struct contents {
     bool statistics, spatial, features, images;
 };
 
-static int look(struct contents *contents, const char *path, struct error *err) {
+static int find_contents(struct contents *contents, const char *path, struct error *err) {
     struct stat info;
     struct npz *npz;
     struct npy npy;
@@ -56,7 +56,7 @@ static int read_statistics(struct statistics *statistics, const char *path, cons
 int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err) {
     struct contents contents;
     *side = (struct side){0};
-    if (look(&contents, path, err) != 0) return -1;
+    if (find_contents(&contents, path, err) != 0) return -1;
     int rc = 0;
     if (contents.images && how) {
         rc = extract_images(side, path, how, err);
