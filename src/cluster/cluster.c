@@ -1,3 +1,4 @@
+/* The communication thread of each rank, and the worker threads beside it. */
 #include "cluster/cluster.h"
 
 #include "base/clock.h"

@@ -11,7 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What making a unit took, in the task's own terms: the coordinator adds it up over the units that another one needs. */
+/* Numbers that a task notes while it makes a unit (times, counts). The coordinator sums them over the units that another unit
+ * needs, and hands the sums to whoever makes that one. */
 enum { TALLY = 7 };
 struct tally { double values[TALLY]; };
 
@@ -54,11 +55,11 @@ struct outcome {
     struct error first_failure; /* this rank's first failed unit; code CODE_OK when none */
 };
 
-/* Collective; ranks may enter it up to a lease apart. Does units 0..count-1 in this order, but for those that need the
- * units right before them (needs: see dispatch_new; the same on every rank), and returns on all ranks at about the same time. Failures of units end in `outcome`.
- * -1 means the cluster itself broke: a worker that can't start, or CODE_IO from a unit (disk full), which stops every
- * rank (the one it happened on has the message, the others get its code and an empty one); or CODE_AGAIN, the
- * coordinator is gone.
+/* Collective, called by the thread that started MPI; ranks may enter it up to a lease apart, and leave it at about the same
+ * time. Makes units 0..count-1 in the order of dispatch.h (needs: see dispatch_new; the same on every rank). A unit that
+ * cannot be made is no error of this call: see `outcome`.
+ * -1: the work stopped on every rank, because a worker could not start, a unit failed with CODE_IO (disk full), memory ran
+ * out, or rank 0 is gone (CODE_AGAIN). The rank where it happened has the message, the others its code and an empty one.
  * *stop (set by signal handlers) stops all ranks within moments: it becomes 1 on each of them, so that batches that look
  * at it give up (CODE_AGAIN); units whose batches are all there are committed.
  * lease: seconds without a sign of life (one is sent every second, or fifth of a lease) after which a rank's units are

@@ -1,3 +1,4 @@
+/* Rank 0: gives out units, notices lost ranks, ends the work. */
 #include "cluster/coordinator.h"
 
 #include "base/log.h"

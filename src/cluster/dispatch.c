@@ -1,3 +1,4 @@
+/* The coordinator's state machine: which rank does which unit. */
 #include "cluster/dispatch.h"
 
 #include "cluster/order.h"

@@ -1,3 +1,4 @@
+/* The units of one rank and their batches, shared by its worker threads. */
 #include "cluster/queue.h"
 
 #include "base/log.h"

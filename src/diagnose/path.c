@@ -1,3 +1,4 @@
+/* The fine solution that everything is compared with. */
 #include "diagnose/path.h"
 
 #include <math.h>

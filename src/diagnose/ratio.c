@@ -1,3 +1,4 @@
+/* Root mean squares over paths, and how sure they are. */
 #include "diagnose/ratio.h"
 
 #include <math.h>

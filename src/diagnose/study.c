@@ -1,3 +1,4 @@
+/* A study: set up, and freed. */
 #include "diagnose/study.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* Images through a feature network, in batches by several threads. */
 #include "eval/extract.h"
 
 #include "base/crash.h"

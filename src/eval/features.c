@@ -1,3 +1,4 @@
+/* Features in memory: read from .npy and .npz files, checked, turned into moments. */
 #include "eval/features.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* The Frechet distance of two Gaussians (FID). */
 #include "eval/frechet.h"
 
 #include "eval/blas.h"

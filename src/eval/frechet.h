@@ -1,4 +1,6 @@
-/* Frechet distance of two Gaussians (FID): |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), float64, no epsilon. */
+/* Frechet distance of two Gaussians (Dowson & Landau 1982): |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2). Of the
+ * features of samples and reference it is the FID (Heusel et al. 2017). In float64; no epsilon is added to the diagonals.
+ * Several threads may call these at a time, for one `struct frechet` too once it is prepared. */
 #ifndef EVAL_FRECHET_H
 #define EVAL_FRECHET_H
 
@@ -15,7 +17,7 @@ struct frechet {
 
 /* Cholesky with complete pivoting of the correlations, where pivots below dim * 2^-53 count as 0, so that singular
  * covariances (dead features, fewer samples than features) keep their digits. A sigma that is not positive semidefinite
- * is CODE_DATA. Sets OpenBLAS to one thread. */
+ * is CODE_DATA. The statistics must stay until frechet_release. */
 int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct error *err);
 void frechet_release(struct frechet *frechet);
 

@@ -1,3 +1,4 @@
+/* Dot products of all pairs of rows of two feature sets, block by block. */
 #include "eval/gram.h"
 
 #include "eval/blas.h"

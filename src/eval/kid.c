@@ -1,3 +1,4 @@
+/* The kernel distance (KID). */
 #include "eval/kid.h"
 
 #include "eval/gram.h"

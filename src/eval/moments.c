@@ -1,3 +1,4 @@
+/* Mean and scatter of features, added up in blocks. */
 #include "eval/moments.h"
 
 #include "eval/blas.h"

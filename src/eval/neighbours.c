@@ -1,3 +1,4 @@
+/* Precision, recall, density and coverage. */
 #include "eval/neighbours.h"
 
 #include "eval/gram.h"

@@ -1,3 +1,4 @@
+/* A feature network: its description, its file, and samples through it. */
 #include "eval/network.h"
 
 #include "sample/model.h"

@@ -1,3 +1,4 @@
+/* Standard errors of FIDs by the jackknife, and the FID of endless samples. */
 #include "eval/precision.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The metrics: what each needs, and their numbers as JSON. */
 #include "eval/score.h"
 
 #include "base/log.h"

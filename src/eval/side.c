@@ -1,3 +1,4 @@
+/* One side of a comparison in memory. */
 #include "eval/side.h"
 
 int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err) {

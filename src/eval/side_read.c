@@ -1,3 +1,4 @@
+/* One side of a comparison out of a file. */
 #include "eval/side_read.h"
 
 #include "base/files.h"

@@ -1,3 +1,4 @@
+/* Means and covariances of features as .npz files. */
 #include "eval/statistics.h"
 
 #include "format/npz.h"

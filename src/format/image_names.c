@@ -1,3 +1,4 @@
+/* The names of images: which are read, in which order, and which are left out. */
 #include "format/image_names.h"
 
 #include "base/log.h"

@@ -28,6 +28,7 @@ struct image_names {
     struct text left_out_names;   /* of the first few */
 };
 
+/* Adds a file by its name (copied): to the list, the other formats or what is left out. */
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
 /* Once all are there: sorts them and says (log) what was left out. No PNG, or images in another format: CODE_DATA with their

@@ -1,3 +1,4 @@
+/* Images one after another out of a folder, an archive or an array. */
 #include "format/images.h"
 
 #include "base/files.h"

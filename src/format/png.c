@@ -1,3 +1,4 @@
+/* PNG files in memory, to pixels and back. */
 #include "format/png.h"
 
 #include <spng.h>

@@ -1,3 +1,4 @@
+/* The bytes of a shard file: written, read and checked. */
 #include "shard/frames.h"
 
 #include "base/files.h"
@@ -205,7 +206,7 @@ static int table_open(struct seek_table *table, const char *bytes, size_t size, 
     return sum == table->at ? 0 : damaged(err, "its seek table does not match its size");
 }
 
-/* Do the frames hold the header, just this array, and the JSON? Allocating the array is safe afterwards. */
+/* Are there as many frames, of as many bytes, as an array of this type and shape takes? Only then is so much memory asked for. */
 static int table_compare(const struct seek_table *table, const struct npy *npy, struct error *err) {
     if (!has_rows(npy)) return damaged(err, "its .npy header announces no rows");
     size_t bytes = npy_bytes(npy), step = frame_rows(npy) * npy_row_bytes(npy);
@@ -226,7 +227,7 @@ static int unpack(const char *frame, size_t size, char *out, size_t raw, struct 
     return got == raw ? 0 : damaged(err, "a frame is shorter than its seek table says");
 }
 
-/* Frames begin..end-1, which lie at `packed` one behind the other. */
+/* Decompresses frames begin..end-1; `packed` is where the first of them starts, the others follow it. */
 static int unpack_frames(const struct seek_table *table, uint32_t begin, uint32_t end, const char *packed, char *out,
                          struct error *err) {
     for (uint32_t i = begin; i < end; i++) {

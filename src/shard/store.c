@@ -1,3 +1,4 @@
+/* Shard files on disk: written, read, compared with what they should be, listed. */
 #include "shard/store.h"
 
 #include "base/files.h"
