@@ -23,10 +23,11 @@
  *
  * QTAYLOR_FAKE_MACHINE is what shim_describe_device tells of this process.
  * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs, or those of CUDA_VISIBLE_DEVICES where that is set.
- * Registers are plain loops: the reference for the real ones. */
+ * Registers are those of the host (sample/registers.h), which are the reference for the real ones. */
 #include "torch_shim.h"
 
 #include "job/card.h"
+#include "sample/registers.h"
 #include "solver/schedule.h"
 
 #include <jansson.h>
@@ -410,130 +411,72 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
     return 0;
 }
 
-/* ---- registers: plain loops ---- */
+/* ---- registers: those of the host, which are the reference for the real ones ---- */
 
 struct shim_registers {
-    int count, is_float64;
-    struct shim_shape shape;
-    size_t values;
-    double *data; /* [count][values], rounded to float where the registers are float32 */
+    struct registers *host;
 };
 
-static double rounded(const struct shim_registers *registers, double value) {
-    return registers->is_float64 ? value : (double)(float)value;
-}
-
-static double *at(struct shim_registers *registers, int number) {
-    return registers->data + (size_t)number * registers->values;
+static int answer(int rc, const struct error *err, char *error) {
+    return rc == 0 ? 0 : fail(error, "%s", err->message);
 }
 
 int shim_registers_new(struct shim_registers **registers, int device, int count, struct shim_shape shape,
                        int is_float64, char *error) {
+    struct error err;
     (void)device;
+    *registers = calloc(1, sizeof **registers);
+    if (!*registers) return fail(error, "out of memory");
+    if (registers_host_new(&(*registers)->host, count, shape, is_float64 ? STATE_FLOAT64 : STATE_FLOAT32, &err) == 0) return 0;
+    free(*registers);
     *registers = NULL;
-    struct shim_registers *made = calloc(1, sizeof *made);
-    if (!made) return fail(error, "out of memory");
-    *made = (struct shim_registers){.count = count, .is_float64 = is_float64, .shape = shape};
-    made->values = (size_t)shape.batch * (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
-    made->data = calloc((size_t)count * made->values, sizeof(double));
-    if (!made->data) {
-        free(made);
-        return fail(error, "out of memory");
-    }
-    *registers = made;
-    return 0;
+    return fail(error, "%s", err.message);
 }
 
 void shim_registers_free(struct shim_registers *registers) {
-    if (registers) free(registers->data);
+    if (registers) registers_free(registers->host);
     free(registers);
 }
 
 int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error) {
-    (void)error;
-    for (size_t i = 0; i < registers->values; i++) at(registers, dst)[i] = rounded(registers, host[i]);
-    return 0;
+    struct error err;
+    return answer(registers_set(registers->host, dst, host, &err), &err, error);
 }
 
 int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error) {
-    (void)error;
-    memcpy(host, at(registers, src), registers->values * sizeof *host);
-    return 0;
+    struct error err;
+    return answer(registers_get(registers->host, src, host, &err), &err, error);
 }
 
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
                            const int *sources, int first, int beyond, char *error) {
-    const struct shim_shape *shape = &registers->shape;
-    (void)error;
-    for (size_t i = 0; i < registers->values; i++) {
-        int channel = (int)(i / (size_t)(shape->height * shape->width) % (size_t)shape->channels);
-        if (beyond > 0 && (channel < first || channel >= beyond)) {
-            at(registers, dst)[i] = at(registers, sources[0])[i];
-            continue;
-        }
-        double sum = 0;
-        for (int k = 0; k < count; k++) {
-            double product = rounded(registers, rounded(registers, coefficients[k]) * at(registers, sources[k])[i]);
-            sum = k == 0 ? product : rounded(registers, sum + product);
-        }
-        at(registers, dst)[i] = sum;
-    }
-    return 0;
+    struct term terms[count];
+    struct error err;
+    for (int i = 0; i < count; i++) terms[i] = (struct term){.coefficient = coefficients[i], .source = sources[i]};
+    return answer(registers_lincomb(registers->host, dst, terms, (size_t)count, (int[]){first, beyond}, &err), &err, error);
 }
 
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error) {
-    (void)error;
-    low = rounded(registers, low);
-    high = rounded(registers, high);
-    for (size_t i = 0; i < registers->values; i++) {
-        double *x = &at(registers, dst)[i];
-        *x = *x < low ? low : *x > high ? high : *x;
-    }
-    return 0;
-}
-
-static double spread(const double *x, size_t count) {
-    double mean = 0, square = 0;
-    for (size_t i = 0; i < count; i++) mean += x[i] / (double)count;
-    for (size_t i = 0; i < count; i++) square += (x[i] - mean) * (x[i] - mean);
-    return sqrt(square / (double)(count - 1));
+    struct error err;
+    return answer(registers_clamp(registers->host, dst, low, high, &err), &err, error);
 }
 
 int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error) {
-    size_t size = registers->values / (size_t)registers->shape.batch;
-    (void)error;
-    for (size_t row = 0; row < registers->values; row += size) {
-        const double *x = at(registers, src) + row;
-        double *out = at(registers, dst) + row, own = spread(x, size);
-        double factor = rounded(registers, own > 0 ? phi * spread(at(registers, like) + row, size) / own + 1 - phi : 1);
-        for (size_t i = 0; i < size; i++) out[i] = rounded(registers, x[i] * factor);
-    }
-    return 0;
+    struct error err;
+    return answer(registers_rescale(registers->host, dst, src, like, phi, &err), &err, error);
 }
 
 int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error) {
-    (void)error;
-    for (size_t i = 0; i < registers->values; i++) {
-        double product = rounded(registers, rounded(registers, b) * at(registers, src)[i]);
-        double exponent = rounded(registers, rounded(registers, a) + product);
-        double *x = &at(registers, dst)[i];
-        *x = rounded(registers, *x * rounded(registers, exp(exponent)));
-    }
-    return 0;
+    struct error err;
+    return answer(registers_mulexp(registers->host, dst, src, a, b, &err), &err, error);
 }
 
+/* The host's say "model: " before the model's words, and so does who calls this. */
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {
-    float *input = malloc(registers->values * sizeof *input), *output = malloc(2 * registers->values * sizeof *output);
-    float *variance = dst2 >= 0 && output ? output + registers->values : NULL;
-    int rc = input && output ? 0 : fail(error, "out of memory");
-    for (size_t i = 0; rc == 0 && i < registers->values; i++) input[i] = (float)at(registers, src)[i];
-    if (rc == 0) rc = shim_model_run(model, input, registers->shape, condition, output, variance, error);
-    for (size_t i = 0; rc == 0 && i < registers->values; i++) at(registers, dst)[i] = output[i];
-    for (size_t i = 0; rc == 0 && variance && i < registers->values; i++) at(registers, dst2)[i] = variance[i];
-    free(output);
-    free(input);
-    return rc;
+    struct error err;
+    int rc = registers_eval(registers->host, model, dst, dst2 < 0 ? 0 : dst2, src, condition, &err);
+    return rc == 0 ? 0 : fail(error, "%s", strncmp(err.message, "model: ", 7) == 0 ? err.message + 7 : err.message);
 }
 
 int shim_torch_latent(int device, uint64_t seed, int count, float *out, int64_t classes, int64_t *label, char *error) {

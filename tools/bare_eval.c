@@ -25,7 +25,7 @@ static double time_moments(const float *rows, double *syrk) {
     for (int i = 0; i < COUNT; i += PIECE)
         cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, DIM, PIECE, 1.0, wide, DIM, 1.0, moments.scatter, DIM);
     *syrk = clock_seconds() - start;
-    moments_free(&moments);
+    moments_release(&moments);
     free(wide);
     return taken;
 }
@@ -49,7 +49,7 @@ int main(int argc, char **argv) {
     if (frechet_distance_to(&prepared, &samples, &distance, &err) != 0) return 70;
     double taken = clock_seconds() - start;
     start = clock_seconds();
-    moments_free(&moments);
+    moments_release(&moments);
     if (features_moments(&features, 0, features.count, &moments, &err) != 0) return 70;
     once = clock_seconds() - start;
     start = clock_seconds();

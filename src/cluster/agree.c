@@ -1,3 +1,4 @@
+/* Ranks agree on how a step went, and that they are one program with one command line. */
 #include "cluster/agree.h"
 
 #include "base/hash.h"

@@ -1,3 +1,4 @@
+/* What this program was built with and runs on. */
 #include "cluster/build.h"
 
 #include "base/hash.h"

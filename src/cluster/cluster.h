@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What making a unit took, in the task's own terms: the coordinator adds the values up over the units that another one
- * needs. code is the unit's own outcome (an enum code), and not added up. */
+/* Numbers that a task notes while it makes a unit (times, counts). The coordinator sums the values over the units that another
+ * unit needs, and hands the sums to whoever makes that one. code is the unit's own outcome (an enum code), and not summed. */
 enum { TALLY = 6 };
 struct tally {
     double values[TALLY];
@@ -50,22 +50,19 @@ struct task {
 };
 
 struct outcome {
-    uint64_t done;             /* rank 0: units committed in this call, over all ranks */
     uint64_t quarantined;      /* rank 0: units that failed, or lost their rank, twice */
     uint64_t *quarantine;      /* rank 0: [quarantined], new; caller frees */
-    uint64_t skipped;          /* rank 0: units that need a quarantined one */
     int interrupted;           /* a stop was asked for, or a rank broke: the set is not complete */
     int ranks_lost;            /* the same on every rank that lives. Not 0: call nothing collective any more, leave with
                                   comm_flush and _exit */
-    double seconds;            /* this rank: from its first batch to the end */
     struct error first_failure; /* this rank's first failed unit; code CODE_OK when none */
 };
 
-/* Collective; ranks may enter it up to a lease apart. Does units 0..count-1 in this order, but for those that need the
- * units right before them (needs: see dispatch_new; the same on every rank), and returns on all ranks at about the same time. Failures of units end in `outcome`.
- * -1 means the cluster itself broke: a worker that can't start, or CODE_IO from a unit (disk full), which stops every
- * rank (the one it happened on has the message, the others get its code and an empty one); or CODE_AGAIN, the
- * coordinator is gone.
+/* Collective, called by the thread that started MPI; ranks may enter it up to a lease apart, and leave it at about the same
+ * time. Makes units 0..count-1 in the order of dispatch.h (needs: see dispatch_new; the same on every rank). A unit that
+ * cannot be made is no error of this call: see `outcome`.
+ * -1: the work stopped on every rank, because a worker could not start, a unit failed with CODE_IO (disk full), memory ran
+ * out, or rank 0 is gone (CODE_AGAIN). The rank where it happened has the message, the others its code and an empty one.
  * *stop (set by signal handlers) stops all ranks within moments: it becomes 1 on each of them, so that batches that look
  * at it give up (CODE_AGAIN); units whose batches are all there are committed.
  * lease: seconds without a sign of life (one is sent every second, or fifth of a lease) after which a rank's units are

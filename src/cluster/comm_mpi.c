@@ -1,3 +1,4 @@
+/* comm.h with MPI. */
 #include "cluster/comm.h"
 
 #include "base/clock.h"

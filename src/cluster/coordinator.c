@@ -1,11 +1,9 @@
+/* Rank 0: gives out units, notices lost ranks, ends the work. */
 #include "cluster/coordinator.h"
 
 #include "base/log.h"
 
 #include <stdlib.h>
-
-static const double HEARTBEAT = 1; /* s */
-static const double MOMENTS = 5;   /* s: an interrupted job has little time left */
 
 struct coordinator {
     struct comm *comm;
@@ -20,14 +18,6 @@ struct coordinator {
     bool stopping, ended;
     enum code code;                 /* stopping: why */
 };
-
-double message_pause(double lease) {
-    return lease / 5 < HEARTBEAT ? lease / 5 : HEARTBEAT;
-}
-
-double message_patience(double lease, enum code code) {
-    return code == CODE_OK || lease < MOMENTS ? lease : MOMENTS;
-}
 
 /* A unit was quarantined: is it worth to try the others? */
 static bool gives_up(struct coordinator *coordinator, uint64_t unit) {
@@ -70,7 +60,7 @@ void coordinator_free(struct coordinator *coordinator) {
 }
 
 /* A rank that can't be reached is the lease's business. */
-static void tell(struct coordinator *coordinator, int rank, struct message message) {
+static void tell_rank(struct coordinator *coordinator, int rank, struct message message) {
     struct error ignored;
     message.run = coordinator->run;
     comm_send(coordinator->comm, rank, &message, sizeof message, &ignored);
@@ -81,7 +71,7 @@ static void stop_all(struct coordinator *coordinator, enum code code) {
     coordinator->stopping = true;
     coordinator->code = code;
     for (int rank = 0; rank < comm_size(coordinator->comm); rank++)
-        tell(coordinator, rank, (struct message){.kind = MESSAGE_STOP, .code = (int32_t)code});
+        tell_rank(coordinator, rank, (struct message){.kind = MESSAGE_STOP, .code = (int32_t)code});
 }
 
 static void step(struct coordinator *coordinator, const struct dispatch_event *event) {
@@ -89,7 +79,7 @@ static void step(struct coordinator *coordinator, const struct dispatch_event *e
     for (size_t i = 0; i < count && !coordinator->stopping; i++) {
         const struct dispatch_reply *reply = &coordinator->replies[i];
         if (reply->kind == REPLY_STOP) stop_all(coordinator, CODE_OK); /* who did not ask is at a unit done elsewhere */
-        else tell(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit,
+        else tell_rank(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit,
                                                              .tally = coordinator->tallies[reply->unit]});
     }
 }
@@ -126,7 +116,7 @@ static void pulse(struct coordinator *coordinator, double now) {
     step(coordinator, &(struct dispatch_event){.kind = EVENT_TICK, .now = now});
     for (int rank = 0; rank < comm_size(coordinator->comm); rank++) {
         bool alive = dispatch_alive(coordinator->dispatch, rank);
-        if (alive) tell(coordinator, rank, (struct message){.kind = MESSAGE_PULSE});
+        if (alive) tell_rank(coordinator, rank, (struct message){.kind = MESSAGE_PULSE});
         if (alive != coordinator->missed[rank]) continue;
         coordinator->missed[rank] = !alive;
         if (alive) log_warn("rank %d is back", rank);
@@ -145,7 +135,7 @@ static void end_together(struct coordinator *coordinator, double now) {
     }
     coordinator->ended = true;
     for (int rank = 0; rank < size; rank++)
-        tell(coordinator, rank, (struct message){.kind = MESSAGE_END, .lost = lost});
+        tell_rank(coordinator, rank, (struct message){.kind = MESSAGE_END, .lost = lost});
 }
 
 void coordinator_turn(struct coordinator *coordinator, double now) {

@@ -1,5 +1,6 @@
-/* Rank 0's other half: hears every rank, decides through dispatch, answers, and sees to it that all end together. Only
- * the communication thread calls it. */
+/* What rank 0 does besides its share of the work: hears every rank, decides by dispatch.h, answers, and ends the work on all
+ * ranks together. Nothing here is collective or thread-safe: rank 0's communication thread alone calls it. Times are
+ * clock_seconds. */
 #ifndef CLUSTER_COORDINATOR_H
 #define CLUSTER_COORDINATOR_H
 
@@ -10,7 +11,7 @@
 
 struct coordinator;
 
-/* run, count, needs, lease: see struct message and cluster_run. task: its failures and ahead. */
+/* *coordinator new. run, count, needs, lease: see struct message and cluster_run. task, needs and comm are borrowed. */
 int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_t run, uint64_t count,
                     const uint64_t *needs, const struct task *task, double lease, struct error *err);
 void coordinator_free(struct coordinator *coordinator);
@@ -19,10 +20,5 @@ bool coordinator_hear(struct coordinator *coordinator, int from, const struct me
 void coordinator_turn(struct coordinator *coordinator, double now); /* what time brings; call it often */
 const struct dispatch *coordinator_dispatch(const struct coordinator *coordinator);
 int coordinator_alive(const struct coordinator *coordinator); /* number of ranks */
-
-/* Seconds between two signs of life. */
-double message_pause(double lease);
-/* Seconds of silence after which a rank counts as lost once everybody stops for `code`. */
-double message_patience(double lease, enum code code);
 
 #endif

@@ -1,3 +1,4 @@
+/* The coordinator's state machine: which rank does which unit. */
 #include "cluster/dispatch.h"
 
 #include "cluster/order.h"
@@ -9,7 +10,7 @@ enum { TRIES = 2 };
 
 enum unit_state { TODO, HELD, DONE, QUARANTINED, SKIPPED };
 
-struct unit {
+struct dispatch_unit {
     enum unit_state state;
     int holder;   /* HELD: its rank; TODO: the lost rank that may still be at it, or -1 */
     int failures; /* errors and lost ranks */
@@ -26,7 +27,7 @@ struct rank {
 };
 
 struct dispatch {
-    struct unit *units;
+    struct dispatch_unit *units;
     struct rank *ranks;
     uint64_t count, finished, quarantined, skipped;
     uint64_t *order; /* [count]: units in the order in which they are given out */
@@ -49,7 +50,7 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
         return error_memory(err);
     }
     for (uint64_t i = 0; i < count; i++) {
-        made->units[i] = (struct unit){.holder = -1, .avoid = -1, .needed_by = count, .waits = needs ? needs[i] : 0};
+        made->units[i] = (struct dispatch_unit){.holder = -1, .avoid = -1, .needed_by = count, .waits = needs ? needs[i] : 0};
         for (uint64_t k = 1; k <= made->units[i].waits; k++) made->units[i - k].needed_by = i;
     }
     for (int i = 0; i < ranks; i++) made->ranks[i] = (struct rank){.heard = -1, .alive = true};
@@ -84,7 +85,7 @@ void dispatch_free(struct dispatch *dispatch) {
 int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struct error *err) {
     struct dispatch *made;
     if (dispatch_new(&made, dispatch->count, NULL, dispatch->size, dispatch->lease, err) != 0) return -1;
-    struct unit *units = made->units;
+    struct dispatch_unit *units = made->units;
     struct rank *ranks = made->ranks;
     uint64_t *order = made->order;
     *made = *dispatch;
@@ -99,7 +100,7 @@ size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char
     size_t used = 0;
     if (size < 7 * dispatch->count + (size_t)dispatch->size) return 0;
     for (uint64_t i = 0; i < dispatch->count; i++) {
-        const struct unit *unit = &dispatch->units[i];
+        const struct dispatch_unit *unit = &dispatch->units[i];
         const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid, (int)unit->waits, (int)unit->hopeless,
                               unit->given_up};
         for (size_t k = 0; k < sizeof values / sizeof *values; k++) state[used++] = (unsigned char)values[k];
@@ -125,7 +126,7 @@ static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
     while (dispatch->next < dispatch->count && dispatch->units[dispatch->order[dispatch->next]].state != TODO)
         dispatch->next++;
     for (uint64_t place = dispatch->next; place < dispatch->count; place++) {
-        struct unit *candidate = &dispatch->units[dispatch->order[place]];
+        struct dispatch_unit *candidate = &dispatch->units[dispatch->order[place]];
         if (candidate->state != TODO || candidate->waits > 0) continue;
         if (candidate->avoid == rank && alive_besides(dispatch, rank)) {
             avoided = true;
@@ -143,7 +144,7 @@ static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
 /* A unit was quarantined: those that need it are skipped. */
 static void skip_needing(struct dispatch *dispatch, uint64_t index) {
     for (uint64_t i = dispatch->units[index].needed_by; i < dispatch->count; i = dispatch->units[i].needed_by) {
-        struct unit *unit = &dispatch->units[i];
+        struct dispatch_unit *unit = &dispatch->units[i];
         if (unit->hopeless++ > 0) return;
         unit->state = SKIPPED;
         dispatch->skipped++;
@@ -154,7 +155,7 @@ static void skip_needing(struct dispatch *dispatch, uint64_t index) {
 /* It was done after all. */
 static void find_needing(struct dispatch *dispatch, uint64_t index) {
     for (uint64_t i = dispatch->units[index].needed_by; i < dispatch->count; i = dispatch->units[i].needed_by) {
-        struct unit *unit = &dispatch->units[i];
+        struct dispatch_unit *unit = &dispatch->units[i];
         if (--unit->hopeless > 0) return;
         unit->state = TODO;
         dispatch->dry = false;
@@ -198,7 +199,7 @@ void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failur
 
 /* One try at a held unit came to nothing. holder: who may still be at it, or -1. */
 static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
-    struct unit *unit = &dispatch->units[index];
+    struct dispatch_unit *unit = &dispatch->units[index];
     unit->avoid = unit->holder;
     unit->holder = holder;
     if (++unit->failures < TRIES && is_given_up(dispatch, index)) {
@@ -225,7 +226,7 @@ static void lose(struct dispatch *dispatch, int rank) {
 static void find_again(struct dispatch *dispatch, int rank) {
     dispatch->ranks[rank].alive = true;
     for (uint64_t i = 0; i < dispatch->count; i++) {
-        struct unit *unit = &dispatch->units[i];
+        struct dispatch_unit *unit = &dispatch->units[i];
         if (unit->holder != rank || unit->state != TODO) continue;
         unit->state = HELD;
         unit->failures--;
@@ -233,7 +234,7 @@ static void find_again(struct dispatch *dispatch, int rank) {
 }
 
 static void finish(struct dispatch *dispatch, uint64_t index) {
-    struct unit *unit = &dispatch->units[index];
+    struct dispatch_unit *unit = &dispatch->units[index];
     if (unit->state == DONE) return;
     bool over = dispatch_finished(dispatch);
     bool left_out = unit->state == QUARANTINED || unit->state == SKIPPED; /* it worked after all */
@@ -277,7 +278,7 @@ size_t dispatch_step(struct dispatch *dispatch, const struct dispatch_event *eve
         return answer(dispatch, event->now, replies);
     }
     struct rank *rank = &dispatch->ranks[event->rank];
-    struct unit *unit = &dispatch->units[event->unit];
+    struct dispatch_unit *unit = &dispatch->units[event->unit];
     rank->heard = event->now;
     if (!rank->alive) find_again(dispatch, event->rank);
     if (event->kind == EVENT_REQUEST) rank->waiting = true;

@@ -29,4 +29,9 @@ struct message {
     int32_t kind, code, lost;
 };
 
+/* Seconds between two signs of life. */
+double message_pause(double lease);
+/* Seconds of silence after which a rank counts as lost once everybody stops for `code`. */
+double message_patience(double lease, enum code code);
+
 #endif

@@ -1,3 +1,4 @@
+/* The order in which a job goes through the units. */
 #include "cluster/order.h"
 
 static uint64_t common_divisor(uint64_t a, uint64_t b) {

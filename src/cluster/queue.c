@@ -1,6 +1,6 @@
+/* The units of one rank and their batches, shared by its worker threads. */
 #include "cluster/queue.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 
 #include <pthread.h>
@@ -29,7 +29,6 @@ struct queue {
     int workers, left;
     struct slot *slots;    /* in order of arrival */
     bool closed, broken;
-    double started;
     struct error failure;  /* the first; one that broke the queue replaces it */
 };
 
@@ -122,13 +121,6 @@ bool queue_failure(struct queue *queue, struct error *failure) {
     return broken;
 }
 
-double queue_started(struct queue *queue) {
-    pthread_mutex_lock(&queue->lock);
-    double started = queue->started;
-    pthread_mutex_unlock(&queue->lock);
-    return started;
-}
-
 static void note_failure(struct queue *queue, const struct error *err, bool breaks) {
     if (queue->failure.code == CODE_OK || (breaks && !queue->broken)) queue->failure = *err;
     queue->broken |= breaks;
@@ -178,7 +170,6 @@ static void run_batch(struct queue *queue, struct slot *slot, int worker) {
     struct error err = {.code = CODE_INTERNAL};
     uint64_t batch = slot->started++;
     slot->running++;
-    if (queue->started == 0) queue->started = clock_seconds();
     pthread_mutex_unlock(&queue->lock);
     int rc = queue->task->batch(queue->task->context, worker, slot->unit, batch, &err);
     relock(queue, slot, rc, &err, "a batch failed");

@@ -1,5 +1,5 @@
 /* A rank's own queue: units that came to it, their batches, and what became of them. Workers take from it, the
- * communication thread fills it and collects the news. */
+ * communication thread fills it and collects the news. Thread-safe; not collective. */
 #ifndef CLUSTER_QUEUE_H
 #define CLUSTER_QUEUE_H
 
@@ -21,6 +21,7 @@ struct news {
     struct tally tally; /* NEWS_DONE */
 };
 
+/* *queue new; task is borrowed. */
 int queue_new(struct queue **queue, const struct task *task, int workers, struct error *err);
 void queue_free(struct queue *queue); /* no worker may be in queue_work */
 
@@ -36,7 +37,6 @@ bool queue_left(struct queue *queue);                    /* every worker has lef
  * from a unit; *failure is that one then. */
 bool queue_failure(struct queue *queue, struct error *failure);
 void queue_break(struct queue *queue, const struct error *why); /* no worker will come to queue_work */
-double queue_started(struct queue *queue);               /* clock_seconds of the first batch; 0: none yet */
 
 /* A worker's life: start, batches, end. */
 void queue_work(struct queue *queue, int worker);

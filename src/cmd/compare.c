@@ -4,8 +4,8 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
-#include "eval/extract.h"
 #include "eval/score.h"
+#include "eval/side_read.h"
 #include "export/rows.h"
 #include "work/place.h"
 #include "work/result.h"
@@ -43,7 +43,7 @@ static int extract_run(struct side *side, const struct run *run, const struct ex
                                     .width = card->width, .channels = card->channels, .read = read_rows, .context = &reader};
     int rc = extract(side, &source, how, err);
     rows_close(reader.rows);
-    if (rc != 0) side_free(side);
+    if (rc != 0) side_release(side);
     return rc;
 }
 
@@ -55,7 +55,7 @@ static int evaluated_with(const struct run *run, const struct extraction *how, b
     if (network_open(&network, how->network, &run->card, 0, err) != 0) return -1;
     if (run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&network, &run->card);
     *same = strcmp(network.key, run->network.key) == 0;
-    network_free(&network);
+    network_release(&network);
     return 0;
 }
 
@@ -215,9 +215,9 @@ static int compare_sides(const struct options *options, struct error *err) {
     json_decref(values);
     free(indices);
     for (size_t i = 0; i < 3; i++) free(seeds[i]);
-    side_free(&a);
-    side_free(&b);
-    side_free(&versus);
+    side_release(&a);
+    side_release(&b);
+    side_release(&versus);
     return rc;
 }
 
@@ -259,7 +259,7 @@ static int write_reference(const struct options *options, struct error *err) {
             print_line(stdout, "%s: mu and sigma of %" PRIu64 " samples, %zu features each%s", options->output,
                        statistics.count, statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");
     }
-    side_free(&side);
+    side_release(&side);
     return rc;
 }
 

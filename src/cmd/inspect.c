@@ -31,12 +31,12 @@ static int inspect_statistics(const char *path, json_t **about, struct error *er
     double trace = 0;
     for (size_t i = 0; i < statistics.dim; i++) trace += statistics.sigma[i * statistics.dim + i];
     if (!isfinite(trace)) { /* JSON has no such number */
-        statistics_free(&statistics);
+        statistics_release(&statistics);
         return error_set(err, CODE_DATA, "%s: the trace of sigma is not a finite number", path);
     }
     *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim, "count",
                        (json_int_t)statistics.count, "trace", trace, "network", statistics.network);
-    statistics_free(&statistics);
+    statistics_release(&statistics);
     return 0;
 }
 

@@ -1,3 +1,4 @@
+/* Which grids and samplers a study compares. */
 #include "diagnose/contest.h"
 
 #include "base/text.h"

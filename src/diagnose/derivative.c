@@ -1,3 +1,4 @@
+/* Derivatives along a path: their coefficients, and finite differences. */
 #include "diagnose/derivative.h"
 
 #include "solver/exponential.h"

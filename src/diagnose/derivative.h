@@ -21,7 +21,7 @@ struct derivative_map {
     double path[PATH_ORDERS + 1][EPSILON_ORDERS + 1];
     double score[EPSILON_ORDERS + 1][EPSILON_ORDERS + 1];
 };
-/* In a clock at t. CODE_DATA in clock t of a discrete schedule, which has no series. */
+/* Fills *map for a clock at t. CODE_DATA in clock t of a discrete schedule, which has no series. */
 int derivative_map(struct derivative_map *map, const struct schedule *schedule, enum clock_kind clock, double t,
                    struct error *err);
 

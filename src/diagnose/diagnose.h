@@ -23,7 +23,7 @@ struct diagnosis { /* what is asked; all pointers borrowed */
     const int64_t *labels;         /* [paths], or NULL */
 };
 
-/* *findings (new): README, `qtaylor diagnose`. What can't be measured on this model is left out, and `notes` says why. */
+/* Runs `workers` OpenMP threads of its own; not collective. *findings (new): README, `qtaylor diagnose`. What can't be measured on this model is left out, and `notes` says why. */
 int diagnose(json_t **findings, const struct diagnosis *diagnosis, struct error *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* The study as JSON. Numbers that are infinite or were not measured are null. */
-#include "diagnose/estimate.h"
+#include "diagnose/ratio.h"
 #include "diagnose/contest.h"
 #include "solver/registry.h"
 
@@ -11,7 +11,7 @@ static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static json_t *estimate(struct estimate found) {
+static json_t *ratio_json(struct ratio found) {
     return json_pack("{s:o, s:o}", "value", number(found.value), "error", number(found.error));
 }
 
@@ -38,11 +38,11 @@ static json_t *constancy(const struct study *study, const struct track *track) {
         const double *level = track->level + i * paths, *change = track->change + i * paths;
         const struct probe *probe = probe_at(study, track->times[i]);
         double t = track->times[i];
-        struct estimate rate = {NAN, NAN};
+        struct ratio rate = {NAN, NAN};
         if (probe) rate = root_ratio(probe->epsilon[1], probe->epsilon[0], paths);
         json_array_append_new(steps, json_pack("{s:f, s:f, s:f, s:f, s:o, s:o}", "t", t, "s", track->times[i + 1], "logsnr",
                                                schedule_logsnr(study->schedule, t), "epsilon", rms(study, level), "rate",
-                                               estimate(rate), "change", estimate(root_ratio(change, level, paths))));
+                                               ratio_json(rate), "change", ratio_json(root_ratio(change, level, paths))));
     }
     return steps;
 }
@@ -54,9 +54,9 @@ static json_t *derivative(const struct study *study, double *const values[QUANTI
     double product = 0, truncation = rms(study, values[TRUNCATION2]), noise = rms(study, values[NOISE2]);
     for (size_t i = 0; i < paths; i++) product += values[PRODUCT][i] / (double)paths;
     double size = rms(study, values[TRUE2]), ideal = rms(study, values[IDEAL2]);
-    struct estimate miss = root_ratio(values[MISS2], values[TRUE2], paths);
+    struct ratio miss = root_ratio(values[MISS2], values[TRUE2], paths);
     return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "order", order, "true", number(size), "ratio",
-                     number(ideal / size), "cosine", number(product / (size * ideal)), "miss", estimate(miss), "uncertainty",
+                     number(ideal / size), "cosine", number(product / (size * ideal)), "miss", ratio_json(miss), "uncertainty",
                      number(hypot(truncation, noise) / size), "noise", number(noise / size), "limit",
                      noise > truncation ? "noise" : "step");
 }
@@ -66,7 +66,7 @@ static json_t *derivatives(const struct study *study) {
     for (size_t i = 0; i < study->probes_count; i++) {
         const struct probe *probe = &study->probes[i];
         json_t *one = json_pack("{s:f, s:f, s:o}", "t", probe->t, "logsnr", schedule_logsnr(study->schedule, probe->t), "noise",
-                                estimate(root_ratio(probe->noise, NULL, study->asked->paths)));
+                                ratio_json(root_ratio(probe->noise, NULL, study->asked->paths)));
         json_t *epsilon = json_array();
         for (int k = 0; k <= EPSILON_ORDERS; k++)
             json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", number(rms(study, probe->epsilon[k])), "uncertainty",
@@ -99,19 +99,19 @@ static json_t *local_errors(const struct study *study) {
             json_t *errors = json_array();
             double sum = 0;
             for (size_t step = 0; step < track->steps; step++) {
-                struct estimate error = root_ratio(track->errors + (m * track->steps + step) * paths, NULL, paths);
+                struct ratio error = root_ratio(track->errors + (m * track->steps + step) * paths, NULL, paths);
                 sum += error.value;
                 json_array_append_new(errors, json_pack("{s:f, s:f, s:o, s:o}", "t", track->times[step], "s",
                                                         track->times[step + 1], "value", number(error.value), "error",
                                                         number(error.error)));
             }
-            struct estimate last = root_ratio(track->last, NULL, paths);
+            struct ratio last = root_ratio(track->last, NULL, paths);
             json_array_append_new(
                 all, json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid], "nfe", track->nfe, "own",
                                track->own, "clock",
                                methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(), "order",
                                order_json(methods[m].order), "sum", number(sum + last.value), "steps", errors, "to_zero",
-                               track->to_zero ? estimate(last) : json_null()));
+                               track->to_zero ? ratio_json(last) : json_null()));
         }
     }
     return all;
@@ -133,7 +133,7 @@ static json_t *sample_errors(const struct study *study) {
     json_t *all = json_array();
     for (size_t i = study->candidates_count; i-- > 1;) {
         const struct candidate *candidate = &study->candidates[i];
-        struct estimate error = root_ratio(candidate->errors, NULL, study->asked->paths);
+        struct ratio error = root_ratio(candidate->errors, NULL, study->asked->paths);
         json_t *one = describe(candidate);
         json_object_set_new(one, "own", json_boolean(candidate->own));
         json_object_set_new(one, "rmse", number(error.value));
@@ -160,17 +160,17 @@ static const struct candidate *best(const struct study *study, const char *solve
 /* How many times the error of `other` that of `one` is, paired by path. */
 static json_t *compared(const struct study *study, const struct candidate *other, const struct candidate *one) {
     json_t *json = describe(other);
-    struct estimate error = root_ratio(other->errors, NULL, study->asked->paths);
+    struct ratio error = root_ratio(other->errors, NULL, study->asked->paths);
     if (!json) return NULL;
     json_object_set_new(json, "rmse", number(error.value));
     json_object_set_new(json, "error", number(error.error));
-    json_object_set_new(json, "times", estimate(root_ratio(other->errors, one->errors, study->asked->paths)));
+    json_object_set_new(json, "times", ratio_json(root_ratio(other->errors, one->errors, study->asked->paths)));
     return json;
 }
 
 /* Is an error no larger than another by more than twice the standard error of the logarithm of their quotient? */
 static bool within_noise(const struct study *study, const struct candidate *other, const struct candidate *one) {
-    struct estimate times = root_ratio(other->errors, one->errors, study->asked->paths);
+    struct ratio times = root_ratio(other->errors, one->errors, study->asked->paths);
     return times.value == 1 || log(times.value) <= 2 * times.error / times.value + 1e-6;
 }
 
@@ -200,7 +200,7 @@ static json_t *reference(const struct study *study) {
     const struct plan *plan = &study->path.plan;
     return json_pack("{s:s, s:i, s:i, s:o}", "solver", plan->solver, "nfe", plan->nfe, "coarse_nfe",
                      study->candidates[0].plan.nfe, "difference",
-                     estimate(root_ratio(study->candidates[0].errors, NULL, study->asked->paths)));
+                     ratio_json(root_ratio(study->candidates[0].errors, NULL, study->asked->paths)));
 }
 
 static json_t *findings(const struct study *study) {
@@ -221,6 +221,6 @@ int diagnose(json_t **found, const struct diagnosis *asked, struct error *err) {
     if (rc == 0) rc = contest_candidates(&study, err);
     if (rc == 0) rc = measure(&study, err);
     if (rc == 0 && !(*found = findings(&study))) rc = error_memory(err);
-    study_free(&study);
+    study_release(&study);
     return rc;
 }

@@ -1,3 +1,4 @@
+/* The fine solution that everything is compared with. */
 #include "diagnose/path.h"
 
 #include <math.h>
@@ -103,11 +104,11 @@ int path_make(struct path *path, const struct schedule *schedule, const struct s
     if (rc == 0) rc = compile(&path->plan, schedule, resolved, card, path->times, path->count, FINAL_NONE, err);
     if (rc == 0) rc = compile_coarse(path, schedule, resolved, card, err);
     if (rc == 0) rc = find_parts(path, err);
-    if (rc != 0) path_free(path);
+    if (rc != 0) path_release(path);
     return rc;
 }
 
-void path_free(struct path *path) {
+void path_release(struct path *path) {
     plan_free(&path->plan);
     plan_free(&path->coarse);
     free(path->times);

@@ -15,10 +15,10 @@ struct path {
     size_t *parts;        /* [count]: the plan's ops before parts[i] lead to point i */
 };
 
-/* Through `wanted` (in any order, inside t_start..t_end) and as many more points as keep steps below 0.1 in lambda. */
+/* Fills *path, to be given to path_release. Through `wanted` (in any order, inside t_start..t_end) and as many more points as keep steps below 0.1 in lambda. */
 int path_make(struct path *path, const struct schedule *schedule, const struct sampler *resolved, const struct card *card,
               const double *wanted, size_t wanted_count, struct error *err);
-void path_free(struct path *path);
+void path_release(struct path *path);
 size_t path_find(const struct path *path, double t); /* the point nearest to t */
 /* The ops from point i to point i + 1; borrowed from the path. */
 struct plan path_part(const struct path *path, size_t i);

@@ -1,3 +1,4 @@
+/* A study: set up, and freed. */
 #include "diagnose/study.h"
 
 #include "base/text.h"
@@ -223,7 +224,7 @@ int study_place(struct study *study, struct error *err) {
     return (study->samples = new_numbers(study->asked->paths * card_elements(study->asked->card), err)) ? 0 : -1;
 }
 
-static void probe_free(struct probe *probe) {
+static void probe_release(struct probe *probe) {
     for (int c = 0; c < CLOCKS; c++)
         for (int kind = 0; kind < KINDS; kind++)
             for (int q = 0; q < QUANTITIES; q++) free(probe->values[c][kind][q]);
@@ -235,15 +236,15 @@ static void probe_free(struct probe *probe) {
     free(probe->noise);
 }
 
-static void candidate_free(struct candidate *candidate) {
+static void candidate_release(struct candidate *candidate) {
     plan_free(&candidate->plan);
     sampler_release(&candidate->sampler);
     free(candidate->errors);
 }
 
-void study_free(struct study *study) {
-    for (size_t i = 0; i < study->candidates_count; i++) candidate_free(&study->candidates[i]);
-    for (size_t i = 0; i < study->probes_count; i++) probe_free(&study->probes[i]);
+void study_release(struct study *study) {
+    for (size_t i = 0; i < study->candidates_count; i++) candidate_release(&study->candidates[i]);
+    for (size_t i = 0; i < study->probes_count; i++) probe_release(&study->probes[i]);
     for (size_t i = 0; i < study->tracks_count; i++) {
         struct track *track = &study->tracks[i];
         free(track->times);
@@ -261,7 +262,7 @@ void study_free(struct study *study) {
     free(study->asks);
     free(study->last);
     free(study->samples);
-    path_free(&study->path);
+    path_release(&study->path);
     schedule_free(study->schedule);
     json_decref(study->notes);
 }

@@ -85,7 +85,7 @@ struct study {
 int study_begin(struct study *study, const struct diagnosis *asked, struct error *err);
 /* The path through all tracks' times, where derivatives are taken, and the programs that ask for epsilon there. */
 int study_place(struct study *study, struct error *err);
-void study_free(struct study *study);
+void study_release(struct study *study);
 /* The track whose steps the tables over t follow: the job's own, or the first at its NFE. */
 const struct track *study_main_track(const struct study *study);
 /* A line for `notes`. */

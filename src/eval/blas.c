@@ -1,3 +1,4 @@
+/* OpenBLAS within bounds of memory and threads. */
 #include "eval/blas.h"
 
 #include <cblas.h>

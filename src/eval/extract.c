@@ -1,3 +1,4 @@
+/* Images through a feature network, in batches by several threads. */
 #include "eval/extract.h"
 
 #include "base/crash.h"
@@ -105,8 +106,8 @@ int extract(struct side *side, const struct picture_source *source, const struct
         if (rc != 0) error_prefix(err, "features of %s", source->name);
     }
     memcpy(side->network, extractor.network.sha256, SHA256_HEX);
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&extractor.features[k]);
-    network_free(&extractor.network);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&extractor.features[k]);
+    network_release(&extractor.network);
     return rc;
 }
 

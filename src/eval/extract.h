@@ -4,7 +4,16 @@
 
 #include "eval/side.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* How images become features. */
+struct extraction {
+    const char *network; /* a file; NULL: pixels */
+    unsigned metrics;    /* which features are needed, as bits 1 << METRIC_... */
+    bool spatial;        /* those of sfid too, where the network has them */
+    int device, workers; /* SHIM_CPU or an index; threads */
+};
 
 struct picture_source {
     const char *name; /* for messages */

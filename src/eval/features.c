@@ -1,3 +1,4 @@
+/* Features in memory: read from .npy and .npz files, checked, turned into moments. */
 #include "eval/features.h"
 
 #include "base/text.h"
@@ -90,11 +91,11 @@ static bool is_npz(const char *path) {
 int features_read(struct features *features, const char *path, struct error *err) {
     *features = (struct features){0};
     int rc = is_npz(path) ? read_npz(features, path, err) : read_npy(features, path, err);
-    if (rc != 0) features_free(features);
+    if (rc != 0) features_release(features);
     return rc;
 }
 
-void features_free(struct features *features) {
+void features_release(struct features *features) {
     free(features->rows);
     *features = (struct features){0};
 }
@@ -103,6 +104,6 @@ int features_moments(const struct features *features, size_t first, size_t count
                      struct error *err) {
     if (moments_init(moments, features->dim, err) != 0) return -1;
     if (moments_add(moments, features->rows + first * features->dim, count, err) == 0) return 0;
-    moments_free(moments);
+    moments_release(moments);
     return -1;
 }

@@ -27,7 +27,7 @@ struct features {
 int features_read(struct features *features, const char *path, struct error *err);
 /* A value that is not finite is CODE_DATA naming row and column. */
 int features_check(const struct features *features, struct error *err);
-void features_free(struct features *features);
+void features_release(struct features *features);
 /* Moments of rows first..first+count-1. *moments is new. */
 int features_moments(const struct features *features, size_t first, size_t count, struct moments *moments,
                      struct error *err);

@@ -1,3 +1,4 @@
+/* The Frechet distance of two Gaussians (FID). */
 #include "eval/frechet.h"
 
 #include "eval/blas.h"
@@ -73,11 +74,11 @@ int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct
     int rc = factor(frechet, err);
     blas_leave();
     if (rc == 0 && check_factor(frechet, err) == 0) return 0;
-    frechet_free(frechet);
+    frechet_release(frechet);
     return -1;
 }
 
-void frechet_free(struct frechet *frechet) {
+void frechet_release(struct frechet *frechet) {
     free(frechet->factor);
     free(frechet->order);
     *frechet = (struct frechet){0};
@@ -117,19 +118,19 @@ static int sum_singular(double *product, int lead, int m, int n, double *sum, st
     return info == 0 ? 0 : error_set(err, CODE_INTERNAL, "LAPACK's dgesdd failed with info %d", (int)info);
 }
 
-struct row {
+struct gram_row {
     double square;
     int number;
 };
 
 static int by_size(const void *a, const void *b) {
-    const struct row *x = a, *y = b;
+    const struct gram_row *x = a, *y = b;
     return x->square < y->square ? 1 : x->square > y->square ? -1 : (x->number > y->number) - (x->number < y->number);
 }
 
 /* The sum of the roots of gram's eigenvalues, with rows and columns in this order, or (mirrored) its reverse and the
  * triangle across, so that the reduction goes from the large end either way, with other roundings. */
-static int sum_roots(const double *gram, const struct row *order, int n, bool mirrored, double *work, double *values,
+static int sum_roots(const double *gram, const struct gram_row *order, int n, bool mirrored, double *work, double *values,
                      double *sum, struct error *err) {
     for (int k = 0; k < n; k++) {
         int column = order[mirrored ? n - 1 - k : k].number;
@@ -154,12 +155,12 @@ static int sum_eigen(const double *product, int lead, int m, int n, double *sum,
     size_t square = (size_t)least * (size_t)least;
     double other = 0, *gram = malloc(square * sizeof *gram), *work = malloc(square * sizeof *work);
     double *values = malloc((size_t)least * sizeof *values);
-    struct row *order = malloc((size_t)least * sizeof *order);
+    struct gram_row *order = malloc((size_t)least * sizeof *order);
     int rc = gram && work && values && order ? 0 : error_memory(err);
     if (rc == 0) {
         cblas_dsyrk(CblasColMajor, CblasLower, wide ? CblasNoTrans : CblasTrans, least, wide ? n : m, 1.0, product, lead, 0.0,
                     gram, least);
-        for (int i = 0; i < least; i++) order[i] = (struct row){gram[(size_t)i * (size_t)least + (size_t)i], i};
+        for (int i = 0; i < least; i++) order[i] = (struct gram_row){gram[(size_t)i * (size_t)least + (size_t)i], i};
         qsort(order, (size_t)least, sizeof *order, by_size);
         rc = sum_roots(gram, order, least, false, work, values, sum, err);
         if (rc == 0) rc = sum_roots(gram, order, least, true, work, values, &other, err);
@@ -204,15 +205,7 @@ int frechet_distance_to(const struct frechet *first, const struct statistics *se
     }
     if (frechet_prepare(&other, second, err) != 0) return -1;
     int rc = trace_root(first, &other, squares + traces, &root, err);
-    frechet_free(&other);
+    frechet_release(&other);
     if (rc == 0) *distance = fmax(squares + (traces - 2 * root), 0); /* equal inputs may round to -1e-16 */
-    return rc;
-}
-
-int frechet_distance(const struct statistics *a, const struct statistics *b, double *distance, struct error *err) {
-    struct frechet first;
-    if (frechet_prepare(&first, a, err) != 0) return -1;
-    int rc = frechet_distance_to(&first, b, distance, err);
-    frechet_free(&first);
     return rc;
 }

@@ -1,3 +1,4 @@
+/* Dot products of all pairs of rows of two feature sets, block by block. */
 #include "eval/gram.h"
 
 #include "eval/blas.h"
@@ -5,7 +6,7 @@
 #include <cblas.h>
 #include <stdlib.h>
 
-int gram_new(struct gram *gram, size_t dim, struct error *err) {
+int gram_init(struct gram *gram, size_t dim, struct error *err) {
     *gram = (struct gram){malloc(GRAM_BLOCK * dim * sizeof(double)), malloc(GRAM_BLOCK * dim * sizeof(double)),
                           malloc(GRAM_BLOCK * GRAM_BLOCK * sizeof(double)), false};
     int rc = gram->a && gram->b && gram->products ? blas_enter(err) : error_memory(err);
@@ -13,7 +14,7 @@ int gram_new(struct gram *gram, size_t dim, struct error *err) {
     return rc;
 }
 
-void gram_free(struct gram *gram) {
+void gram_release(struct gram *gram) {
     if (gram->entered) blas_leave();
     free(gram->a);
     free(gram->b);

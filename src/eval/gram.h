@@ -15,9 +15,9 @@ struct gram { /* one thread's work space */
     bool entered;     /* BLAS */
 };
 
-/* In the thread that uses it. gram_free also after a failure. */
-int gram_new(struct gram *gram, size_t dim, struct error *err);
-void gram_free(struct gram *gram);
+/* In the thread that uses it. gram_release also after a failure. */
+int gram_init(struct gram *gram, size_t dim, struct error *err);
+void gram_release(struct gram *gram);
 /* products[i * GRAM_BLOCK + j] = a_i . b_j in double, for na and nb <= GRAM_BLOCK rows. */
 void gram_block(struct gram *gram, const float *a, size_t na, const float *b, size_t nb, size_t dim);
 

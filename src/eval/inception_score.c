@@ -1,3 +1,4 @@
+/* The Inception score. */
 #include "eval/inception_score.h"
 
 #include <math.h>

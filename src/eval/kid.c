@@ -1,3 +1,4 @@
+/* The kernel distance (KID). */
 #include "eval/kid.h"
 
 #include "eval/gram.h"
@@ -35,7 +36,7 @@ static int sum_pairs(const struct features *a, const struct features *b, double 
     {
         struct gram gram;
         struct error one;
-        failed = gram_new(&gram, dim, &one) != 0;
+        failed = gram_init(&gram, dim, &one) != 0;
 #pragma omp critical(gram_failure)
         if (failed) *err = one;
 #pragma omp for schedule(dynamic)
@@ -46,7 +47,7 @@ static int sum_pairs(const struct features *a, const struct features *b, double 
             gram_block(&gram, a->rows + gram_first(i) * dim, na, b->rows + gram_first(j) * dim, nb, dim);
             sums[block] = (same && i < j ? 2 : 1) * sum_block(&gram, na, nb, (double)dim, same && i == j);
         }
-        gram_free(&gram);
+        gram_release(&gram);
     }
     *sum = 0;
     for (size_t block = 0; block < rows * columns; block++) *sum += sums[block];
@@ -96,8 +97,8 @@ int kid_subsets(const struct features *a, const struct features *b, const int64_
         if (rc == 0) rc = gather(&theirs, b, indices + (2 * i + 1) * size, size, err);
         if (rc == 0) rc = kid_full(&mine, &theirs, &kids[i], err);
         if (rc == 0) sum += kids[i];
-        features_free(&mine);
-        features_free(&theirs);
+        features_release(&mine);
+        features_release(&theirs);
     }
     *mean = sum / (double)subsets;
     for (size_t i = 0; rc == 0 && i < subsets; i++) squares += (kids[i] - *mean) * (kids[i] - *mean);

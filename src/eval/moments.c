@@ -1,3 +1,4 @@
+/* Mean and scatter of features, added up in blocks. */
 #include "eval/moments.h"
 
 #include "eval/blas.h"
@@ -14,11 +15,11 @@ int moments_init(struct moments *moments, size_t dim, struct error *err) {
     moments->mean = calloc(dim, sizeof *moments->mean);
     moments->scatter = calloc(dim * dim, sizeof *moments->scatter);
     if (moments->mean && moments->scatter) return 0;
-    moments_free(moments);
+    moments_release(moments);
     return error_memory(err);
 }
 
-void moments_free(struct moments *moments) {
+void moments_release(struct moments *moments) {
     free(moments->mean);
     free(moments->scatter);
     *moments = (struct moments){0};
@@ -73,19 +74,6 @@ int moments_add(struct moments *moments, const float *rows, size_t count, struct
         for (size_t k = 0; k < i; k++) moments->scatter[i * dim + k] = moments->scatter[k * dim + i];
     free(block);
     return 0;
-}
-
-void moments_merge(struct moments *into, const struct moments *from) {
-    if (from->count == 0) return;
-    size_t dim = into->dim;
-    double a = (double)into->count, b = (double)from->count, weight = a * b / (a + b);
-    for (size_t i = 0; i < dim; i++)
-        for (size_t k = 0; k < dim; k++) {
-            double product = (from->mean[i] - into->mean[i]) * (from->mean[k] - into->mean[k]);
-            into->scatter[i * dim + k] += from->scatter[i * dim + k] + weight * product;
-        }
-    for (size_t k = 0; k < dim; k++) into->mean[k] += (from->mean[k] - into->mean[k]) * (b / (a + b));
-    into->count += from->count;
 }
 
 void moments_remove(struct moments *whole, const struct moments *part) {

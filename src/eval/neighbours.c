@@ -1,3 +1,4 @@
+/* Precision, recall, density and coverage. */
 #include "eval/neighbours.h"
 
 #include "eval/gram.h"
@@ -11,7 +12,7 @@ struct cloud { /* points, |x|^2, and the squares of their radii */
     double *squares, *radii;
 };
 
-static int cloud_new(struct cloud *cloud, const struct features *points, struct error *err) {
+static int cloud_init(struct cloud *cloud, const struct features *points, struct error *err) {
     size_t dim = points->dim;
     *cloud = (struct cloud){points, malloc(points->count * sizeof(double)), malloc(points->count * sizeof(double))};
     if (!cloud->squares || !cloud->radii) return error_memory(err);
@@ -22,7 +23,7 @@ static int cloud_new(struct cloud *cloud, const struct features *points, struct 
     return 0;
 }
 
-static void cloud_free(struct cloud *cloud) {
+static void cloud_release(struct cloud *cloud) {
     free(cloud->squares);
     free(cloud->radii);
 }
@@ -67,13 +68,13 @@ static int find_radii(struct cloud *cloud, struct error *err) {
     {
         struct gram gram;
         struct error one;
-        failed = gram_new(&gram, cloud->points->dim, &one) != 0;
+        failed = gram_init(&gram, cloud->points->dim, &one) != 0;
 #pragma omp critical(gram_failure)
         if (failed) *err = one;
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < gram_blocks(cloud->points->count); i++)
             if (!failed) block_radii(&gram, cloud, i);
-        gram_free(&gram);
+        gram_release(&gram);
     }
     return failed ? -1 : 0;
 }
@@ -123,13 +124,13 @@ static int count_all(const struct cloud *samples, const struct cloud *reference,
     {
         struct gram gram;
         struct error one;
-        failed = gram_new(&gram, samples->points->dim, &one) != 0;
+        failed = gram_init(&gram, samples->points->dim, &one) != 0;
 #pragma omp critical(gram_failure)
         if (failed) *err = one;
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < gram_blocks(samples->points->count); i++)
             if (!failed) count_block(&gram, samples, reference, i, counts);
-        gram_free(&gram);
+        gram_release(&gram);
     }
     return failed ? -1 : 0;
 }
@@ -153,8 +154,8 @@ int neighbours_prdc(const struct features *samples, const struct features *refer
     counts.reached = calloc(n, 1);
     counts.covered = calloc(n, 1);
     int rc = counts.reached && counts.covered ? 0 : error_memory(err);
-    if (rc == 0) rc = cloud_new(&mine, samples, err);
-    if (rc == 0) rc = cloud_new(&theirs, reference, err);
+    if (rc == 0) rc = cloud_init(&mine, samples, err);
+    if (rc == 0) rc = cloud_init(&theirs, reference, err);
     if (rc == 0) rc = find_radii(&mine, err);
     if (rc == 0) rc = find_radii(&theirs, err);
     if (rc == 0) rc = count_all(&mine, &theirs, &counts, err);
@@ -164,8 +165,8 @@ int neighbours_prdc(const struct features *samples, const struct features *refer
     }
     *prdc = (struct prdc){(double)counts.inside / (double)m, (double)reached / (double)n,
                           (double)counts.balls / ((double)NEIGHBOURS * (double)m), (double)covered / (double)n};
-    cloud_free(&mine);
-    cloud_free(&theirs);
+    cloud_release(&mine);
+    cloud_release(&theirs);
     free(counts.reached);
     free(counts.covered);
     return rc;

@@ -1,3 +1,4 @@
+/* A feature network: its description, its file, and samples through it. */
 #include "eval/network.h"
 
 #include "sample/model.h"
@@ -91,7 +92,7 @@ int network_open(struct network *network, const char *path, const struct card *c
                  struct error *err) {
     static const char pixels[] = "pixels";
     *network = (struct network){.channels = card->channels, .height = card->height, .width = card->width, .low = 0,
-                                .high = 1, .sample_channels = card->channels, .outputs_count = 1,
+                                .high = 1, .sample_channels = card->channels, .pixels = !path, .outputs_count = 1,
                                 .outputs = {{.dim = card_elements(card)}}};
     if (!path) {
         memcpy(network->outputs[0].name, pixels, sizeof pixels);
@@ -137,7 +138,7 @@ int network_load(struct network *network, const char *path, int device, struct e
     return path ? model_load(&network->model, "the feature network", path, network->sha256, device, err) : 0;
 }
 
-void network_free(struct network *network) {
+void network_release(struct network *network) {
     shim_model_free(network->model);
     *network = (struct network){0};
 }
@@ -183,11 +184,12 @@ int network_run(const struct network *network, const void *stored, size_t rows, 
     size_t dims = 0, pixels = (size_t)network->height * (size_t)network->width;
     size_t sample_bytes = pixels * (size_t)network->sample_channels * (network->floats ? sizeof(float) : 1);
     size_t image_bytes = pixels * (size_t)network->channels * (takes_bytes(network) ? sizeof(uint8_t) : sizeof(float));
-    if (!network->model) { /* none: the image in [0, 1] is the feature */
+    if (network->pixels) { /* the image in [0, 1] is the feature */
         for (size_t row = 0; row < rows; row++)
             convert(network, samples + row * sample_bytes, features[0] + row * network->outputs[0].dim);
         return 0;
     }
+    if (!network->model) return error_set(err, CODE_INTERNAL, "the feature network was not loaded before its first use");
     for (int k = 0; k < network->outputs_count; k++) dims += network->outputs[k].dim;
     char *images = malloc(batch * image_bytes);
     float *out = malloc(batch * dims * sizeof *out), *values[NETWORK_OUTPUTS];

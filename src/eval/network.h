@@ -39,7 +39,8 @@ struct network {
     double sample_low, sample_high;
     char sha256[SHA256_HEX];  /* of the file; of the word "pixels" for none */
     char key[SHA256_HEX];     /* of feature files: sha256, but another one where it sees floats (older versions rounded them) */
-    struct shim_model *model; /* NULL before network_load, and always for none */
+    bool pixels;              /* no network: the pixels are the features */
+    struct shim_model *model; /* NULL before network_load, and always with `pixels` */
 };
 
 /* Reads card and digest; loads nothing. path NULL: none. `card` is the diffusion model's, of which only the sizes of the
@@ -54,10 +55,13 @@ void network_take_floats(struct network *network, const struct card *card);
 int network_check(const struct network *network, const char *path, bool floats, struct error *err);
 /* The network's proof (sample/proof.h) on noise in batches of `batch`; none passes. In a thread after shim_thread_start. */
 int network_prove(const struct network *network, const char *path, size_t batch, double *difference, struct error *err);
+/* Reads the file, if it still has its sha256 (else CODE_DATA). device: SHIM_CPU or an index. Nothing to do for none. */
 int network_load(struct network *network, const char *path, int device, struct error *err);
-void network_free(struct network *network);
+/* The model too; also after a failure of network_open or network_load. */
+void network_release(struct network *network);
 /* features[k][rows][dim] of output k, where features[k] is not NULL, of samples as they are stored; always runs
- * batches of `batch` rows, padded with the last one. May be called by several threads at a time. */
+ * batches of `batch` rows, padded with the last one. A network that network_load has not loaded is CODE_INTERNAL, one that
+ * fails CODE_DATA. Several threads may call it at a time, each after shim_thread_start. Not collective. */
 int network_run(const struct network *network, const void *stored, size_t rows, size_t batch,
                 float *const features[NETWORK_OUTPUTS], struct error *err);
 

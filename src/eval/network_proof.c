@@ -60,7 +60,7 @@ static int ask(void *context, const uint64_t *seeds, float *out, struct error *e
 int network_prove(const struct network *network, const char *path, size_t batch, double *difference, struct error *err) {
     struct question question = {.network = network, .batch = batch};
     *difference = 0;
-    if (!network->model) return 0;
+    if (network->pixels) return 0;
     question.elements = (size_t)network->height * (size_t)network->width * (size_t)network->sample_channels;
     for (int k = 0; k < network->outputs_count; k++)
         if (network->outputs[k].wanted) question.outputs += network->outputs[k].dim;

@@ -1,3 +1,4 @@
+/* Standard errors of FIDs by the jackknife, and the FID of endless samples. */
 #include "eval/precision.h"
 
 #include <math.h>
@@ -19,7 +20,7 @@ static int fid_of(const struct moments *moments, const struct frechet *reference
     struct statistics statistics;
     if (statistics_from_moments(&statistics, moments, err) != 0) return -1;
     int rc = frechet_distance_to(reference, &statistics, fid, err);
-    statistics_free(&statistics);
+    statistics_release(&statistics);
     return rc;
 }
 
@@ -39,8 +40,8 @@ static int fid_without(const struct features *features, const struct moments *wh
         moments_remove(&rest, &block);
         rc = fid_of(&rest, reference, fid, err);
     }
-    moments_free(&block);
-    moments_free(&rest);
+    moments_release(&block);
+    moments_release(&rest);
     return rc;
 }
 
@@ -64,7 +65,7 @@ int fid_without_blocks(const struct features *features, const struct frechet *re
             *err = failure;
         }
     }
-    moments_free(&whole);
+    moments_release(&whole);
     return failed ? -1 : 0;
 }
 
@@ -89,6 +90,6 @@ int fid_infinity(const struct features *features, const struct frechet *referenc
         xy += (x[i] - mean_x) * (y[i] - mean_y);
     }
     if (rc == 0) *value = mean_y - xy / xx * mean_x;
-    moments_free(&prefix);
+    moments_release(&prefix);
     return rc;
 }

@@ -1,3 +1,4 @@
+/* The metrics: what each needs, and their numbers as JSON. */
 #include "eval/score.h"
 
 #include "base/log.h"
@@ -170,7 +171,7 @@ static int score_distances(json_t *values, unsigned metrics, enum feature_kind k
     int rc = 0;
     if (wants(metrics, plain)) rc = score_fid(values, metric_names[plain], mine, prepared, err);
     if (rc == 0 && infinity) rc = score_infinity(values, mine, prepared, err);
-    frechet_free(&own);
+    frechet_release(&own);
     return rc;
 }
 
@@ -245,7 +246,7 @@ int score_difference(json_t *values, const struct side *samples, const struct si
     if (frechet_prepare(&prepared, &side_view(reference, FEATURES_POOL)->statistics, err) != 0) return -1;
     int rc = fid_without_blocks(mine, &prepared, fids, err);
     if (rc == 0) rc = fid_without_blocks(theirs, &prepared, others, err);
-    frechet_free(&prepared);
+    frechet_release(&prepared);
     if (rc != 0) return -1;
     for (int i = 0; i <= JACKKNIFE_BLOCKS; i++) fids[i] -= others[i];
     jackknife(fids[0], fids + 1, &estimate);

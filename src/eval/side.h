@@ -8,6 +8,8 @@
 #include "eval/frechet.h"
 #include "eval/statistics.h"
 
+#include <stdbool.h>
+
 struct view {
     struct features features;     /* rows NULL: none */
     struct statistics statistics; /* dim 0: none. Theirs, unless the file has its own beside them */
@@ -22,24 +24,12 @@ struct side {
     char names[SHA256_HEX];   /* of the files that the rows are of (image_names_digest); "": they have none */
 };
 
-/* How images become features. */
-struct extraction {
-    const char *network; /* a file; NULL: pixels */
-    unsigned metrics;    /* which features are needed, as bits 1 << METRIC_... */
-    bool spatial;        /* those of sfid too, where the network has them */
-    int device, workers; /* SHIM_CPU or an index; threads */
-};
-
-/* What `path` holds: features (.npy [N,D]; .npz with `features`, or `arr_0` [N,D]), statistics (.npz with `mu` and `sigma`,
- * and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of these, where
- * `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
-int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
 /* Takes the features over; they are freed on failure too. */
 int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err);
 /* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay in
  * its place from here on. */
 int side_factor(struct side *side, unsigned metrics, struct error *err);
 const struct view *side_view(const struct side *side, enum feature_kind kind);
-void side_free(struct side *side);
+void side_release(struct side *side);
 
 #endif

@@ -1,3 +1,4 @@
+/* Means and covariances of features as .npz files. */
 #include "eval/statistics.h"
 
 #include "format/npz.h"
@@ -109,7 +110,7 @@ int statistics_read(struct statistics *statistics, const char *path, const char 
     if (rc == 0) rc = check_sigma(statistics->sigma, statistics->dim, path, err);
     if (rc == 0) rc = read_origin(statistics, npz, path, err);
     npz_close(npz);
-    if (rc != 0) statistics_free(statistics);
+    if (rc != 0) statistics_release(statistics);
     return rc;
 }
 
@@ -142,7 +143,7 @@ int statistics_from_moments(struct statistics *statistics, const struct moments 
     statistics->mu = malloc(dim * sizeof *statistics->mu);
     statistics->sigma = malloc(dim * dim * sizeof *statistics->sigma);
     if (!statistics->mu || !statistics->sigma) {
-        statistics_free(statistics);
+        statistics_release(statistics);
         return error_memory(err);
     }
     memcpy(statistics->mu, moments->mean, dim * sizeof *statistics->mu);
@@ -151,7 +152,7 @@ int statistics_from_moments(struct statistics *statistics, const struct moments 
     return 0;
 }
 
-void statistics_free(struct statistics *statistics) {
+void statistics_release(struct statistics *statistics) {
     free(statistics->mu);
     free(statistics->sigma);
     *statistics = (struct statistics){0};

@@ -24,6 +24,6 @@ int statistics_write(const struct statistics *statistics, const struct statistic
                      struct error *err);
 /* From at least two samples. Leaves `network` for the caller to fill. */
 int statistics_from_moments(struct statistics *statistics, const struct moments *moments, struct error *err);
-void statistics_free(struct statistics *statistics);
+void statistics_release(struct statistics *statistics);
 
 #endif

@@ -1,3 +1,4 @@
+/* Zip archives, written as a stream. */
 #include "format/archive.h"
 
 #include "base/draft.h"

@@ -20,7 +20,7 @@ struct archive {
     void *context;
 };
 
-/* Atomic; memory grows by a member's name and directory entry, not by its bytes. */
+/* Atomic: an error (CODE_IO, or what a function above gave) leaves what was at `path`. Memory grows by a member's name and directory entry, not by its bytes. */
 int archive_write(const char *path, const struct archive *archive, struct error *err);
 
 #endif

@@ -1,3 +1,4 @@
+/* The names of images: which are read, in which order, and which are left out. */
 #include "format/image_names.h"
 
 #include "base/log.h"
@@ -112,7 +113,7 @@ void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]) {
     sha256_finish(hash, hex);
 }
 
-void image_names_free(struct image_names *names) {
+void image_names_release(struct image_names *names) {
     for (size_t i = 0; i < names->count; i++) free(names->list[i].name);
     free(names->list);
     free(names->other);

@@ -28,6 +28,7 @@ struct image_names {
     struct text left_out_names;   /* of the first few */
 };
 
+/* Adds a file by its name (copied): to the list, the other formats or what is left out. */
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
 /* Once all are there: sorts them and says (log) what was left out. No PNG, or images in another format: CODE_DATA with their
@@ -35,7 +36,7 @@ void image_names_leave_out(struct image_names *names, const char *name);
 int image_names_settle(struct image_names *names, const char *path, const char *or, struct error *err);
 /* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired. */
 void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]);
-void image_names_free(struct image_names *names);
+void image_names_release(struct image_names *names);
 
 /* ".ipynb_checkpoints/a.png" and "__MACOSX/._a.png" are nobody's images, "./a.png" is one. */
 bool image_name_hidden(const char *name);

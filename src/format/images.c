@@ -1,3 +1,4 @@
+/* Images one after another out of a folder, an archive or an array. */
 #include "format/images.h"
 
 #include "base/files.h"
@@ -45,7 +46,7 @@ static const char *stream_error(const struct stream *stream) {
 
 void images_close(struct images *images) {
     if (!images) return;
-    image_names_free(&images->names);
+    image_names_release(&images->names);
     stream_close(&images->elements);
     if (images->zip) zip_discard(images->zip);
     free(images->path);

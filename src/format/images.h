@@ -12,14 +12,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct images; /* open for reading */
+struct images; /* open for reading, by one thread at a time */
 
-/* Finds the images and looks at the first. No image, an unknown form: CODE_DATA; no such path: CODE_IO. */
+/* *images new. Finds the images and looks at the first. No image, an unknown form: CODE_DATA; no such path: CODE_IO. */
 int images_open(struct images **images, const char *path, struct error *err);
 void images_close(struct images *images); /* accepts NULL */
 size_t images_count(const struct images *images);
 /* Of their files' names (image_names_digest); "": they have none. */
 void images_names(const struct images *images, char hex[SHA256_HEX]);
+/* Pixels, pixels, and 1 or 3. */
 void images_shape(const struct images *images, int *height, int *width, int *channels);
 /* The next `rows` images (no more than are left) into out [rows,H,W,C]. One of another shape, or damaged, is CODE_DATA
  * naming it. */

@@ -1,3 +1,4 @@
+/* JSON files, read and written whole. */
 #include "format/json_file.h"
 
 #include "base/draft.h"

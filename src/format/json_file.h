@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-/* Writes a JSON value as an indented file, atomically; takes no reference. */
+/* Writes a JSON object or array as an indented file, atomically; takes no reference. */
 int json_file_write(const char *path, const json_t *json, struct error *err);
 /* The same, as file_write_guarded. */
 int json_file_write_guarded(const char *path, const json_t *json, const struct file_guard *guard, struct error *err);

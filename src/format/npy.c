@@ -1,3 +1,4 @@
+/* .npy headers and files. */
 #include "format/npy.h"
 
 #include "base/draft.h"

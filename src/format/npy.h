@@ -29,11 +29,12 @@ size_t npy_row_bytes(const struct npy *npy); /* of one index of the first axis *
 void npy_descr(const struct npy *npy, char descr[NPY_DESCR]); /* the type as numpy writes it: "|u1", "<f4", "|S64" */
 /* Type and shape for messages: "<f4 of shape (50000, 2048)". */
 void npy_text(const struct npy *npy, char text[NPY_TEXT]);
+/* What a file begins with before its elements. */
 void npy_header(const struct npy *npy, char header[NPY_HEADER]);
 /* Reads a header, version 1.x or 2.x, from the first `size` bytes; *offset: where the data begin. Fortran order,
  * big-endian, other types, ranks above 4 and shapes beyond 2^60 bytes are errors. `name` is for messages. */
 int npy_parse(struct npy *npy, size_t *offset, const char *bytes, size_t size, const char *name, struct error *err);
-/* Type and shape alone. */
+/* Type and shape alone, of a file. A file that cannot be read is CODE_IO, one that is no such array CODE_DATA. */
 int npy_look(struct npy *npy, const char *path, struct error *err);
 /* Whole file: *data (new, caller frees) points at the file's bytes, elements begin at *offset (in a header that numpy
  * did not write perhaps unaligned: memcpy). Too few or too many bytes are an error. */

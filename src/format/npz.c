@@ -1,3 +1,4 @@
+/* .npz files: arrays in a zip archive. */
 #include "format/npz.h"
 
 #include "base/text.h"

@@ -10,6 +10,7 @@
 
 struct npz; /* open for reading */
 
+/* *npz new. No such archive: CODE_DATA; it cannot be read: CODE_IO. One thread at a time. */
 int npz_open(struct npz **npz, const char *path, struct error *err);
 void npz_close(struct npz *npz); /* accepts NULL */
 bool npz_has(struct npz *npz, const char *name);

@@ -1,3 +1,4 @@
+/* PNG files in memory, to pixels and back. */
 #include "format/png.h"
 
 #include <spng.h>
@@ -24,7 +25,7 @@ static int refuse_transparency(spng_ctx *context, const struct spng_ihdr *header
 }
 
 /* A decoder that has read what is before the pixels: *context new, whatever is returned (spng_ctx_free takes NULL). */
-static int begin(spng_ctx **context, struct png_shape *shape, const char *data, size_t size, const char *name,
+static int decoder_new(spng_ctx **context, struct png_shape *shape, const char *data, size_t size, const char *name,
                  struct error *err) {
     int code;
     struct spng_ihdr header;
@@ -44,7 +45,7 @@ static int begin(spng_ctx **context, struct png_shape *shape, const char *data, 
 
 int png_look(struct png_shape *shape, const char *data, size_t size, const char *name, struct error *err) {
     spng_ctx *context;
-    int rc = begin(&context, shape, data, size, name, err);
+    int rc = decoder_new(&context, shape, data, size, name, err);
     spng_ctx_free(context);
     return rc;
 }
@@ -53,7 +54,7 @@ int png_decode(const char *data, size_t size, const struct png_shape *shape, uin
                struct error *err) {
     spng_ctx *context;
     struct png_shape found;
-    int code, rc = begin(&context, &found, data, size, name, err);
+    int code, rc = decoder_new(&context, &found, data, size, name, err);
     if (rc != 0) goto out;
     if (found.height != shape->height || found.width != shape->width || found.channels != shape->channels) {
         rc = error_set(err, CODE_DATA,

@@ -1,3 +1,4 @@
+/* A zip archive, opened for reading. */
 #include "format/zip_file.h"
 
 #include "base/files.h"

@@ -74,7 +74,7 @@ fail:
 }
 
 void run_close(struct run *run) {
-    network_free(&run->network);
+    network_release(&run->network);
     free(run->labels);
     plan_free(&run->plan);
     sampler_release(&run->sampler);

@@ -1,3 +1,4 @@
+/* The bytes of a shard file: written, read and checked. */
 #include "shard/frames.h"
 
 #include "base/files.h"
@@ -171,17 +172,17 @@ static int damaged(struct error *err, const char *what) {
     return error_set(err, CODE_DATA, "%s", what);
 }
 
-struct table {
+struct seek_table {
     const char *entries; /* borrowed */
     uint32_t count;
     size_t at;           /* the table's place in the file: the end of the frames it lists */
 };
 
-static size_t packed_size(const struct table *table, uint32_t frame) {
+static size_t packed_size(const struct seek_table *table, uint32_t frame) {
     return get32(table->entries + ENTRY * (size_t)frame);
 }
 
-static size_t raw_size(const struct table *table, uint32_t frame) {
+static size_t raw_size(const struct seek_table *table, uint32_t frame) {
     return get32(table->entries + ENTRY * (size_t)frame + 4);
 }
 
@@ -194,7 +195,7 @@ static int table_size(const char *footer, size_t file_size, size_t *size, struct
 }
 
 /* bytes: the seek table's `size` bytes. Its sizes must fill the file exactly. */
-static int table_open(struct table *table, const char *bytes, size_t size, size_t file_size, struct error *err) {
+static int table_open(struct seek_table *table, const char *bytes, size_t size, size_t file_size, struct error *err) {
     table->entries = bytes + SKIPPABLE_HEADER;
     table->count = get32(bytes + size - FOOTER);
     table->at = file_size - size;
@@ -205,8 +206,8 @@ static int table_open(struct table *table, const char *bytes, size_t size, size_
     return sum == table->at ? 0 : damaged(err, "its seek table does not match its size");
 }
 
-/* Do the frames hold the header, just this array, and the JSON? Allocating the array is safe afterwards. */
-static int table_compare(const struct table *table, const struct npy *npy, struct error *err) {
+/* Are there as many frames, of as many bytes, as an array of this type and shape takes? Only then is so much memory asked for. */
+static int table_compare(const struct seek_table *table, const struct npy *npy, struct error *err) {
     if (!has_rows(npy)) return damaged(err, "its .npy header announces no rows");
     size_t bytes = npy_bytes(npy), step = frame_rows(npy) * npy_row_bytes(npy);
     size_t frames = bytes / step + (bytes % step != 0);
@@ -226,8 +227,8 @@ static int unpack(const char *frame, size_t size, char *out, size_t raw, struct 
     return got == raw ? 0 : damaged(err, "a frame is shorter than its seek table says");
 }
 
-/* Frames begin..end-1, which lie at `packed` one behind the other. */
-static int unpack_frames(const struct table *table, uint32_t begin, uint32_t end, const char *packed, char *out,
+/* Decompresses frames begin..end-1; `packed` is where the first of them starts, the others follow it. */
+static int unpack_frames(const struct seek_table *table, uint32_t begin, uint32_t end, const char *packed, char *out,
                          struct error *err) {
     for (uint32_t i = begin; i < end; i++) {
         if (unpack(packed, packed_size(table, i), out, raw_size(table, i), err) != 0) return -1;
@@ -237,7 +238,7 @@ static int unpack_frames(const struct table *table, uint32_t begin, uint32_t end
     return 0;
 }
 
-static int unpack_header(const struct table *table, const char *frame, struct npy *npy, struct error *err) {
+static int unpack_header(const struct seek_table *table, const char *frame, struct npy *npy, struct error *err) {
     char header[NPY_HEADER];
     size_t offset;
     if (raw_size(table, 0) != NPY_HEADER) return damaged(err, "its first frame is no .npy header of 128 bytes");
@@ -266,7 +267,7 @@ static int take_json(const char *file, size_t at, size_t size, json_t **about, s
 }
 
 int frames_decode(const char *file, size_t size, struct npy *npy, void **rows, json_t **about, struct error *err) {
-    struct table table;
+    struct seek_table table;
     size_t table_bytes;
     char *data = NULL;
     *about = NULL;
@@ -304,7 +305,7 @@ static int read_piece(int fd, size_t at, size_t size, char **piece, struct error
     return 0;
 }
 
-static int open_table(int fd, struct table *table, char **bytes, struct error *err) {
+static int open_table(int fd, struct seek_table *table, char **bytes, struct error *err) {
     struct stat info;
     char *footer = NULL;
     size_t size, table_bytes;
@@ -321,7 +322,7 @@ static int open_table(int fd, struct table *table, char **bytes, struct error *e
 }
 
 /* Unpacks the frames of rows first..first+count-1 into *rows, new, and moves those rows to its beginning. */
-static int pick_rows(int fd, const struct table *table, const struct npy *npy, uint64_t first, uint64_t count,
+static int pick_rows(int fd, const struct seek_table *table, const struct npy *npy, uint64_t first, uint64_t count,
                      char **rows, struct error *err) {
     size_t row = npy_row_bytes(npy), step = frame_rows(npy), at = 0, packed = 0, raw = 0;
     uint32_t begin = 1 + (uint32_t)(first / step), end = 2 + (uint32_t)((first + count - 1) / step);
@@ -340,7 +341,7 @@ static int pick_rows(int fd, const struct table *table, const struct npy *npy, u
 }
 
 int frames_check_end(const char *path, struct error *err) {
-    struct table table;
+    struct seek_table table;
     char *bytes = NULL;
     int fd = file_open(path, O_RDONLY, err);
     if (fd < 0) return -1;
@@ -352,7 +353,7 @@ int frames_check_end(const char *path, struct error *err) {
 
 int frames_read_rows(const char *path, uint64_t first, uint64_t count, struct npy *npy, void **rows,
                      struct error *err) {
-    struct table table;
+    struct seek_table table;
     char *table_bytes = NULL, *header = NULL, *data = NULL;
     *rows = NULL;
     int fd = file_open(path, O_RDONLY, err);

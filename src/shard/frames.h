@@ -11,7 +11,7 @@
  * So `zstd -d` gives the .npy, seekable readers find any row, and standard tools skip what is ours. Each zstd frame
  * carries its content size and checksum. The JSON's member "check" is the SHA-256 over all compressed bytes before the
  * JSON frame and the JSON without "check": no flipped bit in either goes unnoticed, and the seek table must fit the
- * frames exactly. */
+ * frames exactly. All functions may be called by several threads at a time. */
 #ifndef SHARD_FRAMES_H
 #define SHARD_FRAMES_H
 

@@ -1,3 +1,4 @@
+/* From positions in the seed list to shards and batches. */
 #include "shard/layout.h"
 
 #include <inttypes.h>

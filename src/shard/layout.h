@@ -1,5 +1,5 @@
 /* Pure arithmetic from positions in the seed list to batches and shards. Batches are fixed slices of the seed list,
- * shards are whole batches; neither depends on ranks. */
+ * shards are whole batches; neither depends on ranks. Thread-safe. */
 #ifndef SHARD_LAYOUT_H
 #define SHARD_LAYOUT_H
 

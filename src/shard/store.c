@@ -1,3 +1,4 @@
+/* Shard files on disk: written, read, compared with what they should be, listed. */
 #include "shard/store.h"
 
 #include "base/draft.h"
@@ -183,7 +184,7 @@ static void show(const json_t *about, const char *key, char out[64]) {
     free(text);
 }
 
-static enum shard_state judge(const json_t *about, const json_t *expected, bool any_labels, struct error *why) {
+static enum shard_state state_by_frame(const json_t *about, const json_t *expected, bool any_labels, struct error *why) {
     for (size_t i = 0; i < sizeof judgements / sizeof *judgements; i++) {
         const char *key = judgements[i].key;
         if (any_labels && strcmp(key, "labels") == 0) continue;
@@ -218,7 +219,7 @@ static int check(const char *path, const struct shard_meta *expected, const stru
     } else if (!(wanted = describe(expected, npy))) {
         rc = error_memory(err);
     } else {
-        *state = judge(*about, wanted, expected->any_labels, why);
+        *state = state_by_frame(*about, wanted, expected->any_labels, why);
     }
     if (*state != SHARD_GOOD) {
         *info = (struct shard_info){0};

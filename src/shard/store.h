@@ -1,4 +1,7 @@
-/* Shard files: commit, read, check, manifest. The file format is in frames.h. The shard files are the truth. */
+/* Shard files: commit, read, check, manifest. The file format is in frames.h. What a run has made is what its shard files
+ * hold: the manifest and all other records can be made again from them. Several threads and processes may call these at the
+ * same time, for the same file too: a reader sees a whole file, old or new. Nothing is collective. Errors: CODE_DATA, the
+ * file is damaged; CODE_IO, it cannot be read or written; CODE_INTERNAL, out of memory. */
 #ifndef SHARD_STORE_H
 #define SHARD_STORE_H
 
@@ -52,7 +55,8 @@ bool store_names(const char *name, uint64_t shards, shard_id *id);
 /* Seeds as text, runs of neighbours as "first-last": "0-255,300". New, or NULL when out of memory. */
 char *store_seeds(const uint64_t *seeds, uint64_t count);
 
-/* Compresses (zstd `level`) and commits one file atomically; its folder must exist. Same input, same bytes. */
+/* Compresses rows [meta->rows][...] (zstd `level`) and commits one file atomically; its folder must exist. guard: see
+ * file_write_guarded. Same input, same bytes. */
 int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
                 const struct file_guard *guard, struct shard_info *info, struct error *err);
 /* Reads a whole file and verifies everything that can be: zstd checksums, seek table, JSON, sha256. *rows new.

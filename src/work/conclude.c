@@ -38,7 +38,7 @@ static bool is_featureless(const struct conclusion *conclusion) {
 
 void conclusion_close(struct conclusion *conclusion) {
     if (!conclusion) return;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_free(&conclusion->features[k]);
+    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&conclusion->features[k]);
     json_decref(conclusion->older);
     json_decref(conclusion->inputs);
     free(conclusion->status);
@@ -177,7 +177,7 @@ static int compute_metrics(struct conclusion *conclusion, struct references *ref
     int rc = result_metrics(run, &samples, reference, values, err);
     omp_set_num_threads(before);
     omp_set_max_active_levels(levels);
-    side_free(&samples);
+    side_release(&samples);
     return rc;
 }
 

@@ -31,7 +31,7 @@ void references_free(struct references *references) {
     if (!references) return;
     for (struct reference *reference = references->first, *next; reference; reference = next) {
         next = reference->next;
-        side_free(&reference->side);
+        side_release(&reference->side);
         free(reference);
     }
     pthread_mutex_destroy(&references->lock);

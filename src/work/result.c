@@ -5,6 +5,7 @@
 #include "base/draft.h"
 #include "base/text.h"
 #include "eval/score.h"
+#include "eval/side_read.h"
 #include "report/picture.h"
 #include "cluster/build.h"
 #include "run/claim.h"
@@ -81,7 +82,7 @@ int result_room(const struct run *run, struct features *features, struct error *
         features[k] = (struct features){(size_t)count, dim, malloc((size_t)count * dim * sizeof(float))};
         if (!features[k].rows) rc = error_memory(err);
     }
-    for (int k = 0; rc != 0 && k < NETWORK_OUTPUTS; k++) features_free(&features[k]);
+    for (int k = 0; rc != 0 && k < NETWORK_OUTPUTS; k++) features_release(&features[k]);
     return rc;
 }
 
@@ -93,9 +94,9 @@ int result_take(const struct run *run, struct features *features, struct side *s
         int output = network_find(&run->network, kind);
         if (output < 0 || !features[output].rows) continue;
         if (rc == 0) rc = side_take(side, kind, &features[output], err);
-        else features_free(&features[output]);
+        else features_release(&features[output]);
     }
-    if (rc != 0) side_free(side);
+    if (rc != 0) side_release(side);
     return rc;
 }
 
@@ -113,7 +114,7 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
     }
     if (rc == 0) rc = scan_gaps(run, status, false, err);
     if (rc == 0) rc = result_take(run, features, side, err);
-    else for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_free(&features[k]);
+    else for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_release(&features[k]);
     free(status);
     return rc;
 }
@@ -128,7 +129,7 @@ int result_reference(const struct run *run, struct side *reference, struct error
     int rc = sha256_file(path, after, err);
     if (rc == 0 && strcmp(sha256, after) != 0)
         rc = error_set(err, CODE_DATA, "%s was replaced while it was read: run again", path);
-    if (rc != 0) side_free(reference);
+    if (rc != 0) side_release(reference);
     return rc;
 }
 
@@ -160,9 +161,9 @@ int result_foresee(const struct job *job, const struct card *card, bool files, s
     rc = network_open(&run.network, job->evaluate.features, card, job->evaluate.metrics, err);
     if (rc == 0 && (rc = side_read(&reference, job->evaluate.reference, NULL, err)) == 0) {
         rc = result_fits(&run, &reference, true, err);
-        side_free(&reference);
+        side_release(&reference);
     }
-    network_free(&run.network);
+    network_release(&run.network);
     return rc;
 }
 

@@ -20,7 +20,7 @@ int result_manifest_same(const struct run *run, const struct shard_info *infos, 
 /* Memory for the wanted features of the first evaluate.count samples (0: of all): [NETWORK_OUTPUTS], rows NULL where
  * not wanted. scan_shard fills it. */
 int result_room(const struct run *run, struct features *features, struct error *err);
-/* Makes a side of what was read into it. Takes the features over, on failure too. *side: side_free. */
+/* Makes a side of what was read into it. Takes the features over, on failure too. *side: side_release. */
 int result_take(const struct run *run, struct features *features, struct side *side, struct error *err);
 /* result_room, a scan of the shards that are needed, result_take: the features in the order of the seeds.
  * CODE_AGAIN: shards are missing. */

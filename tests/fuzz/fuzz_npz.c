@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (npz_has(npz, names[i])) npz_header(npz, names[i], &npy, &err);
     }
     npz_close(npz);
-    if (statistics_read(&statistics, path, "", &err) == 0) statistics_free(&statistics);
-    if (features_read(&features, path, &err) == 0) features_free(&features);
+    if (statistics_read(&statistics, path, "", &err) == 0) statistics_release(&statistics);
+    if (features_read(&features, path, &err) == 0) features_release(&features);
     return 0;
 }

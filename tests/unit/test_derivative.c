@@ -3,7 +3,7 @@
 #include "interpret.h"
 
 #include "diagnose/derivative.h"
-#include "diagnose/estimate.h"
+#include "diagnose/ratio.h"
 
 /* d^k x/dtau^k = a_k x + b_k S and dS/dtau = beta (1 - nu)/(2 nu) S of the ideal flow, beta and nu of the linear schedule. */
 static void ideal_derivatives_are_the_papers(void **state) {
@@ -124,7 +124,7 @@ static void extrapolation_is_richardsons(void **state) {
 static void roots_and_their_errors(void **state) {
     (void)state;
     const double a[] = {4, 4, 4}, b[] = {1, 1, 1}, c[] = {2, 4, 6}, twice[] = {4, 8, 12}, zero[] = {0, 0, 0};
-    struct estimate found = root_ratio(a, b, 3);
+    struct ratio found = root_ratio(a, b, 3);
     assert_close(found.value, 2, 1e-15);
     assert_close(found.error, 0, 1e-15);
     found = root_ratio(c, NULL, 3); /* mean 4, standard error sqrt(4/3); of the root: that over 2 sqrt(4) */

@@ -10,6 +10,14 @@
 
 #include <cmocka.h>
 
+static int frechet_distance(const struct statistics *a, const struct statistics *b, double *found, struct error *err) {
+    struct frechet first;
+    if (frechet_prepare(&first, a, err) != 0) return -1;
+    int rc = frechet_distance_to(&first, b, found, err);
+    frechet_release(&first);
+    return rc;
+}
+
 /* Distance of N(mu_a, a) and N(mu_b, b), checked to be symmetric. NULL means a mean of 0. */
 static double distance(size_t dim, const double *mu_a, const double *a, const double *mu_b, const double *b) {
     double *zero = calloc(dim, sizeof *zero), forward, backward;

@@ -64,7 +64,7 @@ static void numbers_in_names_are_numbers(void **state) {
     char hex[3][SHA256_HEX];
     for (size_t i = 0; i < COUNT; i++) assert_int_equal(image_names_add(&plain, names[i * 5 % COUNT], i, &err), 0);
     assert_order(&plain, names, COUNT);
-    image_names_free(&plain);
+    image_names_release(&plain);
     for (int i = 199; i >= 0; i--) {
         char *a = text_new("%d.png", i), *b = text_new("%03d/%06d.PNG", i / 100, i);
         assert_int_equal(image_names_add(&plain, a, 0, &err), 0);
@@ -77,7 +77,7 @@ static void numbers_in_names_are_numbers(void **state) {
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(image_names_settle(all[i], "here", "", &err), 0);
         image_names_digest(all[i], hex[i]);
-        image_names_free(all[i]);
+        image_names_release(all[i]);
     }
     assert_string_equal(hex[0], hex[1]);
     assert_string_not_equal(hex[0], hex[2]);

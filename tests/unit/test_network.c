@@ -40,7 +40,7 @@ static void reads_description(void **state) {
     assert_true(network.low == -1 && network.high == 1);
     sha256_bytes(text, sizeof text - 1, expected);
     assert_string_equal(network.sha256, expected);
-    network_free(&network);
+    network_release(&network);
 }
 
 static void refuses_description(void **state) {
@@ -90,7 +90,7 @@ static void pixels_are_features(void **state) { /* [H,W,C] bytes to [C,H,W] in [
     assert_int_equal(network_load(&network, NULL, SHIM_CPU, &err), 0);
     assert_int_equal(network_run(&network, samples[0], 2, 64, (float *[NETWORK_OUTPUTS]){found[0]}, &err), 0);
     for (int i = 0; i < 12; i++) assert_true(fabsf(found[i / 6][i % 6] - expected[i / 6][i % 6]) < 1e-7f);
-    network_free(&network);
+    network_release(&network);
 }
 
 static void floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped from the card's range to [0, 1], not clipped */
@@ -106,13 +106,29 @@ static void floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped fr
     assert_int_equal(network_run(&network, samples, 1, 64, (float *[NETWORK_OUTPUTS]){found}, &err), 0);
     for (int i = 0; i < 6; i++) assert_true(fabs(found[i] - expected[i]) < 1e-7);
     assert_int_equal(network_check(&network, NULL, true, &err), 0);
-    network_free(&network);
+    network_release(&network);
     make("{\"features\": {\"shape\": [1, 2, 2], \"range\": [0, 255], \"outputs\": {\"pool\": 4}}}");
     assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), 0);
     assert_int_equal(network_check(&network, path, false, &err), 0);
     assert_int_equal(network_check(&network, path, true, &err), -1);
     assert_int_equal(err.code, CODE_DATA);
-    network_free(&network);
+    network_release(&network);
+}
+
+/* One that was not loaded would give pixels in the place of features. */
+static void has_to_be_loaded(void **state) {
+    (void)state;
+    struct network network;
+    struct error err;
+    uint8_t sample[4] = {0};
+    float found[4];
+    make("{\"features\": {\"shape\": [1, 2, 2], \"range\": [0, 255], \"outputs\": {\"pool\": 4}}}");
+    assert_int_equal(network_open(&network, path, &grey, 1u << METRIC_FID, &err), 0);
+    assert_int_equal(network_run(&network, sample, 1, 1, (float *[NETWORK_OUTPUTS]){found}, &err), -1);
+    assert_int_equal(err.code, CODE_INTERNAL);
+    assert_int_equal(network_load(&network, path, SHIM_CPU, &err), 0);
+    assert_int_equal(network_run(&network, sample, 1, 1, (float *[NETWORK_OUTPUTS]){found}, &err), 0);
+    network_release(&network);
 }
 
 static int set_up(void **state) {
@@ -134,6 +150,7 @@ int main(void) {
         cmocka_unit_test(refuses_description),
         cmocka_unit_test(pixels_are_features),
         cmocka_unit_test(floats_stay_as_they_are),
+        cmocka_unit_test(has_to_be_loaded),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -63,11 +63,11 @@ static void coverage(size_t dim, size_t count, double *corrected, double *naive)
             double half = estimate.high - estimate.corrected;
             naively += fabs(estimate.value - truth) <= half;
         }
-        frechet_free(&reference);
-        features_free(&features);
+        frechet_release(&reference);
+        features_release(&features);
         free(normals);
     }
-    statistics_free(&normal);
+    statistics_release(&normal);
     *corrected = 100.0 * held / REPETITIONS;
     *naive = 100.0 * naively / REPETITIONS;
 }
@@ -92,10 +92,10 @@ static double resampled_fid(const struct features *features, const struct freche
                drawn.dim * sizeof(float));
     if (features_moments(&drawn, 0, drawn.count, &moments, &err) == 0) {
         if (statistics_from_moments(&statistics, &moments, &err) == 0) frechet_distance_to(reference, &statistics, &fid, &err);
-        statistics_free(&statistics);
-        moments_free(&moments);
+        statistics_release(&statistics);
+        moments_release(&moments);
     }
-    features_free(&drawn);
+    features_release(&drawn);
     return fid;
 }
 
@@ -116,11 +116,11 @@ static void test_naive_bootstrap_does_not_cover(void **state) {
             for (int k = 0; k < RESAMPLES; k++) fids[k] = resampled_fid(&features, &reference, (uint64_t)(i * RESAMPLES + k));
         qsort(fids, RESAMPLES, sizeof *fids, rising);
         held += fids[1] <= truth && truth <= fids[RESAMPLES - 2];
-        frechet_free(&reference);
-        features_free(&features);
+        frechet_release(&reference);
+        features_release(&features);
         free(normals);
     }
-    statistics_free(&normal);
+    statistics_release(&normal);
     printf("naive bootstrap, %d repetitions: covers in %.0f %%\n", TIMES, 100.0 * held / TIMES);
     assert_true(100.0 * held / TIMES < 90);
 }
@@ -167,9 +167,9 @@ static void test_infinity_takes_the_bias_out(void **state) {
     assert_int_equal(frechet_prepare(&reference, &normal, &err), 0);
     assert_int_equal(fid_infinity(&features, &reference, &value, &err), 0);
     assert_true(fabs(value - truth) < 0.05 * truth);
-    frechet_free(&reference);
-    statistics_free(&normal);
-    features_free(&features);
+    frechet_release(&reference);
+    statistics_release(&normal);
+    features_release(&features);
     free(normals);
 }
 

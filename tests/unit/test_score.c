@@ -4,6 +4,7 @@
 #include "eval/kid.h"
 #include "eval/neighbours.h"
 #include "eval/score.h"
+#include "eval/side_read.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -60,8 +61,8 @@ static void fid_against_statistics(void **state) {
     options.metrics = 1 << METRIC_KID;
     assert_int_equal(score(&values, &options, &samples, &reference, &err), -1);
     assert_non_null(strstr(err.message, "kid needs every sample's features, and the reference is statistics"));
-    side_free(&samples);
-    side_free(&reference);
+    side_release(&samples);
+    side_release(&reference);
 }
 
 static void sides_that_do_not_go_together(void **state) {
@@ -74,9 +75,9 @@ static void sides_that_do_not_go_together(void **state) {
     assert_non_null(strstr(err.message, "the reference has 3 features a sample, the samples have 2"));
     b.network[0] = '\0'; /* one that does not say is taken at its word */
     assert_int_equal(score_check(1, &a, &b, &err), 0);
-    side_free(&a);
-    side_free(&b);
-    side_free(&three);
+    side_release(&a);
+    side_release(&b);
+    side_release(&three);
 }
 
 static void paired_difference(void **state) {
@@ -92,9 +93,9 @@ static void paired_difference(void **state) {
     assert_int_equal(score_difference(values, &a, &fewer, &reference, &err), -1);
     assert_non_null(strstr(err.message, "400 and 300"));
     json_decref(values);
-    side_free(&a);
-    side_free(&fewer);
-    side_free(&reference);
+    side_release(&a);
+    side_release(&fewer);
+    side_release(&reference);
 }
 
 static void kid_by_hand(void **state) {
@@ -144,7 +145,7 @@ static void inception_score_of_sure_and_of_unsure_classes(void **state) {
     assert_int_equal(inception_score(&logits, &mean, &deviation, &err), 0);
     assert_near(mean, CLASSES, 1e-12);
     assert_near(deviation, 0, 1e-12);
-    features_free(&logits);
+    features_release(&logits);
 }
 
 static void neighbours_on_a_line(void **state) {

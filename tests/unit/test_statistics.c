@@ -101,7 +101,7 @@ static void check_read(uint64_t expected_count, const char *network) {
     assert_memory_equal(statistics.sigma, sigma, sizeof sigma);
     assert_int_equal(statistics.count, expected_count);
     assert_string_equal(statistics.network, network);
-    statistics_free(&statistics);
+    statistics_release(&statistics);
 }
 
 static void reads_numpy(void **state) {
@@ -261,8 +261,8 @@ static void from_moments(void **state) {
     assert_int_equal(statistics.count, 3);
     assert_true(statistics.mu[0] == 3 && statistics.mu[1] == 3);
     for (int i = 0; i < 4; i++) assert_true(fabs(statistics.sigma[i] - covariance[i]) < 1e-14);
-    statistics_free(&statistics);
-    moments_free(&moments);
+    statistics_release(&statistics);
+    moments_release(&moments);
 }
 
 static int set_up(void **state) {

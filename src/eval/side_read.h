@@ -1,0 +1,13 @@
+/* One side of a comparison out of a file: features, statistics or images, told apart by what the file holds. */
+#ifndef EVAL_SIDE_READ_H
+#define EVAL_SIDE_READ_H
+
+#include "eval/extract.h"
+#include "eval/side.h"
+
+/* What `path` holds: features (.npy [N,D]; .npz with `features`, or `arr_0` [N,D]), statistics (.npz with `mu` and `sigma`,
+ * and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of these, where
+ * `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
+int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
+
+#endif
