@@ -278,22 +278,30 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
     return rc;
 }
 
+struct diagnose_options {
+    const char *job;
+    struct option_list set;
+    uint64_t count;
+    bool json;
+};
+
 /* The job is read without its evaluation, which is not asked for here. */
-static int diagnose_job(const struct options *options, struct error *err) {
-    const char *overrides[options->overrides_count + 1];
+static int diagnose_job(const struct call *call, struct error *err) {
+    const struct diagnose_options *options = call->options;
+    const char *overrides[options->set.count + 1];
     struct sweep sweep;
     struct run run;
     json_t *document, *found = NULL;
-    size_t count = options->overrides_count;
-    memcpy(overrides, options->overrides, count * sizeof *overrides);
+    size_t count = options->set.count;
+    memcpy(overrides, options->set.items, count * sizeof *overrides);
     overrides[count++] = "evaluate=null";
-    if (sweep_read(&sweep, options->operand, overrides, count, err) != 0) return -1;
+    if (sweep_read(&sweep, options->job, overrides, count, err) != 0) return -1;
     size_t cells = sweep.count;
     sweep_free(&sweep);
     if (cells > 0)
         return error_set(err, CODE_DATA, "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the "
-                         "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->operand, cells);
-    if (document_make(&document, options->operand, overrides, count, err) != 0 || run_open(&run, document, NULL, err) != 0)
+                         "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->job, cells);
+    if (document_make(&document, options->job, overrides, count, err) != 0 || run_open(&run, document, NULL, err) != 0)
         return -1;
     int rc = diagnose_run(&run, options->count, &found, err);
     if (rc == 0 && options->json) rc = print_json(found, err);
@@ -303,20 +311,14 @@ static int diagnose_job(const struct options *options, struct error *err) {
     return rc;
 }
 
-static int diagnose_command(int argc, char **argv, struct error *err) {
-    struct options options;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_diagnose, "sjc", &done, err);
-    if (rc == 0 && !done) rc = diagnose_job(&options, err);
-    options_free(&options);
-    return rc;
-}
+static const struct option_row rows[] = {
+    ROW_JOB(diagnose_options), ROW_SET(diagnose_options), ROW_COUNT(diagnose_options), ROW_JSON(diagnose_options)};
 
 const struct command command_diagnose = {
-    "diagnose", "JOB [--set KEY=VALUE]... [--count N] [--json]",
+    "diagnose",
     "Measure how far the quasi-Taylor method's premise holds on a model, and which clock, grid and order suit it",
     "Paths of the first N seeds (100) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
     "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half the\n"
     "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n"
     MODEL_IS_CODE,
-    diagnose_command};
+    OPTION_TABLE(rows, diagnose_options), diagnose_job};

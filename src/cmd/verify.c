@@ -1,3 +1,4 @@
+/* verify: every file of a run or a sweep read again, and the manifest written anew. */
 #include "cmd/command.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -198,31 +199,33 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
     return 0;
 }
 
-static int verify(int argc, char **argv, struct error *err) {
-    struct options options;
+struct verify_options {
+    const char *run;
+    bool json;
+};
+
+static int verify(const struct call *call, struct error *err) {
+    const struct verify_options *options = call->options;
+    FILE *out = options->json ? stderr : stdout;
     json_t *names = NULL, *json = NULL;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_verify, "j", &done, err);
-    if (rc == 0 && !done) {
-        FILE *out = options.json ? stderr : stdout;
-        rc = path_check_utf8(options.operand, err);
-        if (rc == 0) rc = cells_read(&names, options.operand, err);
-        if (rc == 0) rc = names ? verify_sweep(options.operand, names, out, &json, err)
-                                : verify_dir(options.operand, out, &json, err);
-        struct error unprinted;
-        if (options.json && json && print_json(json, &unprinted) != 0 && rc == 0) {
-            *err = unprinted;
-            rc = -1;
-        }
+    struct error unprinted;
+    int rc = path_check_utf8(options->run, err);
+    if (rc == 0) rc = cells_read(&names, options->run, err);
+    if (rc == 0) rc = names ? verify_sweep(options->run, names, out, &json, err) : verify_dir(options->run, out, &json, err);
+    if (options->json && json && print_json(json, &unprinted) != 0 && rc == 0) {
+        *err = unprinted;
+        rc = -1;
     }
     json_decref(json);
     json_decref(names);
-    options_free(&options);
     return rc;
 }
 
+static const struct option_row rows[] = {ROW_RUN(verify_options), ROW_JSON(verify_options)};
+
 const struct command command_verify = {
-    "verify", "RUN [--json]", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
+    "verify", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
     "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds, unless a job is at work. Exit\n"
     "status: 0 complete; 75 files are missing or bad, run the job again; 76 all that is missing is quarantined;\n"
-    "65 only foreign files besides.\n", verify};
+    "65 only foreign files besides.\n",
+    OPTION_TABLE(rows, verify_options), verify};
