@@ -106,11 +106,9 @@ static void widen(struct chart_axis *axis, double low, double high) {
     if (high > axis->high) axis->high = high;
 }
 
-/* The axes hold every point and its error bar; a bar that would reach down below half its point's value on a logarithmic
- * axis is cut off there. */
-static void fit_axes(struct chart *chart, bool distance) {
-    chart->x = (struct chart_axis){chart->x.title, true, INFINITY, -INFINITY};
-    chart->y = (struct chart_axis){chart->y.title, distance, INFINITY, -INFINITY};
+void chart_fit(struct chart *chart) {
+    chart->x = (struct chart_axis){chart->x.title, chart->x.log, INFINITY, -INFINITY};
+    chart->y = (struct chart_axis){chart->y.title, chart->y.log, INFINITY, -INFINITY};
     for (size_t a = 0; a < chart->count; a++)
         for (size_t i = 0; i < chart->lines[a].count; i++) chart->y.log &= chart->lines[a].points[i].y > tiny;
     for (size_t a = 0; a < chart->count; a++)
@@ -151,7 +149,9 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
             return error_memory(err);
         }
     if (over == CHART_TIME) mark_front(chart, metric->distance);
-    fit_axes(chart, metric->distance);
+    chart->x.log = true;
+    chart->y.log = metric->distance;
+    chart_fit(chart);
     return 0;
 }
 

@@ -190,7 +190,7 @@ static void write_results(struct work *work) {
 static void show_progress(void *context, int ranks_alive) {
     struct work *work = context;
     progress_update(&work->progress, work->samples, ranks_alive, 0);
-    attempt_tell(work->attempt, work->progress.rate, ranks_alive);
+    attempt_tell(work->attempt, work->progress.rate, work->progress.eta, ranks_alive);
     write_results(work);
 }
 
