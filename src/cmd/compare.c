@@ -209,8 +209,7 @@ static int reference(const struct call *call, struct error *err) {
     if (rc == 0) rc = read_side(&side, &seeds, options->a, how, err);
     free(seeds);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
-    const char *dot = strrchr(options->output, '.');
-    if (rc == 0 && dot && strcmp(dot, ".npy") == 0) {
+    if (rc == 0 && text_ends_in(options->output, ".npy")) {
         struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
         rc = pool->features.rows ? npy_write(&npy, pool->features.rows, options->output, err)
                                  : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->a);

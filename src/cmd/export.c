@@ -13,11 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool ends_in(const char *path, const char *extension) {
-    size_t length = strlen(path), end = strlen(extension);
-    return length > end && strcmp(path + length - end, extension) == 0;
-}
-
 enum form { TO_PNG, TO_NPZ, TO_NPY };
 static const char *const form_names[] = {"png", "npz", "npy", NULL};
 
@@ -69,7 +64,7 @@ static int print_result(const struct export_options *options, const struct rows 
 }
 
 static int export_to(const struct export_options *options, const struct run *run, struct rows *rows, struct error *err) {
-    bool png = options->to == TO_PNG, zip = png && options->output && ends_in(options->output, ".zip");
+    bool png = options->to == TO_PNG, zip = png && options->output && text_ends_in(options->output, ".zip");
     char *path = options->output ? strdup(options->output) : usual_path(run, options->to, rows);
     for (size_t end = path ? strlen(path) : 0; end > 1 && path[end - 1] == '/';) path[--end] = '\0';
     int rc = path ? 0 : error_memory(err);
@@ -91,7 +86,7 @@ static int export(const struct call *call, struct error *err) {
     struct run run;
     struct seeds ids = {0};
     struct rows *rows = NULL;
-    if (options->subdirs && (options->to != TO_PNG || (options->output && ends_in(options->output, ".zip"))))
+    if (options->subdirs && (options->to != TO_PNG || (options->output && text_ends_in(options->output, ".zip"))))
         return error_set(err, CODE_USAGE, "export: --subdirs is for a folder of PNGs: leave it out");
     if (options->ids && seeds_parse(&ids, options->ids, err) != 0) {
         error_prefix(err, "--ids");

@@ -88,13 +88,11 @@ static const struct {
 };
 
 static int inspect_file(const char *path, json_t **about, struct error *err) {
-    size_t length = strlen(path);
     bool there;
     if (file_exists(path, &there, err) != 0) return -1;
     if (!there) return error_set(err, CODE_IO, "there is no file %s", path);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        size_t suffix = strlen(kinds[i].suffix);
-        if (length < suffix || strcmp(path + length - suffix, kinds[i].suffix) != 0) continue;
+        if (!text_ends_in(path, kinds[i].suffix)) continue;
         if (kinds[i].inspect(path, about, err) != 0) return -1;
         return *about ? 0 : error_memory(err);
     }

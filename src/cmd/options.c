@@ -13,16 +13,11 @@ enum { HELP = 256, FIRST_ROW }; /* what getopt_long gives for --help, and for ro
 
 /* ---- usage and help ---- */
 
-/* "png, npz or npy" where `between` is ", " and `last` " or ". */
-static void add_choices(struct text *out, const char *const *choices, const char *between, const char *last) {
-    for (size_t i = 0; choices[i]; i++) text_add(out, "%s%s", i == 0 ? "" : choices[i + 1] ? between : last, choices[i]);
-}
-
 static void add_argument(struct text *out, const struct option_row *row) {
     if (!row->argument && !row->choices) return;
     text_add(out, " ");
     if (row->argument) text_add(out, "%s", row->argument);
-    else add_choices(out, row->choices, "|", "|");
+    else text_add_names(out, row->choices, "|", "|");
 }
 
 /* "export RUN --to png|npz|npy [--output PATH]" */
@@ -50,7 +45,7 @@ static void add_option(struct text *out, const char *name, const struct option_r
     text_add(out, length > 26 ? "\n%*s %s" : "%*s %s", length > 26 ? 26 : 26 - (int)length, "", help);
     if (row && row->kind == OPTION_CHOICES) {
         text_add(out, ": ");
-        add_choices(out, row->choices, ", ", ", ");
+        text_add_names(out, row->choices, ", ", ", ");
     }
     text_add(out, "\n");
 }
@@ -93,7 +88,7 @@ static int wrong_choice(const struct command *command, const struct option_row *
     struct text expected = {0};
     char *name = strndup(found, length);
     const char *near = !name ? NULL : row->nearest ? row->nearest(name) : text_nearest(name, row->choices);
-    add_choices(&expected, row->choices, ", ", " or ");
+    text_add_names(&expected, row->choices, ", ", " or ");
     int rc = name && !expected.failed
                  ? usage(command, err, "--%s: expected %s, found %s%s%s%s", row->name, expected.data, *name ? name : "nothing",
                          near ? "; did you mean " : "", near ? near : "", near ? "?" : "")

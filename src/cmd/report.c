@@ -57,11 +57,10 @@ static int write_png(const char *path, const struct text *svg, struct error *err
 }
 
 static int write_plot(const json_t *data, const char *metric, const char *path, struct error *err) {
-    const char *dot = strrchr(path, '.');
     struct chart chart;
     struct text svg = {0};
-    bool png = dot && strcmp(dot, ".png") == 0;
-    if (!png && !(dot && strcmp(dot, ".svg") == 0))
+    bool png = text_ends_in(path, ".png");
+    if (!png && !text_ends_in(path, ".svg"))
         return error_set(err, CODE_USAGE, "--plot: expected a name that ends in .svg or .png, found %s", path);
     if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
     int rc = chart.points > 0 ? 0 : error_set(err, CODE_DATA, "no cell has %s: nothing to plot", metric);

@@ -151,7 +151,8 @@ const struct command command_run = {
     "run", "Generate what is missing and evaluate",
     "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n"
     "INT, TERM or USR1 stop it between two solver steps, status 75; a second INT or TERM some seconds later ends it at once.\n"
-    "QTAYLOR_LEASE=S in the environment: a rank that says nothing for S seconds (30) is taken for dead, its shards go to others.\n",
+    "QTAYLOR_LEASE=S in the environment: a rank that says nothing for S seconds (30) is taken for dead, its shards go to others.\n"
+    MODEL_IS_CODE,
     OPTION_TABLE(make_rows, run_options), run};
 const struct command command_generate = {
     "generate", "Generate what is missing, without evaluating", MODEL_IS_CODE, OPTION_TABLE(make_rows, run_options), generate};

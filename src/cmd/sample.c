@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Both as stored; they must be the same. */
+/* 0 where the sample made now has the bytes of the stored one; else CODE_DATA, naming both machines. */
 static int compare(const struct run *run, uint64_t seed, const char *made, const struct row *stored, struct error *err) {
     size_t different = 0;
     for (size_t i = 0; i < stored->size; i++) different += made[i] != stored->bytes[i];
@@ -75,11 +75,10 @@ static int find(const struct sample_options *options, const struct run *run, con
 
 static int write_one(const struct sample_options *options, const struct run *run, const struct seeds *seed, struct error *err) {
     char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
-    const char *dot = path ? strrchr(path, '.') : NULL;
-    bool png = dot && strcmp(dot, ".png") == 0;
+    bool png = path && text_ends_in(path, ".png");
     bool there = false;
     int rc = path ? file_exists(path, &there, err) : error_memory(err);
-    if (rc == 0 && !png && !(dot && strcmp(dot, ".npy") == 0))
+    if (rc == 0 && !png && !text_ends_in(path, ".npy"))
         rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
     else if (rc == 0 && png && run->card.channels != 1 && run->card.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy", run->dir,

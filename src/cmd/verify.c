@@ -18,8 +18,9 @@
 struct verdict {
     FILE *out;                      /* where the lines go: with --json not to stdout */
     size_t counts[SHARD_STALE + 1]; /* files, by their state */
-    size_t strangers, quarantined;  /* quarantined: of the missing */
-    json_t *quarantine;             /* its shards */
+    size_t strangers;               /* files that are not this run's */
+    size_t quarantined;             /* missing files whose shard is in quarantine.json */
+    json_t *quarantine;             /* the shards in quarantine.json */
     char digest[SHA256_HEX];
 };
 
@@ -65,12 +66,13 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
     return rc;
 }
 
-/* The jobs of a run are its own, or those of the sweep that it is a cell of. */
-struct calm { /* no job is at work */
+/* What verify saw when it began: jobs write the manifest themselves, so it may do so only if none has been at work since. */
+struct calm {
     const char *dir;
-    int last[2]; /* attempts there, and at the sweep */
+    int last[2]; /* number of the last attempt at the run, and at the sweep that it may be a cell of */
 };
 
+/* CODE_AGAIN: a job is at work on the run or its sweep. last: see struct calm. */
 static int look_for_jobs(const struct calm *calm, int last[2], struct error *err) {
     const char *const where[] = {"", "/.."};
     bool busy = false;
@@ -80,12 +82,12 @@ static int look_for_jobs(const struct calm *calm, int last[2], struct error *err
         rc = folder ? attempts_last(folder, &last[i], err) : error_memory(err);
         if (rc == 0) rc = attempts_busy(folder, &busy, err);
         free(folder);
-        if (rc == 0 && busy) rc = error_set(err, CODE_AGAIN, "a job is at work, which writes its own");
+        if (rc == 0 && busy) rc = error_set(err, CODE_AGAIN, "a job is at work on it, and writes the manifest itself");
     }
     return rc;
 }
 
-/* A guard: no job is at work, and none was since the start. */
+/* A guard for the manifest (base/files.h): 0 where no job is at work and none has been since verify began. */
 static int check_calm(const void *context, const char *replaced, struct error *err) {
     const struct calm *calm = context;
     int last[2];
@@ -162,7 +164,7 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     return rc;
 }
 
-/* One cell of a sweep. A folder that was never begun, or lost its run.json, is a gap like any other. */
+/* One cell of a sweep, added to the list. A cell without a run.json counts as missing. */
 static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
     char *dir = text_new("%s/%s", sweep, name), *document = text_new("%s/%s/run.json", sweep, name);
     json_t *json = NULL;
@@ -178,8 +180,8 @@ static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *l
     return rc;
 }
 
-/* All cells, whatever is wrong with some. Missing or bad files weigh more than foreign ones, and those more than
- * quarantined ones. */
+/* All cells, also after one that is not whole. The exit status is that of the worst: missing or bad files (75), then foreign
+ * ones (65), then quarantined ones (76). */
 static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t **json, struct error *err) {
     json_t *list = json_array(), *name;
     size_t i, bad = 0;

@@ -1,3 +1,4 @@
+/* A chart out of a report's data: which points, which axes, where the ticks are. */
 #include "report/chart.h"
 
 #include "report/data.h"
@@ -28,9 +29,6 @@ static const struct metric { /* a column that can be plotted */
 };
 enum { METRICS = sizeof metrics / sizeof *metrics };
 
-const char *const chart_metrics[] = {"fid", "fid_corrected", "fid_infinity", "sfid", "sfid_corrected", "kid", "kid_full", "is",
-                                     "precision", "recall", "density", "coverage", NULL};
-
 static const struct metric *find(const char *column) {
     for (size_t i = 0; i < METRICS; i++)
         if (strcmp(metrics[i].column, column) == 0) return &metrics[i];
@@ -44,6 +42,16 @@ bool chart_has(const json_t *data, const char *metric) {
     json_array_foreach(json_object_get(data, "cells"), i, cell)
         if (isfinite(data_number(cell, metric))) return true;
     return false;
+}
+
+json_t *chart_metrics(const json_t *data) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < METRICS; i++)
+        if (chart_has(data, metrics[i].column) && json_array_append_new(list, json_string(metrics[i].column)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
 }
 
 static int by_x(const void *a, const void *b) {

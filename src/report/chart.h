@@ -48,8 +48,8 @@ void chart_fit(struct chart *chart);
 void chart_free(struct chart *chart);
 /* Is it a column that chart_make can plot, and is any cell's a number? */
 bool chart_has(const json_t *data, const char *metric);
-/* The columns that can be plotted, in order; ends with NULL. */
-extern const char *const chart_metrics[];
+/* The columns for which that is true: new; NULL when out of memory. */
+json_t *chart_metrics(const json_t *data);
 
 /* Where a value is on an axis: 0 at its low end, 1 at its high one. */
 double chart_place(const struct chart_axis *axis, double value);

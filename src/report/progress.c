@@ -1,3 +1,4 @@
+/* Rate and ETA of a run, told on stderr and in progress.json. */
 #include "report/progress.h"
 
 #include "base/clock.h"
