@@ -1,6 +1,7 @@
 /* qtaylor: the table of subcommands, and the only place that exits. */
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cluster/build.h"
 #include "cmd/command.h"
 
@@ -19,8 +20,8 @@ static const struct command *const commands[] = {
     &command_run, &command_generate, &command_evaluate, &command_verify, &command_status, &command_plan, &command_inspect,
     &command_compare, &command_reference, &command_diagnose, &command_report, &command_export, &command_sample,
 };
-enum { STACK_LEAST = 1 << 20 }; /* bytes */
 enum { COMMANDS = sizeof commands / sizeof *commands };
+enum { STACK_LEAST = 1 << 20 }; /* bytes */
 
 static void help(FILE *out) {
     fprintf(out, "usage: qtaylor COMMAND ...\n\nBatch generation from diffusion models with the quasi-Taylor solver.\n\n");
@@ -28,6 +29,15 @@ static void help(FILE *out) {
     fprintf(out, "\nqtaylor COMMAND --help tells more; qtaylor --version says what this program is made of (--json too).\n"
                  "Exit status: 0 done and verified, 64 usage, 65 bad data, 70 internal error, 74 input/output error,\n"
                  "75 interrupted or incomplete (run again to continue), 76 done but for quarantined shards.\n");
+}
+
+static int unknown_command(const char *name, struct error *err) {
+    const char *names[COMMANDS + 1] = {NULL};
+    for (size_t i = 0; i < COMMANDS; i++) names[i] = commands[i]->name;
+    const char *near = text_nearest(name, names);
+    error_set(err, CODE_USAGE, "unknown command %s; ", name);
+    if (near) error_suffix(err, "did you mean %s? ", near);
+    return error_suffix(err, "qtaylor --help lists the commands");
 }
 
 static int dispatch(int argc, char **argv, struct error *err) {
@@ -38,8 +48,8 @@ static int dispatch(int argc, char **argv, struct error *err) {
         return 0;
     }
     for (size_t i = 0; i < COMMANDS; i++)
-        if (strcmp(name, commands[i]->name) == 0) return commands[i]->function(argc - 1, argv + 1, err);
-    if (*name) return error_set(err, CODE_USAGE, "unknown command %s; qtaylor --help lists the commands", name);
+        if (strcmp(name, commands[i]->name) == 0) return command_call(commands[i], argc - 1, argv + 1, err);
+    if (*name) return unknown_command(name, err);
     help(stderr);
     return error_set(err, CODE_USAGE, "a command is missing");
 }

@@ -115,6 +115,15 @@ static size_t edit_distance(const char *a, const char *b) {
     return row[width];
 }
 
+void text_add_names(struct text *text, const char *const *names, const char *between, const char *last) {
+    for (size_t i = 0; names[i]; i++) text_add(text, "%s%s", i == 0 ? "" : names[i + 1] ? between : last, names[i]);
+}
+
+bool text_ends_in(const char *name, const char *extension) {
+    size_t length = strlen(name), end = strlen(extension);
+    return length > end && strcasecmp(name + length - end, extension) == 0;
+}
+
 const char *text_nearest(const char *name, const char *const *names) {
     const char *nearest = NULL;
     size_t length = strlen(name), best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */

@@ -17,6 +17,8 @@ struct text {
 
 void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_free(struct text *text);
+/* Adds a list (ended by NULL) such as "png, npz or npy", where `between` is ", " and `last` is " or ". */
+void text_add_names(struct text *text, const char *const *names, const char *between, const char *last);
 
 /* The whole of s must be the number: no blanks, no rest; false otherwise or out of range. */
 bool text_to_u64(const char *s, uint64_t *value);
@@ -30,6 +32,8 @@ void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_
 /* strcmp, with runs of digits compared as numbers: "2" before "10"; 0 also where only zeros before numbers differ. */
 int text_compare_natural(const char *a, const char *b);
 
+/* Does a name end in ".zip" (in any case), and have something before it? */
+bool text_ends_in(const char *name, const char *extension);
 /* The name of a list (ended by NULL) that a slip of the pen made another of; NULL: none is so near. */
 const char *text_nearest(const char *name, const char *const *names);
 

@@ -1,13 +1,13 @@
-/* A subcommand: its name, its one-line summary, its long help, and the function that does it. */
+/* What subcommands share: their description (struct command), one call of them, and how results are printed. */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
 
 #include "base/error.h"
+#include "cmd/options.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
 struct run;
@@ -16,38 +16,30 @@ struct run;
 #define MODEL_IS_CODE \
     "A model or feature network is code that runs with your rights: use only files that you trust as a program.\n"
 
+/* One run of a subcommand, as its function gets it. */
+struct call {
+    const struct command *command;
+    const void *options; /* the command's own struct, filled in from the command line by its table */
+    int argc;            /* the command line itself, for MPI; argv[0] is the subcommand's name */
+    char **argv;
+};
+
 struct command {
-    const char *name, *arguments, *summary;
-    const char *help; /* further lines of --help; may be NULL */
-    /* argv[0] is the subcommand's name. Prints results to stdout. An empty err->message on failure: somebody else has
-     * said it. */
-    int (*function)(int argc, char **argv, struct error *err);
+    const char *name, *summary;
+    const char *help;             /* further lines of --help; may be NULL */
+    struct option_table options;
+    /* Prints results to stdout. An empty err->message on failure: it was logged already. */
+    int (*function)(const struct call *call, struct error *err);
 };
 
 extern const struct command command_run, command_generate, command_evaluate, command_verify, command_status, command_plan,
     command_inspect, command_compare, command_reference, command_diagnose, command_report, command_export, command_sample;
 
-struct options { /* what subcommands have in common; only the accepted ones are parsed */
-    const char **overrides; /* --set KEY=VALUE, in order; new */
-    size_t overrides_count;
-    bool json, list, cells, text;
-    bool subdirs, force, recompute;
-    const char *metrics, *indices, *output, *versus, *features, *device, *to, *ids, *plot, *cell; /* NULL: not given */
-    uint64_t count; /* 0: not given */
-    const char *operand, *second; /* the arguments, or NULL */
-};
-
-/* Parses argv for `command`; --help prints and sets *done. accepted: letters s (--set), j (--json), l (--list),
- * m (--metrics), i (--kid-indices), o (--output), c (--count), v (--versus), f (--features), d (--device), t (--to),
- * I (--ids), S (--subdirs), F (--force), r (--recompute), p (--plot), T (--text), n (--cell), N (--cells), and 2 for
- * two arguments. A missing operand is CODE_USAGE unless --list was given. */
-int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
-                  bool *done, struct error *err);
-void options_free(struct options *options);
-/* A run's document, opened without its evaluation, whose network may be gone. */
+/* Parses the command line and calls the command's function; --help prints instead. */
+int command_call(const struct command *command, int argc, char **argv, struct error *err);
+/* Opens the run in a folder without its evaluation, whose network may be gone. run_close when done. */
 int command_open_run(struct run *run, const char *dir, struct error *err);
-void command_help(const struct command *command);
-/* Prints JSON to stdout, indented, 17 digits. */
+/* Prints JSON, indented, 17 digits, to standard output or another file. */
 int print_json(const json_t *json, struct error *err);
 int print_json_to(FILE *out, const json_t *json, struct error *err);
 /* Sets *err: standard output did not take the result. why: errno, 0 when not known. */

@@ -91,22 +91,19 @@ static int read_side(struct side *side, char **seeds, const char *path, const st
     return rc;
 }
 
-/* The place of a name of `length` bytes in a list; the list's length when it is none of them. */
-static unsigned find(const char *const *names, const char *name, size_t length) {
-    unsigned i = 0;
-    while (names[i] && (strlen(names[i]) != length || strncmp(names[i], name, length) != 0)) i++;
-    return i;
-}
+struct compare_options { /* also of reference: a and what is not compare's alone */
+    const char *a, *b, *versus, *features, *indices, *output;
+    int device; /* enum device */
+    unsigned metrics;
+    bool json;
+};
 
 /* What --features and --device say; *how stays NULL without the former. */
-static int read_extraction(struct extraction *extraction, const struct extraction **how, const struct options *options,
+static int read_extraction(struct extraction *extraction, const struct extraction **how, const struct compare_options *options,
                            unsigned metrics, struct error *err) {
-    const char *device = options->device ? options->device : device_names[DEVICE_AUTO];
-    unsigned kind = find(device_names, device, strlen(device));
+    int kind = options->device;
     *how = NULL;
     if (!options->features) return 0;
-    if (!device_names[kind])
-        return error_set(err, CODE_USAGE, "--device: expected auto, cpu or cuda, found %s", device);
     int chosen;
     if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
     *extraction = (struct extraction){
@@ -114,27 +111,6 @@ static int read_extraction(struct extraction *extraction, const struct extractio
         .device = chosen, .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
     *how = extraction;
     return 0;
-}
-
-static int unknown_metric(const char *name, size_t length, struct error *err) {
-    char *copy = strndup(name, length);
-    const char *guess = copy ? metric_guess(copy) : NULL;
-    error_set(err, CODE_USAGE, "--metrics: expected fid, sfid, fid_infinity, kid, is or prdc, found %.*s", (int)length, name);
-    if (guess) error_suffix(err, "; did you mean %s?", guess);
-    free(copy);
-    return -1;
-}
-
-static int parse_metrics(unsigned *metrics, const char *list, struct error *err) {
-    *metrics = 0;
-    for (const char *at = list; *at; at += at[strcspn(at, ",")] ? strcspn(at, ",") + 1 : strlen(at)) {
-        size_t length = strcspn(at, ",");
-        unsigned metric = find(metric_names, at, length);
-        if (!metric_names[metric])
-            return unknown_metric(at, length, err);
-        *metrics |= 1u << metric;
-    }
-    return *metrics ? 0 : error_set(err, CODE_USAGE, "--metrics: expected a list such as fid,kid, found nothing");
 }
 
 /* *file new: the indices are in it. */
@@ -182,33 +158,33 @@ static void print_values(const json_t *values) {
 #undef HAS
 }
 
-static int compare_sides(const struct options *options, struct error *err) {
-    struct score_options score_options = {0};
+static int compare(const struct call *call, struct error *err) {
+    const struct compare_options *options = call->options;
+    struct score_options score_options = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID};
     struct extraction extraction;
     const struct extraction *how = NULL;
     struct side a = {0}, b = {0}, versus = {0};
     json_t *values = NULL;
     char *indices = NULL, *seeds[3] = {NULL};
-    int rc = parse_metrics(&score_options.metrics, options->metrics ? options->metrics : "fid", err);
-    if (rc == 0 && options->json && (rc = path_check_utf8(options->operand, err)) == 0)
-        rc = path_check_utf8(options->second, err);
+    int rc = options->json ? path_check_utf8(options->a, err) : 0;
+    if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
     if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
     if (rc == 0) rc = read_extraction(&extraction, &how, options, score_options.metrics, err);
-    if (rc == 0) rc = read_side(&a, &seeds[0], options->operand, how, err);
-    if (rc == 0) rc = read_side(&b, &seeds[1], options->second, how, err);
+    if (rc == 0) rc = read_side(&a, &seeds[0], options->a, how, err);
+    if (rc == 0) rc = read_side(&b, &seeds[1], options->b, how, err);
     if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, how, err);
     if (rc == 0 && seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
-        rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->operand,
+        rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
                        seeds[0], options->versus, seeds[2]);
     if (rc == 0 && options->versus && !(seeds[0] && seeds[2]) && !(a.names[0] && strcmp(a.names, versus.names) == 0))
-        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->operand, options->versus,
+        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
                  a.names[0] && versus.names[0] ? "their files have other names" : "they have no names in common");
     if (rc == 0) rc = score(&values, &score_options, &a, &b, err);
     if (rc == 0) score_warn(&score_options, &a, &b);
     if (rc == 0 && options->versus) rc = score_difference(values, &a, &versus, &b, err);
     if (rc == 0 && !options->json) print_values(values);
     if (rc == 0 && options->json) {
-        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->operand, "b", options->second, "metrics", values);
+        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", values);
         rc = json ? print_json(json, err) : error_memory(err);
         json_decref(json);
     }
@@ -221,34 +197,22 @@ static int compare_sides(const struct options *options, struct error *err) {
     return rc;
 }
 
-static int compare(int argc, char **argv, struct error *err) {
-    struct options options;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_compare, "2jmivfd", &done, err);
-    if (rc == 0 && !done) rc = compare_sides(&options, err);
-    options_free(&options);
-    return rc;
-}
-
-static int write_reference(const struct options *options, struct error *err) {
+static int reference(const struct call *call, struct error *err) {
+    const struct compare_options *options = call->options;
     struct extraction extraction;
     const struct extraction *how = NULL;
     struct side side = {0};
     char *seeds = NULL;
-    if (!options->output)
-        return error_set(err, CODE_USAGE, "reference: --output is missing: the .npz that the statistics go to, or the .npy "
-                         "that the features go to");
     if (file_check_place(options->output, false, err) != 0) return -1;
     int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
     extraction.spatial = true;
-    if (rc == 0) rc = read_side(&side, &seeds, options->operand, how, err);
+    if (rc == 0) rc = read_side(&side, &seeds, options->a, how, err);
     free(seeds);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
-    const char *dot = strrchr(options->output, '.');
-    if (rc == 0 && dot && strcmp(dot, ".npy") == 0) {
+    if (rc == 0 && text_ends_in(options->output, ".npy")) {
         struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
         rc = pool->features.rows ? npy_write(&npy, pool->features.rows, options->output, err)
-                                 : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->operand);
+                                 : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->a);
         if (rc == 0)
             print_line(stdout, "%s: features [%zu, %zu]", options->output, pool->features.count, pool->features.dim);
     } else if (rc == 0) {
@@ -263,23 +227,40 @@ static int write_reference(const struct options *options, struct error *err) {
     return rc;
 }
 
-static int reference(int argc, char **argv, struct error *err) {
-    struct options options;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_reference, "ofd", &done, err);
-    if (rc == 0 && !done) rc = write_reference(&options, err);
-    options_free(&options);
-    return rc;
-}
-
 #define SIDES                                                                                                          \
-    "A run directory (its own features, or its samples through --features), features (.npy, or .npz with features or\n"      \
+    "a run directory (its own features, or its samples through --features), features (.npy, or .npz with features or\n"      \
     "arr_0; taken as float32), statistics (.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's),\n" \
     "or, through --features, images: a folder or zip of PNGs, or an array uint8 [N,H,W,C] (.npy; arr_0 of ADM's .npz).\n"
+
+#define ROW_FEATURES \
+    OPTION(STRING, compare_options, features, "features", .argument = "NET", \
+           .help = "the feature network that images go through, or none: their pixels")
+#define ROW_DEVICE \
+    OPTION(CHOICE, compare_options, device, "device", .help = "where the network runs", .choices = device_names)
+
+static const struct option_row compare_rows[] = {
+    OPTION(OPERAND, compare_options, a, "A"),
+    OPTION(OPERAND, compare_options, b, "B"),
+    ROW_FEATURES,
+    OPTION(CHOICES, compare_options, metrics, "metrics", .argument = "M,...",
+           .help = "default fid; of", .choices = metric_names, .nearest = metric_guess),
+    OPTION(STRING, compare_options, versus, "versus", .argument = "A2",
+           .help = "also the difference FID(A) - FID(A2), paired by seeds"),
+    OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
+           .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
+    ROW_DEVICE,
+    ROW_JSON(compare_options),
+};
+static const struct option_row reference_rows[] = {
+    OPTION(OPERAND, compare_options, a, "A"),
+    OPTION(STRING, compare_options, output, "output", .argument = "FILE",
+           .help = "the .npz that the statistics go to, or the .npy that the features go to (also -o)", .letter = 'o', .required = true),
+    ROW_FEATURES,
+    ROW_DEVICE,
+};
+
 const struct command command_compare = {
-    "compare",
-    "A B [--features NET] [--metrics M,...] [--versus A2] [--kid-indices I.npy] [--device D] [--json]",
-    "Metrics of samples A against reference B",
+    "compare", "Metrics of samples A against reference B",
     "A and B: " SIDES "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block jackknife,\n"
@@ -292,8 +273,9 @@ const struct command command_compare = {
     "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in order,\n"
     "                as torch-fidelity without shuffling\n"
     "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = 3\n"
-    MODEL_IS_CODE, compare};
+    MODEL_IS_CODE, OPTION_TABLE(compare_rows, compare_options), compare};
 const struct command command_reference = {
-    "reference", "A --output FILE [--features NET] [--device D]", "Write statistics (mu, sigma) for use as a reference",
+    "reference", "Write statistics (mu, sigma) for use as a reference",
     "A: " SIDES "\nFILE.npz is one that pytorch-fid and EDM read, and ADM where the network has an output `spatial`\n"
-    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid and prdc.\n" MODEL_IS_CODE, reference};
+    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid and prdc.\n" MODEL_IS_CODE,
+    OPTION_TABLE(reference_rows, compare_options), reference};

@@ -1,9 +1,10 @@
 /* diagnose: how far the premise of the quasi-Taylor method holds on a model, and which clock, grid and order suit it. */
 #include "base/print.h"
+#include "base/text.h"
 #include "cmd/command.h"
 #include "diagnose/diagnose.h"
 #include "job/sweep.h"
-#include "report/plot.h"
+#include "report/chart.h"
 #include "run/document.h"
 #include "work/place.h"
 #include "work/proof.h"
@@ -108,29 +109,48 @@ static bool in_clock(const json_t *method, const char *clock) {
     return json_is_null(json_object_get(method, "clock")) || is(method, "clock", clock);
 }
 
-/* The errors of one step over the job's grid: each order's mark is its number, i for .inf. */
-static void plot_local(const json_t *found) {
-    const char *clock = name_at(found, "clock"), *grid = name_at(found, "grid");
-    size_t steps = json_array_size(json_object_get(found, "constancy")), count = 0, i, k;
-    const json_t *local = json_object_get(found, "local");
-    struct plot_series *series = calloc(json_array_size(local), sizeof *series);
-    double *numbers = calloc((json_array_size(local) + 1) * (steps + 1), sizeof *numbers);
-    json_t *method, *step;
+/* The steps' errors of one method as a line of the chart; those that are not positive numbers are left out. */
+static int add_line(struct chart *chart, const json_t *method) {
+    const json_t *steps = json_object_get(method, "steps");
     char order[16];
-    for (k = 0; numbers && k < steps; k++) numbers[k] = (double)k + 1;
-    json_array_foreach(local, i, method) {
-        if (!series || !numbers || !is(method, "grid", grid) || !in_clock(method, clock) ||
-            value_at(method, "nfe") != value_at(found, "nfe"))
-            continue;
-        double *y = numbers + (count + 1) * steps;
-        json_array_foreach(json_object_get(method, "steps"), k, step) y[k] = value_at(step, "value");
-        series[count++] = (struct plot_series){order_at(method, order)[0] == '.' ? 'i' : order[0], numbers, y, steps};
+    struct chart_line *line = &chart->lines[chart->count];
+    char *name = text_new(is(method, "order", ".inf") ? "order %s (DDIM)" : "order %s", order_at(method, order));
+    line->name = name;
+    line->points = calloc(json_array_size(steps) + 1, sizeof *line->points);
+    chart->count++;
+    if (!line->name || !line->points) return -1;
+    for (size_t k = 0; k < json_array_size(steps); k++) {
+        double y = value_at(json_array_get(steps, k), "value");
+        if (isfinite(y) && y > 0) line->points[line->count++] = (struct chart_point){.x = (double)k + 1, .y = y};
     }
-    printf("\nError of one step from the exact path, rms over elements and paths: orders 1 to 4 in clock %s, i: .inf (DDIM);\n"
-           "*: several. The steps 1 to %zu of the job's grid, noise on the left\n\n", clock, steps);
-    if (count) plot_print(series, count, 1, (double)steps, stdout);
-    free(series);
-    free(numbers);
+    chart->points += line->count;
+    return 0;
+}
+
+/* The errors of one step over the job's grid, a line an order. */
+static int plot_local(const json_t *found, struct error *err) {
+    const char *clock = name_at(found, "clock"), *grid = name_at(found, "grid");
+    const json_t *local = json_object_get(found, "local");
+    struct chart chart = {.lines = calloc(json_array_size(local) + 1, sizeof *chart.lines), .x.title = "step of the job's grid",
+                          .y = {.title = "error of one step", .log = true}};
+    struct text out = {0};
+    json_t *method;
+    size_t i;
+    int rc = chart.lines ? 0 : -1;
+    json_array_foreach(local, i, method)
+        if (rc == 0 && is(method, "grid", grid) && in_clock(method, clock) && value_at(method, "nfe") == value_at(found, "nfe"))
+            rc = add_line(&chart, method);
+    text_add(&out, "\nError of one step from the exact path, rms over elements and paths, in clock %s; noise on the left\n\n", clock);
+    if (chart.points > 0) {
+        chart_fit(&chart);
+        chart_print(&chart, &out);
+    }
+    if (rc != 0 || out.failed) rc = error_memory(err);
+    else print_block(stdout, out.data);
+    for (size_t k = 0; k < chart.count; k++) free((char *)chart.lines[k].name);
+    text_free(&out);
+    chart_free(&chart);
+    return rc;
 }
 
 /* Of a list's methods the one on a row and in a column of a table; NULL: none. */
@@ -212,7 +232,7 @@ static void print_recommendation(const json_t *found) {
     printf("Nearness to the exact solution of the ODE is not FID: an error that all samples share may cost little.\n");
 }
 
-static void print_findings(const json_t *found) {
+static int print_findings(const json_t *found, struct error *err) {
     const json_t *reference = json_object_get(found, "reference"), *difference = json_object_get(reference, "difference");
     json_t *note;
     size_t i;
@@ -222,12 +242,13 @@ static void print_findings(const json_t *found) {
         print_line(stdout, "note: %s", json_string_value(note));
     print_constancy(found);
     print_derivatives(found);
-    plot_local(found);
+    if (plot_local(found, err) != 0) return -1;
     printf("\nErrors of one step, summed over the steps\n\n");
     print_table(json_object_get(found, "local"), "", "sum");
     printf("\nError of a sample against the exact one, rms (2m: taylor-2m)\n\n");
     print_table(json_object_get(found, "samples"), "taylor", "rmse");
     print_recommendation(found);
+    return 0;
 }
 
 /* ---- the job ---- */
@@ -278,45 +299,47 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
     return rc;
 }
 
+struct diagnose_options {
+    const char *job;
+    struct option_list set;
+    uint64_t count;
+    bool json;
+};
+
 /* The job is read without its evaluation, which is not asked for here. */
-static int diagnose_job(const struct options *options, struct error *err) {
-    const char *overrides[options->overrides_count + 1];
+static int diagnose_job(const struct call *call, struct error *err) {
+    const struct diagnose_options *options = call->options;
+    const char *overrides[options->set.count + 1];
     struct sweep sweep;
     struct run run;
     json_t *document, *found = NULL;
-    size_t count = options->overrides_count;
-    memcpy(overrides, options->overrides, count * sizeof *overrides);
+    size_t count = options->set.count;
+    memcpy(overrides, options->set.items, count * sizeof *overrides);
     overrides[count++] = "evaluate=null";
-    if (sweep_read(&sweep, options->operand, overrides, count, err) != 0) return -1;
+    if (sweep_read(&sweep, options->job, overrides, count, err) != 0) return -1;
     size_t cells = sweep.count;
     sweep_free(&sweep);
     if (cells > 0)
         return error_set(err, CODE_DATA, "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the "
-                         "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->operand, cells);
-    if (document_make(&document, options->operand, overrides, count, err) != 0 || run_open(&run, document, NULL, err) != 0)
+                         "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->job, cells);
+    if (document_make(&document, options->job, overrides, count, err) != 0 || run_open(&run, document, NULL, err) != 0)
         return -1;
     int rc = diagnose_run(&run, options->count, &found, err);
     if (rc == 0 && options->json) rc = print_json(found, err);
-    else if (rc == 0) print_findings(found);
+    else if (rc == 0) rc = print_findings(found, err);
     json_decref(found);
     run_close(&run);
     return rc;
 }
 
-static int diagnose_command(int argc, char **argv, struct error *err) {
-    struct options options;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_diagnose, "sjc", &done, err);
-    if (rc == 0 && !done) rc = diagnose_job(&options, err);
-    options_free(&options);
-    return rc;
-}
+static const struct option_row rows[] = {
+    ROW_JOB(diagnose_options), ROW_SET(diagnose_options), ROW_COUNT(diagnose_options), ROW_JSON(diagnose_options)};
 
 const struct command command_diagnose = {
-    "diagnose", "JOB [--set KEY=VALUE]... [--count N] [--json]",
+    "diagnose",
     "Measure how far the quasi-Taylor method's premise holds on a model, and which clock, grid and order suit it",
     "Paths of the first N seeds (100) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
     "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half the\n"
     "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n"
     MODEL_IS_CODE,
-    diagnose_command};
+    OPTION_TABLE(rows, diagnose_options), diagnose_job};

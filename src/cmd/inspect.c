@@ -1,3 +1,4 @@
+/* inspect: any file of a run described as JSON. */
 #include "base/files.h"
 #include "base/text.h"
 #include "cmd/command.h"
@@ -87,30 +88,36 @@ static const struct {
 };
 
 static int inspect_file(const char *path, json_t **about, struct error *err) {
-    size_t length = strlen(path);
     bool there;
     if (file_exists(path, &there, err) != 0) return -1;
     if (!there) return error_set(err, CODE_IO, "there is no file %s", path);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        size_t suffix = strlen(kinds[i].suffix);
-        if (length < suffix || strcmp(path + length - suffix, kinds[i].suffix) != 0) continue;
+        if (!text_ends_in(path, kinds[i].suffix)) continue;
         if (kinds[i].inspect(path, about, err) != 0) return -1;
         return *about ? 0 : error_memory(err);
     }
     return error_set(err, CODE_USAGE, "%s: expected a shard (.npy.zst), reference (.npz), network (.pt), .json or .jsonl", path);
 }
 
-static int inspect(int argc, char **argv, struct error *err) {
-    struct options options;
+struct inspect_options {
+    const char *file;
+    bool json; /* it always is */
+};
+
+static int inspect(const struct call *call, struct error *err) {
+    const struct inspect_options *options = call->options;
     json_t *about = NULL;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_inspect, "j", &done, err);
-    if (rc == 0 && !done && (rc = inspect_file(options.operand, &about, err)) == 0) rc = print_json(about, err);
+    int rc = inspect_file(options->file, &about, err);
+    if (rc == 0) rc = print_json(about, err);
     json_decref(about);
-    options_free(&options);
     return rc;
 }
 
+static const struct option_row rows[] = {
+    OPTION(OPERAND, inspect_options, file, "FILE"),
+    ROW_JSON(inspect_options),
+};
+
 const struct command command_inspect = {
-    "inspect", "FILE [--json]", "Describe a file: shard, model, feature network, reference, run.json, manifest",
-    "The result is JSON; the file is read and checked whole.\n", inspect};
+    "inspect", "Describe a file: shard, model, feature network, reference, run.json, manifest",
+    "The result is JSON; the file is read and checked whole.\n", OPTION_TABLE(rows, inspect_options), inspect};

@@ -1,133 +1,256 @@
-#include "base/outlet.h"
-#include "base/print.h"
+/* Command lines parsed and explained by a command's table of options. */
+#include "cmd/options.h"
+
 #include "base/text.h"
 #include "cmd/command.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_HELP = 'h', OPTION_SET = 's', OPTION_JSON = 'j', OPTION_LIST = 'l', OPTION_METRICS = 'm', OPTION_INDICES = 'i',
-       OPTION_OUTPUT = 'o', OPTION_COUNT = 'c', OPTION_VERSUS = 'v', OPTION_FEATURES = 'f', OPTION_DEVICE = 'd',
-       OPTION_TO = 't', OPTION_IDS = 'I', OPTION_SUBDIRS = 'S', OPTION_FORCE = 'F', OPTION_RECOMPUTE = 'r',
-       OPTION_PLOT = 'p', OPTION_TEXT = 'T', OPTION_CELL = 'n', OPTION_CELLS = 'N' };
+enum { HELP = 256, FIRST_ROW }; /* what getopt_long gives for --help, and for row i: FIRST_ROW + i */
 
-static const struct {
-    struct option option;
-    const char *argument, *help;
-} known[] = {
-    {{"set", required_argument, NULL, OPTION_SET}, " KEY=VALUE", "override a key of the job, as in --set sampler.nfe=20"},
-    {{"list", no_argument, NULL, OPTION_LIST}, "", "print the table of solvers"},
-    {{"metrics", required_argument, NULL, OPTION_METRICS}, " M,...", "of fid, sfid, fid_infinity, kid, is, prdc; default fid"},
-    {{"features", required_argument, NULL, OPTION_FEATURES}, " NET", "the feature network that images go through, or none: their pixels"},
-    {{"device", required_argument, NULL, OPTION_DEVICE}, " D", "where it runs: auto, cpu, cuda"},
-    {{"kid-indices", required_argument, NULL, OPTION_INDICES}, " I.npy", "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"},
-    {{"versus", required_argument, NULL, OPTION_VERSUS}, " A2", "also the difference FID(A) - FID(A2), paired by seeds"},
-    {{"count", required_argument, NULL, OPTION_COUNT}, " N", "only the first N samples"},
-    {{"output", required_argument, NULL, OPTION_OUTPUT}, " FILE", "where the result goes (also -o)"},
-    {{"to", required_argument, NULL, OPTION_TO}, " FORM", "png, npz or npy"},
-    {{"ids", required_argument, NULL, OPTION_IDS}, " IDS", "only these seeds, as in 0-99,200"},
-    {{"subdirs", no_argument, NULL, OPTION_SUBDIRS}, "", "PNGs in folders of 1000"},
-    {{"force", no_argument, NULL, OPTION_FORCE}, "", "replace a file that is there"},
-    {{"recompute", no_argument, NULL, OPTION_RECOMPUTE}, "", "run the model again for this sample's batch"},
-    {{"plot", required_argument, NULL, OPTION_PLOT}, " FILE", "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"},
-    {{"text", no_argument, NULL, OPTION_TEXT}, "", "print plot and tables for the terminal instead"},
-    {{"cell", required_argument, NULL, OPTION_CELL}, " N", "only this cell of a sweep: its number (from 0) or its name"},
-    {{"cells", no_argument, NULL, OPTION_CELLS}, "", "list the runs that a job makes: number, cell, folder; tabs between"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "", "print the result as JSON"},
-    {{"help", no_argument, NULL, OPTION_HELP}, "", "this text"},
-};
-enum { KNOWN = sizeof known / sizeof *known };
+/* ---- usage and help ---- */
 
-void command_help(const struct command *command) {
-    printf("usage: qtaylor %s %s\n\n%s.\n", command->name, command->arguments, command->summary);
-    if (command->help) printf("\n%s", command->help);
-    printf("\noptions:\n");
-    for (int i = 0; i < KNOWN; i++) {
-        char flag[32];
-        snprintf(flag, sizeof flag, "--%s", known[i].option.name);
-        const char *found = strstr(command->arguments, flag);
-        if (known[i].option.val != OPTION_HELP && (!found || isalpha((unsigned char)found[strlen(flag)]))) continue;
-        printf("  --%s%-*s %s\n", known[i].option.name, 22 - (int)strlen(known[i].option.name), known[i].argument,
-               known[i].help);
-    }
+static void add_argument(struct text *out, const struct option_row *row) {
+    if (!row->argument && !row->choices) return;
+    text_add(out, " ");
+    if (row->argument) text_add(out, "%s", row->argument);
+    else text_add_names(out, row->choices, "|", "|");
 }
 
-static int usage(const struct command *command, struct error *err, const char *problem, const char *what) {
-    return error_set(err, CODE_USAGE, "%s: %s%s%s; usage: qtaylor %s %s", command->name, problem, *what ? " " : "", what,
-                     command->name, command->arguments);
+/* "export RUN --to png|npz|npy [--output PATH]" */
+static void add_usage(struct text *out, const struct command *command) {
+    const struct option_table *table = &command->options;
+    text_add(out, "usage: qtaylor %s", command->name);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option_row *row = &table->rows[i];
+        bool operand = row->kind == OPTION_OPERAND, optional = !operand && !row->required;
+        if (row->alone) continue;
+        text_add(out, operand ? " %s%s" : optional ? " [%s%s" : " %s%s", operand ? "" : "--", row->name);
+        add_argument(out, row);
+        text_add(out, "%s%s", optional ? "]" : "", row->kind == OPTION_LIST ? "..." : "");
+    }
+    for (size_t i = 0; i < table->count; i++)
+        if (table->rows[i].alone) text_add(out, " | --%s", table->rows[i].name);
 }
 
-int options_parse(struct options *options, int argc, char **argv, const struct command *command, const char *accepted,
-                  bool *done, struct error *err) {
-    struct option table[KNOWN + 1] = {0};
-    for (int i = 0; i < KNOWN; i++) table[i] = known[i].option;
-    *options = (struct options){.overrides = calloc((size_t)argc, sizeof(char *))};
-    *done = false;
-    if (!options->overrides) return error_memory(err);
-    opterr = 0;
-    optind = 1;
-    for (int c; (c = getopt_long(argc, argv, ":o:", table, NULL)) != -1;) {
-        if (c == OPTION_HELP) {
-            command_help(command);
-            *done = true;
-            return 0;
-        }
-        if (c == ':') return usage(command, err, "needs a value:", argv[optind - 1]);
-        if (c == '?' || !strchr(accepted, c)) return usage(command, err, "unknown option", argv[optind - 1]);
-        if (c == OPTION_SET) options->overrides[options->overrides_count++] = optarg;
-        if (c == OPTION_JSON) options->json = true;
-        if (c == OPTION_LIST) options->list = true;
-        if (c == OPTION_CELLS) options->cells = true;
-        if (c == OPTION_CELL) options->cell = optarg;
-        if (c == OPTION_METRICS) options->metrics = optarg;
-        if (c == OPTION_INDICES) options->indices = optarg;
-        if (c == OPTION_OUTPUT) options->output = optarg;
-        if (c == OPTION_FEATURES) options->features = optarg;
-        if (c == OPTION_DEVICE) options->device = optarg;
-        if (c == OPTION_PLOT) options->plot = optarg;
-        if (c == OPTION_TEXT) options->text = true;
-        if (c == OPTION_VERSUS) options->versus = optarg;
-        if (c == OPTION_TO) options->to = optarg;
-        if (c == OPTION_IDS) options->ids = optarg;
-        if (c == OPTION_SUBDIRS) options->subdirs = true;
-        if (c == OPTION_FORCE) options->force = true;
-        if (c == OPTION_RECOMPUTE) options->recompute = true;
-        if (c == OPTION_COUNT && (!text_to_u64(optarg, &options->count) || options->count < 1))
-            return usage(command, err, "--count: expected a whole number of 1 or more, found", optarg);
+/* A line of --help: the option, and from column 27 on what it does; names too long for that have a line of their own. */
+static void add_option(struct text *out, const char *name, const struct option_row *row, const char *help) {
+    size_t start = out->length;
+    text_add(out, "  --%s", name);
+    if (row) add_argument(out, row);
+    size_t length = out->length - start;
+    text_add(out, length > 26 ? "\n%*s %s" : "%*s %s", length > 26 ? 26 : 26 - (int)length, "", help);
+    if (row && row->kind == OPTION_CHOICES) {
+        text_add(out, ": ");
+        text_add_names(out, row->choices, ", ", ", ");
     }
-    if (optind < argc) options->operand = argv[optind++];
-    if (strchr(accepted, '2')) {
-        if (optind >= argc) return usage(command, err, "two arguments are needed", "");
-        options->second = argv[optind++];
+    text_add(out, "\n");
+}
+
+int options_help(const struct command *command, struct error *err) {
+    struct text out = {0};
+    add_usage(&out, command);
+    text_add(&out, "\n\n%s.\n", command->summary);
+    if (command->help) text_add(&out, "\n%s", command->help);
+    text_add(&out, "\noptions:\n");
+    for (size_t i = 0; i < command->options.count; i++) {
+        const struct option_row *row = &command->options.rows[i];
+        if (row->kind != OPTION_OPERAND) add_option(&out, row->name, row, row->help);
     }
-    if (optind < argc) return usage(command, err, "too many arguments:", argv[optind]);
-    if (!options->operand && !options->list) return usage(command, err, "an argument is missing", "");
+    add_option(&out, "help", NULL, "this text");
+    int rc = out.failed ? error_memory(err) : 0;
+    if (rc == 0) fputs(out.data, stdout);
+    text_free(&out);
+    return rc;
+}
+
+/* ---- errors: "export: PROBLEM; usage: qtaylor export RUN ..." ---- */
+
+__attribute__((format(printf, 3, 4)))
+static int usage(const struct command *command, struct error *err, const char *format, ...) {
+    struct text line = {0};
+    char message[1000]; /* holds a user's words; the usage line needs room behind them */
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    add_usage(&line, command);
+    error_set(err, CODE_USAGE, "%s: %s; %s", command->name, message, line.data ? line.data : "see --help");
+    text_free(&line);
+    return -1;
+}
+
+static int wrong_choice(const struct command *command, const struct option_row *row, const char *found, size_t length,
+                        struct error *err) {
+    struct text expected = {0};
+    char *name = strndup(found, length);
+    const char *near = !name ? NULL : row->nearest ? row->nearest(name) : text_nearest(name, row->choices);
+    text_add_names(&expected, row->choices, ", ", " or ");
+    int rc = name && !expected.failed
+                 ? usage(command, err, "--%s: expected %s, found %s%s%s%s", row->name, expected.data, *name ? name : "nothing",
+                         near ? "; did you mean " : "", near ? near : "", near ? "?" : "")
+                 : error_memory(err);
+    text_free(&expected);
+    free(name);
+    return rc;
+}
+
+static int unknown_option(const struct command *command, const char *found, struct error *err) {
+    const struct option_table *table = &command->options;
+    const char *names[table->count + 2];
+    size_t count = 0;
+    for (size_t i = 0; i < table->count; i++)
+        if (table->rows[i].kind != OPTION_OPERAND) names[count++] = table->rows[i].name;
+    names[count++] = "help";
+    names[count] = NULL;
+    char *name = strndup(found + strspn(found, "-"), strcspn(found + strspn(found, "-"), "="));
+    const char *near = name ? text_nearest(name, names) : NULL;
+    free(name);
+    return near ? usage(command, err, "unknown option %s; did you mean --%s?", found, near)
+                : usage(command, err, "unknown option %s", found);
+}
+
+/* ---- parsing ---- */
+
+/* The place in `choices` of a name of `length` bytes; -1: none. */
+static int find_choice(const char *const *choices, const char *name, size_t length) {
+    for (int i = 0; choices[i]; i++)
+        if (strlen(choices[i]) == length && strncmp(choices[i], name, length) == 0) return i;
+    return -1;
+}
+
+static int take_choices(unsigned *bits, const struct command *command, const struct option_row *row, const char *value,
+                        struct error *err) {
+    const char *at = value;
+    *bits = 0;
+    do {
+        size_t length = strcspn(at, ",");
+        int choice = find_choice(row->choices, at, length);
+        if (choice < 0) return wrong_choice(command, row, at, length, err);
+        *bits |= 1u << choice;
+        at += length + (at[length] == ',');
+    } while (*at);
     return 0;
 }
 
-void options_free(struct options *options) {
-    free(options->overrides);
-    *options = (struct options){0};
+static int take(void *options, const struct command *command, const struct option_row *row, const char *value,
+                struct error *err) {
+    void *member = (char *)options + row->offset;
+    struct option_list *list = member;
+    int choice;
+    switch (row->kind) {
+        case OPTION_FLAG: *(bool *)member = true; return 0;
+        case OPTION_OPERAND:
+        case OPTION_STRING: *(const char **)member = value; return 0;
+        case OPTION_LIST: list->items[list->count++] = value; return 0;
+        case OPTION_COUNT:
+            if (text_to_u64(value, member) && *(uint64_t *)member > 0) return 0;
+            return usage(command, err, "--%s: expected a whole number of 1 or more, found %s", row->name, value);
+        case OPTION_CHOICE:
+            choice = find_choice(row->choices, value, strlen(value));
+            if (choice < 0) return wrong_choice(command, row, value, strlen(value), err);
+            *(int *)member = choice;
+            return 0;
+        case OPTION_CHOICES: return take_choices(member, command, row, value, err);
+    }
+    return error_set(err, CODE_INTERNAL, "--%s: no such kind of option", row->name);
 }
 
-int output_failed(struct error *err, int why) {
-    return error_set(err, CODE_IO, "cannot write to standard output: %s", why ? outlet_why(why) : "an earlier write failed");
+/* The table in getopt_long's form: known[count + 2], letters[2 count + 3]. */
+static void tell_getopt(const struct option_table *table, struct option *known, char *letters) {
+    *letters++ = ':'; /* a missing value is told from an unknown option */
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option_row *row = &table->rows[i];
+        bool flag = row->kind == OPTION_FLAG;
+        if (row->kind == OPTION_OPERAND) continue;
+        *known++ = (struct option){row->name, flag ? no_argument : required_argument, NULL, FIRST_ROW + (int)i};
+        if (row->letter) *letters++ = row->letter;
+        if (row->letter && !flag) *letters++ = ':';
+    }
+    *known++ = (struct option){"help", no_argument, NULL, HELP};
+    *known = (struct option){0};
+    *letters = '\0';
 }
 
-int print_json_to(FILE *out, const json_t *json, struct error *err) {
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    if (!text) return error_memory(err);
-    errno = 0;
-    print_block(out, text);
-    free(text);
-    int failed = putc('\n', out) == EOF || ferror(out);
-    return failed || fflush(out) != 0 ? output_failed(err, errno) : 0;
+/* The row that getopt_long found: by its number, or by its letter; NULL: none. */
+static const struct option_row *find_row(const struct option_table *table, int found) {
+    for (size_t i = 0; i < table->count; i++)
+        if (found == FIRST_ROW + (int)i || (found && found == table->rows[i].letter)) return &table->rows[i];
+    return NULL;
 }
 
-int print_json(const json_t *json, struct error *err) {
-    return print_json_to(stdout, json, err);
+static int parse_options(void *options, const struct command *command, int argc, char **argv, bool *given, bool *help,
+                         struct error *err) {
+    const struct option_table *table = &command->options;
+    struct option known[table->count + 2];
+    char letters[2 * table->count + 3];
+    tell_getopt(table, known, letters);
+    opterr = 0;
+    optind = 0; /* from the start, also where a command line was parsed before */
+    for (int found; !*help && (found = getopt_long(argc, argv, letters, known, NULL)) != -1;) {
+        const struct option_row *row = find_row(table, found);
+        *help = found == HELP;
+        if (found == ':') return usage(command, err, "needs a value: %s", argv[optind - 1]);
+        if (found == '?' && find_row(table, optopt)) return usage(command, err, "takes no value: %s", argv[optind - 1]);
+        if (found == '?' && optopt > 0 && optopt < HELP) return usage(command, err, "unknown option -%c", optopt);
+        if (found == '?') return unknown_option(command, argv[optind - 1], err);
+        if (!row) continue;
+        given[row - table->rows] = true;
+        if (take(options, command, row, optarg, err) != 0) return -1;
+    }
+    return 0;
+}
+
+static int parse_operands(void *options, const struct command *command, int argc, char **argv, const bool *given,
+                          struct error *err) {
+    const struct option_table *table = &command->options;
+    bool alone = false;
+    for (size_t i = 0; i < table->count; i++) alone |= table->rows[i].alone && given[i];
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option_row *row = &table->rows[i];
+        bool operand = row->kind == OPTION_OPERAND;
+        if (operand && optind < argc && take(options, command, row, argv[optind++], err) != 0) return -1;
+        else if (operand && !*(const char **)((char *)options + row->offset) && !alone)
+            return usage(command, err, "an argument is missing: %s", row->name);
+        if (!row->required || given[i] || alone) continue;
+        return row->choices ? wrong_choice(command, row, "", 0, err)
+                            : usage(command, err, "--%s is missing: %s", row->name, row->help);
+    }
+    return optind < argc ? usage(command, err, "too many arguments: %s", argv[optind]) : 0;
+}
+
+int options_parse(void *options, const struct command *command, int argc, char **argv, bool *help, struct error *err) {
+    const struct option_table *table = &command->options;
+    bool given[table->count + 1];
+    memset(given, 0, sizeof given);
+    *help = false;
+    for (size_t i = 0; i < table->count; i++) {
+        struct option_list *list = (void *)((char *)options + table->rows[i].offset);
+        if (table->rows[i].kind == OPTION_LIST && !(list->items = calloc((size_t)argc, sizeof *list->items)))
+            return error_memory(err);
+    }
+    if (parse_options(options, command, argc, argv, given, help, err) != 0) return -1;
+    return *help ? 0 : parse_operands(options, command, argc, argv, given, err);
+}
+
+void options_release(void *options, const struct command *command) {
+    for (size_t i = 0; i < command->options.count; i++)
+        if (command->options.rows[i].kind == OPTION_LIST)
+            free(((struct option_list *)(void *)((char *)options + command->options.rows[i].offset))->items);
+}
+
+int command_call(const struct command *command, int argc, char **argv, struct error *err) {
+    struct call call = {.command = command, .argc = argc, .argv = argv};
+    bool help;
+    void *options = calloc(1, command->options.size);
+    if (!options) return error_memory(err);
+    call.options = options;
+    int rc = options_parse(options, command, argc, argv, &help, err);
+    if (rc == 0) rc = help ? options_help(command, err) : command->function(&call, err);
+    options_release(options, command);
+    free(options);
+    return rc;
 }

@@ -1,3 +1,4 @@
+/* plan: the program that a job's solver compiles to, and how its samples spread over workers; nothing is run. */
 #include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
@@ -39,6 +40,12 @@ static int check_evaluation(const struct job *job, const struct card *card, json
     return rc;
 }
 
+struct plan_options {
+    const char *job;
+    struct option_list set;
+    bool json, cells, list;
+};
+
 /* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
 static int plan_one(const char *path, const char *const *overrides, size_t count, const char *cell, json_t **json,
                     json_t **evaluation, struct error *err) {
@@ -68,21 +75,21 @@ static int plan_one(const char *path, const char *const *overrides, size_t count
 }
 
 /* What scripts need to know of a job before it runs. A job without a sweep is one run, its cell "-". */
-static int print_cells(const struct options *options, const struct sweep *sweep, struct error *err) {
+static int print_cells(const struct plan_options *options, const struct sweep *sweep, struct error *err) {
     struct job job;
     for (size_t i = 0; i < sweep->count; i++)
         print_line(stdout, "%zu\t%s\t%s/%s", i, sweep->cells[i].name, sweep->dir, sweep->cells[i].name);
     if (sweep->count > 0) return 0;
-    if (job_read(&job, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
+    if (job_read(&job, options->job, options->set.items, options->set.count, err) != 0) return -1;
     print_line(stdout, "0\t-\t%s", job.output.dir);
     job_free(&job);
     return 0;
 }
 
-static int plan_job(const struct options *options, struct error *err) {
+static int plan_job(const struct plan_options *options, struct error *err) {
     struct sweep sweep;
     json_t *json = NULL, *evaluation = NULL;
-    if (sweep_read(&sweep, options->operand, options->overrides, options->overrides_count, err) != 0) return -1;
+    if (sweep_read(&sweep, options->job, options->set.items, options->set.count, err) != 0) return -1;
     if (options->json && sweep.count > 0) json = json_object();
     if (options->cells) {
         int rc = print_cells(options, &sweep, err);
@@ -91,10 +98,10 @@ static int plan_job(const struct options *options, struct error *err) {
     }
     int rc = 0;
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
-        rc = plan_one(options->operand, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
+        rc = plan_one(options->job, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
                       options->json ? &json : NULL, &evaluation, err);
     if (sweep.count == 0)
-        rc = plan_one(options->operand, options->overrides, options->overrides_count, NULL, options->json ? &json : NULL,
+        rc = plan_one(options->job, options->set.items, options->set.count, NULL, options->json ? &json : NULL,
                       &evaluation, err);
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);
@@ -103,16 +110,22 @@ static int plan_job(const struct options *options, struct error *err) {
     return rc;
 }
 
-static int plan(int argc, char **argv, struct error *err) {
-    struct options options;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_plan, "sjlN", &done, err);
-    if (rc == 0 && !done && options.list) plan_list(stdout);
-    else if (rc == 0 && !done) rc = plan_job(&options, err);
-    options_free(&options);
-    return rc;
+static int plan(const struct call *call, struct error *err) {
+    const struct plan_options *options = call->options;
+    if (!options->list) return plan_job(options, err);
+    plan_list(stdout);
+    return 0;
 }
 
+static const struct option_row rows[] = {
+    ROW_JOB(plan_options),
+    ROW_SET(plan_options),
+    OPTION(FLAG, plan_options, list, "list", .help = "print the table of solvers", .alone = true),
+    OPTION(FLAG, plan_options, cells, "cells",
+           .help = "list the runs that a job makes: number, cell, folder; tabs between"),
+    ROW_JSON(plan_options),
+};
+
 const struct command command_plan = {
-    "plan", "JOB [--set KEY=VALUE]... [--json | --cells] | --list",
-    "Print the program that a job's solver compiles to (--list: the table of solvers)", NULL, plan};
+    "plan", "Print the program that a job's solver compiles to (--list: the table of solvers)", NULL,
+    OPTION_TABLE(rows, plan_options), plan};

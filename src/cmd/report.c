@@ -58,11 +58,10 @@ static int write_png(const char *path, const struct text *svg, struct error *err
 }
 
 static int write_plot(const json_t *data, const char *metric, const char *path, struct error *err) {
-    const char *dot = strrchr(path, '.');
     struct chart chart;
     struct text svg = {0};
-    bool png = dot && strcmp(dot, ".png") == 0;
-    if (!png && !(dot && strcmp(dot, ".svg") == 0))
+    bool png = text_ends_in(path, ".png");
+    if (!png && !text_ends_in(path, ".svg"))
         return error_set(err, CODE_USAGE, "--plot: expected a name that ends in .svg or .png, found %s", path);
     if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
     int rc = chart.points > 0 ? 0 : error_set(err, CODE_DATA, "no cell has %s: nothing to plot", metric);
@@ -95,17 +94,23 @@ static int print_text(const json_t *data, const char *metric, struct error *err)
     return rc;
 }
 
-static int make_report(const struct options *options, struct error *err) {
+struct report_options {
+    const char *run, *output, *plot, *metric;
+    bool text, json;
+};
+
+static int report(const struct call *call, struct error *err) {
+    const struct report_options *options = call->options;
     json_t *data;
-    const char *metric = options->metrics ? options->metrics : "fid";
+    const char *metric = options->metric ? options->metric : "fid";
     if ((options->plot && file_check_place(options->plot, false, err) != 0) ||
         (options->output && file_check_place(options->output, false, err) != 0) ||
-        collect_data(&data, options->operand, err) != 0)
+        collect_data(&data, options->run, err) != 0)
         return -1;
-    char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->operand);
+    char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->run);
     int rc = page ? 0 : error_memory(err);
-    if (rc == 0 && options->metrics && !chart_has(data, metric))
-        rc = error_set(err, CODE_USAGE, "--metrics: no cell of %s has a number %s", options->operand, metric);
+    if (rc == 0 && options->metric && !chart_has(data, metric))
+        rc = error_set(err, CODE_USAGE, "--metrics: no cell of %s has a number %s", options->run, metric);
     if (rc == 0 && options->plot) rc = write_plot(data, metric, options->plot, err);
     if (rc == 0 && options->text) rc = print_text(data, metric, err);
     if (rc == 0 && options->json) rc = print_json(data, err);
@@ -115,18 +120,19 @@ static int make_report(const struct options *options, struct error *err) {
     return rc;
 }
 
-static int report(int argc, char **argv, struct error *err) {
-    struct options options;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_report, "ojmpT", &done, err);
-    if (rc == 0 && !done) rc = make_report(&options, err);
-    options_free(&options);
-    return rc;
-}
+static const struct option_row rows[] = {
+    ROW_RUN(report_options),
+    ROW_OUTPUT(report_options, "FILE.html"),
+    OPTION(FLAG, report_options, text, "text", .help = "print plot and tables for the terminal instead"),
+    ROW_JSON(report_options),
+    OPTION(STRING, report_options, plot, "plot", .argument = "FILE",
+           .help = "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"),
+    OPTION(STRING, report_options, metric, "metrics", .argument = "M",
+           .help = "what --plot and --text plot, a column of results.csv; default fid"),
+};
 
 const struct command command_report = {
-    "report", "RUN [--output FILE.html] [--text] [--json] [--plot FILE] [--metrics M]",
-    "Make a page of a run or a sweep: plots, samples, who is best",
+    "report", "Make a page of a run or a sweep: plots, samples, who is best",
     "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no network. Names the series that wins at each\n"
-    "NFE, and whether by more than the standard error of the difference, paired by seeds, as compare --versus has it.\n"
-    "--metrics M: what --plot and --text plot, a column of results.csv.\n", report};
+    "NFE, and whether by more than the standard error of the difference, paired by seeds, as compare --versus has it.\n",
+    OPTION_TABLE(rows, report_options), report};

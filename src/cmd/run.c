@@ -16,7 +16,14 @@
 
 bool command_leave_at_once;
 
-enum { PATIENCE = 30 }; /* s with who reads the results */
+enum { PATIENCE = 30 }; /* s that printing waits for whoever reads the results */
+
+struct run_options {
+    const char *job, *run, *cell; /* job or run */
+    struct option_list set;
+    uint64_t count;
+    bool json;
+};
 
 static void print_result(const json_t *result, FILE *out) {
     const json_t *generation = json_object_get(result, "generation"), *metrics = json_object_get(result, "metrics");
@@ -74,15 +81,15 @@ static int print_results(const json_t *results, bool json, struct error *err) {
                      run ? run : json_string_value(json_object_get(results, "dir")), run ? "metrics.json" : "results.json");
 }
 
-/* Everything between MPI's start and end. make: the list comes from a job file, else from a run directory. */
-static int collective(struct comm *comm, const struct options *options, bool make,
-                      const struct pipeline_options *pipeline, struct error *err) {
+/* Collective: everything between MPI's start and end. */
+static int work(struct comm *comm, const struct run_options *options, const struct pipeline_options *pipeline, struct error *err) {
     json_t *list = NULL, *results = NULL;
-    if (comm_rank(comm) == 0 && make && options->cell)
-        cells_list_cell(&list, options->operand, options->overrides, options->overrides_count, options->cell, err);
-    else if (comm_rank(comm) == 0 && make)
-        cells_list(&list, options->operand, options->overrides, options->overrides_count, err);
-    else if (comm_rank(comm) == 0) cells_list_run(&list, options->operand, err);
+    const struct option_list *set = &options->set;
+    if (comm_rank(comm) == 0) {
+        if (options->run) cells_list_run(&list, options->run, err);
+        else if (options->cell) cells_list_cell(&list, options->job, set->items, set->count, options->cell, err);
+        else cells_list(&list, options->job, set->items, set->count, err);
+    }
     if (document_share(comm, &list, err) != 0) return -1;
     int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
@@ -93,63 +100,65 @@ static int collective(struct comm *comm, const struct options *options, bool mak
     return rc;
 }
 
-static int with_ranks(int argc, char **argv, const struct command *command, bool make,
-                      struct pipeline_options *pipeline, struct error *err) {
-    struct options options;
+static int with_ranks(const struct call *call, struct pipeline_options pipeline, struct error *err) {
+    const struct run_options *options = call->options;
     struct comm *comm = NULL;
-    bool done;
-    int rc = options_parse(&options, argc, argv, command, make ? "sjn" : "jc", &done, err);
-    pipeline->count = options.count;
-    if (rc == 0 && !done) signals_catch();
-    if (rc == 0 && !done) rc = log_background(err);
-    if (rc == 0 && !done) {
-        crash_let();
-        rc = comm_start(&comm, &argc, &argv, err);
-        crash_catch(NULL);
+    int argc = call->argc;
+    char **argv = call->argv;
+    pipeline.count = options->count;
+    signals_catch();
+    if (log_background(err) != 0) return -1;
+    crash_let();
+    int rc = comm_start(&comm, &argc, &argv, err);
+    crash_catch(NULL);
+    if (rc != 0) return -1;
+    log_rank(comm_rank(comm), comm_size(comm));
+    rc = ranks_same_program(comm, argc, argv, err);
+    if (rc == 0) rc = work(comm, options, &pipeline, err);
+    if (rc != 0 && err->message[0]) { /* now: a launcher may kill the last rank to leave */
+        log_error("%s", err->message);
+        log_flush();
+        err->message[0] = '\0';
+        /* A lack of memory or a bug may have struck between two collective calls, in which the others wait. */
+        if (err->code == CODE_INTERNAL && comm_size(comm) > 1) comm_abort(comm, CODE_INTERNAL);
     }
-    if (rc == 0 && !done) {
-        log_rank(comm_rank(comm), comm_size(comm));
-        rc = ranks_same_program(comm, argc, argv, err);
-        if (rc == 0) rc = collective(comm, &options, make, pipeline, err);
-        if (rc != 0 && err->message[0]) { /* now: a launcher may kill the last rank to leave */
-            log_error("%s", err->message);
-            log_flush();
-            err->message[0] = '\0';
-            /* A lack of memory or a bug may have struck between two collective calls, in which the others wait. */
-            if (err->code == CODE_INTERNAL && comm_size(comm) > 1) comm_abort(comm, CODE_INTERNAL);
-        }
-        if (!command_leave_at_once) comm_finish(comm);
-    }
-    options_free(&options);
+    if (!command_leave_at_once) comm_finish(comm);
     return rc;
 }
 
-static int run(int argc, char **argv, struct error *err) {
-    struct pipeline_options pipeline = {.make_samples = true, .evaluate = true};
-    return with_ranks(argc, argv, &command_run, true, &pipeline, err);
+static int run(const struct call *call, struct error *err) {
+    return with_ranks(call, (struct pipeline_options){.make_samples = true, .evaluate = true}, err);
 }
 
-static int generate(int argc, char **argv, struct error *err) {
-    struct pipeline_options pipeline = {.make_samples = true};
-    return with_ranks(argc, argv, &command_generate, true, &pipeline, err);
+static int generate(const struct call *call, struct error *err) {
+    return with_ranks(call, (struct pipeline_options){.make_samples = true}, err);
 }
 
-static int evaluate(int argc, char **argv, struct error *err) {
-    struct pipeline_options pipeline = {.evaluate = true};
-    return with_ranks(argc, argv, &command_evaluate, false, &pipeline, err);
+static int evaluate(const struct call *call, struct error *err) {
+    return with_ranks(call, (struct pipeline_options){.evaluate = true}, err);
 }
+
+static const struct option_row make_rows[] = {
+    ROW_JOB(run_options),
+    ROW_SET(run_options),
+    OPTION(STRING, run_options, cell, "cell", .argument = "N",
+           .help = "only this cell of a sweep: its number (from 0) or its name"),
+    ROW_JSON(run_options),
+};
+static const struct option_row evaluate_rows[] = {ROW_RUN(run_options), ROW_COUNT(run_options), ROW_JSON(run_options)};
 
 const struct command command_run = {
-    "run", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing and evaluate",
+    "run", "Generate what is missing and evaluate",
     "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n"
     "INT, TERM or USR1 stop it between two solver steps, status 75; a second INT or TERM some seconds later ends it at once.\n"
-    MODEL_IS_CODE, run};
+    "QTAYLOR_LEASE=S in the environment: a rank that says nothing for S seconds (30) is taken for dead, its shards go to others.\n"
+    MODEL_IS_CODE,
+    OPTION_TABLE(make_rows, run_options), run};
 const struct command command_generate = {
-    "generate", "JOB [--set KEY=VALUE]... [--cell N] [--json]", "Generate what is missing, without evaluating",
-    MODEL_IS_CODE, generate};
+    "generate", "Generate what is missing, without evaluating", MODEL_IS_CODE, OPTION_TABLE(make_rows, run_options), generate};
 const struct command command_evaluate = {
-    "evaluate", "RUN [--count N] [--json]", "Compute the metrics of a finished run directory",
+    "evaluate", "Compute the metrics of a finished run directory",
     "The metrics are those of the job's evaluate block; compare --help says what each is.\n" MODEL_IS_CODE
     "The network and the reference are the files that RUN/run.json names: look there before you evaluate the run of\n"
     "somebody else.\n",
-    evaluate};
+    OPTION_TABLE(evaluate_rows, run_options), evaluate};

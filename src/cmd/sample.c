@@ -1,3 +1,4 @@
+/* sample: one sample of a run, from its shard on disk or made again by the model. */
 #include "base/draft.h"
 #include "base/files.h"
 #include "base/print.h"
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Both as stored; they must be the same. */
+/* 0 where the sample made now has the bytes of the stored one; else CODE_DATA, naming both machines. */
 static int compare(const struct run *run, uint64_t seed, const char *made, const struct row *stored, struct error *err) {
     size_t different = 0;
     for (size_t i = 0; i < stored->size; i++) different += made[i] != stored->bytes[i];
@@ -43,8 +44,13 @@ static int write_sample(const struct run *run, const void *stored, const char *p
     return rc;
 }
 
-/* What is on disk, checked, and, where that is wished, made again. */
-static int find(const struct options *options, const struct run *run, const struct seeds *seed, const char *path, bool png,
+struct sample_options {
+    const char *run, *id, *output;
+    bool recompute, force;
+};
+
+/* Writes the sample from its shard, verified; with --recompute as the model makes it, once that was compared. */
+static int find(const struct sample_options *options, const struct run *run, const struct seeds *seed, const char *path, bool png,
                 struct error *err) {
     struct rows *rows = NULL;
     const struct row *row = NULL;
@@ -68,13 +74,12 @@ static int find(const struct options *options, const struct run *run, const stru
     return rc;
 }
 
-static int write_one(const struct options *options, const struct run *run, const struct seeds *seed, struct error *err) {
+static int write_one(const struct sample_options *options, const struct run *run, const struct seeds *seed, struct error *err) {
     char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
-    const char *dot = path ? strrchr(path, '.') : NULL;
-    bool png = dot && strcmp(dot, ".png") == 0;
+    bool png = path && text_ends_in(path, ".png");
     bool there = false;
     int rc = path ? file_exists(path, &there, err) : error_memory(err);
-    if (rc == 0 && !png && !(dot && strcmp(dot, ".npy") == 0))
+    if (rc == 0 && !png && !text_ends_in(path, ".npy"))
         rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
     else if (rc == 0 && png && run->card.channels != 1 && run->card.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy", run->dir,
@@ -87,27 +92,33 @@ static int write_one(const struct options *options, const struct run *run, const
     return rc;
 }
 
-static int sample(int argc, char **argv, struct error *err) {
-    struct options options;
+static int sample(const struct call *call, struct error *err) {
+    const struct sample_options *options = call->options;
     struct seeds seed = {0};
     struct run run;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_sample, "2orF", &done, err);
-    if (rc == 0 && !done && (seeds_parse(&seed, options.second, err) != 0 || seed.count != 1))
-        rc = error_set(err, CODE_USAGE, "sample: ID: expected one seed, found %s", options.second);
-    if (rc == 0 && !done && (rc = command_open_run(&run, options.operand, err)) == 0) {
-        rc = write_one(&options, &run, &seed, err);
+    int rc = 0;
+    if (seeds_parse(&seed, options->id, err) != 0 || seed.count != 1)
+        rc = error_set(err, CODE_USAGE, "sample: ID: expected one seed, found %s", options->id);
+    if (rc == 0 && (rc = command_open_run(&run, options->run, err)) == 0) {
+        rc = write_one(options, &run, &seed, err);
         run_close(&run);
     }
     seeds_free(&seed);
-    options_free(&options);
     return rc;
 }
 
+static const struct option_row rows[] = {
+    ROW_RUN(sample_options),
+    OPTION(OPERAND, sample_options, id, "ID"),
+    ROW_OUTPUT(sample_options, "FILE"),
+    OPTION(FLAG, sample_options, recompute, "recompute", .help = "run the model again for this sample's batch"),
+    ROW_FORCE(sample_options),
+};
+
 const struct command command_sample = {
-    "sample", "RUN ID [--output FILE] [--recompute] [--force]", "Write one sample of a run as a PNG or .npy",
+    "sample", "Write one sample of a run as a PNG or .npy",
     "ID is its seed; FILE ends in .png or .npy, by default it is {seed:06d}.png. The sample comes from its shard on disk. With\n"
     "--recompute the model runs again for that sample's batch alone; where the shard is there too, both must be the same bytes\n"
     "(exit status 65: they differ). A run.json and the model are enough for that.\n"
     MODEL_IS_CODE,
-    sample};
+    OPTION_TABLE(rows, sample_options), sample};

@@ -88,26 +88,31 @@ static void print_status(const json_t *status) {
     print_quarantine(status);
 }
 
-static int status_command(int argc, char **argv, struct error *err) {
-    struct options options;
-    json_t *status = NULL;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_status, "j", &done, err);
-    if (rc == 0 && !done && (rc = status_read(&status, options.operand, err)) == 0) {
-        if (options.json) rc = print_json(status, err);
-        else print_status(status);
-        const char *state = string(status, "state");
-        if (rc == 0 && strcmp(state, "complete") != 0) { /* printed already: the code alone */
-            *err = (struct error){.code = strcmp(state, "quarantined") == 0 ? CODE_QUARANTINE : CODE_AGAIN};
-            rc = -1;
-        }
+struct status_options {
+    const char *run;
+    bool json;
+};
+
+static int status_command(const struct call *call, struct error *err) {
+    const struct status_options *options = call->options;
+    json_t *status;
+    if (status_read(&status, options->run, err) != 0) return -1;
+    int rc = 0;
+    if (options->json) rc = print_json(status, err);
+    else print_status(status);
+    const char *state = string(status, "state");
+    if (rc == 0 && strcmp(state, "complete") != 0) { /* printed already: the code alone */
+        *err = (struct error){.code = strcmp(state, "quarantined") == 0 ? CODE_QUARANTINE : CODE_AGAIN};
+        rc = -1;
     }
     json_decref(status);
-    options_free(&options);
     return rc;
 }
 
+static const struct option_row rows[] = {ROW_RUN(status_options), ROW_JSON(status_options)};
+
 const struct command command_status = {
-    "status", "RUN [--json]", "Say how far a run or a sweep is: done, rate, who is at work, what is quarantined",
+    "status", "Say how far a run or a sweep is: done, rate, who is at work, what is quarantined",
     "Reads names and small files only, from any machine that sees the folder, while jobs are at work or not; verify reads\n"
-    "the samples themselves. Exit status: 0 all samples are there; 75 not yet; 76 all but quarantined ones.\n", status_command};
+    "the samples themselves. Exit status: 0 all samples are there; 75 not yet; 76 all but quarantined ones.\n",
+    OPTION_TABLE(rows, status_options), status_command};

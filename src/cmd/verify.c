@@ -1,3 +1,4 @@
+/* verify: every file of a run or a sweep read again, and the manifest written anew. */
 #include "cmd/command.h"
 #include "base/draft.h"
 #include "base/files.h"
@@ -18,8 +19,9 @@
 struct verdict {
     FILE *out;                      /* where the lines go: with --json not to stdout */
     size_t counts[SHARD_STALE + 1]; /* files, by their state */
-    size_t strangers, quarantined;  /* quarantined: of the missing */
-    json_t *quarantine;             /* its shards */
+    size_t strangers;               /* files that are not this run's */
+    size_t quarantined;             /* missing files whose shard is in quarantine.json */
+    json_t *quarantine;             /* the shards in quarantine.json */
     char digest[SHA256_HEX];
 };
 
@@ -65,12 +67,13 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
     return rc;
 }
 
-/* The jobs of a run are its own, or those of the sweep that it is a cell of. */
-struct calm { /* no job is at work */
+/* What verify saw when it began: jobs write the manifest themselves, so it may do so only if none has been at work since. */
+struct calm {
     const char *dir;
-    int last[2]; /* attempts there, and at the sweep */
+    int last[2]; /* number of the last attempt at the run, and at the sweep that it may be a cell of */
 };
 
+/* CODE_AGAIN: a job is at work on the run or its sweep. last: see struct calm. */
 static int look_for_jobs(const struct calm *calm, int last[2], struct error *err) {
     const char *const where[] = {"", "/.."};
     bool busy = false;
@@ -80,12 +83,12 @@ static int look_for_jobs(const struct calm *calm, int last[2], struct error *err
         rc = folder ? attempts_last(folder, &last[i], err) : error_memory(err);
         if (rc == 0) rc = attempts_busy(folder, &busy, err);
         free(folder);
-        if (rc == 0 && busy) rc = error_set(err, CODE_AGAIN, "a job is at work, which writes its own");
+        if (rc == 0 && busy) rc = error_set(err, CODE_AGAIN, "a job is at work on it, and writes the manifest itself");
     }
     return rc;
 }
 
-/* A guard: no job is at work, and none was since the start. */
+/* A guard for the manifest (base/files.h): 0 where no job is at work and none has been since verify began. */
 static int check_calm(const void *context, const char *replaced, struct error *err) {
     const struct calm *calm = context;
     int last[2];
@@ -162,7 +165,7 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     return rc;
 }
 
-/* One cell of a sweep. A folder that was never begun, or lost its run.json, is a gap like any other. */
+/* One cell of a sweep, added to the list. A cell without a run.json counts as missing. */
 static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
     char *dir = text_new("%s/%s", sweep, name), *document = text_new("%s/%s/run.json", sweep, name);
     json_t *json = NULL;
@@ -178,8 +181,8 @@ static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *l
     return rc;
 }
 
-/* All cells, whatever is wrong with some. Missing or bad files weigh more than foreign ones, and those more than
- * quarantined ones. */
+/* All cells, also after one that is not whole. The exit status is that of the worst: missing or bad files (75), then foreign
+ * ones (65), then quarantined ones (76). */
 static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t **json, struct error *err) {
     json_t *list = json_array(), *name;
     size_t i, bad = 0;
@@ -199,31 +202,33 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
     return 0;
 }
 
-static int verify(int argc, char **argv, struct error *err) {
-    struct options options;
+struct verify_options {
+    const char *run;
+    bool json;
+};
+
+static int verify(const struct call *call, struct error *err) {
+    const struct verify_options *options = call->options;
+    FILE *out = options->json ? stderr : stdout;
     json_t *names = NULL, *json = NULL;
-    bool done;
-    int rc = options_parse(&options, argc, argv, &command_verify, "j", &done, err);
-    if (rc == 0 && !done) {
-        FILE *out = options.json ? stderr : stdout;
-        rc = path_check_utf8(options.operand, err);
-        if (rc == 0) rc = cells_read(&names, options.operand, err);
-        if (rc == 0) rc = names ? verify_sweep(options.operand, names, out, &json, err)
-                                : verify_dir(options.operand, out, &json, err);
-        struct error unprinted;
-        if (options.json && json && print_json(json, &unprinted) != 0 && rc == 0) {
-            *err = unprinted;
-            rc = -1;
-        }
+    struct error unprinted;
+    int rc = path_check_utf8(options->run, err);
+    if (rc == 0) rc = cells_read(&names, options->run, err);
+    if (rc == 0) rc = names ? verify_sweep(options->run, names, out, &json, err) : verify_dir(options->run, out, &json, err);
+    if (options->json && json && print_json(json, &unprinted) != 0 && rc == 0) {
+        *err = unprinted;
+        rc = -1;
     }
     json_decref(json);
     json_decref(names);
-    options_free(&options);
     return rc;
 }
 
+static const struct option_row rows[] = {ROW_RUN(verify_options), ROW_JSON(verify_options)};
+
 const struct command command_verify = {
-    "verify", "RUN [--json]", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
+    "verify", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
     "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds, unless a job is at work. Exit\n"
     "status: 0 complete; 75 files are missing or bad, run the job again; 76 all that is missing is quarantined;\n"
-    "65 only foreign files besides.\n", verify};
+    "65 only foreign files besides.\n",
+    OPTION_TABLE(rows, verify_options), verify};

@@ -1,3 +1,4 @@
+/* --version: what this program is made of. */
 #include "cmd/command.h"
 #include "cluster/build.h"
 

@@ -1,3 +1,4 @@
+/* Chosen rows of a run, read a window of shards at a time. */
 #include "export/rows.h"
 
 #include "base/files.h"

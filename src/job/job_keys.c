@@ -12,6 +12,7 @@
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
 const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", NULL};
+_Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
 const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
 const char *const precision_names[] = {"fp32", "tf32", NULL};
@@ -160,8 +161,12 @@ const char *metric_guess(const char *name) {
 static int fail_metric(const struct key_reader *reader, const char *path, size_t index, const json_t *value) {
     const char *name = json_string_value(value);
     char *item = text_new("%s[%zu]", path, index);
-    int rc = item ? key_fail_name(reader, item, "fid, sfid, fid_infinity, kid, is or prdc", value, name ? metric_guess(name) : NULL)
-                  : error_memory(reader->err);
+    struct text expected = {0};
+    text_add_names(&expected, metric_names, ", ", " or ");
+    int rc = item && !expected.failed
+                 ? key_fail_name(reader, item, expected.data, value, name ? metric_guess(name) : NULL)
+                 : error_memory(reader->err);
+    text_free(&expected);
     free(item);
     return rc;
 }

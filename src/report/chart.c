@@ -1,3 +1,4 @@
+/* A chart out of a report's data: which points, which axes, where the ticks are. */
 #include "report/chart.h"
 
 #include "report/data.h"
@@ -28,9 +29,6 @@ static const struct metric { /* a column that can be plotted */
 };
 enum { METRICS = sizeof metrics / sizeof *metrics };
 
-const char *const chart_metrics[] = {"fid", "fid_corrected", "fid_infinity", "sfid", "sfid_corrected", "kid", "kid_full", "is",
-                                     "precision", "recall", "density", "coverage", NULL};
-
 static const struct metric *find(const char *column) {
     for (size_t i = 0; i < METRICS; i++)
         if (strcmp(metrics[i].column, column) == 0) return &metrics[i];
@@ -44,6 +42,16 @@ bool chart_has(const json_t *data, const char *metric) {
     json_array_foreach(json_object_get(data, "cells"), i, cell)
         if (isfinite(data_number(cell, metric))) return true;
     return false;
+}
+
+json_t *chart_metrics(const json_t *data) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < METRICS; i++)
+        if (chart_has(data, metrics[i].column) && json_array_append_new(list, json_string(metrics[i].column)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
 }
 
 static int by_x(const void *a, const void *b) {
@@ -106,11 +114,9 @@ static void widen(struct chart_axis *axis, double low, double high) {
     if (high > axis->high) axis->high = high;
 }
 
-/* The axes hold every point and its error bar; a bar that would reach down below half its point's value on a logarithmic
- * axis is cut off there. */
-static void fit_axes(struct chart *chart, bool distance) {
-    chart->x = (struct chart_axis){chart->x.title, true, INFINITY, -INFINITY};
-    chart->y = (struct chart_axis){chart->y.title, distance, INFINITY, -INFINITY};
+void chart_fit(struct chart *chart) {
+    chart->x = (struct chart_axis){chart->x.title, chart->x.log, INFINITY, -INFINITY};
+    chart->y = (struct chart_axis){chart->y.title, chart->y.log, INFINITY, -INFINITY};
     for (size_t a = 0; a < chart->count; a++)
         for (size_t i = 0; i < chart->lines[a].count; i++) chart->y.log &= chart->lines[a].points[i].y > tiny;
     for (size_t a = 0; a < chart->count; a++)
@@ -151,7 +157,9 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
             return error_memory(err);
         }
     if (over == CHART_TIME) mark_front(chart, metric->distance);
-    fit_axes(chart, metric->distance);
+    chart->x.log = true;
+    chart->y.log = metric->distance;
+    chart_fit(chart);
     return 0;
 }
 

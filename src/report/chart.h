@@ -41,11 +41,15 @@ struct chart {
 /* From a report's data (see report/data.h): `metric` (a column) over NFE or time, a line a series. Cells that have no such
  * number, and those that only repeat another cell of their series, are left out; *chart may have no points. */
 int chart_make(struct chart *chart, const json_t *data, const char *metric, enum chart_over over, struct error *err);
+/* Sets the ends of the axes, whose titles and `log` are set, so that they hold every point and its error bar. y is made linear
+ * where a value is not positive; on a logarithmic y a bar that reaches below half its point's value is cut off there. x must be
+ * positive where it is logarithmic. */
+void chart_fit(struct chart *chart);
 void chart_free(struct chart *chart);
 /* Is it a column that chart_make can plot, and is any cell's a number? */
 bool chart_has(const json_t *data, const char *metric);
-/* The columns that can be plotted, in order; ends with NULL. */
-extern const char *const chart_metrics[];
+/* The columns for which that is true: new; NULL when out of memory. */
+json_t *chart_metrics(const json_t *data);
 
 /* Where a value is on an axis: 0 at its low end, 1 at its high one. */
 double chart_place(const struct chart_axis *axis, double value);

@@ -1,3 +1,4 @@
+/* A report's data, gathered from the files of a run or a sweep. */
 #include "report/collect.h"
 
 #include "base/files.h"
@@ -203,25 +204,19 @@ static json_t *pareto(const json_t *data, struct error *err) {
 }
 
 static int derive(json_t *data, const json_t *sweep, struct error *err) {
-    json_t *environment = json_object(), *evidence = json_object(), *metrics = json_array(), *document = NULL;
+    json_t *environment = json_object(), *evidence = json_object(), *document = NULL;
     int rc = look_into_cells(data, environment, evidence, &document, err);
-    for (const char *const *metric = chart_metrics; *metric; metric++)
-        if (chart_has(data, *metric)) json_array_append_new(metrics, json_string(*metric));
-    const json_t *name = json_object_get(document, "name");
-    const char *dir = json_string_value(json_object_get(data, "dir"));
-    if (rc == 0) {
-        json_object_set_new(data, "name", name ? json_incref((json_t *)name) : json_string(dir));
-        json_object_set_new(data, "series", data_series(data));
-        json_object_set(data, "metrics", metrics);
-        json_object_set_new(data, "best", data_best(data, evidence));
-        json_object_set_new(data, "pareto", pareto(data, err));
-        json_object_set(data, "environment", environment);
-        json_object_set_new(data, "commands", commands_of(data, sweep, document));
-        json_object_set_new(data, "job", job_text(sweep, document));
-        if (json_object_size(data) != 14) rc = error_memory(err);
-    }
+    json_t *name = json_object_get(document, "name");
+    if (rc == 0 && (json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
+                    json_object_set_new(data, "series", data_series(data)) != 0 ||
+                    json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
+                    json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||
+                    json_object_set_new(data, "pareto", pareto(data, err)) != 0 ||
+                    json_object_set(data, "environment", environment) != 0 ||
+                    json_object_set_new(data, "commands", commands_of(data, sweep, document)) != 0 ||
+                    json_object_set_new(data, "job", job_text(sweep, document)) != 0))
+        rc = error_memory(err);
     json_decref(document);
-    json_decref(metrics);
     json_decref(environment);
     json_decref(evidence);
     return rc;

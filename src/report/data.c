@@ -1,3 +1,4 @@
+/* Numbers and series out of a report's data. */
 #include "report/data.h"
 
 #include "base/text.h"

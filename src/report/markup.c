@@ -1,3 +1,4 @@
+/* Text, images and numbers made safe for HTML and SVG. */
 #include "report/markup.h"
 
 #include <openssl/evp.h>

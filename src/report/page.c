@@ -1,3 +1,4 @@
+/* report.html: its sections, one function each. */
 #include "report/page.h"
 
 #include "report/chart.h"

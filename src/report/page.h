@@ -1,4 +1,4 @@
-/* report.html: one file that needs no other and no network, and tells everything without its script too. */
+/* report.html: one file that loads nothing else, from disk or the network, and can be read with scripts switched off. */
 #ifndef REPORT_PAGE_H
 #define REPORT_PAGE_H
 

@@ -1,3 +1,4 @@
+/* Sheets of small images as PNGs. */
 #include "report/picture.h"
 
 #include "base/draft.h"

@@ -1,3 +1,4 @@
+/* Rate and ETA of a run, told on stderr and in progress.json. */
 #include "report/progress.h"
 
 #include "base/clock.h"
@@ -75,9 +76,9 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
     if (finished) {
         text_add(&text, ", took ");
         progress_duration(&text, now - progress->start);
-    } else if (eta(progress, now, done) > 0) {
+    } else if (progress->eta > 0) {
         text_add(&text, ", ETA ");
-        progress_duration(&text, eta(progress, now, done));
+        progress_duration(&text, progress->eta);
     }
     text_add(&text, ", %d rank%s", ranks, ranks == 1 ? "" : "s");
     if (text.data && progress->terminal && !finished) {
@@ -91,12 +92,11 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
     text_free(&text);
 }
 
-static void write_file(struct progress *progress, uint64_t done, double per_second, double now, int ranks, int finished) {
+static void write_file(struct progress *progress, uint64_t done, double per_second, int ranks, int finished) {
     char stamp[32];
     struct error err = {0};
     clock_stamp(stamp);
-    double left = eta(progress, now, done);
-    json_t *seconds = left < 0 ? json_null() : json_real(left);
+    json_t *seconds = progress->eta < 0 ? json_null() : json_real(progress->eta);
     json_t *nfe = progress->nfe > 0 ? json_integer(progress->nfe) : json_null();
     json_t *json = json_pack("{s:s, s:I, s:I, s:f, s:o, s:i, s:o, s:s}", "time", stamp, "done", (json_int_t)done,
                              "total", (json_int_t)progress->total, "rate", per_second, "eta_seconds", seconds, "ranks",
@@ -116,12 +116,13 @@ void progress_update(struct progress *progress, uint64_t done, int ranks_alive, 
     size_t newest = (progress->marks_count - 1) % PROGRESS_MARKS;
     if (now - progress->marks[newest].time >= mark) add_mark(progress, now, done);
     double per_second = progress->rate = rate(progress, now, done, finished);
+    progress->eta = eta(progress, now, done);
     if (finished || now >= progress->next_line) {
         print_line(progress, done, per_second, now, ranks_alive, finished);
         progress->next_line = now + (progress->terminal ? terminal_line : line);
     }
     if (finished || now >= progress->next_file) {
-        write_file(progress, done, per_second, now, ranks_alive, finished);
+        write_file(progress, done, per_second, ranks_alive, finished);
         progress->next_file = now + file;
     }
 }

@@ -29,7 +29,7 @@ struct progress {
     struct progress_mark { double time; uint64_t done; double work; } marks[PROGRESS_MARKS]; /* one a second, a ring: the last minute */
     size_t marks_count;  /* ever made; the next goes to marks[marks_count % PROGRESS_MARKS] */
     int warned;
-    double rate;         /* samples/s as last told */
+    double rate, eta;    /* as last told: samples/s, and s to the end (negative: unknown) */
 };
 
 void progress_start(struct progress *progress);

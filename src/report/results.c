@@ -1,3 +1,4 @@
+/* A sweep's rows and columns, and their table as CSV and for the terminal. */
 #include "report/results.h"
 
 #include "base/draft.h"

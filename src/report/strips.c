@@ -1,34 +1,45 @@
 /* Pictures for a report: a strip of small samples for each cell. */
 #include "base/files.h"
 #include "base/text.h"
+#include "job/job.h"
 #include "job/seeds.h"
 #include "report/picture.h"
 #include "format/json_file.h"
 #include "report/collect.h"
+#include "sample/quantise.h"
 #include "shard/frames.h"
 #include "shard/store.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* A page stays below some 6 MB: strips, pixels of a sample's longer side, samples a strip and its width, bytes of a grid. */
 enum { STRIPS_MOST = 48, SIDE_MOST = 64, SIDE_LEAST = 44, SAMPLES_MOST = 10, WIDTH_MOST = 540, GRID_BYTES = 4 << 20 };
 
-static uint8_t *to_pixels(const struct npy *npy, const void *rows, const json_t *range, struct error *err) {
-    size_t n = npy->shape[0], c = npy->shape[1], h = npy->shape[2], w = npy->shape[3];
-    double low = json_number_value(json_array_get(range, 0)), high = json_number_value(json_array_get(range, 1));
-    uint8_t *pixels = malloc(n * c * h * w);
-    if (!pixels) {
-        error_memory(err);
+/* float32 samples by the run's own rule, as `export` rounds them: new; NULL with *err set. */
+static uint8_t *to_pixels(const struct npy *npy, const float *rows, const json_t *document, struct error *err) {
+    const json_t *range = json_object_get(json_object_get(document, "card"), "range");
+    const char *rule = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "rounding"));
+    struct card card = {.channels = (int)npy->shape[1], .height = (int)npy->shape[2], .width = (int)npy->shape[3],
+                        .low = json_number_value(json_array_get(range, 0)), .high = json_number_value(json_array_get(range, 1))};
+    size_t elements = npy->shape[0] * card_elements(&card);
+    int rounding = 0;
+    while (rule && rounding_names[rounding] && strcmp(rule, rounding_names[rounding]) != 0) rounding++;
+    if (!rule || !rounding_names[rounding] || !(card.low < card.high)) {
+        error_set(err, CODE_DATA, "run.json does not say how samples become pixels (card.range, job.output.rounding)");
         return NULL;
     }
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < c; k++)
-            for (size_t p = 0; p < h * w; p++) {
-                double value = 255 * ((double)((const float *)rows)[(i * c + k) * h * w + p] - low) / (high - low);
-                pixels[(i * h * w + p) * c + k] = (uint8_t)lround(fmin(fmax(value, 0), 255)); /* NaN: 0 */
-            }
+    uint8_t *pixels = malloc(elements);
+    double *x = malloc(elements * sizeof *x);
+    for (size_t i = 0; x && i < elements; i++) x[i] = rows[i];
+    if (x && pixels) {
+        quantise_uint8(x, npy->shape[0], &card, (enum rounding)rounding, pixels);
+    } else {
+        error_memory(err);
+        free(pixels);
+        pixels = NULL;
+    }
+    free(x);
     return pixels;
 }
 
@@ -60,7 +71,7 @@ static int read_samples(struct samples *samples, const char *dir, const json_t *
     samples->channels = (int)c;
     samples->pixels = rows;
     if (bytes) return 0;
-    samples->pixels = to_pixels(&npy, rows, json_object_get(json_object_get(document, "card"), "range"), err);
+    samples->pixels = to_pixels(&npy, rows, document, err);
     free(rows);
     return samples->pixels ? 0 : -1;
 }

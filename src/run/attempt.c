@@ -32,7 +32,7 @@ struct attempt {
     pthread_t thread;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t change;
-    double rate;
+    double rate, eta; /* eta: 0 unknown */
     int ranks;
     bool ending, warned;
 };
@@ -175,6 +175,7 @@ static int write_record(struct attempt *attempt, struct error *err) {
     char stamp[32];
     clock_stamp(stamp);
     int failed = json_object_set_new(attempt->record, "rate", json_real(attempt->rate)) |
+                 json_object_set_new(attempt->record, "eta_seconds", attempt->eta > 0 ? json_real(attempt->eta) : json_null()) |
                  json_object_set_new(attempt->record, "ranks", json_integer(attempt->ranks)) |
                  json_object_set_new(attempt->record, "beat", json_string(stamp));
     return failed ? error_memory(err) : json_file_write(attempt->path, attempt->record, err);
@@ -375,10 +376,11 @@ void attempt_forget(const struct attempt *attempt) {
     }
 }
 
-void attempt_tell(struct attempt *attempt, double rate, int ranks) {
+void attempt_tell(struct attempt *attempt, double rate, double eta, int ranks) {
     if (!attempt) return;
     pthread_mutex_lock(&attempt->lock);
     attempt->rate = rate;
+    attempt->eta = eta;
     attempt->ranks = ranks;
     pthread_mutex_unlock(&attempt->lock);
 }
@@ -389,7 +391,7 @@ void attempt_end(struct attempt *attempt, int status) {
     if (!attempt) return;
     pthread_mutex_lock(&attempt->lock);
     attempt->ending = true;
-    attempt->rate = 0;
+    attempt->rate = attempt->eta = 0;
     pthread_cond_signal(&attempt->change);
     pthread_mutex_unlock(&attempt->lock);
     pthread_join(attempt->thread, NULL);

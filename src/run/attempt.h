@@ -1,7 +1,7 @@
 /* Attempts: the jobs at work on one folder (a run's or a sweep's), several at a time if they like. Rank 0 of each keeps a
  * record there, log/attempt-0002.json, made exclusively and rewritten every 10 s:
- *   {"attempt": 2, "host", "pid", "slurm": "123.0" or null, "ranks": alive, "rate": samples/s, "started", "beat", "ended"
- *    (null: not yet), "code": its exit status, "nonce", "processes": [["node1", 4711], ... of each rank]}
+ *   {"attempt": 2, "host", "pid", "slurm": "123.0" or null, "ranks": alive, "rate": samples/s, "eta_seconds": until
+ *    all is made if it had to make it alone (null: unknown), "started", "beat", "ended" (null: not yet), "code": its exit status, "nonce", "processes": [["node1", 4711], ... of each rank]}
  * They decide the order of the work, whose temporaries are cleared, and what `status` shows; samples are right without
  * them. */
 #ifndef RUN_ATTEMPT_H
@@ -31,7 +31,8 @@ int attempt_ahead(const struct attempt *attempt);
  * that are over. */
 int attempt_clear(const struct attempt *attempt, const char *folder, struct error *err);
 void attempt_forget(const struct attempt *attempt);
-void attempt_tell(struct attempt *attempt, double rate, int ranks); /* for the next beat; NULL: nothing happens */
+/* For the next beat. rate: samples/s; eta: s, 0 or less: unknown. NULL: nothing happens. */
+void attempt_tell(struct attempt *attempt, double rate, double eta, int ranks);
 /* Marks it ended with this status; NULL: nothing happens. */
 void attempt_end(struct attempt *attempt, int status);
 

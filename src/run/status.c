@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -98,6 +99,7 @@ static int is_visible(const struct dirent *entry) {
 struct life {
     json_t *attempts;    /* the live ones */
     double rate, silent; /* silent < 0: unknown */
+    double pace;         /* share of what is left that they make a second, as they say: 1/eta, added up; 0: unknown */
     int ranks;
     size_t records;
     bool ended;          /* all of them */
@@ -116,12 +118,14 @@ static int since_progress(const char *dir, double *age, struct error *err) {
 
 static void add_attempt(struct life *life, const json_t *record) {
     static const char *const keys[] = {"attempt", "host", "pid", "slurm", "ranks", "rate", "started", "silent"};
+    const json_t *eta = json_object_get(record, "eta_seconds");
     double silent = json_number_value(json_object_get(record, "silent"));
     if (life->silent < 0 || silent < life->silent) life->silent = silent;
     life->ended &= json_is_string(json_object_get(record, "ended"));
     life->records++;
     if (!json_is_true(json_object_get(record, "alive"))) return;
     life->rate += json_number_value(json_object_get(record, "rate"));
+    if (json_is_number(eta)) life->pace += 1 / fmax(json_number_value(eta) - silent, 1);
     life->ranks += (int)json_integer_value(json_object_get(record, "ranks"));
     json_t *one = json_object();
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) json_object_set(one, keys[k], json_object_get(record, keys[k]));
@@ -219,7 +223,7 @@ int status_read(json_t **status, const char *dir, struct error *err) {
     bool alive = json_array_size(life.attempts) > 0;
     if (rc == 0) {
         double left = (double)(count.samples - count.done - count.quarantined);
-        json_t *eta = left <= 0 ? json_integer(0) : life.rate > 0 ? json_real(left / life.rate) : json_null();
+        json_t *eta = left <= 0 ? json_integer(0) : life.pace > 0 ? json_real(1 / life.pace) : json_null();
         *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run", dir, "state",
                             state_of(&count, alive), "samples", (json_int_t)count.samples, "done", (json_int_t)count.done,
                             "shards", (json_int_t)count.shards, "shards_done", (json_int_t)count.shards_done,

@@ -193,7 +193,7 @@ static void write_results(struct units *units) {
 static void show_progress(void *context, int ranks_alive) {
     struct units *units = context;
     progress_update(&units->progress, units->samples, ranks_alive, 0);
-    attempt_tell(units->attempt, units->progress.rate, ranks_alive);
+    attempt_tell(units->attempt, units->progress.rate, units->progress.eta, ranks_alive);
     write_results(units);
 }
 

@@ -339,7 +339,7 @@ def test_nan_is_named(job):
 def test_text(job):
     job.keys["sampler"] = {"solver": "dpmpp-2m", "nfe": 6}
     out = qtaylor("diagnose", job.write(), "--count", 6).stdout
-    for part in ("How near epsilon is to constant", "Ideal derivatives against true", "Error of one step", "i: .inf (DDIM)",
+    for part in ("How near epsilon is to constant", "Ideal derivatives against true", "Error of one step", "order .inf (DDIM)", "step of the job's grid",
                  "the job's own: dpmpp-2m, order 2, grid uniform-logsnr", "At NFE 6 the nearest"):
         assert part in out
     assert "nan" not in out
