@@ -146,6 +146,7 @@ static int crash(enum way way) {
     if (child == 0) {
         signal(SIGSEGV, SIG_DFL); /* a sanitizer would exit in its own way */
         signal(SIGABRT, SIG_DFL);
+        crash_catch(NULL);
         if (failures_open(folder, 3, &err) != 0 || failures_thread_start(&err) != 0) _exit(1);
         failures_begin("solver=\"x\"", 7);
         if (way == IDLE) failures_rest();
@@ -208,6 +209,7 @@ static void an_older_handler_has_the_last_word(void **state) {
     pid_t child = fork();
     if (child == 0) {
         signal(SIGSEGV, on_segv);
+        crash_catch(NULL);
         if (failures_open(folder, 0, &err) != 0) _exit(1);
         failures_begin(NULL, 5);
         *nowhere() = 1;
