@@ -44,6 +44,7 @@ int run_remake(const struct run *run, uint64_t position, void **sample, struct e
     cell.status = calloc(layout_shards(&run->layout), sizeof *cell.status); /* nothing is there */
     *sample = malloc(bytes);
     int rc = cell.status && *sample ? 0 : error_memory(err);
+    if (rc == 0) rc = run_check(run, err);
     if (rc == 0 && !run->job.model.path) rc = error_set(err, CODE_DATA, "%s: its job names no model file", run->dir);
     if (rc == 0) rc = assets_load(&assets, &cells, device, err);
     if (rc == 0) rc = prove_models(run, cell.model, cell.guide, device, err);
