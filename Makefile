@@ -26,7 +26,8 @@ BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG
 LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
-OBJECTS := $(SOURCES:%.c=$(B)/%.o)
+PAGE    := page.css page.js chart.css
+OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/page_files.o
 FAKE    := $(B)/shim/fake_shim.o
 UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
@@ -86,7 +87,15 @@ $(B)/%.o: %.c
 
 # What the build knows about itself; rewritten only when it changes.
 $(B)/src/report/summary.o: $(B)/version.h
-$(B)/src/report/embed.o: src/report/page.css src/report/page.js src/report/chart.css
+# A report's own files as strings, page_css[] of page.css: bytes, as a string literal has a limit and escapes.
+$(B)/gen/page_files.c: $(PAGE:%=src/report/%)
+	@mkdir -p $(@D)
+	@echo "  make    $@"
+	@{ echo '#include "report/markup.h"'; for file in $^; do name=$${file##*/}; \
+	    echo "const char $${name%.*}_$${name##*.}[] = {"; od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
+$(B)/gen/page_files.o: $(B)/gen/page_files.c
+	@echo "  compile $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 $(B)/version.h: FORCE
 	@mkdir -p $(@D)
 	@printf '#define QTAYLOR_VERSION "0.1.0"\n#define QTAYLOR_COMMIT "%s"\n#define QTAYLOR_CFLAGS "%s"\n' \
