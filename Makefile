@@ -17,7 +17,8 @@ PKG_CONFIG ?= pkg-config
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS     ?= -O2 -g
 override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math-errno $(WARNINGS)
-SAN        := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+SAN        := $(if $(filter coverage,$(SANITIZE)),--coverage -fprofile-update=atomic,\
+              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined))
 USE_MPI    := $(filter mpi,$(COMM))
 CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
 # libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with other
@@ -26,7 +27,8 @@ BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG
 LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
-OBJECTS := $(SOURCES:%.c=$(B)/%.o)
+PAGE    := page.css page.js chart.css
+OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/page_files.o
 FAKE    := $(B)/shim/fake_shim.o
 UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 
@@ -44,11 +46,12 @@ endif
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz clean distclean FORCE
+.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage format lint clean \
+        distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; COMM=self: no MPI; SANITIZE=address,undefined)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z_.-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' Makefile
 	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, BLAS=, RANKS=2 (of the demo)"
 
 RANKS ?= 2
@@ -86,7 +89,15 @@ $(B)/%.o: %.c
 
 # What the build knows about itself; rewritten only when it changes.
 $(B)/src/cluster/build.o: $(B)/version.h
-$(B)/src/report/embed.o: src/report/page.css src/report/page.js src/report/chart.css
+# A report's own files as strings, page_css[] of page.css: bytes, as a string literal has a limit and escapes.
+$(B)/gen/page_files.c: $(PAGE:%=src/report/%)
+	@mkdir -p $(@D)
+	@echo "  make    $@"
+	@{ echo '#include "report/markup.h"'; for file in $^; do name=$${file##*/}; \
+	    echo "const char $${name%.*}_$${name##*.}[] = {"; od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
+$(B)/gen/page_files.o: $(B)/gen/page_files.c
+	@echo "  compile $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 $(B)/version.h: FORCE
 	@mkdir -p $(@D)
 	@printf '#define QTAYLOR_VERSION "0.1.0"\n#define QTAYLOR_COMMIT "%s"\n#define QTAYLOR_CFLAGS "%s"\n' \
@@ -129,6 +140,42 @@ run-fuzz: $(FUZZ)
 	@for target in $(FUZZ); do name=$${target##*/fuzz_}; mkdir -p build/fuzz/$$name; echo "== fuzz_$$name"; \
 	    $$target -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=256 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
 	        -verbosity=0 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; done
+
+# Of every C file (and the libtorch shim), for editors and clang-tidy.
+COMPILED := $(SOURCES) src/main.c shim/fake_shim.c $(wildcard tests/unit/test_*.c tests/fuzz/*.c tools/*.c)
+compile_commands.json: $(B)/version.h FORCE ## how each file is compiled, for editors
+	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$comma" '$(CURDIR)' \
+	    $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
+
+# What each thread does to what the others see. gcc's libgomp tells ThreadSanitizer nothing of its barriers; clang's libomp
+# does, through archer, so nothing is suppressed. The runs of tests/cli are the coordinator with 2 and more workers.
+TSAN_UNITS := queue execute coordinator log hash precision score
+TSAN_RUNS  := tests/cli/test_sweep.py tests/cli/test_status.py tests/cli/test_unstable.py
+TSAN_ENV   := OMP_TOOL_LIBRARIES=libarcher.so LD_LIBRARY_PATH=$$(dirname "$$(clang -print-file-name=libarcher.so)"):$$LD_LIBRARY_PATH \
+              TSAN_OPTIONS=ignore_noninstrumented_modules=1
+tsan: ## the threads' unit tests, and runs of small jobs, under ThreadSanitizer
+	@tools/setup.sh fuzz
+	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=thread BLAS='-llapacke -lopenblas' WARNINGS=-w run-tsan
+run-tsan: all $(TSAN_UNITS:%=$(B)/tests/test_%)
+	@for t in $(TSAN_UNITS); do echo "== $$t"; $(TSAN_ENV) $(B)/tests/test_$$t || exit 1; done
+	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -k 'not ranks' $(TSAN_RUNS); fi
+
+coverage: ## how many lines of src the unit tests and tests/cli reach (fake shim)
+	@tools/setup.sh coverage
+	@$(MAKE) --no-print-directory SHIM=fake SANITIZE=coverage CFLAGS='-O0 -g' run-coverage
+run-coverage: all $(UNIT)
+	@find $(B) -name '*.gcda' -delete
+	@for t in $(UNIT); do $$t >/dev/null 2>&1 || echo "FAILED: $$t"; done
+	@$(MPI_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -n 2 --dist loadgroup tests/cli | tail -1
+	@$(PYTHON) -m gcovr --root . --filter src/ --object-directory $(B) --gcov-ignore-parse-errors all $(B) 2>/dev/null | \
+	    awk '$$1 == "TOTAL" || ($$1 ~ /^src/ && $$4 + 0 < 80)'
+
+format: ## clang-format over every C file, in place
+	@tools/setup.sh lint
+	@git ls-files '*.c' '*.h' '*.cpp' | xargs build/venv/bin/clang-format -i
+lint: $(B)/version.h ## what gcc's analyzer, shellcheck, ruff and tests/house.sh find
+	@tools/setup.sh lint
+	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh
 
 layers: ## check that each header stands alone and that folders include only what is before them
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh

@@ -8,13 +8,25 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FAKE = ROOT / "build/fake/qtaylor"
+FAKE = ROOT / os.environ.get("QTAYLOR_FAKE", "build/fake/qtaylor")  # or built in another way (make tsan, make coverage)
 TORCH = ROOT / "build/torch/qtaylor"
 FAULT = ROOT / "build/tests/fault.so"  # preloaded, it makes calls fail (tests/faults/fault.c)
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: belongs to make test-long")
+
+
+# Modules whose tests stay in one process of pytest-xdist, one after the other: they share a cluster, a network, or a start that
+# takes long.
+TOGETHER = ("test_slurm", "test_network", "test_demo", "test_report", "test_metrics")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in TOGETHER and item.config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def environment(**extra):

@@ -2,7 +2,7 @@
 # The house's order: a folder includes only headers of its own and of folders before it; only src/cluster sees mpi.h,
 # only the shim sees torch, only main.c exits; every header compiles alone.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 order=(base format config job solver sample diagnose shard cluster eval report run work export cmd)
 bad=0
 complain() { echo "layers: $*"; bad=1; }
@@ -16,6 +16,7 @@ found=$(grep -ln 'torch_shim\.h' src/{base,config,job,solver}/*.[ch]) && complai
 found=$(grep -rln '<mpi\.h>' src shim | grep -v '^src/cluster/comm_mpi\.c$') && complain "mpi.h outside comm_mpi.c: $found"
 found=$(grep -rnE '\b(exit|abort)\(' src | grep -v '^src/main\.c') && complain "only main.c exits:"$'\n'"$found"
 for header in src/*/*.h shim/*.h; do
+    # shellcheck disable=SC2086 # several flags
     ${CC:-cc} ${CPPFLAGS:-} ${CFLAGS:-} -x c -fsyntax-only "$header" || complain "$header does not stand alone"
 done
 exit $bad

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs every test and ends with one line "N passed, N failed". With "long": the long ones too.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 which=${1:-short}
+# shellcheck source=/dev/null
 if [ -f build/env.sh ]; then source build/env.sh; fi # packages unpacked without root
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 passed=0
@@ -17,7 +18,7 @@ build() { make --no-print-directory -j2 "$@"; }
 step 'build with libtorch' build SHIM=torch all
 step 'build with the fake shim' build SHIM=fake all
 step 'layers' make --no-print-directory SHIM=fake layers
-step 'shellcheck' shellcheck slurm/* tests/slurm/cluster.sh
+step 'shellcheck' shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh
 step 'build with sanitizers' build SHIM=fake SANITIZE=address,undefined all
 
 step 'build of the fault shim' build build/tests/fault.so
@@ -29,19 +30,22 @@ for target in tests/fuzz/fuzz_*.c; do # what fuzzing found stays mended; `make f
 done
 
 units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
-    local program output names
+    local program names
     names=$(cd tests/unit && ls test_*.c)
     local targets=()
     for name in $names; do targets+=("build/$1/tests/${name%.c}"); done
     build "${@:2}" "${targets[@]}" || { failed=$((failed + 1)); echo "FAILED: unit tests do not build: $1"; return; }
+    # shellcheck disable=SC2016 # the inner shell expands it
+    printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -n 1 sh -c '"$0" >"$0.log" 2>&1; echo $? >"$0.rc"'
     for program in "${targets[@]}"; do
         echo "== $program"
-        output=$("$program" 2>&1); local rc=$?
-        local good bad
-        good=$(grep -c '^\[       OK \]' <<<"$output")
-        bad=$(grep '^\[  FAILED  \] [a-zA-Z_]' <<<"$output" | sort -u | wc -l) # each is named twice
-        if [ $rc -ne 0 ]; then echo "$output"; [ "$bad" -gt 0 ] || bad=1; fi
+        local good bad rc
+        rc=$(cat "$program.rc")
+        good=$(grep -c '^\[       OK \]' "$program.log")
+        bad=$(grep '^\[  FAILED  \] [a-zA-Z_]' "$program.log" | sort -u | wc -l) # each is named twice
+        if [ "$rc" != 0 ]; then cat "$program.log"; [ "$bad" -gt 0 ] || bad=1; fi
         passed=$((passed + good)); failed=$((failed + bad))
+        rm -f "$program.rc"
     done
 }
 units fake SHIM=fake
@@ -49,7 +53,14 @@ units fake-address,undefined SHIM=fake SANITIZE=address,undefined
 
 marks='not long'
 [ "$which" = long ] && marks=''
-build/venv/bin/python -m pytest -q -W ignore::DeprecationWarning -m "$marks" --junit-xml=build/pytest.xml tests
+# Half of the tests wait (leases, killed ranks), so there is one process more than processors; tests that share a costly start, a
+# cluster or a network are one group, and a group stays in one process (tests/conftest.py). A report of an earlier run never counts.
+rm -f build/pytest.xml
+processes=$(nproc)
+processes=$((processes < 8 ? processes + 1 : 8))
+build/venv/bin/python -m pytest -q -rs -W ignore::DeprecationWarning -m "$marks" -n $processes --dist loadgroup \
+    --junit-xml=build/pytest.xml tests
+ended=$?
 read -r good bad < <(build/venv/bin/python - <<'PYTHON'
 import xml.etree.ElementTree as tree
 suites = tree.parse("build/pytest.xml").getroot().iter("testsuite")
@@ -62,5 +73,6 @@ PYTHON
 )
 passed=$((passed + ${good:-0}))
 failed=$((failed + ${bad:-1}))
+if [ "$ended" -gt 1 ] && [ "${bad:-1}" -eq 0 ]; then failed=$((failed + 1)); echo "FAILED: pytest itself: exit $ended"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

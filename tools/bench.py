@@ -64,7 +64,7 @@ def layouts(folder):
     half = 64 * 150
 
     def two_processes():
-        start, runs = time.perf_counter(), []
+        runs = []
         for i in range(2):
             shutil.rmtree(folder / f"p{i}", ignore_errors=True)
             runs.append(subprocess.Popen(

@@ -2,23 +2,26 @@
 # Brings what qtaylor builds with: Debian's packages and libtorch. Says what it does; skips what is there.
 #   tools/setup.sh build    what `make` needs        (LIBTORCH=DIR: an unpacked libtorch, pip's torch is skipped)
 #   tools/setup.sh test     what `make test` and `make bench` need besides
-#   tools/setup.sh fuzz     what `make fuzz` needs: clang with libFuzzer, and no libtorch
+#   tools/setup.sh fuzz     what `make fuzz` and `make tsan` need: clang with its runtimes, and no libtorch
+#   tools/setup.sh lint     what `make lint` and `make format` need, and no libtorch
+#   tools/setup.sh coverage what `make coverage` needs: `test` and gcovr
 # Without root, packages are unpacked into build/deps where apt-get can download them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 what=${1:-build}
 shim=${SHIM:-torch}
-[ "$what" = fuzz ] && shim=fake
+case $what in fuzz | lint) shim=fake ;; esac
 torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
 if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-14-dev libomp-14-dev) # Debian 12's
+elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)
 elif [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck); fi
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a SLURM
 # cluster of the tests' own.
-if [ "$what" = test ] && [ "$(id -u)" = 0 ]; then
+if { [ "$what" = test ] || [ "$what" = coverage ]; } && [ "$(id -u)" = 0 ]; then
     packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps iproute2)
 fi
 config=build/config.mk
@@ -42,20 +45,22 @@ present() {
 
 # Unpacks packages and what they depend on into build/deps, and tells make where things are.
 unpack() {
-    local deps=$PWD/build/deps lib=usr/lib/$(gcc -dumpmachine)
+    local deps=$PWD/build/deps lib
+    lib=usr/lib/$(gcc -dumpmachine)
     say "no root: unpacking into build/deps: $*"
     mkdir -p build/deps/archives
     local names
     names=$(apt-get -o Debug::NoLocking=1 --print-uris -qq -y --no-install-recommends install "$@" | sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p") ||
         fail "apt-get can't resolve $*: install these packages, or name the libraries by hand:
        PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
+    # shellcheck disable=SC2086 # several names
     (cd build/deps/archives && apt-get -o Debug::NoLocking=1 -qq download $names) ||
         fail "apt-get can't download $names"
     local file
     for file in build/deps/archives/*.deb; do dpkg -x "$file" build/deps; done
     # Debian's alternatives are made at installation, which did not happen.
     for file in mpicc mpirun; do ln -sf $file.openmpi build/deps/usr/bin/$file; done
-    local libraries="$deps/$lib:$deps/$lib/openblas-pthread:$deps/$lib/openmpi/lib:$deps/lib/$(gcc -dumpmachine)"
+    local libraries="$deps/$lib:$deps/$lib/openblas-pthread:$deps/$lib/openmpi/lib:$deps/${lib#usr/}"
     cat >build/env.sh <<SHELL
 # Packages unpacked without root: source this to run the programs by hand (make does it by itself).
 export PATH=$deps/usr/bin:\$PATH LD_LIBRARY_PATH=$libraries
@@ -105,14 +110,17 @@ if [ "$what" = fuzz ]; then exit; fi
 if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; then
     [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
-    if [ "$what" != build ]; then
+    if [ "$what" = lint ]; then
+        want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'
+    elif [ "$what" != build ]; then
         want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
         want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
         want diffusers 'diffusers==0.35.*'; want PyYAML pyyaml
-        want selenium selenium; want html5lib html5lib; want lxml lxml
+        want pytest-xdist 'pytest-xdist==3.8.*'; want selenium selenium; want html5lib html5lib; want lxml lxml
     fi
+    if [ "$what" = coverage ]; then want gcovr 'gcovr==8.*'; fi
     install
-    if [ "$what" != build ]; then # the peers' own metrics and ADM's network; the tests do without the torchvision they depend on
+    if [ "$what" != build ] && [ "$what" != lint ]; then # the peers' own metrics and ADM's network; the tests do without the torchvision they depend on
         want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
         install --no-deps
     fi

@@ -16,7 +16,7 @@ void markup_image(struct text *out, const void *png, size_t size);
  * takes), nothing for null or NULL. New; NULL when out of memory. */
 char *markup_value(const json_t *value, int digits);
 
-/* page.css, page.js and chart.css of this folder, put in by embed.c. */
+/* page.css, page.js and chart.css of this folder, which the Makefile makes a C file of. */
 extern const char page_css[], page_js[], chart_css[];
 
 #endif

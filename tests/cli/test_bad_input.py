@@ -1,7 +1,6 @@
 """Broken jobs, cards, models, references and shards: each a clear message and its exit code, and nothing is lost."""
 import json
 import os
-import pathlib
 import subprocess
 
 import numpy as np

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from conftest import CARD, MEANS, ROOT, TORCH, qtaylor
+from conftest import MEANS, ROOT, TORCH, qtaylor
 from oracle import linear_alpha_sigma, mixture_epsilon, normals, run_plan
 
 PATHS = 12

@@ -3,7 +3,6 @@ import csv
 import io
 import json
 import random
-import signal
 import subprocess
 import time
 
@@ -160,7 +159,7 @@ def test_ranks_do_not_matter(job, ranks, whole_sweep):
 
 def test_ranks_work_on_different_cells_and_evaluate_meanwhile(job):
     """One shard a cell, so that ranks that waited for one another would never be at two cells."""
-    path = sweep_job(job, {"sampler.nfe": [4, 5, 6, 7, 8, 9]}, seeds="0-15", workers=1)
+    sweep_job(job, {"sampler.nfe": [4, 5, 6, 7, 8, 9]}, seeds="0-15", workers=1)
     job.model["delay_ms"] = 40
     qtaylor("run", job.write(), ranks=2)
     spans = []

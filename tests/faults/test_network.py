@@ -8,7 +8,7 @@ import pytest
 
 from conftest import FAKE, environment
 from drill import QUICK, Drill
-from test_faults import whole  # noqa: F401: a fixture
+from test_faults import whole  # noqa: F401 (a fixture)
 
 LEASE = 1.5  # s
 

@@ -158,7 +158,7 @@ def test_workers_stay_within_the_cores(job):
     path = slow(job, delay=0, workers=50)
     done = qtaylor("run", path)
     cores = len(os.sched_getaffinity(0))
-    assert f"workers: 50" in done.stderr and f"{cores} core" in done.stderr
+    assert "workers: 50" in done.stderr and f"{cores} core" in done.stderr
     assert json.loads((job.run / "run.json").read_text())["hosts"][0]["workers"] == cores
 
 

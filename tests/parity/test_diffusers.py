@@ -19,7 +19,7 @@ BETAS = {"linear": ("discrete-linear", dict(beta_schedule="linear", beta_start=1
          "squaredcos_cap_v2": ("discrete-cosine", dict(beta_schedule="squaredcos_cap_v2"))}
 
 
-def double(scheduler, rho=7.0, _cache={}):
+def double(scheduler, rho=7.0, _cache={}):  # noqa: B006 (it is a cache)
     """diffusers.schedulers.<scheduler>, every float32 in its source made float64, Karras's rho as given."""
     if (scheduler, rho) not in _cache:
         original = getattr(importlib.import_module("diffusers"), scheduler)

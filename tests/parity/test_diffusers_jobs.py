@@ -1,0 +1,102 @@
+"""What tools/diffusers_jobs.py says of a scheduler, beside the scheduler itself in float64: a sampler that it calls the same makes
+the same numbers, one that it calls the nearest makes others, and where it says that no job does it, the sampler is None."""
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import ROOT
+from test_diffusers import BETAS, ELEMENTS, cumprod, double, epsilon, ours, predicted_variance
+
+sys.path.insert(0, str(ROOT / "tools"))
+from diffusers_jobs import sampler_of  # noqa: E402
+
+
+def theirs(scheduler, steps, x, noise, **called):
+    table = cumprod("linear")
+    scheduler.alphas_cumprod = torch.from_numpy(table)
+    if getattr(scheduler.config, "set_alpha_to_one", True) is False:
+        scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
+    count = iter(range(1, steps + 2))
+    sys.modules[type(scheduler).__module__].randn_tensor = lambda shape, **_: torch.from_numpy(noise[next(count)]).unsqueeze(1)
+    scheduler.set_timesteps(steps)
+    sample = torch.from_numpy(x).unsqueeze(1)  # one channel
+    for n in scheduler.timesteps:
+        seen = sample[:, 0].numpy()
+        output = torch.from_numpy(epsilon(seen, int(n), table)).unsqueeze(1)
+        if getattr(scheduler.config, "variance_type", "") == "learned_range":
+            output = torch.cat([output, torch.from_numpy(predicted_variance(seen, int(n))).unsqueeze(1)], 1)
+        sample = scheduler.step(output, n, sample, **called).prev_sample
+    return sample.numpy()[:, 0]
+
+
+def both(tmp_path, name, options, steps, **called):
+    """(what is said to differ, how far the two are from one another)"""
+    rng = np.random.default_rng(3)
+    x, noise = rng.normal(size=(3, ELEMENTS)), rng.normal(size=(steps + 2, 3, ELEMENTS))
+    scheduler = double(name)(**BETAS["linear"][1], **options)
+    sampler, differences = sampler_of(scheduler, steps)
+    if sampler is None:
+        return differences, None
+    them = theirs(scheduler, steps, x, noise, **called)
+    us = ours(tmp_path, "linear", sampler, x, lambda stream: noise[stream])
+    return differences, np.abs(us - them).max() / np.abs(them).max()
+
+
+def options_of(**values):
+    return [dict(zip(values, product)) for product in itertools.product(*values.values())]
+
+
+DDIM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_offset=[0, 1], set_alpha_to_one=[True, False], clip_sample=[False])
+
+
+@pytest.mark.parametrize("steps", [7, 10])
+@pytest.mark.parametrize("options", DDIM, ids=lambda options: "-".join(map(str, options.values())))
+def test_ddim(tmp_path, options, steps):
+    differences, distance = both(tmp_path, "DDIMScheduler", options, steps)
+    if options["timestep_spacing"] == "linspace" or (options["timestep_spacing"] == "trailing" and 1000 % steps):
+        assert distance is None and "beside the timesteps" in differences[0]
+    else:
+        assert not differences and distance < 1e-9
+
+
+DDPM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_offset=[0, 1], clip_sample=[True, False],
+                  variance_type=["fixed_small", "fixed_small_log", "fixed_large", "learned_range"])
+
+
+@pytest.mark.parametrize("options", DDPM, ids=lambda options: "-".join(map(str, options.values())))
+def test_ddpm(tmp_path, options):
+    differences, distance = both(tmp_path, "DDPMScheduler", options, 10)
+    noisy = options["variance_type"] in ("fixed_large", "learned_range")
+    ends_at_0 = options["timestep_spacing"] == "linspace" or (options["timestep_spacing"] == "leading" and not options["steps_offset"])
+    if noisy and not ends_at_0:
+        assert "noise to the finished picture" in differences[0] and distance > 1e-4
+    else:
+        assert not differences and distance < 1e-8
+
+
+@pytest.mark.parametrize("options", [{"clip_sample": True}, {"thresholding": True}, {"thresholding": True, "sample_max_value": 1.5},
+                                     {"clip_sample": True, "clip_sample_range": 0.7}], ids=str)
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
+def test_clipping(tmp_path, name, options):
+    differences, distance = both(tmp_path, name, options, 10)
+    plain = not {"sample_max_value", "clip_sample_range"} & options.keys()
+    if name == "DDPMScheduler" and plain:
+        assert not differences and distance < 1e-9
+    else:
+        assert len(differences) == 1 and distance > 1e-3
+    if name == "DDIMScheduler" and plain:  # what it says that `clip: true` is
+        assert "use_clipped_model_output=True" in differences[0]
+        assert both(tmp_path, name, options, 10, use_clipped_model_output=True)[1] < 1e-9
+
+
+def test_what_is_not_known():
+    from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
+
+    assert "not known" in sampler_of(PNDMScheduler(), 10)[1][0]
+    assert sampler_of(DDPMScheduler(variance_type="learned"), 10)[0] is None
+    assert "beyond" in sampler_of(DDIMScheduler(steps_offset=1), 1000)[1][0]
+    assert sampler_of(DDIMScheduler(), 0)[0] is None and sampler_of(DDIMScheduler(), 1001)[0] is None
+    assert sampler_of(DDIMScheduler(clip_sample=False), 1000) == ({"solver": "ddim", "grid": "leading", "steps": 1000}, [])

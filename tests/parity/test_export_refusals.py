@@ -1,0 +1,205 @@
+"""What tools/export_model.py must not export: checkpoints of another class, weights that are missing or too many, networks that
+answer one way now and another way then. Each is exit 65 (64 for the command line) with a message, and no file."""
+import json
+import pickle
+import sys
+
+import pytest
+import torch
+
+from conftest import ROOT
+from test_export_model import ADM_FLAGS, adm_code, adm_network, unet  # noqa: F401
+
+sys.path.insert(0, str(ROOT / "tools"))
+import export_model  # noqa: E402
+from model_file import Refusal, save  # noqa: E402
+
+
+@pytest.fixture
+def convert(tmp_path, capsys):
+    """convert(KIND, CHECKPOINT, OPTIONS..., code=65): what it says. A refusal leaves nothing behind."""
+    def run(kind, checkpoint, *options, code=65):
+        found = 0
+        try:
+            export_model.main([kind, str(checkpoint), str(tmp_path / "model.pt"), *map(str, options)])
+        except SystemExit as end:
+            found = end.code
+        said = capsys.readouterr().err
+        assert found == code, said
+        assert "Traceback" not in said and bool(list(tmp_path.glob("model.pt*"))) == (code == 0)
+        return said
+
+    return run
+
+
+# ---- diffusers' folders ----
+
+@pytest.fixture
+def folder(tmp_path):
+    from diffusers import DDIMScheduler
+
+    unet().save_pretrained(tmp_path / "unet")
+    DDIMScheduler(clip_sample=False).save_pretrained(tmp_path / "scheduler")
+    return tmp_path
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_network_of_another_class(tmp_path, convert):
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+
+    UNet2DConditionModel(sample_size=16, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8,
+                         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                         cross_attention_dim=8, attention_head_dim=8).save_pretrained(tmp_path / "unet")
+    DDIMScheduler().save_pretrained(tmp_path / "scheduler")
+    assert "expected _class_name UNet2DModel, found UNet2DConditionModel" in convert("diffusers", tmp_path)
+    change(tmp_path / "unet/config.json", _class_name="UNet2DModel")  # a config that lies: the weights tell
+    assert "does not load it" in (said := convert("diffusers", tmp_path)) or "missing" in said
+
+
+@pytest.mark.parametrize("kind", ["missing", "unexpected", "mismatched"])
+def test_weights_that_do_not_match(folder, convert, kind):
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    if kind == "unexpected":
+        weights["extra.weight"] = torch.zeros(3)
+    elif kind == "missing":
+        del weights["conv_in.bias"]
+    else:
+        weights["conv_in.bias"] = torch.zeros(5)
+    save_file(weights, path, metadata={"format": "pt"})
+    said = convert("diffusers", folder)
+    assert ("extra.weight" if kind == "unexpected" else "conv_in.bias") in said
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "ScoreSdeVeScheduler", "CogVideoXDDIMScheduler", "NoScheduler"])
+def test_schedulers_that_no_card_describes(folder, convert, name):
+    import diffusers
+
+    path = folder / "scheduler/scheduler_config.json"
+    path.write_text(json.dumps({"_class_name": name}))
+    if hasattr(diffusers, name):
+        getattr(diffusers, name)().save_pretrained(folder / "scheduler")
+    assert name in convert("diffusers", folder)
+
+
+def test_the_rest_of_a_folder(folder, convert):
+    change(folder / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
+    assert "rescale_betas_zero_snr" in convert("diffusers", folder)
+    (folder / "scheduler/scheduler_config.json").write_text("{")
+    assert "expected JSON" in convert("diffusers", folder)
+    assert "none" in convert("diffusers", folder / "unet")  # no scheduler
+    assert "No such file" in convert("diffusers", folder / "absent", code=74)
+    assert "usage" in convert("diffusers", folder, "--nonsense", code=64)
+
+
+def test_what_it_says_of_latents_and_steps(folder, convert):
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]}))
+    said = convert("diffusers", folder, "--steps", 20, code=0)
+    assert "latents, not pictures" in said and "sampler: {solver: ddim, grid: leading, steps: 20}" in said
+    assert "batch 64: the file differs from the network by" in said
+
+
+# ---- state dicts and pickles ----
+
+def test_state_dicts(tmp_path, convert, adm_code):  # noqa: F811
+    state = adm_network(adm_code).state_dict()
+
+    def export(value, *flags, code=65):
+        torch.save(value, tmp_path / "state.pt")
+        return convert("adm", tmp_path / "state.pt", "--code", adm_code, *ADM_FLAGS, *flags, code=code)
+
+    assert "missing: out.2.bias" in export({name: value for name, value in state.items() if name != "out.2.bias"})
+    assert "unexpected: ema.decay" in export(state | {"ema.decay": torch.zeros(1)})
+    assert "mismatched: out.2.bias [3] for [6]" in export(state | {"out.2.bias": torch.zeros(3)})
+    assert "--class_cond False, and the state has label_emb.weight" in export(state, "--class_cond", "False")
+    assert "expected a state dict" in export({"model": state})
+    assert "usage" in export(state, "--attention_resolutions", "8,x", code=64)
+    assert "usage" in export(state, "--code", tmp_path, code=64)
+
+
+def test_pickles(tmp_path, convert):
+    path = tmp_path / "net.pkl"
+    for value, said in (({"G": 1}, "under `ema`"), ({"ema": torch.nn.Identity()}, "found Identity")):
+        path.write_bytes(pickle.dumps(value))
+        assert said in convert("edm", path, "--code", tmp_path)
+    path.write_bytes(b"PK")
+    assert "expected a pickle" in convert("edm", path, "--code", tmp_path)
+
+
+# ---- what the file is proved to be ----
+
+CARD = {"shape": [2, 4, 4], "range": [-1, 1], "prediction": "epsilon", "time": {"kind": "continuous"},
+        "schedule": {"kind": "linear", "beta0": 0.1, "beta1": 20}, "labels": None, "batch": None}
+
+
+class Convolution(torch.nn.Module):
+    def __init__(self, *after):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3, padding=1), *after)
+
+    def forward(self, x, t):
+        return self.layers(x) + t.reshape(-1, 1, 1, 1)
+
+
+class AlwaysDropout(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, 0.1, training=True)
+
+
+class NeverEval(Convolution):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+class Counting(Convolution):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x, t):
+        self.calls += 1
+        return super().forward(x, t) + self.calls
+
+
+class BatchMean(torch.nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+class Branching(Convolution):
+    """A trace holds one branch."""
+
+    def forward(self, x, t):
+        return super().forward(x, t) * (2 if len(x) > 5 else 1)
+
+
+class Divides(torch.nn.Module):
+    def forward(self, x):
+        return x / 0
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda: Convolution(AlwaysDropout()), "second call"),
+    (lambda: Convolution(torch.nn.BatchNorm2d(2, track_running_stats=False)), "independent of the other rows"),
+    (lambda: Convolution(BatchMean()), "independent of the other rows"),
+    (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "second call"),
+    (lambda: Branching(), "differences of rounding"), (lambda: Convolution(Divides()), "finite"),
+    (lambda: Convolution(torch.nn.Conv2d(2, 4, 1)), "shape"), (lambda: Convolution(torch.nn.Linear(3, 3)), "does not run"),
+], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "infinite", "channels", "fails"])
+def test_networks_that_no_file_holds(tmp_path, make, said):
+    with pytest.raises(Refusal, match=said):
+        save(make(), CARD, str(tmp_path / "model.pt"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_that_are_put_into_eval_mode(tmp_path, capsys):
+    save(Convolution(torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(2)).train(), CARD, str(tmp_path / "model.pt"))
+    assert "batch 5: the file differs from the network by" in capsys.readouterr().err
+    file = torch.jit.load(tmp_path / "model.pt")
+    assert not file(torch.zeros(1, 2, 4, 4), torch.zeros(1)).requires_grad
