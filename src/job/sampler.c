@@ -10,13 +10,15 @@
 
 const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
 const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-logsnr", "karras", "exponential",
-                                  "leading", "linspace", "trailing",  "times",          NULL};
-const char *const final_names[] = {NULL, "none", "zero", "denoise", NULL};
+                                  "leading", "linspace", "trailing", "linspace-fractional", "times", "sigmas", "logsnr", "steps",
+                                  NULL};
+const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", NULL};
 const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
     *sampler = (struct sampler){.order = NAN, .rho = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN,
+                                .steps_offset = -1, .shift = NAN,
                                 .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}},
                                 .rtol = NAN, .atol = NAN};
 }
@@ -45,21 +47,40 @@ static int read_order(KEY_READ_ARGUMENTS) {
     return 0;
 }
 
-static int read_times(KEY_READ_ARGUMENTS) {
+/* The lists of a grid: from noise to data, each number in the key's range. */
+static const struct grid_list {
+    const char *name;
+    enum grid_kind grid;
+    bool rises, whole;
+} grid_lists[] = {{"times", GRID_TIMES, false, false},
+                  {"sigmas", GRID_SIGMAS, false, false},
+                  {"logsnr", GRID_LOGSNR, true, false},
+                  {"steps", GRID_STEPS, false, true}};
+
+static const struct grid_list *list_of(const struct key *key) {
+    const struct grid_list *list = grid_lists;
+    while (strcmp(list->name, key->name) != 0) list++;
+    return list;
+}
+
+static int read_list(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
+    const struct grid_list *list = list_of(key);
     free(sampler->times);
     if (key_numbers(reader, path, value, key->expected, &sampler->times, &sampler->times_count) != 0) return -1;
+    const double *x = sampler->times;
     for (size_t i = 0; i < sampler->times_count; i++)
-        if (!(sampler->times[i] >= 0) || (i > 0 && !(sampler->times[i] < sampler->times[i - 1])))
+        if (!(x[i] >= key->low) || (i > 0 && !(list->rises ? x[i] > x[i - 1] : x[i] < x[i - 1])) ||
+            (list->whole && x[i] != trunc(x[i])))
             return key_fail_item(reader, path, i, key->expected, json_array_get(value, i));
-    sampler->grid = GRID_TIMES;
+    sampler->grid = list->grid;
     return 0;
 }
 
-static json_t *write_times(const struct key *key, const void *member) {
-    (void)key;
+static json_t *write_list(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
-    json_t *list = sampler->times ? json_array() : json_null();
+    if (sampler->grid != list_of(key)->grid) return json_null();
+    json_t *list = json_array();
     for (size_t i = 0; list && i < sampler->times_count; i++) {
         if (json_array_append_new(list, json_real(sampler->times[i])) != 0) {
             json_decref(list);
@@ -69,29 +90,35 @@ static json_t *write_times(const struct key *key, const void *member) {
     return list;
 }
 
-static const struct key_kind TIMES = {read_times, write_times};
+static const struct key_kind LIST = {read_list, write_list};
 static const struct key grid_rows[] = {
-    {"times", &TIMES, 0, .expected = "a list of times that go down, of 0 or more"},
+    {"times", &LIST, 0, .expected = "a list of times that go down, of 0 or more", .low = 0},
+    {"sigmas", &LIST, 0, .expected = "a list of sigma/alpha that goes down, above 0", .low = DBL_MIN},
+    {"logsnr", &LIST, 0, .expected = "a list of log(alpha/sigma) that goes up", .low = -DBL_MAX},
+    {"steps", &LIST, 0, .expected = "a list of whole timesteps that go down, of 0 or more", .low = 0},
+    {"points", &KEY_INT, offsetof(struct sampler, points), .expected = "a whole number from 2 to 1000000", KEY_RANGE(2, 1000000)},
     {"karras", &KEY_NUMBER, offsetof(struct sampler, rho), .expected = "rho, a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table grid_table = KEY_TABLE(grid_rows);
 
-/* A name, {times: [...]} or {karras: RHO}; the member is the whole sampler. */
+/* A name, a list such as {times: [...]}, or {karras: RHO}; the member is the whole sampler. */
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
     if (json_is_object(value)) {
-        if (json_object_size(value) != 1) return key_fail(reader, path, key->expected, value);
+        bool points = json_object_get(value, "points"), listed = json_object_get(value, "sigmas") || json_object_get(value, "logsnr");
+        if (json_object_size(value) != (size_t)(points ? 2 : 1) || (points && !listed)) return key_fail(reader, path, key->expected, value);
         if (json_object_get(value, "karras")) sampler->grid = GRID_KARRAS;
         return keys_read(reader, &grid_table, path, value, member);
     }
     const char *name = json_string_value(value);
-    if (name && strcmp(name, grid_names[GRID_TIMES]) == 0) return key_fail(reader, path, key->expected, value);
+    for (int list = GRID_TIMES; name && grid_names[list]; list++)
+        if (strcmp(name, grid_names[list]) == 0) return key_fail(reader, path, key->expected, value);
     return KEY_NAME.read(reader, key, path, value, &sampler->grid);
 }
 
 static json_t *write_grid(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
-    bool whole = sampler->grid == GRID_TIMES || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho));
+    bool whole = grid_is_list(sampler->grid) || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho));
     return whole ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
 }
 
@@ -188,8 +215,11 @@ static const struct key rows[] = {
     {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
     {"grid", &GRID, 0,
-     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, {times: [...]} or {karras: RHO}",
+     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, linspace-fractional, {times: [...]}, "
+     "{sigmas: [...]}, {logsnr: [...]} (these two with points), {steps: [...]} or {karras: RHO}",
      .names = grid_names},
+    {"steps_offset", &KEY_INT, AT(steps_offset), .expected = "a whole number of 0 or more", KEY_RANGE(0, 1000000)},
+    {"shift", &KEY_NUMBER, AT(shift), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"t_start", &KEY_NUMBER, AT(t_start), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"t_end", &KEY_NUMBER, AT(t_end), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"final", &KEY_NAME, AT(final), .names = final_names},

@@ -18,9 +18,22 @@ enum grid_kind {
     GRID_LEADING,        /* diffusers' integer timesteps */
     GRID_LINSPACE,
     GRID_TRAILING,
-    GRID_TIMES,          /* the user's own list */
+    GRID_LINSPACE_FRACTIONAL, /* the same places unrounded, for models that take any time */
+    GRID_TIMES,          /* the user's own lists: of times t, ... */
+    GRID_SIGMAS,         /* ... of sigma/alpha, ... */
+    GRID_LOGSNR,         /* ... of log(alpha/sigma), ... */
+    GRID_STEPS,          /* ... or of integer timesteps */
 };
-enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE };
+static inline bool grid_is_list(enum grid_kind grid) {
+    return grid >= GRID_TIMES;
+}
+static inline bool grid_has_ends(enum grid_kind grid) { /* a first and a last time of its own */
+    return grid >= GRID_LEADING;
+}
+enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE, FINAL_ACP0 };
+static inline bool final_is_x0(enum final_kind final) { /* the sample is x0, not x at the last point */
+    return final == FINAL_ZERO || final == FINAL_DENOISE;
+}
 enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
@@ -31,8 +44,11 @@ struct sampler {
     int nfe, steps;       /* 0: unset; exactly one of them is given for fixed-step solvers, none for rk45 */
     enum clock_kind clock;
     enum grid_kind grid;
-    double *times;        /* GRID_TIMES: decreasing model times t, owned; else NULL */
+    double *times;        /* of a grid that is a list, from noise to data as the user wrote them, owned; else NULL */
     size_t times_count;
+    int points;           /* of a list of sigmas or logsnr: interpolated to so many; 0: as it is */
+    int steps_offset;     /* GRID_LEADING: added to every integer; -1: unset (0) */
+    double shift;         /* S: every time moves to lambda - ln S; NAN: unset (1) */
     double rho;           /* GRID_KARRAS; NAN: unset (7) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;

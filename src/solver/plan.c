@@ -44,7 +44,7 @@ static bool steps_fit(const struct builder *builder, int count) {
 /* Adds to the error of a step that is too long how many steps would do. */
 static void advise_steps(const struct builder *builder, int count, struct error *err) {
     struct error found = *err;
-    if (builder->sampler->grid == GRID_TIMES) return;
+    if (grid_is_list(builder->sampler->grid)) return;
     int extra = builder->sampler->steps - (count - 1);
     for (int more = count + 1; more <= STEPS_TRIED; more++) {
         if (!steps_fit(builder, more)) continue;
@@ -84,7 +84,7 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
     for (int i = 0; i < PROBES; i++) {
         double found, expected = probe_widths[i];
         if (probe_deviation(builder->plan, (const double (*)[PROBES])builder->slopes, i, &found, err) != 0) return -1;
-        if (sampler->final == FINAL_NONE) expected = hypot(last->alpha * expected, last->sigma);
+        if (!final_is_x0(sampler->final)) expected = hypot(last->alpha * expected, last->sigma);
         if (found / expected <= worst) continue;
         worst = found / expected;
         width = probe_widths[i];
@@ -137,7 +137,7 @@ static int compile_steps(struct builder *builder, int count, struct error *err) 
             return -1;
         }
     }
-    if (builder->sampler->final != FINAL_NONE && builder->last < count) { /* x becomes x0 */
+    if (final_is_x0(builder->sampler->final) && builder->last < count) { /* x becomes x0 */
         if (record_step(plan, &nodes[builder->last], 0) != 0) return error_memory(err);
         struct point point = builder_evaluate(builder, 0, nodes[builder->last].t, registers[0]);
         builder_lincomb(builder, 0, &point.x0);
@@ -185,6 +185,7 @@ static int compile_fixed(struct builder *builder, struct text *warnings, struct 
     int count = sampler->steps - (sampler->final == FINAL_ZERO) + 1;
     int rc = make_nodes(builder, count, &nodes, err);
     builder->nodes = nodes;
+    if (rc == 0) builder->plan->initial_scale = schedule_initial_scale(builder->schedule, nodes[0].t);
     builder->last = count - 1 + (sampler->final == FINAL_ZERO && builder->solver->into_zero);
     if (rc == 0) rc = compile_steps(builder, count, err);
     if (rc == 0) rc = check_finite(builder->plan, err);

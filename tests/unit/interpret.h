@@ -45,7 +45,7 @@ static inline struct card card_of(enum schedule_kind kind) {
 }
 
 static inline struct sampler sampler_of(const char *solver, double order, int nfe) {
-    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}}, .rho = NAN,
+    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .steps_offset = -1, .shift = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}}, .rho = NAN,
                               .rtol = NAN, .atol = NAN};
     strcpy(sampler.solver, solver);
     return sampler;
