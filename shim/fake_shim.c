@@ -522,6 +522,63 @@ int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, do
     return 0;
 }
 
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The quantile of |x|, linear between two values; a NaN counts as infinite. sorted: [count], scratch. */
+static double quantile_of(const double *x, size_t count, double quantile, double *sorted) {
+    for (size_t i = 0; i < count; i++) sorted[i] = isnan(x[i]) ? INFINITY : fabs(x[i]);
+    qsort(sorted, count, sizeof *sorted, ascending);
+    double place = quantile * (double)(count - 1);
+    size_t before = (size_t)place;
+    double part = place - (double)before;
+    return part > 0 ? sorted[before] + part * (sorted[before + 1] - sorted[before]) : sorted[before];
+}
+
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error) {
+    size_t size = registers->values / (size_t)registers->shape.batch;
+    double *sorted = malloc(size * sizeof *sorted);
+    if (!sorted) return fail(error, "out of memory");
+    for (size_t row = 0; row < registers->values; row += size) {
+        double *x = at(registers, dst) + row;
+        double s = rounded(registers, fmin(fmax(quantile_of(x, size, quantile, sorted), low), high));
+        double factor = rounded(registers, low / s);
+        for (size_t i = 0; i < size; i++) x[i] = rounded(registers, (x[i] < -s ? -s : x[i] > s ? s : x[i]) * factor);
+    }
+    free(sorted);
+    return 0;
+}
+
+static double dot(const double *a, const double *b, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+int shim_registers_project(struct shim_registers *registers, int dst, int src, int onto, char *error) {
+    size_t size = registers->values / (size_t)registers->shape.batch;
+    (void)error;
+    for (size_t row = 0; row < registers->values; row += size) {
+        const double *x = at(registers, src) + row, *y = at(registers, onto) + row;
+        double *out = at(registers, dst) + row, square = dot(y, y, size);
+        double factor = rounded(registers, square > 0 ? dot(x, y, size) / square : 0);
+        for (size_t i = 0; i < size; i++) out[i] = rounded(registers, factor * y[i]);
+    }
+    return 0;
+}
+
+int shim_registers_limit(struct shim_registers *registers, int dst, double norm, char *error) {
+    size_t size = registers->values / (size_t)registers->shape.batch;
+    (void)error;
+    for (size_t row = 0; row < registers->values; row += size) {
+        double *x = at(registers, dst) + row, own = sqrt(dot(x, x, size)), factor = rounded(registers, norm / own);
+        for (size_t i = 0; own > norm && i < size; i++) x[i] = rounded(registers, x[i] * factor);
+    }
+    return 0;
+}
+
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {
     float *input = malloc(registers->values * sizeof *input), *output = malloc(2 * registers->values * sizeof *output);

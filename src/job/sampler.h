@@ -35,6 +35,8 @@ static inline bool final_is_x0(enum final_kind final) { /* the sample is x0, not
     return final == FINAL_ZERO || final == FINAL_DENOISE;
 }
 enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED };
+enum clip_epsilon { CLIP_FOLLOWS, CLIP_KEPT };
+enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
@@ -60,13 +62,25 @@ struct sampler {
     enum variance_kind variance; /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
-        double scale;       /* 1: none */
+        double scale;       /* 1: none; NAN: there is a list */
+        double *scales;     /* [scales_count][2]: t, falling, and the scale there; linear between, constant beyond; owned, or NULL */
+        size_t scales_count;
         double rescale;     /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
         double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
+        bool interval_in_t; /* the same of t */
+        enum guidance_form form;
+        int zero_init_steps;                /* cfg-zero*: steps at the start whose velocity is 0 */
+        double eta, norm_threshold, momentum; /* apg; NAN: unset (0, none, 0) */
         int channels;       /* it acts on the first so many of the output's channels; 0: all */
         char *model;        /* the guiding model's file, resolved (autoguidance); NULL: the model without labels. Owned */
     } guidance;
-    bool clip;            /* clamp x0 to the card's range */
+    struct clip {         /* of x0 */
+        bool on;
+        enum clip_epsilon epsilon; /* follows x0, or stays the network's */
+        double range;              /* to [-range, range]; NAN: to the card's */
+        double threshold;          /* dynamic thresholding by this quantile of |x0|; NAN: none */
+        double threshold_max;      /* the quantile counts as at most this; NAN: no bound */
+    } clip;
     double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */
     enum state_kind state;
 };

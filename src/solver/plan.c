@@ -80,7 +80,7 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
     const struct sampler *sampler = builder->sampler;
     const struct node *last = &builder->nodes[builder->last];
     double worst = 0, width = 0;
-    if (!warnings || sampler->clip) return 0;
+    if (!warnings || sampler->clip.on) return 0;
     for (int i = 0; i < PROBES; i++) {
         double found, expected = probe_widths[i];
         if (probe_deviation(builder->plan, (const double (*)[PROBES])builder->slopes, i, &found, err) != 0) return -1;

@@ -2,6 +2,7 @@
  * steps that the wanted NFE allows. */
 #include "base/text.h"
 #include "solver/grid.h"
+#include "solver/guidance.h"
 #include "solver/registry.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@
 void sampler_release(struct sampler *sampler) {
     free(sampler->times);
     free(sampler->guidance.model);
+    free(sampler->guidance.scales);
     *sampler = (struct sampler){0};
 }
 
@@ -74,11 +76,30 @@ static int check_guide(const struct card *card, const struct schedule *schedule,
     return 0;
 }
 
+static int check_clip(const struct sampler *sampler, const struct solver *solver, const struct card *card, struct error *err) {
+    const struct clip *clip = &sampler->clip;
+    if (!clip->on) return 0;
+    if (!isnan(clip->threshold_max) && isnan(clip->threshold))
+        return error_set(err, CODE_DATA, "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");
+    if (!isnan(clip->threshold) && isnan(clip->range) && card->low != -card->high)
+        return error_set(err, CODE_DATA, "sampler.clip.threshold: expected a range of the model around 0, found [%g, %g]: say range",
+                         card->low, card->high);
+    if (clip->threshold_max < (isnan(clip->range) ? card->high : clip->range))
+        return error_set(err, CODE_DATA, "sampler.clip.threshold_max: expected at least the range, %g; found %g",
+                         isnan(clip->range) ? card->high : clip->range, clip->threshold_max);
+    if (clip->epsilon == CLIP_KEPT && solver->evaluations == 0)
+        return error_set(err, CODE_DATA, "sampler.clip.epsilon: kept is for solvers with steps of their own, and %s has none: say follows",
+                         solver->name);
+    return 0;
+}
+
 static int check_guidance(const struct sampler *sampler, const struct card *card, const struct schedule *schedule,
                           struct error *err) {
     if (sampler->guidance.channels > card->channels)
         return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d", card->channels,
                          sampler->guidance.channels);
+    const struct solver *solver = solver_find(sampler->solver);
+    if (guidance_check(&sampler->guidance, card, solver && solver->evaluations == 0, err) != 0) return -1;
     if (card->guide) return check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
     if (card->classes == 0) return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
@@ -247,7 +268,9 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
 static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule, struct error *err) {
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
-    if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0) return -1;
+    if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0 ||
+        check_clip(sampler, solver, card, err) != 0)
+        return -1;
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
@@ -261,19 +284,25 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
     return fill_steps(sampler, solver, schedule, err);
 }
 
+/* *copy = count doubles, or NULL of NULL. */
+static int copy_numbers(double **copy, const double *numbers, size_t count, struct error *err) {
+    *copy = numbers ? malloc(count * sizeof **copy) : NULL;
+    if (*copy) memcpy(*copy, numbers, count * sizeof **copy);
+    return numbers && !*copy ? error_memory(err) : 0;
+}
+
 int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err) {
     struct schedule *schedule;
+    const struct guidance *guidance = &wanted->guidance;
     *resolved = *wanted;
-    resolved->times = NULL;
-    resolved->guidance.model = wanted->guidance.model ? strdup(wanted->guidance.model) : NULL;
-    if (wanted->guidance.model && !resolved->guidance.model) return error_memory(err);
-    if (wanted->times) {
-        resolved->times = malloc(wanted->times_count * sizeof *resolved->times);
-        if (!resolved->times) {
-            sampler_release(resolved);
-            return error_memory(err);
-        }
-        memcpy(resolved->times, wanted->times, wanted->times_count * sizeof *resolved->times);
+    resolved->times = resolved->guidance.scales = NULL;
+    resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
+    int copied = guidance->model && !resolved->guidance.model ? error_memory(err) : 0;
+    if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
+    if (copied == 0) copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);
+    if (copied != 0) {
+        sampler_release(resolved);
+        return -1;
     }
     int rc = schedule_new(&schedule, card, err);
     if (rc == 0) {
