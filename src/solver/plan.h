@@ -73,6 +73,7 @@ struct plan {
     size_t ops_count;
     bool adaptive;     /* rk45: no ops; see solver/rk45.h */
     double rtol, atol; /* of an adaptive plan */
+    int trained;       /* N of a model that takes integer timesteps n, at t = (n + 1)/N, for plan_print; else 0 */
 };
 
 /* *resolved = *wanted with every unset key filled from the solver's and the schedule's defaults (steps from nfe too,

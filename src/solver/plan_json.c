@@ -208,10 +208,13 @@ void plan_print(const struct plan *plan, FILE *out) {
     }
     fprintf(out, ": NFE %d, %d model calls, %d registers\nr0 starts as unit normal noise x %g\n\n", plan->nfe,
             plan->model_calls, plan->registers, plan->initial_scale);
-    fprintf(out, "step          t ->         s       alpha       sigma    log(alpha/sigma)\n");
-    for (size_t i = 0; i < plan->steps_count; i++)
-        fprintf(out, "%4zu %10.6g -> %9.6g  %10.6g  %10.6g  %10.6g\n", i + 1, plan->steps[i].t, plan->steps[i].s,
+    fprintf(out, "step          t ->         s       alpha       sigma    log(alpha/sigma)%s\n", plan->trained ? "  timestep" : "");
+    for (size_t i = 0; i < plan->steps_count; i++) {
+        fprintf(out, "%4zu %10.6g -> %9.6g  %10.6g  %10.6g  %10.6g", i + 1, plan->steps[i].t, plan->steps[i].s,
                 plan->steps[i].alpha, plan->steps[i].sigma, plan->steps[i].logsnr);
+        if (plan->trained) fprintf(out, "%18.0f", round(plan->steps[i].t * plan->trained) - 1);
+        fputc('\n', out);
+    }
     fputc('\n', out);
     for (size_t i = 0; i < plan->ops_count; i++) print_op(&plan->ops[i], out);
 }
