@@ -111,7 +111,7 @@ static bool other_clock_fits(const struct builder *builder, int count, struct sa
 static int warn_cut(const struct builder *builder, int count, struct text *warnings, struct error *err) {
     const struct sampler *sampler = builder->sampler;
     unsigned options = builder->solver->options;
-    bool series = options & SOLVER_ORDER && options & SOLVER_CLOCK;
+    bool series = options & SOLVER_ORDER && options & SOLVER_CLOCK && strcmp(builder->solver->kind, "ODE") == 0;
     struct sampler other;
     double miss, cut[2], other_miss;
     if (!warnings || !series || sampler->order == INFINITY || final_is_x0(sampler->final) || count < 2 ||
