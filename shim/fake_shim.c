@@ -471,6 +471,21 @@ int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, do
     return answer(registers_mulexp(registers->host, dst, src, a, b, &err), &err, error);
 }
 
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error) {
+    struct error err;
+    return answer(registers_threshold(registers->host, dst, quantile, low, high, &err), &err, error);
+}
+
+int shim_registers_project(struct shim_registers *registers, int dst, int src, int onto, char *error) {
+    struct error err;
+    return answer(registers_project(registers->host, dst, src, onto, &err), &err, error);
+}
+
+int shim_registers_limit(struct shim_registers *registers, int dst, double norm, char *error) {
+    struct error err;
+    return answer(registers_limit(registers->host, dst, norm, &err), &err, error);
+}
+
 /* The host's say "model: " before the model's words, and so does who calls this. */
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {

@@ -492,6 +492,37 @@ int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, do
     });
 }
 
+/* By sorting: at::quantile takes no more than 16 million values. */
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor x = (*registers)[dst], sorted = std::get<0>(x.flatten(1).abs().sort(1));
+        double place = quantile * static_cast<double>(sorted.size(1) - 1), part = place - std::floor(place);
+        at::Tensor s = sorted.select(1, static_cast<int64_t>(place));
+        if (part > 0) s = s + part * (sorted.select(1, static_cast<int64_t>(place) + 1) - s);
+        s = s.clamp(low, high).reshape({-1, 1, 1, 1});
+        x.copy_(at::clamp(x, -s, s) * (low / s));
+    });
+}
+
+int shim_registers_project(struct shim_registers *registers, int dst, int src, int onto, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor y = (*registers)[onto];
+        auto dot = [&](const at::Tensor &of) { return (of * y).flatten(1).sum(1).reshape({-1, 1, 1, 1}); };
+        at::Tensor square = dot(y), factor = dot((*registers)[src]) / square;
+        (*registers)[dst].copy_(at::where(square > 0, factor, at::zeros_like(factor)) * y);
+    });
+}
+
+int shim_registers_limit(struct shim_registers *registers, int dst, double norm, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor x = (*registers)[dst], own = (x * x).flatten(1).sum(1).sqrt().reshape({-1, 1, 1, 1});
+        x.mul_(at::where(own > norm, norm / own, at::ones_like(own)));
+    });
+}
+
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error) {
     return calling(*model, error, [&] {

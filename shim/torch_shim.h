@@ -83,6 +83,12 @@ int shim_registers_clamp(struct shim_registers *registers, int dst, double low, 
 int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error);
 /* dst = dst exp(a + b src), element-wise. */
 int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error);
+/* A sample at a time, with s the quantile (linear between two values) of |dst|, but from low to high: dst = clamp(dst, -s, s) low/s. */
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error);
+/* A sample at a time: dst = <src, onto>/<onto, onto> onto, 0 where onto is. */
+int shim_registers_project(struct shim_registers *registers, int dst, int src, int onto, char *error);
+/* A sample at a time: dst = dst min(1, norm/|dst|). */
+int shim_registers_limit(struct shim_registers *registers, int dst, double norm, char *error);
 /* dst = first C channels of the model on src cast to float32, dst2 the next C; dst2 < 0: not wanted. */
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
                         const struct shim_condition *condition, char *error);

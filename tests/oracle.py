@@ -70,6 +70,17 @@ def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, c
             register[op["dst"]] = source * (op["phi"] * ratio + 1 - op["phi"])
         elif op["op"] == "MULEXP":
             register[op["dst"]] = register[op["dst"]] * np.exp(op["a"] + op["b"] * register[op["src"]])
+        elif op["op"] == "THRESHOLD":
+            x = register[op["dst"]]
+            s = np.quantile(np.abs(x), op["quantile"], axis=1, keepdims=True).clip(op["lo"], np.inf if op["hi"] is None else op["hi"])
+            register[op["dst"]] = x.clip(-s, s) * op["lo"] / s
+        elif op["op"] == "PROJECT":
+            x, y = register[op["src"]], register[op["onto"]]
+            square = (y * y).sum(1, keepdims=True)
+            register[op["dst"]] = (x * y).sum(1, keepdims=True) / np.where(square > 0, square, 1) * y
+        elif op["op"] == "LIMIT":
+            x = register[op["dst"]]
+            register[op["dst"]] = x * np.minimum(1, op["norm"] / np.linalg.norm(x, axis=1, keepdims=True))
         else:
             raise ValueError(op)
     return register[0]

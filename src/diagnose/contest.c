@@ -17,14 +17,19 @@ static struct sampler sampler_on(const struct study *study, const struct track *
                                  enum clock_kind clock) {
     const struct sampler *own = study->asked->sampler;
     struct sampler sampler;
-    bool ends = track->grid != GRID_TRAILING && track->grid != GRID_LINSPACE && track->grid != GRID_TIMES && track->grid != GRID_LEADING;
+    bool ends = !grid_has_ends(track->grid);
     sampler_init(&sampler);
     strcpy(sampler.solver, solver);
     sampler.order = order;
     sampler.clock = track->grid == GRID_UNIFORM && clock == CLOCK_UNSET ? CLOCK_T : clock;
     sampler.grid = track->grid;
     sampler.rho = track->rho;
-    if (track->grid == GRID_TIMES) {
+    if (track->grid == own->grid) {
+        sampler.shift = own->shift;
+        sampler.steps_offset = own->steps_offset;
+        sampler.points = own->points;
+    }
+    if (grid_is_list(track->grid)) {
         sampler.times = own->times; /* plan_resolve copies them */
         sampler.times_count = own->times_count;
     } else {
@@ -102,7 +107,7 @@ int contest_tracks(struct study *study, struct error *err) {
             if (add_track(study, grids[g], mine ? own_rho : NAN, levels[level], mine, &added, err) != 0) return -1;
             own_added |= mine && added && level == 1;
         }
-        if (listed || (own_grid == GRID_TIMES && level != 1)) continue;
+        if (listed || (grid_is_list(own_grid) && level != 1)) continue;
         if (add_track(study, own_grid, own_rho, levels[level], true, &added, err) != 0) return -1;
         own_added |= added && level == 1;
     }
@@ -155,9 +160,9 @@ static int add_own(struct study *study, struct error *err) {
         return study_note(study, err, "the job's own sampler, %s, is no solver of the ODE: its samples differ from the "
                           "ODE's by more than an error", own->solver);
     wanted.state = STATE_FLOAT64;
-    if (wanted.grid == GRID_TIMES) wanted.nfe = wanted.steps = 0;
+    if (grid_is_list(wanted.grid)) wanted.nfe = wanted.steps = 0;
     else wanted.steps = 0;
-    if (wanted.grid == GRID_TIMES || wanted.grid == GRID_TRAILING || wanted.grid == GRID_LINSPACE || wanted.grid == GRID_LEADING)
+    if (grid_has_ends(wanted.grid))
         wanted.t_start = wanted.t_end = NAN;
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return -1;
     if (fits(study, &plan)) return add(study, &resolved, &plan, true, err);

@@ -206,7 +206,7 @@ static void measure_end(const struct walk *walk) {
     struct study *study = walk->study;
     size_t end = study->path.count - 1, elements = walk->elements;
     double *samples = study->samples + walk->first * elements;
-    bool to_zero = study->asked->sampler->final != FINAL_NONE;
+    bool to_zero = final_is_x0(study->asked->sampler->final);
     for (size_t i = 0; i < walk->rows * elements; i++) samples[i] = to_zero ? x0_at(walk, end, i) : walk->x[end][i];
     for (size_t k = 0; k < study->tracks_count; k++) {
         const struct track *track = &study->tracks[k];

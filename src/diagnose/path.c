@@ -61,7 +61,7 @@ static int compile(struct plan *plan, const struct schedule *schedule, const str
     wanted.grid = GRID_TIMES;
     wanted.times = times;
     wanted.times_count = count;
-    wanted.final = final;
+    wanted.final = final_is_x0(final) ? final : FINAL_NONE;
     wanted.guidance = like->guidance;
     wanted.clip = like->clip;
     if (plan_resolve(&resolved, &wanted, card, err) != 0) return -1;

@@ -196,7 +196,10 @@ static int refuse(const struct diagnosis *asked, struct error *err) {
     bool always = guidance->interval[0] <= 0 && guidance->interval[1] == INFINITY;
     if (guidance->scale != 1 && !always)
         return error_set(err, CODE_DATA, "sampler.guidance.interval: epsilon jumps at its ends, so a path has no derivatives there: "
-                         "diagnose without the interval (--set sampler.guidance=%g)", guidance->scale);
+                         "diagnose without the interval (--set sampler.guidance.interval=[0,.inf])");
+    if (guidance->zero_init_steps > 0 || (!isnan(guidance->momentum) && guidance->momentum != 0))
+        return error_set(err, CODE_DATA, "sampler.guidance: zero_init_steps and momentum depend on the steps taken, so a path has no "
+                         "derivatives: diagnose without them");
     if (asked->sampler->nfe == 0)
         return error_set(err, CODE_DATA, "sampler.solver: %s chooses its own steps, and diagnose compares solvers at an NFE: "
                          "say --set sampler.solver=taylor --set sampler.nfe=10 and leave out its tolerances", asked->sampler->solver);
@@ -213,7 +216,7 @@ int study_begin(struct study *study, const struct diagnosis *asked, struct error
     if (schedule_time_is_sigma(study->schedule) &&
         study_note(study, err, "in clock t of an edm schedule (t is sigma, alpha is 1) every order is order 1") != 0)
         return -1;
-    if (asked->sampler->clip &&
+    if (asked->sampler->clip.on &&
         study_note(study, err, "clip bends epsilon where x0 leaves the range: derivatives are rough there") != 0)
         return -1;
     return 0;

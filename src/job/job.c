@@ -99,6 +99,7 @@ void job_free(struct job *job) {
     free(job->labels.path);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
+    free(job->sampler.guidance.scales);
     free(job->output.dir);
     free(job->evaluate.features);
     free(job->evaluate.reference);

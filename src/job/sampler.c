@@ -10,14 +10,18 @@
 
 const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
 const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-logsnr", "karras", "exponential",
-                                  "leading", "linspace", "trailing",  "times",          NULL};
-const char *const final_names[] = {NULL, "none", "zero", "denoise", NULL};
+                                  "leading", "linspace", "trailing", "linspace-fractional", "times", "sigmas", "logsnr", "steps",
+                                  NULL};
+const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", NULL};
 const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
+static const char *const clip_names[] = {"follows", "kept", NULL}, *const form_names[] = {NULL, "cfg-zero*", "apg", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
     *sampler = (struct sampler){.order = NAN, .rho = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN,
-                                .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}},
+                                .steps_offset = -1, .shift = NAN,
+                                .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
+                                .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN},
                                 .rtol = NAN, .atol = NAN};
 }
 
@@ -45,21 +49,40 @@ static int read_order(KEY_READ_ARGUMENTS) {
     return 0;
 }
 
-static int read_times(KEY_READ_ARGUMENTS) {
+/* The lists of a grid: from noise to data, each number in the key's range. */
+static const struct grid_list {
+    const char *name;
+    enum grid_kind grid;
+    bool rises, whole;
+} grid_lists[] = {{"times", GRID_TIMES, false, false},
+                  {"sigmas", GRID_SIGMAS, false, false},
+                  {"logsnr", GRID_LOGSNR, true, false},
+                  {"steps", GRID_STEPS, false, true}};
+
+static const struct grid_list *list_of(const struct key *key) {
+    const struct grid_list *list = grid_lists;
+    while (strcmp(list->name, key->name) != 0) list++;
+    return list;
+}
+
+static int read_list(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
+    const struct grid_list *list = list_of(key);
     free(sampler->times);
     if (key_numbers(reader, path, value, key->expected, &sampler->times, &sampler->times_count) != 0) return -1;
+    const double *x = sampler->times;
     for (size_t i = 0; i < sampler->times_count; i++)
-        if (!(sampler->times[i] >= 0) || (i > 0 && !(sampler->times[i] < sampler->times[i - 1])))
+        if (!(x[i] >= key->low) || (i > 0 && !(list->rises ? x[i] > x[i - 1] : x[i] < x[i - 1])) ||
+            (list->whole && x[i] != trunc(x[i])))
             return key_fail_item(reader, path, i, key->expected, json_array_get(value, i));
-    sampler->grid = GRID_TIMES;
+    sampler->grid = list->grid;
     return 0;
 }
 
-static json_t *write_times(const struct key *key, const void *member) {
-    (void)key;
+static json_t *write_list(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
-    json_t *list = sampler->times ? json_array() : json_null();
+    if (sampler->grid != list_of(key)->grid) return json_null();
+    json_t *list = json_array();
     for (size_t i = 0; list && i < sampler->times_count; i++) {
         if (json_array_append_new(list, json_real(sampler->times[i])) != 0) {
             json_decref(list);
@@ -69,29 +92,35 @@ static json_t *write_times(const struct key *key, const void *member) {
     return list;
 }
 
-static const struct key_kind TIMES = {read_times, write_times};
+static const struct key_kind LIST = {read_list, write_list};
 static const struct key grid_rows[] = {
-    {"times", &TIMES, 0, .expected = "a list of times that go down, of 0 or more"},
+    {"times", &LIST, 0, .expected = "a list of times that go down, of 0 or more", .low = 0},
+    {"sigmas", &LIST, 0, .expected = "a list of sigma/alpha that goes down, above 0", .low = DBL_MIN},
+    {"logsnr", &LIST, 0, .expected = "a list of log(alpha/sigma) that goes up", .low = -DBL_MAX},
+    {"steps", &LIST, 0, .expected = "a list of whole timesteps that go down, of 0 or more", .low = 0},
+    {"points", &KEY_INT, offsetof(struct sampler, points), .expected = "a whole number from 2 to 1000000", KEY_RANGE(2, 1000000)},
     {"karras", &KEY_NUMBER, offsetof(struct sampler, rho), .expected = "rho, a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table grid_table = KEY_TABLE(grid_rows);
 
-/* A name, {times: [...]} or {karras: RHO}; the member is the whole sampler. */
+/* A name, a list such as {times: [...]}, or {karras: RHO}; the member is the whole sampler. */
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
     if (json_is_object(value)) {
-        if (json_object_size(value) != 1) return key_fail(reader, path, key->expected, value);
+        bool points = json_object_get(value, "points"), listed = json_object_get(value, "sigmas") || json_object_get(value, "logsnr");
+        if (json_object_size(value) != (size_t)(points ? 2 : 1) || (points && !listed)) return key_fail(reader, path, key->expected, value);
         if (json_object_get(value, "karras")) sampler->grid = GRID_KARRAS;
         return keys_read(reader, &grid_table, path, value, member);
     }
     const char *name = json_string_value(value);
-    if (name && strcmp(name, grid_names[GRID_TIMES]) == 0) return key_fail(reader, path, key->expected, value);
+    for (int list = GRID_TIMES; name && grid_names[list]; list++)
+        if (strcmp(name, grid_names[list]) == 0) return key_fail(reader, path, key->expected, value);
     return KEY_NAME.read(reader, key, path, value, &sampler->grid);
 }
 
 static json_t *write_grid(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
-    bool whole = sampler->grid == GRID_TIMES || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho));
+    bool whole = grid_is_list(sampler->grid) || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho));
     return whole ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
 }
 
@@ -113,11 +142,14 @@ static int read_churn(KEY_READ_ARGUMENTS) {
     return KEY_TABLE_OF.read(reader, key, path, value, member);
 }
 
-/* [low, high], high .inf where it is open. */
+/* [low, high] of sigma/alpha, or {t: [low, high]}; high .inf where it is open. The member is the guidance. */
 static const struct key interval_end = {.kind = &KEY_NUMBER, .expected = "[low, high] of sigma/alpha", KEY_RANGE(0, INFINITY)};
 
 static int read_interval(KEY_READ_ARGUMENTS) {
-    double *interval = member;
+    struct guidance *guidance = member;
+    double *interval = guidance->interval;
+    guidance->interval_in_t = json_object_size(value) == 1 && json_object_get(value, "t");
+    if (guidance->interval_in_t) value = json_object_get(value, "t");
     if (json_array_size(value) != 2) return key_fail(reader, path, key->expected, value);
     for (size_t i = 0; i < 2; i++)
         if (KEY_NUMBER.read(reader, &interval_end, path, json_array_get(value, i), &interval[i]) != 0) return -1;
@@ -126,20 +158,63 @@ static int read_interval(KEY_READ_ARGUMENTS) {
 
 static json_t *write_interval(const struct key *key, const void *member) {
     (void)key;
-    const double *interval = member;
+    const struct guidance *guidance = member;
+    const double *interval = guidance->interval;
     if (interval[0] == 0 && isinf(interval[1])) return json_null();
-    return json_pack("[o, o]", KEY_NUMBER.write(&interval_end, &interval[0]), KEY_NUMBER.write(&interval_end, &interval[1]));
+    json_t *pair = json_pack("[o, o]", KEY_NUMBER.write(&interval_end, &interval[0]), KEY_NUMBER.write(&interval_end, &interval[1]));
+    return guidance->interval_in_t ? json_pack("{s:o}", "t", pair) : pair;
 }
 
-static const struct key_kind INTERVAL = {read_interval, write_interval};
+/* A number, or a list of [t, scale] with falling t. The member is the guidance. */
+static int read_scale(KEY_READ_ARGUMENTS) {
+    struct guidance *guidance = member;
+    size_t count = json_array_size(value);
+    free(guidance->scales);
+    guidance->scales = NULL;
+    guidance->scales_count = 0;
+    if (count == 0) return KEY_NUMBER.read(reader, key, path, value, &guidance->scale);
+    double *x = guidance->scales = malloc(2 * count * sizeof *x);
+    if (!x) return error_memory(reader->err);
+    for (size_t i = 0; i < count; i++, x += 2) {
+        const json_t *pair = json_array_get(value, i);
+        for (size_t k = 0; k < 2; k++) x[k] = json_number_value(json_array_get(pair, k));
+        if (json_array_size(pair) != 2 || !json_is_number(json_array_get(pair, 0)) || !json_is_number(json_array_get(pair, 1)) ||
+            (i > 0 && !(x[0] < x[-2])))
+            return key_fail_item(reader, path, i, key->expected, pair);
+    }
+    guidance->scales_count = count;
+    guidance->scale = NAN;
+    return 0;
+}
+
+static json_t *write_scale(const struct key *key, const void *member) {
+    const struct guidance *guidance = member;
+    if (!guidance->scales) return KEY_NUMBER.write(key, &guidance->scale);
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < guidance->scales_count; i++)
+        if (json_array_append_new(list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+static const struct key_kind INTERVAL = {read_interval, write_interval}, SCALE = {read_scale, write_scale};
+static const char zero_or_more[] = "a number of 0 or more", above_zero[] = "a number above 0";
 static const struct key guidance_rows[] = {
-    {"scale", &KEY_NUMBER, offsetof(struct guidance, scale), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX),
+    {"scale", &SCALE, 0, .expected = "a number, or a list of [t, scale] with falling t", KEY_RANGE(-DBL_MAX, DBL_MAX),
      .required = true},
     {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
-    {"interval", &INTERVAL, offsetof(struct guidance, interval), .expected = "[low, high] of sigma/alpha"},
+    {"interval", &INTERVAL, 0, .expected = "[low, high] of sigma/alpha, or {t: [low, high]}"},
     {"channels", &KEY_INT, offsetof(struct guidance, channels),
      .expected = "a number of channels from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"model", &KEY_PATH, offsetof(struct guidance, model), .expected = "the path of the model that guides"},
+    {"form", &KEY_NAME, offsetof(struct guidance, form), .names = form_names},
+    {"zero_init_steps", &KEY_INT, offsetof(struct guidance, zero_init_steps), .expected = "a whole number of 1 or more",
+     KEY_RANGE(1, 1000000)},
+    {"eta", &KEY_NUMBER, offsetof(struct guidance, eta), .expected = zero_or_more, KEY_RANGE(0, DBL_MAX)},
+    {"norm_threshold", &KEY_NUMBER, offsetof(struct guidance, norm_threshold), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"momentum", &KEY_NUMBER, offsetof(struct guidance, momentum), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX)},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
 
@@ -168,13 +243,36 @@ static json_t *write_number(const struct key *key, const void *member) {
 static json_t *write_guidance(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
     bool plain = guidance->interval[0] == 0 && isinf(guidance->interval[1]) && guidance->rescale == 0 &&
-                 !guidance->channels && !guidance->model;
+                 !guidance->channels && !guidance->model && !guidance->scales && guidance->form == GUIDANCE_PLAIN;
     return plain ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
+}
+
+static const struct key clip_rows[] = {
+    {"range", &KEY_NUMBER, offsetof(struct clip, range), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"epsilon", &KEY_NAME, offsetof(struct clip, epsilon), .names = clip_names},
+    {"threshold", &KEY_NUMBER, offsetof(struct clip, threshold), .expected = "a quantile from 0 to 1", KEY_RANGE(0, 1)},
+    {"threshold_max", &KEY_NUMBER, offsetof(struct clip, threshold_max), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
+};
+static const struct key_table clip_table = KEY_TABLE(clip_rows);
+
+static int read_clip(KEY_READ_ARGUMENTS) { /* true, false, or a map */
+    struct clip *clip = member;
+    *clip = (struct clip){.range = NAN, .threshold = NAN, .threshold_max = NAN};
+    if (!json_is_object(value)) return KEY_BOOL.read(reader, key, path, value, &clip->on);
+    clip->on = true;
+    return keys_read(reader, &clip_table, path, value, clip);
+}
+
+static json_t *write_clip(const struct key *key, const void *member) {
+    const struct clip *clip = member;
+    bool plain = clip->epsilon == CLIP_FOLLOWS && isnan(clip->range) && isnan(clip->threshold);
+    return plain ? KEY_BOOL.write(key, &clip->on) : keys_write(&clip_table, clip);
 }
 
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
                              GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_guidance},
-                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_churn, write_churn};
+                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_churn, write_churn},
+                             CLIP = {read_clip, write_clip};
 
 /* ---- the table ---- */
 
@@ -188,8 +286,11 @@ static const struct key rows[] = {
     {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
     {"grid", &GRID, 0,
-     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, {times: [...]} or {karras: RHO}",
+     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, linspace-fractional, {times: [...]}, "
+     "{sigmas: [...]}, {logsnr: [...]} (these two with points), {steps: [...]} or {karras: RHO}",
      .names = grid_names},
+    {"steps_offset", &KEY_INT, AT(steps_offset), .expected = "a whole number of 0 or more", KEY_RANGE(0, 1000000)},
+    {"shift", &KEY_NUMBER, AT(shift), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"t_start", &KEY_NUMBER, AT(t_start), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"t_end", &KEY_NUMBER, AT(t_end), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"final", &KEY_NAME, AT(final), .names = final_names},
@@ -199,8 +300,8 @@ static const struct key rows[] = {
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
     {"guidance", &GUIDANCE, AT(guidance),
-     .expected = "a number, or {scale, rescale, interval, channels, model}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
-    {"clip", &KEY_BOOL, AT(clip), .expected = "true or false"},
+     .expected = "a number, or {scale, rescale, interval, channels, model, form, ...}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"clip", &CLIP, AT(clip), .expected = "true, false or {range, epsilon, threshold, threshold_max}"},
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"state", &KEY_NAME, AT(state), .names = state_names},

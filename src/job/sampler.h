@@ -20,10 +20,25 @@ enum grid_kind {
     GRID_LEADING,        /* diffusers' integer timesteps */
     GRID_LINSPACE,
     GRID_TRAILING,
-    GRID_TIMES,          /* the user's own list */
+    GRID_LINSPACE_FRACTIONAL, /* the same places unrounded, for models that take any time */
+    GRID_TIMES,          /* the user's own lists: of times t, ... */
+    GRID_SIGMAS,         /* ... of sigma/alpha, ... */
+    GRID_LOGSNR,         /* ... of log(alpha/sigma), ... */
+    GRID_STEPS,          /* ... or of integer timesteps */
 };
-enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE };
+static inline bool grid_is_list(enum grid_kind grid) {
+    return grid >= GRID_TIMES;
+}
+static inline bool grid_has_ends(enum grid_kind grid) { /* a first and a last time of its own */
+    return grid >= GRID_LEADING;
+}
+enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE, FINAL_ACP0 };
+static inline bool final_is_x0(enum final_kind final) { /* the sample is x0, not x at the last point */
+    return final == FINAL_ZERO || final == FINAL_DENOISE;
+}
 enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED };
+enum clip_epsilon { CLIP_FOLLOWS, CLIP_KEPT };
+enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
@@ -33,8 +48,11 @@ struct sampler {
     int nfe, steps;       /* 0: unset; exactly one of them is given for fixed-step solvers, none for rk45 */
     enum clock_kind clock;
     enum grid_kind grid;
-    double *times;        /* GRID_TIMES: decreasing model times t, owned; else NULL */
+    double *times;        /* of a grid that is a list, from noise to data as the user wrote them, owned; else NULL */
     size_t times_count;
+    int points;           /* of a list of sigmas or logsnr: interpolated to so many; 0: as it is */
+    int steps_offset;     /* GRID_LEADING: added to every integer; -1: unset (0) */
+    double shift;         /* S: every time moves to lambda - ln S; NAN: unset (1) */
     double rho;           /* GRID_KARRAS; NAN: unset (7) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
@@ -46,13 +64,25 @@ struct sampler {
     enum variance_kind variance; /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
-        double scale;       /* 1: none */
+        double scale;       /* 1: none; NAN: there is a list */
+        double *scales;     /* [scales_count][2]: t, falling, and the scale there; linear between, constant beyond; owned, or NULL */
+        size_t scales_count;
         double rescale;     /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
         double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
+        bool interval_in_t; /* the same of t */
+        enum guidance_form form;
+        int zero_init_steps;                /* cfg-zero*: steps at the start whose velocity is 0 */
+        double eta, norm_threshold, momentum; /* apg; NAN: unset (0, none, 0) */
         int channels;       /* it acts on the first so many of the output's channels; 0: all */
         char *model;        /* the guiding model's file, resolved (autoguidance); NULL: the model without labels. Owned */
     } guidance;
-    bool clip;            /* clamp x0 to the card's range */
+    struct clip {         /* of x0 */
+        bool on;
+        enum clip_epsilon epsilon; /* follows x0, or stays the network's */
+        double range;              /* to [-range, range]; NAN: to the card's */
+        double threshold;          /* dynamic thresholding by this quantile of |x0|; NAN: none */
+        double threshold_max;      /* the quantile counts as at most this; NAN: no bound */
+    } clip;
     double rtol, atol;    /* rk45; NAN: unset (1e-5, score_sde's) */
     enum state_kind state;
 };

@@ -71,6 +71,18 @@ static int run_OP_MULEXP(struct executor *executor, const struct op *op, struct 
     return registers_mulexp(executor->registers, op->dst, op->src, op->a, op->b, err);
 }
 
+static int run_OP_THRESHOLD(struct executor *executor, const struct op *op, struct error *err) {
+    return registers_threshold(executor->registers, op->dst, op->quantile, op->low, op->high, err);
+}
+
+static int run_OP_PROJECT(struct executor *executor, const struct op *op, struct error *err) {
+    return registers_project(executor->registers, op->dst, op->src, op->like, err);
+}
+
+static int run_OP_LIMIT(struct executor *executor, const struct op *op, struct error *err) {
+    return registers_limit(executor->registers, op->dst, op->high, err);
+}
+
 /* A new op in the table does not compile before it has its function here. */
 #define RUN(symbol, name) [symbol] = run_##symbol,
 static int (*const run_op[OP_KINDS])(struct executor *, const struct op *, struct error *) = {PLAN_OPS(RUN)};

@@ -22,6 +22,9 @@ struct registers_body {
     int (*clamp)(struct registers *, int dst, double low, double high, struct error *err);
     int (*rescale)(struct registers *, int dst, int src, int like, double phi, struct error *err);
     int (*mulexp)(struct registers *, int dst, int src, double a, double b, struct error *err);
+    int (*threshold)(struct registers *, int dst, double quantile, double low, double high, struct error *err);
+    int (*project)(struct registers *, int dst, int src, int onto, struct error *err);
+    int (*limit)(struct registers *, int dst, double norm, struct error *err);
     int (*eval)(struct registers *, struct shim_model *model, int dst, int dst2, int src,
                 const struct shim_condition *condition, struct error *err);
 };
@@ -64,6 +67,22 @@ static inline int registers_rescale(struct registers *registers, int dst, int sr
 
 static inline int registers_mulexp(struct registers *registers, int dst, int src, double a, double b, struct error *err) {
     return registers->body->mulexp(registers, dst, src, a, b, err); /* dst = dst exp(a + b src), element-wise */
+}
+
+/* A sample at a time, with s the quantile (linear between two values) of |dst|, but from low to high: dst = clamp(dst, -s, s) low/s. */
+static inline int registers_threshold(struct registers *registers, int dst, double quantile, double low, double high,
+                                      struct error *err) {
+    return registers->body->threshold(registers, dst, quantile, low, high, err);
+}
+
+/* A sample at a time: dst = <src, onto>/<onto, onto> onto, 0 where onto is; dst may be either. */
+static inline int registers_project(struct registers *registers, int dst, int src, int onto, struct error *err) {
+    return registers->body->project(registers, dst, src, onto, err);
+}
+
+/* A sample at a time: dst = dst min(1, norm/|dst|). */
+static inline int registers_limit(struct registers *registers, int dst, double norm, struct error *err) {
+    return registers->body->limit(registers, dst, norm, err);
 }
 
 /* dst = the model on src, cast to its float32; dst2 its variance channels, unless 0. CODE_DATA when the model fails. */

@@ -54,6 +54,21 @@ static int device_mulexp(struct registers *registers, int dst, int src, double a
     return checked(shim_registers_mulexp(shim_of(registers), dst, src, a, b, message), message, err);
 }
 
+static int device_threshold(struct registers *registers, int dst, double quantile, double low, double high, struct error *err) {
+    char message[SHIM_ERROR];
+    return checked(shim_registers_threshold(shim_of(registers), dst, quantile, low, high, message), message, err);
+}
+
+static int device_project(struct registers *registers, int dst, int src, int onto, struct error *err) {
+    char message[SHIM_ERROR];
+    return checked(shim_registers_project(shim_of(registers), dst, src, onto, message), message, err);
+}
+
+static int device_limit(struct registers *registers, int dst, double norm, struct error *err) {
+    char message[SHIM_ERROR];
+    return checked(shim_registers_limit(shim_of(registers), dst, norm, message), message, err);
+}
+
 static int device_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
                        const struct shim_condition *condition, struct error *err) {
     char message[SHIM_ERROR];
@@ -69,7 +84,8 @@ static void device_free(struct registers *registers) {
 int registers_device_new(struct registers **registers, int device, int count, struct shim_shape shape,
                          enum state_kind state, struct error *err) {
     static const struct registers_body body = {device_free,  device_set,     device_get,    device_lincomb,
-                                               device_clamp, device_rescale, device_mulexp, device_eval};
+                                               device_clamp, device_rescale, device_mulexp, device_threshold,
+                                               device_project, device_limit, device_eval};
     char message[SHIM_ERROR];
     struct device *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);

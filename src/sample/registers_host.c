@@ -105,6 +105,66 @@ static int host_mulexp(struct registers *registers, int dst, int src, double a, 
     return 0;
 }
 
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The quantile of |x|, linear between two values; a NaN counts as infinite. sorted: [count], scratch. */
+static double quantile_of(const double *x, size_t count, double quantile, double *sorted) {
+    for (size_t i = 0; i < count; i++) sorted[i] = isnan(x[i]) ? INFINITY : fabs(x[i]);
+    qsort(sorted, count, sizeof *sorted, ascending);
+    double place = quantile * (double)(count - 1);
+    size_t before = (size_t)place;
+    double part = place - (double)before;
+    return part > 0 ? sorted[before] + part * (sorted[before + 1] - sorted[before]) : sorted[before];
+}
+
+static int host_threshold(struct registers *registers, int dst, double quantile, double low, double high, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    size_t size = host->values / (size_t)host->shape.batch;
+    double *sorted = malloc(size * sizeof *sorted);
+    if (!sorted) return error_memory(err);
+    for (size_t row = 0; row < host->values; row += size) {
+        double *x = at(registers, dst) + row;
+        double s = rounded(fmin(fmax(quantile_of(x, size, quantile, sorted), low), high), host->state);
+        double factor = rounded(low / s, host->state);
+        for (size_t i = 0; i < size; i++) x[i] = rounded((x[i] < -s ? -s : x[i] > s ? s : x[i]) * factor, host->state);
+    }
+    free(sorted);
+    return 0;
+}
+
+static double dot(const double *a, const double *b, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+static int host_project(struct registers *registers, int dst, int src, int onto, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    size_t size = host->values / (size_t)host->shape.batch;
+    (void)err;
+    for (size_t row = 0; row < host->values; row += size) {
+        const double *x = at(registers, src) + row, *y = at(registers, onto) + row;
+        double *out = at(registers, dst) + row, square = dot(y, y, size);
+        double factor = rounded(square > 0 ? dot(x, y, size) / square : 0, host->state);
+        for (size_t i = 0; i < size; i++) out[i] = rounded(factor * y[i], host->state);
+    }
+    return 0;
+}
+
+static int host_limit(struct registers *registers, int dst, double norm, struct error *err) {
+    const struct host *host = (struct host *)registers;
+    size_t size = host->values / (size_t)host->shape.batch;
+    (void)err;
+    for (size_t row = 0; row < host->values; row += size) {
+        double *x = at(registers, dst) + row, own = sqrt(dot(x, x, size)), factor = rounded(norm / own, host->state);
+        for (size_t i = 0; own > norm && i < size; i++) x[i] = rounded(x[i] * factor, host->state);
+    }
+    return 0;
+}
+
 static int host_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
                      const struct shim_condition *condition, struct error *err) {
     const struct host *host = (struct host *)registers;
@@ -136,7 +196,7 @@ static void *new_values(size_t count, size_t size) {
 int registers_host_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state,
                        struct error *err) {
     static const struct registers_body body = {host_free, host_set, host_get, host_lincomb, host_clamp, host_rescale,
-                                               host_mulexp, host_eval};
+                                               host_mulexp, host_threshold, host_project, host_limit, host_eval};
     struct host *host = calloc(1, sizeof *host);
     if (!host) return error_memory(err);
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};

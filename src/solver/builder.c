@@ -1,5 +1,7 @@
 #include "solver/builder.h"
 
+#include "solver/guidance.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +32,7 @@ int builder_register(struct builder *builder) {
 
 static const char NO_MEMORY[] = "out of memory";
 
-static void append(struct builder *builder, struct op op) {
+void builder_append(struct builder *builder, struct op op) {
     struct plan *plan = builder->plan;
     if (!builder->failed && (plan->ops_count & (plan->ops_count - 1)) == 0) { /* grow at powers of two */
         size_t capacity = plan->ops_count ? 2 * plan->ops_count : 1;
@@ -54,7 +56,7 @@ void builder_lincomb(struct builder *builder, int dst, const struct form *form) 
     }
     for (int i = 0; i < form->count; i++)
         if (form->terms[i].coefficient != 0) op.terms[op.terms_count++] = form->terms[i];
-    append(builder, op);
+    builder_append(builder, op);
 }
 
 void builder_keep(struct builder *builder, int dst, const struct form *form) {
@@ -75,11 +77,11 @@ int builder_order(const struct builder *builder) {
 }
 
 void builder_noise(struct builder *builder, int dst) {
-    append(builder, (struct op){.kind = OP_NOISE, .dst = dst, .stream = ++builder->streams});
+    builder_append(builder, (struct op){.kind = OP_NOISE, .dst = dst, .stream = ++builder->streams});
 }
 
 void builder_mulexp(struct builder *builder, int dst, int src, double a, double b) {
-    append(builder, (struct op){.kind = OP_MULEXP, .dst = dst, .src = src, .a = a, .b = b});
+    builder_append(builder, (struct op){.kind = OP_MULEXP, .dst = dst, .src = src, .a = a, .b = b});
 }
 
 /* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x. */
@@ -129,7 +131,7 @@ static void evaluate(struct builder *builder, struct op op, const struct schedul
     size_t calls = (size_t)builder->plan->model_calls++;
     op.kind = OP_EVAL;
     op.time = schedule_model_time(schedule, t);
-    append(builder, op);
+    builder_append(builder, op);
     if (!builder->nodes) return;
     double (*slopes)[PROBES] = realloc(builder->slopes, (calls + 1) * sizeof *slopes);
     if (!slopes) {
@@ -177,45 +179,53 @@ static void evaluate_guide(struct builder *builder, int x, double t, int guide, 
     builder_lincomb(builder, guide, &output);
 }
 
-/* out = guide + scale (out - guide), on the first channels where so said. */
-static void guide_output(struct builder *builder, int out, int guide, double scale) {
-    const struct guidance *guidance = &builder->sampler->guidance;
-    int dst = guidance->rescale > 0 ? guide : out;
-    bool all = guidance->channels == 0 || guidance->channels == builder->card->channels;
-    struct form guided = all ? two_terms(1 - scale, guide, scale, out) : two_terms(scale, out, 1 - scale, guide);
-    builder_lincomb(builder, dst, &guided);
-    if (!all && !builder->failed) builder->plan->ops[builder->plan->ops_count - 1].channels[1] = guidance->channels;
-    if (guidance->rescale > 0)
-        append(builder, (struct op){.kind = OP_RESCALE, .dst = out, .src = guide, .like = out, .phi = guidance->rescale});
+/* x0 within its bounds, in a register that outlives `out` where epsilon stays the network's. */
+static void clip(struct builder *builder, int x, int out, struct point *point) {
+    const struct clip *clip = &builder->sampler->clip;
+    const struct card *card = builder->card;
+    int dst = out;
+    if (clip->epsilon == CLIP_KEPT) {
+        if (out >= CLIPPED_MOST) builder->failed = "more registers than clip: {epsilon: kept} has room for";
+        if (builder->failed) return;
+        if (!builder->clipped[out]) builder->clipped[out] = builder_register(builder);
+        dst = builder->clipped[out];
+    }
+    double range = isnan(clip->range) ? card->high : clip->range;
+    builder_lincomb(builder, dst, &point->x0);
+    if (isnan(clip->threshold))
+        builder_append(builder, (struct op){.kind = OP_CLAMP, .dst = dst, .low = isnan(clip->range) ? card->low : -range, .high = range});
+    else
+        builder_append(builder, (struct op){.kind = OP_THRESHOLD, .dst = dst, .quantile = clip->threshold, .low = range,
+                                            .high = isnan(clip->threshold_max) ? INFINITY : clip->threshold_max});
+    point->x0 = two_terms(0, x, 1, dst);
+    if (dst == out) point->epsilon = two_terms(1 / point->sigma, x, -point->alpha / point->sigma, out);
 }
 
 struct point builder_evaluate(struct builder *builder, int x, double t, int out) {
     const struct card *card = builder->card;
     const struct schedule *schedule = builder->schedule;
-    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t), scale = 1;
+    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
     const struct guidance *guidance = &builder->sampler->guidance;
-    if (sigma / alpha >= guidance->interval[0] && sigma / alpha <= guidance->interval[1]) scale = guidance->scale;
+    double scale = guidance_scale(guidance, t, sigma / alpha);
     struct meaning meaning = meaning_at(schedule, card, t);
     int src = model_input(builder, x, meaning.input);
     evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance}, schedule, t,
              &meaning);
-    if (scale != 1) {
+    struct form x0 = two_terms(meaning.x0_x, x, meaning.x0_out, out), none = {.count = 0};
+    if (guidance->form == GUIDANCE_CFG_ZERO && builder->index < guidance->zero_init_steps) {
+        builder_lincomb(builder, out, &none);
+    } else if (scale != 1) {
         if (builder->unguided < 0) builder->unguided = builder_register(builder);
         int guide = builder->unguided;
         if (card->guide) evaluate_guide(builder, x, t, guide, &meaning);
         else evaluate(builder, (struct op){.dst = guide, .src = src, .labels = EVAL_NULL}, schedule, t, &meaning);
-        guide_output(builder, out, guide, scale);
+        guidance_output(builder, out, guide, scale, &x0);
     }
     builder->plan->nfe++;
     struct point point = {.t = t, .alpha = alpha, .sigma = sigma, .logsnr = schedule_logsnr(schedule, t),
                           .epsilon = two_terms(meaning.epsilon_x, x, meaning.epsilon_out, out),
-                          .x0 = two_terms(meaning.x0_x, x, meaning.x0_out, out)};
-    if (builder->sampler->clip) { /* from here on `out` holds x0 */
-        builder_lincomb(builder, out, &point.x0);
-        append(builder, (struct op){.kind = OP_CLAMP, .dst = out, .low = card->low, .high = card->high});
-        point.x0 = two_terms(0, x, 1, out);
-        point.epsilon = two_terms(1 / sigma, x, -alpha / sigma, out);
-    }
+                          .x0 = x0};
+    if (builder->sampler->clip.on) clip(builder, x, out, &point);
     return point;
 }
 

@@ -23,6 +23,7 @@ struct node { /* a grid point */
 };
 struct node node_at(const struct schedule *schedule, double t);
 
+enum { CLIPPED_MOST = 64 };
 struct builder {
     struct plan *plan;
     const struct schedule *schedule;
@@ -31,6 +32,8 @@ struct builder {
     int scratch;      /* register for a scaled model input, or -1 */
     int unguided;     /* register for the output without labels, or of the guiding model, or -1 */
     int variance;     /* register that builder_evaluate leaves the model's variance channels in; 0: not wanted */
+    int difference, parallel; /* registers of apg: its running difference, and a scratch; 0: none yet */
+    int clipped[CLIPPED_MOST]; /* by output register: the one of its clipped x0 where epsilon is kept; 0: none yet */
     uint32_t streams; /* NOISE ops so far */
     const struct solver *solver;
     const struct node *nodes; /* of the grid; with one of sigma 0 at the end where the solver steps there itself */
@@ -55,6 +58,7 @@ void builder_keep(struct builder *builder, int dst, const struct form *form);
 int builder_history(const struct builder *builder);
 /* The order of this step: less than the sampler's while history is short and, under lower_order_final, at the end. */
 int builder_order(const struct builder *builder);
+void builder_append(struct builder *builder, struct op op); /* op.terms become the plan's */
 void builder_noise(struct builder *builder, int dst);
 void builder_mulexp(struct builder *builder, int dst, int src, double a, double b); /* dst = dst exp(a + b src) */
 

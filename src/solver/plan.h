@@ -23,7 +23,10 @@ enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the
     X(OP_NOISE, "NOISE")    \
     X(OP_CLAMP, "CLAMP")    \
     X(OP_RESCALE, "RESCALE") \
-    X(OP_MULEXP, "MULEXP")
+    X(OP_MULEXP, "MULEXP")   \
+    X(OP_THRESHOLD, "THRESHOLD") \
+    X(OP_PROJECT, "PROJECT") \
+    X(OP_LIMIT, "LIMIT")
 #define PLAN_OP_ENUM(symbol, name) symbol,
 enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
 #undef PLAN_OP_ENUM
@@ -38,7 +41,7 @@ struct term {
 struct op {
     enum op_kind kind;
     int dst;
-    int src;                 /* EVAL, RESCALE, MULEXP */
+    int src;                 /* EVAL, RESCALE, MULEXP, PROJECT */
     double time;             /* EVAL: the number passed to the model as t */
     enum eval_labels labels; /* EVAL */
     int model;               /* EVAL: 0, or 1: the guiding one */
@@ -47,8 +50,9 @@ struct op {
     size_t terms_count;
     int channels[2];         /* LINCOMB: acts on [first, beyond), the others are those of the first source; {0, 0}: on all */
     uint32_t stream;         /* NOISE */
-    double low, high;        /* CLAMP */
-    int like;                /* RESCALE: a register */
+    double low, high;        /* CLAMP; THRESHOLD: the least and most that the quantile counts as; LIMIT: high, the norm */
+    int like;                /* RESCALE, PROJECT (onto): a register */
+    double quantile;         /* THRESHOLD */
     double phi;              /* RESCALE */
     double a, b;             /* MULEXP: dst exp(a + b src) */
 };
@@ -69,6 +73,7 @@ struct plan {
     size_t ops_count;
     bool adaptive;     /* rk45: no ops; see solver/rk45.h */
     double rtol, atol; /* of an adaptive plan */
+    int trained;       /* N of a model that takes integer timesteps n, at t = (n + 1)/N, for plan_print; else 0 */
 };
 
 /* *resolved = *wanted with every unset key filled from the solver's and the schedule's defaults (steps from nfe too,

@@ -40,6 +40,12 @@ static json_t *op_to_json(const struct op *op) {
                              op->phi);
         case OP_MULEXP:
             return json_pack("{s:s, s:i, s:i, s:f, s:f}", "op", name, "dst", op->dst, "src", op->src, "a", op->a, "b", op->b);
+        case OP_THRESHOLD:
+            return json_pack("{s:s, s:i, s:f, s:f, s:o}", "op", name, "dst", op->dst, "quantile", op->quantile, "lo", op->low, "hi",
+                             isfinite(op->high) ? json_real(op->high) : json_null());
+        case OP_PROJECT:
+            return json_pack("{s:s, s:i, s:i, s:i}", "op", name, "dst", op->dst, "src", op->src, "onto", op->like);
+        case OP_LIMIT: return json_pack("{s:s, s:i, s:f}", "op", name, "dst", op->dst, "norm", op->high);
         case OP_KINDS: break;
     }
     return NULL;
@@ -106,7 +112,7 @@ static int op_from_json(const struct plan *plan, struct op *op, const json_t *js
     op->kind = (enum op_kind)kind;
     op->dst = (int)json_integer_value(json_object_get(json, "dst"));
     op->src = (int)json_integer_value(json_object_get(json, "src"));
-    op->like = (int)json_integer_value(json_object_get(json, "like"));
+    op->like = (int)json_integer_value(json_object_get(json, op->kind == OP_PROJECT ? "onto" : "like"));
     op->dst2 = (int)json_integer_value(json_object_get(json, "dst2"));
     op->phi = json_number_value(json_object_get(json, "phi"));
     op->a = json_number_value(json_object_get(json, "a"));
@@ -116,7 +122,10 @@ static int op_from_json(const struct plan *plan, struct op *op, const json_t *js
         return bad(err, index, "a register that is not there");
     op->stream = (uint32_t)json_integer_value(json_object_get(json, "stream"));
     op->low = json_number_value(json_object_get(json, "lo"));
-    op->high = json_number_value(json_object_get(json, "hi"));
+    const json_t *high = json_object_get(json, op->kind == OP_LIMIT ? "norm" : "hi");
+    op->high = op->kind == OP_THRESHOLD && json_is_null(high) ? INFINITY : json_number_value(high);
+    op->quantile = json_number_value(json_object_get(json, "quantile"));
+    if (!(op->quantile >= 0 && op->quantile <= 1)) return bad(err, index, "quantile: expected 0 to 1");
     if (op->kind == OP_LINCOMB) return terms_from_json(plan, op, json, index, err);
     if (op->kind != OP_EVAL) return 0;
     int labels = find_name(label_names, 3, json_string_value(json_object_get(json, "labels")));
@@ -180,6 +189,11 @@ static void print_op(const struct op *op, FILE *out) {
             fprintf(out, "RESCALE  r%d = r%d with %g of the spread of r%d", op->dst, op->src, op->phi, op->like);
             break;
         case OP_MULEXP: fprintf(out, "MULEXP   r%d *= exp(%.8g %+.8g r%d)", op->dst, op->a, op->b, op->src); break;
+        case OP_THRESHOLD:
+            fprintf(out, "THRESHOLD r%d by the %g quantile of its |x|, within [%g, %g]", op->dst, op->quantile, op->low, op->high);
+            break;
+        case OP_PROJECT: fprintf(out, "PROJECT  r%d = r%d onto r%d", op->dst, op->src, op->like); break;
+        case OP_LIMIT: fprintf(out, "LIMIT    r%d to norm %g", op->dst, op->high); break;
         case OP_KINDS: break;
     }
     fputc('\n', out);
@@ -194,10 +208,13 @@ void plan_print(const struct plan *plan, FILE *out) {
     }
     fprintf(out, ": NFE %d, %d model calls, %d registers\nr0 starts as unit normal noise x %g\n\n", plan->nfe,
             plan->model_calls, plan->registers, plan->initial_scale);
-    fprintf(out, "step          t ->         s       alpha       sigma    log(alpha/sigma)\n");
-    for (size_t i = 0; i < plan->steps_count; i++)
-        fprintf(out, "%4zu %10.6g -> %9.6g  %10.6g  %10.6g  %10.6g\n", i + 1, plan->steps[i].t, plan->steps[i].s,
+    fprintf(out, "step          t ->         s       alpha       sigma    log(alpha/sigma)%s\n", plan->trained ? "  timestep" : "");
+    for (size_t i = 0; i < plan->steps_count; i++) {
+        fprintf(out, "%4zu %10.6g -> %9.6g  %10.6g  %10.6g  %10.6g", i + 1, plan->steps[i].t, plan->steps[i].s,
                 plan->steps[i].alpha, plan->steps[i].sigma, plan->steps[i].logsnr);
+        if (plan->trained) fprintf(out, "%18.0f", round(plan->steps[i].t * plan->trained) - 1);
+        fputc('\n', out);
+    }
     fputc('\n', out);
     for (size_t i = 0; i < plan->ops_count; i++) print_op(&plan->ops[i], out);
 }

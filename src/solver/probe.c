@@ -26,11 +26,14 @@ static void follow(const struct op *op, double slope, size_t count, double *form
             memset(dst, 0, count * sizeof *dst);
             dst[op->stream] = 1;
             break;
+        case OP_PROJECT:
         case OP_RESCALE: /* both are the same here */ memmove(dst, src, count * sizeof *dst); break;
         case OP_MULEXP:
             for (size_t i = 0; i < count; i++) dst[i] *= exp(op->a);
             break;
         case OP_CLAMP:
+        case OP_THRESHOLD:
+        case OP_LIMIT:
         case OP_KINDS: break;
     }
 }

@@ -1,6 +1,8 @@
 /* From what a job says of its sampler to every key filled: the solver's and the schedule's defaults, and the number of
  * steps that the wanted NFE allows. */
 #include "base/text.h"
+#include "solver/grid.h"
+#include "solver/guidance.h"
 #include "solver/registry.h"
 
 #include <math.h>
@@ -10,6 +12,7 @@
 void sampler_release(struct sampler *sampler) {
     free(sampler->times);
     free(sampler->guidance.model);
+    free(sampler->guidance.scales);
     *sampler = (struct sampler){0};
 }
 
@@ -73,11 +76,30 @@ static int check_guide(const struct card *card, const struct schedule *schedule,
     return 0;
 }
 
+static int check_clip(const struct sampler *sampler, const struct solver *solver, const struct card *card, struct error *err) {
+    const struct clip *clip = &sampler->clip;
+    if (!clip->on) return 0;
+    if (!isnan(clip->threshold_max) && isnan(clip->threshold))
+        return error_set(err, CODE_DATA, "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");
+    if (!isnan(clip->threshold) && isnan(clip->range) && card->low != -card->high)
+        return error_set(err, CODE_DATA, "sampler.clip.threshold: expected a range of the model around 0, found [%g, %g]: say range",
+                         card->low, card->high);
+    if (clip->threshold_max < (isnan(clip->range) ? card->high : clip->range))
+        return error_set(err, CODE_DATA, "sampler.clip.threshold_max: expected at least the range, %g; found %g",
+                         isnan(clip->range) ? card->high : clip->range, clip->threshold_max);
+    if (clip->epsilon == CLIP_KEPT && solver->evaluations == 0)
+        return error_set(err, CODE_DATA, "sampler.clip.epsilon: kept is for solvers with steps of their own, and %s has none: say follows",
+                         solver->name);
+    return 0;
+}
+
 static int check_guidance(const struct sampler *sampler, const struct card *card, const struct schedule *schedule,
                           struct error *err) {
     if (sampler->guidance.channels > card->channels)
         return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d", card->channels,
                          sampler->guidance.channels);
+    const struct solver *solver = solver_find(sampler->solver);
+    if (guidance_check(&sampler->guidance, card, solver && solver->evaluations == 0, err) != 0) return -1;
     if (card->guide) return check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
     if (card->classes == 0) return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
@@ -116,14 +138,20 @@ static int check_start(const struct sampler *sampler, const struct solver *solve
 
 static int fill_times(struct sampler *sampler, const struct schedule *schedule, struct error *err) {
     enum grid_kind grid = sampler->grid;
-    bool own = grid == GRID_TIMES || grid == GRID_LEADING || grid == GRID_LINSPACE || grid == GRID_TRAILING;
-    if (own && !(isnan(sampler->t_start) && isnan(sampler->t_end)))
+    if (grid_has_ends(grid) && !(isnan(sampler->t_start) && isnan(sampler->t_end)))
         return error_set(err, CODE_DATA, "sampler.%s: grid: %s has its own first and last time: leave it out",
                          isnan(sampler->t_start) ? "t_end" : "t_start", grid_names[grid]);
-    if (grid == GRID_TIMES) {
-        sampler->t_start = sampler->times[0];
-        sampler->t_end = sampler->times[sampler->times_count - 1];
-    }
+    if (sampler->steps_offset >= 0 && grid != GRID_LEADING)
+        return error_set(err, CODE_DATA, "sampler.steps_offset: it is of grid: leading, found grid: %s: leave it out", grid_names[grid]);
+    if (grid == GRID_LINSPACE_FRACTIONAL && schedule_has_integer_times(schedule))
+        return error_set(err, CODE_DATA, "sampler.grid: linspace-fractional is for models that take any time, and this one takes integer "
+                         "timesteps: say linspace");
+    if (sampler->final == FINAL_ACP0 && !schedule_is_discrete(schedule))
+        return error_set(err, CODE_DATA, "sampler.final: acp0 is a step to the first trained timestep, and this schedule is continuous: "
+                         "say zero or none");
+    if (grid_is_list(grid) && (grid_listed(schedule, sampler, 0, &sampler->t_start, err) != 0 ||
+                               grid_listed(schedule, sampler, grid_list_count(sampler) - 1, &sampler->t_end, err) != 0))
+        return -1;
     if (isnan(sampler->t_start)) sampler->t_start = schedule_default_t_start(schedule);
     if (isnan(sampler->t_end)) sampler->t_end = reaches_zero(sampler, schedule) ? 0 : schedule_default_t_end(schedule);
     return 0;
@@ -137,7 +165,7 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
         !(schedule_alpha(schedule, start) >= 0))
         return error_set(err, CODE_DATA, "sampler.t_start: expected a time of the schedule, above %g and at most %g; found %g",
                          least, most, start);
-    bool one_point = sampler->grid == GRID_TIMES && sampler->times_count == 1;
+    bool one_point = grid_is_list(sampler->grid) && sampler->times_count == 1;
     bool to_zero = end == 0 && reaches_zero(sampler, schedule);
     if (!to_zero && (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point)))
         return error_set(err, CODE_DATA, "sampler.t_end: expected a time of the schedule, %s%g and below t_start = %g; found "
@@ -151,17 +179,17 @@ enum { FEW_STEPS = 15 };
 
 static int fill_steps(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
                       struct error *err) {
-    int last = sampler->final != FINAL_NONE, zero = sampler->final == FINAL_ZERO, between;
+    int last = final_is_x0(sampler->final), zero = sampler->final == FINAL_ZERO, between;
     int extra = solver->start_steps * solver->start_evaluations, needed = solver->start_steps;
     if (needed == 0 && !last) needed = 1;
     /* A first step of order 1, from alpha 0, takes one evaluation. */
     int saved = schedule_alpha(schedule, sampler->t_start) == 0 && solver_starts_over(solver, sampler) ? solver->evaluations - 1 : 0;
     int smallest = needed * solver->evaluations + extra + last - (needed > 0 ? saved : 0);
-    if (sampler->grid == GRID_TIMES) {
+    if (grid_is_list(sampler->grid)) {
         if (sampler->nfe || sampler->steps)
-            return error_set(err, CODE_DATA, "sampler.%s: grid: {times: ...} says how many steps there are: leave it out",
-                             sampler->nfe ? "nfe" : "steps");
-        between = (int)sampler->times_count - 1;
+            return error_set(err, CODE_DATA, "sampler.%s: grid: {%s: ...} says how many steps there are: leave it out",
+                             sampler->nfe ? "nfe" : "steps", grid_names[sampler->grid]);
+        between = grid_list_count(sampler) - 1 + (sampler->final == FINAL_ACP0);
     } else if (sampler->nfe && sampler->steps) {
         return error_set(err, CODE_DATA, "sampler.nfe and sampler.steps: expected one of them");
     } else if (sampler->nfe) {
@@ -223,9 +251,9 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
     if (sampler->nfe || sampler->steps)
         return error_set(err, CODE_DATA, "sampler.%s: %s chooses its own steps: leave it out and say rtol and atol",
                          sampler->nfe ? "nfe" : "steps", solver->name);
-    if (sampler->grid != GRID_UNSET || sampler->final == FINAL_ZERO || sampler->final == FINAL_DENOISE)
+    if (sampler->grid != GRID_UNSET || sampler->final > FINAL_NONE || !isnan(sampler->shift))
         return error_set(err, CODE_DATA, "sampler.%s: %s has no grid and stops at t_end: leave it out",
-                         sampler->grid != GRID_UNSET ? "grid" : "final", solver->name);
+                         sampler->grid != GRID_UNSET ? "grid" : sampler->final > FINAL_NONE ? "final" : "shift", solver->name);
     if (schedule_has_integer_times(schedule))
         return error_set(err, CODE_DATA, "sampler.solver: %s evaluates at any time, but the model takes integer timesteps",
                          solver->name);
@@ -240,7 +268,9 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
 static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule, struct error *err) {
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
-    if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0) return -1;
+    if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0 ||
+        check_clip(sampler, solver, card, err) != 0)
+        return -1;
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
@@ -254,19 +284,25 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
     return fill_steps(sampler, solver, schedule, err);
 }
 
+/* *copy = count doubles, or NULL of NULL. */
+static int copy_numbers(double **copy, const double *numbers, size_t count, struct error *err) {
+    *copy = numbers ? malloc(count * sizeof **copy) : NULL;
+    if (*copy) memcpy(*copy, numbers, count * sizeof **copy);
+    return numbers && !*copy ? error_memory(err) : 0;
+}
+
 int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err) {
     struct schedule *schedule;
+    const struct guidance *guidance = &wanted->guidance;
     *resolved = *wanted;
-    resolved->times = NULL;
-    resolved->guidance.model = wanted->guidance.model ? strdup(wanted->guidance.model) : NULL;
-    if (wanted->guidance.model && !resolved->guidance.model) return error_memory(err);
-    if (wanted->times) {
-        resolved->times = malloc(wanted->times_count * sizeof *resolved->times);
-        if (!resolved->times) {
-            sampler_release(resolved);
-            return error_memory(err);
-        }
-        memcpy(resolved->times, wanted->times, wanted->times_count * sizeof *resolved->times);
+    resolved->times = resolved->guidance.scales = NULL;
+    resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
+    int copied = guidance->model && !resolved->guidance.model ? error_memory(err) : 0;
+    if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
+    if (copied == 0) copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);
+    if (copied != 0) {
+        sampler_release(resolved);
+        return -1;
     }
     int rc = schedule_new(&schedule, card, err);
     if (rc == 0) {

@@ -45,7 +45,8 @@ static inline struct card card_of(enum schedule_kind kind) {
 }
 
 static inline struct sampler sampler_of(const char *solver, double order, int nfe) {
-    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}}, .rho = NAN,
+    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .steps_offset = -1, .shift = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
+                              .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN}, .rho = NAN,
                               .rtol = NAN, .atol = NAN};
     strcpy(sampler.solver, solver);
     return sampler;
@@ -174,6 +175,26 @@ static inline double rescaled(const double *x, const double *like, double phi, s
     return x[e] * (phi * sqrt(square[1] / square[0]) + 1 - phi);
 }
 
+static inline double dot(const double *a, const double *b) {
+    double sum = 0;
+    for (int e = 0; e < ELEMENTS; e++) sum += a[e] * b[e];
+    return sum;
+}
+
+/* Over ELEMENTS = 5 values: the quantile stands at 4q of the sorted ones. */
+static inline double thresholded(const double *x, const struct op *op, size_t e) {
+    double sorted[ELEMENTS + 1] = {[ELEMENTS] = INFINITY}, place = op->quantile * (ELEMENTS - 1);
+    for (int i = 0; i < ELEMENTS; i++) {
+        int k = i;
+        for (; k > 0 && sorted[k - 1] > fabs(x[i]); k--) sorted[k] = sorted[k - 1];
+        sorted[k] = fabs(x[i]);
+    }
+    int before = (int)place;
+    double part = place - before, q = part > 0 ? (1 - part) * sorted[before] + part * sorted[before + 1] : sorted[before];
+    double s = fmin(fmax(q, op->low), op->high);
+    return fmin(fmax(x[e], -s), s) * op->low / s;
+}
+
 static inline void run_op(const struct op *op, const struct network *network, double (*noise)(uint32_t, size_t),
                           double (*r)[ELEMENTS]) {
     double result[ELEMENTS] = {0};
@@ -192,6 +213,9 @@ static inline void run_op(const struct op *op, const struct network *network, do
             case OP_CLAMP: result[e] = fmin(fmax(r[op->dst][e], op->low), op->high); break;
             case OP_RESCALE: result[e] = rescaled(r[op->src], r[op->like], op->phi, e); break;
             case OP_MULEXP: result[e] = r[op->dst][e] * exp(op->a + op->b * r[op->src][e]); break;
+            case OP_THRESHOLD: result[e] = thresholded(r[op->dst], op, e); break;
+            case OP_PROJECT: result[e] = dot(r[op->src], r[op->like]) / dot(r[op->like], r[op->like]) * r[op->like][e]; break;
+            case OP_LIMIT: result[e] = r[op->dst][e] * fmin(1, op->high / sqrt(dot(r[op->dst], r[op->dst]))); break;
             case OP_KINDS: fail();
         }
     }

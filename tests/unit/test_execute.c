@@ -71,6 +71,10 @@ static struct op ops_of_every_kind[] = {
     {.kind = OP_LINCOMB, .dst = 3, TERMS({0.3, 1}, {0.7, 3}), .channels = {1, 2}},
     {.kind = OP_LINCOMB, .dst = 0, TERMS({0.97, 3}, {0.1, 2}, {0.02, 0})},
     {.kind = OP_CLAMP, .dst = 0, .low = -0.7, .high = 0.9},
+    {.kind = OP_PROJECT, .dst = 3, .src = 0, .like = 3},
+    {.kind = OP_LINCOMB, .dst = 0, TERMS({0.8, 0}, {0.6, 3})},
+    {.kind = OP_LIMIT, .dst = 0, .high = 1.5},
+    {.kind = OP_THRESHOLD, .dst = 0, .quantile = 0.8, .low = 0.3, .high = 0.9},
     {.kind = OP_EVAL, .dst = 1, .src = 0, .time = 0.4, .labels = EVAL_GIVEN},
     {.kind = OP_LINCOMB, .dst = 0, TERMS({1.1, 0}, {-0.3, 1})},
     {.kind = OP_NOISE, .dst = 1, .stream = 2},
@@ -142,6 +146,37 @@ static void naive_mulexp(const struct op *op, enum state_kind state, double (*r)
     }
 }
 
+static double naive_dot(const double *a, const double *b) {
+    double sum = 0;
+    for (int e = 0; e < ELEMENTS; e++) sum += a[e] * b[e];
+    return sum;
+}
+
+static void naive_project(const struct op *op, enum state_kind state, double (*r)[ELEMENTS]) {
+    double y[ELEMENTS], factor = kept(naive_dot(r[op->src], r[op->like]) / naive_dot(r[op->like], r[op->like]), state);
+    memcpy(y, r[op->like], sizeof y);
+    for (int e = 0; e < ELEMENTS; e++) r[op->dst][e] = kept(factor * y[e], state);
+}
+
+static void naive_limit(const struct op *op, enum state_kind state, double *x) {
+    double own = sqrt(naive_dot(x, x)), factor = kept(op->high / own, state);
+    for (int e = 0; e < ELEMENTS && own > op->high; e++) x[e] = kept(x[e] * factor, state);
+}
+
+/* The quantile by counting how many are smaller. */
+static void naive_threshold(const struct op *op, enum state_kind state, double *x) {
+    double place = op->quantile * (ELEMENTS - 1), around[2] = {0, 0};
+    for (int e = 0; e < ELEMENTS; e++) {
+        int smaller = 0;
+        for (int k = 0; k < ELEMENTS; k++) smaller += fabs(x[k]) < fabs(x[e]) || (fabs(x[k]) == fabs(x[e]) && k < e);
+        for (int side = 0; side < 2; side++)
+            if (smaller == (int)place + side) around[side] = fabs(x[e]);
+    }
+    double s = kept(fmin(fmax(around[0] + (place - (int)place) * (around[1] - around[0]), op->low), op->high), state);
+    double factor = kept(op->low / s, state);
+    for (int e = 0; e < ELEMENTS; e++) x[e] = kept(fmax(-s, fmin(s, x[e])) * factor, state);
+}
+
 static void naive(const struct plan *plan, enum state_kind state, struct shim_model *model, uint64_t seed,
                   int64_t label, double *x) {
     double r[REGISTERS][ELEMENTS], normals[ELEMENTS];
@@ -153,6 +188,9 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
         if (op->kind == OP_LINCOMB) naive_lincomb(op, state, r);
         if (op->kind == OP_RESCALE) naive_rescale(op, state, r);
         if (op->kind == OP_MULEXP) naive_mulexp(op, state, r);
+        if (op->kind == OP_PROJECT) naive_project(op, state, r);
+        if (op->kind == OP_LIMIT) naive_limit(op, state, r[op->dst]);
+        if (op->kind == OP_THRESHOLD) naive_threshold(op, state, r[op->dst]);
         if (op->kind == OP_NOISE) noise_normals(seed, op->stream, ELEMENTS, normals);
         for (size_t e = 0; e < ELEMENTS; e++) {
             if (op->kind == OP_NOISE) r[op->dst][e] = kept(normals[e], state);

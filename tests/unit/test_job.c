@@ -45,7 +45,7 @@ static void defaults(void **state) {
     assert_int_equal(job.sampler.final, FINAL_UNSET);
     assert_int_equal(job.sampler.variance, VARIANCE_UNSET);
     assert_true(job.sampler.guidance.scale == 1);
-    assert_false(job.sampler.clip);
+    assert_false(job.sampler.clip.on);
     assert_int_equal(job.sampler.state, STATE_FLOAT64);
     assert_string_equal(job.output.dir, "runs/digits");
     assert_int_equal(job.output.samples_per_shard, 0);
@@ -93,7 +93,7 @@ static void every_key(void **state) {
     assert_true(job.sampler.t_start == 1 && job.sampler.t_end == 0.001 && job.sampler.eta == 0.3);
     assert_int_equal(job.sampler.final, FINAL_DENOISE);
     assert_int_equal(job.sampler.variance, VARIANCE_LARGE);
-    assert_true(job.sampler.guidance.scale == 2.5 && job.sampler.clip);
+    assert_true(job.sampler.guidance.scale == 2.5 && job.sampler.clip.on);
     assert_true(job.sampler.rtol == 1e-5 && job.sampler.atol == 1e-6);
     assert_int_equal(job.sampler.state, STATE_FLOAT32);
     assert_string_equal(job.output.dir, "out/all");

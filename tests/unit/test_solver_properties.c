@@ -42,8 +42,8 @@ static struct sampler random_sampler(int solvers) {
     sampler.final = (enum final_kind)draw(4);
     sampler.clock = (enum clock_kind)draw(3);
     sampler.lower_order_final = (enum toggle)draw(3);
-    sampler.clip = draw(5) == 0;
-    if (draw(3) == 0) sampler.guidance = (struct guidance){.scale = 0.5 * draw(6), .interval = {draw(2) ? 0 : 0.1, draw(2) ? INFINITY : 5},
+    sampler.clip.on = draw(5) == 0;
+    if (draw(3) == 0) sampler.guidance = (struct guidance){.scale = 0.5 * draw(6), .eta = NAN, .norm_threshold = NAN, .momentum = NAN, .interval = {draw(2) ? 0 : 0.1, draw(2) ? INFINITY : 5},
                                                            .channels = draw(ELEMENTS + 1), .rescale = draw(3) ? 0 : 0.7};
     return sampler;
 }

@@ -358,12 +358,13 @@ static void every_guidance_at_once(void **state) {
         bool autoguided = which / 49 % 2;
         if (autoguided) card.guide = &guide;
         guide.classes = guide.null_label = 3 * (which % 2);
-        sampler.guidance = (struct guidance){.scale = scale, .interval = {0, INFINITY}, .channels = channels};
+        sampler.guidance = (struct guidance){.scale = scale, .interval = {0, INFINITY}, .channels = channels, .eta = NAN,
+                                             .norm_threshold = NAN, .momentum = NAN};
         sampler.grid = GRID_TIMES;
         sampler.times = times;
         sampler.times_count = 2;
         sampler.final = FINAL_NONE;
-        sampler.clip = true;
+        sampler.clip.on = true;
         struct plan plan = compile(sampler, &card);
         double x[ELEMENTS], ratio = alpha[0] / alpha[1], beta = sigma[0] * sigma[0] - pow(ratio * sigma[1], 2);
         double posterior = beta * pow(sigma[1] / sigma[0], 2);
@@ -394,7 +395,7 @@ static void clipping(void **state) {
     struct sampler sampler = sampler_of("ddim", NAN, 1);
     double x[ELEMENTS], alpha[2], sigma[2];
     network.mean[0] = 2.5; /* beyond the card's range: x0 becomes 1 */
-    sampler.clip = true;
+    sampler.clip.on = true;
     linear_process(1, &alpha[0], &sigma[0]);
     linear_process(1e-3, &alpha[1], &sigma[1]);
     for (int p = PREDICTION_EPSILON; p <= PREDICTION_EDM; p++) {
