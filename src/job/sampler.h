@@ -20,7 +20,11 @@ enum grid_kind {
     GRID_TRAILING,
     GRID_TIMES,          /* the user's own list */
 };
-enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE };
+enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE, FINAL_MEAN, FINAL_TWEEDIE };
+enum diffusion_form {
+    DIFFUSION_UNSET, DIFFUSION_CONSTANT, DIFFUSION_SBDM, DIFFUSION_SIGMA, DIFFUSION_LINEAR, DIFFUSION_DECREASING,
+    DIFFUSION_INCREASING_DECREASING
+};
 enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
@@ -36,11 +40,16 @@ struct sampler {
     double rho;           /* GRID_KARRAS; NAN: unset (7) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
+    double last_step;     /* with final mean or tweedie: where the last step, to 0, starts, as t_end; 0: unset (0.04) */
     double eta;           /* ddim; NAN: unset (0) */
     double tau;           /* sa-solver: noise, 1 the reverse SDE's, 0 none; NAN: unset (1) */
     struct churn {        /* edm; in sigma/alpha */
         double amount, low, high, noise; /* s_churn (NAN: unset, 0), s_min, s_max, s_noise */
     } churn;
+    struct diffusion {    /* euler-maruyama */
+        enum diffusion_form form; /* unset: the schedule's own SDE, on a flow sbdm */
+        double norm;
+    } diffusion;
     enum variance_kind variance; /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
@@ -60,7 +69,7 @@ void sampler_init(struct sampler *sampler);
 
 /* Names as in a job file, indexed by the enums above (NULL for *_UNSET); each list ends with NULL. */
 extern const char *const clock_names[], *const grid_names[], *const final_names[], *const variance_names[],
-    *const state_names[];
+    *const state_names[], *const diffusion_names[];
 
 /* New object with the job's keys, as a job file would have them; unset ones are left out. Infinity is written ".inf" as
  * a string. NULL when out of memory. For a resolved sampler this is its part of the fingerprint. */

@@ -10,7 +10,8 @@
  * only its grid, depend on the clock. */
 #define SOLVER_OPTIONS(X)                                                                             \
     X(SOLVER_ORDER, "order") X(SOLVER_CLOCK, "clock") X(SOLVER_ETA, "eta") X(SOLVER_VARIANCE, "variance") \
-    X(SOLVER_TAU, "tau") X(SOLVER_CHURN, "churn") X(SOLVER_TOLERANCES, "rtol, atol") X(SOLVER_LOWER, "lower_order_final")
+    X(SOLVER_TAU, "tau") X(SOLVER_CHURN, "churn") X(SOLVER_TOLERANCES, "rtol, atol") X(SOLVER_LOWER, "lower_order_final") \
+    X(SOLVER_DIFFUSION, "diffusion, last_step")
 #define SOLVER_OPTION_BIT(symbol, name) symbol##_BIT,
 enum { SOLVER_OPTIONS(SOLVER_OPTION_BIT) SOLVER_OPTIONS_COUNT };
 #define SOLVER_OPTION_MASK(symbol, name) symbol = 1 << symbol##_BIT,
