@@ -13,6 +13,7 @@ const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-l
                                   "leading", "linspace", "trailing",  "times",          NULL};
 const char *const final_names[] = {NULL, "none", "zero", "denoise", "mean", "tweedie", NULL};
 const char *const diffusion_names[] = {NULL, "constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing", NULL};
+const char *const solver_type_names[] = {NULL, "midpoint", "heun", NULL};
 const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
@@ -218,6 +219,7 @@ static const struct key rows[] = {
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"state", &KEY_NAME, AT(state), .names = state_names},
     {"diffusion", &DIFFUSION, AT(diffusion), .expected = "a map {form, norm}", .table = &diffusion_table},
+    {"solver_type", &KEY_NAME, AT(solver_type), .names = solver_type_names},
     {"last_step", &KEY_NUMBER, AT(last_step), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 const struct key_table sampler_keys = KEY_TABLE(rows);

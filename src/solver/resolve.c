@@ -38,6 +38,7 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         {!isnan(sampler->rtol), SOLVER_TOLERANCES, "rtol", "rk45"},
         {!isnan(sampler->atol), SOLVER_TOLERANCES, "atol", "rk45"},
         {sampler->diffusion.form != DIFFUSION_UNSET, SOLVER_DIFFUSION, "diffusion", "euler-maruyama"},
+        {sampler->solver_type != TYPE_UNSET, SOLVER_TYPE, "solver_type", "dpmpp-2m"},
         {sampler->last_step > 0, SOLVER_DIFFUSION, "last_step", "euler-maruyama"},
         {sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE, SOLVER_DIFFUSION, "final: mean or tweedie", "euler-maruyama"},
     };
@@ -236,7 +237,7 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
     }
     if (sampler->final == FINAL_UNSET && diffuses && sampler->grid == GRID_UNIFORM) sampler->final = FINAL_MEAN;
     if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm || flow ? FINAL_ZERO : FINAL_NONE;
-    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->variant;
+    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->default_eta;
     if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;
     if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE)
         sampler->variance = card->learned_variance ? VARIANCE_LEARNED : VARIANCE_SMALL;
