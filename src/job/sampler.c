@@ -19,7 +19,7 @@ const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
     *sampler = (struct sampler){.order = NAN, .rho = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN,
-                                .churn = {NAN, 0, INFINITY, 1}, .diffusion = {.norm = 1},
+                                .churn = {NAN, 0, INFINITY, 1}, .diffusion = {.norm = 1}, .last_step = NAN,
                                 .guidance = {.scale = 1, .interval = {0, INFINITY}},
                                 .rtol = NAN, .atol = NAN};
 }

@@ -41,7 +41,7 @@ struct sampler {
     double rho;           /* GRID_KARRAS; NAN: unset (7) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
-    double last_step;     /* with final mean or tweedie: where the last step, to 0, starts, as t_end; 0: unset (0.04) */
+    double last_step;     /* with final mean or tweedie: where the last step, to 0, starts, as t_end; NAN: unset (0.04) */
     double eta;           /* ddim, tcd; NAN: unset (0; tcd 0.3) */
     double tau;           /* sa-solver: noise, 1 the reverse SDE's, 0 none; NAN: unset (1) */
     struct churn {        /* edm; in sigma/alpha */
