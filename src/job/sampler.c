@@ -12,7 +12,9 @@ const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
 const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-logsnr", "karras", "exponential",
                                   "leading", "linspace", "trailing", "linspace-fractional", "times", "sigmas", "logsnr", "steps",
                                   NULL};
-const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", NULL};
+const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", "mean", "tweedie", NULL};
+const char *const diffusion_names[] = {NULL, "constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing", NULL};
+const char *const solver_type_names[] = {NULL, "midpoint", "heun", NULL};
 const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
 static const char *const clip_names[] = {"follows", "kept", NULL}, *const form_names[] = {NULL, "cfg-zero*", "apg", NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
@@ -20,7 +22,8 @@ const char *const state_names[] = {"float64", "float32", NULL};
 void sampler_init(struct sampler *sampler) {
     *sampler = (struct sampler){.order = NAN, .rho = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN,
                                 .steps_offset = -1, .shift = NAN,
-                                .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
+                                .churn = {NAN, 0, INFINITY, 1}, .diffusion = {.norm = 1}, .last_step = NAN,
+                                .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
                                 .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN},
                                 .rtol = NAN, .atol = NAN};
 }
@@ -138,8 +141,19 @@ static json_t *write_churn(const struct key *key, const void *member) {
     return isnan(((const struct churn *)member)->amount) ? json_null() : KEY_TABLE_OF.write(key, member);
 }
 
-static int read_churn(KEY_READ_ARGUMENTS) {
+static int read_map(KEY_READ_ARGUMENTS) {
     return KEY_TABLE_OF.read(reader, key, path, value, member);
+}
+
+#define IN_DIFFUSION(member) offsetof(struct diffusion, member)
+static const struct key diffusion_rows[] = {
+    {"form", &KEY_NAME, IN_DIFFUSION(form), .names = diffusion_names, .required = true},
+    {"norm", &KEY_NUMBER, IN_DIFFUSION(norm), .expected = "a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
+};
+static const struct key_table diffusion_table = KEY_TABLE(diffusion_rows);
+
+static json_t *write_diffusion(const struct key *key, const void *member) {
+    return ((const struct diffusion *)member)->form == DIFFUSION_UNSET ? json_null() : KEY_TABLE_OF.write(key, member);
 }
 
 /* [low, high] of sigma/alpha, or {t: [low, high]}; high .inf where it is open. The member is the guidance. */
@@ -271,7 +285,7 @@ static json_t *write_clip(const struct key *key, const void *member) {
 
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
                              GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_guidance},
-                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_churn, write_churn},
+                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_map, write_churn}, DIFFUSION = {read_map, write_diffusion},
                              CLIP = {read_clip, write_clip};
 
 /* ---- the table ---- */
@@ -305,6 +319,9 @@ static const struct key rows[] = {
     {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"state", &KEY_NAME, AT(state), .names = state_names},
+    {"diffusion", &DIFFUSION, AT(diffusion), .expected = "a map {form, norm}", .table = &diffusion_table},
+    {"solver_type", &KEY_NAME, AT(solver_type), .names = solver_type_names},
+    {"last_step", &KEY_NUMBER, AT(last_step), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 const struct key_table sampler_keys = KEY_TABLE(rows);
 

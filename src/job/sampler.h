@@ -32,10 +32,15 @@ static inline bool grid_is_list(enum grid_kind grid) {
 static inline bool grid_has_ends(enum grid_kind grid) { /* a first and a last time of its own */
     return grid >= GRID_LEADING;
 }
-enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE, FINAL_ACP0 };
-static inline bool final_is_x0(enum final_kind final) { /* the sample is x0, not x at the last point */
-    return final == FINAL_ZERO || final == FINAL_DENOISE;
+enum final_kind { FINAL_UNSET, FINAL_NONE, FINAL_ZERO, FINAL_DENOISE, FINAL_ACP0, FINAL_MEAN, FINAL_TWEEDIE };
+static inline bool final_is_x0(enum final_kind final) { /* one more evaluation makes the sample of x at the last point */
+    return final != FINAL_NONE && final != FINAL_ACP0;
 }
+enum solver_type { TYPE_UNSET, TYPE_MIDPOINT, TYPE_HEUN };
+enum diffusion_form {
+    DIFFUSION_UNSET, DIFFUSION_CONSTANT, DIFFUSION_SBDM, DIFFUSION_SIGMA, DIFFUSION_LINEAR, DIFFUSION_DECREASING,
+    DIFFUSION_INCREASING_DECREASING
+};
 enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LEARNED };
 enum clip_epsilon { CLIP_FOLLOWS, CLIP_KEPT };
 enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
@@ -56,11 +61,17 @@ struct sampler {
     double rho;           /* GRID_KARRAS; NAN: unset (7) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
-    double eta;           /* ddim; NAN: unset (0) */
+    double last_step;     /* with final mean or tweedie: where the last step, to 0, starts, as t_end; NAN: unset (0.04) */
+    double eta;           /* ddim, tcd; NAN: unset (0; tcd 0.3) */
     double tau;           /* sa-solver: noise, 1 the reverse SDE's, 0 none; NAN: unset (1) */
     struct churn {        /* edm; in sigma/alpha */
         double amount, low, high, noise; /* s_churn (NAN: unset, 0), s_min, s_max, s_noise */
     } churn;
+    struct diffusion {    /* euler-maruyama */
+        enum diffusion_form form; /* unset: the schedule's own SDE, on a flow sbdm */
+        double norm;
+    } diffusion;
+    enum solver_type solver_type; /* of DPM-Solver's multistep second order; unset: midpoint */
     enum variance_kind variance; /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
@@ -94,7 +105,7 @@ void sampler_init(struct sampler *sampler);
 
 /* Names as in a job file, indexed by the enums above (NULL for *_UNSET); each list ends with NULL. */
 extern const char *const clock_names[], *const grid_names[], *const final_names[], *const variance_names[],
-    *const state_names[];
+    *const state_names[], *const diffusion_names[], *const solver_type_names[];
 
 /* New object with the job's keys, as a job file would have them; unset ones are left out. Infinity is written ".inf" as
  * a string. NULL when out of memory. For a resolved sampler this is its part of the fingerprint. */

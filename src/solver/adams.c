@@ -4,7 +4,8 @@
  * order, as k-diffusion's LMS (Katherine Crowson 2022), orders 1-4.
  * ipndm: constants of Adams-Bashforth on any grid (Liu et al. 2022, arXiv 2202.09778, eq. 12; Zhang & Chen 2022, eq. 22),
  * then DDIM's step. pndm: the same after three pseudo Runge-Kutta steps (Liu et al. 2022, eq. 13), 9 NFE more.
- * All ODE, 1 NFE a step. */
+ * plms: the same after a first step done twice, by the mean of both epsilons, 1 NFE more: Stable Diffusion's PLMS, diffusers'
+ * PNDM with skip_prk_steps. All ODE, 1 NFE a step. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 
@@ -129,6 +130,21 @@ static double no_formula(const struct sampler *sampler) {
      .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
      .variant = BASIS, .order_least = 1, .order_most = RING, .step = adams_step, .registers = RING}
 
+/* The first step again from the same x, by the mean of epsilon at its start and at the end that it found. */
+static int plms_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                     struct error *err) {
+    if (builder->index > 0) return ipndm_step(builder, registers, from, to, err);
+    int first = registers[0], end = registers[RING], other = registers[RING + 1];
+    evaluate_and_keep(builder, HELD_EPSILON, first);
+    struct form epsilon = {.terms = {{1, first}}, .count = 1}, mean = {.count = 0};
+    ddim(builder, end, from, to, &epsilon);
+    struct point point = builder_evaluate(builder, end, to->t, other);
+    form_add(&mean, 0.5, first);
+    form_add_form(&mean, 0.5, &point.epsilon);
+    ddim(builder, 0, from, to, &mean);
+    return 0;
+}
+
 const struct solver solver_deis = DEIS("deis", BASIS_LOG_RHO, "Zhang & Chen 2022 (DEIS), in log rho as diffusers");
 const struct solver solver_deis_rho = DEIS("deis-rho", BASIS_RHO, "Zhang & Chen 2022 (DEIS), rhoAB");
 const struct solver solver_deis_t = DEIS("deis-t", BASIS_T, "Zhang & Chen 2022 (DEIS), tAB");
@@ -145,4 +161,9 @@ const struct solver solver_ipndm = {
 const struct solver solver_pndm = {
     .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,  .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T,
     .into_zero = true, .new_noise = no_formula, .step = pndm_step, .registers = RING + 3,
+};
+const struct solver solver_plms = {
+    .name = "plms", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 1, .start_evaluations = 1,
+    .source = "Rombach et al. 2022 (Stable Diffusion), PLMS", .default_order = 4, .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T, .into_zero = true, .new_noise = no_formula, .step = plms_step, .registers = RING + 2,
 };

@@ -69,7 +69,7 @@ const struct solver solver_ddim = {
 };
 const struct solver solver_euler_ancestral = {
     .name = "euler-ancestral", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA, 
-    .source = "Crowson 2022 (k-diffusion); is ddim with eta 1", .variant = 1, .default_order = 1, .default_clock = CLOCK_T,
+    .source = "Crowson 2022 (k-diffusion); is ddim with eta 1", .default_eta = 1, .default_order = 1, .default_clock = CLOCK_T,
     .new_noise = eta, .step = ddim_step, .registers = 2,
 };
 const struct solver solver_ddpm = {

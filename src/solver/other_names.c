@@ -35,8 +35,8 @@ static const struct { const char *theirs, *ours; } others[] = {
     {"eulera", "euler-ancestral"}, {"eulerancestraldiscrete", "euler-ancestral"}, {"eulerdiscrete", "euler"},
     {"heundiscrete", "heun"}, {"dpmsolver", "dpm-2m"}, {"dpmsolverpp", "dpmpp-2m"}, {"dpmsolvermultistep", "dpmpp-2m"},
     {"dpmsolversinglestep", "dpmpp-2s"}, {"dpmpp2msde", "sde-dpmpp"}, {"sdedpmsolverpp", "sde-dpmpp"},
-    {"dpm2discrete", "dpm-2"}, {"unipcmultistep", "unipc"}, {"deismultistep", "deis"}, {"lmsdiscrete", "lms"},
-    {"plms", "pndm"}, {"edmeuler", "euler"}, {"edmheun", "edm"}, {"edmdpmsolvermultistep", "dpmpp-2m"}, {"dopri5", "rk45"},
+    {"dpm2discrete", "kdpm2"}, {"unipcmultistep", "unipc"}, {"deismultistep", "deis"}, {"lmsdiscrete", "lms"},
+    {"edmeuler", "euler"}, {"edmheun", "edm"}, {"edmdpmsolvermultistep", "dpmpp-2m"}, {"dopri5", "rk45"},
     {"rhoab", "deis-rho"}, {"tab", "deis-t"}, {"em", "euler-maruyama"}, {"ancestral", "ddpm"}, {"quasitaylor", "taylor"},
     {"quasiitotaylor", "ito-taylor"},
 };

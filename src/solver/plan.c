@@ -235,11 +235,11 @@ static int drop_unused_registers(struct plan *plan, struct error *err) {
 static int compile_fixed(struct builder *builder, struct text *warnings, struct error *err) {
     const struct sampler *sampler = builder->sampler;
     struct node *nodes;
-    int count = sampler->steps - (sampler->final == FINAL_ZERO) + 1;
+    int count = sampler->steps - sampler_ends_in_step(sampler) + 1;
     int rc = make_nodes(builder, count, &nodes, err);
     builder->nodes = nodes;
     if (rc == 0) builder->plan->initial_scale = schedule_initial_scale(builder->schedule, nodes[0].t);
-    builder->last = count - 1 + (sampler->final == FINAL_ZERO && builder->solver->into_zero);
+    builder->last = count - 1 + (sampler->final == FINAL_MEAN || (sampler->final == FINAL_ZERO && builder->solver->into_zero));
     if (rc == 0) rc = compile_steps(builder, count, err);
     if (rc == 0) rc = check_finite(builder->plan, err);
     if (rc == 0) warn_radius(builder, count, warnings);

@@ -10,7 +10,8 @@
  * only its grid, depend on the clock. */
 #define SOLVER_OPTIONS(X)                                                                             \
     X(SOLVER_ORDER, "order") X(SOLVER_CLOCK, "clock") X(SOLVER_ETA, "eta") X(SOLVER_VARIANCE, "variance") \
-    X(SOLVER_TAU, "tau") X(SOLVER_CHURN, "churn") X(SOLVER_TOLERANCES, "rtol, atol") X(SOLVER_LOWER, "lower_order_final")
+    X(SOLVER_TAU, "tau") X(SOLVER_CHURN, "churn") X(SOLVER_TOLERANCES, "rtol, atol") X(SOLVER_LOWER, "lower_order_final") \
+    X(SOLVER_DIFFUSION, "diffusion, last_step") X(SOLVER_TYPE, "solver_type")
 #define SOLVER_OPTION_BIT(symbol, name) symbol##_BIT,
 enum { SOLVER_OPTIONS(SOLVER_OPTION_BIT) SOLVER_OPTIONS_COUNT };
 #define SOLVER_OPTION_MASK(symbol, name) symbol = 1 << symbol##_BIT,
@@ -32,6 +33,7 @@ struct solver {
     bool drops_last;       /* its peers' `leading` and `linspace` have a point more, the last, which they leave out */
     bool into_zero;        /* its own formula makes `final: zero`'s last step; else x0 at the last point is the sample */
     double default_order;
+    double default_eta;
     enum grid_kind default_grid; /* on schedules without integer times; unset: as suits the clock */
     enum clock_kind default_clock; /* on continuous schedules */
     bool inner_times;      /* evaluates between grid points */
@@ -66,7 +68,8 @@ bool solver_takes_order(const struct solver *solver, double order);
     X(midpoint) X(ralston) X(rk4) X(rk45)                                                                                 \
     X(dpm_1) X(dpm_2) X(dpm_3) X(dpm_2s) X(dpm_3s) X(dpm_2m) X(dpm_3m)                                                    \
     X(dpmpp_1) X(dpmpp_2) X(dpmpp_3) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m) X(dpmpp_3m_common)                   \
-    X(sde_dpmpp) X(er_sde) X(sa_solver) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) X(pndm)
+    X(sde_dpmpp) X(er_sde) X(sa_solver) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) X(pndm) X(plms) \
+    X(kdpm2) X(lcm) X(tcd)
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)
 #undef SOLVER_DECLARE

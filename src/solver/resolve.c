@@ -16,6 +16,10 @@ void sampler_release(struct sampler *sampler) {
     *sampler = (struct sampler){0};
 }
 
+bool sampler_ends_in_step(const struct sampler *sampler) {
+    return sampler->final == FINAL_ZERO || sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE;
+}
+
 static int unknown_solver(const char *name, struct error *err) {
     struct text names = {0};
     const struct solver *solver;
@@ -36,6 +40,10 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         {sampler->lower_order_final != TOGGLE_UNSET, SOLVER_LOWER, "lower_order_final", "unipc"},
         {!isnan(sampler->rtol), SOLVER_TOLERANCES, "rtol", "rk45"},
         {!isnan(sampler->atol), SOLVER_TOLERANCES, "atol", "rk45"},
+        {sampler->diffusion.form != DIFFUSION_UNSET, SOLVER_DIFFUSION, "diffusion", "euler-maruyama"},
+        {sampler->solver_type != TYPE_UNSET, SOLVER_TYPE, "solver_type", "dpmpp-2m"},
+        {sampler->last_step > 0, SOLVER_DIFFUSION, "last_step", "euler-maruyama"},
+        {sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE, SOLVER_DIFFUSION, "final: mean or tweedie", "euler-maruyama"},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && !(solver->options & options[i].option))
@@ -114,6 +122,26 @@ static bool reaches_zero(const struct sampler *sampler, const struct schedule *s
     return schedule_is_flow(schedule) && in_time && sampler->final == FINAL_ZERO;
 }
 
+/* The diffusion whose D is infinite where alpha is 0. */
+static bool diffusion_is_score(const struct sampler *sampler) {
+    return sampler->diffusion.form == DIFFUSION_UNSET || sampler->diffusion.form == DIFFUSION_SBDM;
+}
+
+/* The forms are functions of t, and the step of the mean ends at t = 0. */
+static int check_diffusion(const struct sampler *sampler, const struct schedule *schedule, struct error *err) {
+    bool mean = sampler->final == FINAL_MEAN, tweedie = sampler->final == FINAL_TWEEDIE;
+    if (sampler->last_step > 0 && !mean && !tweedie)
+        return error_set(err, CODE_DATA, "sampler.last_step: it goes with final: mean or tweedie: leave it out");
+    if (sampler->last_step > 0 && sampler->t_end != sampler->last_step)
+        return error_set(err, CODE_DATA, "sampler.last_step: it is t_end, which is %g: say one of them", sampler->t_end);
+    if (sampler->clock != CLOCK_T && (mean || sampler->diffusion.form != DIFFUSION_UNSET))
+        return error_set(err, CODE_DATA, "sampler.clock: %s is for clock: t", mean ? "final: mean" : "diffusion");
+    if (sampler->diffusion.form >= DIFFUSION_DECREASING && schedule_time_is_sigma(schedule))
+        return error_set(err, CODE_DATA, "sampler.diffusion.form: %s is of a time from 0 to 1, and this schedule's is sigma",
+                         diffusion_names[sampler->diffusion.form]);
+    return 0;
+}
+
 /* A start where alpha is 0: what the network says there must determine x0, and the solver must have a step from there. */
 static int check_start(const struct sampler *sampler, const struct solver *solver, const struct card *card,
                        const struct schedule *schedule, struct error *err) {
@@ -126,6 +154,7 @@ static int check_start(const struct sampler *sampler, const struct solver *solve
                              of == card ? "model" : "guiding model", 0.999 * t);
     bool fails = solver_starts_over(solver, sampler) &&
                  (solver->evaluations == 0 || (solver->new_noise && isnan(solver->new_noise(sampler))));
+    fails |= solver->options & SOLVER_DIFFUSION && diffusion_is_score(sampler);
     if (fails)
         return error_set(err, CODE_DATA, "sampler.t_start: at %g alpha is 0, and %s%s has no step from there: start lower, such as "
                          "at %g", t, solver->name, solver->evaluations == 0 ? " in this clock" : " with these options", 0.999 * t);
@@ -135,6 +164,8 @@ static int check_start(const struct sampler *sampler, const struct solver *solve
                          "another grid, or start lower, such as at %g", grid_names[sampler->grid], t, 0.999 * t);
     return 0;
 }
+
+static const double SBDM_START = 0.999, LAST_STEP = 0.04; /* SiT's */
 
 static int fill_times(struct sampler *sampler, const struct schedule *schedule, struct error *err) {
     enum grid_kind grid = sampler->grid;
@@ -152,7 +183,11 @@ static int fill_times(struct sampler *sampler, const struct schedule *schedule, 
     if (grid_is_list(grid) && (grid_listed(schedule, sampler, 0, &sampler->t_start, err) != 0 ||
                                grid_listed(schedule, sampler, grid_list_count(sampler) - 1, &sampler->t_end, err) != 0))
         return -1;
-    if (isnan(sampler->t_start)) sampler->t_start = schedule_default_t_start(schedule);
+    bool given = !isnan(sampler->t_start), ends = sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE;
+    if (!given) sampler->t_start = schedule_default_t_start(schedule);
+    if (!given && sampler->diffusion.form == DIFFUSION_SBDM && schedule_alpha(schedule, sampler->t_start) == 0)
+        sampler->t_start *= SBDM_START;
+    if (isnan(sampler->t_end) && ends) sampler->t_end = sampler->last_step = sampler->last_step > 0 ? sampler->last_step : LAST_STEP;
     if (isnan(sampler->t_end)) sampler->t_end = reaches_zero(sampler, schedule) ? 0 : schedule_default_t_end(schedule);
     return 0;
 }
@@ -179,7 +214,7 @@ enum { FEW_STEPS = 15 };
 
 static int fill_steps(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
                       struct error *err) {
-    int last = final_is_x0(sampler->final), zero = sampler->final == FINAL_ZERO, between;
+    int last = final_is_x0(sampler->final), zero = sampler_ends_in_step(sampler), between;
     int extra = solver->start_steps * solver->start_evaluations, needed = solver->start_steps;
     if (needed == 0 && !last) needed = 1;
     /* A first step of order 1, from alpha 0, takes one evaluation. */
@@ -215,17 +250,22 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
     bool discrete = schedule_is_discrete(schedule), edm = schedule_time_is_sigma(schedule);
     if (isnan(sampler->order)) sampler->order = solver->default_order;
     bool flow = schedule_is_flow(schedule);
+    if (flow && solver->options & SOLVER_DIFFUSION && sampler->diffusion.form == DIFFUSION_UNSET)
+        sampler->diffusion = (struct diffusion){DIFFUSION_SBDM, 1};
+    bool diffuses = sampler->diffusion.form != DIFFUSION_UNSET;
+    if (sampler->clock == CLOCK_UNSET && diffuses) sampler->clock = CLOCK_T;
     if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm || flow ? CLOCK_T : solver->default_clock;
     if (sampler->grid == GRID_UNSET) {
         if (solver->default_grid) sampler->grid = solver->default_grid;
         else sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
         if (discrete && !solver->default_grid) sampler->grid = GRID_UNIFORM_LOGSNR;
-        if (flow) sampler->grid = GRID_UNIFORM;
+        if (flow || diffuses) sampler->grid = GRID_UNIFORM;
         if (schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
         if (edm) sampler->grid = GRID_KARRAS;
     }
+    if (sampler->final == FINAL_UNSET && diffuses && sampler->grid == GRID_UNIFORM) sampler->final = FINAL_MEAN;
     if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm || flow ? FINAL_ZERO : FINAL_NONE;
-    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->variant;
+    if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->default_eta;
     if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;
     if (sampler->variance == VARIANCE_UNSET && solver->options & SOLVER_VARIANCE)
         sampler->variance = card->learned_variance ? VARIANCE_LEARNED : VARIANCE_SMALL;
@@ -279,7 +319,8 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
     }
     fill_defaults(sampler, solver, schedule, card);
     if (fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
-        check_clock(sampler, solver, schedule, err) != 0 || check_start(sampler, solver, card, schedule, err) != 0)
+        check_clock(sampler, solver, schedule, err) != 0 || check_diffusion(sampler, schedule, err) != 0 ||
+        check_start(sampler, solver, card, schedule, err) != 0)
         return -1;
     return fill_steps(sampler, solver, schedule, err);
 }

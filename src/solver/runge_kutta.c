@@ -1,8 +1,7 @@
 /* euler, heun, midpoint, ralston, rk4: explicit Runge-Kutta methods on the probability-flow ODE (Song et al. 2020, arXiv 2011.13456, eq. 13)
  * in the sampler's clock, dx/du = f x + g^2/(2 sigma) epsilon; orders 1, 2, 2, 2, 4; 1, 2, 2, 2,
  * 4 NFE a step. On an edm schedule in
- * clock t, heun is EDM's sampler (Karras et al. 2022, algorithm 1; its Euler step into sigma 0 is `final: zero`).
- * euler-maruyama: the reverse SDE (Song et al. 2020, eq. 6), order 1, 1 NFE a step. */
+ * clock t, heun is EDM's sampler (Karras et al. 2022, algorithm 1; its Euler step into sigma 0 is `final: zero`). */
 #include "solver/registry.h"
 
 #include <math.h>
@@ -82,25 +81,6 @@ static int rk4_step(struct builder *builder, const int *registers, const struct 
     return run(builder, registers, from, to, &rk4, err);
 }
 
-static int euler_maruyama_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                               struct error *err) {
-    double f, g2, h = builder_step(builder, from, to);
-    struct form next = {.count = 0};
-    if (builder_drift(builder, from->t, &f, &g2, err) != 0) return -1;
-    struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
-    builder_noise(builder, registers[1]);
-    form_add(&next, 1 - h * f, 0);
-    form_add_form(&next, -h * g2 / point.sigma, &point.epsilon);
-    form_add(&next, sqrt(g2 * h), registers[1]);
-    builder_lincomb(builder, 0, &next);
-    return 0;
-}
-
-static double none(const struct sampler *sampler) {
-    (void)sampler;
-    return NAN;
-}
-
 #define SONG "Song et al. 2020 (score SDE), eq. 13"
 const struct solver solver_euler = {
     .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK,  .source = SONG,
@@ -124,9 +104,4 @@ const struct solver solver_ralston = {
 const struct solver solver_rk4 = {
     .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options = SOLVER_CLOCK,  .source = SONG,
     .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .leaves_noise = true, .step = rk4_step, .registers = 5,
-};
-const struct solver solver_euler_maruyama = {
-    .name = "euler-maruyama", .kind = "SDE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK, 
-    .source = "Song et al. 2020 (score SDE), eq. 6", .default_order = 1, .default_clock = CLOCK_T,
-    .new_noise = none, .step = euler_maruyama_step, .registers = 2,
 };

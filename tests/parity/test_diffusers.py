@@ -70,6 +70,7 @@ def theirs(name, schedule, steps, options, x, noise):
             output = torch.from_numpy(epsilon(seen.numpy(), int(n), table))
             if options.get("variance_type") == "learned_range":
                 output = torch.cat([output, torch.from_numpy(predicted_variance(seen.numpy(), int(n)))], 1)
+            n = int(n) if name == "LCMScheduler" else n  # which makes float32 of an integer tensor
             before, sample = sample, scheduler.step(output, n, sample, **noise(name)).prev_sample
     if options.get("solver_type") == "bh1":  # NaN at sigma 0, -inf * 0; the limit is the last x0
         assert sample.isnan().all()
@@ -119,6 +120,10 @@ CASES = [
        "sigma_min", "lower_order_final": lower}, {"solver": solver, "final": "none", "lower_order_final": lower},
       ["linspace"]) for order, solver in ((2, "dpm-2s"), (3, "dpm-3s")) for lower in (True, False)],
     ("PNDMScheduler", {"set_alpha_to_one": True}, {"solver": "pndm"}, ["leading"]),
+    ("PNDMScheduler", {"set_alpha_to_one": True, "skip_prk_steps": True}, {"solver": "plms"}, ["leading"]),
+    ("DPMSolverMultistepScheduler", {"solver_order": 2, "solver_type": "heun"}, {"solver": "dpmpp-2m", "solver_type": "heun"}, None),
+    ("DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min", "solver_type": "heun"},
+     {"solver": "dpm-2m", "final": "none", "solver_type": "heun"}, ["linspace"]),
     ("LMSDiscreteScheduler", {}, {"solver": "lms"}, ["leading", "trailing"]),
     ("EulerDiscreteScheduler", {}, {"solver": "ddim"}, ["leading", "trailing"]),
     ("HeunDiscreteScheduler", {}, {"solver": "edm"}, ["leading", "trailing"]),
@@ -152,6 +157,11 @@ STOCHASTIC = [
      {"solver": "sde-dpmpp", "order": 1}, "linspace"),
     ("DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"},
      {"solver": "sde-dpmpp", "order": 2}, "linspace"),
+    ("DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "sde-dpmsolver++", "solver_type": "heun"},
+     {"solver": "sde-dpmpp", "order": 2, "solver_type": "heun"}, "linspace"),
+    ("LCMScheduler", {"original_inference_steps": 1000}, {"solver": "lcm"}, "trailing"),
+    ("TCDScheduler", {"original_inference_steps": 1000}, {"solver": "tcd", "eta": 0.3, "final": "none"}, "trailing"),
+    ("TCDScheduler", {"original_inference_steps": 1000}, {"solver": "tcd", "eta": 1, "final": "none"}, "trailing"),
     ("SASolverScheduler", {"predictor_order": 1, "corrector_order": 1}, {"solver": "sa-solver", "order": 1, "final": "none"},
      "linspace"),
 ]

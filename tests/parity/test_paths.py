@@ -17,7 +17,7 @@ SLOPES = {"flow": lambda t: (-1, 1),
           "gvp": lambda t: (-np.pi / 2 * np.sin(np.pi * t / 2), np.pi / 2 * np.cos(np.pi * t / 2))}
 ODE = ["taylor", "taylor-2m", "ddim", "euler", "heun", "edm", "midpoint", "ralston", "rk4", "dpm-1", "dpm-2", "dpm-3", "dpm-2s",
        "dpm-3s", "dpm-2m", "dpm-3m", "dpmpp-1", "dpmpp-2", "dpmpp-3", "dpmpp-2s", "dpmpp-3s", "dpmpp-2m", "dpmpp-3m",
-       "dpmpp-3m-common", "unipc", "unipc-bh1", "unip", "deis", "deis-rho", "deis-t", "lms", "ipndm"]
+       "dpmpp-3m-common", "kdpm2", "unipc", "unipc-bh1", "unip", "deis", "deis-rho", "deis-t", "lms", "ipndm"]
 SDE = ["ddpm", "euler-ancestral", "sde-dpmpp", "er-sde", "sa-solver"]
 
 
@@ -125,8 +125,11 @@ def test_every_ode_solver_starts_at_alpha_0(tmp_path, solver, kind):
     assert errors[0] < 0.2 and errors[2] < 0.6 * errors[0], errors
 
 
-@pytest.mark.parametrize("solver, order", [("euler", 1), ("taylor", 1), ("heun", 2), ("midpoint", 2), ("rk4", 4), ("deis-rho", 2),
-                                           ("dpmpp-2m", 2), ("unipc", 2)])
+@pytest.mark.parametrize("solver, order", [("euler", 1), ("taylor", 1), ("ddim", 1), ("dpm-1", 1), ("dpmpp-1", 1), ("heun", 2),
+                                           ("edm", 2), ("kdpm2", 2), ("midpoint", 2), ("ralston", 2), ("rk4", 4), ("deis", 2),
+                                           ("deis-rho", 2), ("deis-t", 2), ("lms", 2), ("dpm-2", 2), ("dpmpp-2", 2),
+                                           ("dpm-2s", 2), ("dpmpp-2s", 2), ("dpm-2m", 2), ("dpmpp-2m", 2), ("unip", 2),
+                                           ("unipc", 2), ("unipc-bh1", 2)])
 def test_order_of_convergence_from_1(tmp_path, solver, order):
     """From t = 1 exactly, to 0.2, where the last step does not show."""
     def end(steps):
@@ -158,7 +161,12 @@ def test_sdes_leave_noise_for_the_right_variance(tmp_path, sampler):
     (FLOW, "epsilon", {"solver": "euler", "nfe": 4}, "sampler.t_start: at 1 alpha is 0"),
     (FLOW, "score", {"solver": "ddim", "nfe": 4}, "t_start"),
     (FLOW, "velocity", {"solver": "pndm", "nfe": 20}, "pndm"),
-    (FLOW, "velocity", {"solver": "euler-maruyama", "nfe": 4}, "euler-maruyama"),
+    (FLOW, "velocity", {"solver": "euler-maruyama", "nfe": 4, "t_start": 1}, "euler-maruyama"),
+    (FLOW, "velocity", {"solver": "euler", "nfe": 4, "diffusion": {"form": "sigma"}}, "sampler.diffusion"),
+    (FLOW, "velocity", {"solver": "euler", "nfe": 4, "final": "mean"}, "sampler.final: mean"),
+    (FLOW, "velocity", {"solver": "euler-maruyama", "nfe": 4, "clock": "logsnr", "t_start": 0.9}, "sampler.clock"),
+    (FLOW, "velocity", {"solver": "euler-maruyama", "nfe": 4, "final": "zero", "last_step": 0.1}, "sampler.last_step"),
+    (FLOW, "velocity", {"solver": "euler-maruyama", "nfe": 4, "t_end": 0.2, "last_step": 0.1}, "sampler.last_step"),
     (FLOW, "velocity", {"solver": "ito-taylor", "nfe": 4}, "ito-taylor"),
     (FLOW, "velocity", {"solver": "ddim", "nfe": 4, "grid": "karras"}, "log(alpha/sigma)"),
     ({"kind": "table", "alphas": [0.9, 0.5], "sigmas": [0.1]}, "velocity", {"solver": "ddim", "nfe": 2}, "as many as alphas"),

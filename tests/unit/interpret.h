@@ -119,6 +119,23 @@ static inline double true_epsilon(const struct network *network, double x, doubl
     return sigma * slope / sum;
 }
 
+static inline void flow_process(double t, double *alpha, double *sigma) {
+    *alpha = 1 - t;
+    *sigma = t;
+}
+
+static inline void gvp_process(double t, double *alpha, double *sigma) {
+    *alpha = sin(M_PI / 2 * (1 - t));
+    *sigma = sin(M_PI / 2 * t);
+}
+
+/* Of the whole mixture, which is all that is known of x0 where alpha is 0. */
+static inline double mean_of_data(const struct network *network) {
+    double sum = 0;
+    for (int k = 0; k < network->components; k++) sum += network->weight[k] * network->mean[k];
+    return sum;
+}
+
 /* The output for one element of the network's own input, by the definition of each kind of prediction. */
 static inline double output(const struct network *network, double input, double time, enum eval_labels labels) {
     double alpha, sigma, x = input, shift = labels == EVAL_NULL ? network->null_shift : 0;
@@ -134,7 +151,8 @@ static inline double output(const struct network *network, double input, double 
         in = 1 / sqrt(s * s + 1);
     }
     if (network->prediction >= PREDICTION_EDM) x = alpha * input / in;
-    double epsilon = true_epsilon(network, x, alpha, sigma) + shift, x0 = (x - sigma * epsilon) / alpha;
+    double epsilon = true_epsilon(network, x, alpha, sigma) + shift;
+    double x0 = alpha > 0 ? (x - sigma * epsilon) / alpha : mean_of_data(network);
     switch (network->prediction) {
         case PREDICTION_EPSILON: return epsilon;
         case PREDICTION_X0: return x0;
@@ -143,6 +161,8 @@ static inline double output(const struct network *network, double input, double 
             return (alpha * epsilon - sigma * x0) / norm;
         }
         case PREDICTION_SCORE: return -epsilon / sigma;
+        case PREDICTION_VELOCITY:
+            return network->process == flow_process ? epsilon - x0 : M_PI / 2 * (alpha * epsilon - sigma * x0);
         default: return (x0 - skip * x / alpha) / out;
     }
 }

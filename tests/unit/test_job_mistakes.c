@@ -135,7 +135,7 @@ static const struct mistake mistakes[] = {
     {SAMPLER("t_start: 0.1\n  t_end: 0.5"),
      {"digits.yaml:6:10: sampler.t_end: expected a time below t_start, 0.1, found 0.5"}},
     {SAMPLER("nfe: 4\n  steps: 4"), {"digits.yaml:6:10: sampler.steps: expected either nfe or steps, found both"}},
-    {SAMPLER("final: last"), {"sampler.final: expected one of none, zero, denoise, acp0, found \"last\""}},
+    {SAMPLER("final: last"), {"sampler.final: expected one of none, zero, denoise, acp0, mean, tweedie, found \"last\""}},
     {SAMPLER("clip: 1"), {"digits.yaml:5:9: sampler.clip: expected true, false or {range, epsilon, threshold, threshold_max}, found 1"}},
     {SAMPLER("state: float16"), {"sampler.state: expected one of float64, float32, found \"float16\""}},
     {"model: m.pt\nseeds: 1\nsampler: taylor\n",

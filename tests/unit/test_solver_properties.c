@@ -105,6 +105,59 @@ static void any_choice(void **state) {
         if (solver_at((size_t)k)->evaluations && used[k] < 10) fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
 }
 
+/* From t = 1, where alpha is 0, what the network predicts makes no difference either. */
+static void any_choice_on_a_path(void **state) {
+    (void)state;
+    const struct world paths[] = {{SCHEDULE_FLOW, flow_process}, {SCHEDULE_GVP, gvp_process}};
+    const enum prediction same[] = {PREDICTION_VELOCITY, PREDICTION_V};
+    int solvers = 0, compiled = 0, used[64] = {0};
+    while (solver_at((size_t)solvers)) solvers++;
+    for (int i = 0; i < 12000; i++) {
+        struct sampler sampler = random_sampler(solvers);
+        const struct world *world = &paths[draw(2)];
+        struct card card = card_of(world->schedule);
+        struct plan plan;
+        struct error err;
+        card.schedule.s = 0;
+        card.schedule.noise_scale = 1;
+        card.channels = ELEMENTS;
+        card.prediction = PREDICTION_X0;
+        sampler.guidance = (struct guidance){.scale = 1, .interval = {0, INFINITY}};
+        if (draw(2)) sampler.t_start = 0.95;
+        if (draw(2) && solver_find(sampler.solver)->options & SOLVER_DIFFUSION) sampler.diffusion = (struct diffusion){(enum diffusion_form)draw(7), 0.8};
+        if (try_compile(&plan, sampler, &card, NULL, &err) != 0) {
+            if (err.code != CODE_DATA || !strstr(err.message, "sampler")) fail_msg("%s: %s", sampler.solver, err.message);
+            continue;
+        }
+        if (plan.adaptive) {
+            plan_free(&plan);
+            continue;
+        }
+        double expected[ELEMENTS], found[ELEMENTS], largest = 1;
+        const struct solver *solver = solver_find(sampler.solver);
+        compiled++;
+        for (int k = 0; k < solvers; k++) used[k] += solver_at((size_t)k) == solver;
+        assert_true(plan.nfe <= sampler.nfe && plan.nfe > sampler.nfe - solver->evaluations);
+        run(&plan, world, PREDICTION_X0, PREDICTION_X0, expected);
+        plan_free(&plan);
+        card.prediction = same[draw(2)];
+        assert_int_equal(try_compile(&plan, sampler, &card, NULL, &err), 0);
+        run(&plan, world, card.prediction, card.prediction, found);
+        plan_free(&plan);
+        for (int e = 0; e < ELEMENTS; e++) {
+            if (!isfinite(expected[e])) fail_msg("%s, NFE %d: not finite", sampler.solver, sampler.nfe);
+            largest = fmax(largest, fabs(expected[e]));
+        }
+        for (int e = 0; e < ELEMENTS && largest < 100; e++)
+            if (fabs(found[e] - expected[e]) > 1e-7 * largest)
+                fail_msg("%s, order %g, NFE %d, schedule %d, prediction %d: %.17g, of x0 %.17g", sampler.solver, sampler.order,
+                         sampler.nfe, world->schedule, card.prediction, found[e], expected[e]);
+    }
+    print_message("%d of 12000 choices compile on a path\n", compiled);
+    for (int k = 0; k < solvers; k++)
+        if (solver_at((size_t)k)->evaluations && used[k] < 5) fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
+}
+
 static void first_order_is_ddim(void **state) {
     (void)state;
     const struct { const char *name; double order; } same[] = {
@@ -143,7 +196,8 @@ static void unip_2_is_2m(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(any_choice), cmocka_unit_test(first_order_is_ddim),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(any_choice), cmocka_unit_test(any_choice_on_a_path),
+                                       cmocka_unit_test(first_order_is_ddim),
                                        cmocka_unit_test(unip_2_is_2m)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
