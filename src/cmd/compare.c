@@ -65,7 +65,7 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
     json_t *document;
     struct run run;
     bool made = true;
-    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
+    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
     int rc = how ? evaluated_with(&run, how, &made, err) : 0;
     if (rc == 0 && !how && !run.job.evaluate.enabled)
         rc = error_set(err, CODE_DATA, "%s has no features, for its job has no evaluate: block: say --features NET, the feature "

@@ -311,20 +311,23 @@ static int diagnose_job(const struct call *call, struct error *err) {
     const struct diagnose_options *options = call->options;
     const char *overrides[options->set.count + 1];
     struct sweep sweep;
+    struct job_file file;
     struct run run;
     json_t *document, *found = NULL;
     size_t count = options->set.count;
     memcpy(overrides, options->set.items, count * sizeof *overrides);
     overrides[count++] = "evaluate=null";
-    if (sweep_read(&sweep, options->job, overrides, count, err) != 0) return -1;
+    if (job_file_read(&file, options->job, err) != 0) return -1;
+    int rc = sweep_read(&sweep, &file, overrides, count, err);
     size_t cells = sweep.count;
     sweep_free(&sweep);
-    if (cells > 0)
-        return error_set(err, CODE_DATA, "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the "
-                         "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->job, cells);
-    if (document_make(&document, options->job, overrides, count, err) != 0 || run_open(&run, document, NULL, err) != 0)
-        return -1;
-    int rc = diagnose_run(&run, options->count, &found, err);
+    if (rc == 0 && cells > 0)
+        rc = error_set(err, CODE_DATA, "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the "
+                       "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->job, cells);
+    if (rc == 0) rc = document_make(&document, &file, overrides, count, err);
+    job_file_free(&file);
+    if (rc != 0 || run_open(&run, document, NULL, false, err) != 0) return -1;
+    rc = diagnose_run(&run, options->count, &found, err);
     if (rc == 0 && options->json) rc = print_json(found, err);
     else if (rc == 0) rc = print_findings(found, err);
     json_decref(found);

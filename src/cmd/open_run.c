@@ -5,6 +5,5 @@
 int command_open_run(struct run *run, const char *dir, struct error *err) {
     json_t *document;
     if (document_read(&document, dir, err) != 0) return -1;
-    json_object_del(json_object_get(document, "job"), "evaluate");
-    return run_open(run, document, dir, err);
+    return run_open(run, document, dir, false, err);
 }

@@ -47,13 +47,13 @@ struct plan_options {
 };
 
 /* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
-static int plan_one(const char *path, const char *const *overrides, size_t count, const char *cell, json_t **json,
+static int plan_one(const struct job_file *file, const char *const *overrides, size_t count, const char *cell, json_t **json,
                     json_t **evaluation, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
     struct plan compiled;
-    if (document_plan(&job, &card, &sampler, &compiled, path, overrides, count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, err) != 0) return -1;
     int rc = check_evaluation(&job, &card, evaluation, err);
     if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
     if (rc == 0 && json) {
@@ -75,38 +75,46 @@ static int plan_one(const char *path, const char *const *overrides, size_t count
 }
 
 /* What scripts need to know of a job before it runs. A job without a sweep is one run, its cell "-". */
-static int print_cells(const struct plan_options *options, const struct sweep *sweep, struct error *err) {
+static int print_cells(const struct plan_options *options, const struct job_file *file, const struct sweep *sweep, struct error *err) {
     struct job job;
     for (size_t i = 0; i < sweep->count; i++)
         print_line(stdout, "%zu\t%s\t%s/%s", i, sweep->cells[i].name, sweep->dir, sweep->cells[i].name);
     if (sweep->count > 0) return 0;
-    if (job_read(&job, options->job, options->set.items, options->set.count, err) != 0) return -1;
+    if (job_from_file(&job, file, options->set.items, options->set.count, err) != 0) return -1;
     print_line(stdout, "0\t-\t%s", job.output.dir);
     job_free(&job);
     return 0;
 }
 
-static int plan_job(const struct plan_options *options, struct error *err) {
+static int plan_file(const struct plan_options *options, const struct job_file *file, struct error *err) {
     struct sweep sweep;
     json_t *json = NULL, *evaluation = NULL;
-    if (sweep_read(&sweep, options->job, options->set.items, options->set.count, err) != 0) return -1;
+    if (sweep_read(&sweep, file, options->set.items, options->set.count, err) != 0) return -1;
     if (options->json && sweep.count > 0) json = json_object();
     if (options->cells) {
-        int rc = print_cells(options, &sweep, err);
+        int rc = print_cells(options, file, &sweep, err);
         sweep_free(&sweep);
         return rc;
     }
     int rc = 0;
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
-        rc = plan_one(options->job, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
+        rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
                       options->json ? &json : NULL, &evaluation, err);
     if (sweep.count == 0)
-        rc = plan_one(options->job, options->set.items, options->set.count, NULL, options->json ? &json : NULL,
+        rc = plan_one(file, options->set.items, options->set.count, NULL, options->json ? &json : NULL,
                       &evaluation, err);
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);
     json_decref(json);
     sweep_free(&sweep);
+    return rc;
+}
+
+static int plan_job(const struct plan_options *options, struct error *err) {
+    struct job_file file;
+    if (job_file_read(&file, options->job, err) != 0) return -1;
+    int rc = plan_file(options, &file, err);
+    job_file_free(&file);
     return rc;
 }
 

@@ -153,7 +153,7 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     json_t *document;
     struct run run;
     struct verdict verdict = {.out = out};
-    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, err) != 0) return -1;
+    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
     int rc = quarantine_read(&verdict.quarantine, dir, err);
     if (rc == 0) rc = verify_run(&run, &verdict, err);
     char *mixed = machines_mixed(run.document);

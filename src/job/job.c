@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "config/keys.h"
 #include "config/override.h"
-#include "config/source.h"
 #include "config/yaml.h"
 
 #include <stdlib.h>
@@ -37,7 +36,7 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
     return twice < 0 ? error_memory(reader->err) : 0;
 }
 
-static int job_from_json(struct job *job, const struct key_reader *reader, const json_t *root) {
+static int read_root(struct job *job, const struct key_reader *reader, const json_t *root) {
     struct error *err = reader->err;
     if (keys_read(reader, &job_keys, "", root, job) != 0 || job_check(job, reader) != 0) return -1;
     if (!job->name) job->name = name_of_file(reader->where);
@@ -54,40 +53,80 @@ static int job_from_json(struct job *job, const struct key_reader *reader, const
     return job->resolved ? 0 : error_memory(err);
 }
 
-int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
-              size_t overrides_count, struct error *err) {
+/* Makes a job of the map `root`. */
+static int job_make(struct job *job, const struct key_reader *reader, const json_t *root) {
     *job = (struct job){.batch = 64, .output.level = 3};
     sampler_init(&job->sampler);
-    json_t *root = NULL, *places = json_object();
-    char *start = text_new("%s:1:1", name);
-    int rc = -1;
-    if (!places || !start || json_object_set_new(places, "", json_pack("[ss]", start, start)) != 0) {
-        error_memory(err);
-        goto out;
-    }
-    if (yaml_parse(&root, places, text, strlen(text), name, err) != 0) goto out;
-    struct key_reader reader = {.where = name, .places = places, .folder = folder, .err = err};
-    rc = 0;
+    int rc = read_root(job, reader, root);
+    if (rc != 0) job_free(job);
+    return rc;
+}
+
+int job_from_json(struct job *job, const json_t *resolved, const char *name, struct error *err) {
+    return job_make(job, &(struct key_reader){.where = name, .err = err}, resolved);
+}
+
+int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
+                  struct error *err) {
+    json_t *root = json_deep_copy(file->root), *places = json_copy(file->places); /* a place is never changed, only replaced */
+    struct key_reader reader = {.where = file->source.name, .places = places, .folder = file->source.folder, .err = err};
+    bool copied = root && json_object_size(places) == json_object_size(file->places); /* it may leave members out */
+    int rc = copied ? 0 : error_memory(err);
+    *job = (struct job){0};
     for (size_t i = 0; i < overrides_count && json_is_object(root) && rc == 0; i++)
         rc = override_apply(root, places, overrides[i], err);
-    if (rc == 0) rc = job_from_json(job, &reader, root);
-out:
-    if (rc) job_free(job);
-    free(start);
+    if (rc == 0) rc = job_make(job, &reader, root);
     json_decref(places);
     json_decref(root);
     return rc;
 }
 
+/* The tree of a file whose source is there. */
+static int parse_source(struct job_file *file, struct error *err) {
+    const struct source *source = &file->source;
+    char *start = text_new("%s:1:1", source->name);
+    file->places = json_object();
+    int rc = file->places && start && json_object_set_new(file->places, "", json_pack("[ss]", start, start)) == 0
+                 ? yaml_parse(&file->root, file->places, source->text, source->size, source->name, err) : error_memory(err);
+    free(start);
+    return rc;
+}
+
+int job_file_read(struct job_file *file, const char *path, struct error *err) {
+    *file = (struct job_file){.path = path};
+    if (source_read(&file->source, path, err) != 0) return -1;
+    int rc = strlen(file->source.text) == file->source.size
+                 ? parse_source(file, err)
+                 : error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
+    if (rc != 0) job_file_free(file);
+    return rc;
+}
+
+void job_file_free(struct job_file *file) {
+    json_decref(file->places);
+    json_decref(file->root);
+    source_free(&file->source);
+    *file = (struct job_file){0};
+}
+
+int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
+              size_t overrides_count, struct error *err) {
+    struct job_file file = {.path = name, .source = {(char *)text, strlen(text), name, (char *)folder}}; /* borrowed */
+    *job = (struct job){0};
+    int rc = parse_source(&file, err);
+    if (rc == 0) rc = job_from_file(job, &file, overrides, overrides_count, err);
+    json_decref(file.places);
+    json_decref(file.root);
+    return rc;
+}
+
 int job_read(struct job *job, const char *path, const char *const *overrides, size_t overrides_count,
              struct error *err) {
-    struct source source;
+    struct job_file file;
     *job = (struct job){0};
-    if (source_read(&source, path, err) != 0) return -1;
-    int rc = strlen(source.text) == source.size
-                 ? job_parse(job, source.text, source.name, source.folder, overrides, overrides_count, err)
-                 : error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
-    source_free(&source);
+    if (job_file_read(&file, path, err) != 0) return -1;
+    int rc = job_from_file(job, &file, overrides, overrides_count, err);
+    job_file_free(&file);
     return rc;
 }
 

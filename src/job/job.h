@@ -3,6 +3,7 @@
 #define JOB_JOB_H
 
 #include "base/error.h"
+#include "config/source.h"
 #include "job/card.h"
 #include "job/sampler.h"
 #include "job/seeds.h"
@@ -69,10 +70,25 @@ struct job {
     enum precision_kind precision;
     enum noise_kind noise;
     char *initial;     /* .npy float [N,C,H,W] used as register 0's start instead of noise, or NULL; resolved */
-    json_t *resolved;  /* the whole job with overrides and defaults and absolute paths; job_parse reads it back */
+    json_t *resolved;  /* the whole job with overrides and defaults and absolute paths; job_from_json reads it back */
 };
 
 extern const struct key_table job_keys;
+
+/* A job file, read and parsed once, of which any number of jobs are made. */
+struct job_file {
+    const char *path; /* borrowed; as it was asked for */
+    struct source source;
+    json_t *root, *places; /* see yaml_parse */
+};
+int job_file_read(struct job_file *file, const char *path, struct error *err);
+void job_file_free(struct job_file *file);
+
+/* A job of a copy of the file under overrides: see job_read. */
+int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
+                  struct error *err);
+/* Of job->resolved, whose paths are as they are. */
+int job_from_json(struct job *job, const json_t *resolved, const char *name, struct error *err);
 
 /* Reads a job file. overrides: "key.path=value" each (values are YAML; null takes a key away; missing maps on the way
  * are made). Every mistake is one error with file, line, column, key, what was expected and what was found (CODE_DATA;

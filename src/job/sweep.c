@@ -3,8 +3,6 @@
 #include "base/text.h"
 #include "config/expand.h"
 #include "config/override.h"
-#include "config/source.h"
-#include "config/yaml.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +10,8 @@
 enum { CELLS_MOST = 100000, COMBINATIONS_MOST = 1000000 };
 
 struct reading {
-    const char *path, *text;
-    size_t size;
+    const struct job_file *file;
+    const char *path;
     const char *const *overrides; /* the caller's */
     size_t overrides_count;
     struct sweep *sweep;
@@ -217,26 +215,26 @@ static int sweep_dir(char **found, const json_t *root, const char *path, struct 
     return *found ? 0 : error_memory(err);
 }
 
+/* New: the file's tree under the caller's overrides. */
 static int read_root(const struct reading *reading, json_t **root) {
-    struct error *err = reading->err;
-    json_t *places = json_object();
-    int rc = places ? yaml_parse(root, places, reading->text, reading->size, reading->path, err) : error_memory(err);
+    json_t *places = json_object(); /* not asked for */
+    *root = json_deep_copy(reading->file->root);
+    int rc = places && *root ? 0 : error_memory(reading->err);
     for (size_t i = 0; rc == 0 && json_is_object(*root) && i < reading->overrides_count; i++)
-        rc = override_apply(*root, places, reading->overrides[i], err);
+        rc = override_apply(*root, places, reading->overrides[i], reading->err);
     json_decref(places);
     return rc;
 }
 
-int sweep_read(struct sweep *sweep, const char *path, const char *const *overrides, size_t count, struct error *err) {
+int sweep_read(struct sweep *sweep, const struct job_file *file, const char *const *overrides, size_t count, struct error *err) {
     json_t *root = NULL;
-    struct source source;
+    const char *path = file->source.name;
     *sweep = (struct sweep){0};
-    if (source_read(&source, path, err) != 0) return -1;
-    struct reading reading = {source.name, source.text, source.size, overrides, count, sweep, err, json_object(), 0};
+    struct reading reading = {file, path, overrides, count, sweep, err, json_object(), 0};
     int rc = reading.names ? read_root(&reading, &root) : error_memory(err);
     json_t *products = json_object_get(root, "sweep");
     if (rc == 0 && products) {
-        rc = sweep_dir(&sweep->dir, root, source.name, err);
+        rc = sweep_dir(&sweep->dir, root, path, err);
         if (rc == 0 && !json_is_array(products)) rc = read_product(&reading, products);
         for (size_t i = 0; rc == 0 && i < json_array_size(products); i++)
             rc = read_product(&reading, json_array_get(products, i));
@@ -244,7 +242,6 @@ int sweep_read(struct sweep *sweep, const char *path, const char *const *overrid
     }
     json_decref(reading.names);
     json_decref(root);
-    source_free(&source);
     if (rc != 0) sweep_free(sweep);
     return rc;
 }

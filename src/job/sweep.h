@@ -4,6 +4,7 @@
 #define JOB_SWEEP_H
 
 #include "base/error.h"
+#include "job/job.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -23,7 +24,7 @@ struct sweep {
 
 /* Reads the job file's sweep under the overrides. A cell that `skip` names or `only` does not is left out. Cells of one
  * name, a malformed sweep and one without cells are errors (CODE_DATA). */
-int sweep_read(struct sweep *sweep, const char *path, const char *const *overrides, size_t count, struct error *err);
+int sweep_read(struct sweep *sweep, const struct job_file *file, const char *const *overrides, size_t count, struct error *err);
 /* The cell of a number (from 0) or name; it belongs to the sweep. CODE_USAGE where there is none. */
 int sweep_find(const struct sweep *sweep, const char *which, const struct sweep_cell **cell, struct error *err);
 void sweep_free(struct sweep *sweep);

@@ -2,7 +2,8 @@
  * one JSON value; every rank gets the same text and opens it.
  *   {"dir": where log/ and progress.json go, "sweep": true | false,
  *    "job": {"path", "directory": where it was started, "overrides", "text": the file} of a sweep,
- *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document"}, ...]}
+ *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document", "shared"}, ...]
+ *    "values": [...] of a sweep: what documents have alike (a plan, a card) once; "shared": {the document's key: index in it}}
  * Cells that mean the same samples are computed once: the later ones have no document, and same_as names the first. */
 #ifndef RUN_CELLS_H
 #define RUN_CELLS_H

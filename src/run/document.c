@@ -16,18 +16,18 @@
 
 enum { DOCUMENT_FORMAT = 1 };
 
-int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const char *job_path,
+int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const struct job_file *file,
                   const char *const *overrides, size_t overrides_count, struct error *err) {
     struct text warnings = {0};
     *card = (struct card){0};
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
-    if (job_read(job, job_path, overrides, overrides_count, err) != 0) return -1;
-    int rc = job->model.card ? card_parse(card, job->model.card, job_path, err) : card_read(card, job->model.path, err);
+    if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
+    int rc = job->model.card ? card_parse(card, job->model.card, file->path, err) : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
-    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, job_path)) error_prefix(err, "%s", job_path);
+    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
     for (char *line = warnings.data ? strtok(warnings.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         log_warn("%s", line);
     text_free(&warnings);
@@ -83,7 +83,7 @@ static size_t sample_bytes(const struct job *job, const struct card *card) {
     return card_elements(card) * (job->output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
 }
 
-int document_make(json_t **document, const char *job_path, const char *const *overrides, size_t overrides_count,
+int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
     struct job job;
     struct card card;
@@ -93,10 +93,10 @@ int document_make(json_t **document, const char *job_path, const char *const *ov
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
     *document = NULL;
-    if (document_plan(&job, &card, &sampler, &plan, job_path, overrides, overrides_count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
     int rc = -1;
     if (!job.model.path) {
-        error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", job_path);
+        error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);
         goto out;
     }
     if (check_labels(&job, &card, err) != 0 ||
@@ -112,7 +112,7 @@ int document_make(json_t **document, const char *job_path, const char *const *ov
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);
 out:
-    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, job_path)) error_prefix(err, "%s", job_path);
+    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
     fingerprint_free(&fingerprint);
     plan_free(&plan);
     sampler_release(&sampler);

@@ -23,6 +23,7 @@ struct run { /* an opened document; const while ranks work on it */
     struct card card;
     struct sampler sampler; /* resolved */
     struct plan plan;
+    bool plan_borrowed;     /* another run's */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
@@ -32,11 +33,11 @@ struct run { /* an opened document; const while ranks work on it */
 };
 
 /* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. */
-int document_make(json_t **document, const char *job_path, const char *const *overrides, size_t overrides_count,
+int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
  * needed unless the job gives one. All outputs new. */
-int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const char *job_path,
+int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const struct job_file *file,
                   const char *const *overrides, size_t overrides_count, struct error *err);
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
@@ -46,8 +47,11 @@ int document_extends(const json_t *document, const json_t *older, const char *di
 /* Collective: rank 0's document (NULL: its *err) at every rank. *document is new at the others. Errors as in ranks_agree. */
 int document_share(struct comm *comm, json_t **document, struct error *err);
 
-/* dir: the run directory; NULL: the job's output.dir. Takes over the reference to document, also on failure. */
-int run_open(struct run *run, json_t *document, const char *dir, struct error *err);
+/* dir: the run directory; NULL: the job's output.dir. evaluate: false leaves the job's evaluation out, and its files are
+ * not looked at. Takes over the reference to document, also on failure. */
+int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err);
+/* The same with the document's plan borrowed from another run, which must outlive this one; NULL: its own. */
+int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan, struct error *err);
 void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);

@@ -8,14 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int parse_job(struct job *job, const json_t *json, struct error *err) {
-    char *text = json_dumps(json, JSON_REAL_PRECISION(17));
-    if (!text) return error_set(err, CODE_DATA, "run.json: no job in it");
-    int rc = job_parse(job, text, "run.json", NULL, NULL, 0, err);
-    free(text);
-    return rc;
-}
-
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
     struct fingerprint now;
@@ -28,14 +20,19 @@ int run_check(const struct run *run, struct error *err) {
     return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
 }
 
-int run_open(struct run *run, json_t *document, const char *dir, struct error *err) {
-    *run = (struct run){.document = document};
-    struct job job = {0};
-    if (parse_job(&job, json_object_get(document, "job"), err) != 0) {
+int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err) {
+    return run_open_with(run, document, dir, evaluate, NULL, err);
+}
+
+int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan, struct error *err) {
+    *run = (struct run){.document = document, .plan_borrowed = plan != NULL};
+    if (plan) run->plan = *plan;
+    const json_t *asked = json_object_get(document, "job");
+    if ((asked ? job_from_json(&run->job, asked, "run.json", err) : error_set(err, CODE_DATA, "run.json: no job in it")) != 0) {
         run_close(run);
         return -1;
     }
-    run->job = job;
+    run->job.evaluate.enabled &= evaluate;
     const char *fingerprint = json_string_value(json_object_get(document, "fingerprint"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
     if (!fingerprint || strlen(fingerprint) != SHA256_HEX - 1) {
@@ -56,14 +53,14 @@ int run_open(struct run *run, json_t *document, const char *dir, struct error *e
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
-        plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0 ||
+        (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
         labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count, run->card.classes,
                     err) != 0)
         goto fail;
-    if (run->job.evaluate.enabled && 
+    if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
     if (run->job.evaluate.enabled && run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&run->network, &run->card);
@@ -76,7 +73,7 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
-    plan_free(&run->plan);
+    if (!run->plan_borrowed) plan_free(&run->plan);
     sampler_release(&run->sampler);
     card_free(&run->card);
     if (run->job.name) job_free(&run->job);

@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import random
+import shutil
 import subprocess
 import time
 
@@ -280,3 +281,20 @@ def test_a_cell_that_is_not_there(job):
     assert "this job has no sweep" in qtaylor("run", job.write(), "--cell", "0", ranks=2, code=64).stderr
     assert qtaylor("plan", path, "--cells").stdout == f"0\t-\t{job.run}\n"
     assert not job.run.exists()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace counts the opens")
+def test_job_file_is_opened_once_a_run(job, tmp_path):
+    """Whatever the number of cells; what their documents have alike comes back whole in each run.json."""
+    path = sweep_job(job, SWEEP)
+    trace = tmp_path / "trace"
+    done = subprocess.run(["strace", "-f", "-e", "trace=open,openat", "-o", trace, FAKE, "run", path], capture_output=True,
+                          text=True, timeout=120, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert sum(f'"{path}"' in line and "ENOENT" not in line for line in trace.read_text().splitlines()) == 1
+    for cell in sorted(job.run.glob("*/run.json")):
+        alone = json.loads(qtaylor("plan", path, "--json").stdout)[cell.parent.name]
+        document = json.loads(cell.read_text())
+        assert document["plan"] == alone
+        assert document["card"]["shape"] == [1, 4, 4] and document["versions"] and document["keys"]["sampler"]
+    assert len(list(job.run.glob("*/run.json"))) == 6

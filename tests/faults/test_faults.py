@@ -248,7 +248,7 @@ def test_a_file_that_never_shows(drill, whole):
 
 def test_a_file_that_shows_late_beside_one_that_fails(drill):
     """The manifest of a run with a quarantined shard names every other one."""
-    drill.job.model["card"]["labels"] = {"classes": 3, "null": 3}
+    drill.job.model["card"]["labels"] = {"classes": 4, "null": 4}  # of which the proof tries the first and the last
     (drill.job.folder / "labels.txt").write_text("".join(f"{2 * (seed == 9)}\n" for seed in range(SHARDS * BATCH)))
     drill.job.keys["labels"] = "labels.txt"
     drill.path = drill.job.write()

@@ -33,7 +33,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct error err;
     const char *const overrides[] = {"batch=4", "sampler.nfe=3"};
     const char *path = fuzz_file(data, size);
-    if (sweep_read(&sweep, path, overrides, 1, &err) == 0) sweep_free(&sweep);
+    struct job_file file;
+    if (job_file_read(&file, path, &err) != 0) return 0;
+    if (sweep_read(&sweep, &file, overrides, 1, &err) == 0) sweep_free(&sweep);
+    job_file_free(&file);
     if (job_read(&job, path, overrides, size % 3, &err) != 0) return 0;
     if (job.model.card) compile(&job);
     char *text = json_dumps(job.resolved, JSON_REAL_PRECISION(17)); /* what run.json holds must be readable again */

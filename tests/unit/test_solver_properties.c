@@ -122,7 +122,7 @@ static void any_choice_on_a_path(void **state) {
         card.schedule.noise_scale = 1;
         card.channels = ELEMENTS;
         card.prediction = PREDICTION_X0;
-        sampler.guidance = (struct guidance){.scale = 1, .interval = {0, INFINITY}};
+        sampler.guidance = (struct guidance){.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN};
         if (draw(2)) sampler.t_start = 0.95;
         if (draw(2) && solver_find(sampler.solver)->options & SOLVER_DIFFUSION) sampler.diffusion = (struct diffusion){(enum diffusion_form)draw(7), 0.8};
         if (try_compile(&plan, sampler, &card, NULL, &err) != 0) {

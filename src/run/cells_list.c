@@ -1,0 +1,183 @@
+/* The making of the list; cells.c has what is done with it. */
+#include "run/cells.h"
+
+#include "base/text.h"
+#include "config/override.h"
+#include "job/sweep.h"
+#include "run/claim.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *dir_of(const json_t *document) {
+    return json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
+}
+
+/* What two cells of the same samples have in common, as text: new. */
+static char *samples_key(const json_t *document) {
+    const json_t *job = json_object_get(document, "job");
+    json_t *key = json_pack("[O?, O?, O?]", json_object_get(document, "fingerprint"), json_object_get(job, "seeds"),
+                            json_object_get(job, "evaluate"));
+    char *text = key ? json_dumps(key, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    json_decref(key);
+    return text;
+}
+
+/* Members of documents that many cells have alike: the list holds each value once. */
+static const char *const shared_names[] = {"plan", "keys", "sampler", "card", "guide", "versions"};
+enum { OF_SAMPLER = 3 /* the first of these */, SHARED_NAMES = sizeof shared_names / sizeof *shared_names };
+
+/* A list in the making. */
+struct listing {
+    const struct job_file *file;
+    json_t *cells, *values; /* arrays of the list */
+    json_t *samples;        /* samples_key: number of the first cell that has them */
+    json_t *indices;        /* a shared member's name and the sampler's text: where in values the last of these is */
+    struct error *err;
+};
+
+/* Where in the list's values this one is; -1: out of memory. */
+static json_int_t share_value(struct listing *listing, const char *key, json_t *value) {
+    const json_t *known = json_object_get(listing->indices, key);
+    if (known && json_equal(json_array_get(listing->values, (size_t)json_integer_value(known)), value))
+        return json_integer_value(known);
+    json_int_t index = (json_int_t)json_array_size(listing->values);
+    bool kept = json_array_append(listing->values, value) == 0 &&
+                json_object_set_new(listing->indices, key, json_integer(index)) == 0;
+    return kept ? index : -1;
+}
+
+/* Moves what many documents have alike out of this one. New: {name: index}; NULL when out of memory. */
+static json_t *share_members(struct listing *listing, json_t *document) {
+    char *sampler = json_dumps(json_object_get(document, "sampler"), JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_t *shared = sampler ? json_object() : NULL;
+    bool whole = shared;
+    for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
+        json_t *value = json_object_get(document, shared_names[i]);
+        char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
+        json_int_t index = key && value ? share_value(listing, key, value) : -1;
+        whole = key && (!value || (index >= 0 && json_object_set_new(shared, shared_names[i], json_integer(index)) == 0 &&
+                                   json_object_set_new(document, shared_names[i], json_null()) == 0)); /* keeps its place */
+        free(key);
+    }
+    free(sampler);
+    if (whole) return shared;
+    json_decref(shared);
+    return NULL;
+}
+
+/* Takes the document over. */
+static int list_one(json_t **list, const char *dir, json_t *document, struct error *err) {
+    *list = json_pack("{s:s, s:b, s:[{s:i, s:s, s:o}]}", "dir", dir, "sweep", false, "cells", "same_as", 0, "dir", dir,
+                      "document", document);
+    return *list ? 0 : error_memory(err);
+}
+
+static int settled_document(json_t **document, const struct job_file *file, const char *const *overrides, size_t count,
+                            struct error *err) {
+    if (document_make(document, file, overrides, count, err) != 0) return -1;
+    if (claim_settle(*document, err) == 0) return 0;
+    json_decref(*document);
+    *document = NULL;
+    return -1;
+}
+
+static int add_cell(struct listing *listing, const struct sweep_cell *from) {
+    struct error *err = listing->err;
+    json_t *document = NULL, *shared = NULL;
+    size_t number = json_array_size(listing->cells);
+    if (settled_document(&document, listing->file, from->overrides, from->count, err) != 0)
+        return error_prefix(err, "cell %s", from->name);
+    char *key = samples_key(document);
+    const json_t *same = key ? json_object_get(listing->samples, key) : NULL;
+    json_t *cell = json_pack("{s:s, s:O, s:I, s:s}", "name", from->name, "values", from->values, "same_as",
+                             same ? json_integer_value(same) : (json_int_t)number, "dir", dir_of(document));
+    bool whole = key && cell && json_array_append(listing->cells, cell) == 0;
+    if (whole && !same)
+        whole = json_object_set_new(listing->samples, key, json_integer((json_int_t)number)) == 0 &&
+                (shared = share_members(listing, document)) && json_object_set(cell, "shared", shared) == 0 &&
+                json_object_set(cell, "document", document) == 0;
+    free(key);
+    json_decref(shared);
+    json_decref(cell);
+    json_decref(document);
+    return whole ? 0 : error_memory(err);
+}
+
+/* A string, or null where the bytes are no UTF-8. */
+static json_t *string_or_null(const char *text) {
+    json_t *string = text ? json_string(text) : NULL;
+    return string ? string : json_null();
+}
+
+/* How the sweep was asked for: new, or NULL when out of memory. */
+static json_t *asked(const struct job_file *file, const char *const *overrides, size_t count) {
+    char *here = getcwd(NULL, 0);
+    json_t *given = json_array();
+    for (size_t i = 0; i < count; i++) json_array_append_new(given, string_or_null(overrides[i]));
+    json_t *job = json_pack("{s:o, s:o, s:o, s:o}", "path", string_or_null(file->path), "directory", string_or_null(here),
+                            "overrides", given, "text", string_or_null(file->source.text));
+    free(here);
+    return job;
+}
+
+static int list_sweep(json_t **list, struct job_file *file, const struct sweep *sweep, const char *const *overrides,
+                      size_t count, struct error *err) {
+    struct listing listing = {file, json_array(), json_array(), json_object(), json_object(), err};
+    int rc = listing.cells && listing.values && listing.samples && listing.indices ? 0 : error_memory(err);
+    if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", err); /* read; not to be copied a cell */
+    for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
+    if (rc == 0) {
+        *list = json_pack("{s:s, s:b, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "job", asked(file, overrides, count),
+                          "values", listing.values, "cells", listing.cells);
+        rc = *list ? 0 : error_memory(err);
+    }
+    json_decref(listing.indices);
+    json_decref(listing.samples);
+    json_decref(listing.values);
+    json_decref(listing.cells);
+    return rc;
+}
+
+static int list_job(json_t **list, const struct job_file *file, const char *const *overrides, size_t count, struct error *err) {
+    json_t *document;
+    if (settled_document(&document, file, overrides, count, err) != 0) return -1;
+    return list_one(list, dir_of(document), document, err);
+}
+
+int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+               struct error *err) {
+    struct sweep sweep = {0};
+    struct job_file file;
+    *list = NULL;
+    if (job_file_read(&file, job_path, err) != 0) return -1;
+    int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
+    if (rc == 0) rc = sweep.count > 0 ? list_sweep(list, &file, &sweep, overrides, overrides_count, err)
+                                      : list_job(list, &file, overrides, overrides_count, err);
+    sweep_free(&sweep);
+    job_file_free(&file);
+    return rc;
+}
+
+int cells_list_cell(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+                    const char *which, struct error *err) {
+    struct sweep sweep = {0};
+    struct job_file file;
+    const struct sweep_cell *cell;
+    *list = NULL;
+    if (job_file_read(&file, job_path, err) != 0) return -1;
+    int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
+    if (rc == 0) rc = sweep_find(&sweep, which, &cell, err);
+    if (rc == 0) rc = list_job(list, &file, cell->overrides, cell->count, err);
+    sweep_free(&sweep);
+    job_file_free(&file);
+    return rc;
+}
+
+int cells_list_run(json_t **list, const char *dir, struct error *err) {
+    json_t *document;
+    *list = NULL;
+    if (path_check_utf8(dir, err) != 0) return -1;
+    return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
+}
