@@ -5,7 +5,7 @@
 #include "diagnose/diagnose.h"
 #include "job/sweep.h"
 #include "report/chart.h"
-#include "run/document.h"
+#include "run/run.h"
 #include "work/place.h"
 #include "work/proof.h"
 #include "sample/model.h"

@@ -1,6 +1,6 @@
 /* Opening a run for a command that reads its samples alone. */
 #include "cmd/command.h"
-#include "run/document.h"
+#include "run/run.h"
 
 int command_open_run(struct run *run, const char *dir, struct error *err) {
     json_t *document;

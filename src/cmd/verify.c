@@ -6,7 +6,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "run/attempt.h"
-#include "run/failures.h"
+#include "run/quarantine.h"
 #include "run/machines.h"
 #include "work/result.h"
 #include "run/scan.h"

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "format/npy.h"
-#include "run/document.h"
+#include "run/run.h"
 
 #include <stddef.h>
 #include <stdint.h>

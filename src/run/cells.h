@@ -9,7 +9,7 @@
 #define RUN_CELLS_H
 
 #include "base/error.h"
-#include "run/document.h"
+#include "run/run.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -8,7 +8,7 @@
 
 #include "base/draft.h"
 #include "base/error.h"
-#include "run/document.h"
+#include "run/run.h"
 
 #include <stdbool.h>
 

@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "job/fingerprint.h"
 #include "job/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
@@ -10,6 +11,7 @@
 #include "cluster/agree.h"
 #include "run/initial.h"
 #include "sample/noise.h"
+#include "shard/layout.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,30 +7,11 @@
 
 #include "base/error.h"
 #include "cluster/comm.h"
-#include "eval/network.h"
 #include "job/card.h"
-#include "job/fingerprint.h"
 #include "job/job.h"
-#include "shard/layout.h"
-#include "shard/store.h"
 #include "solver/plan.h"
 
 #include <jansson.h>
-
-struct run { /* an opened document; const while ranks work on it */
-    json_t *document;
-    struct job job;
-    struct card card;
-    struct sampler sampler; /* resolved */
-    struct plan plan;
-    bool plan_borrowed;     /* another run's */
-    struct layout layout;
-    struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
-    char fingerprint[SHA256_HEX];
-    char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
-    int64_t *labels;        /* LABELS_FILE: [seeds]; else NULL */
-    char *dir;
-};
 
 /* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. */
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
@@ -46,34 +27,5 @@ int document_read(json_t **document, const char *dir, struct error *err);
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err);
 /* Collective: rank 0's document (NULL: its *err) at every rank. *document is new at the others. Errors as in ranks_agree. */
 int document_share(struct comm *comm, json_t **document, struct error *err);
-
-/* dir: the run directory; NULL: the job's output.dir. evaluate: false leaves the job's evaluation out, and its files are
- * not looked at. Takes over the reference to document, also on failure. */
-int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err);
-/* The same with the document's plan borrowed from another run, which must outlive this one; NULL: its own. */
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan, struct error *err);
-void run_close(struct run *run);
-/* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
-int run_check(const struct run *run, struct error *err);
-
-/* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
-#define MODEL_SHA256 "model.sha256"
-#define GUIDE_SHA256 "sampler.guidance.model.sha256"
-#define LABELS_SHA256 "labels.sha256"
-#define INITIAL_SHA256 "initial"
-const char *run_sha256(const struct run *run, const char *key);
-
-/* The label of the sample at a position in the seed list; -1 where the model takes none. */
-int64_t run_label(const struct run *run, uint64_t position);
-/* A shard's files are its samples and, by number, the wanted outputs of the feature network. */
-enum { SAMPLES = -1 };
-/* Is there such a file? True for SAMPLES. */
-bool run_wants(const struct run *run, int output);
-/* Type and shape of a shard's samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) or features (float32 [n,D]). */
-struct npy run_npy(const struct run *run, shard_id shard, int output);
-/* The meta of a shard's file. seeds [rows] and labels [rows] are the caller's buffers, filled here; labels may stay
- * unused. */
-struct shard_meta run_meta(const struct run *run, shard_id shard, int output, uint64_t *seeds, int64_t *labels);
-char *run_path(const struct run *run, shard_id shard, int output); /* new */
 
 #endif

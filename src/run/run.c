@@ -1,7 +1,8 @@
 /* Opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
 #include "job/labels.h"
-#include "run/document.h"
+#include "job/fingerprint.h"
+#include "run/run.h"
 #include "sample/noise.h"
 
 #include <stdio.h>

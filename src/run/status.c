@@ -6,8 +6,8 @@
 #include "format/json_file.h"
 #include "run/attempt.h"
 #include "run/cells.h"
-#include "run/document.h"
-#include "run/failures.h"
+#include "run/run.h"
+#include "run/quarantine.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "format/json_file.h"
 #include "run/claim.h"
-#include "run/failures.h"
+#include "run/quarantine.h"
 #include "work/result.h"
 #include "work/shard_maker.h"
 #include "run/scan.h"

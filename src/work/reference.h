@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "eval/side.h"
-#include "run/document.h"
+#include "run/run.h"
 
 #include <stdbool.h>
 

@@ -3,7 +3,7 @@
 #define WORK_REMAKE_H
 
 #include "base/error.h"
-#include "run/document.h"
+#include "run/run.h"
 
 /* Not collective. The sample at a position in the seed list, as it is stored (*sample: new, one row of a shard; NULL
  * on failure). Its whole batch is run, on which kernels and rk45 may depend, so on the same hardware the bytes are

@@ -6,7 +6,7 @@
 #include "base/draft.h"
 #include "base/error.h"
 #include "eval/side.h"
-#include "run/document.h"
+#include "run/run.h"
 #include "shard/store.h"
 
 #include <jansson.h>

@@ -7,6 +7,7 @@
 #include "cluster/agree.h"
 #include "run/attempt.h"
 #include "run/failures.h"
+#include "run/quarantine.h"
 #include "work/assets.h"
 #include "work/proof.h"
 #include "work/shard_maker.h"

@@ -2,7 +2,7 @@
 #include "fuzz.h"
 
 #include "format/json_file.h"
-#include "run/document.h"
+#include "run/run.h"
 
 #include <stdlib.h>
 
