@@ -245,7 +245,7 @@ def test_torchscript(job):
         path = job.folder / f"net{len(list(job.folder.iterdir()))}.py"  # torch.jit reads a module's source
         path.write_text("import torch\n\nclass Net(torch.nn.Module):\n    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:\n"
                         f"        y = x * 0.5\n{body}\n        return y\n")
-        return torch.jit.script(runpy.run_path(str(path))["Net"]())
+        return torch.jit.script(runpy.run_path(str(path), run_name=path.stem)["Net"]())
 
     example = (torch.randn(8, 1, 4, 4), torch.full((8,), 0.5))
     traced = lambda net: torch.jit.trace(net, example, check_trace=False)
