@@ -14,7 +14,8 @@
  * so long.
  *
  * What networks exported in train mode do: "dropout": p sets outputs to zero at random, anew in each call; "mixing": w adds w
- * times the batch's mean to every row; "drift": d multiplies the output of the n-th call by 1 + n d. "nan_label": k, and
+ * times the batch's mean to every row; "drift": d multiplies the output of the n-th call by 1 + n d; with
+ * "disturb_row": r in that row alone, with "disturb_times": [a, b] for the times between. "nan_label": k, and
  * "nan_times": [a, b] for the times between: NaN there.
  *
  * A feature network is {"features": {"shape": [C, H, W], "range": [0, 255], "outputs": {"pool": D}}, "matrix": seed}: a
@@ -48,7 +49,8 @@ struct shim_model {
     double *means, *weights; /* [components][elements], [components] */
     double std;
     long delay_ms, fail_call, nan_call, crash_call, fail_from, nan_label;
-    double dropout, mixing, drift, nan_times[2];
+    double dropout, mixing, drift, nan_times[2], disturb_times[2];
+    long disturb_row;        /* -1: all */
     atomic_long used;        /* calls of this model */
     bool is_features, has_matrix;
     int given; /* channels */
@@ -145,9 +147,12 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
     model->drift = json_number_value(json_object_get(model->json, "drift"));
     model->fail_from = integer(model->json, "fail_from");
     model->nan_label = json_object_get(model->json, "nan_label") ? integer(model->json, "nan_label") : -1;
+    model->disturb_row = json_object_get(model->json, "disturb_row") ? integer(model->json, "disturb_row") : -1;
     for (size_t i = 0; i < 2; i++) {
         const json_t *time = json_array_get(json_object_get(model->json, "nan_times"), i);
+        const json_t *disturbed = json_array_get(json_object_get(model->json, "disturb_times"), i);
         model->nan_times[i] = time ? json_number_value(time) : INFINITY;
+        model->disturb_times[i] = disturbed ? json_number_value(disturbed) : i == 0 ? -INFINITY : INFINITY;
     }
     if (model->is_features) {
         model->has_matrix = json_object_get(model->json, "matrix") != NULL;
@@ -330,13 +335,15 @@ static double entry(uint64_t seed, uint64_t row, uint64_t column) {
 }
 
 /* As a network in train mode: see the top. */
-static void disturb(struct shim_model *model, float *out, size_t rows, size_t size) {
+static void disturb(struct shim_model *model, double time, float *out, size_t rows, size_t size) {
     long call = atomic_fetch_add(&model->used, 1) + 1;
+    if (time < model->disturb_times[0] || time > model->disturb_times[1]) return;
     for (size_t i = 0; i < size; i++) {
         double mean = 0;
         for (size_t row = 0; row < rows; row++) mean += out[row * size + i] / (double)rows;
         for (size_t row = 0; row < rows; row++) {
             float *value = &out[row * size + i];
+            if (model->disturb_row >= 0 && (size_t)model->disturb_row != row) continue;
             if (model->mixing != 0) *value = (float)(*value + model->mixing * mean);
             if (model->drift != 0) *value = (float)(*value * (1 + (double)call * model->drift));
             if (entry((uint64_t)call, row, i) < 2 * model->dropout - 1) *value = 0;
@@ -376,7 +383,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
                 variance[row * elements + i] = (float)cos((double)i + condition->time + (double)(condition->labels ? label : 0));
         }
     }
-    disturb(model, out, (size_t)shape.batch, elements);
+    disturb(model, condition->time, out, (size_t)shape.batch, elements);
     return 0;
 }
 
@@ -405,7 +412,7 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
             return fail(error, "the identity has %zu outputs, not %zu", elements, dim);
         for (size_t i = 0; outputs[k].values && i < (size_t)shape.batch * dim; i++)
             outputs[k].values[i] = (float)feature(model, images, is_uint8, elements, i / dim, before + i % dim);
-        if (outputs[k].values) disturb(model, outputs[k].values, (size_t)shape.batch, dim);
+        if (outputs[k].values) disturb(model, 0, outputs[k].values, (size_t)shape.batch, dim);
         if (model->has_matrix) before += dim;
     }
     return 0;

@@ -51,6 +51,15 @@ int file_open(const char *path, int flags, struct error *err) {
     return open_regular(path, flags, &absent, err);
 }
 
+FILE *file_stream(const char *path, struct error *err) {
+    int fd = file_open(path, O_RDONLY, err);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "rb");
+    if (fd < 0 || file) return file;
+    error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    close(fd);
+    return NULL;
+}
+
 int file_check(const char *path, struct error *err) {
     int fd = file_open(path, O_RDONLY, err);
     if (fd >= 0) close(fd);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 /* Is this errno that of a file that is not there (ENOENT, ENOTDIR)? No other error says so: a server that does not
@@ -21,6 +22,8 @@ int folder_has(const char *folder, const char *name, bool *there, struct error *
 /* open, of a regular file alone: a FIFO, a device or a folder in its place is an error and is not waited for. -1:
  * *err is set. */
 int file_open(const char *path, int flags, struct error *err);
+/* The same for reading, as a stream (caller: fclose). NULL: *err is set. */
+FILE *file_stream(const char *path, struct error *err);
 /* Can a regular file be opened for reading there? Before libraries open it. */
 int file_check(const char *path, struct error *err);
 /* Reads a whole regular file. *data is new (caller frees; NULL on failure) and NUL-terminated behind *size bytes. */

@@ -1,8 +1,10 @@
 /* plan: the program that a job's solver compiles to, and how its samples spread over workers; nothing is run. */
+#include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
 #include "job/sweep.h"
+#include "run/initial.h"
 #include "work/result.h"
 #include "solver/plan.h"
 
@@ -40,6 +42,14 @@ static int check_evaluation(const struct job *job, const struct card *card, json
     return rc;
 }
 
+/* So is a file of starts, where it is. */
+static int check_initial(const struct job *job, const struct card *card, const struct plan *plan, struct error *err) {
+    bool there = false;
+    if (!job->initial) return 0;
+    if (file_exists(job->initial, &there, err) != 0) return -1;
+    return there ? initial_look(job->initial, &job->seeds, card, plan->initial_scale, err) : 0;
+}
+
 struct plan_options {
     const char *job;
     struct option_list set;
@@ -55,6 +65,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     struct plan compiled;
     if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, err) != 0) return -1;
     int rc = check_evaluation(&job, &card, evaluation, err);
+    if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
     if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
     if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);

@@ -29,9 +29,10 @@ static void make_sample(const struct question *question, uint64_t seed, size_t r
     }
 }
 
-static int ask(void *context, const uint64_t *seeds, float *out, struct error *err) {
+static int ask(void *context, size_t time, const uint64_t *seeds, float *out, struct error *err) {
     const struct question *question = context;
     const struct network *network = question->network;
+    (void)time; /* the only one */
     float *values[NETWORK_OUTPUTS] = {NULL};
     size_t before = 0;
     for (size_t row = 0; row < question->batch; row++) make_sample(question, seeds[row], row);
@@ -69,7 +70,7 @@ int network_prove(const struct network *network, const char *path, size_t batch,
     question.samples = malloc(batch * question.elements * sizeof(float));
     question.normals = malloc(question.elements * sizeof *question.normals);
     question.features = malloc(batch * question.outputs * sizeof *question.features);
-    struct proof proof = {.name = name, .batch = batch, .outputs = question.outputs, .allow = "", .call = ask, .context = &question};
+    struct proof proof = {.name = name, .batch = batch, .outputs = question.outputs, .times = 1, .allow = "", .call = ask, .context = &question};
     int rc = name && question.samples && question.normals && question.features ? proof_rows(&proof, difference, err) : error_memory(err);
     free(question.samples);
     free(question.normals);

@@ -225,8 +225,9 @@ static int begin_array(struct images *images, zip_uint64_t index, const char *wh
     struct stat info;
     stream_close(&images->elements);
     if (images->zip) return open_member(images, index, where, &images->elements, size, err);
-    FILE *file = images->elements.file = fopen(images->path, "rb");
-    if (!file || fstat(fileno(file), &info) != 0) return error_set(err, CODE_IO, "cannot open %s: %s", where, strerror(errno));
+    FILE *file = images->elements.file = file_stream(images->path, err);
+    if (!file) return -1;
+    if (fstat(fileno(file), &info) != 0) return error_set(err, CODE_IO, "cannot open %s: %s", where, strerror(errno));
     *size = (uint64_t)info.st_size;
     return 0;
 }

@@ -155,8 +155,8 @@ int npy_parse(struct npy *npy, size_t *offset, const char *bytes, size_t size, c
 int npy_look(struct npy *npy, const char *path, struct error *err) {
     enum { HEAD = 1 << 17 }; /* bytes: more than any header of version 1 */
     size_t offset;
-    FILE *file = fopen(path, "rb");
-    if (!file) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    FILE *file = file_stream(path, err);
+    if (!file) return -1;
     char *head = malloc(HEAD);
     size_t got = head ? fread(head, 1, HEAD, file) : 0;
     int rc = !head          ? error_memory(err)

@@ -102,7 +102,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         goto out;
     }
     if (check_labels(&job, &card, err) != 0 ||
-        (job.initial && initial_look(job.initial, job.seeds.count, &card, plan.initial_scale, err) != 0) ||
+        (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 ||
         model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||

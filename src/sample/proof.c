@@ -13,53 +13,84 @@
 
 static const double NOISE_OF_KERNELS = 1e-5; /* of the largest output: sums in another order, in float32 */
 enum { LABELS = 3, SHIFT = 6 }; /* a multiple of 1, 2 and 3: see label_of */
+enum { MIDDLE, FIRST, LAST, TIMES };
 
-/* Rows that stay in the second call: their neighbours change, and so do the first row and the last. */
-static bool stays(const struct proof *proof, size_t row) {
-    return proof->mixes || proof->batch == 1 || (row % 2 == 1 && (row + 1 < proof->batch || proof->batch == 2));
+/* Is it alone: the last row of an odd batch, which stays where it is while the others pair up with a neighbour? */
+static bool alone(const struct proof *proof, size_t row) {
+    return row == proof->batch - 1 && row % 2 == 0;
 }
 
-static void choose_seeds(const struct proof *proof, bool change, uint64_t *seeds) {
-    for (size_t row = 0; row < proof->batch; row++)
-        seeds[row] = change && !stays(proof, row) ? row + SHIFT * proof->batch + 1 : row;
+/* Where the row of the plain call stands in the moved one; SIZE_MAX: nowhere, for another takes its neighbour's place. Of each
+ * pair the row of even parity moves to the other's place: all places take part, and no two rows of a fixed distance stay
+ * together. */
+static size_t place_of(const struct proof *proof, size_t row) {
+    if (proof->mixes || alone(proof, row)) return row;
+    return __builtin_parityll(row) ? SIZE_MAX : row ^ 1;
 }
 
-/* The largest difference in the rows that stayed, of the largest value. */
-static double compare(const struct proof *proof, const float *a, const float *b) {
+/* At each time others: a batch of 1 meets all its labels, too. */
+static void choose_seeds(const struct proof *proof, size_t time, bool moved, uint64_t *seeds) {
+    size_t batch = proof->batch, first = time * (2 * SHIFT * batch + 1);
+    for (size_t row = 0; row < batch; row++) seeds[row] = first + row + (moved ? SHIFT * batch + 1 : 0);
+    for (size_t row = 0; moved && row < batch; row++)
+        if (place_of(proof, row) != SIZE_MAX) seeds[place_of(proof, row)] = first + row;
+}
+
+/* The largest difference in the rows of both, of the largest value. */
+static double compare(const struct proof *proof, const float *plain, const float *moved) {
     double difference = 0, scale = 0;
-    for (size_t row = 0; row < proof->batch; row++)
-        for (size_t i = row * proof->outputs; i < (row + 1) * proof->outputs; i++) {
-            scale = fmax(scale, fabs(a[i]));
-            if (stays(proof, row)) difference = fmax(difference, fabs((double)a[i] - b[i]));
+    for (size_t row = 0; row < proof->batch; row++) {
+        size_t place = place_of(proof, row);
+        for (size_t i = 0; i < proof->outputs; i++) {
+            double value = plain[row * proof->outputs + i];
+            scale = fmax(scale, fabs(value));
+            if (place != SIZE_MAX) difference = fmax(difference, fabs(value - moved[place * proof->outputs + i]));
         }
+    }
     return difference > 0 ? difference / scale : 0;
 }
 
+struct calls { /* room for them */
+    uint64_t *seeds;
+    float *plain, *other;
+};
+
+/* Why the two differ, if that is an error: asked the same again, does it say the same? */
+static int judge(const struct proof *proof, size_t time, struct calls *calls, double difference, struct error *err) {
+    bool same = !proof->mixes && proof->batch > 1; /* else the two were the same question */
+    choose_seeds(proof, time, false, calls->seeds);
+    if (same && proof->call(proof->context, time, calls->seeds, calls->other, err) != 0) return -1;
+    if (!same || memcmp(calls->plain, calls->other, proof->batch * proof->outputs * sizeof *calls->plain) != 0)
+        return error_set(err, CODE_DATA, "%s gives another output when it is given the same input again: it draws "
+                         "random numbers (dropout?) or changes its own buffers; export it in eval mode (net.eval() before it "
+                         "is traced)", proof->name);
+    if (difference >= NOISE_OF_KERNELS)
+        return error_set(err, CODE_DATA, "%s: its output for one sample depends on the other samples of the batch, or on its place "
+                         "among them (by %.2g of the largest output): batch norm in train mode does that; export it in eval mode "
+                         "(net.eval() before it is traced)%s", proof->name, difference, proof->allow);
+    return 0;
+}
+
+static int prove_time(const struct proof *proof, size_t time, struct calls *calls, double *difference, struct error *err) {
+    choose_seeds(proof, time, false, calls->seeds);
+    if (proof->call(proof->context, time, calls->seeds, calls->plain, err) != 0) return -1;
+    if (time > 0 && time == proof->times - 1) return 0; /* finite */
+    choose_seeds(proof, time, true, calls->seeds);
+    if (proof->call(proof->context, time, calls->seeds, calls->other, err) != 0) return -1;
+    double found = compare(proof, calls->plain, calls->other);
+    *difference = fmax(*difference, found);
+    return found > 0 ? judge(proof, time, calls, found, err) : 0;
+}
+
 int proof_rows(const struct proof *proof, double *difference, struct error *err) {
-    size_t values = proof->batch * proof->outputs;
-    uint64_t *seeds = malloc(proof->batch * sizeof *seeds);
-    float *first = malloc(values * sizeof *first), *second = malloc(values * sizeof *second);
-    int rc = seeds && first && second ? 0 : error_memory(err);
+    size_t bytes = proof->batch * proof->outputs * sizeof(float);
+    struct calls calls = {malloc(proof->batch * sizeof *calls.seeds), malloc(bytes), malloc(bytes)};
+    int rc = calls.seeds && calls.plain && calls.other ? 0 : error_memory(err);
     *difference = 0;
-    for (int call = 0; rc == 0 && call < 2; call++) {
-        choose_seeds(proof, call == 1, seeds);
-        rc = proof->call(proof->context, seeds, call == 0 ? first : second, err);
-    }
-    if (rc == 0 && (*difference = compare(proof, first, second)) > 0) {
-        choose_seeds(proof, false, seeds);
-        rc = proof->call(proof->context, seeds, second, err);
-        if (rc == 0 && memcmp(first, second, values * sizeof *first) != 0)
-            rc = error_set(err, CODE_DATA, "%s gives another output when it is given the same input again: it draws "
-                           "random numbers (dropout?) or changes its own buffers; export it in eval mode (net.eval() before it "
-                           "is traced)", proof->name);
-        else if (rc == 0 && *difference >= NOISE_OF_KERNELS)
-            rc = error_set(err, CODE_DATA, "%s: its output for one sample depends on the other samples of the batch (by %.2g of the "
-                           "largest output): batch norm in train mode does that; export it in eval mode (net.eval() before it is "
-                           "traced)%s", proof->name, *difference, proof->allow);
-    }
-    free(seeds);
-    free(first);
-    free(second);
+    for (size_t time = 0; rc == 0 && time < proof->times; time++) rc = prove_time(proof, time, &calls, difference, err);
+    free(calls.seeds);
+    free(calls.plain);
+    free(calls.other);
     return rc;
 }
 
@@ -70,7 +101,8 @@ struct question { /* proof.context */
     const struct proof_model *of;
     const struct card *card;
     struct shim_shape shape;
-    struct op op;             /* the EVAL */
+    struct op op;             /* the first EVAL */
+    double times[TIMES];      /* to be asked at */
     int64_t known[LABELS];    /* to be tried */
     size_t known_count, elements;
     int64_t *labels;          /* [batch] */
@@ -82,7 +114,8 @@ static int64_t label_of(const struct question *question, uint64_t seed) {
     return question->known[seed % question->known_count];
 }
 
-static int check_finite(const struct question *question, const uint64_t *seeds, const float *out, size_t outputs, struct error *err) {
+static int check_finite(const struct question *question, size_t time, const uint64_t *seeds, const float *out, size_t outputs,
+                        struct error *err) {
     for (size_t i = 0; i < (size_t)question->shape.batch * outputs; i++) {
         char label[40] = "";
         if (isfinite(out[i])) continue;
@@ -90,17 +123,17 @@ static int check_finite(const struct question *question, const uint64_t *seeds, 
             snprintf(label, sizeof label, " and label %lld", (long long)label_of(question, seeds[i / outputs]));
         return error_set(err, CODE_DATA, "%s: its output is not finite for unit normals at time %g%s (%g): nothing can be made "
                          "of it; does it overflow in half precision, or its card promise what it can't?", question->name,
-                         question->op.time, label, out[i]);
+                         question->times[time], label, out[i]);
     }
     return 0;
 }
 
-static int ask(void *context, const uint64_t *seeds, float *out, struct error *err) {
+static int ask(void *context, size_t time, const uint64_t *seeds, float *out, struct error *err) {
     struct question *question = context;
     size_t size = question->elements, batch = (size_t)question->shape.batch, parts = question->op.dst2 ? 2 : 1;
     float *variance = parts == 2 ? question->out + batch * size : NULL;
     char message[SHIM_ERROR];
-    struct shim_condition condition = {.time = question->op.time, .labels = question->known_count > 0 ? question->labels : NULL};
+    struct shim_condition condition = {.time = question->times[time], .labels = question->known_count > 0 ? question->labels : NULL};
     condition.integer_time = question->card->time.kind == TIME_DISCRETE && question->card->time.integer;
     condition.channels = question->card->learned_variance ? 2 * question->card->channels : 0;
     for (size_t row = 0; row < batch; row++) {
@@ -114,7 +147,7 @@ static int ask(void *context, const uint64_t *seeds, float *out, struct error *e
     for (size_t row = 0; row < batch; row++)
         for (size_t part = 0; part < parts; part++)
             memcpy(out + (row * parts + part) * size, question->out + (part * batch + row) * size, size * sizeof *out);
-    return check_finite(question, seeds, out, parts * size, err);
+    return check_finite(question, time, seeds, out, parts * size, err);
 }
 
 static void add_label(struct question *question, int64_t label) {
@@ -136,43 +169,35 @@ static void choose_labels(struct question *question, const struct plan *plan) {
     }
 }
 
-/* The plan's first and last call of the model; an adaptive plan has its first, and ends at t_end. false: it never calls it. */
-static bool find_calls(const struct proof_model *of, const struct plan *plan, struct op ends[2]) {
-    bool found = false;
+/* The plan's first call of the model, and the times of the middle one and the last, of which an adaptive plan knows none. false:
+ * it never calls it. */
+static bool find_calls(struct question *question, const struct plan *plan) {
+    const int number = question->of->number;
+    size_t count = 0, at = 0;
+    for (size_t i = 0; i < plan->ops_count; i++) count += plan->ops[i].kind == OP_EVAL && plan->ops[i].model == number;
     for (size_t i = 0; i < plan->ops_count; i++) {
-        if (plan->ops[i].kind != OP_EVAL || plan->ops[i].model != of->number) continue;
-        if (!found) ends[0] = plan->ops[i];
-        ends[1] = plan->ops[i];
-        found = true;
+        const struct op *op = &plan->ops[i];
+        if (op->kind != OP_EVAL || op->model != number) continue;
+        if (at == 0) question->op = *op;
+        question->times[at == 0 ? FIRST : LAST] = op->time;
+        if (at == count / 2) question->times[MIDDLE] = op->time;
+        at++;
     }
-    return found;
+    if (count == 1) question->times[LAST] = question->times[FIRST];
+    return count > 0;
 }
 
-static int last_time(const struct proof_model *of, double *time, struct error *err) {
+/* An adaptive plan's end, and halfway there. */
+static int adaptive_times(const struct proof_model *of, double times[TIMES], struct error *err) {
     struct schedule *schedule;
     if (schedule_new(&schedule, of->card, err) != 0) return -1;
-    *time = schedule_model_time(of->number ? schedule_guide(schedule) : schedule, of->sampler->t_end);
+    const struct schedule *own = of->number ? schedule_guide(schedule) : schedule;
+    double middle = (of->sampler->t_start + of->sampler->t_end) / 2, steps = schedule_steps(schedule);
+    if (schedule_has_integer_times(schedule)) middle = ceil(middle * steps) / steps;
+    times[MIDDLE] = schedule_model_time(own, middle);
+    times[LAST] = schedule_model_time(own, of->sampler->t_end);
     schedule_free(schedule);
     return 0;
-}
-
-static int prove(struct question *question, const struct op ends[2], double *difference, struct error *err) {
-    const struct job *job = question->of->job;
-    size_t batch = (size_t)question->shape.batch, parts = ends[0].dst2 ? 2 : 1;
-    struct proof proof = {.name = question->name, .batch = batch, .outputs = parts * question->elements, .call = ask,
-                          .mixes = job->model.row_dependent, .context = question,
-                          .allow = ", or say model.row_dependent: true if it is meant to"};
-    uint64_t *seeds = malloc(batch * sizeof *seeds);
-    float *out = malloc(batch * proof.outputs * sizeof *out);
-    int rc = seeds && out ? 0 : error_memory(err);
-    question->op = ends[0];
-    if (rc == 0) rc = proof_rows(&proof, difference, err);
-    question->op.time = ends[1].time;
-    for (size_t row = 0; rc == 0 && row < batch; row++) seeds[row] = row + (SHIFT + 1) * batch; /* and the next labels */
-    if (rc == 0) rc = ask(question, seeds, out, err);
-    free(seeds);
-    free(out);
-    return rc;
 }
 
 int proof_of_model(const struct proof_model *of, double *difference, struct error *err) {
@@ -183,7 +208,6 @@ int proof_of_model(const struct proof_model *of, double *difference, struct erro
     size_t batch = (size_t)of->job->batch;
     struct adaptive *adaptive = NULL;
     const struct plan *plan = of->plan;
-    struct op ends[2];
     char *name = text_new("%s %s", of->number ? "the guiding model" : "the model", path ? path : "");
     question.name = name;
     question.labels = malloc(batch * sizeof *question.labels);
@@ -194,10 +218,13 @@ int proof_of_model(const struct proof_model *of, double *difference, struct erro
     if (rc == 0 && plan->adaptive && (rc = adaptive_new(&adaptive, of->sampler, of->card, question.shape, err)) == 0)
         rc = adaptive_first(adaptive, &plan, err);
     *difference = 0;
-    if (rc == 0 && find_calls(of, plan, ends)) {
+    if (rc == 0 && find_calls(&question, plan)) {
         choose_labels(&question, plan);
-        if (adaptive) rc = last_time(of, &ends[1].time, err);
-        if (rc == 0) rc = prove(&question, ends, difference, err);
+        struct proof proof = {.name = name, .batch = batch, .call = ask, .mixes = of->job->model.row_dependent, .times = TIMES,
+                              .outputs = (question.op.dst2 ? 2 : 1) * question.elements, .context = &question,
+                              .allow = ", or say model.row_dependent: true if it is meant to"};
+        if (adaptive) rc = adaptive_times(of, question.times, err);
+        if (rc == 0) rc = proof_rows(&proof, difference, err);
     }
     adaptive_free(adaptive);
     free(question.labels);

@@ -65,8 +65,9 @@ static int note_all(const struct comm *comm, const struct cells *cells, const do
             if (all[(size_t)rank * count + i] > difference) difference = all[(size_t)rank * count + i];
         if (difference == 0) continue;
         const struct run *run = &cells->cells[i / NETWORKS].run;
-        log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other samples of the batch: "
-                 "the bits hold for these seeds in these batches alone", run->dir, network_names[i % NETWORKS], difference);
+        log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other samples of the batch "
+                 "or its place among them: the bits hold for these seeds in these batches alone", run->dir,
+                 network_names[i % NETWORKS], difference);
         if (note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
     }
     return 0;

@@ -130,7 +130,7 @@ def test_seeds_can_grow_but_not_change(job):
 
 def test_model_that_makes_nan_is_quarantined(job):
     job.keys["workers"] = 1
-    job.model["nan_call"] = 5  # after proof and warm-up; and the same batch when it is tried again
+    job.model["nan_call"] = 7  # after proof and warm-up; and the same batch when it is tried again
     path = job.write()
     qtaylor("run", path)
     (job.run / "samples/000003.npy.zst").unlink()
@@ -141,7 +141,7 @@ def test_model_that_makes_nan_is_quarantined(job):
 
 def test_model_that_fails_once_is_tried_again(job):
     job.keys["workers"] = 1
-    job.model["fail_call"] = 8  # after three to prove the model and one to warm up
+    job.model["fail_call"] = 10  # after five to prove the model and one to warm up
     qtaylor("run", job.write())
     qtaylor("verify", job.run)
 

@@ -58,6 +58,19 @@ def test_an_empty_pipe_is_not_waited_for(job):
     assert "expected YAML, found nothing" in shell("$Q plan fifo", job.folder, code=65)
 
 
+@pytest.mark.parametrize("command", ["compare x.npy x.npy", "reference x.npy --features none -o made.npz", "plan reference.json",
+                                     "run reference.json", "plan initial.json", "run initial.json"])
+def test_a_fifo_is_no_array(job, command):
+    os.mkfifo(job.folder / "x.npy")
+    job.write()
+    (job.folder / "initial.json").write_text(json.dumps(job.keys | {"initial": "x.npy"}))
+    job.add_evaluation()
+    job.keys["evaluate"]["reference"] = "x.npy"
+    (job.folder / "reference.json").write_text(json.dumps(job.keys))
+    assert "x.npy: expected a regular file, found a FIFO" in shell(f"$Q {command}", job.folder, code=74)
+    assert not job.run.exists()
+
+
 # ---- names ----
 
 def test_paths_in_another_encoding(job):

@@ -1,7 +1,9 @@
 """What is proved of networks before the first sample, and what is left where something fails later."""
 import io
 import json
+import runpy
 import subprocess
+import textwrap
 
 import numpy as np
 import pytest
@@ -20,7 +22,14 @@ def proved_and_refused(job, *words, evaluate=False):
     ({"dropout": 0.1}, ["same input again", "dropout", "eval mode"]),
     ({"drift": 1e-3}, ["same input again", "buffers", "eval mode"]),
     ({"mixing": 0.5}, ["other samples of the batch", "batch norm", "eval mode", "model.row_dependent"]),
+    ({"dropout": 0.4, "disturb_row": 0}, ["same input again"]),
+    ({"dropout": 0.4, "disturb_row": 7}, ["same input again"]),
+    ({"dropout": 0.1, "disturb_times": [0.01, 0.9]}, ["same input again"]),
+    ({"mixing": 0.5, "disturb_row": 0}, ["other samples of the batch"]),
+    ({"mixing": 0.5, "disturb_times": [0, 0.9]}, ["other samples of the batch"]),
+    ({"mixing": 0.5, "disturb_times": [0.9, 1]}, ["other samples of the batch"]),
     ({"nan_label": 1}, ["not finite", "label 1"]),
+    ({"nan_times": [0.2, 0.3]}, ["not finite", "at time 0.266"]),
     ({"nan_times": [0, 0.05]}, ["not finite", "at time 0.0"]),
     ({"nan_times": [0.999, 1]}, ["not finite", "at time 1 "]),
 ])
@@ -97,7 +106,9 @@ def test_diagnose_and_recompute_prove_too(job):
 # ---- feature networks ----
 
 @pytest.mark.parametrize("member, words", [
-    ({"dropout": 0.1}, "same input again"), ({"drift": 1e-3}, "same input again"), ({"mixing": 0.5}, "batch norm"), ({"fail_from": 1}, "fails from call 1"),
+    ({"dropout": 0.1}, "same input again"), ({"drift": 1e-3}, "same input again"), ({"mixing": 0.5}, "batch norm"),
+    ({"dropout": 0.4, "disturb_row": 0}, "same input again"), ({"mixing": 0.5, "disturb_row": 0}, "batch norm"),
+    ({"fail_from": 1}, "fails from call 1"),
 ])
 def test_a_feature_network_that_is_no_function_of_its_row(job, member, words):
     job.add_evaluation()
@@ -134,7 +145,7 @@ def test_features_that_fail_later_cost_no_samples(job, ranks):
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_nothing_but_failures_is_given_up(job, ranks):
     job.keys["seeds"] = "0-799"
-    job.model["nan_times"] = [0.1, 0.9]
+    job.model["nan_times"] = [0.7, 0.8]  # between those of the proof
     path = job.write()
     done = qtaylor("run", path, ranks=ranks, code=65)
     assert "first 4 shards failed twice each and none succeeded" in done.stderr and "not finite" in done.stderr
@@ -229,12 +240,25 @@ def test_torchscript(job):
             self.n += 1
             return x * (0.5 + 0.001 * self.n)
 
+    def says(body):
+        body = textwrap.indent(body, 8 * " ")
+        path = job.folder / f"net{len(list(job.folder.iterdir()))}.py"  # torch.jit reads a module's source
+        path.write_text("import torch\n\nclass Net(torch.nn.Module):\n    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:\n"
+                        f"        y = x * 0.5\n{body}\n        return y\n")
+        return torch.jit.script(runpy.run_path(str(path), run_name=path.stem)["Net"]())
+
     example = (torch.randn(8, 1, 4, 4), torch.full((8,), 0.5))
     traced = lambda net: torch.jit.trace(net, example, check_trace=False)
     cases = [("dropout", traced(Net(torch.nn.Dropout(0.1)).train()), "dropout"),
              ("batch norm", traced(Net(torch.nn.BatchNorm2d(8)).train()), "batch norm"),
              ("eval", traced(Net(torch.nn.BatchNorm2d(8)).eval()), None),
-             ("state", torch.jit.script(Counts()), "buffers")]
+             ("state", torch.jit.script(Counts()), "buffers"),
+             ("a random row", says("y[0] = y[0] + 0.1 * torch.randn_like(y[0])"), "same input again"),
+             ("random in the middle", says("if 0.01 < float(t[0]) < 0.9:\n    y = y + torch.randn_like(y)"), "same input again"),
+             ("seeded", says("torch.manual_seed(0)\ny = y + 0.1 * torch.randn_like(y)"), "other samples of the batch"),
+             ("first row", says("y[0] = y[0] - 0.2 * x[1]"), "other samples of the batch"),
+             ("mean", says("if float(t[0]) < 0.9:\n    y = y - y.mean(0, keepdim=True)"), "other samples of the batch"),
+             ("place", says("y = y + 0.05 * torch.arange(x.shape[0]).reshape(-1, 1, 1, 1)"), "place among them")]
     job.keys |= {"model": {"path": "net.pt"}, "labels": "none", "seeds": "0-31"}
     for name, net, word in cases:
         torch.jit.save(net, str(job.folder / "net.pt"), _extra_files={"diffusion.json": json.dumps({**CARD, "labels": None})})
