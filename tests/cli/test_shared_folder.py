@@ -77,7 +77,7 @@ def test_a_shard_of_another_job_comes_meanwhile(job, tmp_path):
 def test_run_json_is_removed_meanwhile(job, last):
     job.keys["workers"] = 1
     path = job.write()
-    name = "metrics.json" if last else "000003.npy.zst"
+    name = "manifest.jsonl" if last else "000003.npy.zst"
     process = subprocess.Popen([FAKE, "run", path], stderr=subprocess.PIPE, text=True, cwd=ROOT,
                                env=environment(LD_PRELOAD=FAULT, QTAYLOR_FAULTS=f"call=link path={name} n=1 do=SIGSTOP"))
     while open(f"/proc/{process.pid}/stat").read().rpartition(")")[2].split()[0] != "T":
@@ -89,7 +89,7 @@ def test_run_json_is_removed_meanwhile(job, last):
     assert process.returncode == 74 and "run.json is gone" in said and "whole" in said, said
     assert not (job.run / "metrics.json").exists()
     before = content(job.run / "samples")
-    assert len(before) == (7 if last else 3)
+    assert len(before) == 7 if last else 3 <= len(before) < 6
     qtaylor("run", path)
     assert before.items() <= content(job.run / "samples").items()
     assert json.loads((job.run / "metrics.json").read_text())["samples"] == 100
