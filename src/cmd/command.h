@@ -37,6 +37,8 @@ extern const struct command command_run, command_generate, command_evaluate, com
 
 /* Parses the command line and calls the command's function; --help prints instead. */
 int command_call(const struct command *command, int argc, char **argv, struct error *err);
+/* CODE_USAGE: path is one of the files that a run or sweep keeps of itself, or in one of their folders (samples/, log/...). */
+int command_check_output(const char *command, const char *path, struct error *err);
 /* Opens the run in a folder without its evaluation, whose network may be gone. run_close when done. */
 int command_open_run(struct run *run, const char *dir, struct error *err);
 /* Prints JSON, indented, 17 digits, to standard output or another file. */

@@ -203,7 +203,7 @@ static int reference(const struct call *call, struct error *err) {
     const struct extraction *how = NULL;
     struct side side = {0};
     char *seeds = NULL;
-    if (file_check_place(options->output, false, err) != 0) return -1;
+    if (command_check_output("reference", options->output, err) != 0 || file_check_place(options->output, false, err) != 0) return -1;
     int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
     extraction.spatial = true;
     if (rc == 0) rc = read_side(&side, &seeds, options->a, how, err);

@@ -35,7 +35,7 @@ static char *usual_path(const struct run *run, enum form to, const struct rows *
 static int check_place(const char *path, bool folder, bool force, struct error *err) {
     struct stat info;
     bool there;
-    if (file_look(path, &info, &there, err) != 0) return -1;
+    if (command_check_output("export", path, err) != 0 || file_look(path, &info, &there, err) != 0) return -1;
     if (there) {
         if (S_ISDIR(info.st_mode) != folder)
             return error_set(err, CODE_USAGE, "export: %s is a %s: give another --output", path, folder ? "file" : "folder");

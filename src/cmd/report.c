@@ -103,9 +103,11 @@ static int report(const struct call *call, struct error *err) {
     const struct report_options *options = call->options;
     json_t *data;
     const char *metric = options->metric ? options->metric : "fid";
-    if ((options->plot && file_check_place(options->plot, false, err) != 0) ||
-        (options->output && file_check_place(options->output, false, err) != 0) ||
-        collect_data(&data, options->run, err) != 0)
+    const char *const written[] = {options->plot, options->output};
+    for (size_t i = 0; i < 2; i++)
+        if (written[i] && (command_check_output("report", written[i], err) != 0 || file_check_place(written[i], false, err) != 0))
+            return -1;
+    if (collect_data(&data, options->run, err) != 0)
         return -1;
     char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->run);
     int rc = page ? 0 : error_memory(err);

@@ -18,7 +18,7 @@
 
 struct verdict {
     FILE *out;                      /* where the lines go: with --json not to stdout */
-    size_t counts[SHARD_STALE + 1]; /* files, by their state */
+    size_t counts[SHARD_STATES]; /* files, by their state */
     size_t strangers;               /* files that are not this run's */
     size_t quarantined;             /* missing files whose shard is in quarantine.json */
     json_t *quarantine;             /* the shards in quarantine.json */
@@ -126,8 +126,8 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
 /* What was found in numbers: *json (new). 0 when that is exactly the run. */
 static int sum_up(const struct run *run, const struct verdict *verdict, json_t **json, struct error *err) {
     const size_t *counts = verdict->counts;
-    size_t bad = counts[SHARD_MISSING] + counts[SHARD_DAMAGED] + counts[SHARD_FOREIGN] + counts[SHARD_STALE];
-    size_t foreign = counts[SHARD_FOREIGN] + verdict->strangers;
+    size_t others = counts[SHARD_OTHERS], foreign = counts[SHARD_FOREIGN] + others + verdict->strangers;
+    size_t bad = counts[SHARD_MISSING] + counts[SHARD_DAMAGED] + counts[SHARD_FOREIGN] + counts[SHARD_STALE] + others;
     *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:s*, s:O*}", "run", run->dir, "complete", bad == 0, "samples",
                       (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD], "missing",
                       (json_int_t)counts[SHARD_MISSING], "damaged", (json_int_t)counts[SHARD_DAMAGED], "foreign",
@@ -139,6 +139,9 @@ static int sum_up(const struct run *run, const struct verdict *verdict, json_t *
             counts[SHARD_GOOD], counts[SHARD_MISSING], counts[SHARD_DAMAGED], foreign, counts[SHARD_STALE]);
     if (bad > 0 && bad == verdict->quarantined)
         return error_set(err, CODE_QUARANTINE, "%s: all but %zu quarantined files are there: see its quarantine.json", run->dir, bad);
+    if (others > 0)
+        return error_set(err, CODE_DATA, "%s: %zu files were made by another job: move them away (is its samples/ a link to another "
+                         "run's?); a job replaces none of them", run->dir, others);
     if (bad > 0)
         return error_set(err, CODE_AGAIN, "%s: %zu files are missing or bad: run the job again to make them", run->dir, bad);
     if (verdict->strangers > 0)

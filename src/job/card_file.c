@@ -20,18 +20,20 @@ static int parse_json(json_t **json, const char *data, size_t size, const char *
 }
 
 /* The position of extra/NAME, under whatever the archive calls its root folder; -1 when there is none. */
-static zip_int64_t find_extra(zip_t *archive, const char *name) {
+static int find_extra(zip_int64_t *found, zip_t *archive, const char *name, const char *path, struct error *err) {
     zip_int64_t count = zip_get_num_entries(archive, 0);
     char *wanted = text_new("/extra/%s", name);
-    zip_int64_t found = -1;
-    for (zip_int64_t i = 0; wanted && i < count && found < 0; i++) {
+    int rc = wanted ? 0 : error_memory(err);
+    *found = -1;
+    for (zip_int64_t i = 0; rc == 0 && i < count; i++) {
         const char *entry = zip_get_name(archive, (zip_uint64_t)i, 0);
         size_t length = entry ? strlen(entry) : 0, tail = strlen(wanted);
-        if (entry && (strcmp(entry, wanted + 1) == 0 || (length > tail && strcmp(entry + length - tail, wanted) == 0)))
-            found = i;
+        if (!entry || (strcmp(entry, wanted + 1) != 0 && (length <= tail || strcmp(entry + length - tail, wanted) != 0))) continue;
+        if (*found >= 0) rc = error_set(err, CODE_DATA, "%s holds %s twice: export the model again", path, wanted + 1);
+        *found = i;
     }
     free(wanted);
-    return found;
+    return rc;
 }
 
 static int read_entry(json_t **json, zip_t *archive, zip_uint64_t index, const char *where, struct error *err) {
@@ -71,10 +73,12 @@ static int read_archive(json_t **json, const char *path, const char *name, struc
     zip_t *archive;
     uint64_t bytes;
     if (zip_of_file(&archive, &bytes, path, "a whole zip archive", err) != 0) return -1;
-    zip_int64_t index = find_extra(archive, name);
+    zip_int64_t index;
+    int found = find_extra(&index, archive, name, path, err);
     char *where = text_new("%s: %s", path, name);
     const char *kind = model_archive_kind(archive);
-    int rc = !where              ? error_memory(err)
+    int rc = found != 0          ? -1
+             : !where            ? error_memory(err)
              : index < 0 && kind ? error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, kind)
              : index < 0         ? no_card(path, name, err)
                                  : read_entry(json, archive, (zip_uint64_t)index, where, err);

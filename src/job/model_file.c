@@ -1,6 +1,7 @@
 #include "job/model_file.h"
 
 #include "base/files.h"
+#include "format/zip_file.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -109,6 +110,8 @@ static int check_archive(const char *data, size_t size, const char *path, struct
         zip_source_free(source);
     } else if (rc == 0 && model_archive_kind(archive)) {
         rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, model_archive_kind(archive));
+    } else if (rc == 0) {
+        rc = zip_check_names(archive, path, err);
     }
     for (zip_int64_t i = 0; rc == 0 && i < zip_get_num_entries(archive, 0); i++)
         rc = check_member(archive, (zip_uint64_t)i, buffer, BUFFER, path, err);

@@ -2,6 +2,7 @@
 #include "report/collect.h"
 
 #include "base/files.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "report/chart.h"
 #include "report/data.h"
@@ -203,11 +204,42 @@ static json_t *pareto(const json_t *data, struct error *err) {
     return front;
 }
 
+/* Are two cells' metrics of one reference and network? Where one has none: yes. */
+static bool comparable(const json_t *a, const json_t *b) {
+    static const char *const keys[] = {"reference", "network"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *mine = json_object_get(a, keys[i]), *theirs = json_object_get(b, keys[i]);
+        if (mine && theirs && !json_equal(mine, theirs)) return false;
+    }
+    return true;
+}
+
+/* Leaves out the cells whose metrics are of another reference or network than the first's, unless the sweep is over those. */
+static int leave_out_others(json_t *data, const json_t *evidence) {
+    json_t *kept = json_array(), *cell, *key;
+    const json_t *first = NULL;
+    size_t i, left_out = 0;
+    bool swept = false;
+    json_array_foreach(json_object_get(data, "keys"), i, key) swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
+    json_array_foreach(json_object_get(data, "cells"), i, cell) {
+        const json_t *record = json_object_get(evidence, json_string_value(json_object_get(cell, "cell")));
+        if (!first && json_object_get(record, "reference")) first = record;
+        bool fits = swept || !first || comparable(first, record);
+        if (fits) json_array_append(kept, cell);
+        left_out += !fits;
+    }
+    if (left_out > 0)
+        log_warn("%s: %zu cells are left out: they were evaluated with another reference or feature network than the first; run the sweep "
+                 "again to evaluate them anew", json_string_value(json_object_get(data, "dir")), left_out);
+    return json_object_set_new(data, "cells", kept);
+}
+
 static int derive(json_t *data, const json_t *sweep, struct error *err) {
     json_t *environment = json_object(), *evidence = json_object(), *document = NULL;
     int rc = look_into_cells(data, environment, evidence, &document, err);
     json_t *name = json_object_get(document, "name");
-    if (rc == 0 && (json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
+    if (rc == 0 && (leave_out_others(data, evidence) != 0 ||
+                    json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
                     json_object_set_new(data, "series", data_series(data)) != 0 ||
                     json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
                     json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||

@@ -218,7 +218,10 @@ static int check(const struct run *run, bool whole, struct error *err) {
     struct error other;
     json_t *there = NULL;
     int rc = path ? read_document(path, &text, &there, err) : error_memory(err);
-    if (rc == 0 && there && document_extends(run->document, there, run->dir, err) != 0)
+    if (rc == 0 && !there)
+        rc = error_set(err, CODE_IO, "%s is gone, so this is no run any more, and nothing is added: the shards that were made are whole "
+                       "in %s/samples, and the same job, run again, takes them up", path, run->dir);
+    if (rc == 0 && document_extends(run->document, there, run->dir, err) != 0)
         rc = whole && document_extends(there, run->document, run->dir, &other) == 0 ? 0 : -1;
     json_decref(there);
     free(text);

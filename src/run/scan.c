@@ -34,21 +34,31 @@ static void place_rows(const struct run *run, shard_id shard, struct features *f
     memcpy(features->rows + first * features->dim, rows, (size_t)taken * features->dim * sizeof(float));
 }
 
+/* scan_file for one that is made where it is not good: CODE_DATA where another job's work is in its place. */
+static int scan_own(const struct run *run, shard_id shard, int output, unsigned char *state, struct shard_info *info,
+                    void **rows, struct error *err) {
+    enum shard_state found;
+    struct error why;
+    if (scan_file(run, shard, output, &found, info, rows, &why, err) != 0) return -1;
+    *state = (unsigned char)found;
+    if (found != SHARD_OTHERS) return 0;
+    char *path = run_path(run, shard, output);
+    int rc = path ? store_yields(path, found, &why, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
 int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
                struct error *err) {
-    enum shard_state state;
-    struct error why;
-    if (status->samples != SHARD_GOOD) {
-        if (scan_file(run, shard, SAMPLES, &state, &status->samples_info, NULL, &why, err) != 0) return -1;
-        status->samples = (unsigned char)state;
-    }
+    if (status->samples != SHARD_GOOD &&
+        scan_own(run, shard, SAMPLES, &status->samples, &status->samples_info, NULL, err) != 0)
+        return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         struct shard_info ignored;
         void *rows = NULL;
         bool read = features && features[k].rows && layout_first(&run->layout, shard) < features[k].count;
         if (!run_wants(run, k) || (status->features[k] == SHARD_GOOD && !read)) continue;
-        if (scan_file(run, shard, k, &state, &ignored, read ? &rows : NULL, &why, err) != 0) return -1;
-        status->features[k] = (unsigned char)state;
+        if (scan_own(run, shard, k, &status->features[k], &ignored, read ? &rows : NULL, err) != 0) return -1;
         if (rows) place_rows(run, shard, &features[k], rows);
         free(rows);
     }

@@ -15,7 +15,7 @@
 
 enum { SHARD_FORMAT = 1 };
 
-const char *const shard_state_names[] = {"unknown", "good", "missing", "damaged", "foreign", "stale"};
+const char *const shard_state_names[] = {"unknown", "good", "missing", "damaged", "foreign", "stale", "foreign"};
 
 static char *folder_path(const char *run_dir, const char *network, const char *output) {
     return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output) : text_new("%s/samples", run_dir);
@@ -164,8 +164,8 @@ static const struct {
     enum shard_state state;
     const char *what;
 } judgements[] = {
+    {"fingerprint", SHARD_OTHERS, "made by another job"},
     {"format", SHARD_FOREIGN, "written in another format"},
-    {"fingerprint", SHARD_FOREIGN, "made by another job"},
     {"network", SHARD_FOREIGN, "made by another feature network"},
     {"output", SHARD_FOREIGN, "another output of the feature network"},
     {"shard", SHARD_FOREIGN, "a copy of another shard"},
@@ -242,6 +242,12 @@ int store_check(const char *path, const struct shard_meta *expected, const struc
     else free(rows);
     json_decref(about);
     return rc;
+}
+
+int store_yields(const char *path, enum shard_state state, const struct error *why, struct error *err) {
+    if (state != SHARD_OTHERS) return 0;
+    return error_set(err, CODE_DATA, "%s is %s; it is not replaced: choose another output.dir (is its samples/ a link to another "
+                     "run's?), or, if nobody needs it, remove the file", path, why->message);
 }
 
 int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state, void **rows,

@@ -42,8 +42,10 @@ enum shard_state {
     SHARD_GOOD,
     SHARD_MISSING,
     SHARD_DAMAGED, /* truncated, bit-flipped, unreadable, wrong shape */
-    SHARD_FOREIGN, /* another format, fingerprint, network, output or id: not this job's, or a copy of another shard */
+    SHARD_FOREIGN, /* another format, network, output or id: a copy of another of its files */
     SHARD_STALE,   /* ours, but for another slice of seeds (the seed list grew, or the shard size changed) */
+    SHARD_OTHERS,  /* whole, and of another fingerprint: another job's work, which is never replaced (store_yields) */
+    SHARD_STATES
 };
 extern const char *const shard_state_names[];
 
@@ -69,7 +71,10 @@ int store_read(const char *path, struct npy *npy, void **rows, json_t **json, st
 int store_check(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
                 struct shard_info *info, void **rows_out, struct error *why, struct error *err);
 
-/* The same for a file's rows and the labels it carries (labels[rows]; NULL: not wanted). A model's labels that `expected`
+/* CODE_DATA: a file of this state and `why` (store_check) at `path` must not be replaced. */
+int store_yields(const char *path, enum shard_state state, const struct error *why, struct error *err);
+
+/* store_check for a file's rows and the labels it carries (labels[rows]; NULL: not wanted). A model's labels that `expected`
  * leaves out (labels NULL, any_labels) are taken as the file has them. *rows is new where the file is good, else NULL. */
 int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state, void **rows,
                int64_t *labels, struct error *why, struct error *err);

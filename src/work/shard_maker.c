@@ -50,6 +50,7 @@ struct making {
     int64_t *labels;  /* [rows] */
     char *samples;    /* as stored */
     float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
+    bool refused;     /* another job's work is in its place */
     bool featureless; /* some batch's features failed: the samples are kept without */
     double start;
     struct tally tally; /* added to by several workers */
@@ -90,7 +91,10 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     struct making *making = *making_out = calloc(1, sizeof *making);
     if (!making) return error_memory(err);
     *making = (struct making){.cell = cell, .shard = shard, .start = clock_seconds()};
-    if (!cell->afresh && scan_shard(run, shard, &status, NULL, err) != 0) return -1;
+    if (!cell->afresh && scan_shard(run, shard, &status, NULL, err) != 0) {
+        making->refused = err->code == CODE_DATA;
+        return -1;
+    }
     *batches = 0;
     if ((making->found = scan_good(run, &status))) return 0;
     making->make_samples = status.samples != SHARD_GOOD;
@@ -190,9 +194,34 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
     return 0;
 }
 
+bool making_refused(const struct making *making) {
+    return making && making->refused;
+}
+
 const void *making_row(const struct making *making, uint64_t row) {
     struct npy npy = run_npy(&making->cell->run, making->shard, SAMPLES);
     return making->samples + row * npy_row_bytes(&npy);
+}
+
+/* A guard: the folder is ours still, and what the file would replace is not another job's work (of a folder that two runs share
+ * by a link run.json tells nothing). */
+struct place_guard {
+    const struct run *run;
+    const struct shard_meta *meta;
+    const struct npy *npy;
+    const char *path;
+};
+
+static int check_place(const void *context, const char *replaced, struct error *err) {
+    const struct place_guard *place = context;
+    bool whole = place->meta->rows == place->run->layout.shard_rows;
+    enum shard_state state;
+    struct shard_info info;
+    struct error why;
+    if ((whole ? claim_guard_shard : claim_guard)(place->run, replaced, err) != 0) return -1;
+    if (!replaced) return 0;
+    if (store_check(replaced, place->meta, place->npy, &state, &info, NULL, &why, err) != 0) return -1;
+    return store_yields(place->path, state, &why, err);
 }
 
 static int commit_file(const struct making *making, int output, const void *rows, struct error *err) {
@@ -201,8 +230,8 @@ static int commit_file(const struct making *making, int output, const void *rows
     struct shard_meta meta = run_meta(run, making->shard, output, making->seeds, making->labels);
     struct shard_info info;
     char *path = run_path(run, making->shard, output);
-    bool whole = meta.rows == run->layout.shard_rows;
-    const struct file_guard guard = {whole ? claim_guard_shard : claim_guard, run};
+    const struct place_guard place = {run, &meta, &npy, path};
+    const struct file_guard guard = {check_place, &place};
     int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &guard, &info, err) : error_memory(err);
     free(path);
     return rc;

@@ -10,6 +10,7 @@
 #include "run/cells.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What making samples took: struct tally's values. Its code is that of a conclusion. */
@@ -39,6 +40,7 @@ struct making; /* a shard that is being made on this rank; batches of it run sid
 /* By one worker. *making: new, also on failure (NULL: out of memory); *batches: how many are to be made, 0 where all
  * files are there. Good files are not made again, whether the scan at the start found them or they came since. */
 int making_open(struct making **making, const struct cell *cell, shard_id shard, uint64_t *batches, struct error *err);
+bool making_refused(const struct making *making); /* why making_open failed: another job's work is in its place */
 /* By several workers, each with its own maker and another batch. Samples that fail are an error; features that fail
  * are logged, and the shard is kept without. */
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err);

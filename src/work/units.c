@@ -6,6 +6,7 @@
 #include "report/progress.h"
 #include "cluster/agree.h"
 #include "run/attempt.h"
+#include "run/claim.h"
 #include "run/failures.h"
 #include "run/quarantine.h"
 #include "work/assets.h"
@@ -44,6 +45,7 @@ struct units { /* task.context */
     struct maker *makers;          /* [place->workers] */
     const struct cell *first;      /* with samples to make; NULL: none */
     _Atomic int busy;              /* workers, just now */
+    atomic_bool refused;           /* a shard would have replaced another job's work */
     /* Rank 0's communication thread: */
     struct attempt *attempt;
     unsigned char *failures;       /* [count]: in earlier jobs */
@@ -96,11 +98,19 @@ static void worker_end(void *context, int index) {
     failures_thread_end();
 }
 
+/* Another job's work is in a shard's place: no matter of one shard. */
+static void refuse(struct units *units, struct error *err) {
+    units->refused = true;
+    err->code = CODE_IO; /* ends the work on every rank */
+}
+
 static int unit_open(void *context, uint64_t number, const struct tally *needed, uint64_t *batches, struct error *err) {
     struct units *units = context;
     struct unit *unit = &units->list[number];
-    return unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, units->again, batches, err)
-                           : making_open(&unit->making, unit->cell, unit->shard, batches, err);
+    int rc = unit->concludes ? conclusion_open(&unit->conclusion, unit->cell, needed, units->again, batches, err)
+                             : making_open(&unit->making, unit->cell, unit->shard, batches, err);
+    if (rc != 0 && making_refused(unit->making)) refuse(units, err);
+    return rc;
 }
 
 static int unit_batch(void *context, int worker, uint64_t number, uint64_t index, struct error *err) {
@@ -126,9 +136,12 @@ static int unit_commit(void *context, int worker, uint64_t number, struct tally 
                              : making_commit(unit->making, worker, tally, err);
     if (unit->concludes) signals_expose(false);
     atomic_fetch_sub(&units->busy, 1);
-    if (rc != 0 && !unit->concludes && err->code == CODE_DATA) { /* the folder is another job's now: rank 0 will say so */
-        *units->stop = 1;
+    if (rc != 0 && !unit->concludes && err->code == CODE_DATA) {
+        struct error lost;
+        bool ours = claim_check(&unit->cell->run, &lost) == 0;
+        if (!ours) *units->stop = 1; /* the folder is another job's now: rank 0 will say so */
         err->code = CODE_AGAIN;
+        if (ours) refuse(units, err);
     }
     return rc;
 }
@@ -273,6 +286,7 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
         signals_shelter(true);
         rc = cluster_run(comm, units.count, units.needs, &task, place->workers, lease, units.stop, outcome, err);
         signals_shelter(false);
+        if (rc != 0 && units.refused) err->code = CODE_DATA;
         bool together = rc == 0 && !outcome->interrupted && outcome->ranks_lost == 0;
         if (rc == 0 && comm_rank(comm) == 0) rc = quarantine_cells(&units, outcome, err);
         if (together) rc = ranks_agree(comm, rc, err);

@@ -228,6 +228,33 @@ def test_mistakes(job):
     assert not job.run.exists()
 
 
+def test_rows_of_another_reference_are_not_kept(job):
+    """One table, one reference: a row that an earlier list left may stay only where its metrics can be compared."""
+    qtaylor("run", sweep_job(job, {"sampler.solver": ["ddim"], "sampler.nfe": [4, 5]}))
+    before = {row["cell"]: row for row in rows(job)}
+    path = sweep_job(job, {"sampler.solver": ["ddim"], "sampler.nfe": [6]})
+    assert "left out" not in qtaylor("run", path).stderr and len(rows(job)) == 3  # the same inputs: they stay
+    np.savez(job.folder / "reference.npz", mu=np.full(8, 90.0), sigma=np.eye(8) * 1000)
+    first = job.folder / "run/solver=ddim,nfe=4/metrics.json"
+    kept = first.read_text()
+    path = job.write()
+    done = qtaylor("run", path)
+    assert done.stderr.count("2 rows of cells that this sweep does not list are left out") == 1
+    assert [row["cell"] for row in rows(job)] == ["solver=ddim,nfe=6"] and first.read_text() == kept
+    assert "nfe=4" not in qtaylor("report", job.run, "--text").stdout
+    results = json.loads((job.run / "results.json").read_text())  # as an older version left them
+    results["cells"] += [results["cells"][0] | {"cell": "solver=ddim,nfe=5", "fid": 1.5}]
+    (job.run / "results.json").write_text(json.dumps(results))
+    told = qtaylor("report", job.run, "--json")
+    assert "1 cells are left out" in told.stderr, told.stderr
+    assert [cell["cell"] for cell in json.loads(told.stdout)["cells"]] == ["solver=ddim,nfe=6"]
+    job.keys["sweep"]["sampler.nfe"] = [4, 6]
+    qtaylor("run", job.write())
+    found = {row["cell"]: row for row in rows(job)}
+    assert set(found) == {"solver=ddim,nfe=4", "solver=ddim,nfe=6"}
+    assert found["solver=ddim,nfe=4"]["fid"] != before["solver=ddim,nfe=4"]["fid"]
+
+
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_a_cell_given_up_does_not_stop_the_others(job, ranks):
     path = sweep_job(job, {"model.path": ["bad.json", "model.json"], "sampler.nfe": [4]})

@@ -207,7 +207,7 @@ static void wrong_files_are_told_apart(void **state) {
         const char *why;
     } cases[] = {
         {&swapped, &sample_meta, &bytes_npy, SHARD_FOREIGN, "expected shard 12, found 13"},
-        {&other_job, &sample_meta, &bytes_npy, SHARD_FOREIGN, "expected fingerprint \"0123"},
+        {&other_job, &sample_meta, &bytes_npy, SHARD_OTHERS, "expected fingerprint \"0123"},
         {&features, &sample_meta, &bytes_npy, SHARD_FOREIGN, "expected network nothing, found \"f123"},
         {&sample_meta, &features, &bytes_npy, SHARD_FOREIGN, "found nothing"},
         {&network, &features, &bytes_npy, SHARD_FOREIGN, "expected network"},
