@@ -62,8 +62,8 @@ def sampler_of(scheduler, steps):
     if asked[0] >= trained:
         return None, [f"{spacing}: its first of {steps} timesteps, {asked[0]}, is beyond the model's {trained}"]
     if ends[:-1] != asked[1:]:
-        return None, [f"{spacing}: at {steps} steps its steps end beside the timesteps where the next ones begin (the first at "
-                      f"{ends[0]}, the next at {asked[1]}), which no job does; at a number that divides {trained} trailing does not"]
+        return None, [f"{spacing}: its {steps} steps end beside the timesteps where the next ones begin (the first ends at "
+                      f"{ends[0]}, the next begins at {asked[1]}), which no job does; with leading spacing they meet"]
     clip, differences = clipping(config, ancestral)
     sampler = {"solver": "ddpm" if ancestral else "ddim"} | grid_of(asked, ends[-1], trained) | ({"clip": True} if clip else {})
     if not ancestral:
