@@ -34,18 +34,14 @@ def grid_of(asked, end, trained):
 
 
 def clipping(config, ancestral):
-    """(sampler.clip, what differs)"""
-    if config.thresholding and config.sample_max_value != 1:  # with 1, its default, it is clipping to -1..1
-        return True, [f"the scheduler thresholds x0 dynamically (sample_max_value {config.sample_max_value:g}), which no key of a job "
-                      "says; clip: true limits x0 to -1..1"]
+    """sampler.clip: True, or a map; None where x0 is left alone. DDIM keeps epsilon; DDPM's step is a function of x0 and x alone."""
     if not (config.thresholding or config.clip_sample):
-        return False, []
-    if not config.thresholding and config.clip_sample_range != 1:
-        return True, [f"the scheduler clips x0 to -{config.clip_sample_range:g}..{config.clip_sample_range:g}, clip: true to -1..1"]
-    if ancestral:  # its step is a function of x0 and x alone, as ddpm's is where epsilon follows x0
-        return True, []
-    return True, ["the scheduler clips x0 and keeps epsilon, which no key of a job says; with clip: true epsilon follows the "
-                  "clipped x0, as in pipeline(..., use_clipped_model_output=True): the pictures differ wherever x0 left -1..1"]
+        return None
+    if config.thresholding:  # with a sample_max_value of 1, its default, it is clipping to -1..1
+        clip = {} if config.sample_max_value == 1 else {"threshold": config.dynamic_thresholding_ratio, "threshold_max": config.sample_max_value}
+    else:
+        clip = {} if config.clip_sample_range == 1 else {"range": config.clip_sample_range}
+    return clip | ({} if ancestral else {"epsilon": "kept"}) or True
 
 
 def sampler_of(scheduler, steps):
@@ -64,15 +60,15 @@ def sampler_of(scheduler, steps):
     if ends[:-1] != asked[1:]:
         return None, [f"{spacing}: its {steps} steps end beside the timesteps where the next ones begin (the first ends at "
                       f"{ends[0]}, the next begins at {asked[1]}), which no job does; with leading spacing they meet"]
-    clip, differences = clipping(config, ancestral)
-    sampler = {"solver": "ddpm" if ancestral else "ddim"} | grid_of(asked, ends[-1], trained) | ({"clip": True} if clip else {})
+    clip, differences = clipping(config, ancestral), []
+    sampler = {"solver": "ddpm" if ancestral else "ddim"} | grid_of(asked, ends[-1], trained) | ({"clip": clip} if clip else {})
     if not ancestral:
         return sampler, differences
     variance = VARIANCES.get(config.variance_type)
     if not variance:
         return None, [f"variance_type {config.variance_type}: expected one of {', '.join(VARIANCES)}"]
     if variance != "small" and asked[-1] > 0:
-        differences = [*differences, f"the scheduler adds noise to the finished picture (variance_type {config.variance_type}, last "
+        differences = [f"the scheduler adds noise to the finished picture (variance_type {config.variance_type}, last "
                        f"timestep {asked[-1]}), the job does not"]
     return sampler | {"variance": variance}, differences
 

@@ -82,14 +82,7 @@ def test_ddpm(tmp_path, options):
 @pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
 def test_clipping(tmp_path, name, options):
     differences, distance = both(tmp_path, name, options, 10)
-    plain = not {"sample_max_value", "clip_sample_range"} & options.keys()
-    if name == "DDPMScheduler" and plain:
-        assert not differences and distance < 1e-9
-    else:
-        assert len(differences) == 1 and distance > 1e-3
-    if name == "DDIMScheduler" and plain:  # what it says that `clip: true` is
-        assert "use_clipped_model_output=True" in differences[0]
-        assert both(tmp_path, name, options, 10, use_clipped_model_output=True)[1] < 1e-9
+    assert not differences and distance < 1e-9
 
 
 def test_what_is_not_known():

@@ -88,16 +88,16 @@ def test_a_diffusers_pipeline_is_reproduced(tmp_path, schedule, clip):
     pipeline = DDIMPipeline(unet(), DDIMScheduler(beta_schedule=schedule, clip_sample=clip))
     pipeline.save_pretrained(tmp_path / "pipeline")
     done = convert("diffusers", tmp_path / "pipeline", tmp_path / "model.pt")
-    assert ("keeps epsilon" in done.stderr and "the nearest is" in done.stderr) == clip
+    assert ("clip: {epsilon: kept}" in done.stderr) == clip and "the nearest is" not in done.stderr
     file, card = load(tmp_path / "model.pt")
     assert not [node for node in file.graph.findAllNodes("prim::Constant", recurse=True) if str(node.output().type()) == "Device"]
     arguments = lambda batch, rng: (torch.randn(batch, 3, 16, 16, generator=rng), torch.randint(1000, [batch], generator=rng))
     assert_same(file, pipeline.unet, arguments, lambda net, x, t: net(x, t).sample)
     assert card["schedule"]["kind"] == {"linear": "discrete-linear", "squaredcos_cap_v2": "discrete-cosine"}[schedule]
     ours = run_job(tmp_path, "model.pt", seeds="3-13", noise="torch-cpu",
-                   sampler={"solver": "ddim", "grid": "leading", "steps": 10, "clip": clip})
+                   sampler={"solver": "ddim", "grid": "leading", "steps": 10, "clip": {"epsilon": "kept"} if clip else False})
     pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(batch_size=11, generator=[torch.Generator().manual_seed(seed) for seed in range(3, 14)], num_inference_steps=10, use_clipped_model_output=clip,
+    theirs = pipeline(batch_size=11, generator=[torch.Generator().manual_seed(seed) for seed in range(3, 14)], num_inference_steps=10,
                       output_type="np").images
     found = np.clip(ours / 2 + 0.5, 0, 1).transpose(0, 2, 3, 1)
     assert theirs.std() > 0.1
