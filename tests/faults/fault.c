@@ -180,6 +180,7 @@ static void act(const struct fault *fault, const char *path, bool after) {
     inside = true;
     if (fault->signal) {
         if (fault->all) signal_session(fault->signal);
+        else if (fault->signal == SIGSTOP) raise(SIGSTOP); /* sent to the process it may find this thread a few calls further */
         else kill(getpid(), fault->signal);
     }
     if (path && strcmp(fault->action, "away") == 0) move_away(path);
