@@ -457,7 +457,7 @@ int shim_registers_get(struct shim_registers *registers, int src, double *host, 
 
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
                            const int *sources, int first, int beyond, char *error) {
-    struct term terms[count];
+    struct term terms[count + 1]; /* count may be 0 */
     struct error err;
     for (int i = 0; i < count; i++) terms[i] = (struct term){.coefficient = coefficients[i], .source = sources[i]};
     return answer(registers_lincomb(registers->host, dst, terms, (size_t)count, (int[]){first, beyond}, &err), &err, error);
