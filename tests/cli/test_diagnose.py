@@ -320,7 +320,7 @@ def test_integer_times(job):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--set", "sampler.guidance={scale: 2, interval: [0.3, 3]}"], "diagnose without the interval (--set sampler.guidance=2)"),
+    (["--set", "sampler.guidance={scale: 2, interval: [0.3, 3]}"], "diagnose without the interval (--set sampler.guidance.interval=[0,.inf])"),
     (["--set", "sampler.solver=rk45", "--set", "sampler.nfe=null"], "rk45 chooses its own steps"),
     (["--set", "initial=x.npy"], "--set initial=null"),
     (["--set", "sweep={sampler.nfe: [5, 6]}"], "--set sweep=null"),
