@@ -2,16 +2,11 @@
 #include "eval/side_read.h"
 
 #include "base/files.h"
+#include "base/text.h"
 #include "format/npz.h"
 
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
-
-static bool ends_in(const char *path, const char *extension) {
-    size_t length = strlen(path), size = strlen(extension);
-    return length > size && strcasecmp(path + length - size, extension) == 0;
-}
 
 struct contents {
     bool statistics, spatial, features, images;
@@ -24,11 +19,11 @@ static int find_contents(struct contents *contents, const char *path, struct err
     bool there;
     *contents = (struct contents){0};
     if (file_look(path, &info, &there, err) != 0) return -1;
-    if (there && (S_ISDIR(info.st_mode) || ends_in(path, ".zip"))) {
+    if (there && (S_ISDIR(info.st_mode) || text_ends_in(path, ".zip"))) {
         contents->images = true;
         return 0;
     }
-    if (!ends_in(path, ".npz")) {
+    if (!text_ends_in(path, ".npz")) {
         if (npy_look(&npy, path, err) != 0) return -1;
         contents->images = npy.rank == 4;
         contents->features = !contents->images;
