@@ -8,7 +8,7 @@ import torch
 from conftest import Job, qtaylor
 from oracle import mixture_epsilon, run_plan
 from test_diffusers import MEANS, cumprod, double
-from test_paths import FLOW, plan_of
+from test_any_path import FLOW, plan_of
 
 ELEMENTS, STD, WEIGHTS = 6, 0.15, np.full(4, 0.25)
 X = np.random.default_rng(1).normal(size=(3, ELEMENTS))

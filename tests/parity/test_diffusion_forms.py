@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from test_paths import ALPHA_SIGMA, FLOW, SLOPES, X, plan_of, posterior_mean, run, velocity
+from test_any_path import ALPHA_SIGMA, FLOW, SLOPES, X, plan_of, posterior_mean, run, velocity
 
 FORMS = ["constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing"]
 

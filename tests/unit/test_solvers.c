@@ -287,7 +287,7 @@ static void predictions_agree(void **state) {
         for (size_t i = 0; i < sizeof solvers / sizeof *solvers; i++) {
             double expected[ELEMENTS] = {0};
             for (int p = PREDICTION_EPSILON; p <= PREDICTION_EDM_IDDPM; p++) {
-                if (p == PREDICTION_VELOCITY) continue; /* tests/parity/test_paths.py */
+                if (p == PREDICTION_VELOCITY) continue; /* tests/parity/test_any_path.py */
                 struct card card = card_of(edm ? SCHEDULE_EDM : SCHEDULE_LINEAR);
                 struct network network = mixture;
                 double x[ELEMENTS];
