@@ -6,15 +6,14 @@
  * Data is a mixture of isotropic Gaussians (equal weights unless given), so that E[epsilon | x_t = x] is known: the
  * output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes component k
  * alone; any other label, or none, the whole mixture. Computed in double, rounded to float32 at the end.
- * Where the card says variance: learned, the variance channels of element i are cos(i + t + label), t the time as given and
- * label 0 without one: known, and no function of x.
- * delay_ms is slept in every call. The n-th call of this process (from 1, over all models; -1: every call) fails,
- * returns NaN, or kills the process. QTAYLOR_FAKE_POISON=LABEL:nan (fail, segv, abort, kill) does so whenever a sample of
- * that label comes (nan: to that sample alone); a job's label file chooses the seeds. QTAYLOR_FAKE_LOAD=s: loading takes
- * so long.
+ * Where the card says variance: learned, the variance channels of element i are cos(i + t + label), t the time as given
+ * and label 0 without one: known, and no function of x. delay_ms is slept in every call. The n-th call of this process
+ * (from 1, over all models; -1: every call) fails, returns NaN, or kills the process. QTAYLOR_FAKE_POISON=LABEL:nan
+ * (fail, segv, abort, kill) does so whenever a sample of that label comes (nan: to that sample alone); a job's label
+ * file chooses the seeds. QTAYLOR_FAKE_LOAD=s: loading takes so long.
  *
- * What networks exported in train mode do: "dropout": p sets outputs to zero at random, anew in each call; "mixing": w adds w
- * times the batch's mean to every row; "drift": d multiplies the output of the n-th call by 1 + n d; with
+ * What networks exported in train mode do: "dropout": p sets outputs to zero at random, anew in each call; "mixing": w
+ * adds w times the batch's mean to every row; "drift": d multiplies the output of the n-th call by 1 + n d; with
  * "disturb_row": r in that row alone, with "disturb_times": [a, b] for the times between. "nan_label": k, and
  * "nan_times": [a, b] for the times between: NaN there.
  *
@@ -50,8 +49,8 @@ struct shim_model {
     double std;
     long delay_ms, fail_call, nan_call, crash_call, fail_from, nan_label;
     double dropout, mixing, drift, nan_times[2], disturb_times[2];
-    long disturb_row;        /* -1: all */
-    atomic_long used;        /* calls of this model */
+    long disturb_row; /* -1: all */
+    atomic_long used; /* calls of this model */
     bool is_features, has_matrix;
     int given; /* channels */
     uint64_t matrix;
@@ -168,15 +167,16 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
     model->crash_call = integer(model->json, "crash_call");
     const json_t *card = json_object_get(model->json, "card");
     if (!card) return fail(error, "%s: expected \"card\" or \"features\"", path);
-    if (card_parse(&model->card, card, path, &err) != 0 ||
-        schedule_new(&model->schedule, &model->card, &err) != 0)
+    if (card_parse(&model->card, card, path, &err) != 0 || schedule_new(&model->schedule, &model->card, &err) != 0)
         return fail(error, "%s", err.message);
-    model->given = json_object_get(model->json, "channels") ? (int)integer(model->json, "channels")
-                                                            : model->card.channels * (model->card.learned_variance ? 2 : 1);
+    model->given = json_object_get(model->json, "channels")
+                       ? (int)integer(model->json, "channels")
+                       : model->card.channels * (model->card.learned_variance ? 2 : 1);
     return load_mixture(model, path, error);
 }
 
-int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device, char *error) {
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
+                    char *error) {
     (void)device;
     *model = NULL;
     struct shim_model *made = calloc(1, sizeof *made);
@@ -212,18 +212,18 @@ static double time_of_noise(const struct shim_model *model, double s) {
 static double schedule_time_of(const struct shim_model *model, double time) {
     const struct card *card = &model->card;
     switch (card->time.kind) {
-    case TIME_CONTINUOUS: return card->time.reversed ? 1 - time / card->time.scale : time / card->time.scale;
-    case TIME_DISCRETE: return (time + 1) / card->time.steps;
-    case TIME_SIGMA: return time_of_noise(model, time);
-    case TIME_LOG_SIGMA: return time_of_noise(model, exp(time));
-    case TIME_C_NOISE: break;
+        case TIME_CONTINUOUS: return card->time.reversed ? 1 - time / card->time.scale : time / card->time.scale;
+        case TIME_DISCRETE: return (time + 1) / card->time.steps;
+        case TIME_SIGMA: return time_of_noise(model, time);
+        case TIME_LOG_SIGMA: return time_of_noise(model, exp(time));
+        case TIME_C_NOISE: break;
     }
     double u = time / 999; /* Karras et al. 2022, table 1: for VP the time in its linear schedule, s^2 = e^B - 1 */
     switch (card->prediction) {
-    case PREDICTION_EDM_VP: return time_of_noise(model, sqrt(expm1(u * (0.1 + 19.9 * u / 2))));
-    case PREDICTION_EDM_VE: return time_of_noise(model, 2 * exp(time));
-    case PREDICTION_EDM_IDDPM: return (time + 1) / schedule_steps(model->schedule);
-    default: return time_of_noise(model, exp(4 * time));
+        case PREDICTION_EDM_VP: return time_of_noise(model, sqrt(expm1(u * (0.1 + 19.9 * u / 2))));
+        case PREDICTION_EDM_VE: return time_of_noise(model, 2 * exp(time));
+        case PREDICTION_EDM_IDDPM: return (time + 1) / schedule_steps(model->schedule);
+        default: return time_of_noise(model, exp(4 * time));
     }
 }
 
@@ -231,11 +231,11 @@ static double schedule_time_of(const struct shim_model *model, double time) {
 static double input_scale(const struct card *card, double alpha, double sigma) {
     double s = sigma / alpha;
     switch (card->prediction) {
-    case PREDICTION_EDM: return 1 / (alpha * hypot(s, card->sigma_data));
-    case PREDICTION_EDM_VP:
-    case PREDICTION_EDM_IDDPM: return 1 / (alpha * hypot(s, 1));
-    case PREDICTION_EDM_VE: return 1 / alpha;
-    default: return 1;
+        case PREDICTION_EDM: return 1 / (alpha * hypot(s, card->sigma_data));
+        case PREDICTION_EDM_VP:
+        case PREDICTION_EDM_IDDPM: return 1 / (alpha * hypot(s, 1));
+        case PREDICTION_EDM_VE: return 1 / alpha;
+        default: return 1;
     }
 }
 
@@ -246,19 +246,19 @@ static double predict(const struct shim_model *model, double t, double x, double
     double alpha = schedule_alpha(model->schedule, t), sigma = schedule_sigma(model->schedule, t), d_alpha, d_sigma;
     double s = sigma / alpha, data = card->sigma_data, total = hypot(s, data);
     switch (card->prediction) {
-    case PREDICTION_EPSILON:
-    case PREDICTION_EDM_VP:
-    case PREDICTION_EDM_IDDPM: return epsilon;
-    case PREDICTION_X0: return x0;
-    case PREDICTION_V: return (alpha * epsilon - sigma * x0) / hypot(alpha, sigma);
-    case PREDICTION_SCORE: return -epsilon / sigma;
-    case PREDICTION_VELOCITY: {
-        struct error ignored;
-        if (schedule_slope(model->schedule, t, &d_alpha, &d_sigma, &ignored) != 0) return NAN;
-        return (card->time.reversed ? -1 : 1) * (d_alpha * x0 + d_sigma * epsilon);
-    }
-    case PREDICTION_EDM: return (s / total * (x / alpha) - total * epsilon) / data;
-    case PREDICTION_EDM_VE: return -epsilon;
+        case PREDICTION_EPSILON:
+        case PREDICTION_EDM_VP:
+        case PREDICTION_EDM_IDDPM: return epsilon;
+        case PREDICTION_X0: return x0;
+        case PREDICTION_V: return (alpha * epsilon - sigma * x0) / hypot(alpha, sigma);
+        case PREDICTION_SCORE: return -epsilon / sigma;
+        case PREDICTION_VELOCITY: {
+            struct error ignored;
+            if (schedule_slope(model->schedule, t, &d_alpha, &d_sigma, &ignored) != 0) return NAN;
+            return (card->time.reversed ? -1 : 1) * (d_alpha * x0 + d_sigma * epsilon);
+        }
+        case PREDICTION_EDM: return (s / total * (x / alpha) - total * epsilon) / data;
+        case PREDICTION_EDM_VE: return -epsilon;
     }
     return NAN;
 }
@@ -360,7 +360,8 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         return fail(error, "the model takes %zu elements a sample, not %zu", model->elements, elements);
     int channels = shape.channels * (model->card.learned_variance ? 2 : 1);
     if (condition->channels > 0 && condition->channels != channels)
-        return fail(error, "the model's output has %d channels, expected %d, half of them variance", channels, condition->channels);
+        return fail(error, "the model's output has %d channels, expected %d, half of them variance", channels,
+                    condition->channels);
     if (variance && !model->card.learned_variance) return fail(error, "the model predicts no variance");
     if (misbehave(model, &nan, error) != 0) return -1;
     for (size_t row = 0; row < (size_t)shape.batch; row++)
@@ -371,7 +372,8 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
     for (size_t row = 0; row < (size_t)shape.batch; row++) {
         int64_t label = condition->labels ? condition->labels[row] : -1;
         bool bad = nan || (poison(condition, row) && strcmp(poison(condition, row), "nan") == 0) ||
-                   (label >= 0 && label == model->nan_label) || (condition->time >= model->nan_times[0] && condition->time <= model->nan_times[1]);
+                   (label >= 0 && label == model->nan_label) ||
+                   (condition->time >= model->nan_times[0] && condition->time <= model->nan_times[1]);
         bool one = label >= 0 && (size_t)label < model->components;
         size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
         for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
@@ -380,7 +382,8 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
             double output = predict(model, t, x_t[i], x0[i], epsilon[i]);
             out[row * elements + i] = bad ? NAN : (float)output;
             if (variance)
-                variance[row * elements + i] = (float)cos((double)i + condition->time + (double)(condition->labels ? label : 0));
+                variance[row * elements + i] = (float)cos((double)i + condition->time +
+                                                          (double)(condition->labels ? label : 0));
         }
     }
     disturb(model, condition->time, out, (size_t)shape.batch, elements);
@@ -434,7 +437,8 @@ int shim_registers_new(struct shim_registers **registers, int device, int count,
     (void)device;
     *registers = calloc(1, sizeof **registers);
     if (!*registers) return fail(error, "out of memory");
-    if (registers_host_new(&(*registers)->host, count, shape, is_float64 ? STATE_FLOAT64 : STATE_FLOAT32, &err) == 0) return 0;
+    if (registers_host_new(&(*registers)->host, count, shape, is_float64 ? STATE_FLOAT64 : STATE_FLOAT32, &err) == 0)
+        return 0;
     free(*registers);
     *registers = NULL;
     return fail(error, "%s", err.message);
@@ -460,7 +464,8 @@ int shim_registers_lincomb(struct shim_registers *registers, int dst, int count,
     struct term terms[count + 1]; /* count may be 0 */
     struct error err;
     for (int i = 0; i < count; i++) terms[i] = (struct term){.coefficient = coefficients[i], .source = sources[i]};
-    return answer(registers_lincomb(registers->host, dst, terms, (size_t)count, (int[]){first, beyond}, &err), &err, error);
+    return answer(registers_lincomb(registers->host, dst, terms, (size_t)count, (int[]){first, beyond}, &err), &err,
+                  error);
 }
 
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error) {
@@ -478,7 +483,8 @@ int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, do
     return answer(registers_mulexp(registers->host, dst, src, a, b, &err), &err, error);
 }
 
-int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error) {
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high,
+                             char *error) {
     struct error err;
     return answer(registers_threshold(registers->host, dst, quantile, low, high, &err), &err, error);
 }

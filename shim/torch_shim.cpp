@@ -65,9 +65,7 @@ template <typename Body> int guarded(char *error, const char *where, Body body) 
         return 0;
     } catch (const c10::Error &thrown) {
         return failed(error, where, thrown.what_without_backtrace());
-    } catch (const std::exception &thrown) {
-        return failed(error, where, thrown.what());
-    } catch (...) {
+    } catch (const std::exception &thrown) { return failed(error, where, thrown.what()); } catch (...) {
         return failed(error, where, "libtorch threw something that is no exception");
     }
 }
@@ -77,8 +75,10 @@ template <typename Body> int calling(const shim_model &model, char *error, Body 
     int rc = guarded(error, model.path.c_str(), body);
     size_t length = rc == 0 ? 0 : std::strlen(error);
     if (rc != 0 && model.weights != at::kFloat && std::strstr(error, "type"))
-        std::snprintf(error + length, SHIM_ERROR - length, "; its weights are %s, and x is Float: export a network that casts "
-                      "inside forward (x.to(its type), and its output .float())", c10::toString(model.weights));
+        std::snprintf(error + length, SHIM_ERROR - length,
+                      "; its weights are %s, and x is Float: export a network that casts inside forward (x.to(its "
+                      "type), and its output .float())",
+                      c10::toString(model.weights));
     return rc;
 }
 
@@ -172,16 +172,18 @@ std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
 
 /* A file's bytes, in memory. */
 class memory_reader : public caffe2::serialize::ReadAdapterInterface {
-public:
+  public:
     memory_reader(const void *data, size_t size) : bytes(static_cast<const char *>(data)), count(size) {}
-    size_t size() const override { return count; }
+    size_t size() const override {
+        return count;
+    }
     size_t read(uint64_t from, void *buffer, size_t wanted, const char *) const override {
         size_t got = from < count ? std::min<size_t>(wanted, count - from) : 0;
         if (got > 0) std::memcpy(buffer, bytes + from, got);
         return got;
     }
 
-private:
+  private:
     const char *bytes;
     size_t count;
 };
@@ -263,7 +265,8 @@ at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim
     bool pool = std::strcmp(output.name, "pool") == 0;
     torch::jit::Kwargs named{{pool ? "return_features" : "no_output_bias", true}};
     at::Tensor answer = floats(model.module.forward({images}, named));
-    /* A float's softmax may underflow to 0; the least float has as good as no part in any sum of p log p, and its log is finite. */
+    /* A float's softmax may underflow to 0; the least float has as good as no part in any sum of p log p, and its log
+     * is finite. */
     return pool ? answer : answer.clamp_min(std::numeric_limits<float>::denorm_min()).log();
 }
 
@@ -301,9 +304,7 @@ const char *shim_describe(void) {
     static const std::string line = [] {
         try {
             return "libtorch " TORCH_VERSION " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
-        } catch (...) {
-            return std::string("libtorch " TORCH_VERSION);
-        }
+        } catch (...) { return std::string("libtorch " TORCH_VERSION); }
     }();
     return line.c_str();
 }
@@ -347,7 +348,8 @@ int shim_thread_start(int device, char *error) {
 
 /* ---- models ---- */
 
-int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device, char *error) {
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
+                    char *error) {
     *model = nullptr;
     char where[SHIM_ERROR];
     std::snprintf(where, sizeof where, "%s: cannot be loaded as a TorchScript file", name);
@@ -357,7 +359,8 @@ int shim_model_load(struct shim_model **model, const void *data, size_t size, co
         module.eval();
         *model = new shim_model{std::move(module), device_of(device), name, at::kFloat};
         for (const at::Tensor &weight : (*model)->module.parameters())
-            if (weight.is_floating_point() && weight.scalar_type() != at::kFloat) (*model)->weights = weight.scalar_type();
+            if (weight.is_floating_point() && weight.scalar_type() != at::kFloat)
+                (*model)->weights = weight.scalar_type();
     });
 }
 
@@ -479,7 +482,9 @@ int shim_registers_rescale(struct shim_registers *registers, int dst, int src, i
     return guarded(error, "registers", [&] {
         c10::DeviceGuard on(registers->device);
         at::Tensor x = (*registers)[src];
-        auto spread = [](const at::Tensor &of) { return of.flatten(1).std(1, /*unbiased=*/true, /*keepdim=*/true).reshape({-1, 1, 1, 1}); };
+        auto spread = [](const at::Tensor &of) {
+            return of.flatten(1).std(1, /*unbiased=*/true, /*keepdim=*/true).reshape({-1, 1, 1, 1});
+        };
         at::Tensor own = spread(x), factor = phi * spread((*registers)[like]) / own + (1 - phi);
         (*registers)[dst].copy_(x * at::where(own > 0, factor, at::ones_like(factor)));
     });
@@ -493,7 +498,8 @@ int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, do
 }
 
 /* By sorting: at::quantile takes no more than 16 million values. */
-int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error) {
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high,
+                             char *error) {
     return guarded(error, "registers", [&] {
         c10::DeviceGuard on(registers->device);
         at::Tensor x = (*registers)[dst], sorted = std::get<0>(x.flatten(1).abs().sort(1));

@@ -20,20 +20,22 @@ enum { SHIM_ERROR = 1000, SHIM_CPU = -1 };
 int shim_start(int allow_tf32, char *error);
 /* One line for --version and run.json: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake". Borrowed, static. */
 const char *shim_describe(void);
-/* What the samples' last bits depend on, besides model and job: "libtorch 2.13.0, cpu AVX2", or the GPU's name and CUDA's
- * version. capacity >= 64. */
+/* What the samples' last bits depend on, besides model and job: "libtorch 2.13.0, cpu AVX2", or the GPU's name and
+ * CUDA's version. capacity >= 64. */
 void shim_describe_device(int device, char *text, int capacity);
 int shim_device_count(void); /* CUDA devices this process sees; 0 on a CPU build */
 /* A text that identifies the physical device, the same in every process of the node. capacity >= 64. */
 int shim_device_identity(int device, char *identity, int capacity, char *error);
-/* Once in every worker thread: its thread-local modes, device and (CUDA) its own stream. device: SHIM_CPU or an index. */
+/* Once in every worker thread: its thread-local modes, device and (CUDA) its own stream. device: SHIM_CPU or an index.
+ */
 int shim_thread_start(int device, char *error);
 
 /* ---- models: diffusion networks, feature networks ---- */
 struct shim_model; /* may be run by several threads at a time */
 
 /* *model is new, made of a file's bytes; name: the file's, for messages. */
-int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device, char *error);
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
+                    char *error);
 void shim_model_free(struct shim_model *model); /* accepts NULL */
 /* The channels that a diffusion network gave at its last call; 0 before the first. */
 int shim_model_channels(const struct shim_model *model);
@@ -48,8 +50,8 @@ struct shim_condition { /* what a diffusion network gets besides x */
     int channels;          /* that the output must have; 0: C or more */
 };
 
-/* out[B,C,H,W] = the first C channels of forward(x, t, labels), variance[B,C,H,W] the next C, unless NULL. An output that
- * is not [B, >= C, H, W], or [B, channels, H, W], is an error. */
+/* out[B,C,H,W] = the first C channels of forward(x, t, labels), variance[B,C,H,W] the next C, unless NULL. An output
+ * that is not [B, >= C, H, W], or [B, channels, H, W], is an error. */
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error);
 
@@ -59,8 +61,8 @@ struct shim_output { /* of a feature network */
     float *values; /* [B,dim]; NULL: not wanted */
 };
 /* outputs = forward(images) as float32. images: uint8 [B,C,H,W] where is_uint8, else float. forward returns a tensor, a
- * tuple in the order of outputs[count], or a dictionary by their names; one that is not [B, dim] once its axes beyond the
- * first are taken together is an error. The Inception file of published FIDs (forward with return_features and
+ * tuple in the order of outputs[count], or a dictionary by their names; one that is not [B, dim] once its axes beyond
+ * the first are taken together is an error. The Inception file of published FIDs (forward with return_features and
  * no_output_bias) gives `pool`, and `logits` as the logarithm of its softmax without bias. */
 int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
                       const struct shim_output *outputs, int count, char *error);
@@ -69,22 +71,25 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
 struct shim_registers;
 
 /* count registers of [B,C,H,W] on `device`, float64 or float32; uninitialised. One thread at a time. *registers new. */
-int shim_registers_new(struct shim_registers **registers, int device, int count, struct shim_shape shape, int is_float64,
-                       char *error);
+int shim_registers_new(struct shim_registers **registers, int device, int count, struct shim_shape shape,
+                       int is_float64, char *error);
 void shim_registers_free(struct shim_registers *registers); /* accepts NULL */
 int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error);
 int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error); /* waits for the device */
-/* dst = sum of coefficients[i] * sources[i], left to right; dst may be a source. Where beyond > 0 only on channels first to
- * beyond - 1; the others are those of sources[0]. */
+/* dst = sum of coefficients[i] * sources[i], left to right; dst may be a source. Where beyond > 0 only on channels
+ * first to beyond - 1; the others are those of sources[0]. */
 int shim_registers_lincomb(struct shim_registers *registers, int dst, int count, const double *coefficients,
                            const int *sources, int first, int beyond, char *error);
 int shim_registers_clamp(struct shim_registers *registers, int dst, double low, double high, char *error);
-/* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C,H,W with N - 1; a src without spread stays. */
+/* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C,H,W with N - 1; a src without spread
+ * stays. */
 int shim_registers_rescale(struct shim_registers *registers, int dst, int src, int like, double phi, char *error);
 /* dst = dst exp(a + b src), element-wise. */
 int shim_registers_mulexp(struct shim_registers *registers, int dst, int src, double a, double b, char *error);
-/* A sample at a time, with s the quantile (linear between two values) of |dst|, but from low to high: dst = clamp(dst, -s, s) low/s. */
-int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high, char *error);
+/* A sample at a time, with s the quantile (linear between two values) of |dst|, but from low to high: dst = clamp(dst,
+ * -s, s) low/s. */
+int shim_registers_threshold(struct shim_registers *registers, int dst, double quantile, double low, double high,
+                             char *error);
 /* A sample at a time: dst = <src, onto>/<onto, onto> onto, 0 where onto is. */
 int shim_registers_project(struct shim_registers *registers, int dst, int src, int onto, char *error);
 /* A sample at a time: dst = dst min(1, norm/|dst|). */

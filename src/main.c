@@ -17,18 +17,21 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_run, &command_generate, &command_evaluate, &command_verify, &command_status, &command_plan, &command_inspect,
-    &command_compare, &command_reference, &command_diagnose, &command_report, &command_export, &command_sample,
+    &command_run,    &command_generate, &command_evaluate, &command_verify,    &command_status,
+    &command_plan,   &command_inspect,  &command_compare,  &command_reference, &command_diagnose,
+    &command_report, &command_export,   &command_sample,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 enum { STACK_LEAST = 1 << 20 }; /* bytes */
 
 static void help(FILE *out) {
-    fprintf(out, "usage: qtaylor COMMAND ...\n\nBatch generation from diffusion models with the quasi-Taylor solver.\n\n");
+    fprintf(out,
+            "usage: qtaylor COMMAND ...\n\nBatch generation from diffusion models with the quasi-Taylor solver.\n\n");
     for (size_t i = 0; i < COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(out, "\nqtaylor COMMAND --help tells more; qtaylor --version says what this program is made of (--json too).\n"
-                 "Exit status: 0 done and verified, 64 usage, 65 bad data, 70 internal error, 74 input/output error,\n"
-                 "75 interrupted or incomplete (run again to continue), 76 done but for quarantined shards.\n");
+    fprintf(out,
+            "\nqtaylor COMMAND --help tells more; qtaylor --version says what this program is made of (--json too).\n"
+            "Exit status: 0 done and verified, 64 usage, 65 bad data, 70 internal error, 74 input/output error,\n"
+            "75 interrupted or incomplete (run again to continue), 76 done but for quarantined shards.\n");
 }
 
 static int unknown_command(const char *name, struct error *err) {
@@ -84,8 +87,10 @@ static int check_stacks(struct error *err) {
         }
     }
     if (least >= STACK_LEAST) return 0;
-    return error_set(err, CODE_USAGE, "threads have stacks of %zu KiB here, expected %d at least: unset OMP_STACKSIZE or set it to "
-                     "4M, and raise `ulimit -s`", least / 1024, STACK_LEAST / 1024);
+    return error_set(err, CODE_USAGE,
+                     "threads have stacks of %zu KiB here, expected %d at least: unset OMP_STACKSIZE or set it to 4M, "
+                     "and raise `ulimit -s`",
+                     least / 1024, STACK_LEAST / 1024);
 }
 
 static int start(struct error *err) {

@@ -1,4 +1,5 @@
-/* For gcc -fanalyzer (make lint), which sees one file at a time: errors return -1, so what follows on rc == 0 is not reached. */
+/* For gcc -fanalyzer (make lint), which sees one file at a time: errors return -1, so what follows on rc == 0 is not
+ * reached. */
 #include "base/error.h"
 
 #define error_set(...) (error_set(__VA_ARGS__), -1)

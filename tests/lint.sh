@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make lint: gcc's analyzer over src (told that errors are -1, lint.h), shellcheck, ruff, and house.sh's report. shellcheck and ruff
-# have to be silent; the analyzer's findings, which want a reader, and house.sh's are shown. CPPFLAGS comes from make.
+# make lint: gcc's analyzer over src (told that errors are -1, lint.h), clang-format, shellcheck, ruff, and house.sh's
+# report. All but the analyzer, whose findings want a reader, and house.sh have to be silent. CPPFLAGS comes from make.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 # shellcheck source=/dev/null
@@ -15,6 +15,8 @@ find src -name '*.c' ! -path src/base/error.c -print0 | sort -z | xargs -0 -P "$
     grep 'warning:\|error:' | sort -u
 
 failed=0
+echo '== clang-format'
+git ls-files '*.c' '*.h' '*.cpp' | xargs build/venv/bin/clang-format --dry-run -Werror || failed=1
 echo '== shellcheck'
 shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh || failed=1
 echo '== ruff'

@@ -14,7 +14,8 @@ int main(int argc, char **argv) {
     struct error err;
     struct shim_model *model;
     if (argc != 9) return 64;
-    struct shim_shape shape = {.channels = atoi(argv[2]), .height = atoi(argv[3]), .width = atoi(argv[4]), .batch = atoi(argv[6])};
+    struct shim_shape shape = {
+        .channels = atoi(argv[2]), .height = atoi(argv[3]), .width = atoi(argv[4]), .batch = atoi(argv[6])};
     int classes = atoi(argv[5]), calls = atoi(argv[7]), workers = atoi(argv[8]), failed = 0;
     size_t values = (size_t)shape.batch * (size_t)(shape.channels * shape.height * shape.width);
     if (shim_start(0, error) != 0 || file_read(argv[1], &data, &size, &err) != 0 ||
@@ -32,7 +33,8 @@ int main(int argc, char **argv) {
         struct shim_condition condition = {.time = 0.5, .labels = classes ? labels : NULL};
         failed = !x || !out || !labels || shim_thread_start(SHIM_CPU, mine) != 0;
         for (size_t i = 0; !failed && i < values; i++) x[i] = (float)(i % 17) / 8 - 1;
-        for (int i = 0; !failed && i < 3; i++) failed = shim_model_run(model, x, shape, &condition, out, NULL, mine) != 0;
+        for (int i = 0; !failed && i < 3; i++)
+            failed = shim_model_run(model, x, shape, &condition, out, NULL, mine) != 0;
 #pragma omp barrier
 #pragma omp single
         start = clock_seconds();

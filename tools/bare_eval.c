@@ -1,7 +1,7 @@
 /* What the metrics cost on one core, as JSON:
  *   bare_eval SAMPLES.npy REFERENCE.npz
- * distance: of the samples' statistics to the prepared reference; jackknife: the standard error, the time of the moments
- * left out; moments: of 50,000 x 2048 features; syrk: BLAS's own time for their scatter. Seconds. */
+ * distance: of the samples' statistics to the prepared reference; jackknife: the standard error, the time of the
+ * moments left out; moments: of 50,000 x 2048 features; syrk: BLAS's own time for their scatter. Seconds. */
 #include "base/clock.h"
 #include "eval/frechet.h"
 #include "eval/precision.h"
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
     if (fid_without_blocks(&features, &prepared, fids, &err) != 0) return 70;
     double jackknife = clock_seconds() - start - 2 * once; /* of the whole, and of each block */
     double all = time_moments(features.rows, &syrk);
-    printf("{\"fid\": %.17g, \"distance\": %.6f, \"jackknife\": %.6f, \"moments\": %.6f, \"syrk\": %.6f}\n", distance, taken,
-           jackknife, all, syrk);
+    printf("{\"fid\": %.17g, \"distance\": %.6f, \"jackknife\": %.6f, \"moments\": %.6f, \"syrk\": %.6f}\n", distance,
+           taken, jackknife, all, syrk);
     return 0;
 }

@@ -1,8 +1,8 @@
-/* The coordinator at a scale that no desk has: ranks, units and messages under a virtual clock, decided by the very dispatch
- * that clusters run. simulate RANKS UNITS CELLS DEATHS: prints one line of JSON. Units take 20 s as a median, lognormal
- * (sigma 0.3); ranks differ by a lognormal factor (sigma 0.2); a message takes 2 ms; each rank works at one unit while one
- * waits, and says every second that it lives; DEATHS ranks die at random moments of the first half. Of every cell the last
- * unit is an evaluation that needs all others. */
+/* The coordinator at a scale that no desk has: ranks, units and messages under a virtual clock, decided by the very
+ * dispatch that clusters run. simulate RANKS UNITS CELLS DEATHS: prints one line of JSON. Units take 20 s as a median,
+ * lognormal (sigma 0.3); ranks differ by a lognormal factor (sigma 0.2); a message takes 2 ms; each rank works at one
+ * unit while one waits, and says every second that it lives; DEATHS ranks die at random moments of the first half. Of
+ * every cell the last unit is an evaluation that needs all others. */
 #include "cluster/dispatch.h"
 
 #include "base/clock.h"
@@ -37,10 +37,10 @@ static struct simulation {
     struct dispatch_reply *replies;
     struct rank *ranks;
     int size;
-    double *seconds;      /* [units]: at a rank of slowness 1 */
+    double *seconds; /* [units]: at a rank of slowness 1 */
     uint64_t messages, in_second, peak;
     double second, spent, longest;
-    double first_idle;    /* when a rank first had nothing to do; 0: not yet */
+    double first_idle; /* when a rank first had nothing to do; 0: not yet */
 } sim;
 
 static void fail(const char *what) {
@@ -89,8 +89,8 @@ static void begin(int rank, uint64_t unit, double now) {
 }
 
 static void step(const struct event *event) {
-    static const enum dispatch_event_kind kinds[] = {[ASK] = EVENT_REQUEST, [ALIVE] = EVENT_ALIVE, [DONE] = EVENT_DONE,
-                                                     [TICK] = EVENT_TICK};
+    static const enum dispatch_event_kind kinds[] = {
+        [ASK] = EVENT_REQUEST, [ALIVE] = EVENT_ALIVE, [DONE] = EVENT_DONE, [TICK] = EVENT_TICK};
     struct dispatch_event asked = {kinds[event->kind], event->rank, event->unit, event->time};
     double start = clock_seconds();
     size_t replies = dispatch_step(sim.dispatch, &asked, sim.replies);
@@ -123,9 +123,7 @@ static void happen(const struct event *event) {
             add(now + PULSE, ALIVE, event->rank, 0);
             return;
         case ASK:
-        case DONE:
-            step(event);
-            return;
+        case DONE: step(event); return;
         case DIES:
             rank->dead = true;
             if (rank->working) rank->busy -= rank->until - now;
@@ -184,13 +182,14 @@ int main(int argc, char **argv) {
         if (!sim.ranks[i].dead) there += now;
         busy += sim.ranks[i].busy;
     }
-    printf("{\"ranks\": %d, \"units\": %" PRIu64 ", \"cells\": %" PRIu64 ", \"deaths\": %d, \"done\": %" PRIu64 ", \"quarantined\": %" PRIu64
-           ", \"hours\": %.4f, \"messages_per_second\": %.1f, \"peak_messages_per_second\": %" PRIu64 ", \"idle_share\": %.5f, "
-           "\"tail_seconds\": %.1f, \"step_microseconds\": %.3f, \"longest_step_microseconds\": %.1f, \"coordinator_share\": %.6f, "
-           "\"wall_seconds\": %.2f}\n", sim.size, units, cells, deaths, dispatch_done(sim.dispatch),
-           dispatch_quarantined(sim.dispatch, NULL), now / 3600, (double)sim.messages / now, sim.peak, 1 - busy / there,
-           now - sim.first_idle, 1e6 * sim.spent / (double)sim.messages, 1e6 * sim.longest, sim.spent / now,
-           clock_seconds() - wall);
+    printf("{\"ranks\": %d, \"units\": %" PRIu64 ", \"cells\": %" PRIu64 ", \"deaths\": %d, \"done\": %" PRIu64
+           ", \"quarantined\": %" PRIu64
+           ", \"hours\": %.4f, \"messages_per_second\": %.1f, \"peak_messages_per_second\": %" PRIu64
+           ", \"idle_share\": %.5f, \"tail_seconds\": %.1f, \"step_microseconds\": %.3f, "
+           "\"longest_step_microseconds\": %.1f, \"coordinator_share\": %.6f, \"wall_seconds\": %.2f}\n",
+           sim.size, units, cells, deaths, dispatch_done(sim.dispatch), dispatch_quarantined(sim.dispatch, NULL),
+           now / 3600, (double)sim.messages / now, sim.peak, 1 - busy / there, now - sim.first_idle,
+           1e6 * sim.spent / (double)sim.messages, 1e6 * sim.longest, sim.spent / now, clock_seconds() - wall);
     dispatch_free(sim.dispatch);
     free(needs);
     free(sim.heap);

@@ -2,8 +2,8 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
-double clock_seconds(void);           /* monotonic, in s; for durations only */
+double clock_seconds(void); /* monotonic, in s; for durations only */
 void clock_sleep(double seconds);
-void clock_stamp(char out[32]);       /* now, as 2026-01-31T12:00:00Z */
+void clock_stamp(char out[32]); /* now, as 2026-01-31T12:00:00Z */
 
 #endif

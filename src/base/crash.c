@@ -36,9 +36,16 @@ static void write_line(const char *name) {
     char line[NOTE + 1000], unit[NOTE + 1];
     memcpy(unit, note, (size_t)note_length);
     unit[note_length] = '\0';
-    const char *said[] = {"qtaylor: error: crashed: ", name, *unit ? " at {" : "", unit, *unit ? "}" : " outside of any shard", " in ",
-                          build, ": a bug here, or of the model or a library: please report it with this line, the job and what "
-                          "its log/ holds\n", NULL};
+    const char *said[] = {"qtaylor: error: crashed: ",
+                          name,
+                          *unit ? " at {" : "",
+                          unit,
+                          *unit ? "}" : " outside of any shard",
+                          " in ",
+                          build,
+                          ": a bug here, or of the model or a library: please report it with this line, the job and "
+                          "what its log/ holds\n",
+                          NULL};
     const char *noted[] = {"{", unit, ", \"reason\": \"the process crashed: ", name, "\"}\n", NULL};
     outlet_now(STDERR_FILENO, line, join(line, sizeof line, said));
     if (record < 0 || !*unit) return;

@@ -26,7 +26,8 @@ char *draft_temporary(const char *folder, const char *name) {
     static atomic_uint count;
     char host[256] = "host";
     gethostname(host, sizeof host - 1);
-    return text_new("%s/." DRAFT_NAME ".tmp-%s-%ld-%u", folder, name, host, (long)getpid(), atomic_fetch_add(&count, 1));
+    return text_new("%s/." DRAFT_NAME ".tmp-%s-%ld-%u", folder, name, host, (long)getpid(),
+                    atomic_fetch_add(&count, 1));
 }
 
 int draft_begin(struct draft *draft, const char *path, bool folder, struct error *err) {
@@ -39,7 +40,8 @@ int draft_begin(struct draft *draft, const char *path, bool folder, struct error
         draft_abandon(draft);
         return error_memory(err);
     }
-    int fd = folder ? mkdir(draft->temporary, 0777) : open(draft->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = folder ? mkdir(draft->temporary, 0777)
+                    : open(draft->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0 && (folder || close(fd) == 0)) return 0;
     error_set(err, CODE_IO, "cannot create %s: %s", path, strerror(errno));
     draft_abandon(draft);
@@ -161,7 +163,8 @@ static int write_once(const char *path, const void *data, size_t size, const str
     return error_prefix(err, "%s", path);
 }
 
-int file_write_guarded(const char *path, const void *data, size_t size, const struct file_guard *guard, struct error *err) {
+int file_write_guarded(const char *path, const void *data, size_t size, const struct file_guard *guard,
+                       struct error *err) {
     bool lost;
     int rc = write_once(path, data, size, guard, &lost, err);
     return rc != 0 && lost ? write_once(path, data, size, guard, &lost, err) : rc;

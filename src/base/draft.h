@@ -23,7 +23,8 @@ struct file_guard {
     const void *context;
 };
 /* file_write_atomic under a condition; guard NULL: under none. Errors are those of the check, too. */
-int file_write_guarded(const char *path, const void *data, size_t size, const struct file_guard *guard, struct error *err);
+int file_write_guarded(const char *path, const void *data, size_t size, const struct file_guard *guard,
+                       struct error *err);
 
 /* The same in steps, for what is too large to hold in memory, and for folders. */
 struct draft { /* {0}: none */

@@ -31,16 +31,19 @@ static int not_regular(const char *path, mode_t mode, struct error *err) {
     return error_set(err, CODE_IO, "cannot open %s: expected a regular file, found %s", path, kind_of(mode));
 }
 
-/* *absent: there is none. O_NONBLOCK, for a FIFO's open waits for its other end; it is not for the reads and writes after. */
+/* *absent: there is none. O_NONBLOCK, for a FIFO's open waits for its other end; it is not for the reads and writes
+ * after. */
 static int open_regular(const char *path, int flags, bool *absent, struct error *err) {
     struct stat info;
     int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666), number = errno;
     *absent = fd < 0 && file_absent(number);
-    if (fd < 0 && (number == ENXIO || number == EISDIR) && stat(path, &info) == 0) return not_regular(path, info.st_mode, err);
+    if (fd < 0 && (number == ENXIO || number == EISDIR) && stat(path, &info) == 0)
+        return not_regular(path, info.st_mode, err);
     if (fd < 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(number));
     if (fstat(fd, &info) != 0) error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
     else if (!S_ISREG(info.st_mode)) not_regular(path, info.st_mode, err);
-    else if (fcntl(fd, F_SETFL, flags & O_APPEND) != 0) error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
+    else if (fcntl(fd, F_SETFL, flags & O_APPEND) != 0)
+        error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
     else return fd;
     close(fd);
     return -1;
@@ -154,8 +157,8 @@ int file_check_place(const char *path, bool folder, struct error *err) {
     if (lstat(path, &info) != 0)
         return file_absent(errno) ? 0 : error_set(err, CODE_IO, "cannot write %s: %s", path, strerror(errno));
     if (folder ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode)) return 0;
-    return error_set(err, CODE_IO, "cannot write %s: it is %s, and only a regular %s is replaced: choose another path", path,
-                     kind_of(info.st_mode), folder ? "folder" : "file");
+    return error_set(err, CODE_IO, "cannot write %s: it is %s, and only a regular %s is replaced: choose another path",
+                     path, kind_of(info.st_mode), folder ? "folder" : "file");
 }
 
 static int write_all(int fd, const char *data, size_t size) {

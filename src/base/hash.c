@@ -113,6 +113,8 @@ int sha256_expect(const char *path, const char *found, const char *expected, str
     char host[256] = "";
     if (expected && strcmp(found, expected) == 0) return 0;
     gethostname(host, sizeof host - 1);
-    return error_set(err, CODE_DATA, "%s is another file on %s than the run's: its sha256 is %.12s, expected %.12s: give "
-                     "every node the same file", path, host, found, expected ? expected : "(not recorded)");
+    return error_set(
+        err, CODE_DATA,
+        "%s is another file on %s than the run's: its sha256 is %.12s, expected %.12s: give every node the same file",
+        path, host, found, expected ? expected : "(not recorded)");
 }

@@ -18,9 +18,9 @@ enum { WAITING_MOST = 64 * 1024, SHOWN_MOST = 1000, FLUSH = 2 }; /* bytes; bytes
 
 static struct {
     pthread_mutex_t lock;
-    struct outlet *outlet; /* NULL: straight to stderr */
+    struct outlet *outlet;      /* NULL: straight to stderr */
     unsigned long long dropped; /* lines */
-    int file; /* -1: none */
+    int file;                   /* -1: none */
     int rank, size, torn;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
@@ -51,8 +51,9 @@ int log_flush(void) {
 void log_close(void) {
     int why = log_flush();
     if (why || state.dropped)
-        log_event("\"level\": \"warning\", \"message\": \"standard error did not take all lines (%s); %llu were dropped\"",
-                  why ? outlet_why(why) : "for a while", state.dropped);
+        log_event(
+            "\"level\": \"warning\", \"message\": \"standard error did not take all lines (%s); %llu were dropped\"",
+            why ? outlet_why(why) : "for a while", state.dropped);
     state.dropped = 0;
     if (state.file >= 0) close(state.file);
     state.file = -1;
@@ -63,7 +64,8 @@ static void to_file(const char *members) {
     char stamp[32];
     clock_stamp(stamp);
     if (state.file < 0) return;
-    char *text = text_new("%s{\"time\": \"%s\", \"rank\": %d, %s}\n", state.torn ? "\n" : "", stamp, state.rank, members);
+    char *text = text_new("%s{\"time\": \"%s\", \"rank\": %d, %s}\n", state.torn ? "\n" : "", stamp, state.rank,
+                          members);
     ssize_t length = text ? (ssize_t)strlen(text) : 0, put = text ? write(state.file, text, (size_t)length) : 0;
     if (put > 0) state.torn = put < length; /* the disk is full: the run says so itself */
     free(text);

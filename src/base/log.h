@@ -1,5 +1,5 @@
-/* Messages: one line to stderr, and one JSON line to the rank's own log file once it is open. Thread-safe, but for log_rank,
- * log_open and log_close. */
+/* Messages: one line to stderr, and one JSON line to the rank's own log file once it is open. Thread-safe, but for
+ * log_rank, log_open and log_close. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -7,14 +7,14 @@
 
 #include <stdarg.h>
 
-void log_rank(int rank, int size);                    /* names the rank in each stderr line when size > 1 */
-int log_leads(void);                                  /* is this rank 0? What every rank finds is told once */
+void log_rank(int rank, int size); /* names the rank in each stderr line when size > 1 */
+int log_leads(void);               /* is this rank 0? What every rank finds is told once */
 /* From now on stderr's lines go out by a thread, so that nobody waits for a terminal or a pipe. While too
  * many wait, further ones are dropped. */
 int log_background(struct error *err);
 int log_flush(void); /* waits for stderr to take what there is, but not for ever; 0, or errno as outlet_flush has it */
-int log_open(const char *path, struct error *err);    /* appends JSON lines to path from now on */
-void log_close(void);                                 /* says in it when stderr did not take all */
+int log_open(const char *path, struct error *err); /* appends JSON lines to path from now on */
+void log_close(void);                              /* says in it when stderr did not take all */
 
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

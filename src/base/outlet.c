@@ -16,10 +16,10 @@ struct outlet {
     int fd;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t change;
-    char *data;           /* [capacity]; what waits is from start to end */
+    char *data; /* [capacity]; what waits is from start to end */
     size_t start, end, capacity;
-    int failure;          /* errno; after it nothing is taken */
-    bool stuck;           /* a flush waited in vain, and nothing was taken since */
+    int failure; /* errno; after it nothing is taken */
+    bool stuck;  /* a flush waited in vain, and nothing was taken since */
 };
 
 static void took(struct outlet *outlet, ssize_t put, int why) {
@@ -118,7 +118,8 @@ const char *outlet_why(int failure) {
 int outlet_flush(struct outlet *outlet, int seconds) {
     struct timespec until;
     pthread_mutex_lock(&outlet->lock);
-    for (int waited = 0; outlet->start < outlet->end && !outlet->stuck;) { /* second by second: it may be suspended itself */
+    for (int waited = 0;
+         outlet->start < outlet->end && !outlet->stuck;) { /* second by second: it may be suspended itself */
         size_t waiting = outlet->end - outlet->start;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;

@@ -22,8 +22,8 @@ static void leave(void) {
     _exit(CODE_AGAIN);
 }
 
-/* A launcher may send the one signal that it means twice in a moment, to the process and to its group. USR1 is a warning,
- * with a TERM to follow, which still has its time. */
+/* A launcher may send the one signal that it means twice in a moment, to the process and to its group. USR1 is a
+ * warning, with a TERM to follow, which still has its time. */
 static void on_signal(int number) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

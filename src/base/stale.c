@@ -66,12 +66,14 @@ static bool is_stale(const char *folder, const char *name, stale_judge *judge, c
 }
 
 /* prefix: how the temporaries' names begin. */
-static int remove_stale(const char *folder, const char *prefix, stale_judge *judge, const void *context, struct error *err) {
+static int remove_stale(const char *folder, const char *prefix, stale_judge *judge, const void *context,
+                        struct error *err) {
     DIR *dir = opendir(folder);
     if (!dir) return file_absent(errno) ? 0 : error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     int rc = 0;
     for (struct dirent *entry; rc == 0 && (errno = 0, entry = readdir(dir));) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !is_stale(folder, entry->d_name, judge, context)) continue;
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || !is_stale(folder, entry->d_name, judge, context))
+            continue;
         char *path = path_join(folder, entry->d_name);
         rc = path ? tree_remove(path, err) : error_memory(err);
         free(path);

@@ -30,8 +30,7 @@ void text_add(struct text *text, const char *format, ...) {
     va_copy(again, arguments);
     int needed = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    if (needed < 0)
-        text->failed = true;
+    if (needed < 0) text->failed = true;
     else if (text_reserve(text, text->length + (size_t)needed))
         text->length += (size_t)vsnprintf(text->data + text->length, (size_t)needed + 1, format, again);
     va_end(again);
@@ -126,7 +125,8 @@ bool text_ends_in(const char *name, const char *extension) {
 
 const char *text_nearest(const char *name, const char *const *names) {
     const char *nearest = NULL;
-    size_t length = strlen(name), best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */
+    size_t length = strlen(name),
+           best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */
     for (size_t i = 0; names[i]; i++) {
         size_t distance = edit_distance(name, names[i]);
         if (distance >= best) continue;
@@ -139,7 +139,12 @@ const char *text_nearest(const char *name, const char *const *names) {
 /* The length of the UTF-8 sequence at s (RFC 3629, table in section 4), of `left` bytes at most; 0: none. */
 static size_t utf8_length(const unsigned char *s, size_t left) {
     size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80, high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    unsigned char low = s[0] == 0xe0   ? 0xa0
+                        : s[0] == 0xf0 ? 0x90
+                                       : 0x80,
+                  high = s[0] == 0xed   ? 0x9f
+                         : s[0] == 0xf4 ? 0x8f
+                                        : 0xbf;
     if (length > left) return 0;
     if (length > 1 && (s[1] < low || s[1] > high)) return 0;
     for (size_t i = 2; i < length; i++)
@@ -149,14 +154,17 @@ static size_t utf8_length(const unsigned char *s, size_t left) {
 
 bool text_is_utf8(const char *s, size_t size) {
     size_t at = 0;
-    for (size_t length = 1; at < size && length > 0; at += length) length = utf8_length((const unsigned char *)s + at, size - at);
+    for (size_t length = 1; at < size && length > 0; at += length)
+        length = utf8_length((const unsigned char *)s + at, size - at);
     return at == size;
 }
 
 int path_check_utf8(const char *path, struct error *err) {
     if (text_is_utf8(path, strlen(path))) return 0;
-    return error_set(err, CODE_DATA, "%s: expected a path in UTF-8, found other bytes (in another encoding perhaps): rename the "
-                     "folder or file", path);
+    return error_set(
+        err, CODE_DATA,
+        "%s: expected a path in UTF-8, found other bytes (in another encoding perhaps): rename the folder or file",
+        path);
 }
 
 void text_make_utf8(char *s) {
@@ -175,8 +183,9 @@ static uint32_t code_point(const unsigned char *s, size_t length) {
 
 /* As s[0], or as its code where it is UTF-8. */
 static uint32_t character(const char *s, size_t *length, bool *plain) {
-    static const struct { uint32_t first, last; } hidden[] = {
-        {0, 0x1f}, {0x7f, 0x9f}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
+    static const struct {
+        uint32_t first, last;
+    } hidden[] = {{0, 0x1f}, {0x7f, 0x9f}, {0x61c, 0x61c}, {0x200e, 0x200f}, {0x2028, 0x202e}, {0x2066, 0x2069}};
     const unsigned char *bytes = (const unsigned char *)s;
     *length = utf8_length(bytes, 4);
     *plain = *length > 0;

@@ -25,7 +25,9 @@ int ranks_agree(struct comm *comm, int rc, struct error *err) {
 
 /* What launchers tell each process they start: how many there are, and its number. The nearest launcher comes first. */
 static void warn_if_alone(void) {
-    static const struct { const char *size, *rank; } launchers[] = {
+    static const struct {
+        const char *size, *rank;
+    } launchers[] = {
         {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
         {"PMI_SIZE", "PMI_RANK"},
         {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}, /* of srun; SLURM_NTASKS is in every batch script */
@@ -34,8 +36,9 @@ static void warn_if_alone(void) {
         const char *size = getenv(launchers[i].size), *rank = getenv(launchers[i].rank);
         if (!size) continue;
         if (strtol(size, NULL, 10) > 1 && (!rank || strtol(rank, NULL, 10) == 0))
-            log_warn("%s separate processes were started (%s), each of them alone, doing everything: MPI (%s) does not know this "
-                     "launcher; say srun --mpi=pmix, or use the mpirun of that MPI", size, launchers[i].size, comm_describe());
+            log_warn("%s separate processes were started (%s), each of them alone, doing everything: MPI (%s) does not "
+                     "know this launcher; say srun --mpi=pmix, or use the mpirun of that MPI",
+                     size, launchers[i].size, comm_describe());
         return;
     }
 }
@@ -56,13 +59,15 @@ static int same_builds(struct comm *comm, struct program *all, struct error *err
     if (comm_gather(comm, &mine, sizeof mine, all, err) != 0) return -1;
     for (int i = 1; i < comm_size(comm); i++)
         if (memcmp(all[0].build, all[i].build, sizeof mine.build) != 0)
-            return error_set(err, CODE_DATA, "the ranks run different programs: rank 0 on %s is %s, rank %d on %s is %s; install "
-                             "one build for all nodes", all[0].host, all[0].build, i, all[i].host, all[i].build);
+            return error_set(err, CODE_DATA,
+                             "the ranks run different programs: rank 0 on %s is %s, rank %d on %s is %s; install one "
+                             "build for all nodes",
+                             all[0].host, all[0].build, i, all[i].host, all[i].build);
     return 0;
 }
 
-static int same_arguments(struct comm *comm, int argc, char **argv, const struct program *programs, struct arguments *all,
-                          struct error *err) {
+static int same_arguments(struct comm *comm, int argc, char **argv, const struct program *programs,
+                          struct arguments *all, struct error *err) {
     struct arguments mine = {.text = ""};
     struct sha256 *hash = sha256_new();
     for (int i = 0; hash && i < argc; i++) {
@@ -71,12 +76,15 @@ static int same_arguments(struct comm *comm, int argc, char **argv, const struct
         sha256_add(hash, argv[i], strlen(argv[i]) + 1);
     }
     if (hash) sha256_finish(hash, mine.sha256);
-    if (ranks_agree(comm, hash ? 0 : error_memory(err), err) != 0 || comm_gather(comm, &mine, sizeof mine, all, err) != 0)
+    if (ranks_agree(comm, hash ? 0 : error_memory(err), err) != 0 ||
+        comm_gather(comm, &mine, sizeof mine, all, err) != 0)
         return -1;
     for (int i = 1; i < comm_size(comm); i++)
         if (strcmp(all[0].sha256, all[i].sha256) != 0)
-            return error_set(err, CODE_USAGE, "the ranks were given different arguments: rank 0 on %s \"%s\", rank %d on %s \"%s\"; "
-                             "start all ranks by one command", programs[0].host, all[0].text, i, programs[i].host, all[i].text);
+            return error_set(err, CODE_USAGE,
+                             "the ranks were given different arguments: rank 0 on %s \"%s\", rank %d on %s \"%s\"; "
+                             "start all ranks by one command",
+                             programs[0].host, all[0].text, i, programs[i].host, all[i].text);
     return 0;
 }
 

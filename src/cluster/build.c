@@ -24,7 +24,9 @@
 #define TEXT(number) TEXT_OF(number)
 
 json_t *build_versions(void) {
-    const struct { const char *name, *version; } parts[] = {
+    const struct {
+        const char *name, *version;
+    } parts[] = {
         {"qtaylor", QTAYLOR_VERSION},
         {"commit", QTAYLOR_COMMIT},
         {"compiler", COMPILER},
@@ -52,7 +54,8 @@ void build_describe(char *text, size_t capacity) {
     static const char tools[] = COMPILER " " QTAYLOR_CFLAGS;
     char hex[SHA256_HEX];
     sha256_bytes(tools, sizeof tools, hex);
-    const char *shim = shim_describe(); /* "libtorch 2.13.0 (cpu AVX2)": what the node's processor can do is its own affair */
+    const char
+        *shim = shim_describe(); /* "libtorch 2.13.0 (cpu AVX2)": what the node's processor can do is its own affair */
     snprintf(text, capacity, "%s %s (%.*s; compiler and flags %.8s)", QTAYLOR_VERSION, QTAYLOR_COMMIT,
              (int)(strstr(shim, " (") ? strstr(shim, " (") - shim : (long)strlen(shim)), shim, hex);
 }

@@ -5,8 +5,8 @@
 #include <jansson.h>
 #include <stddef.h>
 
-/* New object for run.json and --version --json: git commit, compiler, flags, MPI, libtorch, OpenMP and every library; NULL
- * when out of memory. */
+/* New object for run.json and --version --json: git commit, compiler, flags, MPI, libtorch, OpenMP and every library;
+ * NULL when out of memory. */
 json_t *build_versions(void);
 /* What tells this build from another in a few words: version, commit, libtorch, compiler and flags (a digest). */
 void build_describe(char *text, size_t capacity);

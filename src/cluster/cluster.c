@@ -13,8 +13,8 @@
 
 static const double SLEEP = 0.001, LONG_SLEEP = 0.002; /* s between two looks at the messages; long: all is quiet */
 enum { QUIET_TURNS = 100 };
-static const double PROGRESS = 0.1;                    /* s */
-static const double FLUSH = 1;                         /* s */
+static const double PROGRESS = 0.1; /* s */
+static const double FLUSH = 1;      /* s */
 
 struct comm_thread { /* a rank's communication thread; nobody else touches it */
     struct comm *comm;
@@ -24,14 +24,14 @@ struct comm_thread { /* a rank's communication thread; nobody else touches it */
     uint64_t run;
     double lease;
     volatile sig_atomic_t *stop;
-    double looked, heard, told;      /* when it last looked for messages, heard rank 0, said that it lives */
-    double shown;                    /* progress */
-    int quiet;                       /* turns without a message */
-    bool asked;                      /* REQUEST is unanswered */
-    bool halted;                     /* HALT was sent */
-    bool stopping, left, over;       /* STOP came, LEFT was sent, END came */
-    bool gone;                       /* rank 0 is */
-    enum code code;                  /* stopping: why */
+    double looked, heard, told; /* when it last looked for messages, heard rank 0, said that it lives */
+    double shown;               /* progress */
+    int quiet;                  /* turns without a message */
+    bool asked;                 /* REQUEST is unanswered */
+    bool halted;                /* HALT was sent */
+    bool stopping, left, over;  /* STOP came, LEFT was sent, END came */
+    bool gone;                  /* rank 0 is */
+    enum code code;             /* stopping: why */
     int lost;
 };
 
@@ -58,7 +58,8 @@ static void begin_to_stop(struct comm_thread *thread, enum code code) {
 static void take_unit(struct comm_thread *thread, const struct message *message) {
     struct error err;
     thread->asked = false;
-    if (!thread->stopping && queue_push(thread->queue, message->unit, &message->tally, &err) != 0) queue_break(thread->queue, &err);
+    if (!thread->stopping && queue_push(thread->queue, message->unit, &message->tally, &err) != 0)
+        queue_break(thread->queue, &err);
 }
 
 static void handle(struct comm_thread *thread, int from, const struct message *message) {
@@ -99,8 +100,10 @@ static void tell_news(struct comm_thread *thread) {
     if (queue_failure(thread->queue, &failure)) halt(thread, failure.code);
     while (queue_news(thread->queue, &news)) {
         if (news.kind == NEWS_DROPPED) halt(thread, CODE_AGAIN); /* an executor saw *stop before this thread did */
-        else tell_coordinator(thread, (struct message){.kind = news.kind == NEWS_DONE ? MESSAGE_DONE : MESSAGE_FAILED,
-                                         .unit = news.unit, .tally = news.tally});
+        else
+            tell_coordinator(thread, (struct message){.kind = news.kind == NEWS_DONE ? MESSAGE_DONE : MESSAGE_FAILED,
+                                                      .unit = news.unit,
+                                                      .tally = news.tally});
     }
 }
 
@@ -158,8 +161,10 @@ static void communicate(struct comm_thread *thread) {
         turn(thread);
         if (thread->quiet > 0) clock_sleep(thread->quiet > QUIET_TURNS ? LONG_SLEEP : SLEEP);
     }
-    if (thread->gone) tell_coordinator(thread, (struct message){.kind = MESSAGE_GONE}); /* if it was only suspended, or out of reach */
-    if (thread->coordinator) comm_flush(thread->comm, FLUSH); /* END to all, even if this process leaves at once */
+    if (thread->gone)
+        tell_coordinator(thread,
+                         (struct message){.kind = MESSAGE_GONE}); /* if it was only suspended, or out of reach */
+    if (thread->coordinator) comm_flush(thread->comm, FLUSH);     /* END to all, even if this process leaves at once */
 }
 
 static void work_together(struct comm_thread *thread, int workers) {
@@ -173,8 +178,10 @@ static void work_together(struct comm_thread *thread, int workers) {
         started = omp_get_num_threads();
         if (omp_get_thread_num() == 0) {
             if (started != workers + 1) {
-                error_set(&err, CODE_INTERNAL, "OpenMP gave %d of %d threads (workers and one for communication): "
-                          "raise OMP_THREAD_LIMIT or lower workers", started, workers + 1);
+                error_set(&err, CODE_INTERNAL,
+                          "OpenMP gave %d of %d threads (workers and one for communication): raise OMP_THREAD_LIMIT or "
+                          "lower workers",
+                          started, workers + 1);
                 queue_break(thread->queue, &err);
             }
             communicate(thread);
@@ -200,8 +207,8 @@ static int sum_up(struct comm_thread *thread, struct outcome *outcome, struct er
         return -1;
     }
     if (thread->gone)
-        return error_set(err, CODE_AGAIN, "the coordinator (rank 0) is gone; what is whole is on disk: run again to "
-                         "continue");
+        return error_set(err, CODE_AGAIN,
+                         "the coordinator (rank 0) is gone; what is whole is on disk: run again to continue");
     if (thread->code == CODE_OK || thread->code == CODE_AGAIN) return 0;
     *err = (struct error){.code = thread->code}; /* the rank that broke has the word */
     return -1;
@@ -213,8 +220,8 @@ int cluster_run(struct comm *comm, uint64_t count, const uint64_t *needs, const 
     struct comm_thread thread = {.comm = comm, .task = task, .run = ++runs, .lease = lease, .stop = stop};
     *outcome = (struct outcome){0};
     int rc = queue_new(&thread.queue, task, workers, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = 
-        coordinator_new(&thread.coordinator, comm, thread.run, count, needs, task, lease, err);
+    if (rc == 0 && comm_rank(comm) == 0)
+        rc = coordinator_new(&thread.coordinator, comm, thread.run, count, needs, task, lease, err);
     if (rc == 0) {
         work_together(&thread, workers);
         rc = sum_up(&thread, outcome, err);

@@ -24,8 +24,8 @@ int comm_local_rank(const struct comm *comm); /* among the ranks of this node */
 int comm_local_size(const struct comm *comm);
 const char *comm_describe(void); /* "Open MPI v4.1.4", "none"; static */
 
-/* Small messages (at most COMM_MESSAGE bytes; copied), to any rank or to oneself, non-blocking on both sides. Messages between
- * two ranks arrive in their order. One to a rank that died is never delivered; that is no error. */
+/* Small messages (at most COMM_MESSAGE bytes; copied), to any rank or to oneself, non-blocking on both sides. Messages
+ * between two ranks arrive in their order. One to a rank that died is never delivered; that is no error. */
 enum { COMM_MESSAGE = 1024 };
 int comm_send(struct comm *comm, int rank, const void *message, size_t size, struct error *err);
 /* True when a message came: fills message [COMM_MESSAGE], *size (bytes) and *from (its rank). */

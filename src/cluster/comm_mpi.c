@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double PAUSE = 0.001;    /* s between two looks at what MPI is doing */
-static const size_t PIECE = 1 << 28;  /* bytes a collective call: MPI counts in int */
-static const double FLUSH = 5;        /* s for the last messages, when all ranks live */
+static const double PAUSE = 0.001;   /* s between two looks at what MPI is doing */
+static const size_t PIECE = 1 << 28; /* bytes a collective call: MPI counts in int */
+static const double FLUSH = 5;       /* s for the last messages, when all ranks live */
 enum { TAG = 1 };
 
 struct pending { /* a message on its way */

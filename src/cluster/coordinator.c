@@ -16,7 +16,7 @@ struct coordinator {
     bool *left;                     /* [ranks]: LEFT came, and no GONE */
     bool *missed;                   /* [ranks]: said to be lost, in the log */
     bool stopping, ended;
-    enum code code;                 /* stopping: why */
+    enum code code; /* stopping: why */
 };
 
 /* A unit was quarantined: is it worth to try the others? */
@@ -42,7 +42,8 @@ int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_
     if (rc == 0) dispatch_order(made->dispatch, task->ahead);
     for (uint64_t i = 0; rc == 0 && task->failures && i < count; i++)
         dispatch_failed_before(made->dispatch, i, task->failures[i]);
-    for (uint64_t i = 0; rc == 0 && task->failures && i < count; i++) /* once all are known: what is skipped has no failures to add */
+    for (uint64_t i = 0; rc == 0 && task->failures && i < count;
+         i++) /* once all are known: what is skipped has no failures to add */
         if (dispatch_is_quarantined(made->dispatch, i)) gives_up(made, i);
     if (rc == 0) *coordinator = made;
     else coordinator_free(made);
@@ -79,8 +80,10 @@ static void step(struct coordinator *coordinator, const struct dispatch_event *e
     for (size_t i = 0; i < count && !coordinator->stopping; i++) {
         const struct dispatch_reply *reply = &coordinator->replies[i];
         if (reply->kind == REPLY_STOP) stop_all(coordinator, CODE_OK); /* who did not ask is at a unit done elsewhere */
-        else tell_rank(coordinator, reply->rank, (struct message){.kind = MESSAGE_UNIT, .unit = reply->unit,
-                                                             .tally = coordinator->tallies[reply->unit]});
+        else
+            tell_rank(coordinator, reply->rank,
+                      (struct message){
+                          .kind = MESSAGE_UNIT, .unit = reply->unit, .tally = coordinator->tallies[reply->unit]});
     }
 }
 
@@ -93,7 +96,7 @@ static void note_tally(struct coordinator *coordinator, const struct message *me
 
 bool coordinator_hear(struct coordinator *coordinator, int from, const struct message *message, double now) {
     static const enum dispatch_event_kind events[] = {
-        [MESSAGE_REQUEST] = EVENT_REQUEST, [MESSAGE_DONE] = EVENT_DONE, [MESSAGE_FAILED] = EVENT_FAILED,
+        [MESSAGE_REQUEST] = EVENT_REQUEST, [MESSAGE_DONE] = EVENT_DONE,  [MESSAGE_FAILED] = EVENT_FAILED,
         [MESSAGE_ALIVE] = EVENT_ALIVE,     [MESSAGE_HALT] = EVENT_ALIVE, [MESSAGE_LEFT] = EVENT_ALIVE,
     };
     if (message->kind == MESSAGE_HALT) stop_all(coordinator, (enum code)message->code);
@@ -106,7 +109,8 @@ bool coordinator_hear(struct coordinator *coordinator, int from, const struct me
     bool could = message->kind == MESSAGE_FAILED && !dispatch_is_quarantined(coordinator->dispatch, message->unit);
     step(coordinator, &event);
     if (could && dispatch_is_quarantined(coordinator->dispatch, message->unit) && gives_up(coordinator, message->unit))
-        step(coordinator, &(struct dispatch_event){.kind = EVENT_ALIVE, .rank = from, .now = now}); /* to tell those who wait */
+        step(coordinator,
+             &(struct dispatch_event){.kind = EVENT_ALIVE, .rank = from, .now = now}); /* to tell those who wait */
     return news;
 }
 

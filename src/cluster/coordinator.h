@@ -1,6 +1,6 @@
-/* What rank 0 does besides its share of the work: hears every rank, decides by dispatch.h, answers, and ends the work on all
- * ranks together. Nothing here is collective or thread-safe: rank 0's communication thread alone calls it. Times are
- * clock_seconds. */
+/* What rank 0 does besides its share of the work: hears every rank, decides by dispatch.h, answers, and ends the work
+ * on all ranks together. Nothing here is collective or thread-safe: rank 0's communication thread alone calls it. Times
+ * are clock_seconds. */
 #ifndef CLUSTER_COORDINATOR_H
 #define CLUSTER_COORDINATOR_H
 

@@ -12,9 +12,9 @@ enum unit_state { TODO, HELD, DONE, QUARANTINED, SKIPPED };
 
 struct dispatch_unit {
     enum unit_state state;
-    int holder;   /* HELD: its rank; TODO: the lost rank that may still be at it, or -1 */
-    int failures; /* errors and lost ranks */
-    int avoid;    /* the rank of the last failure, or -1 */
+    int holder;               /* HELD: its rank; TODO: the lost rank that may still be at it, or -1 */
+    int failures;             /* errors and lost ranks */
+    int avoid;                /* the rank of the last failure, or -1 */
     uint64_t waits, hopeless; /* of the units it needs: how many are not done, and how many never will be */
     uint64_t needed_by;       /* the unit that needs it, or `count` */
     bool given_up;            /* what it needs is not tried any more */
@@ -50,7 +50,8 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
         return error_memory(err);
     }
     for (uint64_t i = 0; i < count; i++) {
-        made->units[i] = (struct dispatch_unit){.holder = -1, .avoid = -1, .needed_by = count, .waits = needs ? needs[i] : 0};
+        made->units[i] = (struct dispatch_unit){
+            .holder = -1, .avoid = -1, .needed_by = count, .waits = needs ? needs[i] : 0};
         for (uint64_t k = 1; k <= made->units[i].waits; k++) made->units[i - k].needed_by = i;
     }
     for (int i = 0; i < ranks; i++) made->ranks[i] = (struct rank){.heard = -1, .alive = true};
@@ -101,8 +102,8 @@ size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char
     if (size < 7 * dispatch->count + (size_t)dispatch->size) return 0;
     for (uint64_t i = 0; i < dispatch->count; i++) {
         const struct dispatch_unit *unit = &dispatch->units[i];
-        const int values[] = {(int)unit->state, unit->holder, unit->failures, unit->avoid, (int)unit->waits, (int)unit->hopeless,
-                              unit->given_up};
+        const int values[] = {(int)unit->state, unit->holder,        unit->failures, unit->avoid,
+                              (int)unit->waits, (int)unit->hopeless, unit->given_up};
         for (size_t k = 0; k < sizeof values / sizeof *values; k++) state[used++] = (unsigned char)values[k];
     }
     for (int i = 0; i < dispatch->size; i++) {

@@ -1,12 +1,12 @@
-/* Which rank does which unit: the coordinator's state machine. Each event changes the state and gives replies to ranks. It
- * uses no MPI, no clock (an event carries its time) and no threads, so that tests can run it through every order of events.
- * Not thread-safe.
+/* Which rank does which unit: the coordinator's state machine. Each event changes the state and gives replies to ranks.
+ * It uses no MPI, no clock (an event carries its time) and no threads, so that tests can run it through every order of
+ * events. Not thread-safe.
  *
  * Units are given out in order. A unit that needs others waits until these are done, and goes out before all that come
- * after it in the order; it is skipped when one of them is quarantined. A rank that says nothing for a lease counts as dead,
- * and its units are given out again before all others. A rank that is heard again is alive again: it keeps those of its units
- * that nobody else took, and what it finished counts. A unit that failed twice, or whose rank died twice, is quarantined,
- * since it may be what kills them. The second try goes to another rank where there is one. */
+ * after it in the order; it is skipped when one of them is quarantined. A rank that says nothing for a lease counts as
+ * dead, and its units are given out again before all others. A rank that is heard again is alive again: it keeps those
+ * of its units that nobody else took, and what it finished counts. A unit that failed twice, or whose rank died twice,
+ * is quarantined, since it may be what kills them. The second try goes to another rank where there is one. */
 #ifndef CLUSTER_DISPATCH_H
 #define CLUSTER_DISPATCH_H
 
@@ -45,8 +45,9 @@ struct dispatch_reply {
 
 struct dispatch; /* the state */
 
-/* *dispatch new; units 0..count-1 are all to do. needs: [count], by how many of the units right before it a unit must wait for, or NULL:
- * none does; no unit is needed twice. lease: seconds of silence after which a rank counts as dead. */
+/* *dispatch new; units 0..count-1 are all to do. needs: [count], by how many of the units right before it a unit must
+ * wait for, or NULL: none does; no unit is needed twice. lease: seconds of silence after which a rank counts as dead.
+ */
 int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *needs, int ranks, double lease,
                  struct error *err);
 /* Both before the first event. The units' order is that of a job before which `ahead` others are at work (order.h); one
@@ -54,13 +55,13 @@ int dispatch_new(struct dispatch **dispatch, uint64_t count, const uint64_t *nee
  * quarantined at once. */
 void dispatch_order(struct dispatch *dispatch, int ahead);
 void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures);
-/* Some unit U needs `unit`: of all that U needs, those that no rank has now are skipped, and so is U. The replies that follow
- * from it come with the next event. After dispatch_failed_before of all units. */
+/* Some unit U needs `unit`: of all that U needs, those that no rank has now are skipped, and so is U. The replies that
+ * follow from it come with the next event. After dispatch_failed_before of all units. */
 void dispatch_give_up(struct dispatch *dispatch, uint64_t unit);
 void dispatch_free(struct dispatch *dispatch);
-/* For those who explore it. *copy: a new one in the same state. dispatch_state: all that its further answers depend on, in
- * at most `size` bytes of `state`; returns their number, or 0 when there are more. Ranks that were heard less than half a
- * lease before `now` are alike in it. */
+/* For those who explore it. *copy: a new one in the same state. dispatch_state: all that its further answers depend on,
+ * in at most `size` bytes of `state`; returns their number, or 0 when there are more. Ranks that were heard less than
+ * half a lease before `now` are alike in it. */
 int dispatch_copy(struct dispatch **copy, const struct dispatch *dispatch, struct error *err);
 size_t dispatch_state(const struct dispatch *dispatch, double now, unsigned char *state, size_t size);
 /* Applies one event; fills replies[], which has room for one a rank, and returns their number. */

@@ -16,14 +16,14 @@ enum message_kind {
     MESSAGE_LEFT,    /* after STOP: the workers are gone, all has been said; the sender waits for END */
     MESSAGE_GONE,    /* the coordinator was silent for too long: the sender waits for nothing any more */
     /* from the coordinator */
-    MESSAGE_UNIT,    /* do `unit` */
-    MESSAGE_PULSE,   /* every second */
-    MESSAGE_STOP,    /* finish. code: CODE_OK all is done, CODE_AGAIN interrupted, else the error that broke a rank */
-    MESSAGE_END,     /* the others have finished too, or are `lost`: leave */
+    MESSAGE_UNIT,  /* do `unit` */
+    MESSAGE_PULSE, /* every second */
+    MESSAGE_STOP,  /* finish. code: CODE_OK all is done, CODE_AGAIN interrupted, else the error that broke a rank */
+    MESSAGE_END,   /* the others have finished too, or are `lost`: leave */
 };
 
 struct message {
-    uint64_t run;  /* the number of this cluster_run: late messages of an earlier one are ignored */
+    uint64_t run; /* the number of this cluster_run: late messages of an earlier one are ignored */
     uint64_t unit;
     struct tally tally; /* DONE: of the unit; UNIT: of those that it needed */
     int32_t kind, code, lost;

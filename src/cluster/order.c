@@ -10,8 +10,8 @@ static uint64_t common_divisor(uint64_t a, uint64_t b) {
     return a;
 }
 
-/* Steps of a length that shares no divisor with count visit every unit once. Multiples of the golden ratio, modulo 1, are
- * far from one another and from simple fractions. */
+/* Steps of a length that shares no divisor with count visit every unit once. Multiples of the golden ratio, modulo 1,
+ * are far from one another and from simple fractions. */
 static uint64_t stride(uint64_t count, int ahead) {
     double golden = 1.618033988749895 * ahead;
     uint64_t step = (uint64_t)((double)count * (golden - (double)(uint64_t)golden));

@@ -1,5 +1,5 @@
-/* In which order a job goes through the units when several jobs share a run directory: a pure function. Two jobs meet in
- * the middle; more of them rarely want the same unit at the same time. */
+/* In which order a job goes through the units when several jobs share a run directory: a pure function. Two jobs meet
+ * in the middle; more of them rarely want the same unit at the same time. */
 #ifndef CLUSTER_ORDER_H
 #define CLUSTER_ORDER_H
 

@@ -12,14 +12,14 @@
 struct slot {
     struct slot *next;
     uint64_t unit;
-    struct tally tally;   /* of what it needs; once committed its own */
+    struct tally tally; /* of what it needs; once committed its own */
     uint64_t batches, started, done;
-    int running;          /* batches being computed */
+    int running; /* batches being computed */
     bool open, busy;
     bool failed, dropped; /* no further batch is started */
     bool over;            /* closed: `news` is to be told */
     enum news_kind news;
-    struct error why;     /* failed: the first reason */
+    struct error why; /* failed: the first reason */
 };
 
 struct queue {
@@ -27,9 +27,9 @@ struct queue {
     pthread_cond_t change;
     const struct task *task;
     int workers, left;
-    struct slot *slots;    /* in order of arrival */
+    struct slot *slots; /* in order of arrival */
     bool closed, broken;
-    struct error failure;  /* the first; one that broke the queue replaces it */
+    struct error failure; /* the first; one that broke the queue replaces it */
 };
 
 int queue_new(struct queue **queue, const struct task *task, int workers, struct error *err) {

@@ -32,7 +32,7 @@ bool queue_wants_more(struct queue *queue);              /* fewer batches wait t
 bool queue_news(struct queue *queue, struct news *news); /* true: one piece of news, told once */
 /* No more units come; unfinished ones are given up, whole ones still committed. Then the workers leave. */
 void queue_close(struct queue *queue);
-bool queue_left(struct queue *queue);                    /* every worker has left queue_work */
+bool queue_left(struct queue *queue); /* every worker has left queue_work */
 /* The first failure (code CODE_OK: none). True when this rank cannot go on: a worker did not start, or CODE_IO
  * from a unit; *failure is that one then. */
 bool queue_failure(struct queue *queue, struct error *failure);

@@ -26,18 +26,20 @@ struct call {
 
 struct command {
     const char *name, *summary;
-    const char *help;             /* further lines of --help; may be NULL */
+    const char *help; /* further lines of --help; may be NULL */
     struct option_table options;
     /* Prints results to stdout. An empty err->message on failure: it was logged already. */
     int (*function)(const struct call *call, struct error *err);
 };
 
-extern const struct command command_run, command_generate, command_evaluate, command_verify, command_status, command_plan,
-    command_inspect, command_compare, command_reference, command_diagnose, command_report, command_export, command_sample;
+extern const struct command command_run, command_generate, command_evaluate, command_verify, command_status,
+    command_plan, command_inspect, command_compare, command_reference, command_diagnose, command_report, command_export,
+    command_sample;
 
 /* Parses the command line and calls the command's function; --help prints instead. */
 int command_call(const struct command *command, int argc, char **argv, struct error *err);
-/* CODE_USAGE: path is one of the files that a run or sweep keeps of itself, or in one of their folders (samples/, log/...). */
+/* CODE_USAGE: path is one of the files that a run or sweep keeps of itself, or in one of their folders (samples/,
+ * log/...). */
 int command_check_output(const char *command, const char *path, struct error *err);
 /* Opens the run in a folder without its evaluation, whose network may be gone. run_close when done. */
 int command_open_run(struct run *run, const char *dir, struct error *err);

@@ -39,8 +39,13 @@ static int extract_run(struct side *side, const struct run *run, const struct ex
     const struct card *card = &run->card;
     struct reader reader = {.next = 0};
     if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, ROW_PIXELS, err) != 0) return -1;
-    struct picture_source source = {.name = run->dir, .count = (size_t)rows_count(reader.rows), .height = card->height,
-                                    .width = card->width, .channels = card->channels, .read = read_rows, .context = &reader};
+    struct picture_source source = {.name = run->dir,
+                                    .count = (size_t)rows_count(reader.rows),
+                                    .height = card->height,
+                                    .width = card->width,
+                                    .channels = card->channels,
+                                    .read = read_rows,
+                                    .context = &reader};
     int rc = extract(side, &source, how, err);
     rows_close(reader.rows);
     if (rc != 0) side_release(side);
@@ -59,8 +64,8 @@ static int evaluated_with(const struct run *run, const struct extraction *how, b
     return 0;
 }
 
-/* The features of a run directory, those made when it was evaluated where they are the ones asked for. *seeds (new): which
- * samples they are. */
+/* The features of a run directory, those made when it was evaluated where they are the ones asked for. *seeds (new):
+ * which samples they are. */
 static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, struct error *err) {
     json_t *document;
     struct run run;
@@ -68,11 +73,15 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
     int rc = how ? evaluated_with(&run, how, &made, err) : 0;
     if (rc == 0 && !how && !run.job.evaluate.enabled)
-        rc = error_set(err, CODE_DATA, "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
-                       "network its samples go through, or --features none for their pixels", dir);
+        rc = error_set(err, CODE_DATA,
+                       "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
+                       "network its samples go through, or --features none for their pixels",
+                       dir);
     if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT32)
-        rc = error_set(err, CODE_DATA, "%s holds float32 samples, which compare does not send through a network: say evaluate: "
-                       "{features: ...} in its job and evaluate it", dir);
+        rc = error_set(err, CODE_DATA,
+                       "%s holds float32 samples, which compare does not send through a network: say evaluate: "
+                       "{features: ...} in its job and evaluate it",
+                       dir);
     if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
     if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
     run_close(&run);
@@ -99,16 +108,17 @@ struct compare_options { /* also of reference: a and what is not compare's alone
 };
 
 /* What --features and --device say; *how stays NULL without the former. */
-static int read_extraction(struct extraction *extraction, const struct extraction **how, const struct compare_options *options,
-                           unsigned metrics, struct error *err) {
+static int read_extraction(struct extraction *extraction, const struct extraction **how,
+                           const struct compare_options *options, unsigned metrics, struct error *err) {
     int kind = options->device;
     *how = NULL;
     if (!options->features) return 0;
     int chosen;
     if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
-    *extraction = (struct extraction){
-        .network = strcmp(options->features, "none") == 0 ? NULL : options->features, .metrics = metrics,
-        .device = chosen, .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
+    *extraction = (struct extraction){.network = strcmp(options->features, "none") == 0 ? NULL : options->features,
+                                      .metrics = metrics,
+                                      .device = chosen,
+                                      .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
     *how = extraction;
     return 0;
 }
@@ -142,7 +152,8 @@ static void print_values(const json_t *values) {
         if (HAS("%s", name)) printf("%-14s %.6g\n", name, NUMBER("%s", name));
         if (HAS("%s_error", name))
             printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, 4 - (int)strlen(name), "",
-                   NUMBER("%s_corrected", name), NUMBER("%s_error", name), NUMBER("%s_low", name), NUMBER("%s_high", name));
+                   NUMBER("%s_corrected", name), NUMBER("%s_error", name), NUMBER("%s_low", name),
+                   NUMBER("%s_high", name));
     }
     if (HAS("fid_delta"))
         printf("fid_delta      %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_delta"),
@@ -203,7 +214,9 @@ static int reference(const struct call *call, struct error *err) {
     const struct extraction *how = NULL;
     struct side side = {0};
     char *seeds = NULL;
-    if (command_check_output("reference", options->output, err) != 0 || file_check_place(options->output, false, err) != 0) return -1;
+    if (command_check_output("reference", options->output, err) != 0 ||
+        file_check_place(options->output, false, err) != 0)
+        return -1;
     int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
     extraction.spatial = true;
     if (rc == 0) rc = read_side(&side, &seeds, options->a, how, err);
@@ -227,10 +240,13 @@ static int reference(const struct call *call, struct error *err) {
     return rc;
 }
 
-#define SIDES                                                                                                          \
-    "a run directory (its own features, or its samples through --features), features (.npy, or .npz with features or\n"      \
-    "arr_0; taken as float32), statistics (.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, ADM's),\n" \
-    "or, through --features, images: a folder or zip of PNGs, or an array uint8 [N,H,W,C] (.npy; arr_0 of ADM's .npz).\n"
+#define SIDES \
+    "a run directory (its own features, or its samples through --features), features (.npy, or .npz with features " \
+    "or\n" \
+    "arr_0; taken as float32), statistics (.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, " \
+    "ADM's),\n" \
+    "or, through --features, images: a folder or zip of PNGs, or an array uint8 [N,H,W,C] (.npy; arr_0 of ADM's " \
+    ".npz).\n"
 
 #define ROW_FEATURES \
     OPTION(STRING, compare_options, features, "features", .argument = "NET", \
@@ -242,8 +258,8 @@ static const struct option_row compare_rows[] = {
     OPTION(OPERAND, compare_options, a, "A"),
     OPTION(OPERAND, compare_options, b, "B"),
     ROW_FEATURES,
-    OPTION(CHOICES, compare_options, metrics, "metrics", .argument = "M,...",
-           .help = "default fid; of", .choices = metric_names, .nearest = metric_guess),
+    OPTION(CHOICES, compare_options, metrics, "metrics", .argument = "M,...", .help = "default fid; of",
+           .choices = metric_names, .nearest = metric_guess),
     OPTION(STRING, compare_options, versus, "versus", .argument = "A2",
            .help = "also the difference FID(A) - FID(A2), paired by seeds"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
@@ -254,26 +270,33 @@ static const struct option_row compare_rows[] = {
 static const struct option_row reference_rows[] = {
     OPTION(OPERAND, compare_options, a, "A"),
     OPTION(STRING, compare_options, output, "output", .argument = "FILE",
-           .help = "the .npz that the statistics go to, or the .npy that the features go to (also -o)", .letter = 'o', .required = true),
+           .help = "the .npz that the statistics go to, or the .npy that the features go to (also -o)", .letter = 'o',
+           .required = true),
     ROW_FEATURES,
     ROW_DEVICE,
 };
 
 const struct command command_compare = {
     "compare", "Metrics of samples A against reference B",
-    "A and B: " SIDES "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
+    "A and B: " SIDES
+    "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
-    "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block jackknife,\n"
-    "                20 blocks by position. They cover the samples' randomness, not the reference's; near 0 the interval\n"
+    "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block "
+    "jackknife,\n"
+    "                20 blocks by position. They cover the samples' randomness, not the reference's; near 0 the "
+    "interval\n"
     "                is wider than it need be.\n"
     "  sfid          the same of the network's output `spatial`, as ADM defines it\n"
     "  fid_infinity  extrapolated over 15 sample counts (Chong & Forsyth 2020)\n"
-    "  kid           unbiased, kernel (x.y/d + 1)^3: mean over 100 subsets of 1000, as torch-fidelity, and their deviation\n"
+    "  kid           unbiased, kernel (x.y/d + 1)^3: mean over 100 subsets of 1000, as torch-fidelity, and their "
+    "deviation\n"
     "                where both sides have more samples than that; kid_full over all pairs\n"
-    "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in order,\n"
+    "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in "
+    "order,\n"
     "                as torch-fidelity without shuffling\n"
-    "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = 3\n"
-    MODEL_IS_CODE, OPTION_TABLE(compare_rows, compare_options), compare};
+    "  prdc          precision and recall (ADM's rule), density and coverage (Naeem et al. 2020), all with k = "
+    "3\n" MODEL_IS_CODE,
+    OPTION_TABLE(compare_rows, compare_options), compare};
 const struct command command_reference = {
     "reference", "Write statistics (mu, sigma) for use as a reference",
     "A: " SIDES "\nFILE.npz is one that pytorch-fid and EDM read, and ADM where the network has an output `spatial`\n"

@@ -1,4 +1,5 @@
-/* diagnose: how far the premise of the quasi-Taylor method holds on a model, and which clock, grid and order suit it. */
+/* diagnose: how far the premise of the quasi-Taylor method holds on a model, and which clock, grid and order suit it.
+ */
 #include "base/print.h"
 #include "base/text.h"
 #include "cmd/command.h"
@@ -49,11 +50,12 @@ static void print_constancy(const json_t *found) {
     json_t *step;
     size_t i;
     printf("\nHow near epsilon is to constant along a path, over the steps t -> s of the job's grid (%s, NFE %d)\n\n"
-           "       t        s  lambda  rms(epsilon)   |d epsilon/d lambda|/|epsilon|      |change|/|epsilon|\n", name_at(found, "grid"),
-           (int)value_at(found, "nfe"));
+           "       t        s  lambda  rms(epsilon)   |d epsilon/d lambda|/|epsilon|      |change|/|epsilon|\n",
+           name_at(found, "grid"), (int)value_at(found, "nfe"));
     json_array_foreach(json_object_get(found, "constancy"), i, step) {
         const json_t *rate = json_object_get(step, "rate"), *change = json_object_get(step, "change");
-        printf("%8.4g %8.4g %7.2f %13.4f", value_at(step, "t"), value_at(step, "s"), value_at(step, "logsnr"), value_at(step, "epsilon"));
+        printf("%8.4g %8.4g %7.2f %13.4f", value_at(step, "t"), value_at(step, "s"), value_at(step, "logsnr"),
+               value_at(step, "epsilon"));
         print_number(value_at(rate, "value"), 22, "%.3g");
         print_number(value_at(rate, "error"), 10, "+- %.1g");
         print_number(value_at(change, "value"), 14, "%.3g");
@@ -85,19 +87,22 @@ static void print_derivatives(const json_t *found) {
     const json_t *probes = json_object_get(found, "derivatives");
     const char *clock = name_at(found, "clock");
     if (json_array_size(json_object_get(clock_of(json_array_get(probes, 0), clock), "path")) == 0) clock = "logsnr";
-    printf("\nIdeal derivatives against true ones in clock %s: |ideal - true|/|true| and their cosine (score S, path x; x' is exact)\n\n"
-           "       t  lambda              S'           S''          S'''           x''          x'''         x''''\n", clock);
+    printf("\nIdeal derivatives against true ones in clock %s: |ideal - true|/|true| and their cosine (score S, path "
+           "x; x' is exact)\n\n"
+           "       t  lambda              S'           S''          S'''           x''          x'''         x''''\n",
+           clock);
     json_array_foreach(probes, i, probe) {
         const json_t *both = clock_of(probe, clock);
         printf("%8.4g %7.2f", value_at(probe, "t"), value_at(probe, "logsnr"));
         json_array_foreach(json_object_get(both, "score"), k, derivative) print_derivative(derivative);
-        json_array_foreach(json_object_get(both, "path"), k, derivative)
-            if (k > 0) print_derivative(derivative);
+        json_array_foreach(json_object_get(both, "path"), k, derivative) if (k > 0) print_derivative(derivative);
         printf("\n");
         noise = fmax(noise, value_at(json_object_get(probe, "noise"), "value"));
     }
-    printf("~: the finite differences are sure to no more than 10 %%; (noise), (step): not at all, for the rounding of the network\n"
-           "(up to %.1e in epsilon) or their step\n", noise);
+    printf("~: the finite differences are sure to no more than 10 %%; (noise), (step): not at all, for the rounding of "
+           "the network\n"
+           "(up to %.1e in epsilon) or their step\n",
+           noise);
 }
 
 static bool is(const json_t *method, const char *key, const char *name) {
@@ -131,16 +136,19 @@ static int add_line(struct chart *chart, const json_t *method) {
 static int plot_local(const json_t *found, struct error *err) {
     const char *clock = name_at(found, "clock"), *grid = name_at(found, "grid");
     const json_t *local = json_object_get(found, "local");
-    struct chart chart = {.lines = calloc(json_array_size(local) + 1, sizeof *chart.lines), .x.title = "step of the job's grid",
+    struct chart chart = {.lines = calloc(json_array_size(local) + 1, sizeof *chart.lines),
+                          .x.title = "step of the job's grid",
                           .y = {.title = "error of one step", .log = true}};
     struct text out = {0};
     json_t *method;
     size_t i;
     int rc = chart.lines ? 0 : -1;
-    json_array_foreach(local, i, method)
-        if (rc == 0 && is(method, "grid", grid) && in_clock(method, clock) && value_at(method, "nfe") == value_at(found, "nfe"))
-            rc = add_line(&chart, method);
-    text_add(&out, "\nError of one step from the exact path, rms over elements and paths, in clock %s; noise on the left\n\n", clock);
+    json_array_foreach(local, i, method) if (rc == 0 && is(method, "grid", grid) && in_clock(method, clock) &&
+                                             value_at(method, "nfe") == value_at(found, "nfe"))
+        rc = add_line(&chart, method);
+    text_add(&out,
+             "\nError of one step from the exact path, rms over elements and paths, in clock %s; noise on the left\n\n",
+             clock);
     if (chart.points > 0) {
         chart_fit(&chart);
         chart_print(&chart, &out);
@@ -154,14 +162,15 @@ static int plot_local(const json_t *found, struct error *err) {
 }
 
 /* Of a list's methods the one on a row and in a column of a table; NULL: none. */
-static const json_t *look_up(const json_t *list, const json_t *row, const char *clock, const char *solver, const char *wanted) {
+static const json_t *look_up(const json_t *list, const json_t *row, const char *clock, const char *solver,
+                             const char *wanted) {
     json_t *method;
     size_t i;
     char order[16];
-    json_array_foreach(list, i, method)
-        if (value_at(method, "nfe") == value_at(row, "nfe") && is(method, "grid", name_at(row, "grid")) && in_clock(method, clock) &&
-            is(method, "solver", solver) && strcmp(order_at(method, order), wanted) == 0)
-            return method;
+    json_array_foreach(list, i, method) if (value_at(method, "nfe") == value_at(row, "nfe") &&
+                                            is(method, "grid", name_at(row, "grid")) && in_clock(method, clock) &&
+                                            is(method, "solver", solver) &&
+                                            strcmp(order_at(method, order), wanted) == 0) return method;
     return NULL;
 }
 
@@ -169,25 +178,29 @@ static const json_t *look_up(const json_t *list, const json_t *row, const char *
 static size_t first_of_row(const json_t *list, const json_t *row) {
     json_t *method;
     size_t i;
-    json_array_foreach(list, i, method)
-        if (value_at(method, "nfe") == value_at(row, "nfe") && is(method, "grid", name_at(row, "grid"))) break;
+    json_array_foreach(list, i, method) if (value_at(method, "nfe") == value_at(row, "nfe") &&
+                                            is(method, "grid", name_at(row, "grid"))) break;
     return i;
 }
 
 /* A row for each NFE, grid and clock. */
 static void print_table(const json_t *list, const char *solver, const char *key) {
-    static const struct { const char *solver, *order; } columns[] = {
-        {"taylor", "1"}, {"taylor", "2"}, {"taylor", "3"}, {"taylor", "4"}, {"taylor", ".inf"}, {"taylor-2m", "2"}, {"taylor-2m", ".inf"}};
+    static const struct {
+        const char *solver, *order;
+    } columns[] = {{"taylor", "1"},    {"taylor", "2"},    {"taylor", "3"},      {"taylor", "4"},
+                   {"taylor", ".inf"}, {"taylor-2m", "2"}, {"taylor-2m", ".inf"}};
     size_t i, column, all = *solver ? 7 : 5;
     json_t *row;
-    printf("  NFE  grid            clock     order 1        2        3        4     .inf%s\n", all == 7 ? "     2m 2  2m .inf" : "");
+    printf("  NFE  grid            clock     order 1        2        3        4     .inf%s\n",
+           all == 7 ? "     2m 2  2m .inf" : "");
     json_array_foreach(list, i, row) {
         if (first_of_row(list, row) != i) continue;
         for (int clock = CLOCK_T; clock <= CLOCK_LOGSNR; clock++) {
             const json_t *cell[7];
             bool any = false;
             for (column = 0; column < all; column++) {
-                cell[column] = look_up(list, row, clock_names[clock], *solver ? columns[column].solver : "", columns[column].order);
+                cell[column] = look_up(list, row, clock_names[clock], *solver ? columns[column].solver : "",
+                                       columns[column].order);
                 any |= column < 2 && cell[column];
             }
             if (!any) continue;
@@ -207,14 +220,17 @@ static void print_sampler(const char *before, const json_t *sampler, bool compar
     const json_t *times = json_object_get(sampler, "times");
     printf("%s%s, order %s", before, name_at(sampler, "solver"), order_at(sampler, order));
     if (*name_at(sampler, "clock")) printf(", clock %s", name_at(sampler, "clock"));
-    printf(", grid %s: rmse %.5f +- %.5f", name_at(sampler, "grid"), value_at(sampler, "rmse"), value_at(sampler, "error"));
+    printf(", grid %s: rmse %.5f +- %.5f", name_at(sampler, "grid"), value_at(sampler, "rmse"),
+           value_at(sampler, "error"));
     if (compare) printf(", %.3f +- %.3f times that", value_at(times, "value"), value_at(times, "error"));
     printf("\n");
 }
 
 static void print_recommendation(const json_t *found) {
-    const json_t *recommendation = json_object_get(found, "recommendation"), *ties = json_object_get(recommendation, "ties");
-    const json_t *own = json_object_get(recommendation, "own"), *multistep = json_object_get(recommendation, "taylor-2m");
+    const json_t *recommendation = json_object_get(found, "recommendation"),
+                 *ties = json_object_get(recommendation, "ties");
+    const json_t *own = json_object_get(recommendation, "own"),
+                 *multistep = json_object_get(recommendation, "taylor-2m");
     const json_t *times = json_object_get(multistep, "times");
     json_t *tie;
     size_t i;
@@ -225,19 +241,22 @@ static void print_recommendation(const json_t *found) {
     if (own) print_sampler("  the job's own: ", own, true);
     if (multistep) {
         double gain = value_at(times, "value"), error = value_at(times, "error");
-        print_sampler(gain + 2 * error < 1 ? "  better still, by the derivative of the step before: "
+        print_sampler(gain + 2 * error < 1   ? "  better still, by the derivative of the step before: "
                       : gain - 2 * error > 1 ? "  the derivative of the step before does not help: "
-                                             : "  the derivative of the step before makes no sure difference: ", multistep, true);
+                                             : "  the derivative of the step before makes no sure difference: ",
+                      multistep, true);
     }
     printf("Nearness to the exact solution of the ODE is not FID: an error that all samples share may cost little.\n");
 }
 
 static int print_findings(const json_t *found, struct error *err) {
-    const json_t *reference = json_object_get(found, "reference"), *difference = json_object_get(reference, "difference");
+    const json_t *reference = json_object_get(found, "reference"),
+                 *difference = json_object_get(reference, "difference");
     json_t *note;
     size_t i;
-    printf("%g paths, exact by %s with %g evaluations: half as many steps change a sample by %.1e (rms)\n", value_at(found, "paths"),
-           name_at(reference, "solver"), value_at(reference, "nfe"), value_at(difference, "value"));
+    printf("%g paths, exact by %s with %g evaluations: half as many steps change a sample by %.1e (rms)\n",
+           value_at(found, "paths"), name_at(reference, "solver"), value_at(reference, "nfe"),
+           value_at(difference, "value"));
     json_array_foreach(json_object_get(found, "notes"), i, note)
         print_line(stdout, "note: %s", json_string_value(note));
     print_constancy(found);
@@ -260,12 +279,18 @@ static int set_up(struct diagnosis *asked, const struct run *run, uint64_t wante
     if (job->initial)
         return error_set(err, CODE_DATA, "initial: diagnose starts from noise: leave it out (--set initial=null)");
     if (wanted > job->seeds.count)
-        return error_set(err, CODE_DATA, "--count %" PRIu64 ", but the job has %" PRIu64 " seeds", wanted, job->seeds.count);
+        return error_set(err, CODE_DATA, "--count %" PRIu64 ", but the job has %" PRIu64 " seeds", wanted,
+                         job->seeds.count);
     if (wanted == 0) wanted = job->seeds.count < PATHS ? job->seeds.count : PATHS;
-    *asked = (struct diagnosis){.sampler = &run->sampler, .card = &run->card, .noise = job->noise, .paths = (size_t)wanted,
-                                .device = device, .batch = job->batch};
+    *asked = (struct diagnosis){.sampler = &run->sampler,
+                                .card = &run->card,
+                                .noise = job->noise,
+                                .paths = (size_t)wanted,
+                                .device = device,
+                                .batch = job->batch};
     asked->workers = job->workers ? job->workers : device == SHIM_CPU ? omp_get_num_procs() : 1;
-    int share = (int)((asked->paths + (size_t)asked->workers - 1) / (size_t)asked->workers); /* something for every worker */
+    int share = (int)((asked->paths + (size_t)asked->workers - 1) /
+                      (size_t)asked->workers); /* something for every worker */
     if (run->card.batch == 0 && share < asked->batch) asked->batch = share;
     return 0;
 }
@@ -322,8 +347,10 @@ static int diagnose_job(const struct call *call, struct error *err) {
     size_t cells = sweep.count;
     sweep_free(&sweep);
     if (rc == 0 && cells > 0)
-        rc = error_set(err, CODE_DATA, "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the "
-                       "job needs, such as --set sampler.solver=taylor --set sampler.nfe=10", options->job, cells);
+        rc = error_set(err, CODE_DATA,
+                       "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the job "
+                       "needs, such as --set sampler.solver=taylor --set sampler.nfe=10",
+                       options->job, cells);
     if (rc == 0) rc = document_make(&document, &file, overrides, count, err);
     job_file_free(&file);
     if (rc != 0 || run_open(&run, document, NULL, false, err) != 0) return -1;
@@ -335,14 +362,16 @@ static int diagnose_job(const struct call *call, struct error *err) {
     return rc;
 }
 
-static const struct option_row rows[] = {
-    ROW_JOB(diagnose_options), ROW_SET(diagnose_options), ROW_COUNT(diagnose_options), ROW_JSON(diagnose_options)};
+static const struct option_row rows[] = {ROW_JOB(diagnose_options), ROW_SET(diagnose_options),
+                                         ROW_COUNT(diagnose_options), ROW_JSON(diagnose_options)};
 
 const struct command command_diagnose = {
     "diagnose",
     "Measure how far the quasi-Taylor method's premise holds on a model, and which clock, grid and order suit it",
-    "Paths of the first N seeds (100) are integrated finely, and compared with it: how constant epsilon is along them, the\n"
-    "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half the\n"
-    "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has all).\n"
-    MODEL_IS_CODE,
+    "Paths of the first N seeds (100) are integrated finely, and compared with it: how constant epsilon is along them, "
+    "the\n"
+    "ideal derivatives with finite differences, one step of each order from the exact path, and whole samples, at half "
+    "the\n"
+    "job's NFE, at it and at twice it. Every number comes with its standard error over paths (--json has "
+    "all).\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, diagnose_options), diagnose_job};

@@ -28,7 +28,8 @@ struct export_options {
 static char *usual_path(const struct run *run, enum form to, const struct rows *rows) {
     if (to == TO_PNG) return text_new("%s/png", run->dir);
     struct npy npy = rows_npy(rows);
-    return text_new("%s/samples_%zux%zux%zux%zu.%s", run->dir, npy.shape[0], npy.shape[1], npy.shape[2], npy.shape[3], form_names[to]);
+    return text_new("%s/samples_%zux%zux%zux%zu.%s", run->dir, npy.shape[0], npy.shape[1], npy.shape[2], npy.shape[3],
+                    form_names[to]);
 }
 
 /* A file is replaced when that is wished; a folder of somebody's pictures never is. */
@@ -38,11 +39,14 @@ static int check_place(const char *path, bool folder, bool force, struct error *
     if (command_check_output("export", path, err) != 0 || file_look(path, &info, &there, err) != 0) return -1;
     if (there) {
         if (S_ISDIR(info.st_mode) != folder)
-            return error_set(err, CODE_USAGE, "export: %s is a %s: give another --output", path, folder ? "file" : "folder");
+            return error_set(err, CODE_USAGE, "export: %s is a %s: give another --output", path,
+                             folder ? "file" : "folder");
         if (folder && rmdir(path) != 0)
-            return error_set(err, CODE_USAGE, "export: %s is there already, and not empty: remove it, or give another --output", path);
+            return error_set(err, CODE_USAGE,
+                             "export: %s is there already, and not empty: remove it, or give another --output", path);
         if (!folder && !force)
-            return error_set(err, CODE_USAGE, "export: %s is there already: say --force to replace it, or give another --output", path);
+            return error_set(err, CODE_USAGE,
+                             "export: %s is there already: say --force to replace it, or give another --output", path);
     }
     if (file_check_place(path, folder, err) != 0) return -1;
     char *parent = path_folder(path);
@@ -51,20 +55,22 @@ static int check_place(const char *path, bool folder, bool force, struct error *
     return rc == 0 ? stale_remove_path(path, err) : rc;
 }
 
-static int print_result(const struct export_options *options, const struct rows *rows, const char *path, struct error *err) {
+static int print_result(const struct export_options *options, const struct rows *rows, const char *path,
+                        struct error *err) {
     bool labels = rows_labels(rows) && options->to != TO_NPY;
     if (!options->json) {
         print_line(stdout, "%s: %" PRIu64 " samples%s", path, rows_count(rows), labels ? ", with labels" : "");
         return 0;
     }
-    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:b}", "run", options->run, "to", form_names[options->to], "output", path, "samples",
-                             (json_int_t)rows_count(rows), "labels", labels);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:b}", "run", options->run, "to", form_names[options->to], "output",
+                             path, "samples", (json_int_t)rows_count(rows), "labels", labels);
     int rc = json ? print_json(json, err) : error_memory(err);
     json_decref(json);
     return rc;
 }
 
-static int export_to(const struct export_options *options, const struct run *run, struct rows *rows, struct error *err) {
+static int export_to(const struct export_options *options, const struct run *run, struct rows *rows,
+                     struct error *err) {
     bool png = options->to == TO_PNG, zip = png && options->output && text_ends_in(options->output, ".zip");
     char *path = options->output ? strdup(options->output) : usual_path(run, options->to, rows);
     for (size_t end = path ? strlen(path) : 0; end > 1 && path[end - 1] == '/';) path[--end] = '\0';
@@ -118,13 +124,18 @@ static const struct option_row rows[] = {
 
 const struct command command_export = {
     "export", "Write a run's samples as PNGs, ADM's npz, or one array",
-    "  png   a folder of {seed:06d}.png, with --subdirs as EDM's generate.py makes it (000000/000123.png); or, where PATH\n"
-    "        ends in .zip, one archive as EDM's dataset tool makes it (00000/img00000123.png, stored). Samples of classes\n"
+    "  png   a folder of {seed:06d}.png, with --subdirs as EDM's generate.py makes it (000000/000123.png); or, where "
+    "PATH\n"
+    "        ends in .zip, one archive as EDM's dataset tool makes it (00000/img00000123.png, stored). Samples of "
+    "classes\n"
     "        come with a dataset.json. EDM's and StyleGAN's readers and fid.py, pytorch-fid and clean-fid take them.\n"
     "  npz   ADM's sample file: arr_0 uint8 [N,H,W,C]; where there are classes, arr_1 int64 [N]; of any size\n"
     "  npy   one array as it is stored: uint8 [N,H,W,C], or float32 [N,C,H,W]\n"
-    "PNGs and npz of a float32 run are rounded by the run's rule. Samples come in the run's order, or in that of --ids.\n"
-    "PATH is by default RUN/png, RUN/samples_NxHxWxC.npz or .npy; it appears whole or not at all. A file is replaced only with\n"
-    "--force, a folder, link or device never. Every shard is verified; one that is needed and is missing or damaged is exit\n"
+    "PNGs and npz of a float32 run are rounded by the run's rule. Samples come in the run's order, or in that of "
+    "--ids.\n"
+    "PATH is by default RUN/png, RUN/samples_NxHxWxC.npz or .npy; it appears whole or not at all. A file is replaced "
+    "only with\n"
+    "--force, a folder, link or device never. Every shard is verified; one that is needed and is missing or damaged is "
+    "exit\n"
     "status 75.\n",
     OPTION_TABLE(rows, export_options), export};

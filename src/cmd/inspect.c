@@ -35,22 +35,22 @@ static int inspect_statistics(const char *path, json_t **about, struct error *er
         statistics_release(&statistics);
         return error_set(err, CODE_DATA, "%s: the trace of sigma is not a finite number", path);
     }
-    *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim, "count",
-                       (json_int_t)statistics.count, "trace", trace, "network", statistics.network);
+    *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim,
+                       "count", (json_int_t)statistics.count, "trace", trace, "network", statistics.network);
     statistics_release(&statistics);
     return 0;
 }
 
 static int inspect_model(const char *path, json_t **about, struct error *err) {
-    static const struct { const char *extra, *kind; } kinds[] = {
-        {"diffusion.json", "diffusion model"}, {"features.json", "feature network"}};
+    static const struct {
+        const char *extra, *kind;
+    } kinds[] = {{"diffusion.json", "diffusion model"}, {"features.json", "feature network"}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         json_t *card = NULL;
         char hex[SHA256_HEX];
         if (card_read_extra(&card, path, kinds[i].extra, err) != 0) continue;
         int rc = model_file_digest(path, hex, err);
-        if (rc == 0)
-            *about = json_pack("{s:s, s:s, s:O}", "kind", kinds[i].kind, "sha256", hex, "card", card);
+        if (rc == 0) *about = json_pack("{s:s, s:s, s:O}", "kind", kinds[i].kind, "sha256", hex, "card", card);
         json_decref(card);
         return rc;
     }
@@ -83,8 +83,8 @@ static const struct {
     const char *suffix;
     int (*inspect)(const char *path, json_t **about, struct error *err);
 } kinds[] = {
-    {".npy.zst", inspect_shard}, {".npz", inspect_statistics}, {".pt", inspect_model}, {".json", inspect_json},
-    {".jsonl", inspect_lines},
+    {".npy.zst", inspect_shard}, {".npz", inspect_statistics}, {".pt", inspect_model},
+    {".json", inspect_json},     {".jsonl", inspect_lines},
 };
 
 static int inspect_file(const char *path, json_t **about, struct error *err) {
@@ -96,7 +96,8 @@ static int inspect_file(const char *path, json_t **about, struct error *err) {
         if (kinds[i].inspect(path, about, err) != 0) return -1;
         return *about ? 0 : error_memory(err);
     }
-    return error_set(err, CODE_USAGE, "%s: expected a shard (.npy.zst), reference (.npz), network (.pt), .json or .jsonl", path);
+    return error_set(err, CODE_USAGE,
+                     "%s: expected a shard (.npy.zst), reference (.npz), network (.pt), .json or .jsonl", path);
 }
 
 struct inspect_options {

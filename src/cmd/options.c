@@ -36,7 +36,8 @@ static void add_usage(struct text *out, const struct command *command) {
         if (table->rows[i].alone) text_add(out, " | --%s", table->rows[i].name);
 }
 
-/* A line of --help: the option, and from column 27 on what it does; names too long for that have a line of their own. */
+/* A line of --help: the option, and from column 27 on what it does; names too long for that have a line of their own.
+ */
 static void add_option(struct text *out, const char *name, const struct option_row *row, const char *help) {
     size_t start = out->length;
     text_add(out, "  --%s", name);
@@ -69,8 +70,8 @@ int options_help(const struct command *command, struct error *err) {
 
 /* ---- errors: "export: PROBLEM; usage: qtaylor export RUN ..." ---- */
 
-__attribute__((format(printf, 3, 4)))
-static int usage(const struct command *command, struct error *err, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static int usage(const struct command *command, struct error *err,
+                                                       const char *format, ...) {
     struct text line = {0};
     char message[1000]; /* holds a user's words; the usage line needs room behind them */
     va_list arguments;
@@ -90,8 +91,8 @@ static int wrong_choice(const struct command *command, const struct option_row *
     const char *near = !name ? NULL : row->nearest ? row->nearest(name) : text_nearest(name, row->choices);
     text_add_names(&expected, row->choices, ", ", " or ");
     int rc = name && !expected.failed
-                 ? usage(command, err, "--%s: expected %s, found %s%s%s%s", row->name, expected.data, *name ? name : "nothing",
-                         near ? "; did you mean " : "", near ? near : "", near ? "?" : "")
+                 ? usage(command, err, "--%s: expected %s, found %s%s%s%s", row->name, expected.data,
+                         *name ? name : "nothing", near ? "; did you mean " : "", near ? near : "", near ? "?" : "")
                  : error_memory(err);
     text_free(&expected);
     free(name);

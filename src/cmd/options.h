@@ -1,5 +1,5 @@
-/* The operands and options of a subcommand as a table: a row says a name, its kind, where its value goes in the command's
- * own struct, and its line of --help. Parsing, the usage line and --help all walk the table. */
+/* The operands and options of a subcommand as a table: a row says a name, its kind, where its value goes in the
+ * command's own struct, and its line of --help. Parsing, the usage line and --help all walk the table. */
 #ifndef CMD_OPTIONS_H
 #define CMD_OPTIONS_H
 
@@ -11,7 +11,8 @@
 
 /* Each kind with the type of its member. Strings are borrowed from the command line. */
 enum option_kind {
-    OPTION_OPERAND, /* const char *: an argument without --; operands come in the order of their rows, and all must be there */
+    OPTION_OPERAND, /* const char *: an argument without --; operands come in the order of their rows, and all must be
+                       there */
     OPTION_FLAG,    /* bool */
     OPTION_STRING,  /* const char *; NULL: not given */
     OPTION_LIST,    /* struct option_list; may be given several times */
@@ -27,15 +28,16 @@ struct option_list {
 
 struct option_row {
     enum option_kind kind;
-    const char *name;           /* without its --; an operand's as the usage line has it */
-    size_t offset;              /* of the member */
-    const char *argument;       /* its value's name in the usage line; NULL: the choices, or none */
+    const char *name;     /* without its --; an operand's as the usage line has it */
+    size_t offset;        /* of the member */
+    const char *argument; /* its value's name in the usage line; NULL: the choices, or none */
     const char *help;
     const char *const *choices; /* OPTION_CHOICE and _CHOICES: end with NULL */
-    const char *(*nearest)(const char *name); /* the choice that a wrong name means, or NULL; text_nearest where unset */
-    char letter;                /* of a short form such as -o; 0: there is none */
-    bool required;              /* of options: must be given */
-    bool alone;                 /* of flags: with it operands may be left out */
+    const char
+        *(*nearest)(const char *name); /* the choice that a wrong name means, or NULL; text_nearest where unset */
+    char letter;                       /* of a short form such as -o; 0: there is none */
+    bool required;                     /* of options: must be given */
+    bool alone;                        /* of flags: with it operands may be left out */
 };
 
 struct option_table {
@@ -44,8 +46,8 @@ struct option_table {
 };
 #define OPTION_TABLE(array, type) {(array), sizeof(array) / sizeof *(array), sizeof(struct type)}
 
-/* A row: OPTION(STRING, export_options, ids, "ids", .argument = "IDS", .help = "..."): kind, struct, its member, name, and
- * what else there is to say. */
+/* A row: OPTION(STRING, export_options, ids, "ids", .argument = "IDS", .help = "..."): kind, struct, its member, name,
+ * and what else there is to say. */
 #define OPTION(kind_, type, member, name_, ...) \
     {.kind = OPTION_##kind_, .name = name_, .offset = offsetof(struct type, member), ##__VA_ARGS__}
 
@@ -56,15 +58,16 @@ struct option_table {
 #define ROW_FORCE(type) OPTION(FLAG, type, force, "force", .help = "replace a file that is there")
 #define ROW_COUNT(type) OPTION(COUNT, type, count, "count", .argument = "N", .help = "only the first N samples")
 #define ROW_SET(type) \
-    OPTION(LIST, type, set, "set", .argument = "KEY=VALUE", .help = "override a key of the job, as in --set sampler.nfe=20")
+    OPTION(LIST, type, set, "set", .argument = "KEY=VALUE", \
+           .help = "override a key of the job, as in --set sampler.nfe=20")
 #define ROW_OUTPUT(type, what) \
     OPTION(STRING, type, output, "output", .argument = what, .help = "where the result goes (also -o)", .letter = 'o')
 
 struct command;
 
-/* Parses argv (argv[0]: the subcommand's name; getopt sorts it: options first) into *options, which has the table's size and
- * was zeroed. What is unknown, missing or too much is CODE_USAGE, with the usage line. *help: --help was asked for; what follows it
- * is not read. */
+/* Parses argv (argv[0]: the subcommand's name; getopt sorts it: options first) into *options, which has the table's
+ * size and was zeroed. What is unknown, missing or too much is CODE_USAGE, with the usage line. *help: --help was asked
+ * for; what follows it is not read. */
 int options_parse(void *options, const struct command *command, int argc, char **argv, bool *help, struct error *err);
 /* Frees what options_parse made; also after it failed. */
 void options_release(void *options, const struct command *command);

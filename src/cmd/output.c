@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 int output_failed(struct error *err, int why) {
-    return error_set(err, CODE_IO, "cannot write to standard output: %s", why ? outlet_why(why) : "an earlier write failed");
+    return error_set(err, CODE_IO, "cannot write to standard output: %s",
+                     why ? outlet_why(why) : "an earlier write failed");
 }
 
 int print_json_to(FILE *out, const json_t *json, struct error *err) {

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a run's or sweep's folder keeps, by names in it (README.md, "What is on disk"); pictures and reports are made again. */
-static const char *const records[] = {"run.json", "samples", "features", "manifest.jsonl", "metrics.json", "quarantine.json", "log",
-                                      "progress.json", "sweep.json", "results.json", "results.csv"};
+/* What a run's or sweep's folder keeps, by names in it (README.md, "What is on disk"); pictures and reports are made
+ * again. */
+static const char *const records[] = {"run.json",     "samples",         "features",   "manifest.jsonl",
+                                      "metrics.json", "quarantine.json", "log",        "progress.json",
+                                      "sweep.json",   "results.json",    "results.csv"};
 
 static int is_run(const char *folder, bool *is, struct error *err) {
     static const char *const marks[] = {"run.json", "sweep.json", "results.json"};
@@ -42,7 +44,8 @@ int command_check_output(const char *command, const char *path, struct error *er
     for (size_t i = 0; rc == 0 && !record && i < 2; i++)
         if (ways[i]) rc = look(ways[i], &record, err);
     if (rc == 0 && record)
-        rc = error_set(err, CODE_USAGE, "%s: %s is a run's own record, or lies among them: give another --output", command, path);
+        rc = error_set(err, CODE_USAGE, "%s: %s is a run's own record, or lies among them: give another --output",
+                       command, path);
     for (size_t i = 0; i < 2; i++) free(ways[i]);
     free(real);
     free(folder);

@@ -18,19 +18,20 @@ static void print_idle(const struct job *job, const struct card *card) {
     if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard, card_elements(card),
                     &ignored) != 0)
         return;
-    uint64_t batch = layout.batch, padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */
+    uint64_t batch = layout.batch,
+             padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */
     printf("\n%llu samples in %llu shards of %llu, batches of %d", (unsigned long long)layout.samples,
            (unsigned long long)layout_shards(&layout), (unsigned long long)layout.shard_rows, job->batch);
     if (padding)
-        printf("\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle", (unsigned long long)padding,
-               100 * (double)padding / (double)(layout.samples + padding));
+        printf("\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle",
+               (unsigned long long)padding, 100 * (double)padding / (double)(layout.samples + padding));
     printf("\nworkers      idle share\n");
     for (uint64_t workers = 1; workers <= 256; workers *= 4)
         printf("%7llu      %.1f %%\n", (unsigned long long)workers, 100 * layout_idle(&layout, workers));
 }
 
-/* What an evaluation can't do is said here as by `run`. A job whose card is in it may be planned where its files are not.
- * *last: what the cell before had of it, for many cells have the same. */
+/* What an evaluation can't do is said here as by `run`. A job whose card is in it may be planned where its files are
+ * not. *last: what the cell before had of it, for many cells have the same. */
 static int check_evaluation(const struct job *job, const struct card *card, json_t **last, struct error *err) {
     json_t *now = json_pack("{s:O?, s:O?}", "evaluate", json_object_get(job->resolved, "evaluate"), "seeds",
                             json_object_get(job->resolved, "seeds"));
@@ -57,8 +58,8 @@ struct plan_options {
 };
 
 /* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
-static int plan_one(const struct job_file *file, const char *const *overrides, size_t count, const char *cell, json_t **json,
-                    json_t **evaluation, struct error *err) {
+static int plan_one(const struct job_file *file, const char *const *overrides, size_t count, const char *cell,
+                    json_t **json, json_t **evaluation, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
@@ -86,7 +87,8 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
 }
 
 /* What scripts need to know of a job before it runs. A job without a sweep is one run, its cell "-". */
-static int print_cells(const struct plan_options *options, const struct job_file *file, const struct sweep *sweep, struct error *err) {
+static int print_cells(const struct plan_options *options, const struct job_file *file, const struct sweep *sweep,
+                       struct error *err) {
     struct job job;
     for (size_t i = 0; i < sweep->count; i++)
         print_line(stdout, "%zu\t%s\t%s/%s", i, sweep->cells[i].name, sweep->dir, sweep->cells[i].name);
@@ -112,8 +114,8 @@ static int plan_file(const struct plan_options *options, const struct job_file *
         rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
                       options->json ? &json : NULL, &evaluation, err);
     if (sweep.count == 0)
-        rc = plan_one(file, options->set.items, options->set.count, NULL, options->json ? &json : NULL,
-                      &evaluation, err);
+        rc = plan_one(file, options->set.items, options->set.count, NULL, options->json ? &json : NULL, &evaluation,
+                      err);
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);
     json_decref(json);
@@ -145,6 +147,6 @@ static const struct option_row rows[] = {
     ROW_JSON(plan_options),
 };
 
-const struct command command_plan = {
-    "plan", "Print the program that a job's solver compiles to (--list: the table of solvers)", NULL,
-    OPTION_TABLE(rows, plan_options), plan};
+const struct command command_plan = {"plan",
+                                     "Print the program that a job's solver compiles to (--list: the table of solvers)",
+                                     NULL, OPTION_TABLE(rows, plan_options), plan};

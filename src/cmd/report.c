@@ -34,8 +34,9 @@ static int convert(const char *svg, const char *png, struct error *err) {
     int status, failure = posix_spawnp(&child, arguments[0], NULL, &usual, arguments, environ);
     posix_spawnattr_destroy(&usual);
     if (failure == ENOENT)
-        return error_set(err, CODE_USAGE, "a PNG needs the program rsvg-convert, which is not here: install librsvg2-bin "
-                         "(Debian) or librsvg2-tools (Fedora), or write an .svg");
+        return error_set(err, CODE_USAGE,
+                         "a PNG needs the program rsvg-convert, which is not here: install librsvg2-bin (Debian) or "
+                         "librsvg2-tools (Fedora), or write an .svg");
     if (failure != 0) return error_set(err, CODE_IO, "cannot start rsvg-convert: %s", strerror(failure));
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) return error_set(err, CODE_IO, "rsvg-convert: %s", strerror(errno));
@@ -105,10 +106,10 @@ static int report(const struct call *call, struct error *err) {
     const char *metric = options->metric ? options->metric : "fid";
     const char *const written[] = {options->plot, options->output};
     for (size_t i = 0; i < 2; i++)
-        if (written[i] && (command_check_output("report", written[i], err) != 0 || file_check_place(written[i], false, err) != 0))
+        if (written[i] &&
+            (command_check_output("report", written[i], err) != 0 || file_check_place(written[i], false, err) != 0))
             return -1;
-    if (collect_data(&data, options->run, err) != 0)
-        return -1;
+    if (collect_data(&data, options->run, err) != 0) return -1;
     char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->run);
     int rc = page ? 0 : error_memory(err);
     if (rc == 0 && options->metric && !chart_has(data, metric))
@@ -133,8 +134,9 @@ static const struct option_row rows[] = {
            .help = "what --plot and --text plot, a column of results.csv; default fid"),
 };
 
-const struct command command_report = {
-    "report", "Make a page of a run or a sweep: plots, samples, who is best",
-    "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no network. Names the series that wins at each\n"
-    "NFE, and whether by more than the standard error of the difference, paired by seeds, as compare --versus has it.\n",
-    OPTION_TABLE(rows, report_options), report};
+const struct command command_report = {"report", "Make a page of a run or a sweep: plots, samples, who is best",
+                                       "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no "
+                                       "network. Names the series that wins at each\n"
+                                       "NFE, and whether by more than the standard error of the difference, paired by "
+                                       "seeds, as compare --versus has it.\n",
+                                       OPTION_TABLE(rows, report_options), report};

@@ -39,15 +39,15 @@ static void print_result(const json_t *result, FILE *out) {
     if (json_is_object(generation))
         fprintf(out, "samples/s   %.1f (%lld samples in %.1f s%s)\n",
                 json_number_value(json_object_get(generation, "samples_per_second")),
-               (long long)json_integer_value(json_object_get(generation, "samples")),
-               json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
+                (long long)json_integer_value(json_object_get(generation, "samples")),
+                json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
     if (json_is_number(fid))
         fprintf(out, "FID         %.4f (%lld samples)\n", json_number_value(fid),
-               (long long)json_integer_value(json_object_get(metrics, "samples")));
+                (long long)json_integer_value(json_object_get(metrics, "samples")));
     if (json_object_get(metrics, "fid_error"))
         fprintf(out, "            %.4f +- %.4f corrected for the bias of finite samples\n",
-               json_number_value(json_object_get(metrics, "fid_corrected")),
-               json_number_value(json_object_get(metrics, "fid_error")));
+                json_number_value(json_object_get(metrics, "fid_corrected")),
+                json_number_value(json_object_get(metrics, "fid_error")));
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
 }
@@ -77,12 +77,14 @@ static int print_results(const json_t *results, bool json, struct error *err) {
     int why = rc == 0 ? outlet_flush(outlet, PATIENCE) : 0;
     free(text);
     if (why == 0) return rc;
-    return error_set(err, CODE_IO, "cannot write to standard output: %s; all is done, and the results are in %s/%s", outlet_why(why),
-                     run ? run : json_string_value(json_object_get(results, "dir")), run ? "metrics.json" : "results.json");
+    return error_set(err, CODE_IO, "cannot write to standard output: %s; all is done, and the results are in %s/%s",
+                     outlet_why(why), run ? run : json_string_value(json_object_get(results, "dir")),
+                     run ? "metrics.json" : "results.json");
 }
 
 /* Collective: everything between MPI's start and end. */
-static int work(struct comm *comm, const struct run_options *options, const struct pipeline_options *pipeline, struct error *err) {
+static int work(struct comm *comm, const struct run_options *options, const struct pipeline_options *pipeline,
+                struct error *err) {
     json_t *list = NULL, *results = NULL;
     const struct option_list *set = &options->set;
     if (comm_rank(comm) == 0) {
@@ -150,12 +152,13 @@ static const struct option_row evaluate_rows[] = {ROW_RUN(run_options), ROW_COUN
 const struct command command_run = {
     "run", "Generate what is missing and evaluate",
     "Start it under mpirun or srun to use several ranks; run it again to continue after an interruption.\n"
-    "INT, TERM or USR1 stop it between two solver steps, status 75; a second INT or TERM some seconds later ends it at once.\n"
-    "QTAYLOR_LEASE=S in the environment: a rank that says nothing for S seconds (30) is taken for dead, its shards go to others.\n"
-    MODEL_IS_CODE,
+    "INT, TERM or USR1 stop it between two solver steps, status 75; a second INT or TERM some seconds later ends it at "
+    "once.\n"
+    "QTAYLOR_LEASE=S in the environment: a rank that says nothing for S seconds (30) is taken for dead, its shards go "
+    "to others.\n" MODEL_IS_CODE,
     OPTION_TABLE(make_rows, run_options), run};
-const struct command command_generate = {
-    "generate", "Generate what is missing, without evaluating", MODEL_IS_CODE, OPTION_TABLE(make_rows, run_options), generate};
+const struct command command_generate = {"generate", "Generate what is missing, without evaluating", MODEL_IS_CODE,
+                                         OPTION_TABLE(make_rows, run_options), generate};
 const struct command command_evaluate = {
     "evaluate", "Compute the metrics of a finished run directory",
     "The metrics are those of the job's evaluate block; compare --help says what each is.\n" MODEL_IS_CODE

@@ -16,16 +16,22 @@
 #include <string.h>
 
 /* 0 where the sample made now has the bytes of the stored one; else CODE_DATA, naming both machines. */
-static int compare(const struct run *run, uint64_t seed, const char *made, const struct row *stored, struct error *err) {
+static int compare(const struct run *run, uint64_t seed, const char *made, const struct row *stored,
+                   struct error *err) {
     size_t different = 0;
     for (size_t i = 0; i < stored->size; i++) different += made[i] != stored->bytes[i];
     if (different == 0) return 0;
     const char *then = json_string_value(json_object_get(json_object_get(run->document, "versions"), "torch"));
     char *mixed = machines_mixed(run->document), now[128];
     shim_describe_device(run_remake_device(run), now, sizeof now);
-    int rc = error_set(err, CODE_DATA, "seed %" PRIu64 ": %zu of %zu bytes differ from those on disk, which stay: another kind of "
-                       "machine or libtorch made them (then: %s%s; now: %s)", seed, different, stored->size,
-                       mixed ? "one of " : "", mixed ? mixed : then ? then : "unknown", now);
+    int rc = error_set(err, CODE_DATA,
+                       "seed %" PRIu64 ": %zu of %zu bytes differ from those on disk, which stay: another kind of "
+                       "machine or libtorch made them (then: %s%s; now: %s)",
+                       seed, different, stored->size, mixed ? "one of " : "",
+                       mixed  ? mixed
+                       : then ? then
+                              : "unknown",
+                       now);
     free(mixed);
     return rc;
 }
@@ -50,8 +56,8 @@ struct sample_options {
 };
 
 /* Writes the sample from its shard, verified; with --recompute as the model makes it, once that was compared. */
-static int find(const struct sample_options *options, const struct run *run, const struct seeds *seed, const char *path, bool png,
-                struct error *err) {
+static int find(const struct sample_options *options, const struct run *run, const struct seeds *seed, const char *path,
+                bool png, struct error *err) {
     struct rows *rows = NULL;
     const struct row *row = NULL;
     uint64_t count, position;
@@ -67,14 +73,17 @@ static int find(const struct sample_options *options, const struct run *run, con
     if (rc == 0 && made && !gap) rc = compare(run, seed->ranges[0].first, made, row, err);
     if (rc == 0) rc = write_sample(run, made ? made : row->bytes, path, png, err);
     if (rc == 0)
-        print_line(stdout, "%s: %s", path, !made ? "from disk" : gap ? "made again; it is not on disk"
-                                                                     : "made again, the same as on disk");
+        print_line(stdout, "%s: %s", path,
+                   !made ? "from disk"
+                   : gap ? "made again; it is not on disk"
+                         : "made again, the same as on disk");
     free(made);
     rows_close(rows);
     return rc;
 }
 
-static int write_one(const struct sample_options *options, const struct run *run, const struct seeds *seed, struct error *err) {
+static int write_one(const struct sample_options *options, const struct run *run, const struct seeds *seed,
+                     struct error *err) {
     char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
     bool png = path && text_ends_in(path, ".png");
     bool there = false;
@@ -83,10 +92,11 @@ static int write_one(const struct sample_options *options, const struct run *run
     if (rc == 0 && !png && !text_ends_in(path, ".npy"))
         rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
     else if (rc == 0 && png && run->card.channels != 1 && run->card.channels != 3)
-        rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy", run->dir,
-                       run->card.channels);
+        rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy",
+                       run->dir, run->card.channels);
     else if (rc == 0 && !options->force && there)
-        rc = error_set(err, CODE_USAGE, "sample: %s is there already: say --force to replace it, or another --output", path);
+        rc = error_set(err, CODE_USAGE, "sample: %s is there already: say --force to replace it, or another --output",
+                       path);
     if (rc == 0) rc = file_check_place(path, false, err);
     if (rc == 0) rc = find(options, run, seed, path, png, err);
     free(path);
@@ -118,8 +128,9 @@ static const struct option_row rows[] = {
 
 const struct command command_sample = {
     "sample", "Write one sample of a run as a PNG or .npy",
-    "ID is its seed; FILE ends in .png or .npy, by default it is {seed:06d}.png. The sample comes from its shard on disk. With\n"
-    "--recompute the model runs again for that sample's batch alone; where the shard is there too, both must be the same bytes\n"
-    "(exit status 65: they differ). A run.json and the model are enough for that.\n"
-    MODEL_IS_CODE,
+    "ID is its seed; FILE ends in .png or .npy, by default it is {seed:06d}.png. The sample comes from its shard on "
+    "disk. With\n"
+    "--recompute the model runs again for that sample's batch alone; where the shard is there too, both must be the "
+    "same bytes\n"
+    "(exit status 65: they differ). A run.json and the model are enough for that.\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, sample_options), sample};

@@ -26,8 +26,8 @@ static void print_cells(const json_t *status) {
     size_t i;
     json_t *cell;
     int width = 0;
-    json_array_foreach(json_object_get(status, "cells"), i, cell)
-        if ((int)strlen(string(cell, "cell")) > width) width = (int)strlen(string(cell, "cell"));
+    json_array_foreach(json_object_get(status, "cells"), i, cell) if ((int)strlen(string(cell, "cell")) > width)
+        width = (int)strlen(string(cell, "cell"));
     json_array_foreach(json_object_get(status, "cells"), i, cell)
         print_line(stdout, "  %-*s  %10lld of %-10lld %s", width, string(cell, "cell"), integer(cell, "done"),
                    integer(cell, "samples"), string(cell, "state"));
@@ -39,8 +39,8 @@ static void print_attempt(const json_t *attempt) {
     progress_duration(&seen, number(attempt, "silent"));
     print_line(stdout, "  attempt %lld: %s, process %lld%s%s, %lld ranks, %.1f samples/s, seen %s ago",
                integer(attempt, "attempt"), string(attempt, "host"), integer(attempt, "pid"),
-               slurm ? ", SLURM job " : "", slurm ? slurm : "",
-               integer(attempt, "ranks"), number(attempt, "rate"), seen.data ? seen.data : "?");
+               slurm ? ", SLURM job " : "", slurm ? slurm : "", integer(attempt, "ranks"), number(attempt, "rate"),
+               seen.data ? seen.data : "?");
     text_free(&seen);
 }
 
@@ -56,8 +56,8 @@ static void print_life(const json_t *status) {
     json_t *attempt;
     bool left = integer(status, "done") < integer(status, "samples");
     if (attempts > 0) {
-        printf("running     %lld rank%s in %zu job%s\n", integer(status, "ranks"), integer(status, "ranks") == 1 ? "" : "s",
-               attempts, attempts == 1 ? "" : "s");
+        printf("running     %lld rank%s in %zu job%s\n", integer(status, "ranks"),
+               integer(status, "ranks") == 1 ? "" : "s", attempts, attempts == 1 ? "" : "s");
         json_array_foreach(json_object_get(status, "attempts"), i, attempt) print_attempt(attempt);
         printf("rate        %.1f samples/s", number(status, "rate"));
         if (left && json_is_number(json_object_get(status, "eta_seconds")))
@@ -83,7 +83,8 @@ static void print_status(const json_t *status) {
     print_line(stdout, "%s: %s", string(status, "run"), string(status, "state"));
     print_cells(status);
     printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
-           samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"), integer(status, "shards"));
+           samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"),
+           integer(status, "shards"));
     print_life(status);
     print_quarantine(status);
 }
@@ -113,6 +114,7 @@ static const struct option_row rows[] = {ROW_RUN(status_options), ROW_JSON(statu
 
 const struct command command_status = {
     "status", "Say how far a run or a sweep is: done, rate, who is at work, what is quarantined",
-    "Reads names and small files only, from any machine that sees the folder, while jobs are at work or not; verify reads\n"
+    "Reads names and small files only, from any machine that sees the folder, while jobs are at work or not; verify "
+    "reads\n"
     "the samples themselves. Exit status: 0 all samples are there; 75 not yet; 76 all but quarantined ones.\n",
     OPTION_TABLE(rows, status_options), status_command};

@@ -17,11 +17,11 @@
 #include <string.h>
 
 struct verdict {
-    FILE *out;                      /* where the lines go: with --json not to stdout */
+    FILE *out;                   /* where the lines go: with --json not to stdout */
     size_t counts[SHARD_STATES]; /* files, by their state */
-    size_t strangers;               /* files that are not this run's */
-    size_t quarantined;             /* missing files whose shard is in quarantine.json */
-    json_t *quarantine;             /* the shards in quarantine.json */
+    size_t strangers;            /* files that are not this run's */
+    size_t quarantined;          /* missing files whose shard is in quarantine.json */
+    json_t *quarantine;          /* the shards in quarantine.json */
     char digest[SHA256_HEX];
 };
 
@@ -38,11 +38,12 @@ static int judge(const struct run *run, shard_id shard, int output, struct verdi
         verdict->quarantined += known != NULL;
         if (known && output == SAMPLES) {
             print_line(verdict->out, "quarantined shard %" PRIu64 " (seeds %s): %s", shard.value,
-                    json_string_value(json_object_get(known, "seeds")), json_string_value(json_object_get(known, "reason")));
+                       json_string_value(json_object_get(known, "seeds")),
+                       json_string_value(json_object_get(known, "reason")));
         } else if (state != SHARD_GOOD && !known) {
             char *path = run_path(run, shard, output);
             print_line(verdict->out, "%-8s %s%s%s", shard_state_names[state], path ? path : "?",
-                    why.message[0] ? ": " : "", why.message);
+                       why.message[0] ? ": " : "", why.message);
             free(path);
         }
     }
@@ -67,7 +68,8 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
     return rc;
 }
 
-/* What verify saw when it began: jobs write the manifest themselves, so it may do so only if none has been at work since. */
+/* What verify saw when it began: jobs write the manifest themselves, so it may do so only if none has been at work
+ * since. */
 struct calm {
     const char *dir;
     int last[2]; /* number of the last attempt at the run, and at the sweep that it may be a cell of */
@@ -94,7 +96,8 @@ static int check_calm(const void *context, const char *replaced, struct error *e
     int last[2];
     (void)replaced;
     if (look_for_jobs(calm, last, err) != 0) return -1;
-    return memcmp(last, calm->last, sizeof last) == 0 ? 0 : error_set(err, CODE_AGAIN, "a job has been at work meanwhile");
+    return memcmp(last, calm->last, sizeof last) == 0 ? 0
+                                                      : error_set(err, CODE_AGAIN, "a job has been at work meanwhile");
 }
 
 static int verify_run(const struct run *run, struct verdict *verdict, struct error *err) {
@@ -113,7 +116,8 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
                                  &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         print_line(verdict->out, "foreign  %s: not one of this run's files", line);
-    if (rc == 0 && (!is_calm || result_manifest(run, infos, &guard, verdict->digest, &unwritten) != 0)) { /* or read-only */
+    if (rc == 0 &&
+        (!is_calm || result_manifest(run, infos, &guard, verdict->digest, &unwritten) != 0)) { /* or read-only */
         if (is_calm) log_warn("the manifest is as it was: %s", unwritten.message);
         else log_info("the manifest is as it was: %s", unwritten.message);
         store_payload_digest(infos, shards, verdict->digest);
@@ -128,27 +132,31 @@ static int sum_up(const struct run *run, const struct verdict *verdict, json_t *
     const size_t *counts = verdict->counts;
     size_t others = counts[SHARD_OTHERS], foreign = counts[SHARD_FOREIGN] + others + verdict->strangers;
     size_t bad = counts[SHARD_MISSING] + counts[SHARD_DAMAGED] + counts[SHARD_FOREIGN] + counts[SHARD_STALE] + others;
-    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:s*, s:O*}", "run", run->dir, "complete", bad == 0, "samples",
-                      (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD], "missing",
-                      (json_int_t)counts[SHARD_MISSING], "damaged", (json_int_t)counts[SHARD_DAMAGED], "foreign",
-                      (json_int_t)foreign, "stale", (json_int_t)counts[SHARD_STALE], "quarantined",
+    *json = json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:s*, s:O*}", "run", run->dir, "complete",
+                      bad == 0, "samples", (json_int_t)run->layout.samples, "good", (json_int_t)counts[SHARD_GOOD],
+                      "missing", (json_int_t)counts[SHARD_MISSING], "damaged", (json_int_t)counts[SHARD_DAMAGED],
+                      "foreign", (json_int_t)foreign, "stale", (json_int_t)counts[SHARD_STALE], "quarantined",
                       (json_int_t)verdict->quarantined, "quarantine", verdict->quarantine, "payload_sha256",
                       bad == 0 ? verdict->digest : NULL, "made_with", json_object_get(run->document, "made_with"));
     if (!*json) return error_memory(err);
     fprintf(verdict->out, "%zu files good, %zu missing, %zu damaged, %zu foreign or doubled, %zu stale\n",
             counts[SHARD_GOOD], counts[SHARD_MISSING], counts[SHARD_DAMAGED], foreign, counts[SHARD_STALE]);
     if (bad > 0 && bad == verdict->quarantined)
-        return error_set(err, CODE_QUARANTINE, "%s: all but %zu quarantined files are there: see its quarantine.json", run->dir, bad);
+        return error_set(err, CODE_QUARANTINE, "%s: all but %zu quarantined files are there: see its quarantine.json",
+                         run->dir, bad);
     if (others > 0)
-        return error_set(err, CODE_DATA, "%s: %zu files were made by another job: move them away (is its samples/ a link to another "
-                         "run's?); a job replaces none of them", run->dir, others);
+        return error_set(err, CODE_DATA,
+                         "%s: %zu files were made by another job: move them away (is its samples/ a link to another "
+                         "run's?); a job replaces none of them",
+                         run->dir, others);
     if (bad > 0)
-        return error_set(err, CODE_AGAIN, "%s: %zu files are missing or bad: run the job again to make them", run->dir, bad);
+        return error_set(err, CODE_AGAIN, "%s: %zu files are missing or bad: run the job again to make them", run->dir,
+                         bad);
     if (verdict->strangers > 0)
         return error_set(err, CODE_DATA, "%s holds %zu files that are not this run's: move them away", run->dir,
                          verdict->strangers);
     print_line(verdict->out, "%s holds exactly its %llu samples, digest %s", run->dir,
-            (unsigned long long)run->layout.samples, verdict->digest);
+               (unsigned long long)run->layout.samples, verdict->digest);
     return 0;
 }
 
@@ -184,8 +192,8 @@ static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *l
     return rc;
 }
 
-/* All cells, also after one that is not whole. The exit status is that of the worst: missing or bad files (75), then foreign
- * ones (65), then quarantined ones (76). */
+/* All cells, also after one that is not whole. The exit status is that of the worst: missing or bad files (75), then
+ * foreign ones (65), then quarantined ones (76). */
 static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t **json, struct error *err) {
     json_t *list = json_array(), *name;
     size_t i, bad = 0;
@@ -196,10 +204,12 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
         print_line(out, "%s", one.message);
         if (bad++ == 0 || one.code == CODE_AGAIN || code == CODE_QUARANTINE) code = one.code;
     }
-    *json = json_pack("{s:s, s:b, s:I, s:o}", "sweep", dir, "complete", bad == 0, "bad_cells", (json_int_t)bad, "cells", list);
+    *json = json_pack("{s:s, s:b, s:I, s:o}", "sweep", dir, "complete", bad == 0, "bad_cells", (json_int_t)bad, "cells",
+                      list);
     if (!*json) return error_memory(err);
     if (bad > 0)
-        return error_set(err, code, "%s: %zu of its %zu cells are not whole (named above)%s", dir, bad, json_array_size(names),
+        return error_set(err, code, "%s: %zu of its %zu cells are not whole (named above)%s", dir, bad,
+                         json_array_size(names),
                          code == CODE_AGAIN ? ": run the job again to make what is missing" : "");
     print_line(out, "%s holds exactly the samples of its %zu cells", dir, json_array_size(names));
     return 0;
@@ -217,7 +227,8 @@ static int verify(const struct call *call, struct error *err) {
     struct error unprinted;
     int rc = path_check_utf8(options->run, err);
     if (rc == 0) rc = cells_read(&names, options->run, err);
-    if (rc == 0) rc = names ? verify_sweep(options->run, names, out, &json, err) : verify_dir(options->run, out, &json, err);
+    if (rc == 0)
+        rc = names ? verify_sweep(options->run, names, out, &json, err) : verify_dir(options->run, out, &json, err);
     if (options->json && json && print_json(json, &unprinted) != 0 && rc == 0) {
         *err = unprinted;
         rc = -1;
@@ -231,7 +242,8 @@ static const struct option_row rows[] = {ROW_RUN(verify_options), ROW_JSON(verif
 
 const struct command command_verify = {
     "verify", "Read every file of a run again and say what is missing, damaged, doubled or foreign",
-    "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds, unless a job is at work. Exit\n"
+    "RUN may be a sweep's folder: all its cells. Rewrites the manifest from what it finds, unless a job is at work. "
+    "Exit\n"
     "status: 0 complete; 75 files are missing or bad, run the job again; 76 all that is missing is quarantined;\n"
     "65 only foreign files besides.\n",
     OPTION_TABLE(rows, verify_options), verify};

@@ -8,10 +8,11 @@
 static int add_variable(struct text *text, const char *name, int length, struct error *err) {
     char *copy = text_new("%.*s", length, name);
     const char *value = copy ? getenv(copy) : NULL;
-    int rc = !copy             ? error_memory(err)
-             : value && *value ? 0
-                               : error_set(err, CODE_DATA, "expected $%s to be set in the environment, found nothing "
-                                           "(a dollar itself is $$)", copy);
+    int rc = !copy ? error_memory(err)
+             : value && *value
+                 ? 0
+                 : error_set(err, CODE_DATA,
+                             "expected $%s to be set in the environment, found nothing (a dollar itself is $$)", copy);
     if (rc == 0) text_add(text, "%s", value);
     free(copy);
     return rc;

@@ -41,8 +41,8 @@ int key_error(const struct key_reader *reader, const char *path, const char *for
 }
 
 /* The same, at the place of the key itself. */
-__attribute__((format(printf, 3, 4)))
-static int key_error_at_name(const struct key_reader *reader, const char *path, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static int key_error_at_name(const struct key_reader *reader, const char *path,
+                                                                   const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     int rc = key_message(reader, path, 0, format, arguments);
@@ -112,14 +112,13 @@ static char *path_below(const char *path, const char *name) {
     return text_new("%s%s%s", path, *path ? "." : "", name);
 }
 
-static int read_key(const struct key_reader *reader, const struct key_table *table, const char *path,
-                    const char *name, const json_t *value, void *target) {
+static int read_key(const struct key_reader *reader, const struct key_table *table, const char *path, const char *name,
+                    const json_t *value, void *target) {
     char *below = path_below(path, name);
     if (!below) return error_memory(reader->err);
     const struct key *key = find_key(table, name);
     int rc = 0;
-    if (!key)
-        rc = unknown_key(reader, table, below, name);
+    if (!key) rc = unknown_key(reader, table, below, name);
     else if (!json_is_null(value) || !key->nullable)
         rc = key->kind->read(reader, key, below, value, (char *)target + key->offset);
     free(below);
@@ -138,8 +137,8 @@ int keys_read(const struct key_reader *reader, const struct key_table *table, co
     }
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)map, name, value)
-        if (read_key(reader, table, path, name, value, target) != 0) return -1;
+    json_object_foreach((json_t *)map, name,
+                        value) if (read_key(reader, table, path, name, value, target) != 0) return -1;
     for (size_t i = 0; i < table->count; i++) {
         const struct key *key = &table->keys[i];
         if (!key->required || json_object_get(map, key->name)) continue;

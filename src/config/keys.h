@@ -1,5 +1,6 @@
 /* Maps of keys read by table: a row says a key's name, its kind, where its value goes and what to say when it is wrong.
- * A job, its sampler and a card are such tables; reading and writing (job->resolved, the fingerprint) both walk them. */
+ * A job, its sampler and a card are such tables; reading and writing (job->resolved, the fingerprint) both walk them.
+ */
 #ifndef CONFIG_KEYS_H
 #define CONFIG_KEYS_H
 
@@ -27,17 +28,17 @@ struct key_table {
 struct key {
     const char *name;
     const struct key_kind *kind;
-    size_t offset;               /* of the value in the struct given to keys_read */
-    const char *expected;        /* completes "expected ..."; made from `names` where NULL */
-    double low, high;            /* numbers: range, both ends included. A value outside counts as unset. */
-    const char *const *names;    /* KEY_NAME: by enum value, NULL at its end (and at 0 for "unset") */
+    size_t offset;                 /* of the value in the struct given to keys_read */
+    const char *expected;          /* completes "expected ..."; made from `names` where NULL */
+    double low, high;              /* numbers: range, both ends included. A value outside counts as unset. */
+    const char *const *names;      /* KEY_NAME: by enum value, NULL at its end (and at 0 for "unset") */
     const struct key_table *table; /* KEY_TABLE_OF and kinds that take maps */
     bool required;
     bool nullable; /* null means unset */
 };
 
-#define KEY_READ_ARGUMENTS const struct key_reader *reader, const struct key *key, const char *path, \
-                           const json_t *value, void *member
+#define KEY_READ_ARGUMENTS \
+    const struct key_reader *reader, const struct key *key, const char *path, const json_t *value, void *member
 struct key_kind {
     /* Checks value and puts it into *member. path: the key's dotted path. */
     int (*read)(KEY_READ_ARGUMENTS);
@@ -45,8 +46,7 @@ struct key_kind {
     json_t *(*write)(const struct key *key, const void *member);
 };
 
-extern const struct key_kind
-    KEY_STRING,   /* char *; not empty; new */
+extern const struct key_kind KEY_STRING, /* char *; not empty; new */
     KEY_PATH,     /* char *; expanded (expand.h), resolved against reader->folder; new. Written absolute. */
     KEY_FOLDER,   /* char *; expanded, relative to the working directory. Written absolute. */
     KEY_INT,      /* int */

@@ -30,9 +30,11 @@ static json_t *write_string(const struct key *key, const void *member) {
 /* run.json names the absolute path. */
 static int check_absolute(const struct key_reader *reader, const char *path, const char *file) {
     char *absolute = path_absolute(file);
-    int rc = !absolute                                        ? error_memory(reader->err)
-             : text_is_utf8(absolute, strlen(absolute))       ? 0
-             : key_error(reader, path, "expected a path in UTF-8, found %s, which has other bytes: rename the folder", absolute);
+    int rc = !absolute ? error_memory(reader->err)
+             : text_is_utf8(absolute, strlen(absolute))
+                 ? 0
+                 : key_error(reader, path,
+                             "expected a path in UTF-8, found %s, which has other bytes: rename the folder", absolute);
     free(absolute);
     return rc;
 }
@@ -71,8 +73,8 @@ static json_t *write_path(const struct key *key, const void *member) {
 /* ---- numbers ---- */
 
 static bool whole_in_range(const struct key *key, const json_t *value) {
-    return json_is_integer(value) && (double)json_integer_value(value) >= key->low
-           && (double)json_integer_value(value) <= key->high;
+    return json_is_integer(value) && (double)json_integer_value(value) >= key->low &&
+           (double)json_integer_value(value) <= key->high;
 }
 
 static int read_int(KEY_READ_ARGUMENTS) {
@@ -118,8 +120,8 @@ static json_t *write_number(const struct key *key, const void *member) {
 static int read_pair(KEY_READ_ARGUMENTS) {
     const json_t *low = json_array_get(value, 0), *high = json_array_get(value, 1);
     double *pair = member;
-    if (json_array_size(value) != 2 || !json_is_number(low) || !json_is_number(high)
-        || !(json_number_value(low) < json_number_value(high)))
+    if (json_array_size(value) != 2 || !json_is_number(low) || !json_is_number(high) ||
+        !(json_number_value(low) < json_number_value(high)))
         return key_fail(reader, path, key->expected, value);
     pair[0] = json_number_value(low);
     pair[1] = json_number_value(high);

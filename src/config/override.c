@@ -31,8 +31,9 @@ static json_t *override_parent(json_t *root, char *path, const char **last, cons
             return NULL;
         }
         if (!json_is_object(child)) {
-            error_set(err, CODE_DATA, "%s: expected %s to be a map in the job file, found something else; "
-                      "set the whole of it", source, path);
+            error_set(err, CODE_DATA,
+                      "%s: expected %s to be a map in the job file, found something else; set the whole of it", source,
+                      path);
             return NULL;
         }
         *dot = '.';
@@ -57,10 +58,9 @@ int override_apply(json_t *root, json_t *places, const char *override, struct er
     } else if ((parent = override_parent(root, path, &last, source, err))) {
         places_forget(places, path);
         rc = 0;
-        if (json_is_null(value))
-            json_object_del(parent, last);
-        else if (json_object_set(parent, last, value) != 0
-                 || json_object_set_new(places, path, json_pack("[ss]", source, source)) != 0)
+        if (json_is_null(value)) json_object_del(parent, last);
+        else if (json_object_set(parent, last, value) != 0 ||
+                 json_object_set_new(places, path, json_pack("[ss]", source, source)) != 0)
             rc = error_memory(err);
     }
     json_decref(value);

@@ -15,7 +15,8 @@ enum { PIPE_MOST = 64 << 20 }; /* bytes */
 static char *kept; /* what came through the pipe; freed by the process's end */
 static size_t kept_size;
 
-/* All that its writers write until the last one closes it. A FIFO that nobody has open for writing is empty, not waited for. */
+/* All that its writers write until the last one closes it. A FIFO that nobody has open for writing is empty, not waited
+ * for. */
 static int read_pipe(int fd, const char *path, struct error *err) {
     struct pollfd input = {.fd = fd, .events = POLLIN};
     char *text = NULL;
@@ -24,8 +25,9 @@ static int read_pipe(int fd, const char *path, struct error *err) {
         char *larger = size < PIPE_MOST ? realloc(text, size + 65536 + 1) : NULL;
         if (!larger) {
             free(text);
-            return size < PIPE_MOST ? error_memory(err) : error_set(err, CODE_DATA, "%s: expected a job of at most %d bytes", path,
-                                                                    PIPE_MOST);
+            return size < PIPE_MOST
+                       ? error_memory(err)
+                       : error_set(err, CODE_DATA, "%s: expected a job of at most %d bytes", path, PIPE_MOST);
         }
         text = larger;
         ssize_t got = read(fd, text + size, 65536);

@@ -10,7 +10,7 @@ struct source {
     char *text; /* NUL-terminated behind size bytes */
     size_t size;
     const char *name; /* borrowed; what messages and a nameless job call it: the path, of a pipe "job" */
-    char *folder;     /* that its paths are relative to: the file's, of a pipe (and of /dev/...) the working directory */
+    char *folder; /* that its paths are relative to: the file's, of a pipe (and of /dev/...) the working directory */
 };
 
 /* A pipe gives its text once, so the first one that is read is kept for those who read it again. */

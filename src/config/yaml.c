@@ -73,8 +73,8 @@ static int member_to_json(const struct walk *walk, json_t *parent, const char *n
                           struct fy_node *node, const char *key_place) {
     int rc = -1;
     char *place = node_place(walk, node, key_place);
-    if (!place || !path
-        || (walk->places && json_object_set_new(walk->places, path, json_pack("[ss]", key_place, place)) != 0)) {
+    if (!place || !path ||
+        (walk->places && json_object_set_new(walk->places, path, json_pack("[ss]", key_place, place)) != 0)) {
         error_memory(walk->err);
         goto out;
     }
@@ -204,14 +204,10 @@ int yaml_parse(json_t **value, json_t *places, const char *text, size_t size, co
     document = fy_parse_load_document(parser);
     second = document ? fy_parse_load_document(parser) : NULL;
     struct fy_node *root = document ? fy_document_root(document) : NULL;
-    if (fy_parser_get_stream_error(parser) || fy_diag_got_error(diag))
-        yaml_error(&walk, diag);
-    else if (second)
-        error_set(err, CODE_DATA, "%s: expected one YAML document, found several", place);
-    else if (!root)
-        error_set(err, CODE_DATA, "%s: expected YAML, found nothing", place);
-    else
-        *value = node_to_json(&walk, root, "", place);
+    if (fy_parser_get_stream_error(parser) || fy_diag_got_error(diag)) yaml_error(&walk, diag);
+    else if (second) error_set(err, CODE_DATA, "%s: expected one YAML document, found several", place);
+    else if (!root) error_set(err, CODE_DATA, "%s: expected YAML, found nothing", place);
+    else *value = node_to_json(&walk, root, "", place);
 out:
     if (second) fy_parse_document_destroy(parser, second);
     if (document) fy_parse_document_destroy(parser, document);

@@ -4,8 +4,18 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { SIZE_MOST = 4 << 20, NODES_MOST = 100000, LINES_MOST = 1000, KEYS_MOST = 200, KEY_MOST = 64, DEPTH_MOST = 12,
-       ALIASES_MOST = 1000, ANCHORS_MOST = 200, ANCHOR_MOST = 64, DIRECTIVES_MOST = 20 };
+enum {
+    SIZE_MOST = 4 << 20,
+    NODES_MOST = 100000,
+    LINES_MOST = 1000,
+    KEYS_MOST = 200,
+    KEY_MOST = 64,
+    DEPTH_MOST = 12,
+    ALIASES_MOST = 1000,
+    ANCHORS_MOST = 200,
+    ANCHOR_MOST = 64,
+    DIRECTIVES_MOST = 20
+};
 
 struct anchor {
     char name[ANCHOR_MOST];
@@ -13,7 +23,7 @@ struct anchor {
     int height;
 };
 
-struct level { /* a list or map that is being read */
+struct level {       /* a list or map that is being read */
     bool map, merge; /* merge: the next value is that of << */
     size_t before;   /* nodes before it */
     size_t children; /* of a map: its keys and values */
@@ -25,7 +35,7 @@ struct level { /* a list or map that is being read */
 struct count {
     size_t nodes;
     int depth, anchors_count, aliases, lines; /* lines: that values go on for */
-    struct level levels[DEPTH_MOST + 1]; /* [0]: around the root */
+    struct level levels[DEPTH_MOST + 1];      /* [0]: around the root */
     struct anchor anchors[ANCHORS_MOST];
     const char *excess;
 };

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const enum grid_kind grids[] = {GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR, GRID_KARRAS, GRID_TRAILING, GRID_LINSPACE};
+static const enum grid_kind grids[] = {GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR,
+                                       GRID_KARRAS,  GRID_TRAILING,  GRID_LINSPACE};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
 /* A sampler over a grid with the rest as in the job. */
@@ -68,7 +69,8 @@ static bool fits(const struct study *study, const struct plan *plan) {
 }
 
 /* Adds a grid at an NFE; *added is false where there is none. */
-static int add_track(struct study *study, enum grid_kind grid, double rho, int nfe, bool own, bool *added, struct error *err) {
+static int add_track(struct study *study, enum grid_kind grid, double rho, int nfe, bool own, bool *added,
+                     struct error *err) {
     struct track *track = &study->tracks[study->tracks_count];
     struct sampler resolved;
     struct plan plan;
@@ -112,17 +114,21 @@ int contest_tracks(struct study *study, struct error *err) {
         own_added |= added && level == 1;
     }
     if (study->tracks_count == 0)
-        return error_set(err, CODE_DATA, "sampler: no grid between t_start = %g and t_end = %g can be compared at NFE %d",
-                         own->t_start, own->t_end, own->nfe);
+        return error_set(err, CODE_DATA,
+                         "sampler: no grid between t_start = %g and t_end = %g can be compared at NFE %d", own->t_start,
+                         own->t_end, own->nfe);
     if (own_added) return 0;
-    return study_note(study, err, "the job's own grid is left out: grid %s starts or ends elsewhere than at t_start = %g "
-                      "and t_end = %g, from which the others go", grid_names[own->grid], own->t_start, own->t_end);
+    return study_note(study, err,
+                      "the job's own grid is left out: grid %s starts or ends elsewhere than at t_start = %g and t_end "
+                      "= %g, from which the others go",
+                      grid_names[own->grid], own->t_start, own->t_end);
 }
 
 /* ---- samplers ---- */
 
 /* Takes over resolved and plan. */
-static int add(struct study *study, const struct sampler *resolved, const struct plan *plan, bool own, struct error *err) {
+static int add(struct study *study, const struct sampler *resolved, const struct plan *plan, bool own,
+               struct error *err) {
     struct candidate *candidate = &study->candidates[study->candidates_count++];
     *candidate = (struct candidate){*resolved, *plan, own, calloc(study->asked->paths, sizeof(double))};
     return candidate->errors ? 0 : error_memory(err);
@@ -157,13 +163,14 @@ static int add_own(struct study *study, struct error *err) {
     for (size_t i = 0; i < study->candidates_count; i++)
         if (study->candidates[i].own) return 0;
     if (strncmp(solver->kind, "ODE", 3) != 0 || own->eta > 0 || own->churn.amount > 0)
-        return study_note(study, err, "the job's own sampler, %s, is no solver of the ODE: its samples differ from the "
-                          "ODE's by more than an error", own->solver);
+        return study_note(study, err,
+                          "the job's own sampler, %s, is no solver of the ODE: its samples differ from the ODE's by "
+                          "more than an error",
+                          own->solver);
     wanted.state = STATE_FLOAT64;
     if (grid_is_list(wanted.grid)) wanted.nfe = wanted.steps = 0;
     else wanted.steps = 0;
-    if (grid_has_ends(wanted.grid))
-        wanted.t_start = wanted.t_end = NAN;
+    if (grid_has_ends(wanted.grid)) wanted.t_start = wanted.t_end = NAN;
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return -1;
     if (fits(study, &plan)) return add(study, &resolved, &plan, true, err);
     plan_free(&plan);
@@ -189,6 +196,7 @@ int contest_candidates(struct study *study, struct error *err) {
     }
     if (add_own(study, err) != 0) return -1;
     for (size_t i = 0; i < study->candidates_count; i++)
-        if (study->candidates[i].plan.registers > study->registers) study->registers = study->candidates[i].plan.registers;
+        if (study->candidates[i].plan.registers > study->registers)
+            study->registers = study->candidates[i].plan.registers;
     return 0;
 }

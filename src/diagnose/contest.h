@@ -4,7 +4,8 @@
 
 #include "diagnose/study.h"
 
-/* Both fill arrays of the study, which study_release frees, and are called by one thread. The grids, from the job's sampler: before study_place. */
+/* Both fill arrays of the study, which study_release frees, and are called by one thread. The grids, from the job's
+ * sampler: before study_place. */
 int contest_tracks(struct study *study, struct error *err);
 /* The samplers on them, where they start with the path: after study_place. */
 int contest_candidates(struct study *study, struct error *err);

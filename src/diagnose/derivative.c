@@ -29,7 +29,8 @@ int derivative_map(struct derivative_map *map, const struct schedule *schedule, 
     series_log(ORDER, kappa, lambda);
     series_scale(ORDER, -1, lambda, lambda);
     for (int j = 0; j <= EPSILON_ORDERS; j++) {
-        double power[ORDER + 1] = {0}, epsilon[ORDER + 1], product[ORDER + 1], moved[ORDER + 1], path[ORDER + 1], score[ORDER + 1];
+        double power[ORDER + 1] = {0}, epsilon[ORDER + 1], product[ORDER + 1], moved[ORDER + 1], path[ORDER + 1],
+                             score[ORDER + 1];
         power[j] = 1 / tgamma(j + 1);
         series_compose(ORDER, power, lambda, epsilon); /* (lambda(h) - lambda(0))^j/j! */
         series_mul(ORDER, epsilon, slope, product);

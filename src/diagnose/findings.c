@@ -40,9 +40,10 @@ static json_t *constancy(const struct study *study, const struct track *track) {
         double t = track->times[i];
         struct ratio rate = {NAN, NAN};
         if (probe) rate = root_ratio(probe->epsilon[1], probe->epsilon[0], paths);
-        json_array_append_new(steps, json_pack("{s:f, s:f, s:f, s:f, s:o, s:o}", "t", t, "s", track->times[i + 1], "logsnr",
-                                               schedule_logsnr(study->schedule, t), "epsilon", rms(study, level), "rate",
-                                               ratio_json(rate), "change", ratio_json(root_ratio(change, level, paths))));
+        json_array_append_new(steps,
+                              json_pack("{s:f, s:f, s:f, s:f, s:o, s:o}", "t", t, "s", track->times[i + 1], "logsnr",
+                                        schedule_logsnr(study->schedule, t), "epsilon", rms(study, level), "rate",
+                                        ratio_json(rate), "change", ratio_json(root_ratio(change, level, paths))));
     }
     return steps;
 }
@@ -56,8 +57,8 @@ static json_t *derivative(const struct study *study, double *const values[QUANTI
     double size = rms(study, values[TRUE2]), ideal = rms(study, values[IDEAL2]);
     struct ratio miss = root_ratio(values[MISS2], values[TRUE2], paths);
     return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "order", order, "true", number(size), "ratio",
-                     number(ideal / size), "cosine", number(product / (size * ideal)), "miss", ratio_json(miss), "uncertainty",
-                     number(hypot(truncation, noise) / size), "noise", number(noise / size), "limit",
+                     number(ideal / size), "cosine", number(product / (size * ideal)), "miss", ratio_json(miss),
+                     "uncertainty", number(hypot(truncation, noise) / size), "noise", number(noise / size), "limit",
                      noise > truncation ? "noise" : "step");
 }
 
@@ -65,12 +66,12 @@ static json_t *derivatives(const struct study *study) {
     json_t *all = json_array();
     for (size_t i = 0; i < study->probes_count; i++) {
         const struct probe *probe = &study->probes[i];
-        json_t *one = json_pack("{s:f, s:f, s:o}", "t", probe->t, "logsnr", schedule_logsnr(study->schedule, probe->t), "noise",
-                                ratio_json(root_ratio(probe->noise, NULL, study->asked->paths)));
+        json_t *one = json_pack("{s:f, s:f, s:o}", "t", probe->t, "logsnr", schedule_logsnr(study->schedule, probe->t),
+                                "noise", ratio_json(root_ratio(probe->noise, NULL, study->asked->paths)));
         json_t *epsilon = json_array();
         for (int k = 0; k <= EPSILON_ORDERS; k++)
-            json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", number(rms(study, probe->epsilon[k])), "uncertainty",
-                                                     number(rms(study, probe->doubt[k]))));
+            json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", number(rms(study, probe->epsilon[k])),
+                                                     "uncertainty", number(rms(study, probe->doubt[k]))));
         json_t *both = json_object();
         json_object_set_new(one, "epsilon", epsilon);
         json_object_set_new(one, "clocks", both);
@@ -95,7 +96,8 @@ static json_t *local_errors(const struct study *study) {
     for (size_t i = 0; i < study->tracks_count; i++) {
         const struct track *track = &study->tracks[i];
         for (size_t m = 0; m < METHODS; m++) {
-            if (isnan(track->rho_mu[m * 2]) || (track->grid == GRID_UNIFORM && methods[m].clock == CLOCK_LOGSNR)) continue;
+            if (isnan(track->rho_mu[m * 2]) || (track->grid == GRID_UNIFORM && methods[m].clock == CLOCK_LOGSNR))
+                continue;
             json_t *errors = json_array();
             double sum = 0;
             for (size_t step = 0; step < track->steps; step++) {
@@ -106,12 +108,13 @@ static json_t *local_errors(const struct study *study) {
                                                         number(error.error)));
             }
             struct ratio last = root_ratio(track->last, NULL, paths);
-            json_array_append_new(
-                all, json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid], "nfe", track->nfe, "own",
-                               track->own, "clock",
-                               methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(), "order",
-                               order_json(methods[m].order), "sum", number(sum + last.value), "steps", errors, "to_zero",
-                               track->to_zero ? ratio_json(last) : json_null()));
+            json_array_append_new(all,
+                                  json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid],
+                                            "nfe", track->nfe, "own", track->own, "clock",
+                                            methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(),
+                                            "order", order_json(methods[m].order), "sum", number(sum + last.value),
+                                            "steps", errors, "to_zero",
+                                            track->to_zero ? ratio_json(last) : json_null()));
         }
     }
     return all;
@@ -121,11 +124,14 @@ static json_t *local_errors(const struct study *study) {
 
 static json_t *describe(const struct candidate *candidate) {
     const struct sampler *sampler = &candidate->sampler;
-    bool clocked = solver_find(sampler->solver)->options & SOLVER_CLOCK && (sampler->order != INFINITY || sampler->grid == GRID_UNIFORM);
-    json_t *json = json_pack("{s:s, s:o, s:o, s:s, s:i}", "solver", sampler->solver, "order", order_json(sampler->order), "clock",
-                             clocked ? json_string(clock_names[sampler->clock]) : json_null(), "grid", grid_names[sampler->grid],
-                             "nfe", candidate->plan.nfe);
-    if (json && sampler->grid == GRID_KARRAS && !isnan(sampler->rho)) json_object_set_new(json, "rho", json_real(sampler->rho));
+    bool clocked = solver_find(sampler->solver)->options & SOLVER_CLOCK &&
+                   (sampler->order != INFINITY || sampler->grid == GRID_UNIFORM);
+    json_t *json = json_pack("{s:s, s:o, s:o, s:s, s:i}", "solver", sampler->solver, "order",
+                             order_json(sampler->order), "clock",
+                             clocked ? json_string(clock_names[sampler->clock]) : json_null(), "grid",
+                             grid_names[sampler->grid], "nfe", candidate->plan.nfe);
+    if (json && sampler->grid == GRID_KARRAS && !isnan(sampler->rho))
+        json_object_set_new(json, "rho", json_real(sampler->rho));
     return json;
 }
 
@@ -149,7 +155,8 @@ static const struct candidate *best(const struct study *study, const char *solve
     double least = INFINITY;
     for (size_t i = 1; i < study->candidates_count; i++) {
         const struct candidate *candidate = &study->candidates[i];
-        if (candidate->plan.nfe != study->asked->sampler->nfe || strcmp(candidate->sampler.solver, solver) != 0) continue;
+        if (candidate->plan.nfe != study->asked->sampler->nfe || strcmp(candidate->sampler.solver, solver) != 0)
+            continue;
         double value = rms(study, candidate->errors);
         if (value < least) found = candidate;
         if (value < least) least = value;
@@ -184,7 +191,8 @@ static json_t *recommendation(const struct study *study) {
     for (size_t i = 1; i < study->candidates_count; i++) {
         const struct candidate *candidate = &study->candidates[i];
         if (candidate->own) own = candidate;
-        if (candidate == taylor || candidate->plan.nfe != taylor->plan.nfe || strcmp(candidate->sampler.solver, "taylor") != 0)
+        if (candidate == taylor || candidate->plan.nfe != taylor->plan.nfe ||
+            strcmp(candidate->sampler.solver, "taylor") != 0)
             continue;
         if (within_noise(study, candidate, taylor)) json_array_append_new(ties, compared(study, candidate, taylor));
     }
@@ -207,10 +215,11 @@ static json_t *findings(const struct study *study) {
     const struct sampler *sampler = study->asked->sampler;
     const struct track *track = study_main_track(study);
     enum clock_kind clock = sampler->clock == CLOCK_UNSET ? CLOCK_LOGSNR : sampler->clock;
-    return json_pack("{s:I, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:O}", "paths", (json_int_t)study->asked->paths, "nfe",
-                     sampler->nfe, "clock", clock_names[clock], "grid", grid_names[track->grid], "reference", reference(study),
-                     "constancy", constancy(study, track), "derivatives", derivatives(study), "local", local_errors(study),
-                     "samples", sample_errors(study), "recommendation", recommendation(study), "notes", study->notes);
+    return json_pack("{s:I, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:O}", "paths",
+                     (json_int_t)study->asked->paths, "nfe", sampler->nfe, "clock", clock_names[clock], "grid",
+                     grid_names[track->grid], "reference", reference(study), "constancy", constancy(study, track),
+                     "derivatives", derivatives(study), "local", local_errors(study), "samples", sample_errors(study),
+                     "recommendation", recommendation(study), "notes", study->notes);
 }
 
 int diagnose(json_t **found, const struct diagnosis *asked, struct error *err) {

@@ -1,4 +1,5 @@
-/* Runs the study: the fine paths of every batch with all that is measured along them, and then the candidates' samples. */
+/* Runs the study: the fine paths of every batch with all that is measured along them, and then the candidates' samples.
+ */
 #include "base/crash.h"
 #include "base/log.h"
 #include "diagnose/study.h"
@@ -12,14 +13,15 @@ struct walk { /* a batch on its way along the path, one a thread */
     struct executor *executor;
     struct batch batch;           /* what the executor works on */
     size_t elements, first, rows; /* of the batch: paths first .. first + rows - 1 */
-    double **x, **epsilon;  /* [path.count] each [rows][elements], or NULL: not there yet, or no longer needed */
-    double *scratch;        /* [rows][elements] */
+    double **x, **epsilon;        /* [path.count] each [rows][elements], or NULL: not there yet, or no longer needed */
+    double *scratch;              /* [rows][elements] */
     double *derivative[EPSILON_ORDERS + 1], *value; /* [elements]: of one path */
 };
 
 static int run_start(struct walk *walk, struct error *err) {
     const struct diagnosis *asked = walk->study->asked;
-    walk->batch = (struct batch){.rows = walk->rows, .seeds = asked->seeds + walk->first,
+    walk->batch = (struct batch){.rows = walk->rows,
+                                 .seeds = asked->seeds + walk->first,
                                  .labels = asked->labels ? asked->labels + walk->first : NULL};
     return executor_start(walk->executor, &walk->batch, err);
 }
@@ -35,7 +37,8 @@ static double mean_square(const double *values, size_t count) {
 static void measure_step(const struct walk *walk, struct track *track, size_t step) {
     const struct study *study = walk->study;
     size_t from = track->points[step], to = track->points[step + 1], paths = study->asked->paths;
-    double t = study->path.times[to], scale = hypot(schedule_alpha(study->schedule, t), schedule_sigma(study->schedule, t));
+    double t = study->path.times[to],
+           scale = hypot(schedule_alpha(study->schedule, t), schedule_sigma(study->schedule, t));
     for (size_t row = 0; row < walk->rows; row++) {
         size_t at = row * walk->elements, place = step * paths + walk->first + row;
         const double *x = walk->x[from] + at, *end = walk->x[to] + at, *epsilon = walk->epsilon[from] + at;
@@ -46,7 +49,8 @@ static void measure_step(const struct walk *walk, struct track *track, size_t st
         for (size_t m = 0; m < METHODS; m++) {
             const double *rho_mu = &track->rho_mu[(step * METHODS + m) * 2];
             double sum = 0;
-            for (size_t i = 0; i < walk->elements; i++) sum += pow(rho_mu[0] * x[i] + rho_mu[1] * epsilon[i] - end[i], 2);
+            for (size_t i = 0; i < walk->elements; i++)
+                sum += pow(rho_mu[0] * x[i] + rho_mu[1] * epsilon[i] - end[i], 2);
             track->errors[m * track->steps * paths + place] = sum / (double)walk->elements / (scale * scale);
         }
     }
@@ -110,7 +114,8 @@ static void measure_probe(const struct walk *walk, struct probe *probe) {
         size_t path = walk->first + row;
         const double *x = walk->x[centre] + row * walk->elements;
         double truncation2[EPSILON_ORDERS + 1] = {0}, rounding2[EPSILON_ORDERS + 1] = {0};
-        for (size_t i = 0; i < walk->elements; i++) walk->derivative[0][i] = walk->epsilon[centre][row * walk->elements + i];
+        for (size_t i = 0; i < walk->elements; i++)
+            walk->derivative[0][i] = walk->epsilon[centre][row * walk->elements + i];
         for (int k = 1; k <= EPSILON_ORDERS; k++)
             differentiate(walk, probe, row, k, probe->noise[path], &truncation2[k], &rounding2[k]);
         for (int k = 0; k <= EPSILON_ORDERS; k++) {
@@ -137,9 +142,9 @@ static int ask(struct walk *walk, const struct plan *program, const double *x, d
     return executor_get(walk->executor, at + 1, out, err);
 }
 
-/* The rounding of the network and of its inputs at a probe: fourth differences of epsilon over small nudges of x and, but for
- * a model that knows no times between its own, of t. All that is smooth cancels in them, and their variance is 70 times that of
- * a value (Hamming 1962; More & Wild 2011, estimating computational noise). */
+/* The rounding of the network and of its inputs at a probe: fourth differences of epsilon over small nudges of x and,
+ * but for a model that knows no times between its own, of t. All that is smooth cancels in them, and their variance is
+ * 70 times that of a value (Hamming 1962; More & Wild 2011, estimating computational noise). */
 static int measure_noise(struct walk *walk, struct probe *probe, size_t point, struct error *err) {
     static const double binomials[] = {1, -4, 6, -4, 1};
     enum { TERMS = sizeof binomials / sizeof *binomials, DIFFERENCES = NUDGES - TERMS + 1 };
@@ -154,7 +159,8 @@ static int measure_noise(struct walk *walk, struct probe *probe, size_t point, s
     }
     for (size_t row = 0; row < walk->rows && rc == 0; row++)
         for (size_t d = 0; d < DIFFERENCES; d++)
-            probe->noise[walk->first + row] += mean_square(sums + d * values + row * walk->elements, walk->elements) / (70 * DIFFERENCES);
+            probe->noise[walk->first + row] += mean_square(sums + d * values + row * walk->elements, walk->elements) /
+                                               (70 * DIFFERENCES);
     free(sums);
     free(nudged);
     return rc;
@@ -163,12 +169,14 @@ static int measure_noise(struct walk *walk, struct probe *probe, size_t point, s
 static int keep(struct walk *walk, size_t point, struct error *err) {
     struct study *study = walk->study;
     size_t values = walk->rows * walk->elements;
-    double *x = walk->x[point] = malloc(values * sizeof *x), *epsilon = walk->epsilon[point] = malloc(values * sizeof *epsilon);
+    double *x = walk->x[point] = malloc(values * sizeof *x),
+           *epsilon = walk->epsilon[point] = malloc(values * sizeof *epsilon);
     if (!x || !epsilon) return error_memory(err);
     if (executor_get(walk->executor, 0, x, err) != 0 || ask(walk, &study->asks[point], x, epsilon, err) != 0) return -1;
     for (size_t i = 0; i < values; i++)
         if (!isfinite(x[i]) || !isfinite(epsilon[i]))
-            return error_set(err, CODE_DATA, "at t = %g the model's output for seed %llu is not finite", study->path.times[point],
+            return error_set(err, CODE_DATA, "at t = %g the model's output for seed %llu is not finite",
+                             study->path.times[point],
                              (unsigned long long)study->asked->seeds[walk->first + i / walk->elements]);
     return 0;
 }
@@ -211,7 +219,9 @@ static void measure_end(const struct walk *walk) {
     for (size_t k = 0; k < study->tracks_count; k++) {
         const struct track *track = &study->tracks[k];
         for (size_t i = 0; track->to_zero && i < walk->rows * elements; i++)
-            track->last[walk->first + i / elements] += pow(x0_at(walk, track->points[track->steps], i) - samples[i], 2) / (double)elements;
+            track->last[walk->first + i / elements] += pow(x0_at(walk, track->points[track->steps], i) - samples[i],
+                                                           2) /
+                                                       (double)elements;
     }
 }
 
@@ -242,7 +252,8 @@ static int try_candidate(struct walk *walk, struct candidate *candidate, struct 
         return -1;
     for (size_t row = 0; row < walk->rows; row++) {
         double sum = 0;
-        for (size_t i = row * walk->elements; i < (row + 1) * walk->elements; i++) sum += pow(walk->scratch[i] - fine[i], 2);
+        for (size_t i = row * walk->elements; i < (row + 1) * walk->elements; i++)
+            sum += pow(walk->scratch[i] - fine[i], 2);
         candidate->errors[walk->first + row] = isfinite(sum) ? sum / (double)walk->elements : INFINITY;
     }
     return 0;
@@ -263,8 +274,14 @@ static int walk_init(struct walk *walk, struct study *study, const struct plan *
     if (!walk->x || !walk->epsilon || !walk->scratch || !walk->value) return error_memory(err);
     for (int k = 0; k <= EPSILON_ORDERS; k++)
         if (!(walk->derivative[k] = malloc(walk->elements * sizeof(double)))) return error_memory(err);
-    struct executor_setup setup = {.plan = program, .sampler = asked->sampler, .card = asked->card, .model = asked->model, .guide = asked->guide,
-                                   .device = asked->device, .batch = asked->batch, .noise = asked->noise};
+    struct executor_setup setup = {.plan = program,
+                                   .sampler = asked->sampler,
+                                   .card = asked->card,
+                                   .model = asked->model,
+                                   .guide = asked->guide,
+                                   .device = asked->device,
+                                   .batch = asked->batch,
+                                   .noise = asked->noise};
     return executor_new(&walk->executor, &setup, err);
 }
 

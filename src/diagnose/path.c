@@ -14,7 +14,8 @@ static int falling(const void *a, const void *b) {
 }
 
 /* Every trained step from the start to the end. */
-static int trained_times(struct path *path, const struct schedule *schedule, double start, double end, struct error *err) {
+static int trained_times(struct path *path, const struct schedule *schedule, double start, double end,
+                         struct error *err) {
     int steps = schedule_steps(schedule), first = (int)round(start * steps), last = (int)round(end * steps);
     if (last < 1) last = 1;
     path->count = (size_t)(first - last + 1);
@@ -39,10 +40,12 @@ static int continuous_times(struct path *path, const struct schedule *schedule, 
     qsort(sorted, wanted_count + 2, sizeof *sorted, falling);
     path->times[path->count++] = start;
     for (size_t i = 0; i < wanted_count + 2; i++) {
-        double from = schedule_logsnr(schedule, path->times[path->count - 1]), to = schedule_logsnr(schedule, sorted[i]);
+        double from = schedule_logsnr(schedule, path->times[path->count - 1]),
+               to = schedule_logsnr(schedule, sorted[i]);
         if (to - from <= SAME) continue;
         int parts = (int)ceil((to - from) / STEP_MOST);
-        for (int k = 1; k < parts; k++) path->times[path->count++] = schedule_time(schedule, from + (to - from) * k / parts);
+        for (int k = 1; k < parts; k++)
+            path->times[path->count++] = schedule_time(schedule, from + (to - from) * k / parts);
         path->times[path->count++] = sorted[i];
     }
     path->times[path->count - 1] = end; /* exactly, not a point that is the same */
@@ -50,14 +53,16 @@ static int continuous_times(struct path *path, const struct schedule *schedule, 
     return 0;
 }
 
-static int compile(struct plan *plan, const struct schedule *schedule, const struct sampler *like, const struct card *card,
-                   double *times, size_t count, enum final_kind final, struct error *err) {
+static int compile(struct plan *plan, const struct schedule *schedule, const struct sampler *like,
+                   const struct card *card, double *times, size_t count, enum final_kind final, struct error *err) {
     bool trained = schedule_has_integer_times(schedule);
     struct sampler wanted, resolved;
     sampler_init(&wanted);
     strcpy(wanted.solver, trained ? "dpmpp-3m" : "rk4");
     if (trained) wanted.lower_order_final = TOGGLE_OFF;
-    else wanted.clock = schedule_time_is_sigma(schedule) ? CLOCK_T : CLOCK_LOGSNR; /* dx/dsigma = epsilon, near to constant */
+    else
+        wanted.clock = schedule_time_is_sigma(schedule) ? CLOCK_T
+                                                        : CLOCK_LOGSNR; /* dx/dsigma = epsilon, near to constant */
     wanted.grid = GRID_TIMES;
     wanted.times = times;
     wanted.times_count = count;
@@ -89,18 +94,19 @@ static int find_parts(struct path *path, struct error *err) {
     for (size_t i = 0; i < path->plan.ops_count; i++)
         if (path->plan.ops[i].dst == 0 && ++found < path->count) path->parts[found] = i + 1;
     if (found == path->count - 1) return 0;
-    return error_set(err, CODE_INTERNAL, "the plan of the fine solution has %zu steps, expected %zu", found, path->count - 1);
+    return error_set(err, CODE_INTERNAL, "the plan of the fine solution has %zu steps, expected %zu", found,
+                     path->count - 1);
 }
 
-int path_make(struct path *path, const struct schedule *schedule, const struct sampler *resolved, const struct card *card,
-              const double *wanted, size_t wanted_count, struct error *err) {
+int path_make(struct path *path, const struct schedule *schedule, const struct sampler *resolved,
+              const struct card *card, const double *wanted, size_t wanted_count, struct error *err) {
     *path = (struct path){0};
     int rc = schedule_has_integer_times(schedule)
                  ? trained_times(path, schedule, resolved->t_start, resolved->t_end, err)
                  : continuous_times(path, schedule, resolved->t_start, resolved->t_end, wanted, wanted_count, err);
     if (rc == 0 && path->count < 2)
-        rc = error_set(err, CODE_DATA, "sampler: there is nothing between t_start = %g and t_end = %g", resolved->t_start,
-                       resolved->t_end);
+        rc = error_set(err, CODE_DATA, "sampler: there is nothing between t_start = %g and t_end = %g",
+                       resolved->t_start, resolved->t_end);
     if (rc == 0) rc = compile(&path->plan, schedule, resolved, card, path->times, path->count, FINAL_NONE, err);
     if (rc == 0) rc = compile_coarse(path, schedule, resolved, card, err);
     if (rc == 0) rc = find_parts(path, err);

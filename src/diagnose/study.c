@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 const struct method methods[METHODS] = {
-    {CLOCK_T, 1}, {CLOCK_T, 2}, {CLOCK_T, 3}, {CLOCK_T, 4}, {CLOCK_LOGSNR, 1}, {CLOCK_LOGSNR, 2}, {CLOCK_LOGSNR, 3},
-    {CLOCK_LOGSNR, 4}, {CLOCK_UNSET, INFINITY},
+    {CLOCK_T, 1},      {CLOCK_T, 2},      {CLOCK_T, 3},
+    {CLOCK_T, 4},      {CLOCK_LOGSNR, 1}, {CLOCK_LOGSNR, 2},
+    {CLOCK_LOGSNR, 3}, {CLOCK_LOGSNR, 4}, {CLOCK_UNSET, INFINITY},
 };
 const enum clock_kind clocks[CLOCKS] = {CLOCK_T, CLOCK_LOGSNR};
 
@@ -45,7 +46,8 @@ static bool place(const struct study *study, struct probe *probe, double *times)
     struct stencil *stencil = &probe->stencil;
     double here = schedule_logsnr(schedule, probe->t);
     if (schedule_has_integer_times(schedule)) {
-        int steps = schedule_steps(schedule), n = (int)round(probe->t * steps), first = (int)round(sampler->t_start * steps);
+        int steps = schedule_steps(schedule), n = (int)round(probe->t * steps),
+            first = (int)round(sampler->t_start * steps);
         int last = (int)fmax(round(sampler->t_end * steps), 1);
         double gap = fabs(here - schedule_logsnr(schedule, (n > 1 ? n - 1.0 : n + 1.0) / steps));
         int unit = (int)fmin(fmax(round(UNIT / gap), 1), (first - last) / (STENCIL_REACH + 1));
@@ -73,8 +75,9 @@ static int place_probes(struct study *study, double *wanted, size_t *count, stru
         struct probe *probe = &study->probes[study->probes_count];
         probe->t = track->times[i];
         if (!place(study, probe, wanted + *count))
-            return study_note(study, err, "no derivatives: there are too few trained steps between t_start and t_end for "
-                              "finite differences");
+            return study_note(
+                study, err,
+                "no derivatives: there are too few trained steps between t_start and t_end for finite differences");
         *count += (size_t)probe->stencil.count;
         study->probes_count++;
     }
@@ -120,7 +123,8 @@ static int finish_track(const struct study *study, struct track *track, struct e
             struct error why;
             double *rho_mu = &track->rho_mu[(i * METHODS + (size_t)m) * 2];
             double t = path->times[track->points[i]], s = path->times[track->points[i + 1]];
-            if (taylor_coefficients(study->schedule, methods[m].clock, methods[m].order, t, s, &rho_mu[0], &rho_mu[1], &why) != 0)
+            if (taylor_coefficients(study->schedule, methods[m].clock, methods[m].order, t, s, &rho_mu[0], &rho_mu[1],
+                                    &why) != 0)
                 rho_mu[0] = rho_mu[1] = NAN;
         }
     track->errors = new_numbers(METHODS * track->steps * paths, err);
@@ -185,7 +189,8 @@ static int compile_asks(struct study *study, struct error *err) {
     for (size_t i = 0; i < study->probes_count; i++)
         for (int k = 0; k < NUDGES; k++) {
             double t = study->probes[i].t, logsnr = schedule_logsnr(study->schedule, t);
-            if (k > 0 && !schedule_has_integer_times(study->schedule)) t = schedule_time(study->schedule, logsnr + k * NUDGE);
+            if (k > 0 && !schedule_has_integer_times(study->schedule))
+                t = schedule_time(study->schedule, logsnr + k * NUDGE);
             if (compile_ask(study, &study->probes[i].nudged[k], t, err) != 0) return -1;
         }
     return 0;
@@ -195,14 +200,18 @@ static int refuse(const struct diagnosis *asked, struct error *err) {
     const struct guidance *guidance = &asked->sampler->guidance;
     bool always = guidance->interval[0] <= 0 && guidance->interval[1] == INFINITY;
     if (guidance->scale != 1 && !always)
-        return error_set(err, CODE_DATA, "sampler.guidance.interval: epsilon jumps at its ends, so a path has no derivatives there: "
+        return error_set(err, CODE_DATA,
+                         "sampler.guidance.interval: epsilon jumps at its ends, so a path has no derivatives there: "
                          "diagnose without the interval (--set sampler.guidance.interval=[0,.inf])");
     if (guidance->zero_init_steps > 0 || (!isnan(guidance->momentum) && guidance->momentum != 0))
-        return error_set(err, CODE_DATA, "sampler.guidance: zero_init_steps and momentum depend on the steps taken, so a path has no "
+        return error_set(err, CODE_DATA,
+                         "sampler.guidance: zero_init_steps and momentum depend on the steps taken, so a path has no "
                          "derivatives: diagnose without them");
     if (asked->sampler->nfe == 0)
-        return error_set(err, CODE_DATA, "sampler.solver: %s chooses its own steps, and diagnose compares solvers at an NFE: "
-                         "say --set sampler.solver=taylor --set sampler.nfe=10 and leave out its tolerances", asked->sampler->solver);
+        return error_set(err, CODE_DATA,
+                         "sampler.solver: %s chooses its own steps, and diagnose compares solvers at an NFE: say --set "
+                         "sampler.solver=taylor --set sampler.nfe=10 and leave out its tolerances",
+                         asked->sampler->solver);
     return 0;
 }
 
@@ -211,7 +220,8 @@ int study_begin(struct study *study, const struct diagnosis *asked, struct error
     if (!study->notes) return error_memory(err);
     if (refuse(asked, err) != 0 || schedule_new(&study->schedule, asked->card, err) != 0) return -1;
     if (schedule_is_discrete(study->schedule) &&
-        study_note(study, err, "clock t has no series beyond order 1 on a discrete schedule: those columns are empty") != 0)
+        study_note(study, err,
+                   "clock t has no series beyond order 1 on a discrete schedule: those columns are empty") != 0)
         return -1;
     if (schedule_time_is_sigma(study->schedule) &&
         study_note(study, err, "in clock t of an edm schedule (t is sigma, alpha is 1) every order is order 1") != 0)

@@ -21,9 +21,11 @@ __attribute__((weak)) void blas_memory_free(void *buffer);
 static int check_room(struct error *err) {
     void *probe = mmap(NULL, BUFFER + ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (probe != MAP_FAILED) return munmap(probe, BUFFER + ROOM);
-    return error_set(err, CODE_INTERNAL, "out of memory: OpenBLAS needs %zu MiB of address space for each thread that computes a "
-                     "metric, this would be number %d: raise `ulimit -v` or the job's limit, or lower workers and "
-                     "OMP_NUM_THREADS", BUFFER >> 20, state.inside + 1);
+    return error_set(
+        err, CODE_INTERNAL,
+        "out of memory: OpenBLAS needs %zu MiB of address space for each thread that computes a metric, this would be "
+        "number %d: raise `ulimit -v` or the job's limit, or lower workers and OMP_NUM_THREADS",
+        BUFFER >> 20, state.inside + 1);
 }
 
 int blas_enter(struct error *err) {
@@ -50,8 +52,8 @@ int blas_try(struct error *err) {
     return 0;
 }
 
-/* OpenBLAS starts a thread a core before main, each with such a buffer, of which we use none: they wait for memory until the
- * process can't even end. This runs before its constructor. */
+/* OpenBLAS starts a thread a core before main, each with such a buffer, of which we use none: they wait for memory
+ * until the process can't even end. This runs before its constructor. */
 __attribute__((constructor(101))) static void no_threads(void) {
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
 }

@@ -15,7 +15,7 @@ struct extractor {
     const struct extraction *how;
     struct network network;
     const struct picture_source *source;
-    size_t count, bytes; /* images; bytes of one */
+    size_t count, bytes;                       /* images; bytes of one */
     struct features features[NETWORK_OUTPUTS]; /* rows NULL where not wanted */
 };
 
@@ -27,7 +27,8 @@ static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, s
     {
         char message[SHIM_ERROR];
         struct error one = {.code = CODE_OK};
-        if (crash_thread_start(&one) == 0 && shim_thread_start(extractor->how->device, message) != 0) error_set(&one, CODE_INTERNAL, "%s", message);
+        if (crash_thread_start(&one) == 0 && shim_thread_start(extractor->how->device, message) != 0)
+            error_set(&one, CODE_INTERNAL, "%s", message);
 #pragma omp for schedule(dynamic)
         for (size_t batch = 0; batch < rows; batch += BATCH) {
             size_t taken = rows - batch < BATCH ? rows - batch : BATCH;
@@ -53,7 +54,8 @@ static int prove(const struct extractor *extractor, struct error *err) {
     if (shim_thread_start(extractor->how->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
     if (network_prove(&extractor->network, extractor->how->network, BATCH, &difference, err) != 0) return -1;
     if (difference > 0)
-        log_warn("features of one image change by up to %.1e of the largest with the other images of the batch", difference);
+        log_warn("features of one image change by up to %.1e of the largest with the other images of the batch",
+                 difference);
     return 0;
 }
 
@@ -87,11 +89,12 @@ static int prepare(struct extractor *extractor, struct error *err) {
     for (int k = 0; k < network->outputs_count; k++) {
         size_t dim = network->outputs[k].dim;
         if (!network->outputs[k].wanted) continue;
-        extractor->features[k] = (struct features){extractor->count, dim, malloc(extractor->count * dim * sizeof(float))};
+        extractor->features[k] = (struct features){extractor->count, dim,
+                                                   malloc(extractor->count * dim * sizeof(float))};
         if (!extractor->features[k].rows) return error_memory(err);
     }
-    log_info("%s: %zu images [%d,%d,%d] through %s", source->name, extractor->count, sizes.height, sizes.width, sizes.channels,
-             how->network ? how->network : "no network: their pixels");
+    log_info("%s: %zu images [%d,%d,%d] through %s", source->name, extractor->count, sizes.height, sizes.width,
+             sizes.channels, how->network ? how->network : "no network: their pixels");
     return network_load(network, how->network, how->device, err);
 }
 
@@ -118,7 +121,8 @@ static int read_images(void *context, size_t rows, uint8_t *out, struct error *e
 int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err) {
     struct images *images;
     if (images_open(&images, path, err) != 0) return -1;
-    struct picture_source source = {.name = path, .count = images_count(images), .read = read_images, .context = images};
+    struct picture_source source = {
+        .name = path, .count = images_count(images), .read = read_images, .context = images};
     images_shape(images, &source.height, &source.width, &source.channels);
     images_names(images, side->names);
     int rc = extract(side, &source, how, err);

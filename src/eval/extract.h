@@ -24,8 +24,8 @@ struct picture_source {
     void *context;
 };
 
-/* All pictures in their order, in batches of 64, by how->workers threads; the features do not depend on their number. Adds
- * to an empty side. */
+/* All pictures in their order, in batches of 64, by how->workers threads; the features do not depend on their number.
+ * Adds to an empty side. */
 int extract(struct side *side, const struct picture_source *source, const struct extraction *how, struct error *err);
 /* The same of the images of `path` (images.h). */
 int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err);

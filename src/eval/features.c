@@ -17,7 +17,7 @@ enum feature_kind features_of_metric(enum metric metric) {
 /* IEEE half precision. */
 static float from_half(uint16_t bits) {
     int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    float value = exponent == 31   ? (fraction ? NAN : INFINITY)
+    float value = exponent == 31  ? (fraction ? NAN : INFINITY)
                   : exponent == 0 ? ldexpf((float)fraction, -24)
                                   : ldexpf((float)(fraction + 1024), exponent - 25);
     return bits >> 15 ? -value : value;
@@ -38,8 +38,8 @@ int features_check(const struct features *features, struct error *err) {
     size_t dim = features->dim;
     for (size_t i = 0; i < features->count * dim; i++)
         if (!isfinite(features->rows[i]))
-            return error_set(err, CODE_DATA, "row %zu, column %zu: expected a finite number, found %g", i / dim, i % dim,
-                             (double)features->rows[i]);
+            return error_set(err, CODE_DATA, "row %zu, column %zu: expected a finite number, found %g", i / dim,
+                             i % dim, (double)features->rows[i]);
     return 0;
 }
 
@@ -50,8 +50,10 @@ static int convert(struct features *features, const struct npy *npy, const char 
     if (!floats || npy->rank != 2 || npy->shape[0] < 1 || npy->shape[1] < 1 || npy->shape[1] > MOMENTS_DIM_MAX) {
         char found[NPY_TEXT];
         npy_text(npy, found);
-        return error_set(err, CODE_DATA, "%s: expected features, float16, float32 or float64 of shape [N, D] with D of 1 "
-                         "to %d, found %s", path, MOMENTS_DIM_MAX, found);
+        return error_set(
+            err, CODE_DATA,
+            "%s: expected features, float16, float32 or float64 of shape [N, D] with D of 1 to %d, found %s", path,
+            MOMENTS_DIM_MAX, found);
     }
     size_t count = npy->shape[0], dim = npy->shape[1];
     *features = (struct features){count, dim, malloc(count * dim * sizeof(float))};

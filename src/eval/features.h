@@ -8,11 +8,11 @@
 
 #include <stddef.h>
 
-enum feature_kind { /* which of a network's layers */
-    FEATURES_POOL,    /* fid, fid_infinity, kid, prdc */
-    FEATURES_SPATIAL, /* sfid: ADM's are the first 7 channels of mixed_6/conv, [17,17,7], flattened */
-    FEATURES_LOGITS,  /* is */
-    FEATURE_KINDS,
+enum feature_kind {                   /* which of a network's layers */
+                    FEATURES_POOL,    /* fid, fid_infinity, kid, prdc */
+                    FEATURES_SPATIAL, /* sfid: ADM's are the first 7 channels of mixed_6/conv, [17,17,7], flattened */
+                    FEATURES_LOGITS,  /* is */
+                    FEATURE_KINDS,
 };
 extern const char *const feature_kind_names[]; /* "pool", ...; ends with NULL */
 enum feature_kind features_of_metric(enum metric metric);

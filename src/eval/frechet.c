@@ -18,7 +18,8 @@ static double *deviations(const struct statistics *of) {
 }
 
 /* LAPACK gives P^T C P = L L^T of the correlations C, so that features of very different size count alike; -1: its own
- * tolerance, which finds the rank N - 1 of a covariance of N <= dim samples. The rows of L then get their deviations. */
+ * tolerance, which finds the rank N - 1 of a covariance of N <= dim samples. The rows of L then get their deviations.
+ */
 static int factor(struct frechet *frechet, struct error *err) {
     const struct statistics *of = frechet->of;
     size_t dim = of->dim;
@@ -64,8 +65,10 @@ static int check_factor(const struct frechet *frechet, struct error *err) {
     for (size_t i = 0; i < dim; i++) worst = fmax(worst, fabs(rest[i]));
     free(rest);
     if (worst <= 1e-5 * largest) return 0;
-    return error_set(err, CODE_DATA, "a sigma is no covariance: expected positive semidefinite, found a pivot of %g "
-                     "beside a largest variance of %g", -worst, largest);
+    return error_set(
+        err, CODE_DATA,
+        "a sigma is no covariance: expected positive semidefinite, found a pivot of %g beside a largest variance of %g",
+        -worst, largest);
 }
 
 int frechet_prepare(struct frechet *frechet, const struct statistics *of, struct error *err) {
@@ -98,10 +101,11 @@ static double *multiply(const struct frechet *a, const struct frechet *b) {
     for (int i = 0; i < dim; i++) place[a->order[i]] = i;
     for (size_t k = 0; k < (size_t)n; k++) /* A with its rows in B's order, then times B^T in place */
         for (size_t i = 0; i < size; i++) product[k * size + i] = a->factor[k * size + (size_t)place[b->order[i]]];
-    cblas_dtrmm(CblasColMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, m, n, 1.0, b->factor, dim, product, dim);
+    cblas_dtrmm(CblasColMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, m, n, 1.0, b->factor, dim, product,
+                dim);
     if (m < dim) /* below the triangle */
-        cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, m, n, dim - m, 1.0, b->factor + m, dim, product + m, dim, 1.0,
-                    product, dim);
+        cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, m, n, dim - m, 1.0, b->factor + m, dim, product + m, dim,
+                    1.0, product, dim);
     free(place);
     return product;
 }
@@ -130,8 +134,8 @@ static int by_size(const void *a, const void *b) {
 
 /* The sum of the roots of gram's eigenvalues, with rows and columns in this order, or (mirrored) its reverse and the
  * triangle across, so that the reduction goes from the large end either way, with other roundings. */
-static int sum_roots(const double *gram, const struct gram_row *order, int n, bool mirrored, double *work, double *values,
-                     double *sum, struct error *err) {
+static int sum_roots(const double *gram, const struct gram_row *order, int n, bool mirrored, double *work,
+                     double *values, double *sum, struct error *err) {
     for (int k = 0; k < n; k++) {
         int column = order[mirrored ? n - 1 - k : k].number;
         for (int i = mirrored ? 0 : k; i <= (mirrored ? k : n - 1); i++) {
@@ -146,9 +150,9 @@ static int sum_roots(const double *gram, const struct gram_row *order, int n, bo
     return info == 0 ? 0 : error_set(err, CODE_INTERNAL, "LAPACK's dsyev_2stage failed with info %d", (int)info);
 }
 
-/* The singular values of such a product by the eigenvalues of the smaller of its two squares, in less than half the time,
- * from two computations that round differently; *doubt: what they disagree in. The roots of eigenvalues that are but
- * rounding errors show there. */
+/* The singular values of such a product by the eigenvalues of the smaller of its two squares, in less than half the
+ * time, from two computations that round differently; *doubt: what they disagree in. The roots of eigenvalues that are
+ * but rounding errors show there. */
 static int sum_eigen(const double *product, int lead, int m, int n, double *sum, double *doubt, struct error *err) {
     bool wide = m <= n;
     int least = wide ? m : n;
@@ -158,8 +162,8 @@ static int sum_eigen(const double *product, int lead, int m, int n, double *sum,
     struct gram_row *order = malloc((size_t)least * sizeof *order);
     int rc = gram && work && values && order ? 0 : error_memory(err);
     if (rc == 0) {
-        cblas_dsyrk(CblasColMajor, CblasLower, wide ? CblasNoTrans : CblasTrans, least, wide ? n : m, 1.0, product, lead, 0.0,
-                    gram, least);
+        cblas_dsyrk(CblasColMajor, CblasLower, wide ? CblasNoTrans : CblasTrans, least, wide ? n : m, 1.0, product,
+                    lead, 0.0, gram, least);
         for (int i = 0; i < least; i++) order[i] = (struct gram_row){gram[(size_t)i * (size_t)least + (size_t)i], i};
         qsort(order, (size_t)least, sizeof *order, by_size);
         rc = sum_roots(gram, order, least, false, work, values, sum, err);
@@ -195,8 +199,9 @@ int frechet_distance_to(const struct frechet *first, const struct statistics *se
     struct frechet other;
     double root;
     if (a->dim != second->dim)
-        return error_set(err, CODE_DATA, "cannot compare statistics of %zu and %zu features: they come from different "
-                         "feature networks", a->dim, second->dim);
+        return error_set(err, CODE_DATA,
+                         "cannot compare statistics of %zu and %zu features: they come from different feature networks",
+                         a->dim, second->dim);
     double squares = 0, traces = 0;
     for (size_t i = 0; i < a->dim; i++) {
         double difference = a->mu[i] - second->mu[i];

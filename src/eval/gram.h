@@ -9,7 +9,7 @@
 
 enum { GRAM_BLOCK = 256 };
 
-struct gram { /* one thread's work space */
+struct gram {         /* one thread's work space */
     double *a, *b;    /* [GRAM_BLOCK][dim] */
     double *products; /* [GRAM_BLOCK][GRAM_BLOCK] */
     bool entered;     /* BLAS */

@@ -25,8 +25,8 @@ static double sum_block(const struct gram *gram, size_t na, size_t nb, double di
     return sum;
 }
 
-/* The kernel summed over all pairs (a == b: of different rows). Blocks are summed in their order: the bits do not depend
- * on threads. */
+/* The kernel summed over all pairs (a == b: of different rows). Blocks are summed in their order: the bits do not
+ * depend on threads. */
 static int sum_pairs(const struct features *a, const struct features *b, double *sum, struct error *err) {
     size_t dim = a->dim, rows = gram_blocks(a->count), columns = gram_blocks(b->count);
     bool same = a == b, failed = false;
@@ -57,8 +57,9 @@ static int sum_pairs(const struct features *a, const struct features *b, double 
 
 static int check(const struct features *a, const struct features *b, struct error *err) {
     if (a->dim != b->dim)
-        return error_set(err, CODE_DATA, "kid: cannot compare sets of %zu and %zu features: they come from different "
-                         "feature networks", a->dim, b->dim);
+        return error_set(err, CODE_DATA,
+                         "kid: cannot compare sets of %zu and %zu features: they come from different feature networks",
+                         a->dim, b->dim);
     if (a->count < 2 || b->count < 2)
         return error_set(err, CODE_DATA, "kid needs at least 2 samples on both sides, found %zu and %zu", a->count,
                          b->count);

@@ -10,8 +10,9 @@
 int moments_init(struct moments *moments, size_t dim, struct error *err) {
     *moments = (struct moments){.dim = dim};
     if (dim == 0 || dim > MOMENTS_DIM_MAX)
-        return error_set(err, CODE_DATA, "expected 1 to %d features a sample, found %zu: use a feature network with "
-                         "fewer outputs", MOMENTS_DIM_MAX, dim);
+        return error_set(err, CODE_DATA,
+                         "expected 1 to %d features a sample, found %zu: use a feature network with fewer outputs",
+                         MOMENTS_DIM_MAX, dim);
     moments->mean = calloc(dim, sizeof *moments->mean);
     moments->scatter = calloc(dim * dim, sizeof *moments->scatter);
     if (moments->mean && moments->scatter) return 0;

@@ -28,8 +28,8 @@ void moments_release(struct moments *moments);
  * MOMENTS_BLOCK give the same bits. A value that is not finite is CODE_DATA naming row (of this call) and column, and
  * then nothing is added. */
 int moments_add(struct moments *moments, const float *rows, size_t count, struct error *err);
-/* Takes back rows that were added before, fewer than all; equal dimensions. Where `part` holds most of the rows the rest is a
- * small difference of large numbers, and has fewer correct digits. */
+/* Takes back rows that were added before, fewer than all; equal dimensions. Where `part` holds most of the rows the
+ * rest is a small difference of large numbers, and has fewer correct digits. */
 void moments_remove(struct moments *whole, const struct moments *part);
 
 #endif

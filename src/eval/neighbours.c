@@ -18,7 +18,8 @@ static int cloud_init(struct cloud *cloud, const struct features *points, struct
     if (!cloud->squares || !cloud->radii) return error_memory(err);
     for (size_t i = 0; i < points->count; i++) {
         cloud->squares[i] = 0;
-        for (size_t k = 0; k < dim; k++) cloud->squares[i] += (double)points->rows[i * dim + k] * points->rows[i * dim + k];
+        for (size_t k = 0; k < dim; k++)
+            cloud->squares[i] += (double)points->rows[i * dim + k] * points->rows[i * dim + k];
     }
     return 0;
 }
@@ -79,9 +80,9 @@ static int find_radii(struct cloud *cloud, struct error *err) {
     return failed ? -1 : 0;
 }
 
-struct counts { /* all of them independent of the order of blocks */
-    uint64_t inside;       /* samples in some reference ball */
-    uint64_t balls;        /* pairs: sample inside a reference ball */
+struct counts {             /* all of them independent of the order of blocks */
+    uint64_t inside;        /* samples in some reference ball */
+    uint64_t balls;         /* pairs: sample inside a reference ball */
     unsigned char *reached; /* [reference]: in some sample's ball */
     unsigned char *covered; /* [reference]: some sample is inside its ball */
 };
@@ -137,8 +138,9 @@ static int count_all(const struct cloud *samples, const struct cloud *reference,
 
 static int check(const struct features *samples, const struct features *reference, struct error *err) {
     if (samples->dim != reference->dim)
-        return error_set(err, CODE_DATA, "prdc: cannot compare sets of %zu and %zu features: they come from different "
-                         "feature networks", samples->dim, reference->dim);
+        return error_set(err, CODE_DATA,
+                         "prdc: cannot compare sets of %zu and %zu features: they come from different feature networks",
+                         samples->dim, reference->dim);
     if (samples->count <= NEIGHBOURS || reference->count <= NEIGHBOURS)
         return error_set(err, CODE_DATA, "prdc needs more than %d samples on both sides, found %zu and %zu", NEIGHBOURS,
                          samples->count, reference->count);

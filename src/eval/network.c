@@ -27,9 +27,10 @@ static int parse_outputs(struct network *network, json_t *outputs, struct error 
         size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
         json_int_t dim = json_integer_value(value);
         if (dim < 1 || dim > MOMENTS_DIM_MAX || length == 0 || name[length] != '\0' || length >= sizeof output->name)
-            return error_set(err, CODE_DATA, "outputs: expected {NAME: D}, NAME of at most %zu letters, digits, _ and -, "
-                             "and D of 1 to %d; found \"%.40s\": %lld", sizeof output->name - 1, MOMENTS_DIM_MAX, name,
-                             (long long)dim);
+            return error_set(err, CODE_DATA,
+                             "outputs: expected {NAME: D}, NAME of at most %zu letters, digits, _ and -, and D of 1 to "
+                             "%d; found \"%.40s\": %lld",
+                             sizeof output->name - 1, MOMENTS_DIM_MAX, name, (long long)dim);
         memcpy(output->name, name, length + 1);
         output->dim = (size_t)dim;
     }
@@ -42,8 +43,9 @@ static int parse_description(struct network *network, json_t *json, struct error
     if (json_unpack_ex(json, &at, JSON_STRICT, "{s:[i,i,i], s:[F,F], s:o}", "shape", &network->channels,
                        &network->height, &network->width, "range", &network->low, &network->high, "outputs",
                        &outputs) != 0)
-        return error_set(err, CODE_DATA, "expected {\"shape\": [C, H, W], \"range\": [low, high], \"outputs\": {NAME: "
-                         "D}}: %s", at.text);
+        return error_set(err, CODE_DATA,
+                         "expected {\"shape\": [C, H, W], \"range\": [low, high], \"outputs\": {NAME: D}}: %s",
+                         at.text);
     if (network->channels < 1 || network->height < 1 || network->width < 1)
         return error_set(err, CODE_DATA, "shape: expected three positive numbers, found [%d, %d, %d]",
                          network->channels, network->height, network->width);
@@ -58,9 +60,10 @@ static int check_sizes(const struct network *network, const struct card *card, s
     if (network->height == card->height && network->width == card->width &&
         (network->channels == card->channels || repeated))
         return 0;
-    return error_set(err, CODE_DATA, "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network "
-                     "made for this size", network->channels, network->height, network->width, card->channels,
-                     card->height, card->width);
+    return error_set(
+        err, CODE_DATA,
+        "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network made for this size",
+        network->channels, network->height, network->width, card->channels, card->height, card->width);
 }
 
 static json_t *inception_card(const struct card *card) {
@@ -91,8 +94,14 @@ static int want(struct network *network, unsigned metrics, struct error *err) {
 int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
                  struct error *err) {
     static const char pixels[] = "pixels";
-    *network = (struct network){.channels = card->channels, .height = card->height, .width = card->width, .low = 0,
-                                .high = 1, .sample_channels = card->channels, .pixels = !path, .outputs_count = 1,
+    *network = (struct network){.channels = card->channels,
+                                .height = card->height,
+                                .width = card->width,
+                                .low = 0,
+                                .high = 1,
+                                .sample_channels = card->channels,
+                                .pixels = !path,
+                                .outputs_count = 1,
                                 .outputs = {{.dim = card_elements(card)}}};
     if (!path) {
         memcpy(network->outputs[0].name, pixels, sizeof pixels);
@@ -104,10 +113,8 @@ int network_open(struct network *network, const char *path, const struct card *c
     if (sha256_file(path, network->sha256, err) != 0) return -1;
     memcpy(network->key, network->sha256, SHA256_HEX);
     int rc;
-    if (strcmp(network->sha256, inception_sha256) == 0)
-        rc = (json = inception_card(card)) ? 0 : error_memory(err);
-    else
-        rc = card_read_extra(&json, path, "features.json", err);
+    if (strcmp(network->sha256, inception_sha256) == 0) rc = (json = inception_card(card)) ? 0 : error_memory(err);
+    else rc = card_read_extra(&json, path, "features.json", err);
     if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, card, err);
     if (rc == 0) rc = want(network, metrics, err);
     json_decref(json);
@@ -130,8 +137,10 @@ void network_take_floats(struct network *network, const struct card *card) {
 
 int network_check(const struct network *network, const char *path, bool floats, struct error *err) {
     if (!floats || !takes_bytes(network)) return 0;
-    return error_set(err, CODE_DATA, "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are "
-                     "float32: say output.dtype: uint8, or choose a network of range [0, 1] or [-1, 1]", path);
+    return error_set(err, CODE_DATA,
+                     "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are float32: "
+                     "say output.dtype: uint8, or choose a network of range [0, 1] or [-1, 1]",
+                     path);
 }
 
 int network_load(struct network *network, const char *path, int device, struct error *err) {
@@ -143,8 +152,8 @@ void network_release(struct network *network) {
     *network = (struct network){0};
 }
 
-/* One sample to one image [channels,H,W]: bytes where the network takes [0, 255], else floats in its range. A grey sample
- * goes to every channel. */
+/* One sample to one image [channels,H,W]: bytes where the network takes [0, 255], else floats in its range. A grey
+ * sample goes to every channel. */
 static void convert(const struct network *network, const void *sample, void *image) {
     size_t pixels = (size_t)network->height * (size_t)network->width, from = (size_t)network->sample_channels;
     double low = network->floats ? network->sample_low : 0, high = network->floats ? network->sample_high : 255;
@@ -154,9 +163,11 @@ static void convert(const struct network *network, const void *sample, void *ima
             if (takes_bytes(network))
                 ((uint8_t *)image)[c * pixels + p] = ((const uint8_t *)sample)[p * from + channel];
             else if (network->floats)
-                ((float *)image)[c * pixels + p] = (float)(((const float *)sample)[channel * pixels + p] * scale + shift);
+                ((float *)image)[c * pixels + p] = (float)(((const float *)sample)[channel * pixels + p] * scale +
+                                                           shift);
             else
-                ((float *)image)[c * pixels + p] = (float)(((const uint8_t *)sample)[p * from + channel] * scale + shift);
+                ((float *)image)[c * pixels + p] = (float)(((const uint8_t *)sample)[p * from + channel] * scale +
+                                                           shift);
         }
 }
 
@@ -171,7 +182,8 @@ static int run_batch(const struct network *network, const void *images, size_t b
         outputs[k] = (struct shim_output){output->name, (int)output->dim, values[k] ? out : NULL};
         if (values[k]) out += batch * output->dim;
     }
-    if (shim_features_run(network->model, images, takes_bytes(network), shape, outputs, network->outputs_count, message) != 0)
+    if (shim_features_run(network->model, images, takes_bytes(network), shape, outputs, network->outputs_count,
+                          message) != 0)
         return error_set(err, CODE_DATA, "feature network: %s", message);
     for (int k = 0; k < network->outputs_count; k++)
         if (values[k]) memcpy(values[k], outputs[k].values, rows * network->outputs[k].dim * sizeof(float));
@@ -189,7 +201,8 @@ int network_run(const struct network *network, const void *stored, size_t rows, 
             convert(network, samples + row * sample_bytes, features[0] + row * network->outputs[0].dim);
         return 0;
     }
-    if (!network->model) return error_set(err, CODE_INTERNAL, "the feature network was not loaded before its first use");
+    if (!network->model)
+        return error_set(err, CODE_INTERNAL, "the feature network was not loaded before its first use");
     for (int k = 0; k < network->outputs_count; k++) dims += network->outputs[k].dim;
     char *images = malloc(batch * image_bytes);
     float *out = malloc(batch * dims * sizeof *out), *values[NETWORK_OUTPUTS];

@@ -12,15 +12,16 @@ struct question { /* proof.context */
     const struct network *network;
     const char *name;
     size_t batch, elements, outputs; /* of a sample; of its features */
-    char *samples;   /* [batch], as stored */
-    double *normals; /* [elements] */
-    float *features; /* [batch * outputs] */
+    char *samples;                   /* [batch], as stored */
+    double *normals;                 /* [elements] */
+    float *features;                 /* [batch * outputs] */
 };
 
 /* Noise over the whole range: a standard deviation is a quarter of it. */
 static void make_sample(const struct question *question, uint64_t seed, size_t row) {
     const struct network *network = question->network;
-    double middle = (network->sample_low + network->sample_high) / 2, half = (network->sample_high - network->sample_low) / 2;
+    double middle = (network->sample_low + network->sample_high) / 2,
+           half = (network->sample_high - network->sample_low) / 2;
     noise_normals(seed, NOISE_STREAM_INITIAL, question->elements, question->normals);
     for (size_t i = 0, at = row * question->elements; i < question->elements; i++, at++) {
         double value = fmin(fmax(question->normals[i] / 2, -1), 1);
@@ -58,7 +59,8 @@ static int ask(void *context, size_t time, const uint64_t *seeds, float *out, st
     return 0;
 }
 
-int network_prove(const struct network *network, const char *path, size_t batch, double *difference, struct error *err) {
+int network_prove(const struct network *network, const char *path, size_t batch, double *difference,
+                  struct error *err) {
     struct question question = {.network = network, .batch = batch};
     *difference = 0;
     if (network->pixels) return 0;
@@ -70,8 +72,15 @@ int network_prove(const struct network *network, const char *path, size_t batch,
     question.samples = malloc(batch * question.elements * sizeof(float));
     question.normals = malloc(question.elements * sizeof *question.normals);
     question.features = malloc(batch * question.outputs * sizeof *question.features);
-    struct proof proof = {.name = name, .batch = batch, .outputs = question.outputs, .times = 1, .allow = "", .call = ask, .context = &question};
-    int rc = name && question.samples && question.normals && question.features ? proof_rows(&proof, difference, err) : error_memory(err);
+    struct proof proof = {.name = name,
+                          .batch = batch,
+                          .outputs = question.outputs,
+                          .times = 1,
+                          .allow = "",
+                          .call = ask,
+                          .context = &question};
+    int rc = name && question.samples && question.normals && question.features ? proof_rows(&proof, difference, err)
+                                                                               : error_memory(err);
     free(question.samples);
     free(question.normals);
     free(question.features);

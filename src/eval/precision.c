@@ -50,7 +50,8 @@ int fid_without_blocks(const struct features *features, const struct frechet *re
     struct moments whole;
     size_t count = features->count;
     if (count < JACKKNIFE_LEAST)
-        return error_set(err, CODE_DATA, "a standard error needs at least %d samples, found %zu", JACKKNIFE_LEAST, count);
+        return error_set(err, CODE_DATA, "a standard error needs at least %d samples, found %zu", JACKKNIFE_LEAST,
+                         count);
     if (features_moments(features, 0, count, &whole, err) != 0) return -1;
     int rc = fid_of(&whole, reference, &fids[0], err);
     bool failed = rc != 0;
@@ -58,7 +59,8 @@ int fid_without_blocks(const struct features *features, const struct frechet *re
     for (size_t k = 0; k < JACKKNIFE_BLOCKS; k++) {
         size_t first = count * k / JACKKNIFE_BLOCKS, end = count * (k + 1) / JACKKNIFE_BLOCKS;
         struct error failure;
-        if (failed || fid_without(features, &whole, first, end - first, reference, &fids[1 + k], &failure) == 0) continue;
+        if (failed || fid_without(features, &whole, first, end - first, reference, &fids[1 + k], &failure) == 0)
+            continue;
 #pragma omp critical(jackknife)
         {
             failed = true;

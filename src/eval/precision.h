@@ -7,14 +7,15 @@
 #include "eval/frechet.h"
 
 enum {
-    JACKKNIFE_BLOCKS = 20,   /* of equal size, by position in the sample list: independent of shards and ranks */
-    JACKKNIFE_LEAST = 200,   /* samples below which a standard error means nothing */
+    JACKKNIFE_BLOCKS = 20, /* of equal size, by position in the sample list: independent of shards and ranks */
+    JACKKNIFE_LEAST = 200, /* samples below which a standard error means nothing */
     INFINITY_POINTS = 15,
 };
 
 /* A number, and what the delete-block jackknife says of it (Efron & Stein 1981; Kunsch 1989): the leading bias, of
  * order 1/N, is taken out of `corrected`; low..high is its 95 % interval by Student's t with 19 degrees. It covers
- * what the samples' randomness does, not the reference's. Near a distance of 0 the interval is wider than it need be. */
+ * what the samples' randomness does, not the reference's. Near a distance of 0 the interval is wider than it need be.
+ */
 struct estimate {
     double value, corrected, error, low, high;
 };

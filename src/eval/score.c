@@ -21,7 +21,9 @@ struct need {
     bool every;   /* sample's features; else their statistics will do */
     size_t least; /* samples */
 };
-static const struct { struct need samples, reference; } needs[METRIC_KINDS] = {
+static const struct {
+    struct need samples, reference;
+} needs[METRIC_KINDS] = {
     [METRIC_FID] = {{false, 2}, {false, 2}},
     [METRIC_SFID] = {{false, 2}, {false, 2}},
     [METRIC_FID_INFINITY] = {{true, JACKKNIFE_LEAST}, {false, 2}},
@@ -32,13 +34,14 @@ static const struct { struct need samples, reference; } needs[METRIC_KINDS] = {
 
 static int check_count(enum metric metric, const char *which, uint64_t count, size_t least, struct error *err) {
     if (count >= least) return 0;
-    return error_set(err, CODE_DATA, "%s needs at least %zu samples, and the %s has %llu", metric_names[metric], least, which,
-                     (unsigned long long)count);
+    return error_set(err, CODE_DATA, "%s needs at least %zu samples, and the %s has %llu", metric_names[metric], least,
+                     which, (unsigned long long)count);
 }
 
 int score_enough(unsigned metrics, uint64_t count, struct error *err) {
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
-        if (wants(metrics, metric) && check_count(metric, "sample side", count, needs[metric].samples.least, err) != 0) return -1;
+        if (wants(metrics, metric) && check_count(metric, "sample side", count, needs[metric].samples.least, err) != 0)
+            return -1;
     return 0;
 }
 
@@ -51,8 +54,10 @@ static int check_view(enum metric metric, const char *which, const struct view *
     if (view->features.rows) return check_count(metric, which, view->features.count, need->least, err);
     if (!every && view->statistics.dim) return 0;
     if (view->statistics.dim)
-        return error_set(err, CODE_DATA, "%s needs every sample's features, and the %s is statistics (%s): give a feature "
-                         "file or images", metric_names[metric], which, members[kind]);
+        return error_set(
+            err, CODE_DATA,
+            "%s needs every sample's features, and the %s is statistics (%s): give a feature file or images",
+            metric_names[metric], which, members[kind]);
     return error_set(err, CODE_DATA, "%s needs %s features%s%s%s, and the %s has none", metric_names[metric],
                      feature_kind_names[kind], every ? "" : " or their statistics (", every ? "" : members[kind],
                      every ? "" : ")", which);
@@ -60,8 +65,10 @@ static int check_view(enum metric metric, const char *which, const struct view *
 
 int score_check(unsigned metrics, const struct side *samples, const struct side *reference, struct error *err) {
     if (samples->network[0] && reference->network[0] && strcmp(samples->network, reference->network) != 0)
-        return error_set(err, CODE_DATA, "the reference was made with the feature network %.12s, the samples' features "
-                         "with %.12s (sha256): use the same one for both", reference->network, samples->network);
+        return error_set(err, CODE_DATA,
+                         "the reference was made with the feature network %.12s, the samples' features with %.12s "
+                         "(sha256): use the same one for both",
+                         reference->network, samples->network);
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
         enum feature_kind kind = features_of_metric(metric);
         const struct view *a = side_view(samples, kind), *b = side_view(reference, kind);
@@ -70,8 +77,10 @@ int score_check(unsigned metrics, const struct side *samples, const struct side 
         if (metric == METRIC_IS) continue; /* needs no reference */
         if (check_view(metric, "reference", b, &needs[metric].reference, err) != 0) return -1;
         if (a->statistics.dim != b->statistics.dim)
-            return error_set(err, CODE_DATA, "%s: the reference has %zu features a sample, the samples have %zu: use the "
-                             "same feature network for both", metric_names[metric], b->statistics.dim, a->statistics.dim);
+            return error_set(err, CODE_DATA,
+                             "%s: the reference has %zu features a sample, the samples have %zu: use the same feature "
+                             "network for both",
+                             metric_names[metric], b->statistics.dim, a->statistics.dim);
     }
     return 0;
 }
@@ -81,9 +90,9 @@ static void warn_few(enum metric metric, const char *which, const struct view *v
     uint64_t count = view->features.rows ? view->features.count : view->statistics.count; /* 0: nobody says */
     size_t dim = view->statistics.dim;
     if (count == 0 || count > dim) return;
-    log_warn("%s: the %s has %llu samples of %zu features each: their covariance is singular, and the distance says above "
-             "all how few they are; take more than %zu, or kid, which has no bias", metric_names[metric], which,
-             (unsigned long long)count, dim, dim);
+    log_warn("%s: the %s has %llu samples of %zu features each: their covariance is singular, and the distance says "
+             "above all how few they are; take more than %zu, or kid, which has no bias",
+             metric_names[metric], which, (unsigned long long)count, dim, dim);
 }
 
 /* Subsets of a set no larger than they are would all be the same. */
@@ -101,12 +110,14 @@ void score_warn(const struct score_options *options, const struct side *samples,
     const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
     const struct features *theirs = &side_view(reference, FEATURES_POOL)->features;
     if (wants(options->metrics, METRIC_KID) && !options->indices && !kid_varies(mine, theirs))
-        log_warn("kid: there are %zu and %zu samples, and a subset takes %d: kid_std is left out, as it would be that of subsets that "
-                 "are all the same", mine->count, theirs->count, KID_SUBSET_SIZE);
+        log_warn("kid: there are %zu and %zu samples, and a subset takes %d: kid_std is left out, as it would be that "
+                 "of subsets that are all the same",
+                 mine->count, theirs->count, KID_SUBSET_SIZE);
 }
 
 static int set(json_t *values, const char *name, double value, struct error *err) {
-    if (!isfinite(value)) return error_set(err, CODE_DATA, "%s is not a finite number: the features are too large", name);
+    if (!isfinite(value))
+        return error_set(err, CODE_DATA, "%s is not a finite number: the features are too large", name);
     return json_object_set_new(values, name, json_real(value)) == 0 ? 0 : error_memory(err);
 }
 
@@ -208,8 +219,8 @@ static int score_prdc(json_t *values, const struct features *samples, const stru
     return set(values, "coverage", prdc.coverage, err);
 }
 
-int score(json_t **values, const struct score_options *options, const struct side *samples, const struct side *reference,
-          struct error *err) {
+int score(json_t **values, const struct score_options *options, const struct side *samples,
+          const struct side *reference, struct error *err) {
     const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
     const struct features *theirs = &side_view(reference, FEATURES_POOL)->features;
     unsigned metrics = options->metrics;
@@ -234,14 +245,16 @@ int score_difference(json_t *values, const struct side *samples, const struct si
     double fids[1 + JACKKNIFE_BLOCKS], others[1 + JACKKNIFE_BLOCKS];
     struct frechet prepared;
     struct estimate estimate;
-    unsigned needed = 1u << METRIC_FID_INFINITY; /* needs what the difference needs: features of the samples, and as many */
+    unsigned
+        needed = 1u << METRIC_FID_INFINITY; /* needs what the difference needs: features of the samples, and as many */
     size_t least = mine->count < theirs->count ? mine->count : theirs->count;
     if (mine->rows && theirs->rows && least < JACKKNIFE_LEAST)
-        return error_set(err, CODE_DATA, "fid_delta needs at least %d samples on both sides, found %zu and %zu", JACKKNIFE_LEAST,
-                         mine->count, theirs->count);
+        return error_set(err, CODE_DATA, "fid_delta needs at least %d samples on both sides, found %zu and %zu",
+                         JACKKNIFE_LEAST, mine->count, theirs->count);
     if (score_check(needed, samples, reference, err) != 0 || score_check(needed, other, reference, err) != 0) return -1;
     if (mine->count != theirs->count)
-        return error_set(err, CODE_DATA, "a paired difference needs the same seeds on both sides, found %zu and %zu samples",
+        return error_set(err, CODE_DATA,
+                         "a paired difference needs the same seeds on both sides, found %zu and %zu samples",
                          mine->count, theirs->count);
     if (frechet_prepare(&prepared, &side_view(reference, FEATURES_POOL)->statistics, err) != 0) return -1;
     int rc = fid_without_blocks(mine, &prepared, fids, err);

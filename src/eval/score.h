@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 struct score_options {
-    unsigned metrics;        /* bits 1 << METRIC_... */
-    const int64_t *indices;  /* of KID's subsets, [subsets][2][size]; NULL: drawn */
+    unsigned metrics;       /* bits 1 << METRIC_... */
+    const int64_t *indices; /* of KID's subsets, [subsets][2][size]; NULL: drawn */
     size_t subsets, size;
 };
 
@@ -31,8 +31,8 @@ void score_warn(const struct score_options *options, const struct side *samples,
  *   kid            kid and, where both sides have more than a subset, kid_std over subsets; kid_full over all pairs
  *   is             is, is_std (the samples' features are logits)
  *   prdc           precision, recall, density, coverage */
-int score(json_t **values, const struct score_options *options, const struct side *samples, const struct side *reference,
-          struct error *err);
+int score(json_t **values, const struct score_options *options, const struct side *samples,
+          const struct side *reference, struct error *err);
 
 /* Adds the difference FID(samples) - FID(other) of sets that share their seeds, row by row, with its paired standard
  * error: fid_delta (corrected for bias), fid_delta_error, fid_delta_low, fid_delta_high. */

@@ -26,8 +26,8 @@ struct side {
 
 /* Takes the features over; they are freed on failure too. */
 int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err);
-/* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay in
- * its place from here on. */
+/* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay
+ * in its place from here on. */
 int side_factor(struct side *side, unsigned metrics, struct error *err);
 const struct view *side_view(const struct side *side, enum feature_kind kind);
 void side_release(struct side *side);

@@ -57,9 +57,11 @@ int side_read(struct side *side, const char *path, const struct extraction *how,
     if (contents.images && how) {
         rc = extract_images(side, path, how, err);
     } else if (contents.images && !contents.statistics) {
-        return error_set(err, CODE_DATA, "%s holds images: say --features NET, the feature network they go through, or "
-                         "--features none for their pixels; for a job make its reference of them: qtaylor reference %s --features "
-                         "NET -o ref.npz", path, path);
+        return error_set(
+            err, CODE_DATA,
+            "%s holds images: say --features NET, the feature network they go through, or --features none for their "
+            "pixels; for a job make its reference of them: qtaylor reference %s --features NET -o ref.npz",
+            path, path);
     } else if (contents.features) {
         struct features features;
         rc = features_read(&features, path, err);
@@ -68,7 +70,8 @@ int side_read(struct side *side, const char *path, const struct extraction *how,
     }
     if (rc == 0 && contents.statistics) {
         rc = read_statistics(&side->views[FEATURES_POOL].statistics, path, "", err);
-        if (rc == 0 && !side->network[0]) memcpy(side->network, side->views[FEATURES_POOL].statistics.network, SHA256_HEX);
+        if (rc == 0 && !side->network[0])
+            memcpy(side->network, side->views[FEATURES_POOL].statistics.network, SHA256_HEX);
     }
     if (rc == 0 && contents.spatial) rc = read_statistics(&side->views[FEATURES_SPATIAL].statistics, path, "_s", err);
     if (rc != 0) side_release(side);

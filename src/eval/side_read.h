@@ -5,9 +5,9 @@
 #include "eval/extract.h"
 #include "eval/side.h"
 
-/* What `path` holds: features (.npy [N,D]; .npz with `features`, or `arr_0` [N,D]), statistics (.npz with `mu` and `sigma`,
- * and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of these, where
- * `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
+/* What `path` holds: features (.npy [N,D]; .npz with `features`, or `arr_0` [N,D]), statistics (.npz with `mu` and
+ * `sigma`, and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of
+ * these, where `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
 int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
 
 #endif

@@ -9,15 +9,15 @@
 
 struct statistics {
     size_t dim;
-    double *mu;                /* [dim] */
-    double *sigma;             /* [dim][dim] */
-    uint64_t count;            /* 0: the file does not say */
-    char network[SHA256_HEX];  /* "": the file does not say */
+    double *mu;               /* [dim] */
+    double *sigma;            /* [dim][dim] */
+    uint64_t count;           /* 0: the file does not say */
+    char network[SHA256_HEX]; /* "": the file does not say */
 };
 
-/* suffix: "" for `mu` and `sigma`, "_s" for ADM's `mu_s` and `sigma_s` (spatial features). Missing members, wrong types (float32 is widened) and shapes, non-finite values, and a sigma that is asymmetric or
- * has a negative variance beyond 1e-6 of its largest variance are errors. Within that, sigma becomes
- * (sigma + sigma^T)/2. */
+/* suffix: "" for `mu` and `sigma`, "_s" for ADM's `mu_s` and `sigma_s` (spatial features). Missing members, wrong types
+ * (float32 is widened) and shapes, non-finite values, and a sigma that is asymmetric or has a negative variance beyond
+ * 1e-6 of its largest variance are errors. Within that, sigma becomes (sigma + sigma^T)/2. */
 int statistics_read(struct statistics *statistics, const char *path, const char *suffix, struct error *err);
 /* spatial: NULL, or what goes to `mu_s` and `sigma_s`. Atomic. */
 int statistics_write(const struct statistics *statistics, const struct statistics *spatial, const char *path,

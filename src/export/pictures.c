@@ -98,7 +98,8 @@ static char *member_name(void *context, size_t member) {
     return member < rows_count(rows) ? name_of(DATASET, rows_seed(rows, member)) : text_new("dataset.json");
 }
 
-static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size, struct error *err) {
+static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size,
+                        struct error *err) {
     struct zip *zip = context;
     (void)offset; /* always the whole member */
     if (member < rows_count(zip->rows)) {
@@ -125,7 +126,8 @@ static int member_size(void *context, size_t member, uint64_t *size, struct erro
 
 int export_zip(struct rows *rows, const char *path, struct error *err) {
     struct zip zip = {.rows = rows};
-    struct archive archive = {(size_t)rows_count(rows) + (rows_labels(rows) ? 1 : 0), member_name, member_size, member_bytes, &zip};
+    struct archive archive = {(size_t)rows_count(rows) + (rows_labels(rows) ? 1 : 0), member_name, member_size,
+                              member_bytes, &zip};
     int rc = archive_write(path, &archive, err);
     text_free(&zip.labels);
     return rc;

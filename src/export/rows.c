@@ -20,10 +20,10 @@ struct rows {
     struct {             /* the rows at hand */
         uint64_t first, count;
         size_t shards;
-        shard_id *shard;   /* [window_rows()]: the distinct shards they are in */
-        size_t capacity;   /* of rows */
+        shard_id *shard; /* [window_rows()]: the distinct shards they are in */
+        size_t capacity; /* of rows */
         struct row *row;
-        char *bytes;       /* but for PNGs, whose bytes are each row's own */
+        char *bytes; /* but for PNGs, whose bytes are each row's own */
     } window;
 };
 
@@ -56,7 +56,8 @@ struct npy rows_npy(const struct rows *rows) {
     return npy;
 }
 
-/* A window is as many rows as there are in one shard a thread; in order they lie in about as many shards, else in more. */
+/* A window is as many rows as there are in one shard a thread; in order they lie in about as many shards, else in more.
+ */
 static uint64_t window_rows(const struct rows *rows) {
     uint64_t most = (uint64_t)omp_get_max_threads() * rows->run->layout.shard_rows;
     return most < rows->count ? most : rows->count;
@@ -76,8 +77,8 @@ static int choose(struct rows *rows, const struct seeds *ids, uint64_t count, st
         if (seeds_locate(&run->job.seeds, ids, rows->positions, err) != 0) return error_prefix(err, "%s", run->dir);
     }
     if (count > rows->count)
-        return error_set(err, CODE_DATA, "%s: expected a count of at most %" PRIu64 ", found %" PRIu64, run->dir, rows->count,
-                         count);
+        return error_set(err, CODE_DATA, "%s: expected a count of at most %" PRIu64 ", found %" PRIu64, run->dir,
+                         rows->count, count);
     if (count) rows->count = count;
     return 0;
 }
@@ -105,9 +106,10 @@ static int find_gaps(const struct rows *rows, struct error *err) {
         for (; i <= last; i++) missing += wanted[i];
     }
     if (rc == 0 && missing > 0)
-        rc = error_set(err, CODE_AGAIN, "%s is incomplete: %" PRIu64 " of the %" PRIu64 " samples asked for are missing (shards "
-                       "%s): run the job again to make them", rows->run->dir, missing, rows->count,
-                       list.data ? list.data : "?");
+        rc = error_set(err, CODE_AGAIN,
+                       "%s is incomplete: %" PRIu64 " of the %" PRIu64
+                       " samples asked for are missing (shards %s): run the job again to make them",
+                       rows->run->dir, missing, rows->count, list.data ? list.data : "?");
     text_free(&list);
     free(wanted);
     return rc;
@@ -121,8 +123,8 @@ int rows_open(struct rows **rows, const struct run *run, const struct seeds *ids
     *made = (struct rows){.run = run, .form = form};
     int rc = choose(made, ids, count, err);
     if (rc == 0 && form == ROW_PNG && run->card.channels != 1 && run->card.channels != 3)
-        rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: export them as npz or npy", run->dir,
-                       run->card.channels);
+        rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: export them as npz or npy",
+                       run->dir, run->card.channels);
     if (rc == 0) rc = find_gaps(made, err);
     if (rc == 0 && labelled && !(made->labels = malloc(made->count * sizeof *made->labels))) rc = error_memory(err);
     if (rc == 0 && !(made->window.shard = malloc(window_rows(made) * sizeof(shard_id)))) rc = error_memory(err);
@@ -163,7 +165,8 @@ static int window_place(struct rows *rows, uint64_t first, struct error *err) {
     size_t row_bytes = 0;
     rows->window.shards = 0;
     for (uint64_t i = 0; i < count; i++)
-        if (!has_shard(rows, shard_of(rows, first + i))) rows->window.shard[rows->window.shards++] = shard_of(rows, first + i);
+        if (!has_shard(rows, shard_of(rows, first + i)))
+            rows->window.shard[rows->window.shards++] = shard_of(rows, first + i);
     if (rows->form != ROW_PNG) {
         struct npy npy = rows_npy(rows);
         row_bytes = npy_row_bytes(&npy);
@@ -229,8 +232,8 @@ static int load(const struct run *run, shard_id shard, char **samples, int64_t *
         struct error why;
         rc = store_load(path, &meta, &npy, &state, &stored, *labels, &why, err);
         if (rc == 0 && state != SHARD_GOOD)
-            rc = error_set(err, CODE_AGAIN, "%s is %s%s%s: run the job again to make it", path, shard_state_names[state],
-                           why.message[0] ? ": " : "", why.message);
+            rc = error_set(err, CODE_AGAIN, "%s is %s%s%s: run the job again to make it", path,
+                           shard_state_names[state], why.message[0] ? ": " : "", why.message);
     }
     *samples = stored;
     free(path);

@@ -1,5 +1,5 @@
-/* The samples of a run, or some of them, in the order asked for: read a window of shards at a time by all threads, every
- * shard verified as it is read. */
+/* The samples of a run, or some of them, in the order asked for: read a window of shards at a time by all threads,
+ * every shard verified as it is read. */
 #ifndef EXPORT_ROWS_H
 #define EXPORT_ROWS_H
 
@@ -26,9 +26,9 @@ int row_convert(const struct run *run, enum row_form form, const void *stored, s
 
 struct rows;
 
-/* ids: the seeds asked for; NULL: all, in the order of the run. count: only the first so many of them; 0: all. A seed that
- * the run does not have is CODE_DATA; a shard that is needed and not on disk is CODE_AGAIN, and names the gap. run and ids
- * are borrowed. *rows new. */
+/* ids: the seeds asked for; NULL: all, in the order of the run. count: only the first so many of them; 0: all. A seed
+ * that the run does not have is CODE_DATA; a shard that is needed and not on disk is CODE_AGAIN, and names the gap. run
+ * and ids are borrowed. *rows new. */
 int rows_open(struct rows **rows, const struct run *run, const struct seeds *ids, uint64_t count, enum row_form form,
               struct error *err);
 void rows_close(struct rows *rows); /* accepts NULL */

@@ -26,8 +26,8 @@ static zip_int64_t fill(struct member *member, char *out, zip_uint64_t size) {
     const struct archive *archive = member->writer->archive;
     zip_uint64_t used = 0;
     while (used < size && member->offset < member->size) {
-        if (member->left == 0 && archive->bytes(archive->context, member->index, member->offset, &member->bytes, &member->left,
-                                                member->writer->err) != 0) {
+        if (member->left == 0 && archive->bytes(archive->context, member->index, member->offset, &member->bytes,
+                                                &member->left, member->writer->err) != 0) {
             member->writer->failed = true;
             return -1;
         }
@@ -64,7 +64,10 @@ static zip_int64_t serve(void *context, void *data, zip_uint64_t size, zip_sourc
         case ZIP_SOURCE_OPEN: member->offset = member->left = 0; return 0;
         case ZIP_SOURCE_READ: return fill(member, data, size);
         case ZIP_SOURCE_CLOSE: return 0;
-        case ZIP_SOURCE_ERROR: ((int *)data)[0] = ZIP_ER_READ; ((int *)data)[1] = 0; return 2 * sizeof(int);
+        case ZIP_SOURCE_ERROR:
+            ((int *)data)[0] = ZIP_ER_READ;
+            ((int *)data)[1] = 0;
+            return 2 * sizeof(int);
         default: return 0;
     }
 }

@@ -1,5 +1,5 @@
-/* Zip archives, written as a stream: members are stored, not deflated, dated 1980 (the same members give the same bytes),
- * with zip64 records where an archive or a member passes 4 GiB or 65,535 members. */
+/* Zip archives, written as a stream: members are stored, not deflated, dated 1980 (the same members give the same
+ * bytes), with zip64 records where an archive or a member passes 4 GiB or 65,535 members. */
 #ifndef FORMAT_ARCHIVE_H
 #define FORMAT_ARCHIVE_H
 
@@ -20,7 +20,8 @@ struct archive {
     void *context;
 };
 
-/* Atomic: an error (CODE_IO, or what a function above gave) leaves what was at `path`. Memory grows by a member's name and directory entry, not by its bytes. */
+/* Atomic: an error (CODE_IO, or what a function above gave) leaves what was at `path`. Memory grows by a member's name
+ * and directory entry, not by its bytes. */
 int archive_write(const char *path, const struct archive *archive, struct error *err);
 
 #endif

@@ -10,9 +10,19 @@
 
 enum { LEFT_OUT_NAMED = 3 };
 
-static const struct { const char *name, *extensions; } formats[IMAGE_FORMATS] = {
-    {"JPEG", ".jpg.jpeg.jpe.jfif."}, {"WebP", ".webp."}, {"BMP", ".bmp."}, {"GIF", ".gif."}, {"TIFF", ".tif.tiff."},
-    {"PNM", ".ppm.pgm.pnm.pbm."}, {"JPEG 2000", ".jp2.j2k."}, {"JPEG XL", ".jxl."}, {"AVIF", ".avif."}, {"HEIF", ".heic.heif."},
+static const struct {
+    const char *name, *extensions;
+} formats[IMAGE_FORMATS] = {
+    {"JPEG", ".jpg.jpeg.jpe.jfif."},
+    {"WebP", ".webp."},
+    {"BMP", ".bmp."},
+    {"GIF", ".gif."},
+    {"TIFF", ".tif.tiff."},
+    {"PNM", ".ppm.pgm.pnm.pbm."},
+    {"JPEG 2000", ".jp2.j2k."},
+    {"JPEG XL", ".jxl."},
+    {"AVIF", ".avif."},
+    {"HEIF", ".heic.heif."},
 };
 
 bool image_name_hidden(const char *name) {
@@ -77,7 +87,7 @@ static int by_number(const void *a, const void *b) {
     return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-int image_names_settle(struct image_names *names, const char *path, const char *or, struct error *err) {
+int image_names_settle(struct image_names *names, const char *path, const char * or, struct error *err) {
     struct text counts = {0};
     if (names->left_out > 0)
         log_info("%s: left out, as hidden or no images: %zu (%s)", path, names->left_out,
@@ -86,8 +96,10 @@ int image_names_settle(struct image_names *names, const char *path, const char *
         text_add(&counts, "%zu PNG", names->count);
         for (size_t i = 0; i < IMAGE_FORMATS; i++)
             if (names->others[i]) text_add(&counts, ", %zu %s", names->others[i], formats[i].name);
-        error_set(err, CODE_DATA, "%s: expected .png images alone, found %s files: only PNGs are read, and no image is passed over: "
-                  "convert the others (%s) to PNG, or move them elsewhere", path, counts.data ? counts.data : "other", names->other);
+        error_set(err, CODE_DATA,
+                  "%s: expected .png images alone, found %s files: only PNGs are read, and no image is passed over: "
+                  "convert the others (%s) to PNG, or move them elsewhere",
+                  path, counts.data ? counts.data : "other", names->other);
         text_free(&counts);
         return -1;
     }

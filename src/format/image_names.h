@@ -25,16 +25,17 @@ struct image_names {
     size_t others[IMAGE_FORMATS]; /* files in each other format */
     char *other;                  /* the first of them; NULL: none */
     size_t left_out;
-    struct text left_out_names;   /* of the first few */
+    struct text left_out_names; /* of the first few */
 };
 
 /* Adds a file by its name (copied): to the list, the other formats or what is left out. */
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
-/* Once all are there: sorts them and says (log) what was left out. No PNG, or images in another format: CODE_DATA with their
- * numbers. or: what else `path` might hold, for messages. */
-int image_names_settle(struct image_names *names, const char *path, const char *or, struct error *err);
-/* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired. */
+/* Once all are there: sorts them and says (log) what was left out. No PNG, or images in another format: CODE_DATA with
+ * their numbers. or: what else `path` might hold, for messages. */
+int image_names_settle(struct image_names *names, const char *path, const char * or, struct error *err);
+/* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired.
+ */
 void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]);
 void image_names_release(struct image_names *names);
 

@@ -27,8 +27,8 @@ struct stream { /* a member of an archive, or a file */
 
 struct images {
     char *path;
-    zip_t *zip;           /* NULL: a folder */
-    struct stream elements; /* of the array, the next row's onwards; empty: PNGs */
+    zip_t *zip;               /* NULL: a folder */
+    struct stream elements;   /* of the array, the next row's onwards; empty: PNGs */
     struct image_names names; /* of PNGs */
     size_t count, next;
     struct png_shape shape;
@@ -78,30 +78,29 @@ static int list_folder(struct images *images, struct error *err) {
         const char *name = file->fts_path + root;
         name += *name == '/';
         switch (file->fts_info) {
-        case FTS_D:
-            if (file->fts_level == 0 || !image_name_hidden(file->fts_name)) break;
-            image_names_leave_out(&images->names, name);
-            fts_set(tree, file, FTS_SKIP); /* cannot fail */
-            break;
-        case FTS_F:
-            rc = image_names_add(&images->names, name, 0, err);
-            break;
-        case FTS_DC: /* its images would be listed again and again */
-            rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
-            break;
-        case FTS_SLNONE:
-            if (image_name_hidden(name) || !image_name_is_png(name)) break;
-            rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
-            break;
-        case FTS_DEFAULT:
-            if (image_name_hidden(name) || !image_name_is_png(name)) break;
-            rc = error_set(err, CODE_IO, "cannot read %s: expected a regular file, found a FIFO, socket or device", file->fts_path);
-            break;
-        case FTS_DNR:
-        case FTS_ERR:
-        case FTS_NS:
-            rc = error_set(err, CODE_IO, "cannot list %s: %s", file->fts_path, strerror(file->fts_errno));
-            break;
+            case FTS_D:
+                if (file->fts_level == 0 || !image_name_hidden(file->fts_name)) break;
+                image_names_leave_out(&images->names, name);
+                fts_set(tree, file, FTS_SKIP); /* cannot fail */
+                break;
+            case FTS_F: rc = image_names_add(&images->names, name, 0, err); break;
+            case FTS_DC: /* its images would be listed again and again */
+                rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
+                break;
+            case FTS_SLNONE:
+                if (image_name_hidden(name) || !image_name_is_png(name)) break;
+                rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
+                break;
+            case FTS_DEFAULT:
+                if (image_name_hidden(name) || !image_name_is_png(name)) break;
+                rc = error_set(err, CODE_IO, "cannot read %s: expected a regular file, found a FIFO, socket or device",
+                               file->fts_path);
+                break;
+            case FTS_DNR:
+            case FTS_ERR:
+            case FTS_NS:
+                rc = error_set(err, CODE_IO, "cannot list %s: %s", file->fts_path, strerror(file->fts_errno));
+                break;
         }
     }
     if (rc == 0 && errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", images->path, strerror(errno));
@@ -146,7 +145,8 @@ static zip_int64_t take(const struct stream *stream, void *out, size_t size) {
 }
 
 /* Exactly `size` bytes; where they are the member's last, its checksum too, which is compared at the end. */
-static int take_all(const struct stream *stream, void *out, size_t size, bool last, const char *where, struct error *err) {
+static int take_all(const struct stream *stream, void *out, size_t size, bool last, const char *where,
+                    struct error *err) {
     char rest;
     zip_int64_t got = take(stream, out, size);
     bool whole = got == (zip_int64_t)size;
@@ -160,20 +160,18 @@ static int take_all(const struct stream *stream, void *out, size_t size, bool la
                      got < 0 ? stream_error(stream) : "wrong size");
 }
 
-static int read_member(struct images *images, const struct image_name *entry, const char *where, char **data, size_t *size,
-                       struct error *err) {
+static int read_member(struct images *images, const struct image_name *entry, const char *where, char **data,
+                       size_t *size, struct error *err) {
     struct stream stream = {0};
     zip_uint64_t announced;
     if (open_member(images, entry->index, where, &stream, &announced, err) != 0) return -1;
     int rc = 0;
     *size = (size_t)announced;
     if (announced > MOST_PNG)
-        rc = error_set(err, CODE_DATA, "cannot read %s: expected a PNG of at most %d bytes, found %zu", where,
-                       MOST_PNG, *size);
-    else if (!(*data = malloc(*size + 1)))
-        rc = error_memory(err);
-    else
-        rc = take_all(&stream, *data, *size, true, where, err);
+        rc = error_set(err, CODE_DATA, "cannot read %s: expected a PNG of at most %d bytes, found %zu", where, MOST_PNG,
+                       *size);
+    else if (!(*data = malloc(*size + 1))) rc = error_memory(err);
+    else rc = take_all(&stream, *data, *size, true, where, err);
     stream_close(&stream);
     return rc;
 }
@@ -189,7 +187,8 @@ static int load(struct images *images, const struct image_name *entry, char **da
 
 static int open_pngs(struct images *images, struct error *err) {
     if ((images->zip ? list_zip(images, err) : list_folder(images, err)) != 0) return -1;
-    if (image_names_settle(&images->names, images->path, images->zip ? " or an array named `arr_0`" : "", err) != 0) return -1;
+    if (image_names_settle(&images->names, images->path, images->zip ? " or an array named `arr_0`" : "", err) != 0)
+        return -1;
     images->count = images->names.count;
     char *data, *where;
     size_t size;
@@ -209,9 +208,10 @@ static int check_array(struct images *images, const struct npy *npy, size_t byte
         return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C], found %s", where, found);
     if (shape[0] < 1 || shape[1] < 1 || shape[2] < 1 || shape[1] > PNG_MOST_SIDE || shape[2] > PNG_MOST_SIDE ||
         (shape[3] != 1 && shape[3] != 3))
-        return error_set(err, CODE_DATA,
-                         "%s: expected one or more images [N,H,W,C] of at most %d pixels a side and 1 or 3 channels, "
-                         "found %s", where, PNG_MOST_SIDE, found);
+        return error_set(
+            err, CODE_DATA,
+            "%s: expected one or more images [N,H,W,C] of at most %d pixels a side and 1 or 3 channels, found %s",
+            where, PNG_MOST_SIDE, found);
     if (bytes != npy_bytes(npy))
         return error_set(err, CODE_DATA, "%s: its header announces %zu bytes of elements, found %zu", where,
                          npy_bytes(npy), bytes);
@@ -221,7 +221,8 @@ static int check_array(struct images *images, const struct npy *npy, size_t byte
 }
 
 /* There is no way back in a deflated stream. */
-static int begin_array(struct images *images, zip_uint64_t index, const char *where, uint64_t *size, struct error *err) {
+static int begin_array(struct images *images, zip_uint64_t index, const char *where, uint64_t *size,
+                       struct error *err) {
     struct stat info;
     stream_close(&images->elements);
     if (images->zip) return open_member(images, index, where, &images->elements, size, err);
@@ -254,8 +255,8 @@ static int open_array(struct images *images, zip_uint64_t index, const char *whe
 
 static int open_zip(struct images *images, struct error *err) {
     uint64_t bytes;
-    if (zip_of_file(&images->zip, &bytes, images->path, "a folder of PNGs, a zip archive of PNGs or an .npz file of samples",
-                    err) != 0)
+    if (zip_of_file(&images->zip, &bytes, images->path,
+                    "a folder of PNGs, a zip archive of PNGs or an .npz file of samples", err) != 0)
         return -1;
     zip_int64_t index = zip_name_locate(images->zip, "arr_0.npy", 0);
     if (index < 0) return open_pngs(images, err);
@@ -277,7 +278,9 @@ int images_open(struct images **images, const char *path, struct error *err) {
     for (size_t end = strlen(path); end > 1 && new->path[end - 1] == '/';) new->path[--end] = '\0';
     const char *dot = strrchr(new->path, '.');
     bool npy = dot && strcmp(dot, ".npy") == 0;
-    int rc = S_ISDIR(info.st_mode) ? open_pngs(new, err) : npy ? open_array(new, 0, new->path, err) : open_zip(new, err);
+    int rc = S_ISDIR(info.st_mode) ? open_pngs(new, err)
+             : npy                 ? open_array(new, 0, new->path, err)
+                                   : open_zip(new, err);
     if (rc != 0) {
         images_close(new);
         return -1;
@@ -314,7 +317,8 @@ int images_read(struct images *images, size_t rows, uint8_t *out, struct error *
     if (rows > images->count - images->next)
         return error_set(err, CODE_INTERNAL, "%s: asked for %zu images, %zu are left", images->path, rows,
                          images->count - images->next);
-    if ((images->names.count == 0 ? read_array(images, rows, out, err) : read_pngs(images, rows, out, err)) != 0) return -1;
+    if ((images->names.count == 0 ? read_array(images, rows, out, err) : read_pngs(images, rows, out, err)) != 0)
+        return -1;
     images->next += rows;
     return 0;
 }

@@ -41,7 +41,8 @@ void npy_descr(const struct npy *npy, char descr[NPY_DESCR]) {
 /* As Python writes a tuple. */
 static void shape_text(const struct npy *npy, char text[NPY_SHAPE]) {
     size_t size = NPY_SHAPE, at = (size_t)snprintf(text, size, "(");
-    for (int i = 0; i < npy->rank; i++) at += (size_t)snprintf(text + at, size - at, i == 0 ? "%zu" : ", %zu", npy->shape[i]);
+    for (int i = 0; i < npy->rank; i++)
+        at += (size_t)snprintf(text + at, size - at, i == 0 ? "%zu" : ", %zu", npy->shape[i]);
     snprintf(text + at, size - at, npy->rank == 1 ? ",)" : ")");
 }
 

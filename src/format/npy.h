@@ -24,8 +24,8 @@ enum {
 };
 
 /* Neither overflows for an npy that npy_parse gave. */
-size_t npy_bytes(const struct npy *npy);     /* of the data */
-size_t npy_row_bytes(const struct npy *npy); /* of one index of the first axis */
+size_t npy_bytes(const struct npy *npy);                      /* of the data */
+size_t npy_row_bytes(const struct npy *npy);                  /* of one index of the first axis */
 void npy_descr(const struct npy *npy, char descr[NPY_DESCR]); /* the type as numpy writes it: "|u1", "<f4", "|S64" */
 /* Type and shape for messages: "<f4 of shape (50000, 2048)". */
 void npy_text(const struct npy *npy, char text[NPY_TEXT]);

@@ -81,8 +81,9 @@ static int read_member(struct npz *npz, zip_uint64_t index, const char *where, c
     *size = (size_t)stat.size;
     *data = NULL;
     if (stat.size / MOST_RATIO > npz->bytes) {
-        error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (it announces %zu bytes and is too small to "
-                  "hold them)", where, *size);
+        error_set(err, CODE_DATA,
+                  "cannot read %s: the archive is damaged (it announces %zu bytes and is too small to hold them)",
+                  where, *size);
         goto out;
     }
     *data = malloc(*size + 1);
@@ -168,7 +169,8 @@ static int member_size(void *context, size_t member, uint64_t *size, struct erro
     return 0;
 }
 
-static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size, struct error *err) {
+static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size,
+                        struct error *err) {
     struct writer *writer = context;
     const struct npz_array *array = &writer->arrays[member];
     if (offset > 0 && member == 0 && writer->rows)

@@ -26,7 +26,7 @@ static int refuse_transparency(spng_ctx *context, const struct spng_ihdr *header
 
 /* A decoder that has read what is before the pixels: *context new, whatever is returned (spng_ctx_free takes NULL). */
 static int decoder_new(spng_ctx **context, struct png_shape *shape, const char *data, size_t size, const char *name,
-                 struct error *err) {
+                       struct error *err) {
     int code;
     struct spng_ihdr header;
     *context = spng_ctx_new(0);
@@ -38,7 +38,8 @@ static int decoder_new(spng_ctx **context, struct png_shape *shape, const char *
     if (header.bit_depth > 8)
         return error_set(err, CODE_DATA, "%s: expected a PNG of at most 8 bits a channel, found %d: convert it first",
                          name, header.bit_depth);
-    *shape = (struct png_shape){.height = (int)header.height, .width = (int)header.width,
+    *shape = (struct png_shape){.height = (int)header.height,
+                                .width = (int)header.width,
                                 .channels = header.color_type == SPNG_COLOR_TYPE_GRAYSCALE ? 1 : 3};
     return refuse_transparency(*context, &header, name, err);
 }
@@ -57,10 +58,10 @@ int png_decode(const char *data, size_t size, const struct png_shape *shape, uin
     int code, rc = decoder_new(&context, &found, data, size, name, err);
     if (rc != 0) goto out;
     if (found.height != shape->height || found.width != shape->width || found.channels != shape->channels) {
-        rc = error_set(err, CODE_DATA,
-                       "%s: expected an image of %d x %d x %d (height x width x channels) as the first one is, found "
-                       "%d x %d x %d", name, shape->height, shape->width, shape->channels, found.height, found.width,
-                       found.channels);
+        rc = error_set(
+            err, CODE_DATA,
+            "%s: expected an image of %d x %d x %d (height x width x channels) as the first one is, found %d x %d x %d",
+            name, shape->height, shape->width, shape->channels, found.height, found.width, found.channels);
         goto out;
     }
     size_t bytes = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
@@ -76,12 +77,16 @@ out:
 int png_encode(const uint8_t *pixels, const struct png_shape *shape, char **data, size_t *size, struct error *err) {
     int code = 0;
     size_t bytes = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
-    struct spng_ihdr header = {.width = (uint32_t)shape->width, .height = (uint32_t)shape->height, .bit_depth = 8,
-                               .color_type = shape->channels == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR};
+    struct spng_ihdr header = {.width = (uint32_t)shape->width,
+                               .height = (uint32_t)shape->height,
+                               .bit_depth = 8,
+                               .color_type = shape->channels == 1 ? SPNG_COLOR_TYPE_GRAYSCALE
+                                                                  : SPNG_COLOR_TYPE_TRUECOLOR};
     spng_ctx *context = spng_ctx_new(SPNG_CTX_ENCODER);
     *data = NULL;
     if (!context) return error_memory(err);
-    if ((code = spng_set_option(context, SPNG_ENCODE_TO_BUFFER, 1)) == 0 && (code = spng_set_ihdr(context, &header)) == 0 &&
+    if ((code = spng_set_option(context, SPNG_ENCODE_TO_BUFFER, 1)) == 0 &&
+        (code = spng_set_ihdr(context, &header)) == 0 &&
         (code = spng_encode_image(context, pixels, bytes, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE)) == 0)
         *data = spng_get_png_buffer(context, size, &code);
     spng_ctx_free(context);

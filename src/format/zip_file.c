@@ -23,7 +23,9 @@ int zip_check_names(zip_t *zip, const char *path, struct error *err) {
     if (known > 1) qsort(names, known, sizeof *names, by_name);
     for (size_t i = 1; rc == 0 && i < known; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
-            rc = error_set(err, CODE_DATA, "%s holds %s twice, and readers differ in which of them they take: make it again", path, names[i]);
+            rc = error_set(err, CODE_DATA,
+                           "%s holds %s twice, and readers differ in which of them they take: make it again", path,
+                           names[i]);
     free(names);
     return rc;
 }
@@ -44,8 +46,11 @@ int zip_of_file(zip_t **zip, uint64_t *bytes, const char *path, const char *expe
     zip_error_t reason;
     zip_error_init_with_code(&reason, code);
     bool none = code == ZIP_ER_NOZIP || code == ZIP_ER_INCONS || code == ZIP_ER_EOF;
-    error_set(err, code == ZIP_ER_MEMORY ? CODE_INTERNAL : none ? CODE_DATA : CODE_IO, "cannot open %s: expected %s, found: %s",
-              path, expected, zip_error_strerror(&reason));
+    error_set(err,
+              code == ZIP_ER_MEMORY ? CODE_INTERNAL
+              : none                ? CODE_DATA
+                                    : CODE_IO,
+              "cannot open %s: expected %s, found: %s", path, expected, zip_error_strerror(&reason));
     zip_error_fini(&reason);
     close(fd);
     return -1;

@@ -12,11 +12,11 @@
 #include <string.h>
 
 const char *const prediction_names[] = {"epsilon", "x0",     "v",      "score",     "velocity",
-                                               "edm",     "edm-vp", "edm-ve", "edm-iddpm", NULL};
+                                        "edm",     "edm-vp", "edm-ve", "edm-iddpm", NULL};
 static const char *const time_names[] = {"continuous", "discrete", "sigma", "log-sigma", "c_noise", NULL};
 static const char *const schedule_names[] = {
     "linear", "cosine", "log-linear", "discrete-linear", "discrete-scaled-linear", "discrete-cosine", "table", "edm",
-    "flow", "gvp", NULL};
+    "flow",   "gvp",    NULL};
 
 enum { STEPS_MOST = 1000000 };
 
@@ -81,19 +81,22 @@ static int read_levels(KEY_READ_ARGUMENTS) {
 }
 
 static const struct key_kind SHAPE = {read_shape, NULL}, DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
-                             CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL}, NOISE_AT = {read_noise_at, NULL};
+                             CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL},
+                             NOISE_AT = {read_noise_at, NULL};
 
 /* ---- the tables ---- */
 
 #define AT(member) offsetof(struct card, member)
 static const char some_levels[] = "a list of at most 1000000 numbers of 0 or more, one a trained step";
 static const char a_positive[] = "a number above 0", some_steps[] = "a whole number from 1 to 1000000";
-static const char *const dtype_names[] = {"float32", "int64", NULL}, *const variance_kinds[] = {"fixed", "learned", NULL};
+static const char *const dtype_names[] = {"float32", "int64", NULL}, *const variance_kinds[] = {"fixed", "learned",
+                                                                                                NULL};
 
 static const struct key time_rows[] = {
     {"kind", &KEY_NAME, AT(time.kind), .names = time_names, .required = true},
     {"scale", &KEY_NUMBER, AT(time.scale), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
-    {"noise_at", &NOISE_AT, AT(time.reversed), .expected = "1 (noise at time 1) or 0 (noise at 0, data at 1)", KEY_RANGE(0, 1)},
+    {"noise_at", &NOISE_AT, AT(time.reversed), .expected = "1 (noise at time 1) or 0 (noise at 0, data at 1)",
+     KEY_RANGE(0, 1)},
     {"steps", &KEY_INT, AT(time.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
     {"dtype", &DTYPE, AT(time.integer), .names = dtype_names},
 };
@@ -106,30 +109,31 @@ static const struct key schedule_rows[] = {
     {"sigma_min", &KEY_NUMBER, AT(schedule.sigma_min), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"sigma_max", &KEY_NUMBER, AT(schedule.sigma_max), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"steps", &KEY_INT, AT(schedule.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
-    {"alphas_cumprod", &CUMPROD, 0, .expected = "a list of at most 1000000 numbers between 0 and 1 that go down, of which the last may be 0"},
+    {"alphas_cumprod", &CUMPROD, 0,
+     .expected = "a list of at most 1000000 numbers between 0 and 1 that go down, of which the last may be 0"},
     {"alphas", &LEVELS, AT(schedule.alphas), .expected = some_levels},
     {"sigmas", &LEVELS, AT(schedule.sigmas), .expected = some_levels},
     {"noise_scale", &KEY_NUMBER, AT(schedule.noise_scale), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key label_rows[] = {
-    {"classes", &KEY_INT64, AT(classes),
-     .expected = "a whole number from 0 to 2147483647", KEY_RANGE(0, INT_MAX), .required = true},
+    {"classes", &KEY_INT64, AT(classes), .expected = "a whole number from 0 to 2147483647", KEY_RANGE(0, INT_MAX),
+     .required = true},
     {"null", &KEY_INT64, AT(null_label), .expected = "a label, -1 or null", KEY_RANGE(-1, INT_MAX), .nullable = true},
 };
 static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = KEY_TABLE(schedule_rows),
                               label_keys = KEY_TABLE(label_rows);
 static const struct key rows[] = {
-    {"shape", &SHAPE, AT(channels),
-     .expected = "[channels, height, width], whole numbers of 1 or more", .required = true},
+    {"shape", &SHAPE, AT(channels), .expected = "[channels, height, width], whole numbers of 1 or more",
+     .required = true},
     {"range", &KEY_PAIR, AT(low), .expected = "two numbers that go up, such as [-1, 1]"},
     {"prediction", &KEY_NAME, AT(prediction), .names = prediction_names, .required = true},
     {"sigma_data", &KEY_NUMBER, AT(sigma_data), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"time", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: continuous}", .table = &time_keys, .required = true},
-    {"schedule", &KEY_TABLE_OF, 0,
-     .expected = "a map such as {kind: linear}", .table = &schedule_keys, .required = true},
+    {"schedule", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: linear}", .table = &schedule_keys,
+     .required = true},
     {"labels", &KEY_TABLE_OF, 0, .table = &label_keys, .nullable = true},
-    {"batch", &KEY_INT, AT(batch),
-     .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX), .nullable = true},
+    {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX),
+     .nullable = true},
     {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
 };
 static const struct key_table card_keys = KEY_TABLE(rows);
@@ -175,8 +179,8 @@ static const double default_betas[][2] = {
 /* ---- checks over several keys ---- */
 
 /* key_error for a key of the card; path: of the card, "" or "model.card". */
-__attribute__((format(printf, 4, 5)))
-static int card_error(const struct key_reader *reader, const char *path, const char *key, const char *format, ...) {
+__attribute__((format(printf, 4, 5))) static int card_error(const struct key_reader *reader, const char *path,
+                                                            const char *key, const char *format, ...) {
     char below[100], message[300];
     va_list arguments;
     va_start(arguments, format);
@@ -199,8 +203,8 @@ static int check_belongs(const struct key_reader *reader, const char *path, cons
 }
 
 /* alphas_cumprod, or alphas and sigmas: *steps numbers each. */
-static int check_table(const struct key_reader *reader, const char *path, const struct card *card, const json_t *schedule,
-                       int *steps) {
+static int check_table(const struct key_reader *reader, const char *path, const struct card *card,
+                       const json_t *schedule, int *steps) {
     const double *alphas = card->schedule.alphas, *sigmas = card->schedule.sigmas;
     size_t counts[3];
     const char *keys[] = {"alphas_cumprod", "alphas", "sigmas"};
@@ -212,12 +216,15 @@ static int check_table(const struct key_reader *reader, const char *path, const 
     if (counts[0] && (counts[1] || counts[2]))
         return card_error(reader, path, "schedule.alphas", "expected alphas_cumprod, or alphas and sigmas, found both");
     if (!counts[0] && counts[1] != counts[2])
-        return card_error(reader, path, "schedule.sigmas", "expected as many as alphas, %zu, found %zu", counts[1], counts[2]);
+        return card_error(reader, path, "schedule.sigmas", "expected as many as alphas, %zu, found %zu", counts[1],
+                          counts[2]);
     for (int i = 0; !counts[0] && i < *steps; i++) {
         bool falls = i == 0 || alphas[i] * sigmas[i - 1] < alphas[i - 1] * sigmas[i];
         if (!(sigmas[i] > 0) || !(alphas[i] > 0 || i + 1 == *steps) || !falls)
-            return card_error(reader, path, "schedule.alphas", "expected alpha/sigma that falls, with no sigma 0 and at most the "
-                              "last alpha 0, found %g/%g at number %d", alphas[i], sigmas[i], i);
+            return card_error(reader, path, "schedule.alphas",
+                              "expected alpha/sigma that falls, with no sigma 0 and at most the last alpha 0, found "
+                              "%g/%g at number %d",
+                              alphas[i], sigmas[i], i);
     }
     return 0;
 }
@@ -275,10 +282,20 @@ static int card_check(const struct key_reader *reader, const char *path, struct 
 }
 
 int card_from(struct card *card, const struct key_reader *reader, const char *path, const json_t *map) {
-    *card = (struct card){.low = -1, .high = 1, .sigma_data = 0.5, .null_label = -1,
+    *card = (struct card){.low = -1,
+                          .high = 1,
+                          .sigma_data = 0.5,
+                          .null_label = -1,
                           .time = {.scale = 1, .integer = true},
-                          .schedule = {.beta0 = NAN, .beta1 = NAN, .s = 0.008, .logsnr_end = -5, .logsnr_start = 5,
-                                       .sigma_min = 0.002, .sigma_max = 80, .noise_scale = 1, .steps = 1000}};
+                          .schedule = {.beta0 = NAN,
+                                       .beta1 = NAN,
+                                       .s = 0.008,
+                                       .logsnr_end = -5,
+                                       .logsnr_start = 5,
+                                       .sigma_min = 0.002,
+                                       .sigma_max = 80,
+                                       .noise_scale = 1,
+                                       .steps = 1000}};
     card->json = json_deep_copy(map);
     bool copied = json_equal(card->json, map); /* json_deep_copy leaves members out when memory is short */
     int rc = !copied ? error_memory(reader->err) : keys_read(reader, &card_keys, path, map, card);

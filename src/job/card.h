@@ -16,7 +16,7 @@ enum prediction {
     PREDICTION_X0,
     PREDICTION_V,
     PREDICTION_SCORE,
-    PREDICTION_VELOCITY, /* F = dx/dtau in the model's own unscaled time tau */
+    PREDICTION_VELOCITY,  /* F = dx/dtau in the model's own unscaled time tau */
     PREDICTION_EDM,       /* x0 = c_skip x + c_out F(c_in x, c_noise) with sigma_data */
     PREDICTION_EDM_VP,    /* c_skip 1, c_out -sigma, c_in 1/sqrt(sigma^2+1): F is epsilon */
     PREDICTION_EDM_VE,    /* c_skip 1, c_out sigma, c_in 1 */
@@ -25,12 +25,12 @@ enum prediction {
 
 extern const char *const prediction_names[]; /* as in a card, by the enum; ends with NULL */
 
-enum time_kind { /* what the model receives as t */
-    TIME_CONTINUOUS, /* scale * tau */
-    TIME_DISCRETE,   /* step n of time_steps: int64, or float32 fractional index N t - 1 */
-    TIME_SIGMA,      /* sigma/alpha */
-    TIME_LOG_SIGMA,  /* ln(sigma/alpha) */
-    TIME_C_NOISE,    /* ln(sigma/alpha)/4 */
+enum time_kind {                  /* what the model receives as t */
+                 TIME_CONTINUOUS, /* scale * tau */
+                 TIME_DISCRETE,   /* step n of time_steps: int64, or float32 fractional index N t - 1 */
+                 TIME_SIGMA,      /* sigma/alpha */
+                 TIME_LOG_SIGMA,  /* ln(sigma/alpha) */
+                 TIME_C_NOISE,    /* ln(sigma/alpha)/4 */
 };
 
 enum schedule_kind {
@@ -53,28 +53,29 @@ struct card {
     double sigma_data; /* edm; 0.5 by default */
     struct {
         enum time_kind kind;
-        double scale;     /* continuous; 1 by default */
-        bool reversed;    /* continuous, noise_at 0: the model's time tau is 1 - t (noise at 0, data at 1), else t */
-        int steps;        /* discrete */
-        bool integer;     /* discrete: int64 (default) or float32 */
+        double scale;  /* continuous; 1 by default */
+        bool reversed; /* continuous, noise_at 0: the model's time tau is 1 - t (noise at 0, data at 1), else t */
+        int steps;     /* discrete */
+        bool integer;  /* discrete: int64 (default) or float32 */
     } time;
     struct {
         enum schedule_kind kind;
-        double beta0, beta1;           /* linear 0.1, 20; discrete 1e-4, 0.02 (scaled_linear 0.00085, 0.012) */
-        double s;                      /* cosine; 0.008 */
+        double beta0, beta1;             /* linear 0.1, 20; discrete 1e-4, 0.02 (scaled_linear 0.00085, 0.012) */
+        double s;                        /* cosine; 0.008 */
         double logsnr_end, logsnr_start; /* log-linear: lambda at t = 1 and at t = 0 (-5, 5) */
-        double sigma_min, sigma_max;   /* edm; 0.002, 80 */
-        int steps;                     /* discrete and table; 1000 */
-        double noise_scale;            /* flow; 1 */
-        double *alphas_cumprod;        /* table: [steps], the last may be 0; or NULL, and: */
-        double *alphas, *sigmas;       /* table: [steps] each, alpha/sigma falling, the last alpha may be 0. All owned */
+        double sigma_min, sigma_max;     /* edm; 0.002, 80 */
+        int steps;                       /* discrete and table; 1000 */
+        double noise_scale;              /* flow; 1 */
+        double *alphas_cumprod;          /* table: [steps], the last may be 0; or NULL, and: */
+        double *alphas, *sigmas; /* table: [steps] each, alpha/sigma falling, the last alpha may be 0. All owned */
     } schedule;
-    int64_t classes; /* 0: the model takes no labels */
-    int64_t null_label; /* -1: none */
-    int batch;       /* the one batch size the file was exported for; 0: any */
-    bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 - v)/2 log beta~ */
-    struct card *guide; /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
-    json_t *json;    /* the card as read; owned */
+    int64_t classes;       /* 0: the model takes no labels */
+    int64_t null_label;    /* -1: none */
+    int batch;             /* the one batch size the file was exported for; 0: any */
+    bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
+                              v)/2 log beta~ */
+    struct card *guide;    /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
+    json_t *json;          /* the card as read; owned */
 };
 
 /* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and

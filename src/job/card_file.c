@@ -28,7 +28,9 @@ static int find_extra(zip_int64_t *found, zip_t *archive, const char *name, cons
     for (zip_int64_t i = 0; rc == 0 && i < count; i++) {
         const char *entry = zip_get_name(archive, (zip_uint64_t)i, 0);
         size_t length = entry ? strlen(entry) : 0, tail = strlen(wanted);
-        if (!entry || (strcmp(entry, wanted + 1) != 0 && (length <= tail || strcmp(entry + length - tail, wanted) != 0))) continue;
+        if (!entry ||
+            (strcmp(entry, wanted + 1) != 0 && (length <= tail || strcmp(entry + length - tail, wanted) != 0)))
+            continue;
         if (*found >= 0) rc = error_set(err, CODE_DATA, "%s holds %s twice: export the model again", path, wanted + 1);
         *found = i;
     }

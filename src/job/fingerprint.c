@@ -25,22 +25,17 @@ static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_
 }
 
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
-                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256, const char *label_sha256,
-                     const char *initial_sha256, int plan_version, struct error *err) {
+                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256,
+                     const char *label_sha256, const char *initial_sha256, int plan_version, struct error *err) {
     *fingerprint = (struct fingerprint){0};
     /* A rounding rule has no meaning for float32 samples. */
     const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
-    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}",
-                                  "model", "sha256", model_sha256,
-                                  "card", card->json,
-                                  "sampler", sampler_keys_of(sampler, guide_sha256),
-                                  "labels", label_keys(job, label_sha256),
-                                  "noise", noise_names[job->noise],
-                                  "batch", job->batch,
-                                  "precision", precision_names[job->precision],
-                                  "initial", initial_sha256,
-                                  "output", "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding,
-                                  "plan_version", plan_version);
+    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", model_sha256,
+                                  "card", card->json, "sampler", sampler_keys_of(sampler, guide_sha256), "labels",
+                                  label_keys(job, label_sha256), "noise", noise_names[job->noise], "batch", job->batch,
+                                  "precision", precision_names[job->precision], "initial", initial_sha256, "output",
+                                  "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding, "plan_version",
+                                  plan_version);
     if (job->model.row_dependent) /* one that is false is not said: older runs stay what they are */
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
     if (fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
@@ -68,7 +63,8 @@ static int report_difference(const char *path, const json_t *there, const json_t
     int rc = !old || !new ? error_memory(err)
                           : error_set(err, CODE_DATA,
                                       "%s was made with %s = %.200s, this job has %.200s: choose another output.dir, "
-                                      "or set the key back to continue that run", folder, path, old, new);
+                                      "or set the key back to continue that run",
+                                      folder, path, old, new);
     free(old);
     free(new);
     return rc;
@@ -86,18 +82,14 @@ static int compare_maps(const char *path, const json_t *there, const json_t *her
     const char *first = NULL, *name;
     json_t *value;
     json_object_foreach(all, name, value) /* the smallest name that differs */
-        if (!json_equal(json_object_get(there, name), json_object_get(here, name))
-            && (!first || strcmp(name, first) < 0))
-            first = name;
+        if (!json_equal(json_object_get(there, name), json_object_get(here, name)) &&
+            (!first || strcmp(name, first) < 0)) first = name;
     if (first) {
         const json_t *old = json_object_get(there, first), *new = json_object_get(here, first);
         char *below = text_new("%s%s%s", path, *path ? "." : "", first);
-        if (!below)
-            rc = error_memory(err);
-        else if (json_is_object(old) && json_is_object(new))
-            rc = compare_maps(below, old, new, folder, err);
-        else
-            rc = report_difference(below, old, new, folder, err);
+        if (!below) rc = error_memory(err);
+        else if (json_is_object(old) && json_is_object(new)) rc = compare_maps(below, old, new, folder, err);
+        else rc = report_difference(below, old, new, folder, err);
         free(below);
     }
     json_decref(all);

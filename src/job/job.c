@@ -30,9 +30,10 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
     uint64_t pair[2];
     int twice = job->noise == NOISE_PHILOX ? 0 : seeds_collide(&job->seeds, pair);
     if (twice > 0)
-        return key_error(reader, "seeds", "expected seeds that differ modulo 2^32, which is what torch's latents (noise: %s) take "
-                         "of them, found %llu and %llu: the same sample twice", noise_names[job->noise],
-                         (unsigned long long)pair[0], (unsigned long long)pair[1]);
+        return key_error(reader, "seeds",
+                         "expected seeds that differ modulo 2^32, which is what torch's latents (noise: %s) take of "
+                         "them, found %llu and %llu: the same sample twice",
+                         noise_names[job->noise], (unsigned long long)pair[0], (unsigned long long)pair[1]);
     return twice < 0 ? error_memory(reader->err) : 0;
 }
 
@@ -68,8 +69,10 @@ int job_from_json(struct job *job, const json_t *resolved, const char *name, str
 
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
-    json_t *root = json_deep_copy(file->root), *places = json_copy(file->places); /* a place is never changed, only replaced */
-    struct key_reader reader = {.where = file->source.name, .places = places, .folder = file->source.folder, .err = err};
+    json_t *root = json_deep_copy(file->root),
+           *places = json_copy(file->places); /* a place is never changed, only replaced */
+    struct key_reader reader = {
+        .where = file->source.name, .places = places, .folder = file->source.folder, .err = err};
     bool copied = root && json_object_size(places) == json_object_size(file->places); /* it may leave members out */
     int rc = copied ? 0 : error_memory(err);
     *job = (struct job){0};
@@ -87,7 +90,8 @@ static int parse_source(struct job_file *file, struct error *err) {
     char *start = text_new("%s:1:1", source->name);
     file->places = json_object();
     int rc = file->places && start && json_object_set_new(file->places, "", json_pack("[ss]", start, start)) == 0
-                 ? yaml_parse(&file->root, file->places, source->text, source->size, source->name, err) : error_memory(err);
+                 ? yaml_parse(&file->root, file->places, source->text, source->size, source->name, err)
+                 : error_memory(err);
     free(start);
     return rc;
 }

@@ -29,8 +29,10 @@ enum metric { METRIC_FID, METRIC_SFID, METRIC_FID_INFINITY, METRIC_KID, METRIC_I
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
-extern const char *const label_rule_names[], *const rounding_names[], *const sample_dtype_names[],
-    *const metric_names[], *const device_names[], *const precision_names[], *const noise_names[];
+extern const char *const label_rule_names[],
+    *const rounding_names[], *const sample_dtype_names[], *const metric_names[], *const device_names[],
+                                                                                     *const precision_names[],
+                                                                                         *const noise_names[];
 
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
@@ -38,8 +40,8 @@ const char *metric_guess(const char *name);
 struct job {
     char *name; /* default: the job file's without its extension */
     struct {
-        char *path;   /* resolved against the job file's folder; NULL only when `card` is given */
-        json_t *card; /* the job's own card, or NULL: the one in the file */
+        char *path;         /* resolved against the job file's folder; NULL only when `card` is given */
+        json_t *card;       /* the job's own card, or NULL: the one in the file */
         bool row_dependent; /* a sample may depend on the others of its batch */
     } model;
     struct seeds seeds;
@@ -51,16 +53,16 @@ struct job {
     int batch;
     struct sampler sampler;
     struct {
-        char *dir; /* against the working directory; default runs/NAME */
+        char *dir;                  /* against the working directory; default runs/NAME */
         uint64_t samples_per_shard; /* 0: unset (layout_init chooses) */
-        int level; /* zstd */
+        int level;                  /* zstd */
         enum rounding rounding;
         enum sample_dtype dtype;
     } output;
     struct {
-        bool enabled;    /* the job has an `evaluate:` block */
-        char *features;  /* feature network, resolved; NULL for `none` (pixels are the features) */
-        char *reference; /* statistics .npz or feature file, resolved */
+        bool enabled;     /* the job has an `evaluate:` block */
+        char *features;   /* feature network, resolved; NULL for `none` (pixels are the features) */
+        char *reference;  /* statistics .npz or feature file, resolved */
         unsigned metrics; /* bits 1 << METRIC_... */
         uint64_t count;   /* only the first so many samples; 0: all */
     } evaluate;
@@ -69,8 +71,8 @@ struct job {
     int workers;       /* 0: from the cores or GPUs given */
     enum precision_kind precision;
     enum noise_kind noise;
-    char *initial;     /* .npy float [N,C,H,W] used as register 0's start instead of noise, or NULL; resolved */
-    json_t *resolved;  /* the whole job with overrides and defaults and absolute paths; job_from_json reads it back */
+    char *initial;    /* .npy float [N,C,H,W] used as register 0's start instead of noise, or NULL; resolved */
+    json_t *resolved; /* the whole job with overrides and defaults and absolute paths; job_from_json reads it back */
 };
 
 extern const struct key_table job_keys;

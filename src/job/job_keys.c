@@ -77,8 +77,7 @@ static json_t *write_model(const struct key *key, const void *member) {
 static int add_seeds(struct text *text, const json_t *value) {
     if (json_is_integer(value))
         text_add(text, "%s%" JSON_INTEGER_FORMAT, text->length ? "," : "", json_integer_value(value));
-    else if (json_is_string(value))
-        text_add(text, "%s%s", text->length ? "," : "", json_string_value(value));
+    else if (json_is_string(value)) text_add(text, "%s%s", text->length ? "," : "", json_string_value(value));
     return json_is_integer(value) || json_is_string(value) ? 0 : -1;
 }
 
@@ -147,11 +146,30 @@ static json_t *write_features(const struct key *key, const void *member) {
 }
 
 const char *metric_guess(const char *name) {
-    static const struct { const char *theirs, *ours; } others[] = { /* StyleGAN's, torch-fidelity's, ADM's, prdc's */
-        {"fid50k", "fid"}, {"fid50k_full", "fid"}, {"frechet_inception_distance", "fid"}, {"fid_inf", "fid_infinity"},
-        {"kid50k", "kid"}, {"kid50k_full", "kid"}, {"kernel_inception_distance", "kid"}, {"mmd", "kid"}, {"is50k", "is"},
-        {"isc", "is"}, {"inception_score", "is"}, {"pr50k3", "prdc"}, {"pr50k3_full", "prdc"}, {"prc", "prdc"}, {"pr", "prdc"},
-        {"precision", "prdc"}, {"recall", "prdc"}, {"density", "prdc"}, {"coverage", "prdc"}, {"spatial_fid", "sfid"},
+    static const struct {
+        const char *theirs, *ours;
+    } others[] = {
+        /* StyleGAN's, torch-fidelity's, ADM's, prdc's */
+        {"fid50k", "fid"},
+        {"fid50k_full", "fid"},
+        {"frechet_inception_distance", "fid"},
+        {"fid_inf", "fid_infinity"},
+        {"kid50k", "kid"},
+        {"kid50k_full", "kid"},
+        {"kernel_inception_distance", "kid"},
+        {"mmd", "kid"},
+        {"is50k", "is"},
+        {"isc", "is"},
+        {"inception_score", "is"},
+        {"pr50k3", "prdc"},
+        {"pr50k3_full", "prdc"},
+        {"prc", "prdc"},
+        {"pr", "prdc"},
+        {"precision", "prdc"},
+        {"recall", "prdc"},
+        {"density", "prdc"},
+        {"coverage", "prdc"},
+        {"spatial_fid", "sfid"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcasecmp(name, others[i].theirs) == 0) return others[i].ours;
@@ -196,8 +214,8 @@ static json_t *write_metrics(const struct key *key, const void *member) {
 static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics};
 static const struct key evaluate_rows[] = {
     {"features", &FEATURES, AT(evaluate.features), .expected = "a feature network's path, or none", .required = true},
-    {"reference", &KEY_PATH, AT(evaluate.reference),
-     .expected = "the path of reference statistics (.npz) or features", .required = true},
+    {"reference", &KEY_PATH, AT(evaluate.reference), .expected = "the path of reference statistics (.npz) or features",
+     .required = true},
     {"metrics", &METRICS, AT(evaluate.metrics), .expected = "a list such as [fid, kid]"},
     {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number from 2 to 9e15, or 0 for all samples",
      KEY_RANGE(0, 9e15)},
@@ -236,8 +254,8 @@ static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL =
 
 static const struct key output_rows[] = {
     {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
-    {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard),
-     .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
+    {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard), .expected = "a whole number from 1 to 2147483647",
+     KEY_RANGE(1, INT_MAX)},
     {"level", &KEY_INT, AT(output.level), .expected = "a zstd level from 1 to 22", KEY_RANGE(1, 22)},
     {"rounding", &KEY_NAME, AT(output.rounding), .names = rounding_names},
     {"dtype", &KEY_NAME, AT(output.dtype), .names = sample_dtype_names},
@@ -248,8 +266,8 @@ static const struct key rows[] = {
     {"name", &JOB_NAME, AT(name), .expected = "a name without /"},
     {"model", &MODEL, 0, .expected = "a path, or a map with path, card or both", .required = true},
     {"seeds", &SEEDS, AT(seeds), .expected = "seeds such as 0-9999 or 0-99,200", .required = true},
-    {"labels", &LABELS, 0,
-     .expected = "none, balanced, random, edm, a label from 0 to 9e15, or a path", KEY_RANGE(0, 9e15)},
+    {"labels", &LABELS, 0, .expected = "none, balanced, random, edm, a label from 0 to 9e15, or a path",
+     KEY_RANGE(0, 9e15)},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},

@@ -20,8 +20,10 @@ static int read_npy(int64_t *labels, const char *path, const char *data, size_t 
     size_t offset;
     if (npy_parse(&npy, &offset, data, size, path, err) != 0) return -1;
     if (npy.type != NPY_INT64 || npy.rank != 1)
-        return error_set(err, CODE_DATA, "%s: expected an int64 array [N] of labels, found another type or shape "
-                         "(embeddings are not supported yet)", path);
+        return error_set(
+            err, CODE_DATA,
+            "%s: expected an int64 array [N] of labels, found another type or shape (embeddings are not supported yet)",
+            path);
     if (npy.shape[0] != count) return wrong_count(path, npy.shape[0], count, err);
     if (offset > size || size - offset < npy_bytes(&npy))
         return error_set(err, CODE_DATA, "%s: expected %zu bytes of labels, found %zu: the file is cut short", path,
@@ -47,7 +49,8 @@ static int read_lines(int64_t *labels, const char *path, char *data, uint64_t co
     return found == count ? 0 : wrong_count(path, found, count, err);
 }
 
-int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t count, int64_t classes, struct error *err) {
+int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t count, int64_t classes,
+                struct error *err) {
     char found[SHA256_HEX];
     *labels = NULL;
     char *data = NULL;
@@ -67,8 +70,10 @@ int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t
     if ((npy ? read_npy(list, path, data, size, count, err) : read_lines(list, path, data, count, err)) != 0) goto out;
     for (uint64_t i = 0; i < count; i++) {
         if (list[i] >= 0 && list[i] < classes) continue;
-        error_set(err, CODE_DATA, "%s: expected labels from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
-                  " (counted from 0)", path, classes - 1, list[i], i);
+        error_set(err, CODE_DATA,
+                  "%s: expected labels from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
+                  " (counted from 0)",
+                  path, classes - 1, list[i], i);
         goto out;
     }
     *labels = list;

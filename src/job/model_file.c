@@ -10,10 +10,14 @@
 
 /* ---- what it is ---- */
 
-#define EXPORT "export it with tools/export_model.py (edm, adm, diffusers), or torch.jit.save(torch.jit.trace(net, ...), FILE)"
+#define EXPORT \
+    "export it with tools/export_model.py (edm, adm, diffusers), or torch.jit.save(torch.jit.trace(net, ...), FILE)"
 
 const char *model_file_kind(const char *start, size_t size) {
-    static const struct { size_t at, length; const char *bytes, *kind; } kinds[] = {
+    static const struct {
+        size_t at, length;
+        const char *bytes, *kind;
+    } kinds[] = {
         {0, 2, "\x80\x02", "a pickle (of torch.save before 1.6, or EDM's): " EXPORT},
         {0, 2, "\x80\x03", "a pickle: " EXPORT},
         {0, 2, "\x80\x04", "a pickle: " EXPORT},
@@ -48,7 +52,10 @@ static bool has_member(zip_t *archive, const char *tail) {
 }
 
 const char *model_archive_kind(zip_t *archive) {
-    static const struct { const char *tail, *kind; } kinds[] = { /* the first that fits */
+    static const struct {
+        const char *tail, *kind;
+    } kinds[] = {
+        /* the first that fits */
         {"/constants.pkl", NULL}, /* TorchScript */
         {"archive_format", "an exported program (torch.export, .pt2): " EXPORT},
         {"serialized_exported_program.json", "an exported program (torch.export, .pt2): " EXPORT},
@@ -82,7 +89,8 @@ static void remember(const char *sha256) {
 }
 
 /* Reads a member to its end, where its checksum is compared. One of 0 was not computed (set_crc32_options(False)). */
-static int check_member(zip_t *archive, zip_uint64_t index, char *buffer, size_t capacity, const char *path, struct error *err) {
+static int check_member(zip_t *archive, zip_uint64_t index, char *buffer, size_t capacity, const char *path,
+                        struct error *err) {
     zip_stat_t info;
     zip_file_t *file = NULL;
     if (zip_stat_index(archive, index, 0, &info) == 0 && (info.valid & ZIP_STAT_CRC) && info.crc == 0) return 0;
@@ -106,10 +114,12 @@ static int check_archive(const char *data, size_t size, const char *path, struct
     char *buffer = malloc(BUFFER);
     int rc = buffer ? 0 : error_memory(err);
     if (!archive) {
-        rc = error_set(err, CODE_DATA, "%s: expected a whole zip archive, found: %s", path, zip_error_strerror(&reason));
+        rc = error_set(err, CODE_DATA, "%s: expected a whole zip archive, found: %s", path,
+                       zip_error_strerror(&reason));
         zip_source_free(source);
     } else if (rc == 0 && model_archive_kind(archive)) {
-        rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, model_archive_kind(archive));
+        rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path,
+                       model_archive_kind(archive));
     } else if (rc == 0) {
         rc = zip_check_names(archive, path, err);
     }

@@ -1,5 +1,5 @@
-/* A model's file: its bytes, read once, so that what is hashed and checked is what is loaded; and what a file is that is
- * none. */
+/* A model's file: its bytes, read once, so that what is hashed and checked is what is loaded; and what a file is that
+ * is none. */
 #ifndef JOB_MODEL_FILE_H
 #define JOB_MODEL_FILE_H
 
@@ -15,8 +15,8 @@ int model_file_read(char **data, size_t *size, const char *path, const char *exp
 /* The digest of such a file. Cheap from the second time on. */
 int model_file_digest(const char *path, char sha256[SHA256_HEX], struct error *err);
 
-/* What a file is instead of a TorchScript archive and what to do about it, as "a state dict ...: export it with ...", by its
- * first bytes (16 tell), or for a zip archive by its members. NULL: nothing known. */
+/* What a file is instead of a TorchScript archive and what to do about it, as "a state dict ...: export it with ...",
+ * by its first bytes (16 tell), or for a zip archive by its members. NULL: nothing known. */
 const char *model_file_kind(const char *start, size_t size);
 const char *model_archive_kind(zip_t *archive);
 

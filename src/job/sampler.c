@@ -9,23 +9,35 @@
 #include <string.h>
 
 const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
-const char *const grid_names[] = {NULL,      "uniform",  "quadratic", "uniform-logsnr", "karras", "exponential",
-                                  "leading", "linspace", "trailing", "linspace-fractional", "times", "sigmas", "logsnr", "steps",
-                                  NULL};
+const char *const grid_names[] = {NULL,          "uniform", "quadratic", "uniform-logsnr", "karras",
+                                  "exponential", "leading", "linspace",  "trailing",       "linspace-fractional",
+                                  "times",       "sigmas",  "logsnr",    "steps",          NULL};
 const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", "mean", "tweedie", NULL};
-const char *const diffusion_names[] = {NULL, "constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing", NULL};
+const char *const diffusion_names[] = {
+    NULL, "constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing", NULL};
 const char *const solver_type_names[] = {NULL, "midpoint", "heun", NULL};
 const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
-static const char *const clip_names[] = {"follows", "kept", NULL}, *const form_names[] = {NULL, "cfg-zero*", "apg", NULL};
+static const char *const clip_names[] = {"follows", "kept", NULL}, *const form_names[] = {NULL, "cfg-zero*", "apg",
+                                                                                          NULL};
 const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
-    *sampler = (struct sampler){.order = NAN, .rho = NAN, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN,
-                                .steps_offset = -1, .shift = NAN,
-                                .churn = {NAN, 0, INFINITY, 1}, .diffusion = {.norm = 1}, .last_step = NAN,
-                                .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
-                                .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN},
-                                .rtol = NAN, .atol = NAN};
+    *sampler = (struct sampler){
+        .order = NAN,
+        .rho = NAN,
+        .t_start = NAN,
+        .t_end = NAN,
+        .eta = NAN,
+        .tau = NAN,
+        .steps_offset = -1,
+        .shift = NAN,
+        .churn = {NAN, 0, INFINITY, 1},
+        .diffusion = {.norm = 1},
+        .last_step = NAN,
+        .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
+        .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN},
+        .rtol = NAN,
+        .atol = NAN};
 }
 
 /* ---- kinds of its own ---- */
@@ -33,7 +45,7 @@ void sampler_init(struct sampler *sampler) {
 static int read_solver(KEY_READ_ARGUMENTS) {
     const char *name = json_string_value(value);
     char *solver = member;
-    if (!name || !*name || strlen(name) >= sizeof ((struct sampler *)0)->solver)
+    if (!name || !*name || strlen(name) >= sizeof((struct sampler *)0)->solver)
         return key_fail(reader, path, key->expected, value);
     strcpy(solver, name);
     return 0;
@@ -101,8 +113,10 @@ static const struct key grid_rows[] = {
     {"sigmas", &LIST, 0, .expected = "a list of sigma/alpha that goes down, above 0", .low = DBL_MIN},
     {"logsnr", &LIST, 0, .expected = "a list of log(alpha/sigma) that goes up", .low = -DBL_MAX},
     {"steps", &LIST, 0, .expected = "a list of whole timesteps that go down, of 0 or more", .low = 0},
-    {"points", &KEY_INT, offsetof(struct sampler, points), .expected = "a whole number from 2 to 1000000", KEY_RANGE(2, 1000000)},
-    {"karras", &KEY_NUMBER, offsetof(struct sampler, rho), .expected = "rho, a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"points", &KEY_INT, offsetof(struct sampler, points), .expected = "a whole number from 2 to 1000000",
+     KEY_RANGE(2, 1000000)},
+    {"karras", &KEY_NUMBER, offsetof(struct sampler, rho), .expected = "rho, a number above 0",
+     KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table grid_table = KEY_TABLE(grid_rows);
 
@@ -110,8 +124,10 @@ static const struct key_table grid_table = KEY_TABLE(grid_rows);
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
     if (json_is_object(value)) {
-        bool points = json_object_get(value, "points"), listed = json_object_get(value, "sigmas") || json_object_get(value, "logsnr");
-        if (json_object_size(value) != (size_t)(points ? 2 : 1) || (points && !listed)) return key_fail(reader, path, key->expected, value);
+        bool points = json_object_get(value, "points"),
+             listed = json_object_get(value, "sigmas") || json_object_get(value, "logsnr");
+        if (json_object_size(value) != (size_t)(points ? 2 : 1) || (points && !listed))
+            return key_fail(reader, path, key->expected, value);
         if (json_object_get(value, "karras")) sampler->grid = GRID_KARRAS;
         return keys_read(reader, &grid_table, path, value, member);
     }
@@ -157,7 +173,8 @@ static json_t *write_diffusion(const struct key *key, const void *member) {
 }
 
 /* [low, high] of sigma/alpha, or {t: [low, high]}; high .inf where it is open. The member is the guidance. */
-static const struct key interval_end = {.kind = &KEY_NUMBER, .expected = "[low, high] of sigma/alpha", KEY_RANGE(0, INFINITY)};
+static const struct key interval_end = {
+    .kind = &KEY_NUMBER, .expected = "[low, high] of sigma/alpha", KEY_RANGE(0, INFINITY)};
 
 static int read_interval(KEY_READ_ARGUMENTS) {
     struct guidance *guidance = member;
@@ -175,7 +192,8 @@ static json_t *write_interval(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
     const double *interval = guidance->interval;
     if (interval[0] == 0 && isinf(interval[1])) return json_null();
-    json_t *pair = json_pack("[o, o]", KEY_NUMBER.write(&interval_end, &interval[0]), KEY_NUMBER.write(&interval_end, &interval[1]));
+    json_t *pair = json_pack("[o, o]", KEY_NUMBER.write(&interval_end, &interval[0]),
+                             KEY_NUMBER.write(&interval_end, &interval[1]));
     return guidance->interval_in_t ? json_pack("{s:o}", "t", pair) : pair;
 }
 
@@ -192,8 +210,8 @@ static int read_scale(KEY_READ_ARGUMENTS) {
     for (size_t i = 0; i < count; i++, x += 2) {
         const json_t *pair = json_array_get(value, i);
         for (size_t k = 0; k < 2; k++) x[k] = json_number_value(json_array_get(pair, k));
-        if (json_array_size(pair) != 2 || !json_is_number(json_array_get(pair, 0)) || !json_is_number(json_array_get(pair, 1)) ||
-            (i > 0 && !(x[0] < x[-2])))
+        if (json_array_size(pair) != 2 || !json_is_number(json_array_get(pair, 0)) ||
+            !json_is_number(json_array_get(pair, 1)) || (i > 0 && !(x[0] < x[-2])))
             return key_fail_item(reader, path, i, key->expected, pair);
     }
     guidance->scales_count = count;
@@ -206,7 +224,8 @@ static json_t *write_scale(const struct key *key, const void *member) {
     if (!guidance->scales) return KEY_NUMBER.write(key, &guidance->scale);
     json_t *list = json_array();
     for (size_t i = 0; list && i < guidance->scales_count; i++)
-        if (json_array_append_new(list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1])) != 0) {
+        if (json_array_append_new(list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1])) !=
+            0) {
             json_decref(list);
             list = NULL;
         }
@@ -220,15 +239,17 @@ static const struct key guidance_rows[] = {
      .required = true},
     {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
     {"interval", &INTERVAL, 0, .expected = "[low, high] of sigma/alpha, or {t: [low, high]}"},
-    {"channels", &KEY_INT, offsetof(struct guidance, channels),
-     .expected = "a number of channels from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
+    {"channels", &KEY_INT, offsetof(struct guidance, channels), .expected = "a number of channels from 1 to 2147483647",
+     KEY_RANGE(1, INT_MAX)},
     {"model", &KEY_PATH, offsetof(struct guidance, model), .expected = "the path of the model that guides"},
     {"form", &KEY_NAME, offsetof(struct guidance, form), .names = form_names},
     {"zero_init_steps", &KEY_INT, offsetof(struct guidance, zero_init_steps), .expected = "a whole number of 1 or more",
      KEY_RANGE(1, 1000000)},
     {"eta", &KEY_NUMBER, offsetof(struct guidance, eta), .expected = zero_or_more, KEY_RANGE(0, DBL_MAX)},
-    {"norm_threshold", &KEY_NUMBER, offsetof(struct guidance, norm_threshold), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
-    {"momentum", &KEY_NUMBER, offsetof(struct guidance, momentum), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"norm_threshold", &KEY_NUMBER, offsetof(struct guidance, norm_threshold), .expected = above_zero,
+     KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"momentum", &KEY_NUMBER, offsetof(struct guidance, momentum), .expected = "a number",
+     KEY_RANGE(-DBL_MAX, DBL_MAX)},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
 
@@ -265,7 +286,8 @@ static const struct key clip_rows[] = {
     {"range", &KEY_NUMBER, offsetof(struct clip, range), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"epsilon", &KEY_NAME, offsetof(struct clip, epsilon), .names = clip_names},
     {"threshold", &KEY_NUMBER, offsetof(struct clip, threshold), .expected = "a quantile from 0 to 1", KEY_RANGE(0, 1)},
-    {"threshold_max", &KEY_NUMBER, offsetof(struct clip, threshold_max), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"threshold_max", &KEY_NUMBER, offsetof(struct clip, threshold_max), .expected = above_zero,
+     KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table clip_table = KEY_TABLE(clip_rows);
 
@@ -285,8 +307,8 @@ static json_t *write_clip(const struct key *key, const void *member) {
 
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
                              GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_guidance},
-                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_map, write_churn}, DIFFUSION = {read_map, write_diffusion},
-                             CLIP = {read_clip, write_clip};
+                             TOGGLE = {read_toggle, write_toggle}, CHURN = {read_map, write_churn},
+                             DIFFUSION = {read_map, write_diffusion}, CLIP = {read_clip, write_clip};
 
 /* ---- the table ---- */
 
@@ -300,8 +322,9 @@ static const struct key rows[] = {
     {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
     {"grid", &GRID, 0,
-     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, linspace-fractional, {times: [...]}, "
-     "{sigmas: [...]}, {logsnr: [...]} (these two with points), {steps: [...]} or {karras: RHO}",
+     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, "
+     "linspace-fractional, {times: [...]}, {sigmas: [...]}, {logsnr: [...]} (these two with points), {steps: [...]} or "
+     "{karras: RHO}",
      .names = grid_names},
     {"steps_offset", &KEY_INT, AT(steps_offset), .expected = "a whole number of 0 or more", KEY_RANGE(0, 1000000)},
     {"shift", &KEY_NUMBER, AT(shift), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

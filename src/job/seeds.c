@@ -34,10 +34,8 @@ static int seeds_add(struct seeds *seeds, char *entry, struct error *err) {
     if (dash) *dash = '\0';
     bool good = text_to_u64(entry, &first) && text_to_u64(dash ? dash + 1 : entry, &last);
     if (dash) *dash = '-';
-    if (!good)
-        return error_set(err, CODE_DATA, "expected seeds such as 0-9999 or 0-99,200, found \"%.100s\"", entry);
-    if (last < first)
-        return error_set(err, CODE_DATA, "expected a range that goes up, found \"%s\"", entry);
+    if (!good) return error_set(err, CODE_DATA, "expected seeds such as 0-9999 or 0-99,200, found \"%.100s\"", entry);
+    if (last < first) return error_set(err, CODE_DATA, "expected a range that goes up, found \"%s\"", entry);
     return seeds_append(seeds, first, last, err);
 }
 
@@ -93,10 +91,8 @@ uint64_t seeds_at(const struct seeds *seeds, uint64_t index) {
     size_t low = 0, high = seeds->ranges_count; /* the range sought is in [low, high) */
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (seeds->ranges[middle].before <= index)
-            low = middle;
-        else
-            high = middle;
+        if (seeds->ranges[middle].before <= index) low = middle;
+        else high = middle;
     }
     return seeds->ranges[low].first + (index - seeds->ranges[low].before);
 }

@@ -44,7 +44,8 @@ static char *value_text(const json_t *value) {
     return text;
 }
 
-/* A value that is a map stands for its keys: {solver: ddim, eta: 1} under `sampler` is sampler.solver and sampler.eta. */
+/* A value that is a map stands for its keys: {solver: ddim, eta: 1} under `sampler` is sampler.solver and sampler.eta.
+ */
 static int flatten(json_t *choice, const char *key, const json_t *value) {
     const char *name;
     json_t *member;
@@ -76,8 +77,7 @@ static bool any_matches(const json_t *rules, const json_t *choice) {
     size_t i;
     json_t *rule;
     if (json_is_object(rules)) return matches(rules, choice);
-    json_array_foreach(rules, i, rule)
-        if (matches(rule, choice)) return true;
+    json_array_foreach(rules, i, rule) if (matches(rule, choice)) return true;
     return false;
 }
 
@@ -133,7 +133,8 @@ static int fill_overrides(const struct reading *reading, struct sweep_cell *cell
     size_t most = reading->overrides_count + json_object_size(choice) + 1;
     cell->overrides = calloc(most, sizeof *cell->overrides);
     if (!cell->overrides) return -1;
-    for (size_t i = 0; i < reading->overrides_count; i++) cell->overrides[cell->count++] = strdup(reading->overrides[i]);
+    for (size_t i = 0; i < reading->overrides_count; i++)
+        cell->overrides[cell->count++] = strdup(reading->overrides[i]);
     json_object_foreach((json_t *)choice, key, value) {
         char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
         cell->overrides[cell->count++] = text ? text_new("%s=%s", key, text) : NULL;
@@ -157,7 +158,8 @@ static int add_cell(const struct reading *reading, const json_t *choice) {
     *cell = (struct sweep_cell){.values = short_values(choice)};
     cell->name = cell->values ? cell_name(cell->values) : NULL;
     if (!cell->name || fill_overrides(reading, cell, choice) != 0) return error_memory(reading->err);
-    if (strlen(cell->name) > 200) return mistake(reading, "a cell's name is longer than 200 characters: use fewer keys or shorter values");
+    if (strlen(cell->name) > 200)
+        return mistake(reading, "a cell's name is longer than 200 characters: use fewer keys or shorter values");
     if (json_object_get(reading->names, cell->name))
         return error_set(reading->err, CODE_DATA, "%s: sweep: the cell %s is there twice", reading->path, cell->name);
     return json_object_set_new(reading->names, cell->name, json_true()) == 0 ? 0 : error_memory(reading->err);
@@ -177,7 +179,8 @@ static int expand(const struct reading *reading, json_t *product, void *key, jso
         json_t *next = json_copy(choice);
         bool copied = json_object_size(next) == json_object_size(choice); /* it may leave members out */
         int rc = copied && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
-                     ? expand(reading, product, json_object_iter_next(product, key), next) : error_memory(reading->err);
+                     ? expand(reading, product, json_object_iter_next(product, key), next)
+                     : error_memory(reading->err);
         json_decref(next);
         if (rc != 0) return -1;
     }
@@ -226,7 +229,8 @@ static int read_root(const struct reading *reading, json_t **root) {
     return rc;
 }
 
-int sweep_read(struct sweep *sweep, const struct job_file *file, const char *const *overrides, size_t count, struct error *err) {
+int sweep_read(struct sweep *sweep, const struct job_file *file, const char *const *overrides, size_t count,
+               struct error *err) {
     json_t *root = NULL;
     const char *path = file->source.name;
     *sweep = (struct sweep){0};
@@ -252,8 +256,10 @@ int sweep_find(const struct sweep *sweep, const char *which, const struct sweep_
     for (size_t i = 0; i < sweep->count; i++)
         if (strcmp(sweep->cells[i].name, which) == 0) return *cell = &sweep->cells[i], 0;
     if (!text_to_u64(which, &number) || number >= sweep->count)
-        return error_set(err, CODE_USAGE, "--cell: expected a number from 0 to %zu or a cell's name (qtaylor plan JOB --cells "
-                         "lists them), found %s", sweep->count - 1, which);
+        return error_set(
+            err, CODE_USAGE,
+            "--cell: expected a number from 0 to %zu or a cell's name (qtaylor plan JOB --cells lists them), found %s",
+            sweep->count - 1, which);
     *cell = &sweep->cells[number];
     return 0;
 }

@@ -53,8 +53,8 @@ static bool enter(struct entry *entry, const json_t *series, const json_t *cells
 
 static json_t *entry_json(const struct entry *entry) {
     if (!entry->cell) return json_null();
-    return json_pack("{s:O, s:s, s:O, s:O}", "cell", json_object_get(entry->cell, "cell"), "series", entry->series, "nfe",
-                     json_object_get(entry->cell, "nfe"), "fid", json_object_get(entry->cell, "fid"));
+    return json_pack("{s:O, s:s, s:O, s:O}", "cell", json_object_get(entry->cell, "cell"), "series", entry->series,
+                     "nfe", json_object_get(entry->cell, "nfe"), "fid", json_object_get(entry->cell, "fid"));
 }
 
 /* The FIDs without each block; false where there are none. */
@@ -71,7 +71,8 @@ static bool agree(const json_t *a, const json_t *b, const char *key) {
 }
 
 /* Adds fid_delta and its error to the record, or why there is none. */
-static void add_difference(json_t *record, const struct entry *best, const struct entry *second, const json_t *evidence) {
+static void add_difference(json_t *record, const struct entry *best, const struct entry *second,
+                           const json_t *evidence) {
     const json_t *a = json_object_get(evidence, json_string_value(json_object_get(best->cell, "cell")));
     const json_t *b = json_object_get(evidence, json_string_value(json_object_get(second->cell, "cell")));
     double mine[JACKKNIFE_BLOCKS], theirs[JACKKNIFE_BLOCKS];
@@ -79,7 +80,8 @@ static void add_difference(json_t *record, const struct entry *best, const struc
     const char *why = NULL;
     if (!agree(a, b, "seeds") || !agree(best->cell, second->cell, "samples")) why = "other seeds";
     else if (!agree(a, b, "reference") || !agree(a, b, "network")) why = "another reference or feature network";
-    else if (!read_without(a, mine) || !read_without(b, theirs)) why = "fewer than 200 samples, or evaluated by an older version";
+    else if (!read_without(a, mine) || !read_without(b, theirs))
+        why = "fewer than 200 samples, or evaluated by an older version";
     if (why) {
         json_object_set_new(record, "unpaired", json_string(why));
         return;
@@ -109,7 +111,8 @@ json_t *data_best(const json_t *data, const json_t *evidence) {
                 second = entry;
             }
         }
-        json_t *record = json_pack("{s:f, s:o, s:o}", "nfe", nfes[k], "best", entry_json(&best), "second", entry_json(&second));
+        json_t *record = json_pack("{s:f, s:o, s:o}", "nfe", nfes[k], "best", entry_json(&best), "second",
+                                   entry_json(&second));
         if (record && second.cell) add_difference(record, &best, &second, evidence);
         json_array_append_new(list, record);
     }
@@ -129,8 +132,10 @@ void best_words(const json_t *record, struct text *best, struct text *second) {
     bool beyond = json_is_true(json_object_get(record, "beyond_error"));
     text_add(second, "%s %s (FID %.4g", beyond || isnan(by) ? "ahead of" : "level with",
              json_string_value(json_object_get(next, "series")), data_number(next, "fid"));
-    text_add(second, data_number(next, "nfe") == data_number(record, "nfe") ? ")" : " at NFE %g)", data_number(next, "nfe"));
+    text_add(second, data_number(next, "nfe") == data_number(record, "nfe") ? ")" : " at NFE %g)",
+             data_number(next, "nfe"));
     if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
-    else text_add(second, ": difference %.3g +- %.3g, %s its error", by, data_number(record, "fid_delta_error"),
-                  beyond ? "more than" : "within");
+    else
+        text_add(second, ": difference %.3g +- %.3g, %s its error", by, data_number(record, "fid_delta_error"),
+                 beyond ? "more than" : "within");
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AXIS_STEPS = 5 }; /* about so many ticks where an axis is linear */
+enum { AXIS_STEPS = 5 };                         /* about so many ticks where an axis is linear */
 static const double huge = 1e100, tiny = 1e-100; /* what is beyond is no measurement, and would overflow */
 
 static const struct metric { /* a column that can be plotted */
@@ -39,8 +39,7 @@ bool chart_has(const json_t *data, const char *metric) {
     const json_t *cell;
     size_t i;
     if (!find(metric)) return false;
-    json_array_foreach(json_object_get(data, "cells"), i, cell)
-        if (isfinite(data_number(cell, metric))) return true;
+    json_array_foreach(json_object_get(data, "cells"), i, cell) if (isfinite(data_number(cell, metric))) return true;
     return false;
 }
 
@@ -81,10 +80,13 @@ static int fill_line(struct chart *chart, struct chart_line *line, const json_t 
     if (!line->points) return -1;
     json_array_foreach(members, i, number) {
         const json_t *cell = json_array_get(cells, (size_t)json_integer_value(number));
-        double x = chart->over == CHART_NFE ? data_number(cell, "nfe") : data_time(cell), y = data_number(cell, metric->column);
+        double x = chart->over == CHART_NFE ? data_number(cell, "nfe") : data_time(cell),
+               y = data_number(cell, metric->column);
         double error = metric->error ? data_number(cell, metric->error) : NAN;
         if (!(x > tiny && x < huge && fabs(y) < huge) || repeats(cell, members, cells)) continue;
-        line->points[line->count++] = (struct chart_point){.x = x, .y = y, .error = error > 0 && error < huge ? error : 0,
+        line->points[line->count++] = (struct chart_point){.x = x,
+                                                           .y = y,
+                                                           .error = error > 0 && error < huge ? error : 0,
                                                            .cell = json_string_value(json_object_get(cell, "cell"))};
         if (error > 0) chart->bars = strstr(metric->error, "_std") ? "standard deviation" : "standard error";
     }
@@ -147,15 +149,16 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
     bool model = false;
     json_array_foreach(cells, i, cell) model |= data_number(cell, "model_seconds") > 0;
     chart->x.title = over == CHART_NFE ? "NFE (model evaluations a sample)"
-                     : model           ? "time in the solver, ms a sample a worker" : "wall time, ms a sample";
+                     : model           ? "time in the solver, ms a sample a worker"
+                                       : "wall time, ms a sample";
     chart->y.title = metric->title;
     chart->lines = calloc(json_array_size(all) + 1, sizeof *chart->lines);
     if (!chart->lines) return error_memory(err);
-    json_array_foreach(all, i, series)
-        if (fill_line(chart, &chart->lines[chart->count++], series, cells, metric) != 0) {
-            chart_free(chart);
-            return error_memory(err);
-        }
+    json_array_foreach(all, i,
+                       series) if (fill_line(chart, &chart->lines[chart->count++], series, cells, metric) != 0) {
+        chart_free(chart);
+        return error_memory(err);
+    }
     if (over == CHART_TIME) mark_front(chart, metric->distance);
     chart->x.log = true;
     chart->y.log = metric->distance;
@@ -180,7 +183,8 @@ static size_t linear_ticks(const struct chart_axis *axis, double ticks[CHART_TIC
     if (rough > 3 * unit) step = 5 * unit;
     if (rough > 7 * unit) step = 10 * unit;
     size_t count = 0;
-    for (double k = ceil(axis->low / step); k * step <= axis->high && count < CHART_TICKS; k++) ticks[count++] = k * step;
+    for (double k = ceil(axis->low / step); k * step <= axis->high && count < CHART_TICKS; k++)
+        ticks[count++] = k * step;
     return count;
 }
 

@@ -19,7 +19,7 @@ struct chart_point {
 };
 
 struct chart_line {
-    const char *name; /* borrowed */
+    const char *name;           /* borrowed */
     struct chart_point *points; /* by x */
     size_t count;
 };
@@ -38,12 +38,12 @@ struct chart {
     size_t count, points;
 };
 
-/* From a report's data (see report/data.h): `metric` (a column) over NFE or time, a line a series. Cells that have no such
- * number, and those that only repeat another cell of their series, are left out; *chart may have no points. */
+/* From a report's data (see report/data.h): `metric` (a column) over NFE or time, a line a series. Cells that have no
+ * such number, and those that only repeat another cell of their series, are left out; *chart may have no points. */
 int chart_make(struct chart *chart, const json_t *data, const char *metric, enum chart_over over, struct error *err);
-/* Sets the ends of the axes, whose titles and `log` are set, so that they hold every point and its error bar. y is made linear
- * where a value is not positive; on a logarithmic y a bar that reaches below half its point's value is cut off there. x must be
- * positive where it is logarithmic. */
+/* Sets the ends of the axes, whose titles and `log` are set, so that they hold every point and its error bar. y is made
+ * linear where a value is not positive; on a logarithmic y a bar that reaches below half its point's value is cut off
+ * there. x must be positive where it is logarithmic. */
 void chart_fit(struct chart *chart);
 void chart_free(struct chart *chart);
 /* Is it a column that chart_make can plot, and is any cell's a number? */

@@ -51,12 +51,13 @@ void chart_print(const struct chart *chart, struct text *out) {
     memset(sheet, ' ', sizeof sheet);
     memset(labels, 0, sizeof labels);
     for (size_t i = 0; i < count; i++)
-        snprintf(labels[ROWS - 1 - cell_at(chart_place(&chart->y, ticks[i]), ROWS)], sizeof labels[0], "%*.4g", LEFT - 1, ticks[i]);
+        snprintf(labels[ROWS - 1 - cell_at(chart_place(&chart->y, ticks[i]), ROWS)], sizeof labels[0], "%*.4g",
+                 LEFT - 1, ticks[i]);
     for (size_t i = chart->count; i-- > 0;) /* the first line's letters stay on top */
         for (size_t k = 0; k < chart->lines[i].count; k++) {
             const struct chart_point *point = &chart->lines[i].points[k];
-            sheet[ROWS - 1 - cell_at(chart_place(&chart->y, point->y), ROWS)][cell_at(chart_place(&chart->x, point->x), COLUMNS)] =
-                letter(i);
+            sheet[ROWS - 1 - cell_at(chart_place(&chart->y, point->y), ROWS)]
+                 [cell_at(chart_place(&chart->x, point->x), COLUMNS)] = letter(i);
         }
     text_add(out, "%s\n", chart->y.title);
     for (int row = 0; row < ROWS; row++) {

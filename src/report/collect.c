@@ -18,7 +18,8 @@ static int read_if_there(json_t **json, const char *dir, const char *folder, con
     char *path = text_new("%s/%s/%s", dir, folder, file);
     *json = NULL;
     int rc = !path ? error_memory(err) : json_file_read_if_there(json, path, err);
-    if (rc == 0 && *json) rc = results_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
+    if (rc == 0 && *json)
+        rc = results_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
     if (rc != 0) {
         json_decref(*json);
         *json = NULL;
@@ -80,8 +81,7 @@ static void add_value(json_t *environment, const char *name, const char *value) 
     size_t i;
     if (!value) return;
     if (!values) json_object_set_new(environment, name, values = json_array());
-    json_array_foreach(values, i, known)
-        if (strcmp(json_string_value(known), value) == 0) return;
+    json_array_foreach(values, i, known) if (strcmp(json_string_value(known), value) == 0) return;
     json_array_append_new(values, json_string(value));
 }
 
@@ -95,22 +95,30 @@ static void add_environment(json_t *environment, const json_t *document, const j
     }
     json_array_foreach(json_object_get(document, "made_with"), i, machine)
         add_value(environment, "made with", json_string_value(machine));
-    json_object_foreach(json_object_get(document, "versions"), name, value) add_value(environment, name, json_string_value(value));
-    add_value(environment, "model (sha256)", json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    json_object_foreach(json_object_get(document, "versions"), name, value)
+        add_value(environment, name, json_string_value(value));
+    add_value(environment, "model (sha256)",
+              json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
     json_object_foreach(json_object_get(document, "row_difference"), name, value) {
         char text[32];
         snprintf(text, sizeof text, "%.1e of the largest output", json_number_value(value));
-        add_value(environment, strcmp(name, "model") == 0 ? "model's row difference" : strcmp(name, "guide") == 0
-                  ? "guide's row difference" : "features' row difference", text);
+        add_value(environment,
+                  strcmp(name, "model") == 0   ? "model's row difference"
+                  : strcmp(name, "guide") == 0 ? "guide's row difference"
+                                               : "features' row difference",
+                  text);
     }
-    add_value(environment, "feature network (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
-    add_value(environment, "reference (sha256)", json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
+    add_value(environment, "feature network (sha256)",
+              json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
+    add_value(environment, "reference (sha256)",
+              json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
 }
 
 /* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
-static int look_into_cells(const json_t *data, json_t *environment, json_t *evidence, json_t **first, struct error *err) {
+static int look_into_cells(const json_t *data, json_t *environment, json_t *evidence, json_t **first,
+                           struct error *err) {
     const char *dir = json_string_value(json_object_get(data, "dir"));
     const json_t *cell;
     size_t i;
@@ -157,7 +165,8 @@ static void append(json_t *commands, struct text *command) {
 static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t *document) {
     json_t *commands = json_array();
     const json_t *override;
-    const char *job = json_string_value(member(sweep, "job", "path")), *dir = json_string_value(json_object_get(data, "dir"));
+    const char *job = json_string_value(member(sweep, "job", "path")),
+               *dir = json_string_value(json_object_get(data, "dir"));
     size_t ranks = json_array_size(json_object_get(document, "hosts")), i;
     struct text command = {0};
     if (json_string_value(member(sweep, "job", "directory"))) {
@@ -199,7 +208,8 @@ static json_t *pareto(const json_t *data, struct error *err) {
     }
     for (size_t i = 0; i < chart.count; i++)
         for (size_t k = 0; k < chart.lines[i].count; k++)
-            if (chart.lines[i].points[k].front) json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
+            if (chart.lines[i].points[k].front)
+                json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
     chart_free(&chart);
     return front;
 }
@@ -214,13 +224,15 @@ static bool comparable(const json_t *a, const json_t *b) {
     return true;
 }
 
-/* Leaves out the cells whose metrics are of another reference or network than the first's, unless the sweep is over those. */
+/* Leaves out the cells whose metrics are of another reference or network than the first's, unless the sweep is over
+ * those. */
 static int leave_out_others(json_t *data, const json_t *evidence) {
     json_t *kept = json_array(), *cell, *key;
     const json_t *first = NULL;
     size_t i, left_out = 0;
     bool swept = false;
-    json_array_foreach(json_object_get(data, "keys"), i, key) swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
+    json_array_foreach(json_object_get(data, "keys"), i, key)
+        swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
     json_array_foreach(json_object_get(data, "cells"), i, cell) {
         const json_t *record = json_object_get(evidence, json_string_value(json_object_get(cell, "cell")));
         if (!first && json_object_get(record, "reference")) first = record;
@@ -229,8 +241,9 @@ static int leave_out_others(json_t *data, const json_t *evidence) {
         left_out += !fits;
     }
     if (left_out > 0)
-        log_warn("%s: %zu cells are left out: they were evaluated with another reference or feature network than the first; run the sweep "
-                 "again to evaluate them anew", json_string_value(json_object_get(data, "dir")), left_out);
+        log_warn("%s: %zu cells are left out: they were evaluated with another reference or feature network than the "
+                 "first; run the sweep again to evaluate them anew",
+                 json_string_value(json_object_get(data, "dir")), left_out);
     return json_object_set_new(data, "cells", kept);
 }
 
@@ -261,8 +274,9 @@ static int check_results(const json_t *results, const char *dir, struct error *e
     bool good = json_is_array(columns) && json_is_array(cells);
     json_array_foreach(columns, i, one) good = good && json_is_string(one);
     json_array_foreach(cells, i, one) good = good && json_is_string(json_object_get(one, "cell"));
-    return good ? 0 : error_set(err, CODE_DATA, "%s/results.json: expected columns, which are names, and cells with their names",
-                                dir);
+    return good ? 0
+                : error_set(err, CODE_DATA,
+                            "%s/results.json: expected columns, which are names, and cells with their names", dir);
 }
 
 int collect_data(json_t **data, const char *dir, struct error *err) {
@@ -275,15 +289,17 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     bool begun = false;
     if (single) rc = folder_has(dir, "run.json", &begun, err);
     if (rc == 0 && single && !begun)
-        rc = error_set(err, CODE_DATA, "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
+        rc = error_set(err, CODE_DATA,
+                       "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
     if (rc == 0 && results) rc = check_results(results, dir, err);
     if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)
         rc = error_set(err, CODE_AGAIN, "%s: no cell of this sweep is finished: run it again to continue", dir);
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
     if (rc == 0)
-        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o}", "kind", single ? "run" : "sweep", "dir", dir, "columns", columns, "cells",
-                          cells, "keys", sweep_keys(sweep, columns), "missing", missing_cells(sweep, cells));
+        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o}", "kind", single ? "run" : "sweep", "dir", dir, "columns",
+                          columns, "cells", cells, "keys", sweep_keys(sweep, columns), "missing",
+                          missing_cells(sweep, cells));
     if (rc == 0) rc = *data ? derive(*data, sweep, err) : error_memory(err);
     if (rc != 0) {
         json_decref(*data);

@@ -10,8 +10,8 @@
 /* *data (new): see report/data.h. A sweep is a folder with results.json or sweep.json; one that was not finished gives
  * the cells that are. Reads metrics.json and run.json of every cell, no features: it takes no time. */
 int collect_data(json_t **data, const char *dir, struct error *err);
-/* A strip of the first samples of each cell, the same positions of the seed list side by side, small enough for a page; of a
- * single run, its grid.png. What can't be shown is said in the note, and no error. */
+/* A strip of the first samples of each cell, the same positions of the seed list side by side, small enough for a page;
+ * of a single run, its grid.png. What can't be shown is said in the note, and no error. */
 int collect_pictures(struct page_pictures *pictures, const json_t *data, struct error *err);
 
 #endif

@@ -16,7 +16,8 @@ double data_number(const json_t *cell, const char *column) {
 
 double data_time(const json_t *cell) {
     double model = data_number(cell, "model_seconds"), rate = data_number(cell, "samples_per_second");
-    double made = rate * data_number(cell, "seconds"); /* of the samples that were timed: not all, after an interruption */
+    double made = rate *
+                  data_number(cell, "seconds"); /* of the samples that were timed: not all, after an interruption */
     if (model > 0 && made > 0) return 1000 * model / made;
     return rate > 0 ? 1000 / rate : NAN;
 }
@@ -67,8 +68,8 @@ json_t *data_series(const json_t *data) {
     json_array_foreach(cells, i, cell) {
         char *name = series_name(keys, cells, cell);
         json_t *mine = NULL;
-        json_array_foreach(series, k, known)
-            if (name && strcmp(json_string_value(json_object_get(known, "name")), name) == 0) mine = known;
+        json_array_foreach(series, k, known) if (name && strcmp(json_string_value(json_object_get(known, "name")),
+                                                                name) == 0) mine = known;
         if (!mine) {
             mine = json_pack("{s:s?, s:[]}", "name", name, "cells");
             json_array_append_new(series, mine);

@@ -20,12 +20,13 @@
 
 /* The column of a cell as a number; NAN where there is none. */
 double data_number(const json_t *cell, const char *column);
-/* Milliseconds a sample: a worker's in the solver's program where results.json tells them (model_seconds), else of the whole. NAN: unknown. */
+/* Milliseconds a sample: a worker's in the solver's program where results.json tells them (model_seconds), else of the
+ * whole. NAN: unknown. */
 double data_time(const json_t *cell);
 /* New: "series" of data's keys and cells. */
 json_t *data_series(const json_t *data);
-/* New: a record for each NFE there is, in order. Every series takes part with its cell of the largest NFE at or below that,
- * except cells that have the samples of another one ("same_as").
+/* New: a record for each NFE there is, in order. Every series takes part with its cell of the largest NFE at or below
+ * that, except cells that have the samples of another one ("same_as").
  *   {"nfe", "best": {"cell", "series", "nfe", "fid"}, "second": the same or null,
  *    "fid_delta", "fid_delta_error", "fid_delta_low", "fid_delta_high": FID(best) - FID(second), paired by seeds, as
  *    `compare --versus` has it; "beyond_error": does the best lead by more than one error} or {..., "unpaired": why}

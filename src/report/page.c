@@ -24,8 +24,8 @@ static void add_head(const json_t *data, bool sweep, struct text *out) {
     const json_t *cells = json_object_get(data, "cells"), *missing = json_object_get(data, "missing"), *name, *cell;
     size_t i;
     text_add(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-             "<meta name=\"color-scheme\" content=\"light dark\">\n");
+                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                  "<meta name=\"color-scheme\" content=\"light dark\">\n");
     element(out, "title", string(data, "name"));
     text_add(out, "\n<style>\n%s%s</style>\n</head>\n<body>\n<main>\n", chart_css, page_css);
     element(out, "h1", string(data, "name"));
@@ -41,7 +41,8 @@ static void add_head(const json_t *data, bool sweep, struct text *out) {
     element(out, "code", string(data, "dir"));
     text_add(out, "</p>\n");
     if (json_array_size(missing) == 0) return;
-    text_add(out, "<details class=\"warning\"><summary>%zu cells of this sweep are not finished: run it again</summary><p>",
+    text_add(out,
+             "<details class=\"warning\"><summary>%zu cells of this sweep are not finished: run it again</summary><p>",
              json_array_size(missing));
     json_array_foreach(missing, i, name) {
         markup_add(out, i ? ", " : "");
@@ -54,15 +55,17 @@ static void add_best(const json_t *data, struct text *out) {
     const json_t *best = json_object_get(data, "best"), *record;
     size_t i;
     if (json_array_size(best) == 0) return;
-    text_add(out, "<section id=\"best\">\n<h2>Best at each NFE</h2>\n<p>Lowest FID, each series with its cell of the largest NFE "
-             "within the budget. The difference to the next one is paired by seeds, with the standard error of a delete-block "
-             "jackknife, as <code>qtaylor compare --versus</code> computes it.</p>\n"
-             "<div class=\"scroll\"><table>\n<thead><tr><th class=\"n\">NFE</th><th>best</th><th>next</th></tr></thead>\n<tbody>\n");
+    text_add(out, "<section id=\"best\">\n<h2>Best at each NFE</h2>\n<p>Lowest FID, each series with its cell of the "
+                  "largest NFE within the budget. The difference to the next one is paired by seeds, with the standard "
+                  "error of a delete-block jackknife, as <code>qtaylor compare --versus</code> computes it.</p>\n"
+                  "<div class=\"scroll\"><table>\n<thead><tr><th "
+                  "class=\"n\">NFE</th><th>best</th><th>next</th></tr></thead>\n<tbody>\n");
     json_array_foreach(best, i, record) {
         struct text first = {0}, second = {0};
         best_words(record, &first, &second);
         bool beyond = json_is_true(json_object_get(record, "beyond_error"));
-        text_add(out, "<tr class=\"%s\"><td class=\"n\">%.4g</td>", beyond ? "beyond" : "within", data_number(record, "nfe"));
+        text_add(out, "<tr class=\"%s\"><td class=\"n\">%.4g</td>", beyond ? "beyond" : "within",
+                 data_number(record, "nfe"));
         element(out, beyond ? "th" : "td", first.data);
         element(out, "td", second.data);
         text_add(out, "</tr>\n");
@@ -82,7 +85,8 @@ static int add_charts(const json_t *data, const char *metric, struct text *out, 
             text_add(out, "<figure>\n");
             chart_svg(&chart, false, out);
             text_add(out, "<figcaption>%s over %s%s%s</figcaption>\n</figure>\n", chart.y.title,
-                     over == CHART_NFE ? "NFE" : "time", chart.bars ? "; bars: \xc2\xb1 one " : "", chart.bars ? chart.bars : "");
+                     over == CHART_NFE ? "NFE" : "time", chart.bars ? "; bars: \xc2\xb1 one " : "",
+                     chart.bars ? chart.bars : "");
         }
         chart_free(&chart);
     }
@@ -95,8 +99,7 @@ static int add_plots(const json_t *data, struct text *out, struct error *err) {
     size_t i;
     if (json_array_size(metrics) == 0) return 0;
     text_add(out, "<section id=\"plots\">\n<h2>Plots</h2>\n");
-    json_array_foreach(metrics, i, metric)
-        if (add_charts(data, json_string_value(metric), out, err) != 0) return -1;
+    json_array_foreach(metrics, i, metric) if (add_charts(data, json_string_value(metric), out, err) != 0) return -1;
     text_add(out, "</section>\n");
     return 0;
 }
@@ -105,7 +108,8 @@ static int add_plots(const json_t *data, struct text *out, struct error *err) {
 static void add_value(const json_t *value, struct text *out) {
     char *shown = markup_value(value, 5), *whole = markup_value(value, 0);
     if (json_is_real(value)) {
-        text_add(out, "<td class=\"n\" data-value=\"%s\" title=\"%s\">%s</td>", whole ? whole : "", whole ? whole : "", shown ? shown : "");
+        text_add(out, "<td class=\"n\" data-value=\"%s\" title=\"%s\">%s</td>", whole ? whole : "", whole ? whole : "",
+                 shown ? shown : "");
     } else {
         text_add(out, json_is_integer(value) ? "<td class=\"n\">" : "<td>");
         markup_add(out, shown);
@@ -119,7 +123,8 @@ static void add_value(const json_t *value, struct text *out) {
 static void add_table(const json_t *data, struct text *out) {
     const json_t *columns = json_object_get(data, "columns"), *cells = json_object_get(data, "cells"), *column, *cell;
     size_t i, k;
-    text_add(out, "<section id=\"cells\">\n<h2>Cells</h2>\n<div class=\"scroll\"><table class=\"sortable\">\n<thead><tr>");
+    text_add(out,
+             "<section id=\"cells\">\n<h2>Cells</h2>\n<div class=\"scroll\"><table class=\"sortable\">\n<thead><tr>");
     json_array_foreach(columns, i, column) {
         bool number = json_is_number(json_object_get(json_array_get(cells, 0), json_string_value(column)));
         text_add(out, number ? "<th class=\"n\">" : "<th>");

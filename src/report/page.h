@@ -1,4 +1,5 @@
-/* report.html: one file that loads nothing else, from disk or the network, and can be read with scripts switched off. */
+/* report.html: one file that loads nothing else, from disk or the network, and can be read with scripts switched off.
+ */
 #ifndef REPORT_PAGE_H
 #define REPORT_PAGE_H
 

@@ -20,11 +20,11 @@ static void paste(uint8_t *corner, size_t stride, const uint8_t *image, int heig
                    (size_t)channels);
 }
 
-int picture_sheet(char **png, size_t *png_size, const uint8_t *const *images, int rows, int columns, int height, int width,
-                  int channels, int zoom, struct error *err) {
+int picture_sheet(char **png, size_t *png_size, const uint8_t *const *images, int rows, int columns, int height,
+                  int width, int channels, int zoom, struct error *err) {
     if (rows < 1 || columns < 1 || height < 1 || width < 1 || (channels != 1 && channels != 3))
-        return error_set(err, CODE_DATA, "expected images of 1 or 3 channels, found %d x %d images of %d x %d x %d", rows,
-                         columns, height, width, channels);
+        return error_set(err, CODE_DATA, "expected images of 1 or 3 channels, found %d x %d images of %d x %d x %d",
+                         rows, columns, height, width, channels);
     if (zoom == 0) zoom = (WIDTH / columns - GAP) / width;
     if (zoom < 1) zoom = 1;
     size_t cell_height = (size_t)height * (size_t)zoom + GAP, cell_width = (size_t)width * (size_t)zoom + GAP;
@@ -61,7 +61,8 @@ void picture_shrink(const uint8_t *image, int height, int width, int channels, i
                 int sum = 0, count = 0;
                 for (int dy = 0; dy < by && y + dy < height; dy++)
                     for (int dx = 0; dx < by && x + dx < width; dx++, count++)
-                        sum += image[((size_t)(y + dy) * (size_t)width + (size_t)(x + dx)) * (size_t)channels + (size_t)c];
+                        sum += image[((size_t)(y + dy) * (size_t)width + (size_t)(x + dx)) * (size_t)channels +
+                                     (size_t)c];
                 *out++ = (uint8_t)((sum + count / 2) / count);
             }
 }

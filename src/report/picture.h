@@ -18,8 +18,8 @@ int picture_grid(const char *path, const uint8_t *const *images, int rows, int c
 /* The same as a PNG in memory (new). */
 int picture_sheet(char **png, size_t *size, const uint8_t *const *images, int rows, int columns, int height, int width,
                   int channels, int zoom, struct error *err);
-/* An image [H,W,C] made smaller by a whole number, into out [ceil(H/by),ceil(W/by),C]: means over by x by pixels, at the edges
- * over those that are there. */
+/* An image [H,W,C] made smaller by a whole number, into out [ceil(H/by),ceil(W/by),C]: means over by x by pixels, at
+ * the edges over those that are there. */
 void picture_shrink(const uint8_t *image, int height, int width, int channels, int by, uint8_t *out);
 
 #endif

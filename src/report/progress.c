@@ -56,14 +56,10 @@ static double eta(const struct progress *progress, double now, uint64_t done) {
 
 void progress_duration(struct text *text, double seconds) {
     unsigned long long s = (unsigned long long)(seconds + 0.5);
-    if (s >= 3600)
-        text_add(text, "%llu h %02llu min", s / 3600, s / 60 % 60);
-    else if (s >= 60)
-        text_add(text, "%llu min %02llu s", s / 60, s % 60);
-    else if (s >= 10)
-        text_add(text, "%llu s", s);
-    else
-        text_add(text, "%.1f s", seconds);
+    if (s >= 3600) text_add(text, "%llu h %02llu min", s / 3600, s / 60 % 60);
+    else if (s >= 60) text_add(text, "%llu min %02llu s", s / 60, s % 60);
+    else if (s >= 10) text_add(text, "%llu s", s);
+    else text_add(text, "%.1f s", seconds);
 }
 
 static void print_line(const struct progress *progress, uint64_t done, double per_second, double now, int ranks,

@@ -12,8 +12,7 @@
 static void add_column(json_t *results, const char *column) {
     json_t *columns = json_object_get(results, "columns"), *known;
     size_t i;
-    json_array_foreach(columns, i, known)
-        if (strcmp(json_string_value(known), column) == 0) return;
+    json_array_foreach(columns, i, known) if (strcmp(json_string_value(known), column) == 0) return;
     json_array_append_new(columns, json_string(column));
 }
 
@@ -23,9 +22,8 @@ json_t *results_new(const char *dir, const json_t *cells) {
     const char *key;
     size_t i;
     if (!results) return NULL;
-    json_array_foreach(cells, i, cell)
-        json_object_foreach(json_object_get(cell, "values"), key, value)
-            if (strcmp(key, "nfe") != 0) add_column(results, key);
+    json_array_foreach(cells, i, cell) json_object_foreach(json_object_get(cell, "values"), key,
+                                                           value) if (strcmp(key, "nfe") != 0) add_column(results, key);
     for (size_t k = 0; k < sizeof common / sizeof *common; k++) add_column(results, common[k]);
     return results;
 }
@@ -50,17 +48,17 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
     }
     if (json_number_value(nfe) == 0) nfe = json_object_get(generation, "nfe"); /* adaptive: the mean over batches */
     set(results, row, "cell", name);
-    json_object_foreach((json_t *)values, key, value)
-        if (strcmp(key, "nfe") != 0) set(results, row, key, value);
+    json_object_foreach((json_t *)values, key, value) if (strcmp(key, "nfe") != 0) set(results, row, key, value);
     set(results, row, "solver", json_object_get(result, "solver"));
     set(results, row, "nfe", nfe); /* the real one */
     set(results, row, "model_calls", json_object_get(result, "model_calls"));
     set(results, row, "samples", json_object_get(result, "samples"));
-    json_object_foreach(json_object_get(result, "metrics"), key, value)
-        if (json_is_number(value) && strcmp(key, "samples") != 0) set(results, row, key, value);
+    json_object_foreach(json_object_get(result, "metrics"), key,
+                        value) if (json_is_number(value) && strcmp(key, "samples") != 0) set(results, row, key, value);
     if (same_as) json_object_set_new(row, "same_as", json_string(same_as));
     for (size_t i = 0; i < sizeof timing / sizeof *timing; i++)
-        if (json_object_get(generation, timing[i])) json_object_set(row, timing[i], json_object_get(generation, timing[i]));
+        if (json_object_get(generation, timing[i]))
+            json_object_set(row, timing[i], json_object_get(generation, timing[i]));
     json_decref(name);
     return json_array_append_new(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
 }
@@ -75,7 +73,8 @@ static bool is_formula(const char *text) {
 static void add_field(struct text *csv, const json_t *value, bool first) {
     char *text = NULL, *shown = NULL;
     if (json_is_string(value)) text = strdup(json_string_value(value));
-    else if (value && !json_is_null(value)) text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    else if (value && !json_is_null(value))
+        text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     size_t capacity = text ? TEXT_VISIBLE * strlen(text) + 1 : 0;
     if (text && (shown = malloc(capacity))) text_make_visible(shown, capacity, text, "\n\r\t");
     csv->failed |= value && !json_is_null(value) && !shown;
@@ -120,8 +119,7 @@ int results_keep(json_t *results, const json_t *older, const char *cell, struct 
     json_array_foreach(json_object_get(older, "cells"), i, row) {
         const char *name = json_string_value(json_object_get(row, "cell"));
         if (!name || strcmp(name, cell) != 0) continue;
-        json_object_foreach(row, key, value)
-            if (!is_last_column(key)) add_column(results, key);
+        json_object_foreach(row, key, value) if (!is_last_column(key)) add_column(results, key);
         return json_array_append(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
     }
     return 0;
@@ -157,8 +155,8 @@ int results_check_names(const json_t *list, const char *path, struct error *err)
         const json_t *same_as = json_object_get(cell, "same_as");
         const char *text = json_string_value(json_object_get(cell, "cell")), *other = json_string_value(same_as);
         if (!text || !text_is_name(text) || (other ? !text_is_name(other) : same_as && !json_is_null(same_as)))
-            return error_set(err, CODE_DATA, "%s: cell %zu: expected the names of folders in it, found \"%s\"%s%s", path,
-                             i, text ? text : "", other ? ", same_as " : "", other ? other : "");
+            return error_set(err, CODE_DATA, "%s: cell %zu: expected the names of folders in it, found \"%s\"%s%s",
+                             path, i, text ? text : "", other ? ", same_as " : "", other ? other : "");
     }
     return 0;
 }

@@ -13,15 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A page stays below some 6 MB: strips, pixels of a sample's longer side, samples a strip and its width, bytes of a grid. */
+/* A page stays below some 6 MB: strips, pixels of a sample's longer side, samples a strip and its width, bytes of a
+ * grid. */
 enum { STRIPS_MOST = 48, SIDE_MOST = 64, SIDE_LEAST = 44, SAMPLES_MOST = 10, WIDTH_MOST = 540, GRID_BYTES = 4 << 20 };
 
 /* float32 samples by the run's own rule, as `export` rounds them: new; NULL with *err set. */
 static uint8_t *to_pixels(const struct npy *npy, const float *rows, const json_t *document, struct error *err) {
     const json_t *range = json_object_get(json_object_get(document, "card"), "range");
-    const char *rule = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "rounding"));
-    struct card card = {.channels = (int)npy->shape[1], .height = (int)npy->shape[2], .width = (int)npy->shape[3],
-                        .low = json_number_value(json_array_get(range, 0)), .high = json_number_value(json_array_get(range, 1))};
+    const char *rule = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
+                                                         "rounding"));
+    struct card card = {.channels = (int)npy->shape[1],
+                        .height = (int)npy->shape[2],
+                        .width = (int)npy->shape[3],
+                        .low = json_number_value(json_array_get(range, 0)),
+                        .high = json_number_value(json_array_get(range, 1))};
     size_t elements = npy->shape[0] * card_elements(&card);
     int rounding = 0;
     while (rule && rounding_names[rounding] && strcmp(rule, rounding_names[rounding]) != 0) rounding++;
@@ -50,7 +55,8 @@ struct samples { /* the first of a run, uint8 [count,height,width,channels] */
 };
 
 /* The first shard's first samples, SAMPLES_MOST at most. */
-static int read_samples(struct samples *samples, const char *dir, const json_t *document, uint64_t count, struct error *err) {
+static int read_samples(struct samples *samples, const char *dir, const json_t *document, uint64_t count,
+                        struct error *err) {
     struct npy npy;
     void *rows;
     char *path = store_path(dir, "", NULL, (shard_id){0});
@@ -78,7 +84,8 @@ static int read_samples(struct samples *samples, const char *dir, const json_t *
 
 /* Makes the samples no larger than SIDE_MOST. */
 static int shrink(struct samples *samples, struct error *err) {
-    int longer = samples->height > samples->width ? samples->height : samples->width, by = (longer + SIDE_MOST - 1) / SIDE_MOST;
+    int longer = samples->height > samples->width ? samples->height : samples->width,
+        by = (longer + SIDE_MOST - 1) / SIDE_MOST;
     int height = (samples->height + by - 1) / by, width = (samples->width + by - 1) / by;
     size_t small = (size_t)height * (size_t)width * (size_t)samples->channels;
     size_t large = (size_t)samples->height * (size_t)samples->width * (size_t)samples->channels;
@@ -86,13 +93,15 @@ static int shrink(struct samples *samples, struct error *err) {
     if (by == 1) return 0;
     if (!pixels) return error_memory(err);
     for (size_t i = 0; i < samples->count; i++)
-        picture_shrink(samples->pixels + i * large, samples->height, samples->width, samples->channels, by, pixels + i * small);
+        picture_shrink(samples->pixels + i * large, samples->height, samples->width, samples->channels, by,
+                       pixels + i * small);
     free(samples->pixels);
     *samples = (struct samples){pixels, samples->count, height, width, samples->channels};
     return 0;
 }
 
-static int make_strip(struct page_picture *picture, struct samples *samples, const struct seeds *seeds, struct error *err) {
+static int make_strip(struct page_picture *picture, struct samples *samples, const struct seeds *seeds,
+                      struct error *err) {
     const uint8_t *images[SAMPLES_MOST];
     struct text about = {0};
     if (shrink(samples, err) != 0) return -1;
@@ -142,11 +151,12 @@ static int grid(struct page_picture *picture, const char *dir, struct error *err
 }
 
 /* "The same seeds ... 12 cells are left out: ..." */
-static int write_note(struct page_pictures *pictures, bool single, size_t beyond, size_t failed, const char *why, struct error *err) {
+static int write_note(struct page_pictures *pictures, bool single, size_t beyond, size_t failed, const char *why,
+                      struct error *err) {
     struct text note = {0};
     if (!single && pictures->count > 1)
-        text_add(&note, "The first samples of each cell in the order of its seeds: what stands below each other starts from the same "
-                 "seed, where the cells have the same seeds. ");
+        text_add(&note, "The first samples of each cell in the order of its seeds: what stands below each other starts "
+                        "from the same seed, where the cells have the same seeds. ");
     if (beyond) text_add(&note, "%zu cells more are left out to keep the page small. ", beyond);
     if (failed) text_add(&note, "%zu cells have no picture: %s", failed, why);
     pictures->note = note.data;

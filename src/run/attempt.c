@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 static const double BEAT = 10, SILENCE = 60; /* s between beats; s without one after which an attempt counts as dead */
-static const double VIEW = 5;               /* s in which a new file must show on all nodes */
+static const double VIEW = 5;                /* s in which a new file must show on all nodes */
 
 struct attempt {
     char *path;
@@ -108,10 +108,12 @@ int attempts_read(struct attempts *attempts, const char *dir, double now, struct
     *attempts = (struct attempts){json_array()};
     int found = folder && attempts->records ? scandir(folder, &entries, is_record, by_number) : -1;
     int rc = folder && attempts->records ? 0 : error_memory(err);
-    if (rc == 0 && found < 0 && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (rc == 0 && found < 0 && !file_absent(errno))
+        rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     clock_gettime(CLOCK_REALTIME, &time);
     for (int i = 0; i < found; i++) {
-        if (rc == 0) rc = read_record(attempts, dir, number_of(entries[i]->d_name), now > 0 ? now : seconds_of(time), err);
+        if (rc == 0)
+            rc = read_record(attempts, dir, number_of(entries[i]->d_name), now > 0 ? now : seconds_of(time), err);
         free(entries[i]);
     }
     free(entries);
@@ -145,7 +147,8 @@ int attempts_busy(const char *dir, bool *busy, struct error *err) {
 int attempts_last(const char *dir, int *number, struct error *err) {
     struct attempts attempts;
     if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
-    const json_t *last = json_array_get(attempts.records, json_array_size(attempts.records) - 1); /* NULL: there is none */
+    const json_t *last = json_array_get(attempts.records,
+                                        json_array_size(attempts.records) - 1); /* NULL: there is none */
     *number = (int)json_integer_value(json_object_get(last, "attempt"));
     attempts_free(&attempts);
     return 0;
@@ -175,7 +178,8 @@ static int write_record(struct attempt *attempt, struct error *err) {
     char stamp[32];
     clock_stamp(stamp);
     int failed = json_object_set_new(attempt->record, "rate", json_real(attempt->rate)) |
-                 json_object_set_new(attempt->record, "eta_seconds", attempt->eta > 0 ? json_real(attempt->eta) : json_null()) |
+                 json_object_set_new(attempt->record, "eta_seconds",
+                                     attempt->eta > 0 ? json_real(attempt->eta) : json_null()) |
                  json_object_set_new(attempt->record, "ranks", json_integer(attempt->ranks)) |
                  json_object_set_new(attempt->record, "beat", json_string(stamp));
     return failed ? error_memory(err) : json_file_write(attempt->path, attempt->record, err);
@@ -228,8 +232,8 @@ static json_t *new_record(const struct identity *ranks, int size, const char *no
     clock_stamp(stamp);
     for (int i = 0; i < size; i++)
         json_array_append_new(processes, json_pack("[s, I]", ranks[i].host, (json_int_t)ranks[i].pid));
-    return json_pack("{s:s, s:I, s:o, s:s, s:n, s:s, s:o}", "host", ranks[0].host, "pid", (json_int_t)ranks[0].pid, "slurm",
-                     slurm_name(), "started", stamp, "ended", "nonce", nonce, "processes", processes);
+    return json_pack("{s:s, s:I, s:o, s:s, s:n, s:s, s:o}", "host", ranks[0].host, "pid", (json_int_t)ranks[0].pid,
+                     "slurm", slurm_name(), "started", stamp, "ended", "nonce", nonce, "processes", processes);
 }
 
 /* Takes the next number, exclusively. */
@@ -251,7 +255,8 @@ static int look_around(struct attempt *attempt, const char *dir, int number, str
     struct stat info;
     size_t i;
     json_t *record;
-    if (stat(attempt->path, &info) != 0) return error_set(err, CODE_IO, "cannot find %s: %s", attempt->path, strerror(errno));
+    if (stat(attempt->path, &info) != 0)
+        return error_set(err, CODE_IO, "cannot find %s: %s", attempt->path, strerror(errno));
     if (attempts_read(&attempt->others, dir, seconds_of(info.st_mtim), err) != 0) return -1;
     json_array_foreach(attempt->others.records, i, record) {
         int other = (int)json_integer_value(json_object_get(record, "attempt"));
@@ -308,9 +313,11 @@ static int look(const char *dir, const struct sight *sight, int rank, const stru
         if (rc != 0) clock_sleep(0.2);
     }
     if (path && rc != 0)
-        error_set(err, CODE_DATA, "rank %d on %s (working folder %s) does not find %s as rank 0 on %s wrote it: every rank "
-                  "must see the same output.dir, on a file system that all nodes share%s%s", rank, ranks[rank].host,
-                  here ? here : "?", path, ranks[0].host, why.message[0] ? "; " : "", why.message);
+        error_set(err, CODE_DATA,
+                  "rank %d on %s (working folder %s) does not find %s as rank 0 on %s wrote it: every rank must see "
+                  "the same output.dir, on a file system that all nodes share%s%s",
+                  rank, ranks[rank].host, here ? here : "?", path, ranks[0].host, why.message[0] ? "; " : "",
+                  why.message);
     free(here);
     free(path);
     return rc;
@@ -369,8 +376,8 @@ void attempt_forget(const struct attempt *attempt) {
     json_int_t own = json_integer_value(json_object_get(attempt->record, "attempt")); /* numbers only grow */
     json_array_foreach(attempt->others.records, i, record) {
         if (json_integer_value(json_object_get(record, "attempt")) >= own) continue;
-        char *path = text_new("%.*s/attempt-%04d.json", (int)(strrchr(attempt->path, '/') - attempt->path), attempt->path,
-                              (int)json_integer_value(json_object_get(record, "attempt")));
+        char *path = text_new("%.*s/attempt-%04d.json", (int)(strrchr(attempt->path, '/') - attempt->path),
+                              attempt->path, (int)json_integer_value(json_object_get(record, "attempt")));
         if (path && !json_is_true(json_object_get(record, "alive"))) unlink(path); /* a record too many does no harm */
         free(path);
     }

@@ -1,9 +1,9 @@
-/* Attempts: the jobs at work on one folder (a run's or a sweep's), several at a time if they like. Rank 0 of each keeps a
- * record there, log/attempt-0002.json, made exclusively and rewritten every 10 s:
+/* Attempts: the jobs at work on one folder (a run's or a sweep's), several at a time if they like. Rank 0 of each keeps
+ * a record there, log/attempt-0002.json, made exclusively and rewritten every 10 s:
  *   {"attempt": 2, "host", "pid", "slurm": "123.0" or null, "ranks": alive, "rate": samples/s, "eta_seconds": until
- *    all is made if it had to make it alone (null: unknown), "started", "beat", "ended" (null: not yet), "code": its exit status, "nonce", "processes": [["node1", 4711], ... of each rank]}
- * They decide the order of the work, whose temporaries are cleared, and what `status` shows; samples are right without
- * them. */
+ *    all is made if it had to make it alone (null: unknown), "started", "beat", "ended" (null: not yet), "code": its
+ * exit status, "nonce", "processes": [["node1", 4711], ... of each rank]} They decide the order of the work, whose
+ * temporaries are cleared, and what `status` shows; samples are right without them. */
 #ifndef RUN_ATTEMPT_H
 #define RUN_ATTEMPT_H
 
@@ -23,8 +23,8 @@ struct turn { /* of an attempt, known to all its ranks */
     int ahead; /* the number of live attempts that began before this one */
 };
 
-/* Collective. Begins an attempt on DIR, whose log folder is made here, kept alive by a thread of rank 0, and checks that
- * every rank sees the same folder. *attempt is NULL at other ranks. */
+/* Collective. Begins an attempt on DIR, whose log folder is made here, kept alive by a thread of rank 0, and checks
+ * that every rank sees the same folder. *attempt is NULL at other ranks. */
 int attempt_begin(struct attempt **attempt, struct turn *turn, struct comm *comm, const char *dir, struct error *err);
 int attempt_ahead(const struct attempt *attempt);
 /* Removes the temporaries of the dead from a folder (stale_remove); and, after all folders, the records of attempts
@@ -39,11 +39,11 @@ void attempt_end(struct attempt *attempt, int status);
 /* ---- everybody's ---- */
 
 struct attempts {
-    json_t *records;  /* [{"attempt": ..., "silent": s since the last beat, "alive": bool}], by number */
+    json_t *records; /* [{"attempt": ..., "silent": s since the last beat, "alive": bool}], by number */
 };
 
-/* now: a time to which the records' are compared, of the clock of their file system; 0: this machine's. A missing folder
- * holds no attempts. */
+/* now: a time to which the records' are compared, of the clock of their file system; 0: this machine's. A missing
+ * folder holds no attempts. */
 int attempts_read(struct attempts *attempts, const char *dir, double now, struct error *err);
 void attempts_free(struct attempts *attempts);
 /* Is any but this process's alive there? */

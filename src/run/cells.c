@@ -53,8 +53,8 @@ static json_t *whole_document(const struct cells *cells, const json_t *from) {
 }
 
 /* plans[i]: values[i] as a plan, once a run has it. */
-static int open_cell(struct cell *cell, const struct cells *cells, size_t number, bool evaluate, const struct plan *plans,
-                     struct error *err) {
+static int open_cell(struct cell *cell, const struct cells *cells, size_t number, bool evaluate,
+                     const struct plan *plans, struct error *err) {
     const json_t *from = listed(cells, number), *name = json_object_get(from, "name");
     const json_t *index = json_object_get(json_object_get(from, "shared"), "plan");
     char *quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
@@ -79,8 +79,11 @@ static int check_alike(const struct cells *cells, struct error *err) {
                           : job->share_device != first->share_device ? "share_device"
                           : job->precision != first->precision       ? "precision"
                                                                      : NULL;
-        if (key) return error_set(err, CODE_DATA, "sweep: %s: its cells are made side by side by the same processes, so this "
-                                  "must be the same for all: make a job of each", key);
+        if (key)
+            return error_set(err, CODE_DATA,
+                             "sweep: %s: its cells are made side by side by the same processes, so this must be the "
+                             "same for all: make a job of each",
+                             key);
     }
     return 0;
 }
@@ -88,7 +91,8 @@ static int check_alike(const struct cells *cells, struct error *err) {
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err) {
     size_t listed_count = json_array_size(json_object_get(list, "cells"));
     *cells = (struct cells){.list = list, .cells = calloc(listed_count + 1, sizeof *cells->cells)};
-    struct plan *plans = calloc(json_array_size(json_object_get(list, "values")) + 1, sizeof *plans); /* [values], borrowed */
+    struct plan *plans = calloc(json_array_size(json_object_get(list, "values")) + 1,
+                                sizeof *plans); /* [values], borrowed */
     int rc = cells->cells && plans ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < listed_count; i++) {
         struct cell *cell = &cells->cells[cells->count];

@@ -1,10 +1,11 @@
-/* The runs that are worked on together: the cells of a sweep, or a plain job as a list of one. Rank 0 makes the list, as
- * one JSON value; every rank gets the same text and opens it.
+/* The runs that are worked on together: the cells of a sweep, or a plain job as a list of one. Rank 0 makes the list,
+ * as one JSON value; every rank gets the same text and opens it.
  *   {"dir": where log/ and progress.json go, "sweep": true | false,
  *    "job": {"path", "directory": where it was started, "overrides", "text": the file} of a sweep,
  *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document", "shared"}, ...]
- *    "values": [...] of a sweep: what documents have alike (a plan, a card) once; "shared": {the document's key: index in it}}
- * Cells that mean the same samples are computed once: the later ones have no document, and same_as names the first. */
+ *    "values": [...] of a sweep: what documents have alike (a plan, a card) once; "shared": {the document's key: index
+ * in it}} Cells that mean the same samples are computed once: the later ones have no document, and same_as names the
+ * first. */
 #ifndef RUN_CELLS_H
 #define RUN_CELLS_H
 
@@ -23,26 +24,26 @@ struct shard_status {
 
 struct cell { /* one run */
     struct run run;
-    size_t number;               /* in the list */
-    const char *name;            /* in the sweep, borrowed; NULL: a plain job */
-    char *tag;                   /* of its log lines: "\"cell\": \"nfe=5\", "; "" for a plain job */
-    uint64_t first;              /* its first shard, counted over all cells */
-    struct shard_status *status; /* [shards] */
-    uint64_t missing;            /* samples that are not on disk yet */
-    bool afresh;                 /* made again, whatever is on disk */
+    size_t number;                    /* in the list */
+    const char *name;                 /* in the sweep, borrowed; NULL: a plain job */
+    char *tag;                        /* of its log lines: "\"cell\": \"nfe=5\", "; "" for a plain job */
+    uint64_t first;                   /* its first shard, counted over all cells */
+    struct shard_status *status;      /* [shards] */
+    uint64_t missing;                 /* samples that are not on disk yet */
+    bool afresh;                      /* made again, whatever is on disk */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
-    const float *initial;        /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
+    const float *initial;             /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */
-    bool any;                    /* a shard was made */
-    uint64_t lost;               /* shards that failed twice */
-    bool concluded;              /* all read back and evaluated, with this outcome: */
+    bool any;       /* a shard was made */
+    uint64_t lost;  /* shards that failed twice */
+    bool concluded; /* all read back and evaluated, with this outcome: */
     enum code code;
-    json_t *quarantine;          /* shards left out, as in quarantine.json; NULL: none */
+    json_t *quarantine; /* shards left out, as in quarantine.json; NULL: none */
 };
 
 struct cells {
-    const json_t *list;          /* borrowed */
-    struct cell *cells;          /* [count]: those with samples of their own, the dearest first */
+    const json_t *list; /* borrowed */
+    struct cell *cells; /* [count]: those with samples of their own, the dearest first */
     size_t count;
     uint64_t shards;             /* of all */
     struct shard_status *status; /* [shards] */
@@ -51,7 +52,8 @@ struct cells {
 /* *list new. Every cell's plan is made before any sample, so that a mistake in the last one shows now. */
 int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
                struct error *err);
-/* A list of one cell of a sweep, by its number or name, as a plain job: it shares nothing with the others. *list new. */
+/* A list of one cell of a sweep, by its number or name, as a plain job: it shares nothing with the others. *list new.
+ */
 int cells_list_cell(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
                     const char *which, struct error *err);
 /* A list of the one run in a directory. *list new. */
@@ -61,21 +63,22 @@ int cells_list_run(json_t **list, const char *dir, struct error *err);
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err);
 void cells_close(struct cells *cells);
 
-bool cells_sweep(const struct cells *cells);      /* else it is a plain job's one cell */
-const char *cells_dir(const struct cells *cells); /* borrowed */
-double cell_calls(const struct cell *cell); /* model calls a sample; a guess for an adaptive solver */
+bool cells_sweep(const struct cells *cells);                  /* else it is a plain job's one cell */
+const char *cells_dir(const struct cells *cells);             /* borrowed */
+double cell_calls(const struct cell *cell);                   /* model calls a sample; a guess for an adaptive solver */
 size_t cells_find(const struct cells *cells, uint64_t shard); /* whose shard it is, counted over all cells */
 
-/* DIR/sweep.json, where it is a sweep: {"format", "job", "cells": [{"cell", its keys' "values", "same_as": name or null}]}, by which
- * the folder is known as one. Cells that another job listed there stay, if they are finished or a job is at work. */
+/* DIR/sweep.json, where it is a sweep: {"format", "job", "cells": [{"cell", its keys' "values", "same_as": name or
+ * null}]}, by which the folder is known as one. Cells that another job listed there stay, if they are finished or a job
+ * is at work. */
 int cells_write(const struct cells *cells, struct error *err);
-/* The names of the cells of a sweep's folder that have samples of their own, in its order: *names is a new array, or NULL
- * when dir is not one. */
+/* The names of the cells of a sweep's folder that have samples of their own, in its order: *names is a new array, or
+ * NULL when dir is not one. */
 int cells_read(json_t **names, const char *dir, struct error *err);
 
 /* Rank 0: what the concluded cells amount to. For a plain job what metrics.json holds; for a sweep what
- * DIR/results.json does, one row a cell in the order of the list and behind them those that other jobs made, and both results
- * files are written. *results new. */
+ * DIR/results.json does, one row a cell in the order of the list and behind them those that other jobs made, and both
+ * results files are written. *results new. */
 int cells_results(const struct cells *cells, json_t **results, struct error *err);
 
 #endif

@@ -57,8 +57,9 @@ static json_t *share_members(struct listing *listing, json_t *document) {
         json_t *value = json_object_get(document, shared_names[i]);
         char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
         json_int_t index = key && value ? share_value(listing, key, value) : -1;
-        whole = key && (!value || (index >= 0 && json_object_set_new(shared, shared_names[i], json_integer(index)) == 0 &&
-                                   json_object_set_new(document, shared_names[i], json_null()) == 0)); /* keeps its place */
+        whole = key &&
+                (!value || (index >= 0 && json_object_set_new(shared, shared_names[i], json_integer(index)) == 0 &&
+                            json_object_set_new(document, shared_names[i], json_null()) == 0)); /* keeps its place */
         free(key);
     }
     free(sampler);
@@ -116,8 +117,8 @@ static json_t *asked(const struct job_file *file, const char *const *overrides, 
     char *here = getcwd(NULL, 0);
     json_t *given = json_array();
     for (size_t i = 0; i < count; i++) json_array_append_new(given, string_or_null(overrides[i]));
-    json_t *job = json_pack("{s:o, s:o, s:o, s:o}", "path", string_or_null(file->path), "directory", string_or_null(here),
-                            "overrides", given, "text", string_or_null(file->source.text));
+    json_t *job = json_pack("{s:o, s:o, s:o, s:o}", "path", string_or_null(file->path), "directory",
+                            string_or_null(here), "overrides", given, "text", string_or_null(file->source.text));
     free(here);
     return job;
 }
@@ -129,8 +130,8 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
     if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", err); /* read; not to be copied a cell */
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
     if (rc == 0) {
-        *list = json_pack("{s:s, s:b, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "job", asked(file, overrides, count),
-                          "values", listing.values, "cells", listing.cells);
+        *list = json_pack("{s:s, s:b, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "job",
+                          asked(file, overrides, count), "values", listing.values, "cells", listing.cells);
         rc = *list ? 0 : error_memory(err);
     }
     json_decref(listing.indices);
@@ -140,7 +141,8 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
     return rc;
 }
 
-static int list_job(json_t **list, const struct job_file *file, const char *const *overrides, size_t count, struct error *err) {
+static int list_job(json_t **list, const struct job_file *file, const char *const *overrides, size_t count,
+                    struct error *err) {
     json_t *document;
     if (settled_document(&document, file, overrides, count, err) != 0) return -1;
     return list_one(list, dir_of(document), document, err);
@@ -153,8 +155,9 @@ int cells_list(json_t **list, const char *job_path, const char *const *overrides
     *list = NULL;
     if (job_file_read(&file, job_path, err) != 0) return -1;
     int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
-    if (rc == 0) rc = sweep.count > 0 ? list_sweep(list, &file, &sweep, overrides, overrides_count, err)
-                                      : list_job(list, &file, overrides, overrides_count, err);
+    if (rc == 0)
+        rc = sweep.count > 0 ? list_sweep(list, &file, &sweep, overrides, overrides_count, err)
+                             : list_job(list, &file, overrides, overrides_count, err);
     sweep_free(&sweep);
     job_file_free(&file);
     return rc;

@@ -26,8 +26,8 @@ enum { SWEEP_FORMAT = 1 };
 static bool is_listed(const struct cells *cells, const char *name) {
     size_t i;
     json_t *cell;
-    json_array_foreach(json_object_get(cells->list, "cells"), i, cell)
-        if (strcmp(json_string_value(json_object_get(cell, "name")), name) == 0) return true;
+    json_array_foreach(json_object_get(cells->list, "cells"), i,
+                       cell) if (strcmp(json_string_value(json_object_get(cell, "name")), name) == 0) return true;
     return false;
 }
 
@@ -48,7 +48,8 @@ static int list_all(void *context, const json_t *older, json_t **newer, struct e
     json_t *all = json_array(), *cell;
     bool busy = false;
     size_t i;
-    *newer = json_pack("{s:i, s:O?, s:o}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"), "cells", all);
+    *newer = json_pack("{s:i, s:O?, s:o}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"), "cells",
+                       all);
     if (!*newer) return error_memory(err);
     json_array_foreach(json_object_get(cells->list, "cells"), i, cell) {
         size_t same_as = (size_t)json_integer_value(json_object_get(cell, "same_as"));
@@ -84,8 +85,8 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
     if (rc == 0 && (rc = json_file_read_if_there(&json, path, err)) == 0 && json &&
         (rc = results_check_names(json_object_get(json, "cells"), path, err)) == 0) {
         *names = json_array(); /* of cells whose names were checked to be strings */
-        json_array_foreach(json_object_get(json, "cells"), i, cell)
-            if (json_is_null(json_object_get(cell, "same_as"))) json_array_append(*names, json_object_get(cell, "cell"));
+        json_array_foreach(json_object_get(json, "cells"), i, cell) if (json_is_null(json_object_get(cell, "same_as")))
+            json_array_append(*names, json_object_get(cell, "cell"));
         if (json_integer_value(json_object_get(json, "format")) != SWEEP_FORMAT || json_array_size(*names) == 0)
             rc = error_set(err, CODE_DATA, "%s: expected format %d and a list of cells", path, SWEEP_FORMAT);
     }
@@ -113,9 +114,10 @@ static int read_result(const struct cell *cell, json_t **result, struct error *e
     return rc;
 }
 
-/* The row that older results have of a cell, whose samples are in the cell `made`, if its metrics may stand in this table. */
-static int keep_row(const struct cells *cells, json_t *results, const json_t *older, const char *name, const char *made, bool *kept,
-                    struct error *err) {
+/* The row that older results have of a cell, whose samples are in the cell `made`, if its metrics may stand in this
+ * table. */
+static int keep_row(const struct cells *cells, json_t *results, const json_t *older, const char *name, const char *made,
+                    bool *kept, struct error *err) {
     char *dir = path_join(cells_dir(cells), made);
     int rc = dir ? comparable_with(cells, dir, kept, err) : error_memory(err);
     free(dir);
@@ -189,8 +191,10 @@ int cells_results(const struct cells *cells, json_t **results, struct error *err
     char *json = text_new("%s/results.json", cells_dir(cells)), *csv = text_new("%s/results.csv", cells_dir(cells));
     int rc = json && csv ? claim_update(json, true, sum_up, &summing, err) : error_memory(err);
     if (rc == 0 && summing.left_out > 0) /* said once: older results have them no more */
-        log_warn("%s: %zu rows of cells that this sweep does not list are left out: they were evaluated with another reference, feature "
-                 "network or count; to have them back list their values again and run, and they are evaluated anew", json, summing.left_out);
+        log_warn("%s: %zu rows of cells that this sweep does not list are left out: they were evaluated with another "
+                 "reference, feature network or count; to have them back list their values again and run, and they are "
+                 "evaluated anew",
+                 json, summing.left_out);
     const struct file_guard guard = {check_results, summing.results};
     if (rc == 0 && results_write_csv(summing.results, csv, &guard, err) != 0 && err->code != CODE_AGAIN) rc = -1;
     free(csv);

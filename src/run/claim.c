@@ -22,8 +22,8 @@ static int read_any(char **text, const char *path, struct error *err) {
     return path ? file_read_if_there(path, text, &size, err) : 0;
 }
 
-/* A JSON file as text and as a value, both NULL where there is none. An empty one is on its way (file_write_guarded), or of a job
- * that died just then. */
+/* A JSON file as text and as a value, both NULL where there is none. An empty one is on its way (file_write_guarded),
+ * or of a job that died just then. */
 static int read_document(const char *path, char **text, json_t **document, struct error *err) {
     *document = NULL;
     int rc = read_any(text, path, err);
@@ -46,7 +46,8 @@ static int has_samples(const char *dir, bool *any, struct error *err) {
     json_t *metrics = text ? json_loads(text, 0, NULL) : NULL;
     *any = text && (!metrics || json_integer_value(json_object_get(metrics, "samples")) > 0);
     DIR *samples = rc == 0 ? opendir(folder) : NULL;
-    if (rc == 0 && !samples && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (rc == 0 && !samples && !file_absent(errno))
+        rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     for (struct dirent *entry; samples && (entry = readdir(samples));) *any |= entry->d_name[0] != '.';
     if (samples) closedir(samples);
     json_decref(metrics);
@@ -83,7 +84,8 @@ static int remove_leavings(const char *dir, const char *record_dir, const char *
     for (size_t i = 0; rc == 0 && i < sizeof names / sizeof *names; i++) {
         char *path = path_join(dir, names[i]);
         if (!path) rc = error_memory(err);
-        else if (unlink(path) != 0 && errno != ENOENT) rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
+        else if (unlink(path) != 0 && errno != ENOENT)
+            rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
         free(path);
     }
     return rc;
@@ -100,7 +102,8 @@ static int settle(const json_t *document, const json_t *older, const char *dir, 
 }
 
 int claim_settle(json_t *document, struct error *err) {
-    const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
+    const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
+                                                        "dir"));
     char *path = dir ? text_new("%s/run.json", dir) : NULL, *text = NULL;
     json_t *older = NULL;
     bool vacated;
@@ -108,7 +111,8 @@ int claim_settle(json_t *document, struct error *err) {
     if (rc == 0) rc = settle(document, older, dir, &vacated, err);
     if (rc == 0 && older && !vacated) {
         json_object_set(document, "plan", json_object_get(older, "plan"));
-        if (json_object_get(older, "made_with")) json_object_set(document, "made_with", json_object_get(older, "made_with"));
+        if (json_object_get(older, "made_with"))
+            json_object_set(document, "made_with", json_object_get(older, "made_with"));
     }
     json_decref(older);
     free(text);
@@ -158,8 +162,10 @@ static int take(void *context, const json_t *older, json_t **newer, struct error
     struct taking *taking = context;
     const struct run *run = taking->run;
     if (settle(run->document, older, run->dir, &taking->vacated, err) != 0) return -1;
-    if (older && !taking->vacated && !json_equal(json_object_get(older, "plan"), json_object_get(run->document, "plan")))
-        return error_set(err, CODE_DATA, "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);
+    if (older && !taking->vacated &&
+        !json_equal(json_object_get(older, "plan"), json_object_get(run->document, "plan")))
+        return error_set(err, CODE_DATA,
+                         "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);
     if (taking->vacated && remove_leavings(run->dir, taking->dir, taking->cell, err) != 0) return -1;
     *newer = json_incref(run->document);
     return 0;
@@ -169,7 +175,8 @@ int claim_take(const struct run *run, const char *dir, const char *cell, struct 
     struct taking taking = {run, dir, cell, false};
     char *path = text_new("%s/run.json", run->dir);
     int rc = path ? claim_update(path, false, take, &taking, err) : error_memory(err);
-    if (rc == 0 && taking.vacated) log_info("%s held another job that made no sample: this one takes its place", run->dir);
+    if (rc == 0 && taking.vacated)
+        log_info("%s held another job that made no sample: this one takes its place", run->dir);
     free(path);
     return rc;
 }
@@ -205,7 +212,8 @@ static int change_note(void *context, const json_t *older, json_t **newer, struc
 int claim_note(const struct run *run, const char *key, const json_t *value, struct error *err) {
     struct note note = {key, value};
     char *path = text_new("%s/run.json", run->dir);
-    int rc = path && add_note(run->document, &note) == 0 ? claim_update(path, false, change_note, &note, err) : error_memory(err);
+    int rc = path && add_note(run->document, &note) == 0 ? claim_update(path, false, change_note, &note, err)
+                                                         : error_memory(err);
     free(path);
     return rc;
 }
@@ -219,8 +227,10 @@ static int check(const struct run *run, bool whole, struct error *err) {
     json_t *there = NULL;
     int rc = path ? read_document(path, &text, &there, err) : error_memory(err);
     if (rc == 0 && !there)
-        rc = error_set(err, CODE_IO, "%s is gone, so this is no run any more, and nothing is added: the shards that were made are whole "
-                       "in %s/samples, and the same job, run again, takes them up", path, run->dir);
+        rc = error_set(err, CODE_IO,
+                       "%s is gone, so this is no run any more, and nothing is added: the shards that were made are "
+                       "whole in %s/samples, and the same job, run again, takes them up",
+                       path, run->dir);
     if (rc == 0 && document_extends(run->document, there, run->dir, err) != 0)
         rc = whole && document_extends(there, run->document, run->dir, &other) == 0 ? 0 : -1;
     json_decref(there);

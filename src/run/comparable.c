@@ -12,7 +12,8 @@ static const struct run *evaluated(const struct cells *cells) {
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
         if (!run->job.evaluate.enabled || strcmp(run->reference, first->reference) != 0 ||
-            strcmp(run->network.sha256, first->network.sha256) != 0 || run->job.evaluate.count != first->job.evaluate.count)
+            strcmp(run->network.sha256, first->network.sha256) != 0 ||
+            run->job.evaluate.count != first->job.evaluate.count)
             return NULL;
     }
     return first;

@@ -4,8 +4,8 @@
 
 #include "run/cells.h"
 
-/* *yes: the metrics in a folder's metrics.json are what this job's cells are evaluated with; or it has none, or these cells are
- * not all evaluated, and with the same. CODE_IO, CODE_DATA: it cannot be read. */
+/* *yes: the metrics in a folder's metrics.json are what this job's cells are evaluated with; or it has none, or these
+ * cells are not all evaluated, and with the same. CODE_IO, CODE_DATA: it cannot be read. */
 int comparable_with(const struct cells *cells, const char *dir, bool *yes, struct error *err);
 
 #endif

@@ -18,14 +18,16 @@
 
 enum { DOCUMENT_FORMAT = 1 };
 
-int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const struct job_file *file,
-                  const char *const *overrides, size_t overrides_count, struct error *err) {
+int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
+                  const struct job_file *file, const char *const *overrides, size_t overrides_count,
+                  struct error *err) {
     struct text warnings = {0};
     *card = (struct card){0};
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
-    int rc = job->model.card ? card_parse(card, job->model.card, file->path, err) : card_read(card, job->model.path, err);
+    int rc = job->model.card ? card_parse(card, job->model.card, file->path, err)
+                             : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
@@ -59,11 +61,13 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     if (card->classes == 0 && job->labels.rule != LABELS_NONE)
         return error_set(err, CODE_DATA, "labels: %s, but the model takes none (its card has no classes)", rule);
     if (card->classes > 0 && job->labels.rule == LABELS_NONE && card->null_label < 0)
-        return error_set(err, CODE_DATA, "labels: none, but the model has %lld classes and no null label: "
-                         "say balanced, random, a number or a file", (long long)card->classes);
+        return error_set(
+            err, CODE_DATA,
+            "labels: none, but the model has %lld classes and no null label: say balanced, random, a number or a file",
+            (long long)card->classes);
     if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
-        return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld", (long long)card->classes - 1,
-                         (long long)job->labels.constant);
+        return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld",
+                         (long long)card->classes - 1, (long long)job->labels.constant);
     for (const struct card *of = card; of; of = of->guide)
         if (of->batch > 0 && job->batch != of->batch)
             return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
@@ -74,11 +78,11 @@ static int check_labels(const struct job *job, const struct card *card, struct e
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name", job->name,
-                     "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name",
+                     job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
-                     card->guide ? card->guide->json : NULL, "sampler",
-                     sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
+                     card->guide ? card->guide->json : NULL, "sampler", sampler_to_json(sampler), "plan",
+                     plan_to_json(plan), "versions", build_versions());
 }
 
 static size_t sample_bytes(const struct job *job, const struct card *card) {
@@ -103,8 +107,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     }
     if (check_labels(&job, &card, err) != 0 ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
-        model_digest(job.model.path, model, err) != 0 ||
-        model_digest(job.sampler.guidance.model, guide, err) != 0 ||
+        model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     sample_bytes(&job, &card), err) != 0 ||
@@ -146,25 +149,34 @@ static bool seeds_extend(const char *older, const char *newer) {
 
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err) {
     if (json_integer_value(json_object_get(older, "format")) != DOCUMENT_FORMAT)
-        return error_set(err, CODE_DATA, "%s/run.json: expected format %d; it was written by another version: choose "
-                         "another output.dir", dir, DOCUMENT_FORMAT);
-    if (fingerprint_compare(json_object_get(older, "keys"), json_object_get(document, "keys"), dir, err) != 0) return -1;
+        return error_set(
+            err, CODE_DATA,
+            "%s/run.json: expected format %d; it was written by another version: choose another output.dir", dir,
+            DOCUMENT_FORMAT);
+    if (fingerprint_compare(json_object_get(older, "keys"), json_object_get(document, "keys"), dir, err) != 0)
+        return -1;
     json_int_t rows_there = json_integer_value(json_object_get(older, "shard_rows"));
     json_int_t rows_here = json_integer_value(json_object_get(document, "shard_rows"));
     if (rows_there != rows_here)
-        return error_set(err, CODE_DATA, "%s holds shards of %lld samples, this job makes %lld (output.samples_per_shard):"
-                         " keep %lld or choose another output.dir", dir, (long long)rows_there, (long long)rows_here,
-                         (long long)rows_there);
+        return error_set(err, CODE_DATA,
+                         "%s holds shards of %lld samples, this job makes %lld (output.samples_per_shard): keep %lld "
+                         "or choose another output.dir",
+                         dir, (long long)rows_there, (long long)rows_here, (long long)rows_there);
     const char *seeds_there = json_string_value(json_object_get(json_object_get(older, "job"), "seeds"));
     const char *seeds_here = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
-    if (seeds_there && seeds_here && (strcmp(seeds_there, seeds_here) == 0 || seeds_extend(seeds_there, seeds_here))) return 0;
-    return error_set(err, CODE_DATA, "%s holds seeds %s, this job asks for %s: a finished run can only grow at the "
-                     "end of its list; choose another output.dir", dir, seeds_there ? seeds_there : "(unreadable)",
-                     seeds_here ? seeds_here : "(none)");
+    if (seeds_there && seeds_here && (strcmp(seeds_there, seeds_here) == 0 || seeds_extend(seeds_there, seeds_here)))
+        return 0;
+    return error_set(err, CODE_DATA,
+                     "%s holds seeds %s, this job asks for %s: a finished run can only grow at the end of its list; "
+                     "choose another output.dir",
+                     dir, seeds_there ? seeds_there : "(unreadable)", seeds_here ? seeds_here : "(none)");
 }
 
 int document_share(struct comm *comm, json_t **document, struct error *err) {
-    struct { enum code code; size_t size; } head = {.code = CODE_OK};
+    struct {
+        enum code code;
+        size_t size;
+    } head = {.code = CODE_OK};
     char *text = NULL;
     bool first = comm_rank(comm) == 0;
     if (first) {

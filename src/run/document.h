@@ -1,7 +1,8 @@
 /* The run document: all that determines a run, as one JSON value. Rank 0 makes it from a job (or reads it from a run
  * directory's run.json), every rank gets the same text and opens it; so one process reads the job, and a resumed run
- * executes the stored plan. What else a sampler needs (rk45's tolerances) is resolved from the job again: that it is what the
- * run began with is checked by the fingerprint's keys (document_extends for a job, run_check for a directory). */
+ * executes the stored plan. What else a sampler needs (rk45's tolerances) is resolved from the job again: that it is
+ * what the run began with is checked by the fingerprint's keys (document_extends for a job, run_check for a directory).
+ */
 #ifndef RUN_DOCUMENT_H
 #define RUN_DOCUMENT_H
 
@@ -18,14 +19,15 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                   struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
  * needed unless the job gives one. All outputs new. */
-int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan, const struct job_file *file,
-                  const char *const *overrides, size_t overrides_count, struct error *err);
+int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
+                  const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
-/* 0: the document goes on with what `older`, found in dir, began. Another fingerprint, another shard size or a seed list
- * that is no prefix of the new one is CODE_DATA. */
+/* 0: the document goes on with what `older`, found in dir, began. Another fingerprint, another shard size or a seed
+ * list that is no prefix of the new one is CODE_DATA. */
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err);
-/* Collective: rank 0's document (NULL: its *err) at every rank. *document is new at the others. Errors as in ranks_agree. */
+/* Collective: rank 0's document (NULL: its *err) at every rank. *document is new at the others. Errors as in
+ * ranks_agree. */
 int document_share(struct comm *comm, json_t **document, struct error *err);
 
 #endif

@@ -42,8 +42,8 @@ void failures_close(void) {
 
 /* New text of an object without its closing brace's neighbours: {"shard": 12, ...} -> "shard": 12, ... */
 static char *members_of(const char *cell, uint64_t shard, const char *reason) {
-    json_t *json = json_pack("{s:s*, s:I, s:i, s:s, s:s*}", "cell", cell, "shard", (json_int_t)shard, "rank", record.rank,
-                             "host", record.host, "reason", reason);
+    json_t *json = json_pack("{s:s*, s:I, s:i, s:s, s:s*}", "cell", cell, "shard", (json_int_t)shard, "rank",
+                             record.rank, "host", record.host, "reason", reason);
     char *text = json ? json_dumps(json, 0) : NULL;
     json_decref(json);
     if (!text) return NULL;
@@ -136,7 +136,8 @@ int failures_count(const json_t *failures, const char *cell, uint64_t shard, con
     if (last) *last = NULL;
     json_array_foreach(failures, i, failure) {
         const json_t *number = json_object_get(failure, "shard");
-        if (!is_of(failure, cell) || !json_is_integer(number) || (uint64_t)json_integer_value(number) != shard) continue;
+        if (!is_of(failure, cell) || !json_is_integer(number) || (uint64_t)json_integer_value(number) != shard)
+            continue;
         count++;
         if (last) *last = failure;
     }

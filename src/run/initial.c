@@ -17,16 +17,18 @@ int initial_fits(const struct npy *npy, const char *path, uint64_t seeds, const 
     npy_descr(npy, descr);
     for (int i = 0, at = 0; i < npy->rank; i++)
         at += snprintf(shape + at, sizeof shape - (size_t)at, i == 0 ? "%zu" : ",%zu", npy->shape[i]);
-    return error_set(err, CODE_DATA, "initial: %s: expected <f4 (float32) [%" PRIu64 ",%d,%d,%d], one start a seed in the order "
-                     "of the seed list, each [C,H,W]; found %s [%s]", path, seeds, card->channels, card->height, card->width,
-                     descr, shape);
+    return error_set(err, CODE_DATA,
+                     "initial: %s: expected <f4 (float32) [%" PRIu64
+                     ",%d,%d,%d], one start a seed in the order of the seed list, each [C,H,W]; found %s [%s]",
+                     path, seeds, card->channels, card->height, card->width, descr, shape);
 }
 
 static void check_spread(const char *path, double squares, size_t count, double scale) {
     double spread = count > 0 ? sqrt(squares / (double)count) : scale;
     if (spread > scale / 1.5 && spread < scale * 1.5) return;
-    log_warn("initial: %s: its values have a deviation of %.3g, and this sampler starts from noise of deviation %.6g; they are taken "
-             "as they are: multiply unit normals by initial_scale (qtaylor plan --json)", path, spread, scale);
+    log_warn("initial: %s: its values have a deviation of %.3g, and this sampler starts from noise of deviation %.6g; "
+             "they are taken as they are: multiply unit normals by initial_scale (qtaylor plan --json)",
+             path, spread, scale);
 }
 
 struct look {
@@ -43,8 +45,10 @@ static int look_at(struct look *look, const char *values, size_t count, struct e
         look->squares += (double)value * value;
         if (isfinite(value)) continue;
         size_t row = look->count / look->elements;
-        return error_set(err, CODE_DATA, "initial: %s: row %zu (seed %" PRIu64 ") is not finite (%g at element %zu): nothing can be made "
-                         "of it", look->path, row, seeds_at(look->seeds, row), value, look->count % look->elements);
+        return error_set(err, CODE_DATA,
+                         "initial: %s: row %zu (seed %" PRIu64
+                         ") is not finite (%g at element %zu): nothing can be made of it",
+                         look->path, row, seeds_at(look->seeds, row), value, look->count % look->elements);
     }
     return 0;
 }
@@ -63,7 +67,8 @@ static int look_through(struct look *look, FILE *file, size_t offset, char *buff
     return ferror(file) ? error_set(err, CODE_IO, "cannot read %s: %s", look->path, strerror(errno)) : 0;
 }
 
-int initial_look(const char *path, const struct seeds *seeds, const struct card *card, double scale, struct error *err) {
+int initial_look(const char *path, const struct seeds *seeds, const struct card *card, double scale,
+                 struct error *err) {
     enum { SIZE = 4 << 20 }; /* more than any header of version 1 */
     struct look look = {.path = path, .seeds = seeds, .elements = card_elements(card)};
     struct npy npy;

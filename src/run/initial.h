@@ -11,8 +11,8 @@
 
 /* Type and shape. */
 int initial_fits(const struct npy *npy, const char *path, uint64_t seeds, const struct card *card, struct error *err);
-/* Reads the whole file: a value that is not finite is CODE_DATA. Warns when their spread is not that of the noise which a sampler
- * starts from, `scale`. */
+/* Reads the whole file: a value that is not finite is CODE_DATA. Warns when their spread is not that of the noise which
+ * a sampler starts from, `scale`. */
 int initial_look(const char *path, const struct seeds *seeds, const struct card *card, double scale, struct error *err);
 
 #endif

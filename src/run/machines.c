@@ -44,8 +44,9 @@ int machines_note(struct cells *cells, const json_t *hosts, struct error *err) {
         if (changed && claim_note(run, key, json_object_get(run->document, key), err) != 0) return -1;
         char *mixed = warned ? NULL : machines_mixed(run->document);
         if (mixed)
-            log_warn("%s: its samples are made on several kinds of machine, which give other last bits: %s; for the bits of one, "
-                     "keep to one kind", run->dir, mixed);
+            log_warn("%s: its samples are made on several kinds of machine, which give other last bits: %s; for the "
+                     "bits of one, keep to one kind",
+                     run->dir, mixed);
         warned |= mixed != NULL;
         free(mixed);
     }

@@ -31,9 +31,9 @@ static json_t *entry(const struct run *run, const json_t *failures, const char *
     int tries = failures_count(failures, cell, shard, &last);
     char *seeds = seeds_of(run, (shard_id){shard});
     const char *reason = json_string_value(json_object_get(last, "reason"));
-    json_t *json = json_pack("{s:I, s:s, s:I, s:i, s:s, s:O?, s:O?}", "shard", (json_int_t)shard, "seeds", seeds ? seeds : "",
-                             "samples", (json_int_t)layout_rows(&run->layout, (shard_id){shard}), "tries",
-                             tries > 2 ? tries : 2, "reason", reason ? reason : "its ranks were lost", "rank",
+    json_t *json = json_pack("{s:I, s:s, s:I, s:i, s:s, s:O?, s:O?}", "shard", (json_int_t)shard, "seeds",
+                             seeds ? seeds : "", "samples", (json_int_t)layout_rows(&run->layout, (shard_id){shard}),
+                             "tries", tries > 2 ? tries : 2, "reason", reason ? reason : "its ranks were lost", "rank",
                              json_object_get(last, "rank"), "host", json_object_get(last, "host"));
     free(seeds);
     return json;
@@ -81,8 +81,10 @@ int quarantine_read(json_t **shards, const char *dir, struct error *err) {
     if (rc == 0 && json && !json_is_array(list)) rc = error_set(err, CODE_DATA, "%s: shards: expected a list", path);
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
         if (!is_entry(json_array_get(list, i)))
-            rc = error_set(err, CODE_DATA, "%s: shards: expected objects with the numbers shard and samples and the texts seeds "
-                           "and reason; it is written again when the job is run again", path);
+            rc = error_set(err, CODE_DATA,
+                           "%s: shards: expected objects with the numbers shard and samples and the texts seeds and "
+                           "reason; it is written again when the job is run again",
+                           path);
     *shards = rc != 0 ? NULL : list ? json_incref((json_t *)list) : json_array();
     json_decref(json);
     free(path);
@@ -92,7 +94,7 @@ int quarantine_read(json_t **shards, const char *dir, struct error *err) {
 const json_t *quarantine_find(const json_t *shards, uint64_t shard) {
     size_t i;
     json_t *one;
-    json_array_foreach(shards, i, one)
-        if ((uint64_t)json_integer_value(json_object_get(one, "shard")) == shard) return one;
+    json_array_foreach(shards, i,
+                       one) if ((uint64_t)json_integer_value(json_object_get(one, "shard")) == shard) return one;
     return NULL;
 }

@@ -12,8 +12,8 @@
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
     struct fingerprint now;
-    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256), run_sha256(run, GUIDE_SHA256),
-                         run_sha256(run, LABELS_SHA256), run_sha256(run, INITIAL_SHA256),
+    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256),
+                         run_sha256(run, GUIDE_SHA256), run_sha256(run, LABELS_SHA256), run_sha256(run, INITIAL_SHA256),
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
     int rc = fingerprint_compare(keys, now.keys, run->dir, err);
@@ -25,11 +25,13 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
     return run_open_with(run, document, dir, evaluate, NULL, err);
 }
 
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan, struct error *err) {
+int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
+                  struct error *err) {
     *run = (struct run){.document = document, .plan_borrowed = plan != NULL};
     if (plan) run->plan = *plan;
     const json_t *asked = json_object_get(document, "job");
-    if ((asked ? job_from_json(&run->job, asked, "run.json", err) : error_set(err, CODE_DATA, "run.json: no job in it")) != 0) {
+    if ((asked ? job_from_json(&run->job, asked, "run.json", err)
+               : error_set(err, CODE_DATA, "run.json: no job in it")) != 0) {
         run_close(run);
         return -1;
     }
@@ -58,13 +60,14 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
-        labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count, run->card.classes,
-                    err) != 0)
+        labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count,
+                    run->card.classes, err) != 0)
         goto fail;
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
-    if (run->job.evaluate.enabled && run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&run->network, &run->card);
+    if (run->job.evaluate.enabled && run->job.output.dtype == SAMPLE_FLOAT32)
+        network_take_floats(&run->network, &run->card);
     return 0;
 fail:
     run_close(run);
@@ -109,7 +112,8 @@ int64_t run_label(const struct run *run, uint64_t position) {
             int64_t label = -1;
             char message[SHIM_ERROR];
             int device = run->job.noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
-            if (!latent || shim_torch_latent(device, seed & 0xffffffff, (int)elements, latent, run->card.classes, &label, message) != 0)
+            if (!latent || shim_torch_latent(device, seed & 0xffffffff, (int)elements, latent, run->card.classes,
+                                             &label, message) != 0)
                 label = -1;
             free(latent);
             return label;
@@ -127,8 +131,8 @@ struct npy run_npy(const struct run *run, shard_id shard, int output) {
     const struct card *card = &run->card;
     size_t rows = (size_t)layout_rows(&run->layout, shard);
     if (output != SAMPLES)
-        return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 2,
-                            .shape = {rows, run->network.outputs[output].dim}};
+        return (struct npy){
+            .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.outputs[output].dim}};
     size_t c = (size_t)card->channels, h = (size_t)card->height, w = (size_t)card->width;
     if (run->job.output.dtype == SAMPLE_UINT8)
         return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
@@ -139,7 +143,8 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     struct shard_meta meta = {.id = shard, .rows = layout_rows(&run->layout, shard), .seeds = seeds};
     uint64_t first = layout_first(&run->layout, shard);
     /* EDM draws labels on the GPU: elsewhere nobody can tell which they were but the file. */
-    meta.any_labels = run->job.labels.rule == LABELS_EDM && run->job.noise == NOISE_TORCH_CUDA && shim_device_count() == 0;
+    meta.any_labels = run->job.labels.rule == LABELS_EDM && run->job.noise == NOISE_TORCH_CUDA &&
+                      shim_device_count() == 0;
     meta.labels = run->card.classes > 0 && !meta.any_labels ? labels : NULL;
     for (uint64_t row = 0; row < meta.rows; row++) {
         seeds[row] = seeds_at(&run->job.seeds, first + row);

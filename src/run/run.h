@@ -23,20 +23,21 @@ struct run { /* an opened document; const while ranks work on it */
     struct card card;
     struct sampler sampler; /* resolved */
     struct plan plan;
-    bool plan_borrowed;     /* another run's */
+    bool plan_borrowed; /* another run's */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
     char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
-    int64_t *labels;        /* LABELS_FILE: [seeds]; else NULL */
+    int64_t *labels;            /* LABELS_FILE: [seeds]; else NULL */
     char *dir;
 };
 
-/* dir: the run directory; NULL: the job's output.dir. evaluate: false leaves the job's evaluation out, and its files are
- * not looked at. Takes over the reference to document, also on failure. */
+/* dir: the run directory; NULL: the job's output.dir. evaluate: false leaves the job's evaluation out, and its files
+ * are not looked at. Takes over the reference to document, also on failure. */
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err);
 /* The same with the document's plan borrowed from another run, which must outlive this one; NULL: its own. */
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan, struct error *err);
+int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
+                  struct error *err);
 void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);

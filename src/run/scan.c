@@ -101,8 +101,9 @@ int scan_gaps(const struct run *run, const struct shard_status *status, bool sam
         i = last;
     }
     if (ranges == 0) return 0;
-    error_set(err, CODE_AGAIN, "%s is incomplete: %" PRIu64 " of %" PRIu64 " samples are missing (shards %s); run again to "
-              "continue", run->dir, samples, run->layout.samples, list.data ? list.data : "?");
+    error_set(err, CODE_AGAIN,
+              "%s is incomplete: %" PRIu64 " of %" PRIu64 " samples are missing (shards %s); run again to continue",
+              run->dir, samples, run->layout.samples, list.data ? list.data : "?");
     text_free(&list);
     return -1;
 }

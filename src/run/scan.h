@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 
-/* One file: judges it and, when it is not good, says why (err, code CODE_OK when good). rows (may be NULL): its data when
- * good, new. -1 only when reading itself failed. */
+/* One file: judges it and, when it is not good, says why (err, code CODE_OK when good). rows (may be NULL): its data
+ * when good, new. -1 only when reading itself failed. */
 int scan_file(const struct run *run, shard_id shard, int output, enum shard_state *state, struct shard_info *info,
               void **rows, struct error *why, struct error *err);
 

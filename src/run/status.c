@@ -28,7 +28,8 @@ static int read_layout(struct layout *layout, const char *dir, struct error *err
     if (document_read(&document, dir, err) != 0) return -1;
     const char *text = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
-    int rc = text ? seeds_parse(&seeds, text, err) : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
+    int rc = text ? seeds_parse(&seeds, text, err)
+                  : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
     if (rc == 0) rc = layout_init(layout, seeds.count, 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
     seeds_free(&seeds);
     json_decref(document);
@@ -39,7 +40,8 @@ static int count_files(const struct layout *layout, const char *dir, struct coun
     char *folder = text_new("%s/samples", dir);
     DIR *samples = folder ? opendir(folder) : NULL;
     int rc = folder ? 0 : error_memory(err);
-    if (folder && !samples && !file_absent(errno)) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
+    if (folder && !samples && !file_absent(errno))
+        rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     for (struct dirent *entry; samples && (errno = 0, entry = readdir(samples));) {
         shard_id shard;
         if (!store_names(entry->d_name, layout_shards(layout), &shard)) continue;
@@ -59,7 +61,8 @@ static int count_quarantined(const char *dir, struct count *count, json_t *list,
     if (quarantine_read(&shards, dir, err) != 0) return -1;
     int rc = 0;
     json_array_foreach(shards, i, shard) {
-        char *path = store_path(dir, "", NULL, (shard_id){(uint64_t)json_integer_value(json_object_get(shard, "shard"))});
+        char *path = store_path(dir, "", NULL,
+                                (shard_id){(uint64_t)json_integer_value(json_object_get(shard, "shard"))});
         bool there = true;
         if (rc == 0) rc = path ? file_exists(path, &there, err) : error_memory(err);
         if (rc == 0 && !there) {
@@ -82,10 +85,10 @@ static int count_run(const char *dir, struct count *count, json_t *quarantine, s
 }
 
 static const char *state_of(const struct count *count, bool alive) {
-    return count->done == count->samples && !count->unknown   ? "complete"
-           : alive                                            ? "running"
+    return count->done == count->samples && !count->unknown                        ? "complete"
+           : alive                                                                 ? "running"
            : count->done + count->quarantined == count->samples && !count->unknown ? "quarantined"
-                                                              : "stopped";
+                                                                                   : "stopped";
 }
 
 static int is_run(const char *dir, bool *run, struct error *err) {
@@ -102,7 +105,7 @@ struct life {
     double pace;         /* share of what is left that they make a second, as they say: 1/eta, added up; 0: unknown */
     int ranks;
     size_t records;
-    bool ended;          /* all of them */
+    bool ended; /* all of them */
 };
 
 /* *age -1: there is no progress.json. */
@@ -128,7 +131,8 @@ static void add_attempt(struct life *life, const json_t *record) {
     if (json_is_number(eta)) life->pace += 1 / fmax(json_number_value(eta) - silent, 1);
     life->ranks += (int)json_integer_value(json_object_get(record, "ranks"));
     json_t *one = json_object();
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) json_object_set(one, keys[k], json_object_get(record, keys[k]));
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        json_object_set(one, keys[k], json_object_get(record, keys[k]));
     json_array_append_new(life->attempts, one);
 }
 
@@ -173,12 +177,13 @@ static int list_cells(json_t **names, const char *dir, struct error *err) {
     }
     free(entries);
     if (rc == 0 && json_array_size(*names) == 0)
-        rc = error_set(err, CODE_DATA, "%s is no run directory and no sweep: neither it nor a folder in it has a run.json", dir);
+        rc = error_set(err, CODE_DATA,
+                       "%s is no run directory and no sweep: neither it nor a folder in it has a run.json", dir);
     return rc;
 }
 
-static int count_cell(const char *dir, const char *name, bool at_sweep, struct life *life, json_t *cells, struct count *all,
-                      json_t *quarantine, struct error *err) {
+static int count_cell(const char *dir, const char *name, bool at_sweep, struct life *life, json_t *cells,
+                      struct count *all, json_t *quarantine, struct error *err) {
     struct count one = {.unknown = true};
     size_t before = json_array_size(life->attempts);
     char *folder = path_join(dir, name);
@@ -190,11 +195,12 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
     free(folder);
     if (rc != 0) return -1;
     bool alive = at_sweep || json_array_size(life->attempts) > before;
-    *all = (struct count){all->samples + one.samples, all->done + one.done, all->shards + one.shards,
-                          all->shards_done + one.shards_done, all->quarantined + one.quarantined, all->unknown || one.unknown};
-    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", name, "state", state_of(&one, alive),
-                                                "samples", (json_int_t)one.samples, "done", (json_int_t)one.done,
-                                                "quarantined", (json_int_t)one.quarantined));
+    *all = (struct count){all->samples + one.samples,         all->done + one.done,
+                          all->shards + one.shards,           all->shards_done + one.shards_done,
+                          all->quarantined + one.quarantined, all->unknown || one.unknown};
+    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", name, "state",
+                                                state_of(&one, alive), "samples", (json_int_t)one.samples, "done",
+                                                (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined));
     return rc == 0 ? 0 : error_memory(err);
 }
 
@@ -204,8 +210,8 @@ static int count_cells(const char *dir, struct life *life, json_t *cells, struct
     size_t i;
     bool at_sweep = json_array_size(life->attempts) > 0; /* at all cells, not at one */
     int rc = list_cells(&names, dir, err);
-    json_array_foreach(names, i, name)
-        if (rc == 0) rc = count_cell(dir, json_string_value(name), at_sweep, life, cells, all, quarantine, err);
+    json_array_foreach(names, i, name) if (rc == 0)
+        rc = count_cell(dir, json_string_value(name), at_sweep, life, cells, all, quarantine, err);
     json_decref(names);
     return rc;
 }
@@ -219,18 +225,19 @@ int status_read(json_t **status, const char *dir, struct error *err) {
     int rc = life.attempts && quarantine && cells ? path_check_utf8(dir, err) : error_memory(err);
     if (rc == 0) rc = is_run(dir, &run, err);
     if (rc == 0) rc = run ? look_around(dir, &life, err) : look_for_life(dir, &life, err);
-    if (rc == 0) rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, &life, cells, &count, quarantine, err);
+    if (rc == 0)
+        rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, &life, cells, &count, quarantine, err);
     bool alive = json_array_size(life.attempts) > 0;
     if (rc == 0) {
         double left = (double)(count.samples - count.done - count.quarantined);
         json_t *eta = left <= 0 ? json_integer(0) : life.pace > 0 ? json_real(1 / life.pace) : json_null();
-        *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run", dir, "state",
-                            state_of(&count, alive), "samples", (json_int_t)count.samples, "done", (json_int_t)count.done,
-                            "shards", (json_int_t)count.shards, "shards_done", (json_int_t)count.shards_done,
-                            "quarantined", (json_int_t)count.quarantined, "quarantine", quarantine, "rate", life.rate,
-                            "eta_seconds", eta, "ranks", life.ranks, "attempts", life.attempts, "silent_seconds",
-                            life.silent < 0 ? json_null() : json_real(life.silent), "ended", life.ended, "cells",
-                            run ? NULL : cells);
+        *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run", dir,
+                            "state", state_of(&count, alive), "samples", (json_int_t)count.samples, "done",
+                            (json_int_t)count.done, "shards", (json_int_t)count.shards, "shards_done",
+                            (json_int_t)count.shards_done, "quarantined", (json_int_t)count.quarantined, "quarantine",
+                            quarantine, "rate", life.rate, "eta_seconds", eta, "ranks", life.ranks, "attempts",
+                            life.attempts, "silent_seconds", life.silent < 0 ? json_null() : json_real(life.silent),
+                            "ended", life.ended, "cells", run ? NULL : cells);
         if (!*status) rc = error_memory(err);
     }
     json_decref(life.attempts);

@@ -8,8 +8,8 @@
 struct adaptive {
     const struct sampler *sampler;
     struct rk45 *rk45;
-    size_t elements;      /* of one sample */
-    double *of, *a, *b;   /* [batch][elements]: the registers of a norm */
+    size_t elements;    /* of one sample */
+    double *of, *a, *b; /* [batch][elements]: the registers of a norm */
 };
 
 int adaptive_new(struct adaptive **adaptive, const struct sampler *resolved, const struct card *card,
@@ -63,8 +63,9 @@ static int measure(struct adaptive *adaptive, struct registers *registers, const
     }
     *value = sqrt(sum / (double)count);
     if (isfinite(*value)) return 0;
-    return error_set(err, CODE_DATA, "rk45: the batch is not finite after %d of its evaluations: the model's output is "
-                     "NaN or infinite", rk45_nfe(adaptive->rk45));
+    return error_set(err, CODE_DATA,
+                     "rk45: the batch is not finite after %d of its evaluations: the model's output is NaN or infinite",
+                     rk45_nfe(adaptive->rk45));
 }
 
 int adaptive_run(struct adaptive *adaptive, struct registers *registers, size_t rows,

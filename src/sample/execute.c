@@ -13,7 +13,7 @@
 
 struct executor {
     struct executor_setup setup;
-    size_t elements;               /* of one sample */
+    size_t elements; /* of one sample */
     struct registers *registers;
     struct adaptive *adaptive;     /* of an adaptive plan, else NULL */
     double *values;                /* [batch][elements]: noise on its way in, samples on their way out */
@@ -157,8 +157,9 @@ static int check_finite(const struct executor *executor, const double *x, struct
     size_t size = executor->elements;
     for (size_t i = 0; i < executor->batch->rows * size; i++)
         if (!isfinite(x[i]))
-            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " (row %zu of its batch) is not finite: "
-                             "element %zu is %g", executor->batch->seeds[i / size], i / size, i % size, x[i]);
+            return error_set(err, CODE_DATA,
+                             "the sample of seed %" PRIu64 " (row %zu of its batch) is not finite: element %zu is %g",
+                             executor->batch->seeds[i / size], i / size, i % size, x[i]);
     return 0;
 }
 
@@ -198,9 +199,11 @@ static int allocate(struct executor *executor, struct error *err) {
 static void warn_of_channels(const struct shim_model *model, const struct card *card, int guide) {
     static atomic_flag warned[2] = {ATOMIC_FLAG_INIT, ATOMIC_FLAG_INIT};
     int given = model && card && log_leads() ? shim_model_channels(model) : 0;
-    if (given == 0 || card->learned_variance || given <= card->channels || atomic_flag_test_and_set(&warned[guide])) return;
-    log_warn("the %s gives %d channels, of which the first %d are taken: if the others are its variance, say variance: learned in "
-             "its card", guide ? "guiding model" : "model", given, card->channels);
+    if (given == 0 || card->learned_variance || given <= card->channels || atomic_flag_test_and_set(&warned[guide]))
+        return;
+    log_warn("the %s gives %d channels, of which the first %d are taken: if the others are its variance, say variance: "
+             "learned in its card",
+             guide ? "guiding model" : "model", given, card->channels);
 }
 
 /* The first EVAL of each model on zeros: kernels are chosen and compiled now, and an output that does not fit the card
@@ -214,7 +217,8 @@ static int warm_up(struct executor *executor, struct error *err) {
     executor->batch = &one;
     for (int model = 0; model < 2 && rc == 0; model++) {
         size_t first = 0;
-        while (first < plan->ops_count && !(plan->ops[first].kind == OP_EVAL && plan->ops[first].model == model)) first++;
+        while (first < plan->ops_count && !(plan->ops[first].kind == OP_EVAL && plan->ops[first].model == model))
+            first++;
         if (first == plan->ops_count) continue;
         struct op eval = plan->ops[first];
         eval.src = 0;
@@ -231,8 +235,9 @@ static int warm_up(struct executor *executor, struct error *err) {
 
 int executor_new(struct executor **executor, const struct executor_setup *setup, struct error *err) {
     if (setup->noise == NOISE_TORCH_CUDA && setup->device == SHIM_CPU)
-        return error_set(err, CODE_DATA, "noise: torch-cuda is made on a GPU, but this run is on the CPU; say "
-                         "noise: torch-cpu or philox, or device: cuda");
+        return error_set(err, CODE_DATA,
+                         "noise: torch-cuda is made on a GPU, but this run is on the CPU; say noise: torch-cpu or "
+                         "philox, or device: cuda");
     struct executor *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     made->setup = *setup;

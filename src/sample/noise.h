@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NOISE_STREAM_INITIAL 0u           /* x_T; NOISE ops count from 1 in plan order */
-#define NOISE_STREAM_LABEL 0xffffffffu    /* random labels */
+#define NOISE_STREAM_INITIAL 0u        /* x_T; NOISE ops count from 1 in plan order */
+#define NOISE_STREAM_LABEL 0xffffffffu /* random labels */
 
 /* out[0..count): unit normals of elements 0..count-1. */
 void noise_normals(uint64_t seed, uint32_t stream, size_t count, double *out);

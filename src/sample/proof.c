@@ -12,7 +12,7 @@
 /* ---- any network ---- */
 
 static const double NOISE_OF_KERNELS = 1e-5; /* of the largest output: sums in another order, in float32 */
-enum { LABELS = 3, SHIFT = 6 }; /* a multiple of 1, 2 and 3: see label_of */
+enum { LABELS = 3, SHIFT = 6 };              /* a multiple of 1, 2 and 3: see label_of */
 enum { MIDDLE, FIRST, LAST, TIMES };
 
 /* Is it alone: the last row of an odd batch, which stays where it is while the others pair up with a neighbour? */
@@ -20,9 +20,9 @@ static bool alone(const struct proof *proof, size_t row) {
     return row == proof->batch - 1 && row % 2 == 0;
 }
 
-/* Where the row of the plain call stands in the moved one; SIZE_MAX: nowhere, for another takes its neighbour's place. Of each
- * pair the row of even parity moves to the other's place: all places take part, and no two rows of a fixed distance stay
- * together. */
+/* Where the row of the plain call stands in the moved one; SIZE_MAX: nowhere, for another takes its neighbour's place.
+ * Of each pair the row of even parity moves to the other's place: all places take part, and no two rows of a fixed
+ * distance stay together. */
 static size_t place_of(const struct proof *proof, size_t row) {
     if (proof->mixes || alone(proof, row)) return row;
     return __builtin_parityll(row) ? SIZE_MAX : row ^ 1;
@@ -61,17 +61,22 @@ static int judge(const struct proof *proof, size_t time, struct calls *calls, do
     choose_seeds(proof, time, false, calls->seeds);
     if (same && proof->call(proof->context, time, calls->seeds, calls->other, err) != 0) return -1;
     if (!same || memcmp(calls->plain, calls->other, proof->batch * proof->outputs * sizeof *calls->plain) != 0)
-        return error_set(err, CODE_DATA, "%s gives another output when it is given the same input again: it draws "
-                         "random numbers (dropout?) or changes its own buffers; export it in eval mode (net.eval() before it "
-                         "is traced)", proof->name);
+        return error_set(
+            err, CODE_DATA,
+            "%s gives another output when it is given the same input again: it draws random numbers (dropout?) or "
+            "changes its own buffers; export it in eval mode (net.eval() before it is traced)",
+            proof->name);
     if (difference >= NOISE_OF_KERNELS)
-        return error_set(err, CODE_DATA, "%s: its output for one sample depends on the other samples of the batch, or on its place "
-                         "among them (by %.2g of the largest output): batch norm in train mode does that; export it in eval mode "
-                         "(net.eval() before it is traced)%s", proof->name, difference, proof->allow);
+        return error_set(err, CODE_DATA,
+                         "%s: its output for one sample depends on the other samples of the batch, or on its place "
+                         "among them (by %.2g of the largest output): batch norm in train mode does that; export it in "
+                         "eval mode (net.eval() before it is traced)%s",
+                         proof->name, difference, proof->allow);
     return 0;
 }
 
-static int prove_time(const struct proof *proof, size_t time, struct calls *calls, double *difference, struct error *err) {
+static int prove_time(const struct proof *proof, size_t time, struct calls *calls, double *difference,
+                      struct error *err) {
     choose_seeds(proof, time, false, calls->seeds);
     if (proof->call(proof->context, time, calls->seeds, calls->plain, err) != 0) return -1;
     if (time > 0 && time == proof->times - 1) return 0; /* finite */
@@ -101,29 +106,30 @@ struct question { /* proof.context */
     const struct proof_model *of;
     const struct card *card;
     struct shim_shape shape;
-    struct op op;             /* the first EVAL */
-    double times[TIMES];      /* to be asked at */
-    int64_t known[LABELS];    /* to be tried */
+    struct op op;          /* the first EVAL */
+    double times[TIMES];   /* to be asked at */
+    int64_t known[LABELS]; /* to be tried */
     size_t known_count, elements;
-    int64_t *labels;          /* [batch] */
-    double *normals;          /* [elements] */
-    float *x, *out;           /* [batch][elements], [2][batch][elements] */
+    int64_t *labels; /* [batch] */
+    double *normals; /* [elements] */
+    float *x, *out;  /* [batch][elements], [2][batch][elements] */
 };
 
 static int64_t label_of(const struct question *question, uint64_t seed) {
     return question->known[seed % question->known_count];
 }
 
-static int check_finite(const struct question *question, size_t time, const uint64_t *seeds, const float *out, size_t outputs,
-                        struct error *err) {
+static int check_finite(const struct question *question, size_t time, const uint64_t *seeds, const float *out,
+                        size_t outputs, struct error *err) {
     for (size_t i = 0; i < (size_t)question->shape.batch * outputs; i++) {
         char label[40] = "";
         if (isfinite(out[i])) continue;
         if (question->known_count > 0)
             snprintf(label, sizeof label, " and label %lld", (long long)label_of(question, seeds[i / outputs]));
-        return error_set(err, CODE_DATA, "%s: its output is not finite for unit normals at time %g%s (%g): nothing can be made "
-                         "of it; does it overflow in half precision, or its card promise what it can't?", question->name,
-                         question->times[time], label, out[i]);
+        return error_set(err, CODE_DATA,
+                         "%s: its output is not finite for unit normals at time %g%s (%g): nothing can be made of it; "
+                         "does it overflow in half precision, or its card promise what it can't?",
+                         question->name, question->times[time], label, out[i]);
     }
     return 0;
 }
@@ -133,7 +139,8 @@ static int ask(void *context, size_t time, const uint64_t *seeds, float *out, st
     size_t size = question->elements, batch = (size_t)question->shape.batch, parts = question->op.dst2 ? 2 : 1;
     float *variance = parts == 2 ? question->out + batch * size : NULL;
     char message[SHIM_ERROR];
-    struct shim_condition condition = {.time = question->times[time], .labels = question->known_count > 0 ? question->labels : NULL};
+    struct shim_condition condition = {.time = question->times[time],
+                                       .labels = question->known_count > 0 ? question->labels : NULL};
     condition.integer_time = question->card->time.kind == TIME_DISCRETE && question->card->time.integer;
     condition.channels = question->card->learned_variance ? 2 * question->card->channels : 0;
     for (size_t row = 0; row < batch; row++) {
@@ -141,7 +148,8 @@ static int ask(void *context, size_t time, const uint64_t *seeds, float *out, st
         for (size_t i = 0; i < size; i++) question->x[row * size + i] = (float)question->normals[i];
         if (question->known_count > 0) question->labels[row] = label_of(question, seeds[row]);
     }
-    if (shim_model_run(question->of->model, question->x, question->shape, &condition, question->out, variance, message) != 0)
+    if (shim_model_run(question->of->model, question->x, question->shape, &condition, question->out, variance,
+                       message) != 0)
         return error_set(err, CODE_DATA, "the first call of the %s failed (does its card describe it?): model: %s",
                          question->of->number ? "guiding model" : "model", message);
     for (size_t row = 0; row < batch; row++)
@@ -163,14 +171,15 @@ static void choose_labels(struct question *question, const struct plan *plan) {
         const struct op *op = &plan->ops[i];
         if (op->kind != OP_EVAL || op->model != question->of->number) continue;
         bool given = op->labels == EVAL_GIVEN;
-        if (op->labels == EVAL_NULL || (given && job->labels.rule == LABELS_NONE)) add_label(question, question->of->card->null_label);
+        if (op->labels == EVAL_NULL || (given && job->labels.rule == LABELS_NONE))
+            add_label(question, question->of->card->null_label);
         else if (given && job->labels.rule == LABELS_CONSTANT) add_label(question, job->labels.constant);
         else if (given) add_label(question, 0), add_label(question, question->of->card->classes - 1);
     }
 }
 
-/* The plan's first call of the model, and the times of the middle one and the last, of which an adaptive plan knows none. false:
- * it never calls it. */
+/* The plan's first call of the model, and the times of the middle one and the last, of which an adaptive plan knows
+ * none. false: it never calls it. */
 static bool find_calls(struct question *question, const struct plan *plan) {
     const int number = question->of->number;
     size_t count = 0, at = 0;
@@ -203,7 +212,9 @@ static int adaptive_times(const struct proof_model *of, double times[TIMES], str
 int proof_of_model(const struct proof_model *of, double *difference, struct error *err) {
     const struct card *card = of->number ? of->card->guide : of->card;
     const char *path = of->number ? of->job->sampler.guidance.model : of->job->model.path;
-    struct question question = {.of = of, .card = card, .elements = card_elements(of->card),
+    struct question question = {.of = of,
+                                .card = card,
+                                .elements = card_elements(of->card),
                                 .shape = {of->job->batch, of->card->channels, of->card->height, of->card->width}};
     size_t batch = (size_t)of->job->batch;
     struct adaptive *adaptive = NULL;
@@ -220,8 +231,13 @@ int proof_of_model(const struct proof_model *of, double *difference, struct erro
     *difference = 0;
     if (rc == 0 && find_calls(&question, plan)) {
         choose_labels(&question, plan);
-        struct proof proof = {.name = name, .batch = batch, .call = ask, .mixes = of->job->model.row_dependent, .times = TIMES,
-                              .outputs = (question.op.dst2 ? 2 : 1) * question.elements, .context = &question,
+        struct proof proof = {.name = name,
+                              .batch = batch,
+                              .call = ask,
+                              .mixes = of->job->model.row_dependent,
+                              .times = TIMES,
+                              .outputs = (question.op.dst2 ? 2 : 1) * question.elements,
+                              .context = &question,
                               .allow = ", or say model.row_dependent: true if it is meant to"};
         if (adaptive) rc = adaptive_times(of, question.times, err);
         if (rc == 0) rc = proof_rows(&proof, difference, err);

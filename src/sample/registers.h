@@ -59,17 +59,20 @@ static inline int registers_clamp(struct registers *registers, int dst, double l
     return registers->body->clamp(registers, dst, low, high, err);
 }
 
-/* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C*H*W with N - 1; a src without spread stays. dst may
- * be either. */
-static inline int registers_rescale(struct registers *registers, int dst, int src, int like, double phi, struct error *err) {
+/* A sample at a time: dst = src (phi std(like)/std(src) + 1 - phi), std over C*H*W with N - 1; a src without spread
+ * stays. dst may be either. */
+static inline int registers_rescale(struct registers *registers, int dst, int src, int like, double phi,
+                                    struct error *err) {
     return registers->body->rescale(registers, dst, src, like, phi, err);
 }
 
-static inline int registers_mulexp(struct registers *registers, int dst, int src, double a, double b, struct error *err) {
+static inline int registers_mulexp(struct registers *registers, int dst, int src, double a, double b,
+                                   struct error *err) {
     return registers->body->mulexp(registers, dst, src, a, b, err); /* dst = dst exp(a + b src), element-wise */
 }
 
-/* A sample at a time, with s the quantile (linear between two values) of |dst|, but from low to high: dst = clamp(dst, -s, s) low/s. */
+/* A sample at a time, with s the quantile (linear between two values) of |dst|, but from low to high: dst = clamp(dst,
+ * -s, s) low/s. */
 static inline int registers_threshold(struct registers *registers, int dst, double quantile, double low, double high,
                                       struct error *err) {
     return registers->body->threshold(registers, dst, quantile, low, high, err);

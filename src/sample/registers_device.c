@@ -36,7 +36,8 @@ static int device_lincomb(struct registers *registers, int dst, const struct ter
         sources[i] = terms[i].source;
     }
     return checked(shim_registers_lincomb(shim_of(registers), dst, (int)count, coefficients, sources, channels[0],
-                                          channels[1], message), message, err);
+                                          channels[1], message),
+                   message, err);
 }
 
 static int device_clamp(struct registers *registers, int dst, double low, double high, struct error *err) {
@@ -54,7 +55,8 @@ static int device_mulexp(struct registers *registers, int dst, int src, double a
     return checked(shim_registers_mulexp(shim_of(registers), dst, src, a, b, message), message, err);
 }
 
-static int device_threshold(struct registers *registers, int dst, double quantile, double low, double high, struct error *err) {
+static int device_threshold(struct registers *registers, int dst, double quantile, double low, double high,
+                            struct error *err) {
     char message[SHIM_ERROR];
     return checked(shim_registers_threshold(shim_of(registers), dst, quantile, low, high, message), message, err);
 }
@@ -83,9 +85,9 @@ static void device_free(struct registers *registers) {
 
 int registers_device_new(struct registers **registers, int device, int count, struct shim_shape shape,
                          enum state_kind state, struct error *err) {
-    static const struct registers_body body = {device_free,  device_set,     device_get,    device_lincomb,
-                                               device_clamp, device_rescale, device_mulexp, device_threshold,
-                                               device_project, device_limit, device_eval};
+    static const struct registers_body body = {device_free,    device_set,     device_get,    device_lincomb,
+                                               device_clamp,   device_rescale, device_mulexp, device_threshold,
+                                               device_project, device_limit,   device_eval};
     char message[SHIM_ERROR];
     struct device *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);

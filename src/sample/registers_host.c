@@ -12,9 +12,9 @@ struct host {
     struct registers base;
     struct shim_shape shape;
     enum state_kind state;
-    size_t values;          /* of one register */
-    double *data;           /* [count][values] */
-    float *input, *output;  /* [values], [2][values]: what the model sees and says, its variance channels behind */
+    size_t values;         /* of one register */
+    double *data;          /* [count][values] */
+    float *input, *output; /* [values], [2][values]: what the model sees and says, its variance channels behind */
 };
 
 static double *at(struct registers *registers, int number) {
@@ -87,7 +87,8 @@ static int host_rescale(struct registers *registers, int dst, int src, int like,
     for (size_t row = 0; row < host->values; row += size) {
         const double *x = at(registers, src) + row;
         double *out = at(registers, dst) + row, own = spread(x, size);
-        double factor = rounded(own > 0 ? phi * spread(at(registers, like) + row, size) / own + 1 - phi : 1, host->state);
+        double factor = rounded(own > 0 ? phi * spread(at(registers, like) + row, size) / own + 1 - phi : 1,
+                                host->state);
         for (size_t i = 0; i < size; i++) out[i] = rounded(x[i] * factor, host->state);
     }
     return 0;
@@ -120,7 +121,8 @@ static double quantile_of(const double *x, size_t count, double quantile, double
     return part > 0 ? sorted[before] + part * (sorted[before + 1] - sorted[before]) : sorted[before];
 }
 
-static int host_threshold(struct registers *registers, int dst, double quantile, double low, double high, struct error *err) {
+static int host_threshold(struct registers *registers, int dst, double quantile, double low, double high,
+                          struct error *err) {
     const struct host *host = (struct host *)registers;
     size_t size = host->values / (size_t)host->shape.batch;
     double *sorted = malloc(size * sizeof *sorted);
@@ -195,8 +197,9 @@ static void *new_values(size_t count, size_t size) {
 
 int registers_host_new(struct registers **registers, int count, struct shim_shape shape, enum state_kind state,
                        struct error *err) {
-    static const struct registers_body body = {host_free, host_set, host_get, host_lincomb, host_clamp, host_rescale,
-                                               host_mulexp, host_threshold, host_project, host_limit, host_eval};
+    static const struct registers_body body = {host_free,    host_set,     host_get,    host_lincomb,
+                                               host_clamp,   host_rescale, host_mulexp, host_threshold,
+                                               host_project, host_limit,   host_eval};
     struct host *host = calloc(1, sizeof *host);
     if (!host) return error_memory(err);
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};

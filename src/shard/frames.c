@@ -175,7 +175,7 @@ static int damaged(struct error *err, const char *what) {
 struct seek_table {
     const char *entries; /* borrowed */
     uint32_t count;
-    size_t at;           /* the table's place in the file: the end of the frames it lists */
+    size_t at; /* the table's place in the file: the end of the frames it lists */
 };
 
 static size_t packed_size(const struct seek_table *table, uint32_t frame) {
@@ -206,7 +206,8 @@ static int table_open(struct seek_table *table, const char *bytes, size_t size, 
     return sum == table->at ? 0 : damaged(err, "its seek table does not match its size");
 }
 
-/* Are there as many frames, of as many bytes, as an array of this type and shape takes? Only then is so much memory asked for. */
+/* Are there as many frames, of as many bytes, as an array of this type and shape takes? Only then is so much memory
+ * asked for. */
 static int table_compare(const struct seek_table *table, const struct npy *npy, struct error *err) {
     if (!has_rows(npy)) return damaged(err, "its .npy header announces no rows");
     size_t bytes = npy_bytes(npy), step = frame_rows(npy) * npy_row_bytes(npy);

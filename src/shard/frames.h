@@ -36,7 +36,6 @@ int frames_decode(const char *file, size_t size, struct npy *npy, void **rows, j
 int frames_check_end(const char *path, struct error *err);
 /* Reads rows first..first+count-1 and only the frames that hold them, guarded by their zstd checksums alone. *rows is
  * new; npy describes it: shape[0] is count. CODE_DATA: damaged, or no such rows. */
-int frames_read_rows(const char *path, uint64_t first, uint64_t count, struct npy *npy, void **rows,
-                     struct error *err);
+int frames_read_rows(const char *path, uint64_t first, uint64_t count, struct npy *npy, void **rows, struct error *err);
 
 #endif

@@ -32,12 +32,16 @@ int layout_init(struct layout *layout, uint64_t samples, uint64_t batch, uint64_
     if (check_range("output.samples_per_shard", rows, err) != 0) return -1;
     if (rows % batch != 0) {
         uint64_t near = rows < batch ? batch : rows / batch * batch;
-        return error_set(err, CODE_DATA, "output.samples_per_shard: expected whole batches of %" PRIu64 ", found %"
-                         PRIu64 ": say %" PRIu64 " or %" PRIu64, batch, rows, near, near + batch);
+        return error_set(err, CODE_DATA,
+                         "output.samples_per_shard: expected whole batches of %" PRIu64 ", found %" PRIu64
+                         ": say %" PRIu64 " or %" PRIu64,
+                         batch, rows, near, near + batch);
     }
     if (__builtin_mul_overflow(smaller(rows, samples), sample_bytes, &bytes) || bytes > SIZE_MAX / 2)
-        return error_set(err, CODE_DATA, "output.samples_per_shard: expected shards that fit memory, found %" PRIu64
-                         " samples of %zu bytes: say fewer", smaller(rows, samples), sample_bytes);
+        return error_set(err, CODE_DATA,
+                         "output.samples_per_shard: expected shards that fit memory, found %" PRIu64
+                         " samples of %zu bytes: say fewer",
+                         smaller(rows, samples), sample_bytes);
     *layout = (struct layout){.samples = samples, .shard_rows = rows, .batch = batch};
     return 0;
 }

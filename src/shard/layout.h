@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct { uint64_t value; } shard_id; /* not a sample id, not a row: a type of its own */
+typedef struct {
+    uint64_t value;
+} shard_id; /* not a sample id, not a row: a type of its own */
 
 struct layout {
     uint64_t samples;    /* seeds in all */
@@ -23,7 +25,7 @@ int layout_init(struct layout *layout, uint64_t samples, uint64_t batch, uint64_
                 size_t sample_bytes, struct error *err);
 uint64_t layout_shards(const struct layout *layout);
 /* For shard < layout_shards and batch_in_shard < layout_batches: */
-uint64_t layout_first(const struct layout *layout, shard_id shard);   /* position of the shard's first sample */
+uint64_t layout_first(const struct layout *layout, shard_id shard); /* position of the shard's first sample */
 uint64_t layout_rows(const struct layout *layout, shard_id shard);
 uint64_t layout_batches(const struct layout *layout, shard_id shard);
 uint64_t layout_batch_first(const struct layout *layout, uint64_t batch_in_shard); /* row in the shard */

@@ -65,16 +65,10 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
     bool features = meta->network[0] != '\0';
     npy_descr(npy, descr);
-    json_t *about = json_pack("{si ss sI ss so ss so ss* ss*}",
-                              "format", SHARD_FORMAT,
-                              "fingerprint", meta->fingerprint,
-                              "shard", (json_int_t)meta->id.value,
-                              "seeds", seeds,
-                              "labels", describe_labels(meta),
-                              "dtype", descr,
-                              "shape", describe_shape(npy),
-                              "network", features ? meta->network : NULL,
-                              "output", features ? meta->output : NULL);
+    json_t *about = json_pack("{si ss sI ss so ss so ss* ss*}", "format", SHARD_FORMAT, "fingerprint",
+                              meta->fingerprint, "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels",
+                              describe_labels(meta), "dtype", descr, "shape", describe_shape(npy), "network",
+                              features ? meta->network : NULL, "output", features ? meta->output : NULL);
     free(seeds);
     if (json_object_size(about) == (features ? 9 : 7)) return about;
     json_decref(about); /* "s*" leaves a member out also when memory is short */
@@ -184,7 +178,8 @@ static void show(const json_t *about, const char *key, char out[64]) {
     free(text);
 }
 
-static enum shard_state state_by_frame(const json_t *about, const json_t *expected, bool any_labels, struct error *why) {
+static enum shard_state state_by_frame(const json_t *about, const json_t *expected, bool any_labels,
+                                       struct error *why) {
     for (size_t i = 0; i < sizeof judgements / sizeof *judgements; i++) {
         const char *key = judgements[i].key;
         if (any_labels && strcmp(key, "labels") == 0) continue;
@@ -246,12 +241,14 @@ int store_check(const char *path, const struct shard_meta *expected, const struc
 
 int store_yields(const char *path, enum shard_state state, const struct error *why, struct error *err) {
     if (state != SHARD_OTHERS) return 0;
-    return error_set(err, CODE_DATA, "%s is %s; it is not replaced: choose another output.dir (is its samples/ a link to another "
-                     "run's?), or, if nobody needs it, remove the file", path, why->message);
+    return error_set(err, CODE_DATA,
+                     "%s is %s; it is not replaced: choose another output.dir (is its samples/ a link to another "
+                     "run's?), or, if nobody needs it, remove the file",
+                     path, why->message);
 }
 
-int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state, void **rows,
-               int64_t *labels, struct error *why, struct error *err) {
+int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
+               void **rows, int64_t *labels, struct error *why, struct error *err) {
     struct shard_info info;
     json_t *about;
     int rc = check(path, expected, npy, state, &info, rows, &about, why, err);
@@ -268,9 +265,10 @@ int store_manifest_text(struct text *text, const struct shard_meta *metas, const
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!infos[i].sha256[0]) continue;
         char *seeds = store_seeds(metas[i].seeds, metas[i].rows);
-        text_add(text, "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64 ", \"sha256\": \"%s\", "
-                 "\"bytes\": %" PRIu64 "}\n", metas[i].id.value, seeds ? seeds : "", metas[i].rows, infos[i].sha256,
-                 infos[i].file_bytes);
+        text_add(text,
+                 "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64
+                 ", \"sha256\": \"%s\", \"bytes\": %" PRIu64 "}\n",
+                 metas[i].id.value, seeds ? seeds : "", metas[i].rows, infos[i].sha256, infos[i].file_bytes);
         if (!seeds || text->failed) rc = error_memory(err);
         free(seeds);
     }

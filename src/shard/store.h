@@ -1,7 +1,7 @@
-/* Shard files: commit, read, check, manifest. The file format is in frames.h. What a run has made is what its shard files
- * hold: the manifest and all other records can be made again from them. Several threads and processes may call these at the
- * same time, for the same file too: a reader sees a whole file, old or new. Nothing is collective. Errors: CODE_DATA, the
- * file is damaged; CODE_IO, it cannot be read or written; CODE_INTERNAL, out of memory. */
+/* Shard files: commit, read, check, manifest. The file format is in frames.h. What a run has made is what its shard
+ * files hold: the manifest and all other records can be made again from them. Several threads and processes may call
+ * these at the same time, for the same file too: a reader sees a whole file, old or new. Nothing is collective. Errors:
+ * CODE_DATA, the file is damaged; CODE_IO, it cannot be read or written; CODE_INTERNAL, out of memory. */
 #ifndef SHARD_STORE_H
 #define SHARD_STORE_H
 
@@ -24,15 +24,15 @@ struct text;
 struct shard_meta {
     shard_id id;
     uint64_t rows;
-    const uint64_t *seeds;         /* [rows] */
-    const int64_t *labels;         /* [rows] or NULL */
+    const uint64_t *seeds; /* [rows] */
+    const int64_t *labels; /* [rows] or NULL */
     char fingerprint[SHA256_HEX];
-    char network[SHA256_HEX];      /* feature files: sha256 of the network file; "" for samples */
-    const char *output;            /* feature files: the network's output, "pool"; NULL for samples */
-    bool any_labels;               /* labels are NULL because they are not known here: any will do */
+    char network[SHA256_HEX]; /* feature files: sha256 of the network file; "" for samples */
+    const char *output;       /* feature files: the network's output, "pool"; NULL for samples */
+    bool any_labels;          /* labels are NULL because they are not known here: any will do */
 };
 
-struct shard_info { /* of a committed file */
+struct shard_info {          /* of a committed file */
     char sha256[SHA256_HEX]; /* of the .npy stream: header and rows, uncompressed */
     uint64_t file_bytes;
 };
@@ -74,10 +74,11 @@ int store_check(const char *path, const struct shard_meta *expected, const struc
 /* CODE_DATA: a file of this state and `why` (store_check) at `path` must not be replaced. */
 int store_yields(const char *path, enum shard_state state, const struct error *why, struct error *err);
 
-/* store_check for a file's rows and the labels it carries (labels[rows]; NULL: not wanted). A model's labels that `expected`
- * leaves out (labels NULL, any_labels) are taken as the file has them. *rows is new where the file is good, else NULL. */
-int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state, void **rows,
-               int64_t *labels, struct error *why, struct error *err);
+/* store_check for a file's rows and the labels it carries (labels[rows]; NULL: not wanted). A model's labels that
+ * `expected` leaves out (labels NULL, any_labels) are taken as the file has them. *rows is new where the file is good,
+ * else NULL. */
+int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
+               void **rows, int64_t *labels, struct error *why, struct error *err);
 
 /* manifest.jsonl: one record a good shard, {"id", "seeds", "rows", "sha256", "bytes"}, rewritten whole. infos:
  * [count], an empty sha256 is left out. */

@@ -2,10 +2,10 @@
  * sum over j of C_j epsilon_j, C_j = integral over rho = sigma/alpha of the Lagrange polynomial of node j in log rho
  * (diffusers' DEIS), rho (rhoAB) or t (tAB); orders 1-4, option lower_order_final. lms: rhoAB down to sigma 0 at full
  * order, as k-diffusion's LMS (Katherine Crowson 2022), orders 1-4.
- * ipndm: constants of Adams-Bashforth on any grid (Liu et al. 2022, arXiv 2202.09778, eq. 12; Zhang & Chen 2022, eq. 22),
- * then DDIM's step. pndm: the same after three pseudo Runge-Kutta steps (Liu et al. 2022, eq. 13), 9 NFE more.
- * plms: the same after a first step done twice, by the mean of both epsilons, 1 NFE more: Stable Diffusion's PLMS, diffusers'
- * PNDM with skip_prk_steps. All ODE, 1 NFE a step. */
+ * ipndm: constants of Adams-Bashforth on any grid (Liu et al. 2022, arXiv 2202.09778, eq. 12; Zhang & Chen 2022, eq.
+ * 22), then DDIM's step. pndm: the same after three pseudo Runge-Kutta steps (Liu et al. 2022, eq. 13), 9 NFE more.
+ * plms: the same after a first step done twice, by the mean of both epsilons, 1 NFE more: Stable Diffusion's PLMS,
+ * diffusers' PNDM with skip_prk_steps. All ODE, 1 NFE a step. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 
@@ -92,7 +92,8 @@ static int ipndm_step(struct builder *builder, const int *registers, const struc
 static struct node halfway(const struct builder *builder, const struct node *from, const struct node *to) {
     const struct schedule *schedule = builder->schedule;
     double t = (from->t + to->t) / 2;
-    if (schedule_has_integer_times(schedule)) t = (floor(t * schedule_steps(schedule) + 1e-9)) / schedule_steps(schedule);
+    if (schedule_has_integer_times(schedule))
+        t = (floor(t * schedule_steps(schedule) + 1e-9)) / schedule_steps(schedule);
     return node_at(schedule, t);
 }
 
@@ -125,10 +126,21 @@ static double no_formula(const struct sampler *sampler) {
     return NAN;
 }
 
-#define DEIS(NAME, BASIS, SOURCE)                                                                                         \
-    {.name = NAME, .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,              \
-     .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
-     .variant = BASIS, .order_least = 1, .order_most = RING, .step = adams_step, .registers = RING}
+#define DEIS(NAME, BASIS, SOURCE) \
+    {.name = NAME, \
+     .kind = "ODE", \
+     .orders = "1-4", \
+     .evaluations = 1, \
+     .options = SOLVER_ORDER | SOLVER_LOWER, \
+     .source = SOURCE, \
+     .default_order = 3, \
+     .default_clock = CLOCK_LOGSNR, \
+     .drops_last = true, \
+     .variant = BASIS, \
+     .order_least = 1, \
+     .order_most = RING, \
+     .step = adams_step, \
+     .registers = RING}
 
 /* The first step again from the same x, by the mean of epsilon at its start and at the end that it found. */
 static int plms_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
@@ -149,21 +161,66 @@ const struct solver solver_deis = DEIS("deis", BASIS_LOG_RHO, "Zhang & Chen 2022
 const struct solver solver_deis_rho = DEIS("deis-rho", BASIS_RHO, "Zhang & Chen 2022 (DEIS), rhoAB");
 const struct solver solver_deis_t = DEIS("deis-t", BASIS_T, "Zhang & Chen 2022 (DEIS), tAB");
 const struct solver solver_lms = {
-    .name = "lms", .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER, 
-    .source = "Crowson 2022 (k-diffusion), LMS", .default_order = 4, .default_clock = CLOCK_LOGSNR, .variant = BASIS_RHO,
-    .into_zero = true, .order_least = 1, .order_most = RING, .step = adams_step, .registers = RING,
+    .name = "lms",
+    .kind = "ODE",
+    .orders = "1-4",
+    .evaluations = 1,
+    .options = SOLVER_ORDER,
+    .source = "Crowson 2022 (k-diffusion), LMS",
+    .default_order = 4,
+    .default_clock = CLOCK_LOGSNR,
+    .variant = BASIS_RHO,
+    .into_zero = true,
+    .order_least = 1,
+    .order_most = RING,
+    .step = adams_step,
+    .registers = RING,
 };
 const struct solver solver_ipndm = {
-    .name = "ipndm", .kind = "ODE", .orders = "1-4 (2 in fact)", .evaluations = 1, .options = SOLVER_ORDER, 
-    .source = "Zhang & Chen 2022 (DEIS), iPNDM", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T, .into_zero = true,
-    .order_least = 1, .order_most = RING, .step = ipndm_step, .registers = RING,
+    .name = "ipndm",
+    .kind = "ODE",
+    .orders = "1-4 (2 in fact)",
+    .evaluations = 1,
+    .options = SOLVER_ORDER,
+    .source = "Zhang & Chen 2022 (DEIS), iPNDM",
+    .default_order = 4,
+    .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T,
+    .into_zero = true,
+    .order_least = 1,
+    .order_most = RING,
+    .step = ipndm_step,
+    .registers = RING,
 };
 const struct solver solver_pndm = {
-    .name = "pndm", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 3, .start_evaluations = 3,  .source = "Liu et al. 2022 (PNDM), alg. 2", .default_order = 4, .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T,
-    .into_zero = true, .new_noise = no_formula, .step = pndm_step, .registers = RING + 3,
+    .name = "pndm",
+    .kind = "ODE",
+    .orders = "4 (2 in fact)",
+    .evaluations = 1,
+    .start_steps = 3,
+    .start_evaluations = 3,
+    .source = "Liu et al. 2022 (PNDM), alg. 2",
+    .default_order = 4,
+    .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T,
+    .into_zero = true,
+    .new_noise = no_formula,
+    .step = pndm_step,
+    .registers = RING + 3,
 };
 const struct solver solver_plms = {
-    .name = "plms", .kind = "ODE", .orders = "4 (2 in fact)", .evaluations = 1, .start_steps = 1, .start_evaluations = 1,
-    .source = "Rombach et al. 2022 (Stable Diffusion), PLMS", .default_order = 4, .default_grid = GRID_UNIFORM,
-    .default_clock = CLOCK_T, .into_zero = true, .new_noise = no_formula, .step = plms_step, .registers = RING + 2,
+    .name = "plms",
+    .kind = "ODE",
+    .orders = "4 (2 in fact)",
+    .evaluations = 1,
+    .start_steps = 1,
+    .start_evaluations = 1,
+    .source = "Rombach et al. 2022 (Stable Diffusion), PLMS",
+    .default_order = 4,
+    .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T,
+    .into_zero = true,
+    .new_noise = no_formula,
+    .step = plms_step,
+    .registers = RING + 2,
 };

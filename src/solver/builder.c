@@ -40,10 +40,8 @@ void builder_append(struct builder *builder, struct op op) {
         if (ops) plan->ops = ops;
         else builder->failed = NO_MEMORY;
     }
-    if (builder->failed)
-        free(op.terms);
-    else
-        plan->ops[plan->ops_count++] = op;
+    if (builder->failed) free(op.terms);
+    else plan->ops[plan->ops_count++] = op;
 }
 
 void builder_lincomb(struct builder *builder, int dst, const struct form *form) {
@@ -61,7 +59,8 @@ void builder_lincomb(struct builder *builder, int dst, const struct form *form) 
 
 void builder_keep(struct builder *builder, int dst, const struct form *form) {
     bool same = true;
-    for (int i = 0; i < form->count && i < FORM_TERMS; i++) same &= form->terms[i].coefficient == (form->terms[i].source == dst);
+    for (int i = 0; i < form->count && i < FORM_TERMS; i++)
+        same &= form->terms[i].coefficient == (form->terms[i].source == dst);
     if (!same) builder_lincomb(builder, dst, form);
 }
 
@@ -84,36 +83,38 @@ void builder_mulexp(struct builder *builder, int dst, int src, double a, double 
     builder_append(builder, (struct op){.kind = OP_MULEXP, .dst = dst, .src = src, .a = a, .b = b});
 }
 
-/* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x. */
+/* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x.
+ */
 struct meaning {
     double input, x0_x, x0_out, epsilon_x, epsilon_out;
 };
 
-/* From x = alpha x0 + sigma epsilon, each coefficient by itself so that none loses digits. v is alpha epsilon - sigma x0
- * of the unit-variance process, which x is after division by n. The EDM ones (Karras et al. 2022, table 1) are of
+/* From x = alpha x0 + sigma epsilon, each coefficient by itself so that none loses digits. v is alpha epsilon - sigma
+ * x0 of the unit-variance process, which x is after division by n. The EDM ones (Karras et al. 2022, table 1) are of
  * x/alpha, whose noise level is s: x0 = c_skip x/alpha + c_out F(c_in x/alpha). */
 static struct meaning meaning_at(const struct schedule *schedule, const struct card *card, double t) {
     double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
     double s = sigma / alpha, n = hypot(alpha, sigma), data = card->sigma_data, e = hypot(s, data);
     if (fabs(n - 1) < 1e-15) n = 1; /* variance-preserving, up to rounding */
     switch (card->prediction) {
-    case PREDICTION_EPSILON: break;
-    case PREDICTION_SCORE: return (struct meaning){1, 1 / alpha, sigma * s, 0, -sigma};
-    case PREDICTION_X0: return (struct meaning){1, 0, 1, 1 / sigma, -1 / s};
-    case PREDICTION_V: return (struct meaning){1, alpha / (n * n), -sigma / n, sigma / (n * n), alpha / n};
-    case PREDICTION_VELOCITY: { /* x = alpha x0 + sigma z and dx/dt = alpha' x0 + sigma' z, solved for x0 and z */
-        double d_alpha, d_sigma, sign = card->time.reversed ? -1 : 1;
-        struct error ignored; /* a slope is there wherever alpha and sigma are */
-        schedule_slope(schedule, t, &d_alpha, &d_sigma, &ignored);
-        double determinant = alpha * d_sigma - d_alpha * sigma;
-        return (struct meaning){1, d_sigma / determinant, -sign * sigma / determinant, -d_alpha / determinant,
-                                sign * alpha / determinant};
-    }
-    case PREDICTION_EDM:
-        return (struct meaning){1 / (e * alpha), data * data / (e * e * alpha), s * data / e, s / (e * e * alpha), -data / e};
-    case PREDICTION_EDM_VP:
-    case PREDICTION_EDM_IDDPM: return (struct meaning){1 / n, 1 / alpha, -s, 0, 1};
-    case PREDICTION_EDM_VE: return (struct meaning){1 / alpha, 1 / alpha, s, 0, -1};
+        case PREDICTION_EPSILON: break;
+        case PREDICTION_SCORE: return (struct meaning){1, 1 / alpha, sigma * s, 0, -sigma};
+        case PREDICTION_X0: return (struct meaning){1, 0, 1, 1 / sigma, -1 / s};
+        case PREDICTION_V: return (struct meaning){1, alpha / (n * n), -sigma / n, sigma / (n * n), alpha / n};
+        case PREDICTION_VELOCITY: { /* x = alpha x0 + sigma z and dx/dt = alpha' x0 + sigma' z, solved for x0 and z */
+            double d_alpha, d_sigma, sign = card->time.reversed ? -1 : 1;
+            struct error ignored; /* a slope is there wherever alpha and sigma are */
+            schedule_slope(schedule, t, &d_alpha, &d_sigma, &ignored);
+            double determinant = alpha * d_sigma - d_alpha * sigma;
+            return (struct meaning){1, d_sigma / determinant, -sign * sigma / determinant, -d_alpha / determinant,
+                                    sign * alpha / determinant};
+        }
+        case PREDICTION_EDM:
+            return (struct meaning){1 / (e * alpha), data * data / (e * e * alpha), s * data / e, s / (e * e * alpha),
+                                    -data / e};
+        case PREDICTION_EDM_VP:
+        case PREDICTION_EDM_IDDPM: return (struct meaning){1 / n, 1 / alpha, -s, 0, 1};
+        case PREDICTION_EDM_VE: return (struct meaning){1 / alpha, 1 / alpha, s, 0, -1};
     }
     return (struct meaning){1, 1 / alpha, -s, 0, 1};
 }
@@ -133,7 +134,7 @@ static void evaluate(struct builder *builder, struct op op, const struct schedul
     op.time = schedule_model_time(schedule, t);
     builder_append(builder, op);
     if (!builder->nodes) return;
-    double (*slopes)[PROBES] = realloc(builder->slopes, (calls + 1) * sizeof *slopes);
+    double(*slopes)[PROBES] = realloc(builder->slopes, (calls + 1) * sizeof *slopes);
     if (!slopes) {
         builder->failed = NO_MEMORY;
         return;
@@ -163,19 +164,22 @@ static enum eval_labels labels_of(const struct card *card) {
     return card->classes > 0 ? EVAL_GIVEN : EVAL_NONE;
 }
 
-/* What the guiding model says of x into register `guide`, as an output of the model itself: its F by which x0 and epsilon
- * are the guide's. Both equations say it; weighted by their coefficients nothing is divided by a small one. */
+/* What the guiding model says of x into register `guide`, as an output of the model itself: its F by which x0 and
+ * epsilon are the guide's. Both equations say it; weighted by their coefficients nothing is divided by a small one. */
 static void evaluate_guide(struct builder *builder, int x, double t, int guide, const struct meaning *model) {
     const struct card *card = builder->card->guide;
     struct meaning theirs = meaning_at(schedule_guide(builder->schedule), card, t);
-    evaluate(builder, (struct op){.dst = guide, .src = model_input(builder, x, theirs.input), .labels = labels_of(card), .model = 1},
+    evaluate(builder,
+             (struct op){
+                 .dst = guide, .src = model_input(builder, x, theirs.input), .labels = labels_of(card), .model = 1},
              schedule_guide(builder->schedule), t, &theirs);
     if (card->prediction == builder->card->prediction && card->sigma_data == builder->card->sigma_data &&
         card->time.reversed == builder->card->time.reversed)
         return;
     double a = model->epsilon_out, b = model->x0_out, total = a * a + b * b;
-    struct form output = two_terms((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) / total, x,
-                                   (a * theirs.epsilon_out + b * theirs.x0_out) / total, guide);
+    struct form output = two_terms((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) /
+                                       total,
+                                   x, (a * theirs.epsilon_out + b * theirs.x0_out) / total, guide);
     builder_lincomb(builder, guide, &output);
 }
 
@@ -193,9 +197,15 @@ static void clip(struct builder *builder, int x, int out, struct point *point) {
     double range = isnan(clip->range) ? card->high : clip->range;
     builder_lincomb(builder, dst, &point->x0);
     if (isnan(clip->threshold))
-        builder_append(builder, (struct op){.kind = OP_CLAMP, .dst = dst, .low = isnan(clip->range) ? card->low : -range, .high = range});
+        builder_append(builder, (struct op){.kind = OP_CLAMP,
+                                            .dst = dst,
+                                            .low = isnan(clip->range) ? card->low : -range,
+                                            .high = range});
     else
-        builder_append(builder, (struct op){.kind = OP_THRESHOLD, .dst = dst, .quantile = clip->threshold, .low = range,
+        builder_append(builder, (struct op){.kind = OP_THRESHOLD,
+                                            .dst = dst,
+                                            .quantile = clip->threshold,
+                                            .low = range,
                                             .high = isnan(clip->threshold_max) ? INFINITY : clip->threshold_max});
     point->x0 = two_terms(0, x, 1, dst);
     if (dst == out) point->epsilon = two_terms(1 / point->sigma, x, -point->alpha / point->sigma, out);
@@ -209,8 +219,8 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
     double scale = guidance_scale(guidance, t, sigma / alpha);
     struct meaning meaning = meaning_at(schedule, card, t);
     int src = model_input(builder, x, meaning.input);
-    evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance}, schedule, t,
-             &meaning);
+    evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance},
+             schedule, t, &meaning);
     struct form x0 = two_terms(meaning.x0_x, x, meaning.x0_out, out), none = {.count = 0};
     if (guidance->form == GUIDANCE_CFG_ZERO && builder->index < guidance->zero_init_steps) {
         builder_lincomb(builder, out, &none);
@@ -222,7 +232,10 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
         guidance_output(builder, out, guide, scale, &x0);
     }
     builder->plan->nfe++;
-    struct point point = {.t = t, .alpha = alpha, .sigma = sigma, .logsnr = schedule_logsnr(schedule, t),
+    struct point point = {.t = t,
+                          .alpha = alpha,
+                          .sigma = sigma,
+                          .logsnr = schedule_logsnr(schedule, t),
                           .epsilon = two_terms(meaning.epsilon_x, x, meaning.epsilon_out, out),
                           .x0 = x0};
     if (builder->sampler->clip.on) clip(builder, x, out, &point);
@@ -237,7 +250,8 @@ int builder_drift(const struct builder *builder, double t, double *f, double *g2
     return 0;
 }
 
-int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope, struct error *err) {
+int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope,
+                  struct error *err) {
     double f, g2, alpha[2], sigma[2];
     *slope = (struct form){.count = 0};
     if (!schedule_is_flow(builder->schedule) && point->alpha > 0) {

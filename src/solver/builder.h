@@ -1,6 +1,6 @@
-/* What solvers build plans with. A solver writes its update as a form, a linear combination of registers; epsilon and x0
- * at a point are forms too, whatever the network predicts, so that the kinds of prediction differ only in coefficients
- * and every update becomes one LINCOMB. */
+/* What solvers build plans with. A solver writes its update as a form, a linear combination of registers; epsilon and
+ * x0 at a point are forms too, whatever the network predicts, so that the kinds of prediction differ only in
+ * coefficients and every update becomes one LINCOMB. */
 #ifndef SOLVER_BUILDER_H
 #define SOLVER_BUILDER_H
 
@@ -29,17 +29,18 @@ struct builder {
     const struct schedule *schedule;
     const struct sampler *sampler; /* resolved */
     const struct card *card;
-    int scratch;      /* register for a scaled model input, or -1 */
-    int unguided;     /* register for the output without labels, or of the guiding model, or -1 */
-    int variance;     /* register that builder_evaluate leaves the model's variance channels in; 0: not wanted */
-    int difference, parallel; /* registers of apg: its running difference, and a scratch; 0: none yet */
+    int scratch;  /* register for a scaled model input, or -1 */
+    int unguided; /* register for the output without labels, or of the guiding model, or -1 */
+    int variance; /* register that builder_evaluate leaves the model's variance channels in; 0: not wanted */
+    int difference, parallel;  /* registers of apg: its running difference, and a scratch; 0: none yet */
     int clipped[CLIPPED_MOST]; /* by output register: the one of its clipped x0 where epsilon is kept; 0: none yet */
-    uint32_t streams; /* NOISE ops so far */
+    uint32_t streams;          /* NOISE ops so far */
     const struct solver *solver;
     const struct node *nodes; /* of the grid; with one of sigma 0 at the end where the solver steps there itself */
     int index, last;          /* the step from nodes[index] to nodes[index + 1]; nodes[last] is the end */
-    double (*slopes)[PROBES]; /* [plan->model_calls], see probe.h; the caller frees it. Not kept where there are no nodes */
-    const char *failed; /* why no plan will come of it (builder_finish says so); stays */
+    double (*slopes)[PROBES]; /* [plan->model_calls], see probe.h; the caller frees it. Not kept where there are no
+                                 nodes */
+    const char *failed;       /* why no plan will come of it (builder_finish says so); stays */
 };
 
 struct point { /* where the model was evaluated */
@@ -65,9 +66,10 @@ void builder_mulexp(struct builder *builder, int dst, int src, double a, double 
 /* Coefficients of the processes at a time, in the sampler's clock u (u runs towards noise):
  * dx/du = f x + g2/(2 sigma) epsilon is the probability-flow ODE, dx = f x du + g dW the forward SDE. */
 int builder_drift(const struct builder *builder, double t, double *f, double *g2, struct error *err);
-/* dx/du at a point whose x is in register x, as a form: f x + g2/(2 sigma) epsilon, or alpha' x0 + sigma' epsilon, which is the
- * same and finite where alpha is 0. */
-int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope, struct error *err);
+/* dx/du at a point whose x is in register x, as a form: f x + g2/(2 sigma) epsilon, or alpha' x0 + sigma' epsilon,
+ * which is the same and finite where alpha is 0. */
+int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope,
+                  struct error *err);
 /* Length of a step in the sampler's clock, > 0. */
 double builder_step(const struct builder *builder, const struct node *from, const struct node *to);
 /* Gaussian transition of the forward process from `to` up to `from`: x_from = ratio x_to + sqrt(variance) z. */

@@ -1,9 +1,9 @@
 /* Samplers of distilled networks, which give x0 at once; 1 NFE a step.
- * lcm: Luo et al. 2023 (arXiv 2310.04378), algorithm 3: x_s = alpha_s f + sigma_s z, f = c_skip x + c_out x0; with the scalings
- * of diffusers' LCMScheduler, of 10 n and 0.5 at trained step n, and f = x0 where the schedule has no steps. The step into
- * sigma 0 is f.
- * tcd: Zheng et al. 2024 (arXiv 2402.19159), strategic stochastic sampling, algorithm 4: DDIM's step to u = (1 - eta) s, then
- * noise forwards from u to s; eta (gamma in the paper) 0 to 1, 0.3 unless said. At trained steps u is one, rounded down. */
+ * lcm: Luo et al. 2023 (arXiv 2310.04378), algorithm 3: x_s = alpha_s f + sigma_s z, f = c_skip x + c_out x0; with the
+ * scalings of diffusers' LCMScheduler, of 10 n and 0.5 at trained step n, and f = x0 where the schedule has no steps.
+ * The step into sigma 0 is f. tcd: Zheng et al. 2024 (arXiv 2402.19159), strategic stochastic sampling, algorithm 4:
+ * DDIM's step to u = (1 - eta) s, then noise forwards from u to s; eta (gamma in the paper) 0 to 1, 0.3 unless said. At
+ * trained steps u is one, rounded down. */
 #include "solver/registry.h"
 
 #include <math.h>
@@ -67,11 +67,32 @@ static double none(const struct sampler *sampler) {
 }
 
 const struct solver solver_lcm = {
-    .name = "lcm", .kind = "SDE", .orders = "1", .evaluations = 1, .source = "Luo et al. 2023 (LCM), alg. 3", .default_order = 1,
-    .default_grid = GRID_UNIFORM, .default_clock = CLOCK_T, .into_zero = true, .new_noise = all, .step = lcm_step, .registers = 2,
+    .name = "lcm",
+    .kind = "SDE",
+    .orders = "1",
+    .evaluations = 1,
+    .source = "Luo et al. 2023 (LCM), alg. 3",
+    .default_order = 1,
+    .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T,
+    .into_zero = true,
+    .new_noise = all,
+    .step = lcm_step,
+    .registers = 2,
 };
 const struct solver solver_tcd = {
-    .name = "tcd", .kind = "ODE or SDE", .orders = "1", .evaluations = 1, .options = SOLVER_ETA,
-    .source = "Zheng et al. 2024 (TCD), alg. 4", .default_order = 1, .default_eta = 0.3, .default_grid = GRID_UNIFORM,
-    .default_clock = CLOCK_T, .leaves_noise = true, .new_noise = none, .step = tcd_step, .registers = 2,
+    .name = "tcd",
+    .kind = "ODE or SDE",
+    .orders = "1",
+    .evaluations = 1,
+    .options = SOLVER_ETA,
+    .source = "Zheng et al. 2024 (TCD), alg. 4",
+    .default_order = 1,
+    .default_eta = 0.3,
+    .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T,
+    .leaves_noise = true,
+    .new_noise = none,
+    .step = tcd_step,
+    .registers = 2,
 };

@@ -1,10 +1,10 @@
 /* dpmpp-2m, dpmpp-3m: DPM-Solver++, multistep (Lu et al. 2022, arXiv 2211.01095, algorithm 2 and its third order), ODE,
- * orders 2 and 3; dpm-2m, dpm-3m: the same of epsilon. 1 NFE a step, options lower_order_final and solver_type: the second
- * order's weight of D1 is half the first one's (midpoint) or the exact integral's (heun).
- * The third order as it is commonly coded halves the last coefficient: with D2 = h^2 m''/2 the exact integral is
- * 2 psi_2 D2, not psi_2 D2, and what is coded has order 2. Here it is right; dpmpp-3m-common is the common one.
- * sde-dpmpp: SDE-DPM-Solver++ 1 and 2M (the same paper, appendix), SDE, orders 1 and 2: the exact transition of the
- * reverse SDE for a constant x0, with half of D1 added. */
+ * orders 2 and 3; dpm-2m, dpm-3m: the same of epsilon. 1 NFE a step, options lower_order_final and solver_type: the
+ * second order's weight of D1 is half the first one's (midpoint) or the exact integral's (heun). The third order as it
+ * is commonly coded halves the last coefficient: with D2 = h^2 m''/2 the exact integral is 2 psi_2 D2, not psi_2 D2,
+ * and what is coded has order 2. Here it is right; dpmpp-3m-common is the common one. sde-dpmpp: SDE-DPM-Solver++ 1 and
+ * 2M (the same paper, appendix), SDE, orders 1 and 2: the exact transition of the reverse SDE for a constant x0, with
+ * half of D1 added. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 
@@ -48,7 +48,10 @@ static int step(struct builder *builder, const int *registers, const struct node
     struct form next = {.count = 0};
     form_add(&next, transfer.on_x, 0);
     form_add(&next, transfer.scale * psi(0, transfer.z), m0);
-    form_add_form(&next, transfer.scale * (order == 2 && builder->sampler->solver_type != TYPE_HEUN ? 0.5 * psi(0, transfer.z) : psi(1, transfer.z)), &d.d1);
+    form_add_form(&next,
+                  transfer.scale * (order == 2 && builder->sampler->solver_type != TYPE_HEUN ? 0.5 * psi(0, transfer.z)
+                                                                                             : psi(1, transfer.z)),
+                  &d.d1);
     form_add_form(&next, transfer.scale * psi(2, transfer.z) * (variant == MULTISTEP_COMMON ? 1 : 2), &d.d2);
     builder_lincomb(builder, 0, &next);
     return 0;
@@ -77,19 +80,42 @@ static double all(const struct sampler *sampler) {
     return 1;
 }
 
-#define MULTISTEP(NAME, ORDERS, ORDER, VARIANT, SOURCE)                                                                   \
-    {.name = NAME, .kind = "ODE", .orders = ORDERS, .evaluations = 1, .options = SOLVER_LOWER | SOLVER_TYPE,              \
-     .source = SOURCE, .default_order = ORDER, .default_clock = CLOCK_LOGSNR, .drops_last = true,        \
-     .variant = VARIANT, .step = step, .registers = RING}
+#define MULTISTEP(NAME, ORDERS, ORDER, VARIANT, SOURCE) \
+    {.name = NAME, \
+     .kind = "ODE", \
+     .orders = ORDERS, \
+     .evaluations = 1, \
+     .options = SOLVER_LOWER | SOLVER_TYPE, \
+     .source = SOURCE, \
+     .default_order = ORDER, \
+     .default_clock = CLOCK_LOGSNR, \
+     .drops_last = true, \
+     .variant = VARIANT, \
+     .step = step, \
+     .registers = RING}
 
-const struct solver solver_dpm_2m = MULTISTEP("dpm-2m", "2", 2, MULTISTEP_EPSILON, "Lu et al. 2022 (DPM-Solver++), multistep, of epsilon");
+const struct solver solver_dpm_2m = MULTISTEP("dpm-2m", "2", 2, MULTISTEP_EPSILON,
+                                              "Lu et al. 2022 (DPM-Solver++), multistep, of epsilon");
 const struct solver solver_dpm_3m = MULTISTEP("dpm-3m", "3", 3, MULTISTEP_EPSILON, "the same");
-const struct solver solver_dpmpp_2m = MULTISTEP("dpmpp-2m", "2", 2, MULTISTEP_X0, "Lu et al. 2022 (DPM-Solver++), alg. 2");
-const struct solver solver_dpmpp_3m = MULTISTEP("dpmpp-3m", "3", 3, MULTISTEP_X0, "Lu et al. 2022 (DPM-Solver++), exact third order");
+const struct solver solver_dpmpp_2m = MULTISTEP("dpmpp-2m", "2", 2, MULTISTEP_X0,
+                                                "Lu et al. 2022 (DPM-Solver++), alg. 2");
+const struct solver solver_dpmpp_3m = MULTISTEP("dpmpp-3m", "3", 3, MULTISTEP_X0,
+                                                "Lu et al. 2022 (DPM-Solver++), exact third order");
 const struct solver solver_dpmpp_3m_common = MULTISTEP("dpmpp-3m-common", "2 (coded as 3)", 3, MULTISTEP_COMMON,
                                                        "dpm-solver's and diffusers' code");
 const struct solver solver_sde_dpmpp = {
-    .name = "sde-dpmpp", .kind = "SDE", .orders = "1, 2", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TYPE,
+    .name = "sde-dpmpp",
+    .kind = "SDE",
+    .orders = "1, 2",
+    .evaluations = 1,
+    .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TYPE,
     .source = "Lu et al. 2022 (DPM-Solver++), SDE-DPM-Solver++ 1 and 2M",
-    .default_order = 2, .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = 2, .new_noise = all, .step = sde_step, .registers = RING + 1,
+    .default_order = 2,
+    .default_clock = CLOCK_LOGSNR,
+    .drops_last = true,
+    .order_least = 1,
+    .order_most = 2,
+    .new_noise = all,
+    .step = sde_step,
+    .registers = RING + 1,
 };

@@ -1,6 +1,7 @@
-/* edm: Karras et al. 2022 (arXiv 2206.00364), algorithm 1 and, with churn, 2: Heun's method on d(x/alpha)/d rho = epsilon,
- * rho = sigma/alpha, with an Euler step into rho = 0; order 2, 2 NFE a step (the last 1), Karras steps by default. Churn
- * first raises the noise level from rho to (1 + gamma) rho, gamma = min(s_churn/N, sqrt(2) - 1) within [s_min, s_max]. */
+/* edm: Karras et al. 2022 (arXiv 2206.00364), algorithm 1 and, with churn, 2: Heun's method on d(x/alpha)/d rho =
+ * epsilon, rho = sigma/alpha, with an Euler step into rho = 0; order 2, 2 NFE a step (the last 1), Karras steps by
+ * default. Churn first raises the noise level from rho to (1 + gamma) rho, gamma = min(s_churn/N, sqrt(2) - 1) within
+ * [s_min, s_max]. */
 #include "solver/registry.h"
 
 #include <math.h>
@@ -17,8 +18,10 @@ static int raise_noise(struct builder *builder, int noise, struct node *node, st
     double logsnr = -log(raised), t = schedule_time(builder->schedule, logsnr);
     schedule_range(builder->schedule, &least, &most);
     if (!(t <= most) || fabs(schedule_logsnr(builder->schedule, t) - logsnr) > 1e-6)
-        return error_set(err, CODE_DATA, "sampler.churn: it raises sigma/alpha = %.4g to %.4g, beyond the schedule's largest: "
-                         "say s_max, or start later (t_start)", rho, raised);
+        return error_set(err, CODE_DATA,
+                         "sampler.churn: it raises sigma/alpha = %.4g to %.4g, beyond the schedule's largest: say "
+                         "s_max, or start later (t_start)",
+                         rho, raised);
     struct node next = node_at(builder->schedule, t);
     next.logsnr = logsnr;
     struct form x = {.count = 0};
@@ -33,7 +36,7 @@ static int raise_noise(struct builder *builder, int noise, struct node *node, st
 /* registers: epsilon at the start, x at the end, epsilon there, noise. */
 static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
                 struct error *err) {
-        struct node raised = *from;
+    struct node raised = *from;
     int end = registers[1];
     if (raise_noise(builder, registers[3], &raised, err) != 0) return -1;
     double ratio = to->alpha / raised.alpha, h = to->sigma - ratio * raised.sigma; /* alpha_s times the step in rho */
@@ -56,7 +59,17 @@ static double new_noise(const struct sampler *sampler) {
 }
 
 const struct solver solver_edm = {
-    .name = "edm", .kind = "ODE or SDE", .orders = "2", .evaluations = 2, .options = SOLVER_CHURN, 
-    .source = "Karras et al. 2022 (EDM), alg. 1 and 2", .default_order = 2, .default_clock = CLOCK_LOGSNR,
-    .default_grid = GRID_KARRAS, .into_zero = true, .new_noise = new_noise, .step = step, .registers = 4,
+    .name = "edm",
+    .kind = "ODE or SDE",
+    .orders = "2",
+    .evaluations = 2,
+    .options = SOLVER_CHURN,
+    .source = "Karras et al. 2022 (EDM), alg. 1 and 2",
+    .default_order = 2,
+    .default_clock = CLOCK_LOGSNR,
+    .default_grid = GRID_KARRAS,
+    .into_zero = true,
+    .new_noise = new_noise,
+    .step = step,
+    .registers = 4,
 };

@@ -1,7 +1,7 @@
 /* er-sde: Cui et al. 2023 (arXiv 2309.06169), extended reverse-time SDE, orders 1-3 (measured: weak order 2 at
- * most), 1 NFE a step, options order and lower_order_final. With y = x/alpha, rho = sigma/alpha, phi(rho) = rho (e^(rho^0.3) + 10) (the paper's ER-SDE 5),
- * r = phi(rho_s)/phi(rho_t) and D1, D2 divided differences of x0 in rho:
- *   y_s = r y + (1 - r) x0 + (rho_s - rho_t + phi(rho_s) I_0) D1 + ((rho_s - rho_t)^2/2 + phi(rho_s) I_1) D2
+ * most), 1 NFE a step, options order and lower_order_final. With y = x/alpha, rho = sigma/alpha, phi(rho) = rho
+ * (e^(rho^0.3) + 10) (the paper's ER-SDE 5), r = phi(rho_s)/phi(rho_t) and D1, D2 divided differences of x0 in rho: y_s
+ * = r y + (1 - r) x0 + (rho_s - rho_t + phi(rho_s) I_0) D1 + ((rho_s - rho_t)^2/2 + phi(rho_s) I_1) D2
  *         + sqrt(rho_s^2 - r^2 rho_t^2) z,   I_k = integral from rho_s to rho_t of (rho - rho_t)^k / phi d rho. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
@@ -66,6 +66,18 @@ static double all(const struct sampler *sampler) {
 }
 
 const struct solver solver_er_sde = {
-    .name = "er-sde", .kind = "SDE", .orders = "1-3 (weak order 2 at most)", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,  .source = "Cui et al. 2023 (ER-SDE), alg. 1-3", .default_order = 3,
-    .default_clock = CLOCK_LOGSNR, .drops_last = true, .order_least = 1, .order_most = RING, .new_noise = all, .step = step, .registers = RING + 1,
+    .name = "er-sde",
+    .kind = "SDE",
+    .orders = "1-3 (weak order 2 at most)",
+    .evaluations = 1,
+    .options = SOLVER_ORDER | SOLVER_LOWER,
+    .source = "Cui et al. 2023 (ER-SDE), alg. 1-3",
+    .default_order = 3,
+    .default_clock = CLOCK_LOGSNR,
+    .drops_last = true,
+    .order_least = 1,
+    .order_most = RING,
+    .new_noise = all,
+    .step = step,
+    .registers = RING + 1,
 };

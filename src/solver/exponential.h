@@ -1,6 +1,6 @@
 /* Exponential integrators, the common ground of DPM-Solver, UniPC, DEIS, SA-Solver and ER-SDE. In lambda the
- * probability-flow ODE is linear but for epsilon, or but for x0, so that from node a to node b, h = lambda_b - lambda_a,
- *   x_b = (sigma_b/sigma_a) x + alpha_b * integral of e^(lambda - lambda_b) x0 dlambda        (data prediction)
+ * probability-flow ODE is linear but for epsilon, or but for x0, so that from node a to node b, h = lambda_b -
+ * lambda_a, x_b = (sigma_b/sigma_a) x + alpha_b * integral of e^(lambda - lambda_b) x0 dlambda        (data prediction)
  *   x_b = (alpha_b/alpha_a) x - sigma_b * integral of e^(lambda_b - lambda) epsilon dlambda   (noise prediction)
  * (Lu et al. 2022, arXiv 2206.00927, eq. 3.4; 2211.01095, eq. 8). */
 #ifndef SOLVER_EXPONENTIAL_H

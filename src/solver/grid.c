@@ -11,7 +11,8 @@ static double between(double a, double b, int i, int last) {
     return a + (b - a) * i / last;
 }
 
-/* diffusers' integers n_i, i = 0..count-1, of N trained steps; `more`: out of so many more points, the last left out. */
+/* diffusers' integers n_i, i = 0..count-1, of N trained steps; `more`: out of so many more points, the last left out.
+ */
 static double timestep(const struct sampler *sampler, int trained, int i, int count, int more) {
     int all = count + more, last = all - 1;
     double linear = last > 0 ? (double)(trained - 1) * (last - i) / last : trained - 1;
@@ -72,22 +73,27 @@ int grid_listed(const struct schedule *schedule, const struct sampler *sampler, 
     if (sampler->grid == GRID_STEPS) {
         double n = sampler->times[i];
         if (trained == 0)
-            return error_set(err, CODE_DATA, "sampler.grid.steps: this schedule is continuous and has no trained timesteps: say times, "
+            return error_set(err, CODE_DATA,
+                             "sampler.grid.steps: this schedule is continuous and has no trained timesteps: say times, "
                              "sigmas or logsnr");
         if (n >= trained)
-            return error_set(err, CODE_DATA, "sampler.grid.steps: expected timesteps from 0 to %d, found %g", trained - 1, n);
+            return error_set(err, CODE_DATA, "sampler.grid.steps: expected timesteps from 0 to %d, found %g",
+                             trained - 1, n);
         *t = (n + 1) / trained;
         return 0;
     }
     if (sampler->points && sampler->times_count < 2)
-        return error_set(err, CODE_DATA, "sampler.grid.points: expected two or more %s to interpolate, found one", name);
+        return error_set(err, CODE_DATA, "sampler.grid.points: expected two or more %s to interpolate, found one",
+                         name);
     double logsnr = interpolated(sampler, i), least, most;
     *t = schedule_time(schedule, logsnr);
     schedule_range(schedule, &least, &most);
     double low = schedule_logsnr(schedule, most), high = schedule_logsnr(schedule, least);
     if (!(logsnr >= low - LIST_ROUNDING && logsnr <= high + LIST_ROUNDING))
-        return error_set(err, CODE_DATA, "sampler.grid.%s: expected sigma/alpha from %g to %g (log(alpha/sigma) %g to %g), which is what "
-                         "the schedule has; found %g (%g)", name, exp(-high), exp(-low), low, high, exp(-logsnr), logsnr);
+        return error_set(err, CODE_DATA,
+                         "sampler.grid.%s: expected sigma/alpha from %g to %g (log(alpha/sigma) %g to %g), which is "
+                         "what the schedule has; found %g (%g)",
+                         name, exp(-high), exp(-low), low, high, exp(-logsnr), logsnr);
     *t = fmin(fmax(*t, least), most);
     return 0;
 }
@@ -102,8 +108,10 @@ static int shift_points(const struct schedule *schedule, double shift, int count
         double t = points[i], logsnr = schedule_logsnr(schedule, t) - by;
         if (schedule_alpha(schedule, t) == 0 || schedule_sigma(schedule, t) == 0) continue;
         if (logsnr < low - rounding || logsnr > high + rounding)
-            return error_set(err, CODE_DATA, "sampler.shift: %g moves t = %g to %.6g, beyond the schedule: say t_%s: %.6g, which it moves "
-                             "to %g, or another grid", shift, t, schedule_time(schedule, logsnr), logsnr < low ? "start" : "end",
+            return error_set(err, CODE_DATA,
+                             "sampler.shift: %g moves t = %g to %.6g, beyond the schedule: say t_%s: %.6g, which it "
+                             "moves to %g, or another grid",
+                             shift, t, schedule_time(schedule, logsnr), logsnr < low ? "start" : "end",
                              schedule_time(schedule, (logsnr < low ? low : high) + by), logsnr < low ? most : least);
         points[i] = fmin(fmax(schedule_time(schedule, logsnr), least), most);
     }
@@ -115,8 +123,10 @@ static int snap(const struct schedule *schedule, int count, double *points, stru
     int trained = schedule_steps(schedule);
     double first = round(points[0] * trained) - 1, last = fmax(round(points[count - 1] * trained) - 1, 0);
     if (count > first - last + 1)
-        return error_set(err, CODE_DATA, "sampler.nfe: %d evaluations between t_start and t_end need distinct integer "
-                         "timesteps, and the model has %g there: ask for fewer", count, first - last + 1);
+        return error_set(err, CODE_DATA,
+                         "sampler.nfe: %d evaluations between t_start and t_end need distinct integer timesteps, and "
+                         "the model has %g there: ask for fewer",
+                         count, first - last + 1);
     for (int i = 0; i < count; i++) points[i] = round(points[i] * trained) - 1;
     points[count - 1] = last;
     for (int i = count - 2; i >= 0; i--) points[i] = fmax(points[i], points[i + 1] + 1);
@@ -134,17 +144,20 @@ static int place_points(const struct schedule *schedule, const struct sampler *s
     const struct solver *solver = solver_find(sampler->solver);
     bool list = grid_is_list(sampler->grid), steps = grid_has_ends(sampler->grid) && !list;
     if (steps && trained == 0)
-        return error_set(err, CODE_DATA, "sampler.grid: leading, linspace and trailing are for models with trained integer "
-                         "timesteps; this schedule is continuous: say uniform, quadratic or uniform-logsnr");
+        return error_set(err, CODE_DATA,
+                         "sampler.grid: leading, linspace and trailing are for models with trained integer timesteps; "
+                         "this schedule is continuous: say uniform, quadratic or uniform-logsnr");
     if (steps && count > trained)
-        return error_set(err, CODE_DATA, "sampler.nfe: expected at most the model's %d timesteps, found %d", trained, count);
+        return error_set(err, CODE_DATA, "sampler.nfe: expected at most the model's %d timesteps, found %d", trained,
+                         count);
     for (int i = 0; i < count; i++) {
         if (list && grid_listed(schedule, sampler, i, &points[i], err) != 0) return -1;
         if (steps) points[i] = (timestep(sampler, trained, i, count, solver && solver->drops_last) + 1) / trained;
         else if (!list) points[i] = place(schedule, sampler, i, whole);
     }
     if (steps && points[0] > 1)
-        return error_set(err, CODE_DATA, "sampler.steps_offset: %d puts the first timestep at %g, beyond the model's last, %d",
+        return error_set(err, CODE_DATA,
+                         "sampler.steps_offset: %d puts the first timestep at %g, beyond the model's last, %d",
                          sampler->steps_offset, points[0] * trained - 1, trained - 1);
     /* The ends exactly, not through an inverse. */
     if (!grid_has_ends(sampler->grid)) {
@@ -162,14 +175,16 @@ int grid_make(const struct schedule *schedule, const struct sampler *sampler, in
     if (!isnan(sampler->shift) && shift_points(schedule, sampler->shift, made, points, err) != 0) return -1;
     if (schedule_has_integer_times(schedule) && snap(schedule, made, points, err) != 0) return -1;
     if (acp0) points[made] = 1.0 / schedule_steps(schedule);
-    /* The first trained step may stand twice: diffusers' last step of no length, which a formula of one point can make. */
+    /* The first trained step may stand twice: diffusers' last step of no length, which a formula of one point can make.
+     */
     const struct solver *solver = solver_find(sampler->solver);
     bool twice = acp0 && points[made] == points[made - 1];
     if (twice && !(solver && solver->evaluations == 1 && strcmp(solver->orders, "1") == 0))
-        return error_set(err, CODE_DATA, "sampler.final: acp0, but the grid ends at the first trained step already: say final: none");
+        return error_set(err, CODE_DATA,
+                         "sampler.final: acp0, but the grid ends at the first trained step already: say final: none");
     for (int i = 1; i < count - twice; i++)
         if (!(points[i] < points[i - 1]))
-            return error_set(err, CODE_DATA, "sampler.grid: times must decrease, but number %d is %g after %g", i, points[i],
-                             points[i - 1]);
+            return error_set(err, CODE_DATA, "sampler.grid: times must decrease, but number %d is %g after %g", i,
+                             points[i], points[i - 1]);
     return 0;
 }

@@ -1,8 +1,8 @@
 /* Plain: classifier-free guidance (Ho & Salimans 2022) and autoguidance, rescaled as Lin et al. 2023.
- * cfg-zero*: Fan et al. 2025 (arXiv 2503.18886): guide + scale (out - guide) with s* guide for guide, s* = <out, guide>/|guide|^2 of
- * each sample, and a velocity of 0 in the first steps.
- * apg: Sadat et al. 2024 (arXiv 2410.02416), of x0 whatever the network predicts: D = x0 - guide's x0, with momentum D + momentum
- * times the D before, shortened to norm_threshold; x0 + (scale - 1) (its part orthogonal to x0 + eta times the parallel one). */
+ * cfg-zero*: Fan et al. 2025 (arXiv 2503.18886): guide + scale (out - guide) with s* guide for guide, s* = <out,
+ * guide>/|guide|^2 of each sample, and a velocity of 0 in the first steps. apg: Sadat et al. 2024 (arXiv 2410.02416),
+ * of x0 whatever the network predicts: D = x0 - guide's x0, with momentum D + momentum times the D before, shortened to
+ * norm_threshold; x0 + (scale - 1) (its part orthogonal to x0 + eta times the parallel one). */
 #include "solver/guidance.h"
 
 #include <math.h>
@@ -32,7 +32,9 @@ static void plain(struct builder *builder, int out, int guide, double scale) {
     builder_lincomb(builder, dst, &guided);
     if (!all && !builder->failed) builder->plan->ops[builder->plan->ops_count - 1].channels[1] = guidance->channels;
     if (guidance->rescale > 0)
-        builder_append(builder, (struct op){.kind = OP_RESCALE, .dst = out, .src = guide, .like = out, .phi = guidance->rescale});
+        builder_append(builder,
+                       (struct op){
+                           .kind = OP_RESCALE, .dst = out, .src = guide, .like = out, .phi = guidance->rescale});
 }
 
 static double number(double value) {
@@ -56,7 +58,8 @@ static void apg(struct builder *builder, int out, int guide, double scale, const
         builder_append(builder, (struct op){.kind = OP_LIMIT, .dst = guide, .high = guidance->norm_threshold});
     if (!builder->parallel) builder->parallel = builder_register(builder);
     builder_lincomb(builder, builder->parallel, x0);
-    builder_append(builder, (struct op){.kind = OP_PROJECT, .dst = builder->parallel, .src = guide, .like = builder->parallel});
+    builder_append(builder,
+                   (struct op){.kind = OP_PROJECT, .dst = builder->parallel, .src = guide, .like = builder->parallel});
     struct form guided = two_terms(1, out, (scale - 1) / x0_out, guide);
     form_add(&guided, (scale - 1) * (eta - 1) / x0_out, builder->parallel);
     builder_lincomb(builder, out, &guided);
@@ -64,18 +67,21 @@ static void apg(struct builder *builder, int out, int guide, double scale, const
 
 void guidance_output(struct builder *builder, int out, int guide, double scale, const struct form *x0) {
     switch (builder->sampler->guidance.form) {
-    case GUIDANCE_PLAIN: plain(builder, out, guide, scale); break;
-    case GUIDANCE_CFG_ZERO:
-        builder_append(builder, (struct op){.kind = OP_PROJECT, .dst = guide, .src = out, .like = guide});
-        plain(builder, out, guide, scale);
-        break;
-    case GUIDANCE_APG: apg(builder, out, guide, scale, x0); break;
+        case GUIDANCE_PLAIN: plain(builder, out, guide, scale); break;
+        case GUIDANCE_CFG_ZERO:
+            builder_append(builder, (struct op){.kind = OP_PROJECT, .dst = guide, .src = out, .like = guide});
+            plain(builder, out, guide, scale);
+            break;
+        case GUIDANCE_APG: apg(builder, out, guide, scale, x0); break;
     }
 }
 
 int guidance_check(const struct guidance *guidance, const struct card *card, bool adaptive, struct error *err) {
     bool zero = guidance->form == GUIDANCE_CFG_ZERO, orthogonal = guidance->form == GUIDANCE_APG;
-    const struct { bool bad; const char *key, *why; } rules[] = {
+    const struct {
+        bool bad;
+        const char *key, *why;
+    } rules[] = {
         {guidance->zero_init_steps > 0 && !zero, "zero_init_steps", "it is of form: cfg-zero*"},
         {!isnan(guidance->eta) && !orthogonal, "eta", "it is of form: apg"},
         {!isnan(guidance->norm_threshold) && !orthogonal, "norm_threshold", "it is of form: apg"},

@@ -1,12 +1,12 @@
-/* ito-taylor: the quasi-Ito-Taylor method, Tachibana et al. 2021 (arXiv 2112.13339), section 4. SDE, weak orders 1, 2, ...
- * and .inf, and the strong order 1.5; 1 NFE a step, options order and clock.
+/* ito-taylor: the quasi-Ito-Taylor method, Tachibana et al. 2021 (arXiv 2112.13339), section 4. SDE, weak orders 1, 2,
+ * ... and .inf, and the strong order 1.5; 1 NFE a step, options order and clock.
  *
- * With ideal derivatives the reverse transition from t to s is the Gaussian posterior p(x_s | x_t, x0) at x0 = (x - sigma
- * epsilon)/alpha. With A = alpha_s/alpha_t and q = e^{2 lambda_t - 2 lambda_s} = sigma_s^2/(A^2 sigma_t^2) it is
+ * With ideal derivatives the reverse transition from t to s is the Gaussian posterior p(x_s | x_t, x0) at x0 = (x -
+ * sigma epsilon)/alpha. With A = alpha_s/alpha_t and q = e^{2 lambda_t - 2 lambda_s} = sigma_s^2/(A^2 sigma_t^2) it is
  *   mean = A x - A (1 - q) sigma_t epsilon,   variance = (1 - q) sigma_s^2.
- * Order n cuts the series of both after h^n; .inf is DDPM's ancestral sampling (Ho et al. 2020, eq. 7). Order 1.5 is the
- * strong scheme with additive noise (Kloeden & Platen 1992, section 10.4): mean cut after h^2 and noise
- * g dW + c dZ + d (h dW - dZ), a Gaussian with the quadratic form below as its variance. */
+ * Order n cuts the series of both after h^n; .inf is DDPM's ancestral sampling (Ho et al. 2020, eq. 7). Order 1.5 is
+ * the strong scheme with additive noise (Kloeden & Platen 1992, section 10.4): mean cut after h^2 and noise g dW + c dZ
+ * + d (h dW - dZ), a Gaussian with the quadratic form below as its variance. */
 #include "solver/registry.h"
 #include "solver/series.h"
 
@@ -17,7 +17,8 @@ enum { ORDER_MOST = 60 };
 /* Series, in h, of the mean's coefficients of x and epsilon and of the variance. */
 static int posterior_series(const struct schedule *schedule, enum clock_kind clock, double t, int order, double *on_x,
                             double *on_epsilon, double *variance, struct error *err) {
-    double alpha[order + 1], sigma[order + 1], square[order + 1], variance_s[order + 1], rest[order + 1]; /* rest: 1 - q */
+    double alpha[order + 1], sigma[order + 1], square[order + 1], variance_s[order + 1],
+        rest[order + 1]; /* rest: 1 - q */
     if (schedule_series(schedule, clock, t, order, alpha, sigma, err) != 0) return -1;
     series_scale(order, 1 / alpha[0], alpha, on_x);
     series_mul(order, on_x, on_x, square);
@@ -71,8 +72,10 @@ static int check(const struct builder *builder, const struct node *from, const s
     double on_x, on_epsilon, variance, order = builder->sampler->order;
     if (coefficients(builder, from, to, &on_x, &on_epsilon, &variance, err) != 0) return -1;
     if (variance >= 0) return 0;
-    return error_set(err, CODE_DATA, "sampler.order: the variance of order %g, cut after h^%g, is negative (%.3g) in the step "
-                     "from t = %.4g to %.4g", order, order, variance, from->t, to->t);
+    return error_set(
+        err, CODE_DATA,
+        "sampler.order: the variance of order %g, cut after h^%g, is negative (%.3g) in the step from t = %.4g to %.4g",
+        order, order, variance, from->t, to->t);
 }
 
 static double new_noise(const struct sampler *sampler) {
@@ -83,7 +86,8 @@ static int step(struct builder *builder, const int *registers, const struct node
                 struct error *err) {
     double on_x, on_epsilon, variance;
     struct form next = {.count = 0};
-    if (check(builder, from, to, err) != 0 || coefficients(builder, from, to, &on_x, &on_epsilon, &variance, err) != 0) return -1;
+    if (check(builder, from, to, err) != 0 || coefficients(builder, from, to, &on_x, &on_epsilon, &variance, err) != 0)
+        return -1;
     struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     builder_noise(builder, registers[1]);
     form_add(&next, on_x, 0);
@@ -94,7 +98,19 @@ static int step(struct builder *builder, const int *registers, const struct node
 }
 
 const struct solver solver_ito_taylor = {
-    .name = "ito-taylor", .kind = "SDE", .orders = "1, 1.5, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,  .source = "Tachibana et al. 2021, quasi-Ito-Taylor; .inf is DDPM", .default_order = 1,
-    .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY, 1.5},
-    .new_noise = new_noise, .check = check, .step = step, .registers = 2,
+    .name = "ito-taylor",
+    .kind = "SDE",
+    .orders = "1, 1.5, 2, ..., .inf",
+    .evaluations = 1,
+    .options = SOLVER_ORDER | SOLVER_CLOCK,
+    .source = "Tachibana et al. 2021, quasi-Ito-Taylor; .inf is DDPM",
+    .default_order = 1,
+    .default_clock = CLOCK_T,
+    .order_least = 1,
+    .order_most = ORDER_MOST,
+    .order_others = {INFINITY, 1.5},
+    .new_noise = new_noise,
+    .check = check,
+    .step = step,
+    .registers = 2,
 };

@@ -1,12 +1,13 @@
-/* kdpm2: Crowson 2022 (k-diffusion), sample_dpm_2, after Karras et al. 2022 (arXiv 2206.00364, algorithm 2 with its midpoint
- * geometric); diffusers' KDPM2Discrete: the midpoint rule on d(x/alpha)/d rho = epsilon, rho = sigma/alpha, halfway in
- * log rho; ODE, order 2, 2 NFE a step, into rho = 0 Euler's step. */
+/* kdpm2: Crowson 2022 (k-diffusion), sample_dpm_2, after Karras et al. 2022 (arXiv 2206.00364, algorithm 2 with its
+ * midpoint geometric); diffusers' KDPM2Discrete: the midpoint rule on d(x/alpha)/d rho = epsilon, rho = sigma/alpha,
+ * halfway in log rho; ODE, order 2, 2 NFE a step, into rho = 0 Euler's step. */
 #include "solver/registry.h"
 
 #include <math.h>
 
 /* x_to = ratio x + (sigma_to - ratio sigma_from) epsilon into dst. */
-static void euler(struct builder *builder, int dst, const struct node *from, const struct node *to, const struct form *epsilon) {
+static void euler(struct builder *builder, int dst, const struct node *from, const struct node *to,
+                  const struct form *epsilon) {
     double ratio = to->alpha / from->alpha;
     struct form next = {.count = 0};
     form_add(&next, ratio, 0);
@@ -27,6 +28,14 @@ static int step(struct builder *builder, const int *registers, const struct node
 }
 
 const struct solver solver_kdpm2 = {
-    .name = "kdpm2", .kind = "ODE", .orders = "2", .evaluations = 2, .source = "Crowson 2022 (k-diffusion), DPM2",
-    .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true, .step = step, .registers = 2,
+    .name = "kdpm2",
+    .kind = "ODE",
+    .orders = "2",
+    .evaluations = 2,
+    .source = "Crowson 2022 (k-diffusion), DPM2",
+    .default_order = 2,
+    .default_clock = CLOCK_LOGSNR,
+    .inner_times = true,
+    .step = step,
+    .registers = 2,
 };

@@ -1,5 +1,5 @@
-/* What other tools call a solver: diffusers' classes (DDIMScheduler), k-diffusion's functions (sample_dpmpp_2m), what user
- * interfaces show (DPM++ 2M Karras). */
+/* What other tools call a solver: diffusers' classes (DDIMScheduler), k-diffusion's functions (sample_dpmpp_2m), what
+ * user interfaces show (DPM++ 2M Karras). */
 #include "base/text.h"
 #include "solver/registry.h"
 
@@ -31,13 +31,32 @@ static void strip(char *simple) {
     }
 }
 
-static const struct { const char *theirs, *ours; } others[] = {
-    {"eulera", "euler-ancestral"}, {"eulerancestraldiscrete", "euler-ancestral"}, {"eulerdiscrete", "euler"},
-    {"heundiscrete", "heun"}, {"dpmsolver", "dpm-2m"}, {"dpmsolverpp", "dpmpp-2m"}, {"dpmsolvermultistep", "dpmpp-2m"},
-    {"dpmsolversinglestep", "dpmpp-2s"}, {"dpmpp2msde", "sde-dpmpp"}, {"sdedpmsolverpp", "sde-dpmpp"},
-    {"dpm2discrete", "kdpm2"}, {"unipcmultistep", "unipc"}, {"deismultistep", "deis"}, {"lmsdiscrete", "lms"},
-    {"edmeuler", "euler"}, {"edmheun", "edm"}, {"edmdpmsolvermultistep", "dpmpp-2m"}, {"dopri5", "rk45"},
-    {"rhoab", "deis-rho"}, {"tab", "deis-t"}, {"em", "euler-maruyama"}, {"ancestral", "ddpm"}, {"quasitaylor", "taylor"},
+static const struct {
+    const char *theirs, *ours;
+} others[] = {
+    {"eulera", "euler-ancestral"},
+    {"eulerancestraldiscrete", "euler-ancestral"},
+    {"eulerdiscrete", "euler"},
+    {"heundiscrete", "heun"},
+    {"dpmsolver", "dpm-2m"},
+    {"dpmsolverpp", "dpmpp-2m"},
+    {"dpmsolvermultistep", "dpmpp-2m"},
+    {"dpmsolversinglestep", "dpmpp-2s"},
+    {"dpmpp2msde", "sde-dpmpp"},
+    {"sdedpmsolverpp", "sde-dpmpp"},
+    {"dpm2discrete", "kdpm2"},
+    {"unipcmultistep", "unipc"},
+    {"deismultistep", "deis"},
+    {"lmsdiscrete", "lms"},
+    {"edmeuler", "euler"},
+    {"edmheun", "edm"},
+    {"edmdpmsolvermultistep", "dpmpp-2m"},
+    {"dopri5", "rk45"},
+    {"rhoab", "deis-rho"},
+    {"tab", "deis-t"},
+    {"em", "euler-maruyama"},
+    {"ancestral", "ddpm"},
+    {"quasitaylor", "taylor"},
     {"quasiitotaylor", "ito-taylor"},
 };
 

@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS_TRIED = 2000 }; /* in the search for a number of steps that works */
+enum { STEPS_TRIED = 2000 };          /* in the search for a number of steps that works */
 static const double CUT_LIMIT = 0.02; /* of samples from -1 to 1: 2.5 levels of grey; the others have 0.007 at NFE 5 */
-enum { PROBE_LIMIT = 4 };    /* EDM's Heun on CIFAR-10 has 25 at NFE 5, where its FID is 320, and 2.8 at 9, where it is about 20 */
+enum {
+    PROBE_LIMIT = 4
+}; /* EDM's Heun on CIFAR-10 has 25 at NFE 5, where its FID is 320, and 2.8 at 9, where it is about 20 */
 
 void plan_free(struct plan *plan) {
     for (size_t i = 0; i < plan->ops_count; i++) free(plan->ops[i].terms);
@@ -38,7 +40,8 @@ static bool steps_fit(const struct builder *builder, int count) {
     struct node *nodes;
     struct error ignored;
     bool fit = make_nodes(builder, count, &nodes, &ignored) == 0;
-    for (int i = 0; fit && i + 1 < count; i++) fit = builder->solver->check(builder, &nodes[i], &nodes[i + 1], &ignored) == 0;
+    for (int i = 0; fit && i + 1 < count; i++)
+        fit = builder->solver->check(builder, &nodes[i], &nodes[i + 1], &ignored) == 0;
     free(nodes);
     return fit;
 }
@@ -50,7 +53,8 @@ static void advise_steps(const struct builder *builder, int count, struct error 
     int extra = builder->sampler->steps - (count - 1);
     for (int more = count + 1; more <= STEPS_TRIED; more++) {
         if (!steps_fit(builder, more)) continue;
-        error_set(err, CODE_DATA, "%.1800s; the smallest number of steps that works is %d", found.message, more - 1 + extra);
+        error_set(err, CODE_DATA, "%.1800s; the smallest number of steps that works is %d", found.message,
+                  more - 1 + extra);
         return;
     }
     error_set(err, CODE_DATA, "%.1800s; no number of steps up to %d works: choose another order or grid", found.message,
@@ -67,18 +71,22 @@ static void warn_radius(const struct builder *builder, int count, struct text *w
     if (!warnings || !series || sampler->order <= 1 || sampler->order == INFINITY) return;
     for (int i = 0; i + 1 < count; i++) {
         const struct node *from = &builder->nodes[i];
-        double ratio = builder_step(builder, from, from + 1) / schedule_radius(builder->schedule, sampler->clock, from->t);
+        double ratio = builder_step(builder, from, from + 1) /
+                       schedule_radius(builder->schedule, sampler->clock, from->t);
         if (ratio > 1 && beyond++ == 0) first = i + 1;
         worst = fmax(worst, ratio);
     }
     if (beyond)
-        text_add(warnings, "sampler: %d of %d steps, from step %d on, are longer than the radius of convergence of the series "
-                 "in %s (up to %.2f times): use more steps, a grid that matches the clock, or order 1 or .inf\n", beyond,
-                 count - 1, first, clock_names[sampler->clock], worst);
+        text_add(warnings,
+                 "sampler: %d of %d steps, from step %d on, are longer than the radius of convergence of the series in "
+                 "%s (up to %.2f times): use more steps, a grid that matches the clock, or order 1 or .inf\n",
+                 beyond, count - 1, first, clock_names[sampler->clock], worst);
 }
 
-/* How far alpha and sigma at the end of the last step are from what the series, cut after h^order, makes of them; the larger. */
-static int last_miss(const struct builder *builder, const struct node *from, double *miss, double cut[2], struct error *err) {
+/* How far alpha and sigma at the end of the last step are from what the series, cut after h^order, makes of them; the
+ * larger. */
+static int last_miss(const struct builder *builder, const struct node *from, double *miss, double cut[2],
+                     struct error *err) {
     enum clock_kind clock = builder->sampler->clock;
     int order = (int)builder->sampler->order;
     double alpha[order + 1], sigma[order + 1], h = schedule_step(builder->schedule, clock, from->t, from[1].t);
@@ -115,15 +123,18 @@ static int warn_cut(const struct builder *builder, int count, struct text *warni
     struct sampler other;
     double miss, cut[2], other_miss;
     if (!warnings || !series || sampler->order == INFINITY || final_is_x0(sampler->final) || count < 2 ||
-        builder->nodes[count - 2].alpha == 0) return 0;
+        builder->nodes[count - 2].alpha == 0)
+        return 0;
     if (last_miss(builder, &builder->nodes[count - 2], &miss, cut, err) != 0) return -1;
     if (miss <= CUT_LIMIT) return 0;
     const struct node *last = &builder->nodes[count - 1];
-    text_add(warnings, "sampler: the series in %s, cut after order %g, makes alpha %.3g and sigma %.3g of %.3g and %.3g in its last step, "
-             "number %d: ", clock_names[sampler->clock], sampler->order, cut[0], cut[1], last->alpha, last->sigma, count - 1);
+    text_add(warnings,
+             "sampler: the series in %s, cut after order %g, makes alpha %.3g and sigma %.3g of %.3g and %.3g in its "
+             "last step, number %d: ",
+             clock_names[sampler->clock], sampler->order, cut[0], cut[1], last->alpha, last->sigma, count - 1);
     if (other_clock_fits(builder, count, &other, &other_miss))
-        text_add(warnings, "say clock: %s with grid: %s, which misses by %.2g there, or order: .inf\n", clock_names[other.clock],
-                 grid_names[other.grid], other_miss);
+        text_add(warnings, "say clock: %s with grid: %s, which misses by %.2g there, or order: .inf\n",
+                 clock_names[other.clock], grid_names[other.grid], other_miss);
     else text_add(warnings, "use more steps or shorter ones there, or order: .inf\n");
     return 0;
 }
@@ -136,16 +147,17 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
     if (!warnings || sampler->clip.on) return 0;
     for (int i = 0; i < PROBES; i++) {
         double found, expected = probe_widths[i];
-        if (probe_deviation(builder->plan, (const double (*)[PROBES])builder->slopes, i, &found, err) != 0) return -1;
+        if (probe_deviation(builder->plan, (const double(*)[PROBES])builder->slopes, i, &found, err) != 0) return -1;
         if (!final_is_x0(sampler->final)) expected = hypot(last->alpha * expected, last->sigma);
         if (found / expected <= worst) continue;
         worst = found / expected;
         width = probe_widths[i];
     }
     if (worst > PROBE_LIMIT)
-        text_add(warnings, "sampler: %s is unstable at NFE %d on this grid: of Gaussian data with standard deviation %g it makes "
-                 "samples %.3g times as wide; use more steps, a lower order, another grid or another solver\n", sampler->solver,
-                 builder->plan->nfe, width, worst);
+        text_add(warnings,
+                 "sampler: %s is unstable at NFE %d on this grid: of Gaussian data with standard deviation %g it makes "
+                 "samples %.3g times as wide; use more steps, a lower order, another grid or another solver\n",
+                 sampler->solver, builder->plan->nfe, width, worst);
     return 0;
 }
 
@@ -205,8 +217,10 @@ static int check_finite(const struct plan *plan, struct error *err) {
         bool finite = isfinite(op->a) && isfinite(op->b) && isfinite(op->time);
         for (size_t k = 0; k < op->terms_count; k++) finite &= isfinite(op->terms[k].coefficient) != 0;
         if (!finite)
-            return error_set(err, CODE_DATA, "sampler: op %zu of the plan has a coefficient or a time that is not finite: take more "
-                             "steps, or times further from alpha = 0 and sigma = 0", i + 1);
+            return error_set(err, CODE_DATA,
+                             "sampler: op %zu of the plan has a coefficient or a time that is not finite: take more "
+                             "steps, or times further from alpha = 0 and sigma = 0",
+                             i + 1);
     }
     return 0;
 }
@@ -239,7 +253,8 @@ static int compile_fixed(struct builder *builder, struct text *warnings, struct 
     int rc = make_nodes(builder, count, &nodes, err);
     builder->nodes = nodes;
     if (rc == 0) builder->plan->initial_scale = schedule_initial_scale(builder->schedule, nodes[0].t);
-    builder->last = count - 1 + (sampler->final == FINAL_MEAN || (sampler->final == FINAL_ZERO && builder->solver->into_zero));
+    builder->last = count - 1 +
+                    (sampler->final == FINAL_MEAN || (sampler->final == FINAL_ZERO && builder->solver->into_zero));
     if (rc == 0) rc = compile_steps(builder, count, err);
     if (rc == 0) rc = check_finite(builder->plan, err);
     if (rc == 0) warn_radius(builder, count, warnings);
@@ -267,8 +282,13 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
         plan->atol = resolved->atol;
         plan->registers = RK45_REGISTERS;
     } else {
-        struct builder builder = {.plan = plan, .schedule = schedule, .sampler = resolved, .card = card, .solver = solver,
-                                  .scratch = -1, .unguided = -1};
+        struct builder builder = {.plan = plan,
+                                  .schedule = schedule,
+                                  .sampler = resolved,
+                                  .card = card,
+                                  .solver = solver,
+                                  .scratch = -1,
+                                  .unguided = -1};
         rc = compile_fixed(&builder, warnings, err);
     }
     schedule_free(schedule);

@@ -17,13 +17,13 @@
 enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the fingerprint */
 
 /* The table of ops: enum name, printed name. */
-#define PLAN_OPS(X)         \
-    X(OP_EVAL, "EVAL")      \
+#define PLAN_OPS(X) \
+    X(OP_EVAL, "EVAL") \
     X(OP_LINCOMB, "LINCOMB") \
-    X(OP_NOISE, "NOISE")    \
-    X(OP_CLAMP, "CLAMP")    \
+    X(OP_NOISE, "NOISE") \
+    X(OP_CLAMP, "CLAMP") \
     X(OP_RESCALE, "RESCALE") \
-    X(OP_MULEXP, "MULEXP")   \
+    X(OP_MULEXP, "MULEXP") \
     X(OP_THRESHOLD, "THRESHOLD") \
     X(OP_PROJECT, "PROJECT") \
     X(OP_LIMIT, "LIMIT")
@@ -48,13 +48,13 @@ struct op {
     int dst2;                /* EVAL: the model's variance channels; 0 (which is x): not wanted */
     struct term *terms;      /* LINCOMB: [terms_count], owned by the plan */
     size_t terms_count;
-    int channels[2];         /* LINCOMB: acts on [first, beyond), the others are those of the first source; {0, 0}: on all */
-    uint32_t stream;         /* NOISE */
-    double low, high;        /* CLAMP; THRESHOLD: the least and most that the quantile counts as; LIMIT: high, the norm */
-    int like;                /* RESCALE, PROJECT (onto): a register */
-    double quantile;         /* THRESHOLD */
-    double phi;              /* RESCALE */
-    double a, b;             /* MULEXP: dst exp(a + b src) */
+    int channels[2];  /* LINCOMB: acts on [first, beyond), the others are those of the first source; {0, 0}: on all */
+    uint32_t stream;  /* NOISE */
+    double low, high; /* CLAMP; THRESHOLD: the least and most that the quantile counts as; LIMIT: high, the norm */
+    int like;         /* RESCALE, PROJECT (onto): a register */
+    double quantile;  /* THRESHOLD */
+    double phi;       /* RESCALE */
+    double a, b;      /* MULEXP: dst exp(a + b src) */
 };
 
 struct plan_step { /* from t to s (towards data); the rest at t */
@@ -80,11 +80,12 @@ struct plan {
  * nfe the largest possible at or below the wanted). Solver and key combinations that make no sense are errors. Release
  * with sampler_release. */
 int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err);
-void sampler_release(struct sampler *sampler); /* frees times */
+void sampler_release(struct sampler *sampler);            /* frees times */
 bool sampler_ends_in_step(const struct sampler *sampler); /* resolved: one of its steps goes to sigma 0 */
 
 /* Compiles a resolved sampler. Warnings (steps beyond the radius of convergence) are written to `warnings` (one line
- * each, may be NULL); a negative cut variance is an error naming the step and the smallest number of steps that works. */
+ * each, may be NULL); a negative cut variance is an error naming the step and the smallest number of steps that works.
+ */
 struct text;
 int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                  struct error *err);

@@ -29,20 +29,22 @@ static json_t *op_to_json(const struct op *op) {
                              op->time, "labels", label_names[op->labels], "model", op->model, "dst2",
                              op->dst2 ? json_integer(op->dst2) : NULL);
         case OP_LINCOMB:
-            return json_pack("{s:s, s:i, s:o, s:o*}", "op", name, "dst", op->dst, "terms", terms_to_json(op), "channels",
+            return json_pack("{s:s, s:i, s:o, s:o*}", "op", name, "dst", op->dst, "terms", terms_to_json(op),
+                             "channels",
                              op->channels[1] ? json_pack("[i, i]", op->channels[0], op->channels[1]) : NULL);
         case OP_NOISE:
             return json_pack("{s:s, s:i, s:I}", "op", name, "dst", op->dst, "stream", (json_int_t)op->stream);
         case OP_CLAMP:
             return json_pack("{s:s, s:i, s:f, s:f}", "op", name, "dst", op->dst, "lo", op->low, "hi", op->high);
         case OP_RESCALE:
-            return json_pack("{s:s, s:i, s:i, s:i, s:f}", "op", name, "dst", op->dst, "src", op->src, "like", op->like, "phi",
-                             op->phi);
+            return json_pack("{s:s, s:i, s:i, s:i, s:f}", "op", name, "dst", op->dst, "src", op->src, "like", op->like,
+                             "phi", op->phi);
         case OP_MULEXP:
-            return json_pack("{s:s, s:i, s:i, s:f, s:f}", "op", name, "dst", op->dst, "src", op->src, "a", op->a, "b", op->b);
+            return json_pack("{s:s, s:i, s:i, s:f, s:f}", "op", name, "dst", op->dst, "src", op->src, "a", op->a, "b",
+                             op->b);
         case OP_THRESHOLD:
-            return json_pack("{s:s, s:i, s:f, s:f, s:o}", "op", name, "dst", op->dst, "quantile", op->quantile, "lo", op->low, "hi",
-                             isfinite(op->high) ? json_real(op->high) : json_null());
+            return json_pack("{s:s, s:i, s:f, s:f, s:o}", "op", name, "dst", op->dst, "quantile", op->quantile, "lo",
+                             op->low, "hi", isfinite(op->high) ? json_real(op->high) : json_null());
         case OP_PROJECT:
             return json_pack("{s:s, s:i, s:i, s:i}", "op", name, "dst", op->dst, "src", op->src, "onto", op->like);
         case OP_LIMIT: return json_pack("{s:s, s:i, s:f}", "op", name, "dst", op->dst, "norm", op->high);
@@ -52,8 +54,8 @@ static json_t *op_to_json(const struct op *op) {
 }
 
 static json_t *step_to_json(const struct plan_step *step) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:o}", "t", step->t, "s", step->s, "alpha", step->alpha, "sigma", step->sigma,
-                     "logsnr", isfinite(step->logsnr) ? json_real(step->logsnr) : json_null());
+    return json_pack("{s:f, s:f, s:f, s:f, s:o}", "t", step->t, "s", step->s, "alpha", step->alpha, "sigma",
+                     step->sigma, "logsnr", isfinite(step->logsnr) ? json_real(step->logsnr) : json_null());
 }
 
 json_t *plan_to_json(const struct plan *plan) {
@@ -62,15 +64,15 @@ json_t *plan_to_json(const struct plan *plan) {
     bool whole = true;
     for (size_t i = 0; i < plan->steps_count; i++)
         whole &= json_array_append_new(steps, step_to_json(&plan->steps[i])) == 0;
-    for (size_t i = 0; i < plan->ops_count; i++)
-        whole &= json_array_append_new(ops, op_to_json(&plan->ops[i])) == 0;
+    for (size_t i = 0; i < plan->ops_count; i++) whole &= json_array_append_new(ops, op_to_json(&plan->ops[i])) == 0;
     json_t *json = json_pack("{s:s, s:o, s:o, s:i, s:f, s:o, s:o}", "solver", plan->solver, "nfe",
                              adaptive ? json_null() : json_integer(plan->nfe), "model_calls",
                              adaptive ? json_null() : json_integer(plan->model_calls), "registers", plan->registers,
                              "initial_scale", plan->initial_scale, "steps", steps, "ops", ops);
     if (adaptive)
-        whole &= json_object_set_new(json, "adaptive", json_pack("{s:s, s:f, s:f}", "method", plan->solver, "rtol",
-                                                                 plan->rtol, "atol", plan->atol)) == 0;
+        whole &= json_object_set_new(json, "adaptive",
+                                     json_pack("{s:s, s:f, s:f}", "method", plan->solver, "rtol", plan->rtol, "atol",
+                                               plan->atol)) == 0;
     if (whole) return json;
     json_decref(json);
     return NULL;
@@ -90,7 +92,8 @@ static bool is_register(const struct plan *plan, int index) {
     return index >= 0 && index < plan->registers;
 }
 
-static int terms_from_json(const struct plan *plan, struct op *op, const json_t *json, size_t index, struct error *err) {
+static int terms_from_json(const struct plan *plan, struct op *op, const json_t *json, size_t index,
+                           struct error *err) {
     const json_t *terms = json_object_get(json, "terms"), *channels = json_object_get(json, "channels");
     for (size_t i = 0; i < 2; i++) op->channels[i] = (int)json_integer_value(json_array_get(channels, i));
     if (channels && (json_array_size(terms) == 0 || op->channels[0] < 0 || op->channels[1] <= op->channels[0]))
@@ -179,7 +182,11 @@ static void print_op(const struct op *op, FILE *out) {
             fprintf(out, "LINCOMB  r%d =", op->dst);
             for (size_t i = 0; i < op->terms_count; i++) {
                 double c = op->terms[i].coefficient;
-                fprintf(out, " %s%.8g r%d", i == 0 ? c < 0 ? "-" : "" : c < 0 ? "- " : "+ ", fabs(c), op->terms[i].source);
+                fprintf(out, " %s%.8g r%d",
+                        i == 0  ? c < 0 ? "-" : ""
+                        : c < 0 ? "- "
+                                : "+ ",
+                        fabs(c), op->terms[i].source);
             }
             if (op->channels[1]) fprintf(out, ", channels %d to %d", op->channels[0], op->channels[1] - 1);
             break;
@@ -190,7 +197,8 @@ static void print_op(const struct op *op, FILE *out) {
             break;
         case OP_MULEXP: fprintf(out, "MULEXP   r%d *= exp(%.8g %+.8g r%d)", op->dst, op->a, op->b, op->src); break;
         case OP_THRESHOLD:
-            fprintf(out, "THRESHOLD r%d by the %g quantile of its |x|, within [%g, %g]", op->dst, op->quantile, op->low, op->high);
+            fprintf(out, "THRESHOLD r%d by the %g quantile of its |x|, within [%g, %g]", op->dst, op->quantile, op->low,
+                    op->high);
             break;
         case OP_PROJECT: fprintf(out, "PROJECT  r%d = r%d onto r%d", op->dst, op->src, op->like); break;
         case OP_LIMIT: fprintf(out, "LIMIT    r%d to norm %g", op->dst, op->high); break;
@@ -208,7 +216,8 @@ void plan_print(const struct plan *plan, FILE *out) {
     }
     fprintf(out, ": NFE %d, %d model calls, %d registers\nr0 starts as unit normal noise x %g\n\n", plan->nfe,
             plan->model_calls, plan->registers, plan->initial_scale);
-    fprintf(out, "step          t ->         s       alpha       sigma    log(alpha/sigma)%s\n", plan->trained ? "  timestep" : "");
+    fprintf(out, "step          t ->         s       alpha       sigma    log(alpha/sigma)%s\n",
+            plan->trained ? "  timestep" : "");
     for (size_t i = 0; i < plan->steps_count; i++) {
         fprintf(out, "%4zu %10.6g -> %9.6g  %10.6g  %10.6g  %10.6g", i + 1, plan->steps[i].t, plan->steps[i].s,
                 plan->steps[i].alpha, plan->steps[i].sigma, plan->steps[i].logsnr);

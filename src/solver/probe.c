@@ -38,7 +38,8 @@ static void follow(const struct op *op, double slope, size_t count, double *form
     }
 }
 
-int probe_deviation(const struct plan *plan, const double (*slopes)[PROBES], int which, double *deviation, struct error *err) {
+int probe_deviation(const struct plan *plan, const double (*slopes)[PROBES], int which, double *deviation,
+                    struct error *err) {
     size_t count = 1, evaluations = 0;
     for (size_t i = 0; i < plan->ops_count; i++) count += plan->ops[i].kind == OP_NOISE;
     double *forms = calloc((size_t)plan->registers * count, sizeof *forms), sum = 0;

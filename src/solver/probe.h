@@ -1,6 +1,6 @@
-/* A plan tried on data it can be followed exactly on: x0 ~ N(0, width^2), where epsilon = sigma x/(alpha^2 width^2 + sigma^2),
- * so that every register is a linear form of the start and the noises. What is unstable at few steps shows here, before a
- * model is run. */
+/* A plan tried on data it can be followed exactly on: x0 ~ N(0, width^2), where epsilon = sigma x/(alpha^2 width^2 +
+ * sigma^2), so that every register is a linear form of the start and the noises. What is unstable at few steps shows
+ * here, before a model is run. */
 #ifndef SOLVER_PROBE_H
 #define SOLVER_PROBE_H
 
@@ -9,8 +9,9 @@
 enum { PROBES = 2 };
 extern const double probe_widths[PROBES]; /* that of images as a whole, and of what they vary by in one direction */
 
-/* Standard deviation of the samples on data of probe_widths[which]. slopes: of every EVAL in order, its output by its input
- * there. Clamps are left out, learned variance is in the middle. */
-int probe_deviation(const struct plan *plan, const double (*slopes)[PROBES], int which, double *deviation, struct error *err);
+/* Standard deviation of the samples on data of probe_widths[which]. slopes: of every EVAL in order, its output by its
+ * input there. Clamps are left out, learned variance is in the middle. */
+int probe_deviation(const struct plan *plan, const double (*slopes)[PROBES], int which, double *deviation,
+                    struct error *err);
 
 #endif

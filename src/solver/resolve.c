@@ -32,7 +32,12 @@ static int unknown_solver(const char *name, struct error *err) {
 
 static int check_options(const struct sampler *sampler, const struct solver *solver, const struct card *card,
                          struct error *err) {
-    const struct { bool given; unsigned option; const char *key; const char *who; } options[] = {
+    const struct {
+        bool given;
+        unsigned option;
+        const char *key;
+        const char *who;
+    } options[] = {
         {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
         {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
         {!isnan(sampler->tau), SOLVER_TAU, "tau", "sa-solver"},
@@ -43,17 +48,19 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         {sampler->diffusion.form != DIFFUSION_UNSET, SOLVER_DIFFUSION, "diffusion", "euler-maruyama"},
         {sampler->solver_type != TYPE_UNSET, SOLVER_TYPE, "solver_type", "dpmpp-2m"},
         {sampler->last_step > 0, SOLVER_DIFFUSION, "last_step", "euler-maruyama"},
-        {sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE, SOLVER_DIFFUSION, "final: mean or tweedie", "euler-maruyama"},
+        {sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE, SOLVER_DIFFUSION, "final: mean or tweedie",
+         "euler-maruyama"},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].given && !(solver->options & options[i].option))
             return error_set(err, CODE_DATA, "sampler.%s: %s takes no such key (%s does): leave it out", options[i].key,
                              solver->name, options[i].who);
     if (sampler->variance == VARIANCE_LEARNED && !card->learned_variance)
-        return error_set(err, CODE_DATA, "sampler.variance: learned, but the model predicts none (its card has no variance: "
-                         "learned)");
+        return error_set(err, CODE_DATA,
+                         "sampler.variance: learned, but the model predicts none (its card has no variance: learned)");
     if (!isnan(sampler->order) && !solver_takes_order(solver, sampler->order))
-        return error_set(err, CODE_DATA, "sampler.order: %s has order %s, found %g", solver->name, solver->orders, sampler->order);
+        return error_set(err, CODE_DATA, "sampler.order: %s has order %s, found %g", solver->name, solver->orders,
+                         sampler->order);
     return 0;
 }
 
@@ -63,54 +70,64 @@ static int check_guide(const struct card *card, const struct schedule *schedule,
     const struct schedule *theirs = schedule_guide(schedule);
     const char *key = "sampler.guidance.model";
     if (guide->channels != card->channels || guide->height != card->height || guide->width != card->width)
-        return error_set(err, CODE_DATA, "%s: expected samples of the model's shape [%d, %d, %d], found [%d, %d, %d]", key,
-                         card->channels, card->height, card->width, guide->channels, guide->height, guide->width);
+        return error_set(err, CODE_DATA, "%s: expected samples of the model's shape [%d, %d, %d], found [%d, %d, %d]",
+                         key, card->channels, card->height, card->width, guide->channels, guide->height, guide->width);
     if (guide->low != card->low || guide->high != card->high)
-        return error_set(err, CODE_DATA, "%s: expected the model's range [%g, %g], found [%g, %g]", key, card->low, card->high,
-                         guide->low, guide->high);
+        return error_set(err, CODE_DATA, "%s: expected the model's range [%g, %g], found [%g, %g]", key, card->low,
+                         card->high, guide->low, guide->high);
     if (guide->classes != 0 && (guide->classes != card->classes || guide->null_label != card->null_label))
-        return error_set(err, CODE_DATA, "%s: expected the model's labels or none, found other classes or another null label", key);
+        return error_set(err, CODE_DATA,
+                         "%s: expected the model's labels or none, found other classes or another null label", key);
     bool same_steps = schedule_has_integer_times(schedule) && schedule_steps(theirs) == schedule_steps(schedule);
     if (schedule_has_integer_times(theirs) && !same_steps)
         return error_set(err, CODE_DATA, "%s: it takes integer timesteps, and the model does not take the same", key);
     double least, most;
     schedule_range(schedule, &least, &most);
     for (int i = 1; i <= 8; i++) {
-        double t = least + (most - least) * i / 8, alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
-        if (fabs(schedule_alpha(theirs, t) - alpha) > 1e-9 || fabs(schedule_sigma(theirs, t) - sigma) > 1e-9 * fmax(1, sigma))
-            return error_set(err, CODE_DATA, "%s: expected the model's schedule, found another: at t = %g its alpha is %g, not %g",
-                             key, t, schedule_alpha(theirs, t), alpha);
+        double t = least + (most - least) * i / 8, alpha = schedule_alpha(schedule, t),
+               sigma = schedule_sigma(schedule, t);
+        if (fabs(schedule_alpha(theirs, t) - alpha) > 1e-9 ||
+            fabs(schedule_sigma(theirs, t) - sigma) > 1e-9 * fmax(1, sigma))
+            return error_set(err, CODE_DATA,
+                             "%s: expected the model's schedule, found another: at t = %g its alpha is %g, not %g", key,
+                             t, schedule_alpha(theirs, t), alpha);
     }
     return 0;
 }
 
-static int check_clip(const struct sampler *sampler, const struct solver *solver, const struct card *card, struct error *err) {
+static int check_clip(const struct sampler *sampler, const struct solver *solver, const struct card *card,
+                      struct error *err) {
     const struct clip *clip = &sampler->clip;
     if (!clip->on) return 0;
     if (!isnan(clip->threshold_max) && isnan(clip->threshold))
-        return error_set(err, CODE_DATA, "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");
+        return error_set(err, CODE_DATA,
+                         "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");
     if (!isnan(clip->threshold) && isnan(clip->range) && card->low != -card->high)
-        return error_set(err, CODE_DATA, "sampler.clip.threshold: expected a range of the model around 0, found [%g, %g]: say range",
+        return error_set(err, CODE_DATA,
+                         "sampler.clip.threshold: expected a range of the model around 0, found [%g, %g]: say range",
                          card->low, card->high);
     if (clip->threshold_max < (isnan(clip->range) ? card->high : clip->range))
         return error_set(err, CODE_DATA, "sampler.clip.threshold_max: expected at least the range, %g; found %g",
                          isnan(clip->range) ? card->high : clip->range, clip->threshold_max);
     if (clip->epsilon == CLIP_KEPT && solver->evaluations == 0)
-        return error_set(err, CODE_DATA, "sampler.clip.epsilon: kept is for solvers with steps of their own, and %s has none: say follows",
-                         solver->name);
+        return error_set(
+            err, CODE_DATA,
+            "sampler.clip.epsilon: kept is for solvers with steps of their own, and %s has none: say follows",
+            solver->name);
     return 0;
 }
 
 static int check_guidance(const struct sampler *sampler, const struct card *card, const struct schedule *schedule,
                           struct error *err) {
     if (sampler->guidance.channels > card->channels)
-        return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d", card->channels,
-                         sampler->guidance.channels);
+        return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d",
+                         card->channels, sampler->guidance.channels);
     const struct solver *solver = solver_find(sampler->solver);
     if (guidance_check(&sampler->guidance, card, solver && solver->evaluations == 0, err) != 0) return -1;
     if (card->guide) return check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
-    if (card->classes == 0) return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
+    if (card->classes == 0)
+        return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
     if (card->null_label < 0)
         return error_set(err, CODE_DATA, "sampler.guidance: the model's card has no null label (labels: {null: ...})");
     return 0;
@@ -133,35 +150,43 @@ static int check_diffusion(const struct sampler *sampler, const struct schedule 
     if (sampler->last_step > 0 && !mean && !tweedie)
         return error_set(err, CODE_DATA, "sampler.last_step: it goes with final: mean or tweedie: leave it out");
     if (sampler->last_step > 0 && sampler->t_end != sampler->last_step)
-        return error_set(err, CODE_DATA, "sampler.last_step: it is t_end, which is %g: say one of them", sampler->t_end);
+        return error_set(err, CODE_DATA, "sampler.last_step: it is t_end, which is %g: say one of them",
+                         sampler->t_end);
     if (sampler->clock != CLOCK_T && (mean || sampler->diffusion.form != DIFFUSION_UNSET))
         return error_set(err, CODE_DATA, "sampler.clock: %s is for clock: t", mean ? "final: mean" : "diffusion");
     if (sampler->diffusion.form >= DIFFUSION_DECREASING && schedule_time_is_sigma(schedule))
-        return error_set(err, CODE_DATA, "sampler.diffusion.form: %s is of a time from 0 to 1, and this schedule's is sigma",
+        return error_set(err, CODE_DATA,
+                         "sampler.diffusion.form: %s is of a time from 0 to 1, and this schedule's is sigma",
                          diffusion_names[sampler->diffusion.form]);
     return 0;
 }
 
-/* A start where alpha is 0: what the network says there must determine x0, and the solver must have a step from there. */
+/* A start where alpha is 0: what the network says there must determine x0, and the solver must have a step from there.
+ */
 static int check_start(const struct sampler *sampler, const struct solver *solver, const struct card *card,
                        const struct schedule *schedule, struct error *err) {
     double t = sampler->t_start;
     if (schedule_alpha(schedule, t) > 0) return 0;
     for (const struct card *of = card; of; of = of->guide)
         if (of->prediction != PREDICTION_X0 && of->prediction != PREDICTION_V && of->prediction != PREDICTION_VELOCITY)
-            return error_set(err, CODE_DATA, "sampler.t_start: at %g alpha is 0, where the %s that the %s predicts says nothing of "
-                             "x0: start lower, such as at %g", t, prediction_names[of->prediction],
-                             of == card ? "model" : "guiding model", 0.999 * t);
+            return error_set(err, CODE_DATA,
+                             "sampler.t_start: at %g alpha is 0, where the %s that the %s predicts says nothing of x0: "
+                             "start lower, such as at %g",
+                             t, prediction_names[of->prediction], of == card ? "model" : "guiding model", 0.999 * t);
     bool fails = solver_starts_over(solver, sampler) &&
                  (solver->evaluations == 0 || (solver->new_noise && isnan(solver->new_noise(sampler))));
     fails |= solver->options & SOLVER_DIFFUSION && diffusion_is_score(sampler);
     if (fails)
-        return error_set(err, CODE_DATA, "sampler.t_start: at %g alpha is 0, and %s%s has no step from there: start lower, such as "
-                         "at %g", t, solver->name, solver->evaluations == 0 ? " in this clock" : " with these options", 0.999 * t);
+        return error_set(
+            err, CODE_DATA,
+            "sampler.t_start: at %g alpha is 0, and %s%s has no step from there: start lower, such as at %g", t,
+            solver->name, solver->evaluations == 0 ? " in this clock" : " with these options", 0.999 * t);
     if (sampler->grid == GRID_UNIFORM_LOGSNR || sampler->grid == GRID_KARRAS || sampler->grid == GRID_EXPONENTIAL ||
         (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_LOGSNR))
-        return error_set(err, CODE_DATA, "sampler.grid: %s is uniform in log(alpha/sigma), which is infinite at t_start = %g: say "
-                         "another grid, or start lower, such as at %g", grid_names[sampler->grid], t, 0.999 * t);
+        return error_set(err, CODE_DATA,
+                         "sampler.grid: %s is uniform in log(alpha/sigma), which is infinite at t_start = %g: say "
+                         "another grid, or start lower, such as at %g",
+                         grid_names[sampler->grid], t, 0.999 * t);
     return 0;
 }
 
@@ -173,13 +198,16 @@ static int fill_times(struct sampler *sampler, const struct schedule *schedule, 
         return error_set(err, CODE_DATA, "sampler.%s: grid: %s has its own first and last time: leave it out",
                          isnan(sampler->t_start) ? "t_end" : "t_start", grid_names[grid]);
     if (sampler->steps_offset >= 0 && grid != GRID_LEADING)
-        return error_set(err, CODE_DATA, "sampler.steps_offset: it is of grid: leading, found grid: %s: leave it out", grid_names[grid]);
+        return error_set(err, CODE_DATA, "sampler.steps_offset: it is of grid: leading, found grid: %s: leave it out",
+                         grid_names[grid]);
     if (grid == GRID_LINSPACE_FRACTIONAL && schedule_has_integer_times(schedule))
-        return error_set(err, CODE_DATA, "sampler.grid: linspace-fractional is for models that take any time, and this one takes integer "
-                         "timesteps: say linspace");
+        return error_set(err, CODE_DATA,
+                         "sampler.grid: linspace-fractional is for models that take any time, and this one takes "
+                         "integer timesteps: say linspace");
     if (sampler->final == FINAL_ACP0 && !schedule_is_discrete(schedule))
-        return error_set(err, CODE_DATA, "sampler.final: acp0 is a step to the first trained timestep, and this schedule is continuous: "
-                         "say zero or none");
+        return error_set(err, CODE_DATA,
+                         "sampler.final: acp0 is a step to the first trained timestep, and this schedule is "
+                         "continuous: say zero or none");
     if (grid_is_list(grid) && (grid_listed(schedule, sampler, 0, &sampler->t_start, err) != 0 ||
                                grid_listed(schedule, sampler, grid_list_count(sampler) - 1, &sampler->t_end, err) != 0))
         return -1;
@@ -187,7 +215,8 @@ static int fill_times(struct sampler *sampler, const struct schedule *schedule, 
     if (!given) sampler->t_start = schedule_default_t_start(schedule);
     if (!given && sampler->diffusion.form == DIFFUSION_SBDM && schedule_alpha(schedule, sampler->t_start) == 0)
         sampler->t_start *= SBDM_START;
-    if (isnan(sampler->t_end) && ends) sampler->t_end = sampler->last_step = sampler->last_step > 0 ? sampler->last_step : LAST_STEP;
+    if (isnan(sampler->t_end) && ends)
+        sampler->t_end = sampler->last_step = sampler->last_step > 0 ? sampler->last_step : LAST_STEP;
     if (isnan(sampler->t_end)) sampler->t_end = reaches_zero(sampler, schedule) ? 0 : schedule_default_t_end(schedule);
     return 0;
 }
@@ -198,13 +227,15 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
     schedule_range(schedule, &least, &most);
     if (!(start > 0 && start >= least * (1 - rounding) && start <= most * (1 + rounding)) ||
         !(schedule_alpha(schedule, start) >= 0))
-        return error_set(err, CODE_DATA, "sampler.t_start: expected a time of the schedule, above %g and at most %g; found %g",
-                         least, most, start);
+        return error_set(err, CODE_DATA,
+                         "sampler.t_start: expected a time of the schedule, above %g and at most %g; found %g", least,
+                         most, start);
     bool one_point = grid_is_list(sampler->grid) && sampler->times_count == 1;
     bool to_zero = end == 0 && reaches_zero(sampler, schedule);
     if (!to_zero && (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point)))
-        return error_set(err, CODE_DATA, "sampler.t_end: expected a time of the schedule, %s%g and below t_start = %g; found "
-                         "%g%s", least > 0 ? "at least " : "above ", least, start, end,
+        return error_set(err, CODE_DATA,
+                         "sampler.t_end: expected a time of the schedule, %s%g and below t_start = %g; found %g%s",
+                         least > 0 ? "at least " : "above ", least, start, end,
                          end == 0 ? " (a step to sigma 0 is final: zero)" : "");
     return 0;
 }
@@ -218,7 +249,9 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, cons
     int extra = solver->start_steps * solver->start_evaluations, needed = solver->start_steps;
     if (needed == 0 && !last) needed = 1;
     /* A first step of order 1, from alpha 0, takes one evaluation. */
-    int saved = schedule_alpha(schedule, sampler->t_start) == 0 && solver_starts_over(solver, sampler) ? solver->evaluations - 1 : 0;
+    int saved = schedule_alpha(schedule, sampler->t_start) == 0 && solver_starts_over(solver, sampler)
+                    ? solver->evaluations - 1
+                    : 0;
     int smallest = needed * solver->evaluations + extra + last - (needed > 0 ? saved : 0);
     if (grid_is_list(sampler->grid)) {
         if (sampler->nfe || sampler->steps)
@@ -229,7 +262,8 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, cons
         return error_set(err, CODE_DATA, "sampler.nfe and sampler.steps: expected one of them");
     } else if (sampler->nfe) {
         if (sampler->nfe < smallest)
-            return error_set(err, CODE_DATA, "sampler.nfe: %s needs at least %d, found %d", solver->name, smallest, sampler->nfe);
+            return error_set(err, CODE_DATA, "sampler.nfe: %s needs at least %d, found %d", solver->name, smallest,
+                             sampler->nfe);
         between = (sampler->nfe - extra - last + saved) / solver->evaluations;
     } else if (sampler->steps) {
         between = sampler->steps - zero;
@@ -237,11 +271,14 @@ static int fill_steps(struct sampler *sampler, const struct solver *solver, cons
         return error_set(err, CODE_DATA, "sampler.nfe: missing; expected the number of model evaluations (or steps)");
     }
     if (between < needed)
-        return error_set(err, CODE_DATA, "sampler.steps: %s needs at least %d, found %d", solver->name, needed + zero, between + zero);
+        return error_set(err, CODE_DATA, "sampler.steps: %s needs at least %d, found %d", solver->name, needed + zero,
+                         between + zero);
     sampler->steps = between + zero;
     sampler->nfe = between * solver->evaluations + extra + last - (between > 0 ? saved : 0);
     if (sampler->lower_order_final == TOGGLE_UNSET && solver->options & SOLVER_LOWER)
-        sampler->lower_order_final = solver->lowers ? solver->lowers : sampler->steps < FEW_STEPS ? TOGGLE_ON : TOGGLE_OFF;
+        sampler->lower_order_final = solver->lowers               ? solver->lowers
+                                     : sampler->steps < FEW_STEPS ? TOGGLE_ON
+                                                                  : TOGGLE_OFF;
     return 0;
 }
 
@@ -254,7 +291,8 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
         sampler->diffusion = (struct diffusion){DIFFUSION_SBDM, 1};
     bool diffuses = sampler->diffusion.form != DIFFUSION_UNSET;
     if (sampler->clock == CLOCK_UNSET && diffuses) sampler->clock = CLOCK_T;
-    if (sampler->clock == CLOCK_UNSET) sampler->clock = discrete ? CLOCK_LOGSNR : edm || flow ? CLOCK_T : solver->default_clock;
+    if (sampler->clock == CLOCK_UNSET)
+        sampler->clock = discrete ? CLOCK_LOGSNR : edm || flow ? CLOCK_T : solver->default_clock;
     if (sampler->grid == GRID_UNSET) {
         if (solver->default_grid) sampler->grid = solver->default_grid;
         else sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
@@ -275,14 +313,19 @@ static int check_clock(const struct sampler *sampler, const struct solver *solve
                        struct error *err) {
     bool higher = solver->options & SOLVER_CLOCK && sampler->order > 1 && sampler->order != INFINITY;
     if (schedule_is_discrete(schedule) && sampler->clock == CLOCK_T && higher)
-        return error_set(err, CODE_DATA, "sampler.clock: t on a discrete schedule is for order 1 and .inf only (a step crosses "
-                         "many knots of its table), found order %g: say clock: logsnr", sampler->order);
+        return error_set(err, CODE_DATA,
+                         "sampler.clock: t on a discrete schedule is for order 1 and .inf only (a step crosses many "
+                         "knots of its table), found order %g: say clock: logsnr",
+                         sampler->order);
     if (sampler->churn.amount > 0 && schedule_has_integer_times(schedule))
-        return error_set(err, CODE_DATA, "sampler.churn: it evaluates between grid points, but the model takes integer "
-                         "timesteps: leave it out");
+        return error_set(
+            err, CODE_DATA,
+            "sampler.churn: it evaluates between grid points, but the model takes integer timesteps: leave it out");
     if (solver->inner_times && schedule_has_integer_times(schedule))
-        return error_set(err, CODE_DATA, "sampler.solver: %s evaluates between grid points, but the model takes integer "
-                         "timesteps: choose another solver", solver->name);
+        return error_set(err, CODE_DATA,
+                         "sampler.solver: %s evaluates between grid points, but the model takes integer timesteps: "
+                         "choose another solver",
+                         solver->name);
     return 0;
 }
 
@@ -293,9 +336,13 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
                          sampler->nfe ? "nfe" : "steps", solver->name);
     if (sampler->grid != GRID_UNSET || sampler->final > FINAL_NONE || !isnan(sampler->shift))
         return error_set(err, CODE_DATA, "sampler.%s: %s has no grid and stops at t_end: leave it out",
-                         sampler->grid != GRID_UNSET ? "grid" : sampler->final > FINAL_NONE ? "final" : "shift", solver->name);
+                         sampler->grid != GRID_UNSET   ? "grid"
+                         : sampler->final > FINAL_NONE ? "final"
+                                                       : "shift",
+                         solver->name);
     if (schedule_has_integer_times(schedule))
-        return error_set(err, CODE_DATA, "sampler.solver: %s evaluates at any time, but the model takes integer timesteps",
+        return error_set(err, CODE_DATA,
+                         "sampler.solver: %s evaluates at any time, but the model takes integer timesteps",
                          solver->name);
     sampler->final = FINAL_NONE;
     if (sampler->clock == CLOCK_UNSET) sampler->clock = schedule_is_discrete(schedule) ? CLOCK_LOGSNR : CLOCK_T;
@@ -305,7 +352,8 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
     return 0;
 }
 
-static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule, struct error *err) {
+static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule,
+                   struct error *err) {
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
     if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0 ||
@@ -315,7 +363,9 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
                        check_clock(sampler, solver, schedule, err) != 0 ||
-                       check_start(sampler, solver, card, schedule, err) != 0 ? -1 : 0;
+                       check_start(sampler, solver, card, schedule, err) != 0
+                   ? -1
+                   : 0;
     }
     fill_defaults(sampler, solver, schedule, card);
     if (fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
@@ -340,7 +390,8 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
     int copied = guidance->model && !resolved->guidance.model ? error_memory(err) : 0;
     if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
-    if (copied == 0) copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);
+    if (copied == 0)
+        copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);
     if (copied != 0) {
         sampler_release(resolved);
         return -1;

@@ -27,15 +27,15 @@ enum phase { START, FIRST_SLOPE, PROBE, STEP, FINISHED };
 
 struct rk45 {
     struct sampler sampler;
-    struct card card;           /* shallow: the caller's card outlives us */
+    struct card card; /* shallow: the caller's card outlives us */
     struct schedule *schedule;
-    struct plan plan;           /* the fragment being emitted */
+    struct plan plan; /* the fragment being emitted */
     struct builder builder;
-    enum phase phase;           /* what the last fragment was */
-    double u, end;              /* where x is and where it goes, in the clock, towards noise: t or -lambda; u runs down */
-    double h, probe;            /* lengths in the clock, > 0 */
-    double d1;                  /* norm of the first slope */
-    bool rejected, pending;     /* pending: NEW is accepted but not yet copied to X */
+    enum phase phase;       /* what the last fragment was */
+    double u, end;          /* where x is and where it goes, in the clock, towards noise: t or -lambda; u runs down */
+    double h, probe;        /* lengths in the clock, > 0 */
+    double d1;              /* norm of the first slope */
+    bool rejected, pending; /* pending: NEW is accepted but not yet copied to X */
     int nfe;
 };
 
@@ -48,8 +48,12 @@ int rk45_new(struct rk45 **rk45, const struct sampler *resolved, const struct ca
         free(made);
         return -1;
     }
-    made->builder = (struct builder){.plan = &made->plan, .schedule = made->schedule, .sampler = &made->sampler,
-                                     .card = &made->card, .scratch = SCRATCH, .unguided = UNGUIDED};
+    made->builder = (struct builder){.plan = &made->plan,
+                                     .schedule = made->schedule,
+                                     .sampler = &made->sampler,
+                                     .card = &made->card,
+                                     .scratch = SCRATCH,
+                                     .unguided = UNGUIDED};
     rk45_start(made);
     *rk45 = made;
     return 0;
@@ -184,15 +188,15 @@ static int advance(struct rk45 *rk45, const double *values, struct error *err) {
         rk45->phase = PROBE;
         return 0;
     }
-    if (rk45->phase == PROBE)
-        rk45->h = initial_step(rk45, values[0]);
-    else
-        control(rk45, values[0]);
+    if (rk45->phase == PROBE) rk45->h = initial_step(rk45, values[0]);
+    else control(rk45, values[0]);
     rk45->phase = left(rk45) > 0 ? STEP : FINISHED;
     double least = 10 * (rk45->u - nextafter(rk45->u, -INFINITY));
     if (!(rk45->h >= least) && rk45->rejected)
-        return error_set(err, CODE_DATA, "rk45: the step at t = %g shrinks to nothing; the model's output is not smooth, or "
-                         "rtol and atol are too small", time_at(rk45, rk45->u));
+        return error_set(err, CODE_DATA,
+                         "rk45: the step at t = %g shrinks to nothing; the model's output is not smooth, or rtol and "
+                         "atol are too small",
+                         time_at(rk45, rk45->u));
     rk45->h = fmin(fmax(rk45->h, least), left(rk45));
     return 0;
 }
@@ -226,6 +230,13 @@ int rk45_next(struct rk45 *rk45, const double *values, struct rk45_fragment *fra
 }
 
 const struct solver solver_rk45 = {
-    .name = "rk45", .kind = "ODE", .orders = "5", .evaluations = 0, .options = SOLVER_CLOCK | SOLVER_TOLERANCES, 
-    .source = "Dormand & Prince 1980; Song et al. 2020, eq. 13", .default_order = 5, .leaves_noise = true, .default_clock = CLOCK_T,
+    .name = "rk45",
+    .kind = "ODE",
+    .orders = "5",
+    .evaluations = 0,
+    .options = SOLVER_CLOCK | SOLVER_TOLERANCES,
+    .source = "Dormand & Prince 1980; Song et al. 2020, eq. 13",
+    .default_order = 5,
+    .leaves_noise = true,
+    .default_clock = CLOCK_T,
 };

@@ -1,7 +1,7 @@
-/* euler, heun, midpoint, ralston, rk4: explicit Runge-Kutta methods on the probability-flow ODE (Song et al. 2020, arXiv 2011.13456, eq. 13)
- * in the sampler's clock, dx/du = f x + g^2/(2 sigma) epsilon; orders 1, 2, 2, 2, 4; 1, 2, 2, 2,
- * 4 NFE a step. On an edm schedule in
- * clock t, heun is EDM's sampler (Karras et al. 2022, algorithm 1; its Euler step into sigma 0 is `final: zero`). */
+/* euler, heun, midpoint, ralston, rk4: explicit Runge-Kutta methods on the probability-flow ODE (Song et al. 2020,
+ * arXiv 2011.13456, eq. 13) in the sampler's clock, dx/du = f x + g^2/(2 sigma) epsilon; orders 1, 2, 2, 2, 4; 1, 2, 2,
+ * 2, 4 NFE a step. On an edm schedule in clock t, heun is EDM's sampler (Karras et al. 2022, algorithm 1; its Euler
+ * step into sigma 0 is `final: zero`). */
 #include "solver/registry.h"
 
 #include <math.h>
@@ -9,9 +9,9 @@
 enum { STAGES = 4 };
 struct tableau {
     int stages;
-    double nodes[STAGES];             /* c */
-    double inner[STAGES][STAGES];     /* a */
-    double weights[STAGES];           /* b */
+    double nodes[STAGES];         /* c */
+    double inner[STAGES][STAGES]; /* a */
+    double weights[STAGES];       /* b */
 };
 
 static const struct tableau euler = {1, {0}, {{0}}, {1}};
@@ -21,7 +21,8 @@ static const struct tableau ralston = {2, {0, 2. / 3}, {{0}, {2. / 3}}, {0.25, 0
 static const struct tableau rk4 = {
     4, {0, 0.5, 0.5, 1}, {{0}, {0.5}, {0, 0.5}, {0, 0, 1}}, {1. / 6, 1. / 3, 1. / 3, 1. / 6}};
 
-static double inner_time(const struct builder *builder, const struct node *from, const struct node *to, double part, double h) {
+static double inner_time(const struct builder *builder, const struct node *from, const struct node *to, double part,
+                         double h) {
     if (part == 0) return from->t;
     if (part == 1) return to->t;
     if (builder->sampler->clock == CLOCK_T) return from->t - part * h;
@@ -83,25 +84,70 @@ static int rk4_step(struct builder *builder, const int *registers, const struct 
 
 #define SONG "Song et al. 2020 (score SDE), eq. 13"
 const struct solver solver_euler = {
-    .name = "euler", .kind = "ODE", .orders = "1", .evaluations = 1, .options = SOLVER_CLOCK,  .source = SONG,
-    .default_order = 1, .default_clock = CLOCK_T, .leaves_noise = true, .step = euler_step, .registers = 2,
+    .name = "euler",
+    .kind = "ODE",
+    .orders = "1",
+    .evaluations = 1,
+    .options = SOLVER_CLOCK,
+    .source = SONG,
+    .default_order = 1,
+    .default_clock = CLOCK_T,
+    .leaves_noise = true,
+    .step = euler_step,
+    .registers = 2,
 };
 const struct solver solver_heun = {
-    .name = "heun", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
-    .source = SONG "; Karras et al. 2022, alg. 1", .default_order = 2, .default_clock = CLOCK_LOGSNR, .leaves_noise = true, .step = heun_step,
+    .name = "heun",
+    .kind = "ODE",
+    .orders = "2",
+    .evaluations = 2,
+    .options = SOLVER_CLOCK,
+    .source = SONG "; Karras et al. 2022, alg. 1",
+    .default_order = 2,
+    .default_clock = CLOCK_LOGSNR,
+    .leaves_noise = true,
+    .step = heun_step,
     .registers = 3,
 };
 const struct solver solver_midpoint = {
-    .name = "midpoint", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
-    .source = SONG ", midpoint rule", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
-    .leaves_noise = true, .step = midpoint_step, .registers = 3,
+    .name = "midpoint",
+    .kind = "ODE",
+    .orders = "2",
+    .evaluations = 2,
+    .options = SOLVER_CLOCK,
+    .source = SONG ", midpoint rule",
+    .default_order = 2,
+    .default_clock = CLOCK_LOGSNR,
+    .inner_times = true,
+    .leaves_noise = true,
+    .step = midpoint_step,
+    .registers = 3,
 };
 const struct solver solver_ralston = {
-    .name = "ralston", .kind = "ODE", .orders = "2", .evaluations = 2, .options = SOLVER_CLOCK, 
-    .source = SONG ", Ralston 1962", .default_order = 2, .default_clock = CLOCK_LOGSNR, .inner_times = true,
-    .leaves_noise = true, .step = ralston_step, .registers = 3,
+    .name = "ralston",
+    .kind = "ODE",
+    .orders = "2",
+    .evaluations = 2,
+    .options = SOLVER_CLOCK,
+    .source = SONG ", Ralston 1962",
+    .default_order = 2,
+    .default_clock = CLOCK_LOGSNR,
+    .inner_times = true,
+    .leaves_noise = true,
+    .step = ralston_step,
+    .registers = 3,
 };
 const struct solver solver_rk4 = {
-    .name = "rk4", .kind = "ODE", .orders = "4", .evaluations = 4, .options = SOLVER_CLOCK,  .source = SONG,
-    .default_order = 4, .default_clock = CLOCK_LOGSNR, .inner_times = true, .leaves_noise = true, .step = rk4_step, .registers = 5,
+    .name = "rk4",
+    .kind = "ODE",
+    .orders = "4",
+    .evaluations = 4,
+    .options = SOLVER_CLOCK,
+    .source = SONG,
+    .default_order = 4,
+    .default_clock = CLOCK_LOGSNR,
+    .inner_times = true,
+    .leaves_noise = true,
+    .step = rk4_step,
+    .registers = 5,
 };

@@ -1,10 +1,9 @@
-/* sa-solver: Xue et al. 2023 (arXiv 2309.05019), algorithm 1 with data prediction and a constant tau: the SDE whose noise
- * is tau times the reverse SDE's (0: the ODE), k = 1 + tau^2, as stochastic Adams of order p:
- *   x_s = (sigma_s/sigma_t) e^(-tau^2 h) x + alpha_s * sum of w_j x0_j + sigma_s sqrt(1 - e^(-2 tau^2 h)) z,
- *   w_j = k * integral over [0, h] of e^(-k (h - u)) L_j(lambda_t + u) du, L_j over the last p evaluations;
- * then, when x0 at s is known, again with it as the newest of p, x and the noise z as before. Orders 1-4 (where tau > 0,
- * measured: weak order 2 at most), 1 NFE a step,
- * options order, tau, lower_order_final. */
+/* sa-solver: Xue et al. 2023 (arXiv 2309.05019), algorithm 1 with data prediction and a constant tau: the SDE whose
+ * noise is tau times the reverse SDE's (0: the ODE), k = 1 + tau^2, as stochastic Adams of order p: x_s =
+ * (sigma_s/sigma_t) e^(-tau^2 h) x + alpha_s * sum of w_j x0_j + sigma_s sqrt(1 - e^(-2 tau^2 h)) z, w_j = k * integral
+ * over [0, h] of e^(-k (h - u)) L_j(lambda_t + u) du, L_j over the last p evaluations; then, when x0 at s is known,
+ * again with it as the newest of p, x and the noise z as before. Orders 1-4 (where tau > 0, measured: weak order 2 at
+ * most), 1 NFE a step, options order, tau, lower_order_final. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 
@@ -13,7 +12,8 @@
 enum { ORDER_MOST = 4, RING = ORDER_MOST + 1 };
 
 /* x at nodes[index + 1] from `x` at nodes[index], by x0 at `order` nodes up to nodes[newest], and the noise. */
-static struct form update(const struct builder *builder, const int *registers, int x, int index, int newest, int order) {
+static struct form update(const struct builder *builder, const int *registers, int x, int index, int newest,
+                          int order) {
     const struct node *from = &builder->nodes[index], *to = from + 1;
     double tau2 = builder->sampler->tau * builder->sampler->tau, k = 1 + tau2, h = to->logsnr - from->logsnr;
     double nodes[ORDER_MOST] = {0}, moments[ORDER_MOST] = {0}, w[ORDER_MOST], factorial = 1;
@@ -55,8 +55,18 @@ static double new_noise(const struct sampler *sampler) {
 }
 
 const struct solver solver_sa_solver = {
-    .name = "sa-solver", .kind = "SDE", .orders = "1-4 (weak order 2 at most)", .evaluations = 1,
-    .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TAU, 
-    .source = "Xue et al. 2023 (SA-Solver), alg. 1", .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,
-    .order_least = 1, .order_most = ORDER_MOST, .new_noise = new_noise, .step = step, .registers = RING + 2,
+    .name = "sa-solver",
+    .kind = "SDE",
+    .orders = "1-4 (weak order 2 at most)",
+    .evaluations = 1,
+    .options = SOLVER_ORDER | SOLVER_LOWER | SOLVER_TAU,
+    .source = "Xue et al. 2023 (SA-Solver), alg. 1",
+    .default_order = 3,
+    .default_clock = CLOCK_LOGSNR,
+    .drops_last = true,
+    .order_least = 1,
+    .order_most = ORDER_MOST,
+    .new_noise = new_noise,
+    .step = step,
+    .registers = RING + 2,
 };

@@ -6,8 +6,9 @@
 int schedule_new(struct schedule **schedule, const struct card *card, struct error *err) {
     *schedule = NULL;
     if (card->schedule.kind == SCHEDULE_EDM && card->time.kind == TIME_DISCRETE)
-        return error_set(err, CODE_DATA, "time.kind: discrete, but an edm schedule has no trained steps: give the schedule "
-                         "the model was trained with (for iDDPM, discrete-cosine)");
+        return error_set(err, CODE_DATA,
+                         "time.kind: discrete, but an edm schedule has no trained steps: give the schedule the model "
+                         "was trained with (for iDDPM, discrete-cosine)");
     struct schedule *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     made->card = card;
@@ -90,9 +91,9 @@ int schedule_slope(const struct schedule *schedule, double t, double *alpha, dou
 double schedule_initial_scale(const struct schedule *schedule, double t) {
     double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
     switch (schedule->kind->scale) {
-    case SCALE_SIGMA: return schedule_is_flow(schedule) ? schedule->card->schedule.noise_scale : sigma;
-    case SCALE_NORM: return hypot(alpha, sigma);
-    case SCALE_UNIT: break;
+        case SCALE_SIGMA: return schedule_is_flow(schedule) ? schedule->card->schedule.noise_scale : sigma;
+        case SCALE_NORM: return hypot(alpha, sigma);
+        case SCALE_UNIT: break;
     }
     return 1;
 }
@@ -116,24 +117,24 @@ double schedule_step(const struct schedule *schedule, enum clock_kind clock, dou
 static double c_noise(const struct schedule *schedule, double t) {
     double logsnr = schedule_logsnr(schedule, t);
     switch (schedule->card->prediction) {
-    case PREDICTION_EDM_VP: return 999 * linear_inverse(0.1, 20, logsnr); /* EDM's beta_min, and beta_d = 19.9 */
-    case PREDICTION_EDM_VE: return -logsnr - log(2);
-    case PREDICTION_EDM_IDDPM: return round(t * schedule_steps(schedule) - 1);
-    default: return -logsnr / 4;
+        case PREDICTION_EDM_VP: return 999 * linear_inverse(0.1, 20, logsnr); /* EDM's beta_min, and beta_d = 19.9 */
+        case PREDICTION_EDM_VE: return -logsnr - log(2);
+        case PREDICTION_EDM_IDDPM: return round(t * schedule_steps(schedule) - 1);
+        default: return -logsnr / 4;
     }
 }
 
 double schedule_model_time(const struct schedule *schedule, double t) {
     const struct card *card = schedule->card;
     switch (card->time.kind) {
-    case TIME_CONTINUOUS: return (card->time.reversed ? 1 - t : t) * card->time.scale;
-    case TIME_DISCRETE: {
-        double index = t * card->time.steps - 1;
-        return card->time.integer || fabs(index - round(index)) < 1e-9 ? round(index) : index;
-    }
-    case TIME_SIGMA: return schedule_sigma(schedule, t) / schedule_alpha(schedule, t);
-    case TIME_LOG_SIGMA: return -schedule_logsnr(schedule, t);
-    case TIME_C_NOISE: return c_noise(schedule, t);
+        case TIME_CONTINUOUS: return (card->time.reversed ? 1 - t : t) * card->time.scale;
+        case TIME_DISCRETE: {
+            double index = t * card->time.steps - 1;
+            return card->time.integer || fabs(index - round(index)) < 1e-9 ? round(index) : index;
+        }
+        case TIME_SIGMA: return schedule_sigma(schedule, t) / schedule_alpha(schedule, t);
+        case TIME_LOG_SIGMA: return -schedule_logsnr(schedule, t);
+        case TIME_C_NOISE: return c_noise(schedule, t);
     }
     return t;
 }

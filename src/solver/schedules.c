@@ -36,7 +36,8 @@ static double logistic_radius(double logsnr) {
     return hypot(logsnr, M_PI / 2);
 }
 
-static int vp_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+static int vp_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma,
+                            struct error *err) {
     (void)err;
     logistic_series(s->kind->logsnr(s, t), 1, order, alpha, sigma);
     return 0;
@@ -200,8 +201,9 @@ static double discrete_time(const struct schedule *s, double logsnr) {
 static int discrete_series(const struct schedule *s, double t, int order, double *alpha, double *sigma,
                            struct error *err) {
     if (order > 1)
-        return error_set(err, CODE_DATA, "sampler.clock: t has no series beyond order 1 on a discrete schedule: a step "
-                         "crosses many of its knots; use clock: logsnr");
+        return error_set(err, CODE_DATA,
+                         "sampler.clock: t has no series beyond order 1 on a discrete schedule: a step crosses many of "
+                         "its knots; use clock: logsnr");
     double angle, turn; /* towards alpha = 0 lambda has no slope, and the angle has */
     if (table_angle(&s->table, t, &angle, &turn)) {
         alpha[0] = cos(angle);
@@ -257,7 +259,8 @@ static double edm_radius(const struct schedule *s, double t) {
     return INFINITY;
 }
 
-static int edm_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+static int edm_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma,
+                             struct error *err) {
     (void)s, (void)err;
     for (int k = 0; k <= order; k++) { /* sigma = e^{-lambda - h} */
         alpha[k] = k == 0;
@@ -306,8 +309,10 @@ static void logistic(double numerator, double power, double rate, int order, dou
     series_div(order, over, under, out);
 }
 
-/* With S e^lambda = (1 - t)/t: alpha = 1/(1 + e^-lambda/S), sigma = S/(1 + S e^lambda), with poles at odd multiples of pi i. */
-static int flow_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+/* With S e^lambda = (1 - t)/t: alpha = 1/(1 + e^-lambda/S), sigma = S/(1 + S e^lambda), with poles at odd multiples of
+ * pi i. */
+static int flow_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma,
+                              struct error *err) {
     (void)err;
     logistic(1, t / (1 - t), -1, order, alpha);
     logistic(s->card->schedule.noise_scale, (1 - t) / t, 1, order, sigma);
@@ -340,9 +345,11 @@ static int path_series(const struct schedule *s, double t, int order, double *al
     return 0;
 }
 
-static int path_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma, struct error *err) {
+static int path_logsnr_series(const struct schedule *s, double t, int order, double *alpha, double *sigma,
+                              struct error *err) {
     if (order > 1)
-        return error_set(err, CODE_DATA, "sampler.order: a table of alphas and sigmas has no series beyond order 1: say order .inf");
+        return error_set(err, CODE_DATA,
+                         "sampler.order: a table of alphas and sigmas has no series beyond order 1: say order .inf");
     if (path_series(s, t, order, alpha, sigma, err) != 0) return -1;
     if (order > 0) { /* by the chain rule: d lambda = -slope dt */
         alpha[1] /= -table_slope(&s->table, t);
@@ -352,10 +359,14 @@ static int path_logsnr_series(const struct schedule *s, double t, int order, dou
 }
 
 #define VP vp_logsnr_series, vp_logsnr_radius
-#define DISCRETE {alpha_by_logsnr, sigma_by_logsnr, discrete_logsnr, discrete_time, discrete_series, discrete_radius, VP, 1, SCALE_UNIT}
+#define DISCRETE \
+    {alpha_by_logsnr, sigma_by_logsnr, discrete_logsnr, discrete_time, discrete_series, discrete_radius, VP, 1, \
+     SCALE_UNIT}
 static const struct schedule_functions schedule_kinds[] = {
-    [SCHEDULE_LINEAR] = {linear_alpha, linear_sigma, linear_logsnr, linear_time, linear_series, linear_radius, VP, 1, SCALE_UNIT},
-    [SCHEDULE_COSINE] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP, 0.9946, SCALE_UNIT},
+    [SCHEDULE_LINEAR] = {linear_alpha, linear_sigma, linear_logsnr, linear_time, linear_series, linear_radius, VP, 1,
+                         SCALE_UNIT},
+    [SCHEDULE_COSINE] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP,
+                         0.9946, SCALE_UNIT},
     [SCHEDULE_LOG_LINEAR] = {alpha_by_logsnr, sigma_by_logsnr, log_linear_logsnr, log_linear_time, log_linear_series,
                              log_linear_radius, VP, 1, SCALE_UNIT},
     [SCHEDULE_DISCRETE_LINEAR] = DISCRETE,
@@ -366,11 +377,12 @@ static const struct schedule_functions schedule_kinds[] = {
                       0, SCALE_SIGMA},
     [SCHEDULE_FLOW] = {flow_alpha, flow_sigma, flow_logsnr, flow_time, flow_series, edm_radius, flow_logsnr_series,
                        flow_logsnr_radius, 1, SCALE_SIGMA},
-    [SCHEDULE_GVP] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP, 1, SCALE_UNIT},
+    [SCHEDULE_GVP] = {cosine_alpha, cosine_sigma, cosine_logsnr, cosine_time, cosine_series, cosine_radius, VP, 1,
+                      SCALE_UNIT},
 };
-static const struct schedule_functions path_table = {
-    path_alpha, path_sigma, discrete_logsnr, discrete_time, path_series, discrete_radius, path_logsnr_series, discrete_radius, 1,
-    SCALE_NORM};
+static const struct schedule_functions path_table = {path_alpha,  path_sigma,      discrete_logsnr,    discrete_time,
+                                                     path_series, discrete_radius, path_logsnr_series, discrete_radius,
+                                                     1,           SCALE_NORM};
 
 const struct schedule_functions *schedule_functions_of(const struct card *card) {
     return card->schedule.alphas ? &path_table : &schedule_kinds[card->schedule.kind];

@@ -1,4 +1,5 @@
-/* The schedules one by one, behind schedule.h: a new one is a row of schedule_kinds in schedules.c (and a kind in job/card.h). */
+/* The schedules one by one, behind schedule.h: a new one is a row of schedule_kinds in schedules.c (and a kind in
+ * job/card.h). */
 #ifndef SOLVER_SCHEDULES_H
 #define SOLVER_SCHEDULES_H
 
@@ -17,9 +18,9 @@ struct schedule_functions {
     /* The same two in clock logsnr, of alpha(lambda + h) and sigma(lambda + h). */
     int (*logsnr_series)(const struct schedule *, double t, int order, double *alpha, double *sigma, struct error *err);
     double (*logsnr_radius)(const struct schedule *, double t);
-    double t_start;    /* the default; 0: the largest time there is */
-    /* What unit normals are multiplied with to be the start: 1, where variance is preserved; sigma, where noise alone is the start
-     * (of a flow) or next to alone (of edm); or what data of variance 1 has there. */
+    double t_start; /* the default; 0: the largest time there is */
+    /* What unit normals are multiplied with to be the start: 1, where variance is preserved; sigma, where noise alone
+     * is the start (of a flow) or next to alone (of edm); or what data of variance 1 has there. */
     enum { SCALE_UNIT, SCALE_SIGMA, SCALE_NORM } scale;
 };
 

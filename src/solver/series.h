@@ -3,10 +3,10 @@
 #ifndef SOLVER_SERIES_H
 #define SOLVER_SERIES_H
 
-void series_add(int order, const double *a, const double *b, double *out);     /* in place */
-void series_scale(int order, double factor, const double *a, double *out);     /* in place */
+void series_add(int order, const double *a, const double *b, double *out); /* in place */
+void series_scale(int order, double factor, const double *a, double *out); /* in place */
 void series_mul(int order, const double *a, const double *b, double *out);
-void series_div(int order, const double *a, const double *b, double *out);     /* b[0] != 0 */
+void series_div(int order, const double *a, const double *b, double *out); /* b[0] != 0 */
 void series_exp(int order, const double *a, double *out);
 void series_log(int order, const double *a, double *out);                      /* a[0] > 0 */
 void series_sqrt(int order, const double *a, double *out);                     /* a[0] > 0 */

@@ -29,7 +29,8 @@ static int fill_logsnr(struct table *table, const struct card *card, struct erro
     for (int n = 0; n < table->steps; n++) {
         if (card->schedule.kind == SCHEDULE_TABLE) {
             const double *cumprod = card->schedule.alphas_cumprod, *alphas = card->schedule.alphas;
-            table->logsnr[n] = cumprod ? 0.5 * (log(cumprod[n]) - log1p(-cumprod[n])) : log(alphas[n] / card->schedule.sigmas[n]);
+            table->logsnr[n] = cumprod ? 0.5 * (log(cumprod[n]) - log1p(-cumprod[n]))
+                                       : log(alphas[n] / card->schedule.sigmas[n]);
             if (!cumprod) table->norm[n] = hypot(alphas[n], card->schedule.sigmas[n]);
         } else {
             log_cumprod += log1p(-beta_at(card, n));
@@ -37,8 +38,10 @@ static int fill_logsnr(struct table *table, const struct card *card, struct erro
         }
         bool zero = n + 1 == table->steps && table->logsnr[n] == -INFINITY;
         if (!(isfinite(table->logsnr[n]) || zero) || (n > 0 && !(table->logsnr[n] < table->logsnr[n - 1])))
-            return error_set(err, CODE_DATA, "schedule: expected alpha/sigma that falls from step to step, at most the last "
-                             "one to 0; it does not at step %d", n);
+            return error_set(err, CODE_DATA,
+                             "schedule: expected alpha/sigma that falls from step to step, at most the last one to 0; "
+                             "it does not at step %d",
+                             n);
     }
     return 0;
 }
@@ -74,10 +77,8 @@ int table_init(struct table *table, const struct card *card, struct error *err) 
     if (card->schedule.alphas) table->norm = malloc((size_t)steps * sizeof(double));
     bool whole = table->logsnr && table->slope && (table->norm || !card->schedule.alphas);
     int rc = whole ? fill_logsnr(table, card, err) : error_memory(err);
-    if (rc == 0)
-        fill_slope(table);
-    else
-        table_free(table);
+    if (rc == 0) fill_slope(table);
+    else table_free(table);
     return rc;
 }
 
@@ -148,15 +149,14 @@ double table_slope(const struct table *table, double t) {
     return derivative * table->steps;
 }
 
-/* Where in 0..1 the falling cubic on [n, n+1] has the value: Newton's steps, or halving where they leave the bracket. */
+/* Where in 0..1 the falling cubic on [n, n+1] has the value: Newton's steps, or halving where they leave the bracket.
+ */
 static double solve(const struct table *table, int n, double value) {
     double low = 0, high = 1, x = (value - table->logsnr[n]) / (table->logsnr[n + 1] - table->logsnr[n]);
     for (int i = 0; i < 100; i++) {
         double derivative, miss = cubic(table, n, x, &derivative) - value;
-        if (miss > 0)
-            low = x;
-        else
-            high = x;
+        if (miss > 0) low = x;
+        else high = x;
         double next = x - miss / derivative;
         if (!(next > low && next < high)) next = (low + high) / 2;
         if (fabs(next - x) <= 1e-16) return next;
@@ -171,10 +171,8 @@ double table_time(const struct table *table, double logsnr) {
     if (logsnr <= table->logsnr[high]) return 1;
     while (high - low > 1) {
         int middle = (low + high) / 2;
-        if (table->logsnr[middle] > logsnr)
-            low = middle;
-        else
-            high = middle;
+        if (table->logsnr[middle] > logsnr) low = middle;
+        else high = middle;
     }
     if (table->logsnr[low + 1] == -INFINITY)
         return (low + 2 - atan(exp(logsnr)) / atan(exp(table->logsnr[low]))) / table->steps;

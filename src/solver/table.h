@@ -19,13 +19,13 @@ struct table {
 int table_init(struct table *table, const struct card *card, struct error *err);
 void table_free(struct table *table);
 
-double table_logsnr(const struct table *table, double t);       /* t outside [1/N, 1] counts as the nearer end */
-double table_slope(const struct table *table, double t);        /* d logsnr/dt */
-/* Where alpha falls to 0: in front of the last step it is cos(angle) times the norm, and the angle goes straight to pi/2. *turn:
- * d angle/dt. False elsewhere. */
+double table_logsnr(const struct table *table, double t); /* t outside [1/N, 1] counts as the nearer end */
+double table_slope(const struct table *table, double t);  /* d logsnr/dt */
+/* Where alpha falls to 0: in front of the last step it is cos(angle) times the norm, and the angle goes straight to
+ * pi/2. *turn: d angle/dt. False elsewhere. */
 bool table_angle(const struct table *table, double t, double *angle, double *turn);
 double table_norm(const struct table *table, double t);
 double table_norm_slope(const struct table *table, double t); /* of the side towards data */
-double table_time(const struct table *table, double logsnr);    /* inverse of table_logsnr */
+double table_time(const struct table *table, double logsnr);  /* inverse of table_logsnr */
 
 #endif

@@ -1,16 +1,16 @@
 /* taylor: the quasi-Taylor method, Tachibana et al. 2021 (arXiv 2112.13339), section 4. ODE, orders 1, 2, ... and .inf,
  * 1 NFE a step, options order and clock.
  *
- * With the ideal derivatives of the single-point approximation epsilon is constant along a path, so the Taylor series of
- * the path is that of x(h) = rho(h) x + mu(h) epsilon with rho(h) = alpha(t-h)/alpha(t), mu(h) = sigma(t-h) -
+ * With the ideal derivatives of the single-point approximation epsilon is constant along a path, so the Taylor series
+ * of the path is that of x(h) = rho(h) x + mu(h) epsilon with rho(h) = alpha(t-h)/alpha(t), mu(h) = sigma(t-h) -
  * sigma(t) rho(h), cut after h^order. Uncut (.inf) it is DDIM (Song et al. 2020, eq. 12 with eta 0).
  *
- * Where alpha(t) is 0, and on a flow, the same is written of x0 and z: alpha_n(t-h) x0 + sigma_n(t-h) z with both series cut. On
- * a flow both end at h^1: every order, DDIM and Euler are one and the same step.
+ * Where alpha(t) is 0, and on a flow, the same is written of x0 and z: alpha_n(t-h) x0 + sigma_n(t-h) z with both
+ * series cut. On a flow both end at h^1: every order, DDIM and Euler are one and the same step.
  *
- * taylor-2m: the same with the derivative of epsilon that the ideal ones leave out, taken from the step before: epsilon' =
- * (epsilon - epsilon_before)/h_before adds mu'(0) epsilon' h^2/2 to the series. Orders 2, 3, ... and .inf; on data it
- * converges with order 2, where taylor has 1. */
+ * taylor-2m: the same with the derivative of epsilon that the ideal ones leave out, taken from the step before:
+ * epsilon' = (epsilon - epsilon_before)/h_before adds mu'(0) epsilon' h^2/2 to the series. Orders 2, 3, ... and .inf;
+ * on data it converges with order 2, where taylor has 1. */
 #include "solver/taylor.h"
 
 #include "solver/exponential.h"
@@ -40,13 +40,14 @@ int taylor_coefficients(const struct schedule *schedule, enum clock_kind clock, 
     return 0;
 }
 
-static int coefficients(const struct builder *builder, const struct node *from, const struct node *to, double *rho, double *mu,
-                        struct error *err) {
+static int coefficients(const struct builder *builder, const struct node *from, const struct node *to, double *rho,
+                        double *mu, struct error *err) {
     const struct sampler *sampler = builder->sampler;
     return taylor_coefficients(builder->schedule, sampler->clock, sampler->order, from->t, to->t, rho, mu, err);
 }
 
-static int step_of_parts(struct builder *builder, int out, const struct node *from, const struct node *to, struct error *err) {
+static int step_of_parts(struct builder *builder, int out, const struct node *from, const struct node *to,
+                         struct error *err) {
     const struct sampler *sampler = builder->sampler;
     double on_x0 = to->alpha, on_z = to->sigma;
     struct form next = {.count = 0};
@@ -68,7 +69,8 @@ static int step(struct builder *builder, const int *registers, const struct node
                 struct error *err) {
     double rho, mu;
     struct form next = {.count = 0};
-    if (from->alpha == 0 || schedule_is_flow(builder->schedule)) return step_of_parts(builder, registers[0], from, to, err);
+    if (from->alpha == 0 || schedule_is_flow(builder->schedule))
+        return step_of_parts(builder, registers[0], from, to, err);
     if (coefficients(builder, from, to, &rho, &mu, err) != 0) return -1;
     struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     form_add(&next, rho, 0);
@@ -100,12 +102,33 @@ static int step_2m(struct builder *builder, const int *registers, const struct n
 }
 
 const struct solver solver_taylor_2m = {
-    .name = "taylor-2m", .kind = "ODE", .orders = "2, 3, ..., .inf (2 on data)", .evaluations = 1,
-    .options = SOLVER_ORDER | SOLVER_CLOCK, 
-    .source = "quasi-Taylor with the derivative of epsilon from the step before", .default_order = 2,
-    .default_clock = CLOCK_T, .order_least = 2, .order_most = ORDER_MOST, .order_others = {INFINITY}, .step = step_2m, .registers = 2,
+    .name = "taylor-2m",
+    .kind = "ODE",
+    .orders = "2, 3, ..., .inf (2 on data)",
+    .evaluations = 1,
+    .options = SOLVER_ORDER | SOLVER_CLOCK,
+    .source = "quasi-Taylor with the derivative of epsilon from the step before",
+    .default_order = 2,
+    .default_clock = CLOCK_T,
+    .order_least = 2,
+    .order_most = ORDER_MOST,
+    .order_others = {INFINITY},
+    .step = step_2m,
+    .registers = 2,
 };
 const struct solver solver_taylor = {
-    .name = "taylor", .kind = "ODE", .orders = "1, 2, ..., .inf", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_CLOCK,  .source = "Tachibana et al. 2021, quasi-Taylor; .inf is DDIM", .default_order = 2,
-    .default_clock = CLOCK_T, .order_least = 1, .order_most = ORDER_MOST, .order_others = {INFINITY}, .leaves_noise = true, .step = step, .registers = 1,
+    .name = "taylor",
+    .kind = "ODE",
+    .orders = "1, 2, ..., .inf",
+    .evaluations = 1,
+    .options = SOLVER_ORDER | SOLVER_CLOCK,
+    .source = "Tachibana et al. 2021, quasi-Taylor; .inf is DDIM",
+    .default_order = 2,
+    .default_clock = CLOCK_T,
+    .order_least = 1,
+    .order_most = ORDER_MOST,
+    .order_others = {INFINITY},
+    .leaves_noise = true,
+    .step = step,
+    .registers = 1,
 };

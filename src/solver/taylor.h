@@ -4,8 +4,8 @@
 
 #include "solver/schedule.h"
 
-/* x(s) = rho x(t) + mu epsilon(x(t), t), the series in `clock` cut after h^order; order 1, 2, ... or INFINITY (uncut: DDIM,
- * the same in every clock). */
+/* x(s) = rho x(t) + mu epsilon(x(t), t), the series in `clock` cut after h^order; order 1, 2, ... or INFINITY (uncut:
+ * DDIM, the same in every clock). */
 int taylor_coefficients(const struct schedule *schedule, enum clock_kind clock, double order, double t, double s,
                         double *rho, double *mu, struct error *err);
 

@@ -1,7 +1,7 @@
 /* unipc, unipc-bh1, unip: Zhao et al. 2023 (arXiv 2302.04867), algorithms 5-8 with data prediction; ODE; predictor of
- * order p = 1-4 and, but for unip, a corrector at no further NFE, which makes it p + 1; B(h) = e^h - 1 (bh2) or h (bh1);
- * options order and lower_order_final. The weights a solve sum over k of r_k^(n-1) a_k = n! psi_n(z)/B, n = 1, 2, ...;
- * as published, a single weight is 1/2. */
+ * order p = 1-4 and, but for unip, a corrector at no further NFE, which makes it p + 1; B(h) = e^h - 1 (bh2) or h
+ * (bh1); options order and lower_order_final. The weights a solve sum over k of r_k^(n-1) a_k = n! psi_n(z)/B, n = 1,
+ * 2, ...; as published, a single weight is 1/2. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 
@@ -14,10 +14,8 @@ static void weights(const double *r, int count, double z, double b, double *a) {
         factorial *= n + 1;
         moments[n] = factorial * psi(n + 1, z) / b;
     }
-    if (count == 1)
-        a[0] = 0.5;
-    else
-        solve_moments(r, moments, count, a);
+    if (count == 1) a[0] = 0.5;
+    else solve_moments(r, moments, count, a);
 }
 
 /* x at node[1] from x at node[0], held in `x`, with x0 at `order` nodes up to node[0] and, to correct, at node[1]. */
@@ -68,10 +66,22 @@ static int step(struct builder *builder, const int *registers, const struct node
     return 0;
 }
 
-#define UNIPC(NAME, VARIANT, SOURCE)                                                                                      \
-    {.name = NAME, .kind = "ODE", .orders = "1-4", .evaluations = 1, .options = SOLVER_ORDER | SOLVER_LOWER,              \
-     .source = SOURCE, .default_order = 3, .default_clock = CLOCK_LOGSNR, .drops_last = true,     \
-     .variant = VARIANT, .lowers = TOGGLE_ON, .order_least = 1, .order_most = ORDER_MOST, .step = step, .registers = RING + 1}
+#define UNIPC(NAME, VARIANT, SOURCE) \
+    {.name = NAME, \
+     .kind = "ODE", \
+     .orders = "1-4", \
+     .evaluations = 1, \
+     .options = SOLVER_ORDER | SOLVER_LOWER, \
+     .source = SOURCE, \
+     .default_order = 3, \
+     .default_clock = CLOCK_LOGSNR, \
+     .drops_last = true, \
+     .variant = VARIANT, \
+     .lowers = TOGGLE_ON, \
+     .order_least = 1, \
+     .order_most = ORDER_MOST, \
+     .step = step, \
+     .registers = RING + 1}
 
 const struct solver solver_unipc = UNIPC("unipc", UNIPC_BH2, "Zhao et al. 2023 (UniPC), B_2(h)");
 const struct solver solver_unipc_bh1 = UNIPC("unipc-bh1", UNIPC_BH1, "Zhao et al. 2023 (UniPC), B_1(h)");

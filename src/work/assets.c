@@ -11,10 +11,10 @@
 #include <string.h>
 
 struct asset {
-    const char *path; /* borrowed from a job */
+    const char *path;        /* borrowed from a job */
     char sha256[SHA256_HEX]; /* of what was loaded */
     struct shim_model *model;
-    struct npy npy;   /* of a file of starts */
+    struct npy npy; /* of a file of starts */
     char *file;
     size_t offset;
 };
@@ -24,8 +24,10 @@ struct assets {
     struct asset list[]; /* at most four a cell */
 };
 
-/* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is not. */
-static struct asset *find_asset(struct assets *assets, const char *path, const char *sha256, bool *known, struct error *err) {
+/* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is
+ * not. */
+static struct asset *find_asset(struct assets *assets, const char *path, const char *sha256, bool *known,
+                                struct error *err) {
     struct asset *asset = assets->list;
     while (asset < assets->list + assets->count && strcmp(asset->path, path) != 0) asset++;
     *known = asset < assets->list + assets->count;
@@ -94,7 +96,8 @@ int assets_load(struct assets **assets, struct cells *cells, int device, struct 
 }
 
 void assets_free(struct assets *assets, struct cells *cells) {
-    for (size_t i = 0; i < cells->count; i++) cells->cells[i].model = cells->cells[i].guide = cells->cells[i].run.network.model = NULL;
+    for (size_t i = 0; i < cells->count; i++)
+        cells->cells[i].model = cells->cells[i].guide = cells->cells[i].run.network.model = NULL;
     for (size_t i = 0; assets && i < assets->count; i++) {
         shim_model_free(assets->list[i].model);
         free(assets->list[i].file);

@@ -23,11 +23,11 @@ struct conclusion {
     struct tally made;
     struct shard_status *status; /* [shards]: the scan's, and what was read since */
     struct features features[NETWORK_OUTPUTS];
-    json_t *older;               /* metrics.json as it was, or NULL */
-    json_t *inputs;              /* see result_inputs */
+    json_t *older;  /* metrics.json as it was, or NULL */
+    json_t *inputs; /* see result_inputs */
     char digest[SHA256_HEX];
-    bool current;                /* metrics.json says all that there is to say */
-    struct error failure;        /* why it can't be; code CODE_OK: it can */
+    bool current;         /* metrics.json says all that there is to say */
+    struct error failure; /* why it can't be; code CODE_OK: it can */
     double start;
 };
 
@@ -65,7 +65,8 @@ static int is_current(const struct conclusion *conclusion, bool *current, struct
     const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
     bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs), picture = true;
     if (result_has_picture(run) && folder_has(run->dir, "grid.png", &picture, err) != 0) return -1;
-    *current = of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated) && picture;
+    *current = of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 &&
+               (!conclusion->inputs || evaluated) && picture;
     return 0;
 }
 
@@ -104,7 +105,8 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
     for (int output = SAMPLES; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
-        if (!run_wants(run, output) || (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING)
+        if (!run_wants(run, output) ||
+            (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING)
             continue;
         char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
         DIR *dir = folder ? opendir(folder) : NULL;
@@ -138,10 +140,11 @@ static json_t *describe_generation(const struct conclusion *conclusion, const st
     const double *made = conclusion->made.values;
     double seconds = made[MADE_WORKER] / place->all_workers;
     if (made[MADE_SAMPLES] > 0)
-        return json_pack("{s:I, s:f, s:f, s:f, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES], "seconds", seconds,
-                         "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0, "model_seconds",
-                         made[MADE_MODEL], "nfe", made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0,
-                         "ranks", place->ranks, "workers_per_rank", place->workers);
+        return json_pack("{s:I, s:f, s:f, s:f, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES], "seconds",
+                         seconds, "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0, "model_seconds",
+                         made[MADE_MODEL], "nfe",
+                         made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0, "ranks",
+                         place->ranks, "workers_per_rank", place->workers);
     json_t *kept = json_object_get(conclusion->older, "generation");
     return kept ? json_incref(kept) : json_null();
 }
@@ -149,7 +152,8 @@ static json_t *describe_generation(const struct conclusion *conclusion, const st
 static int write_manifest(struct conclusion *conclusion, struct error *err) {
     struct shard_info *infos = infos_of(conclusion);
     const struct file_guard guard = {claim_guard, &conclusion->cell->run};
-    int rc = infos ? result_manifest(&conclusion->cell->run, infos, &guard, conclusion->digest, err) : error_memory(err);
+    int rc = infos ? result_manifest(&conclusion->cell->run, infos, &guard, conclusion->digest, err)
+                   : error_memory(err);
     free(infos);
     return rc;
 }
@@ -164,7 +168,7 @@ static int repair_manifest(struct conclusion *conclusion, struct error *err) {
 
 /* In a worker thread OpenMP gives one thread only, unless asked for more. */
 static int compute_metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
-                   struct error *err) {
+                           struct error *err) {
     const struct run *run = &conclusion->cell->run;
     const struct side *reference;
     struct side samples;
@@ -181,26 +185,30 @@ static int compute_metrics(struct conclusion *conclusion, struct references *ref
     return rc;
 }
 
-static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
-                    struct error *err) {
+static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place,
+                    int threads, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
     json_t *values = NULL;
     const struct file_guard guard = {claim_guard, run};
-    int rc = path ? claim_check(run, err) : error_memory(err); /* of a run that was extended the last shard is another's */
+    int rc = path ? claim_check(run, err)
+                  : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion), err);
     if (rc == 0) rc = write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
-        rc = error_set(err, CODE_DATA, "%s: its samples are all there, but the features of %g shards failed (the warnings say why): mend "
-                       "or change evaluate.features and run again", run->dir, conclusion->made.values[MADE_FEATURELESS]);
+        rc = error_set(err, CODE_DATA,
+                       "%s: its samples are all there, but the features of %g shards failed (the warnings say why): "
+                       "mend or change evaluate.features and run again",
+                       run->dir, conclusion->made.values[MADE_FEATURELESS]);
     if (rc == 0 && run->job.evaluate.enabled) rc = compute_metrics(conclusion, references, threads, &values, err);
     if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
-        json_t *result = json_pack(
-            "{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir, "solver", run->plan.solver, "samples",
-            (json_int_t)run->layout.samples, "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
-            run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES], "generation",
-            describe_generation(conclusion, place), "metrics", values, "inputs", conclusion->inputs, "picture", picture);
+        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir,
+                                   "solver", run->plan.solver, "samples", (json_int_t)run->layout.samples,
+                                   "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
+                                   run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES],
+                                   "generation", describe_generation(conclusion, place), "metrics", values, "inputs",
+                                   conclusion->inputs, "picture", picture);
         rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }
@@ -218,13 +226,14 @@ static int keep_metrics(struct conclusion *conclusion, struct error *err) {
     if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
     char *path = text_new("%s/metrics.json", run->dir);
     int rc = path && json_object_set_new(conclusion->older, "made_now", json_integer(0)) == 0
-                 ? json_file_write_guarded(path, conclusion->older, &guard, err) : error_memory(err);
+                 ? json_file_write_guarded(path, conclusion->older, &guard, err)
+                 : error_memory(err);
     free(path);
     return rc;
 }
 
-int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
-                      const volatile sig_atomic_t *stop, struct tally *tally, struct error *err) {
+int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place,
+                      int threads, const volatile sig_atomic_t *stop, struct tally *tally, struct error *err) {
     struct error *failure = &conclusion->failure;
     if (*stop) return error_set(err, CODE_AGAIN, "interrupted");
     int rc = failure->code != CODE_OK ? -1
@@ -243,7 +252,8 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
     return 0;
 }
 
-int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop, struct error *err) {
+int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop,
+                         struct error *err) {
     const struct run *run = &cell->run;
     const struct file_guard guard = {claim_guard, run};
     struct error failure = {.code = CODE_OK};
@@ -267,9 +277,10 @@ int conclude_quarantined(const struct cell *cell, double patience, const volatil
         if (scan_good(run, &conclusion.status[i])) samples += layout_rows(&run->layout, (shard_id){i});
     if (rc == 0) rc = write_manifest(&conclusion, err);
     if (rc == 0) {
-        json_t *result = json_pack("{s:s, s:s, s:I, s:n, s:i, s:i, s:n, s:O}", "run", run->dir, "solver", run->plan.solver,
-                                   "samples", (json_int_t)samples, "payload_sha256", "nfe", run->plan.nfe, "model_calls",
-                                   run->plan.model_calls, "metrics", "quarantine", cell->quarantine);
+        json_t *result = json_pack("{s:s, s:s, s:I, s:n, s:i, s:i, s:n, s:O}", "run", run->dir, "solver",
+                                   run->plan.solver, "samples", (json_int_t)samples, "payload_sha256", "nfe",
+                                   run->plan.nfe, "model_calls", run->plan.model_calls, "metrics", "quarantine",
+                                   cell->quarantine);
         rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }

@@ -25,12 +25,13 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patie
                      struct error *err);
 /* By one worker. threads: for the metrics. tally: zeros before. A cell that can't be concluded (gaps, bad data) is
  * logged and named in tally->code; it is no failure of the unit. -1: CODE_IO, or CODE_AGAIN when *stop was set. */
-int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place, int threads,
-                      const volatile sig_atomic_t *stop, struct tally *tally, struct error *err);
+int conclusion_commit(struct conclusion *conclusion, struct references *references, const struct place *place,
+                      int threads, const volatile sig_atomic_t *stop, struct tally *tally, struct error *err);
 /* For a cell some of whose shards are quarantined, outside of parallel regions: manifest.jsonl of what is there, and
  * a metrics.json that names the rest and has no metrics. Reads every file; shards that are missing and not
  * quarantined are looked for again for `patience` seconds. */
-int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop, struct error *err);
+int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop,
+                         struct error *err);
 void conclusion_close(struct conclusion *conclusion); /* accepts NULL */
 
 #endif

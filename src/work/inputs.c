@@ -15,9 +15,11 @@ struct digests {
 };
 
 /* Rank 0: reads both, so that mistakes in them show now. */
-static int read_inputs(struct run *run, struct references *references, bool warn, struct digests *digests, struct error *err) {
+static int read_inputs(struct run *run, struct references *references, bool warn, struct digests *digests,
+                       struct error *err) {
     const struct side *reference;
-    if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0) return -1;
+    if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0)
+        return -1;
     memcpy(digests->reference, reference->sha256, SHA256_HEX);
     memcpy(digests->network, run->network.sha256, SHA256_HEX);
     return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
@@ -35,12 +37,14 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
     bool first = comm_rank(comm) == 0;
     int rc = digests ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < cells->count; i++)
-        if (cells->cells[i].run.job.evaluate.enabled) rc = blas_try(err); /* by every rank: one of them will compute the metrics */
+        if (cells->cells[i].run.job.evaluate.enabled)
+            rc = blas_try(err); /* by every rank: one of them will compute the metrics */
     for (size_t i = 0; rc == 0 && first && i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
         bool warn = i == 0 || cell->run.job.seeds.count != cell[-1].run.job.seeds.count; /* else it has been said */
         struct error why;
-        if (run_check(&cell->run, &why) != 0) log_warn("%s", why.message); /* samples that are there are what they are */
+        if (run_check(&cell->run, &why) != 0)
+            log_warn("%s", why.message); /* samples that are there are what they are */
         if (cell->run.job.evaluate.enabled) rc = read_inputs(&cell->run, references, warn, &digests[i], err);
         if (rc != 0 && cell->name) error_prefix(err, "cell %s", cell->name);
     }

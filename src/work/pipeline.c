@@ -54,7 +54,8 @@ static int clear_features(const struct run *run, const struct attempt *attempt, 
     return rc;
 }
 
-/* Rank 0: run.json; and all folders of a run, so that one that is missing later has vanished. dir: where its attempts are. */
+/* Rank 0: run.json; and all folders of a run, so that one that is missing later has vanished. dir: where its attempts
+ * are. */
 static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, struct error *err) {
     const struct run *run = &cell->run;
     const char *folders[] = {"/samples", "/log"};
@@ -80,7 +81,9 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
         if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
-        bool fresh = make_samples && !json_object_get(run->document, "made_with"); /* else the scan comes first: perhaps nothing is to be made */
+        bool fresh = make_samples &&
+                     !json_object_get(run->document,
+                                      "made_with"); /* else the scan comes first: perhaps nothing is to be made */
         if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
         if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, err) != 0) return -1;
     }
@@ -89,7 +92,8 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
 }
 
 /* Each rank's own log, and the record of failures. Jobs that are at work at one time write to files of their own. */
-static int open_logs(const struct cells *cells, int rank, const struct turn *turn, const json_t *hosts, struct error *err) {
+static int open_logs(const struct cells *cells, int rank, const struct turn *turn, const json_t *hosts,
+                     struct error *err) {
     const char *dir = cells_dir(cells);
     const json_t *host = json_array_get(hosts, (size_t)rank);
     char *path = turn->ahead ? text_new("%s/log/rank-%04d-attempt-%04d.jsonl", dir, rank, turn->number)
@@ -115,8 +119,8 @@ static int scan(struct comm *comm, struct cells *cells, bool make_samples, int t
     return 0;
 }
 
-/* Rank 0, when nothing was interrupted: the error that the cells' outcomes add up to. Quarantined shards end a run, with a
- * message and a code of their own. */
+/* Rank 0, when nothing was interrupted: the error that the cells' outcomes add up to. Quarantined shards end a run,
+ * with a message and a code of their own. */
 static int sum_up(const struct cells *cells, struct error *err) {
     const struct cell *first = NULL, *failed = NULL, *left = NULL;
     uint64_t quarantined = 0;
@@ -135,20 +139,22 @@ static int sum_up(const struct cells *cells, struct error *err) {
     }
     if (first && json_array_size(first->quarantine) > 0) {
         const json_t *shard = json_array_get(first->quarantine, 0);
-        return error_set(err, CODE_QUARANTINE, "%" PRIu64 " shards failed twice and are left out, the rest is done; the first is "
-                         "shard %lld (seeds %s): %s. They are named in %s/quarantine.json; to try them again delete "
-                         "%s/log/failures.jsonl and run again", quarantined,
-                         (long long)json_integer_value(json_object_get(shard, "shard")),
-                         json_string_value(json_object_get(shard, "seeds")),
-                         json_string_value(json_object_get(shard, "reason")), first->run.dir, cells_dir(cells));
+        return error_set(
+            err, CODE_QUARANTINE,
+            "%" PRIu64
+            " shards failed twice and are left out, the rest is done; the first is shard %lld (seeds %s): %s. They are "
+            "named in %s/quarantine.json; to try them again delete %s/log/failures.jsonl and run again",
+            quarantined, (long long)json_integer_value(json_object_get(shard, "shard")),
+            json_string_value(json_object_get(shard, "seeds")), json_string_value(json_object_get(shard, "reason")),
+            first->run.dir, cells_dir(cells));
     }
     if (first) return error_set(err, CODE_QUARANTINE, "the evaluation of %s failed twice (see log/)", first->run.dir);
     return left ? error_set(err, CODE_AGAIN, "%s was not concluded: run again to continue", left->run.dir) : 0;
 }
 
 /* Rank 0's record of this attempt is *attempt from early on. */
-static int make_and_conclude(struct comm *comm, struct cells *cells, const struct pipeline_options *options, struct attempt **attempt,
-                bool *lost, struct error *err) {
+static int make_and_conclude(struct comm *comm, struct cells *cells, const struct pipeline_options *options,
+                             struct attempt **attempt, bool *lost, struct error *err) {
     struct place place;
     struct turn turn;
     struct outcome outcome = {0};

@@ -42,26 +42,29 @@ static int choose_device(const struct comm *comm, const struct job *job, int *de
     if (place_device(job->device, comm_local_rank(comm), "device:", device, err) != 0) return -1;
     int devices = *device == SHIM_CPU ? 0 : shim_device_count();
     if (comm_local_size(comm) <= devices || job->share_device || devices <= 1) return 0;
-    return error_set(err, CODE_DATA, "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several ranks on "
-                     "one GPU with share_device: true", comm_local_size(comm), devices, devices);
+    return error_set(err, CODE_DATA,
+                     "%d ranks on a node that shows %d GPUs: start %d ranks a node, or allow several ranks on one GPU "
+                     "with share_device: true",
+                     comm_local_size(comm), devices, devices);
 }
 
 static int refuse_doubles(const struct seat *seats, int size, struct error *err) {
     for (int a = 0; a < size; a++)
         for (int b = a + 1; b < size; b++)
             if (strcmp(seats[a].device, "cpu") != 0 && strcmp(seats[a].device, seats[b].device) == 0)
-                return error_set(err, CODE_DATA, "ranks %d and %d share one GPU (%s on %s): bind one GPU a rank "
-                                 "(srun --gpus-per-task=1), or say share_device: true", a, b, seats[a].device,
-                                 seats[a].host);
+                return error_set(err, CODE_DATA,
+                                 "ranks %d and %d share one GPU (%s on %s): bind one GPU a rank (srun "
+                                 "--gpus-per-task=1), or say share_device: true",
+                                 a, b, seats[a].device, seats[a].host);
     return 0;
 }
 
 static int record(json_t **hosts, const struct seat *seats, int size, struct error *err) {
     *hosts = json_array();
     for (int i = 0; i < size; i++)
-        if (json_array_append_new(*hosts, json_pack("{s:i, s:s, s:s, s:s, s:i}", "rank", i, "host", seats[i].host, "device",
-                                                   seats[i].device, "machine", seats[i].machine, "workers",
-                                                   seats[i].workers)) != 0) {
+        if (json_array_append_new(*hosts, json_pack("{s:i, s:s, s:s, s:s, s:i}", "rank", i, "host", seats[i].host,
+                                                    "device", seats[i].device, "machine", seats[i].machine, "workers",
+                                                    seats[i].workers)) != 0) {
             json_decref(*hosts);
             *hosts = NULL;
             return error_memory(err);
@@ -99,8 +102,11 @@ static void log_places(const struct seat *seats, int size) {
     if (count > 8) text_add(&hosts, ", ...");
     char workers[48], *line;
     snprintf(workers, sizeof workers, least == most ? "%d" : "%d to %d", least, most);
-    line = text_new("%d rank%s on %d host%s (%s), %s, %s worker%s each", size, size == 1 ? "" : "s", count, count == 1 ? "" : "s",
-                    hosts.data ? hosts.data : "", gpus == 0 ? "cpu" : gpus == size ? "a GPU each" : "GPUs and cpu mixed",
+    line = text_new("%d rank%s on %d host%s (%s), %s, %s worker%s each", size, size == 1 ? "" : "s", count,
+                    count == 1 ? "" : "s", hosts.data ? hosts.data : "",
+                    gpus == 0      ? "cpu"
+                    : gpus == size ? "a GPU each"
+                                   : "GPUs and cpu mixed",
                     workers, most == 1 ? "" : "s");
     log_info("%s", line ? line : "");
     free(line);
@@ -108,7 +114,11 @@ static void log_places(const struct seat *seats, int size) {
 }
 
 int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {
-    struct { struct seat seat; int cut; struct error err; } mine = {.err = {.code = CODE_OK}}, *all;
+    struct {
+        struct seat seat;
+        int cut;
+        struct error err;
+    } mine = {.err = {.code = CODE_OK}}, *all;
     int size = comm_size(comm), rc;
     char message[SHIM_ERROR];
     *place = (struct place){.ranks = size};

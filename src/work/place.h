@@ -8,9 +8,9 @@
 
 #include <jansson.h>
 
-struct place { /* of this rank */
-    int device;  /* SHIM_CPU or a CUDA index */
-    int workers; /* threads */
+struct place {              /* of this rank */
+    int device;             /* SHIM_CPU or a CUDA index */
+    int workers;            /* threads */
     int ranks, all_workers; /* of the whole job */
 };
 

@@ -20,15 +20,21 @@ static const struct shim_model *network_of(const struct cell *cell, int kind) {
 
 /* Another cell's proof holds for this one. */
 static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
-    return network_of(a, kind) == network_of(b, kind) && a->run.job.model.row_dependent == b->run.job.model.row_dependent &&
-           a->run.job.batch == b->run.job.batch && a->run.job.output.dtype == b->run.job.output.dtype;
+    return network_of(a, kind) == network_of(b, kind) &&
+           a->run.job.model.row_dependent == b->run.job.model.row_dependent && a->run.job.batch == b->run.job.batch &&
+           a->run.job.output.dtype == b->run.job.output.dtype;
 }
 
 static int prove(const struct cell *cell, int kind, double *difference, struct error *err) {
     const struct run *run = &cell->run;
-    struct proof_model of = {.job = &run->job, .plan = &run->plan, .sampler = &run->sampler, .card = &run->card,
-                             .model = kind == MODEL ? cell->model : cell->guide, .number = kind == GUIDE};
-    if (kind == FEATURES) return network_prove(&run->network, run->job.evaluate.features, (size_t)run->job.batch, difference, err);
+    struct proof_model of = {.job = &run->job,
+                             .plan = &run->plan,
+                             .sampler = &run->sampler,
+                             .card = &run->card,
+                             .model = kind == MODEL ? cell->model : cell->guide,
+                             .number = kind == GUIDE};
+    if (kind == FEATURES)
+        return network_prove(&run->network, run->job.evaluate.features, (size_t)run->job.batch, difference, err);
     return proof_of_model(&of, difference, err);
 }
 
@@ -65,9 +71,9 @@ static int note_all(const struct comm *comm, const struct cells *cells, const do
             if (all[(size_t)rank * count + i] > difference) difference = all[(size_t)rank * count + i];
         if (difference == 0) continue;
         const struct run *run = &cells->cells[i / NETWORKS].run;
-        log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other samples of the batch "
-                 "or its place among them: the bits hold for these seeds in these batches alone", run->dir,
-                 network_names[i % NETWORKS], difference);
+        log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other "
+                 "samples of the batch or its place among them: the bits hold for these seeds in these batches alone",
+                 run->dir, network_names[i % NETWORKS], difference);
         if (note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
     }
     return 0;
@@ -89,7 +95,8 @@ int prove_cells(struct comm *comm, const struct cells *cells, int device, struct
     return ranks_agree(comm, rc, err);
 }
 
-int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device, struct error *err) {
+int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device,
+                 struct error *err) {
     struct cell cell = {.run = *run, .tag = "", .model = model, .guide = guide};
     struct cells cells = {.cells = &cell, .count = 1};
     double differences[NETWORKS] = {0};

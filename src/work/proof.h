@@ -12,6 +12,7 @@
  * as a part of the largest output}. device: SHIM_CPU or a CUDA index. */
 int prove_cells(struct comm *comm, const struct cells *cells, int device, struct error *err);
 /* Not collective: the same for the diffusion models of one run in this process, nothing noted; guide may be NULL. */
-int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device, struct error *err);
+int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device,
+                 struct error *err);
 
 #endif

@@ -38,7 +38,8 @@ void references_free(struct references *references) {
     free(references);
 }
 
-static int find_or_read(struct references *references, const struct run *run, struct reference **found, struct error *err) {
+static int find_or_read(struct references *references, const struct run *run, struct reference **found,
+                        struct error *err) {
     const char *path = run->job.evaluate.reference;
     for (*found = references->first; *found; *found = (*found)->next)
         if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, run->network.sha256) == 0 &&

@@ -12,7 +12,8 @@
 #include <string.h>
 
 /* The sample in its shard, of which nothing but its batch is made. cell: of the run, its files loaded. */
-static int make_row(const struct cell *cell, uint64_t position, int device, void *sample, size_t bytes, struct error *err) {
+static int make_row(const struct cell *cell, uint64_t position, int device, void *sample, size_t bytes,
+                    struct error *err) {
     const struct layout *layout = &cell->run.layout;
     shard_id shard = {position / layout->shard_rows};
     uint64_t row = position - layout_first(layout, shard), batches;

@@ -16,8 +16,8 @@
 
 enum { SIDE = 10 }; /* rows and columns of the picture */
 
-static int compare_manifest(const struct run *run, const struct shard_meta *metas, const struct shard_info *infos, bool *same,
-                            struct error *err) {
+static int compare_manifest(const struct run *run, const struct shard_meta *metas, const struct shard_info *infos,
+                            bool *same, struct error *err) {
     struct text text = {0};
     struct error unreadable; /* then it is not the same */
     char *path = text_new("%s/manifest.jsonl", run->dir), *there = NULL;
@@ -114,7 +114,8 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
     }
     if (rc == 0) rc = scan_gaps(run, status, false, err);
     if (rc == 0) rc = result_take(run, features, side, err);
-    else for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_release(&features[k]);
+    else
+        for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_release(&features[k]);
     free(status);
     return rc;
 }
@@ -145,7 +146,8 @@ int result_fits(const struct run *run, const struct side *reference, bool warn, 
         size_t dim = output < 0 ? 0 : run->network.outputs[output].dim;
         samples.views[kind] = (struct view){.features = {(size_t)count, dim, &one}, .statistics = {.dim = dim}};
     }
-    if (score_check(options.metrics, &samples, reference, err) != 0) return error_prefix(err, "%s", run->job.evaluate.reference);
+    if (score_check(options.metrics, &samples, reference, err) != 0)
+        return error_prefix(err, "%s", run->job.evaluate.reference);
     if (warn) score_warn(&options, &samples, reference);
     return 0;
 }
@@ -173,15 +175,17 @@ static json_t *describe(const struct run *run, const struct side *samples, const
     uint64_t count = 0, reference_count = 0;
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
         if (samples->views[kind].features.count > count) count = samples->views[kind].features.count;
-        if (reference->views[kind].statistics.count > reference_count) reference_count = reference->views[kind].statistics.count;
+        if (reference->views[kind].statistics.count > reference_count)
+            reference_count = reference->views[kind].statistics.count;
     }
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         if (run_wants(run, k))
-            json_object_set_new(outputs, run->network.outputs[k].name, json_integer((json_int_t)run->network.outputs[k].dim));
+            json_object_set_new(outputs, run->network.outputs[k].name,
+                                json_integer((json_int_t)run->network.outputs[k].dim));
     return json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
                      run->job.evaluate.reference, "count",
-                     reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256", reference->sha256, "network",
-                     "outputs", outputs, "sha256", run->network.sha256);
+                     reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256",
+                     reference->sha256, "network", "outputs", outputs, "sha256", run->network.sha256);
 }
 
 int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
@@ -192,8 +196,9 @@ int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
         if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
     if (run->job.evaluate.enabled &&
         !(*inputs = json_pack("{s:O, s:I, s:s, s:s, s:O, s:O}", "metrics", names, "count",
-                              (json_int_t)run->job.evaluate.count, "network", run->network.sha256, "reference", run->reference,
-                              "qtaylor", json_object_get(versions, "qtaylor"), "commit", json_object_get(versions, "commit"))))
+                              (json_int_t)run->job.evaluate.count, "network", run->network.sha256, "reference",
+                              run->reference, "qtaylor", json_object_get(versions, "qtaylor"), "commit",
+                              json_object_get(versions, "commit"))))
         rc = error_memory(err);
     json_decref(names);
     json_decref(versions);
@@ -235,7 +240,8 @@ int result_picture(const struct run *run, char **path, struct error *err) {
         void *rows = NULL;
         shard_id shard = {i};
         rc = scan_file(run, shard, SAMPLES, &state, &info, &rows, &why, err);
-        if (rc == 0 && state != SHARD_GOOD) rc = error_set(err, CODE_AGAIN, "shard %llu: %s", (unsigned long long)i, why.message);
+        if (rc == 0 && state != SHARD_GOOD)
+            rc = error_set(err, CODE_AGAIN, "shard %llu: %s", (unsigned long long)i, why.message);
         for (uint64_t row = 0; rc == 0 && row < layout_rows(&run->layout, shard); row++) {
             int cell = cell_of(run, layout_first(&run->layout, shard) + row, filled);
             if (cell < 0) continue;

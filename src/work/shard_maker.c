@@ -33,8 +33,15 @@ int maker_move(struct maker *maker, const struct cell *cell, bool samples, struc
     }
     if (!samples || maker->executor) return 0;
     const struct executor_setup setup = {
-        .plan = &run->plan, .sampler = &run->sampler, .card = &run->card, .model = cell->model, .guide = cell->guide,
-        .device = maker->device, .batch = run->job.batch, .noise = run->job.noise, .stop = maker->stop,
+        .plan = &run->plan,
+        .sampler = &run->sampler,
+        .card = &run->card,
+        .model = cell->model,
+        .guide = cell->guide,
+        .device = maker->device,
+        .batch = run->job.batch,
+        .noise = run->job.noise,
+        .stop = maker->stop,
     };
     return executor_new(&maker->executor, &setup, err);
 }
@@ -45,13 +52,13 @@ struct making {
     const struct cell *cell;
     shard_id shard;
     bool make_samples;
-    bool found;       /* another job on this directory has made it meanwhile */
-    uint64_t *seeds;  /* [rows] */
-    int64_t *labels;  /* [rows] */
-    char *samples;    /* as stored */
+    bool found;                       /* another job on this directory has made it meanwhile */
+    uint64_t *seeds;                  /* [rows] */
+    int64_t *labels;                  /* [rows] */
+    char *samples;                    /* as stored */
     float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
-    bool refused;     /* another job's work is in its place */
-    bool featureless; /* some batch's features failed: the samples are kept without */
+    bool refused;                     /* another job's work is in its place */
+    bool featureless;                 /* some batch's features failed: the samples are kept without */
     double start;
     struct tally tally; /* added to by several workers */
 };
@@ -132,14 +139,16 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
     count(making, MADE_EVALUATIONS, nfe);
     count(making, MADE_BATCHES, 1);
     if (run->job.output.dtype == SAMPLE_UINT8) {
-        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding, (uint8_t *)making->samples + row * elements);
+        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding,
+                       (uint8_t *)making->samples + row * elements);
         return 0;
     }
     float *stored = (float *)making->samples + row * elements;
     for (size_t i = 0; i < rows * elements; i++) {
         stored[i] = (float)maker->x[i];
         if (!isfinite(stored[i])) /* finite until now: a double beyond float32 */
-            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
+            return error_set(err, CODE_DATA,
+                             "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
                              batch.seeds[i / elements], i % elements, maker->x[i]);
     }
     return 0;
@@ -161,7 +170,8 @@ static int features_batch(const struct making *making, size_t row, size_t rows, 
 #pragma omp atomic read
     failed = making->featureless;
     if (!any || failed) return 0;
-    if (network_run(&run->network, making->samples + row * bytes, rows, (size_t)run->job.batch, features, err) != 0) return -1;
+    if (network_run(&run->network, making->samples + row * bytes, rows, (size_t)run->job.batch, features, err) != 0)
+        return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
             if (!isfinite(features[k][i]))
@@ -183,8 +193,10 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
     size_t rows = (size_t)layout_batch_rows(layout, making->shard, batch);
     if (maker_move(maker, making->cell, making->make_samples, err) != 0) return in_shard(making, err);
     double start = clock_seconds();
-    if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
-    if (features_batch(making, row, rows, err) != 0) { /* a network that can't take them takes nothing from the samples */
+    if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0)
+        return in_batch(making, row, rows, err);
+    if (features_batch(making, row, rows, err) !=
+        0) { /* a network that can't take them takes nothing from the samples */
         in_batch(making, row, rows, err);
         log_warn("the samples are kept without features: %s", err->message);
 #pragma omp atomic write
@@ -203,8 +215,8 @@ const void *making_row(const struct making *making, uint64_t row) {
     return making->samples + row * npy_row_bytes(&npy);
 }
 
-/* A guard: the folder is ours still, and what the file would replace is not another job's work (of a folder that two runs share
- * by a link run.json tells nothing). */
+/* A guard: the folder is ours still, and what the file would replace is not another job's work (of a folder that two
+ * runs share by a link run.json tells nothing). */
 struct place_guard {
     const struct run *run;
     const struct shard_meta *meta;
@@ -241,10 +253,11 @@ int making_commit(struct making *making, int worker, struct tally *tally, struct
     double start = clock_seconds();
     if (making->make_samples && commit_file(making, SAMPLES, making->samples, err) != 0) return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
-        if (making->features[k] && !making->featureless && commit_file(making, k, making->features[k], err) != 0) return -1;
+        if (making->features[k] && !making->featureless && commit_file(making, k, making->features[k], err) != 0)
+            return -1;
     double now = clock_seconds();
-    log_event("%s\"shard\": %" PRIu64 ", \"worker\": %d, \"seconds\": %.3f%s", making->cell->tag, making->shard.value, worker,
-              now - making->start, making->found ? ", \"found\": true" : "");
+    log_event("%s\"shard\": %" PRIu64 ", \"worker\": %d, \"seconds\": %.3f%s", making->cell->tag, making->shard.value,
+              worker, now - making->start, making->found ? ", \"found\": true" : "");
     *tally = making->tally;
     tally->values[MADE_FEATURELESS] = making->featureless;
     tally->values[MADE_WORKER] = making->make_samples ? tally->values[MADE_WORKER] + now - start : 0;

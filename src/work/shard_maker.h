@@ -27,8 +27,8 @@ enum {
 struct maker {
     const struct cell *cell; /* NULL: none */
     struct executor *executor;
-    double *x;       /* [batch][elements]: the samples of the batch it makes */
-    int device;      /* SHIM_CPU or a CUDA index */
+    double *x;                         /* [batch][elements]: the samples of the batch it makes */
+    int device;                        /* SHIM_CPU or a CUDA index */
     const volatile sig_atomic_t *stop; /* 1: batches end with CODE_AGAIN; NULL: never */
 };
 /* Frees what belongs to the cell it was at, if that is another one, and gets ready for this one; samples: with an

@@ -21,14 +21,14 @@
 #include <string.h>
 
 enum { HOPELESS = 4 }; /* shards that failed twice, when none ever succeeded: the others would fare no better */
-static const double RESULTS = 2;       /* s between two writings of a sweep's results, at least, ... */
+static const double RESULTS = 2;        /* s between two writings of a sweep's results, at least, ... */
 static const double RESULTS_SHARE = 20; /* ... and so many times as long as the last one took */
 
 struct unit {
     struct cell *cell;
     bool concludes;
-    shard_id shard;                /* else */
-    struct making *making;         /* while it is on this rank */
+    shard_id shard;        /* else */
+    struct making *making; /* while it is on this rank */
     struct conclusion *conclusion;
 };
 
@@ -37,22 +37,22 @@ struct units { /* task.context */
     struct references *references;
     const struct place *place;
     bool again;
-    double patience;               /* s for which a shard that was made may be out of sight */
+    double patience; /* s for which a shard that was made may be out of sight */
     volatile sig_atomic_t *stop;
-    struct unit *list;             /* [count] */
-    uint64_t *needs;               /* [count]: of a conclusion, its cell's shards right before it */
+    struct unit *list; /* [count] */
+    uint64_t *needs;   /* [count]: of a conclusion, its cell's shards right before it */
     uint64_t count;
-    struct maker *makers;          /* [place->workers] */
-    const struct cell *first;      /* with samples to make; NULL: none */
-    _Atomic int busy;              /* workers, just now */
-    atomic_bool refused;           /* a shard would have replaced another job's work */
+    struct maker *makers;     /* [place->workers] */
+    const struct cell *first; /* with samples to make; NULL: none */
+    _Atomic int busy;         /* workers, just now */
+    atomic_bool refused;      /* a shard would have replaced another job's work */
     /* Rank 0's communication thread: */
     struct attempt *attempt;
-    unsigned char *failures;       /* [count]: in earlier jobs */
+    unsigned char *failures; /* [count]: in earlier jobs */
     struct progress progress;
-    uint64_t samples;              /* on disk */
-    bool fresh;                    /* a cell was concluded since results were written */
-    double next_results;           /* s */
+    uint64_t samples;    /* on disk */
+    bool fresh;          /* a cell was concluded since results were written */
+    double next_results; /* s */
 };
 
 /* ---- units ---- */
@@ -185,8 +185,10 @@ static bool unit_give_up(void *context, uint64_t number) {
     if (unit->concludes || cell->any || cell->missing < cell->run.layout.samples) return false;
     if (++cell->lost < (shards < HOPELESS ? shards : HOPELESS)) return false;
     if (cell->code == CODE_OK)
-        log_error("%s: the first %" PRIu64 " shards failed twice each and none succeeded, so the rest is not tried: see what they "
-                  "failed of in %s/log/failures.jsonl, and delete that file to try again", cell->run.dir, cell->lost, cells_dir(units->cells));
+        log_error("%s: the first %" PRIu64
+                  " shards failed twice each and none succeeded, so the rest is not tried: see what they failed of in "
+                  "%s/log/failures.jsonl, and delete that file to try again",
+                  cell->run.dir, cell->lost, cells_dir(units->cells));
     cell->code = CODE_DATA;
     return true;
 }
@@ -213,9 +215,11 @@ static void show_progress(void *context, int ranks_alive) {
 
 static void start_progress(struct units *units) {
     const struct cells *cells = units->cells;
-    units->progress = (struct progress){.before = units->samples, .nfe = cells_sweep(cells) ? 0 : cells->cells[0].run.plan.nfe,
-                                       .ranks = units->place->ranks, .workers = units->place->workers,
-                                       .run_dir = cells_dir(cells)};
+    units->progress = (struct progress){.before = units->samples,
+                                        .nfe = cells_sweep(cells) ? 0 : cells->cells[0].run.plan.nfe,
+                                        .ranks = units->place->ranks,
+                                        .workers = units->place->workers,
+                                        .run_dir = cells_dir(cells)};
     for (size_t i = 0; i < cells->count; i++) {
         uint64_t samples = cells->cells[i].run.layout.samples;
         units->progress.total += samples;
@@ -239,7 +243,8 @@ static int count_failures(struct units *units, struct error *err) {
 }
 
 /* A cell's quarantined shards, out of all quarantined units. */
-static int quarantine_cell(const struct units *units, struct cell *cell, const struct outcome *outcome, struct error *err) {
+static int quarantine_cell(const struct units *units, struct cell *cell, const struct outcome *outcome,
+                           struct error *err) {
     uint64_t *shards = malloc((outcome->quarantined + 1) * sizeof *shards), count = 0;
     if (!shards) return error_memory(err);
     for (uint64_t i = 0; i < outcome->quarantined; i++) {
@@ -250,25 +255,42 @@ static int quarantine_cell(const struct units *units, struct cell *cell, const s
         else shards[count++] = unit->shard.value;
     }
     bool settled = count > 0 || !outcome->interrupted; /* else some are still to be tried */
-    int rc = settled ? quarantine_write(&cell->run, cells_dir(units->cells), cell->name, shards, count, &cell->quarantine, err) : 0;
-    if (rc == 0 && count > 0 && cell->code == CODE_QUARANTINE) rc = conclude_quarantined(cell, units->patience, units->stop, err);
+    int rc = settled ? quarantine_write(&cell->run, cells_dir(units->cells), cell->name, shards, count,
+                                        &cell->quarantine, err)
+                     : 0;
+    if (rc == 0 && count > 0 && cell->code == CODE_QUARANTINE)
+        rc = conclude_quarantined(cell, units->patience, units->stop, err);
     free(shards);
     return rc;
 }
 
 static int quarantine_cells(struct units *units, const struct outcome *outcome, struct error *err) {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < units->cells->count; i++) rc = quarantine_cell(units, &units->cells->cells[i], outcome, err);
+    for (size_t i = 0; rc == 0 && i < units->cells->count; i++)
+        rc = quarantine_cell(units, &units->cells->cells[i], outcome, err);
     return rc;
 }
 
-int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
-              double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
-    struct units units = {.cells = cells, .references = references, .place = place, .again = again, .patience = 2 * lease,
-                          .stop = signals_flag(), .attempt = attempt};
-    struct task task = {.context = &units, .worker_start = worker_start, .worker_end = worker_end, .unit_open = unit_open,
-                        .batch = unit_batch, .unit_commit = unit_commit, .unit_close = unit_close, .unit_failed = unit_failed,
-                        .unit_done = unit_done, .give_up = unit_give_up, .progress = show_progress};
+int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place,
+              bool again, double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
+    struct units units = {.cells = cells,
+                          .references = references,
+                          .place = place,
+                          .again = again,
+                          .patience = 2 * lease,
+                          .stop = signals_flag(),
+                          .attempt = attempt};
+    struct task task = {.context = &units,
+                        .worker_start = worker_start,
+                        .worker_end = worker_end,
+                        .unit_open = unit_open,
+                        .batch = unit_batch,
+                        .unit_commit = unit_commit,
+                        .unit_close = unit_close,
+                        .unit_failed = unit_failed,
+                        .unit_done = unit_done,
+                        .give_up = unit_give_up,
+                        .progress = show_progress};
     struct assets *assets = NULL;
     bool show = comm_rank(comm) == 0;
     *outcome = (struct outcome){0};

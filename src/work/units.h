@@ -18,7 +18,7 @@ struct attempt;
  * files of a sweep are written. again: also concludes what is up to date. lease: in s, of silence after which a rank
  * counts as dead. attempt: at rank 0; NULL elsewhere. What failed in earlier jobs counts (failures.h), and
  * quarantine.json of each cell is written. */
-int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place, bool again,
-            double lease, struct attempt *attempt, struct outcome *outcome, struct error *err);
+int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place,
+              bool again, double lease, struct attempt *attempt, struct outcome *outcome, struct error *err);
 
 #endif

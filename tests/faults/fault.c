@@ -1,19 +1,16 @@
-/* A library for LD_PRELOAD that makes system calls of qtaylor fail on demand. QTAYLOR_FAULTS holds faults, separated by ";",
- * each a list of words:
+/* A library for LD_PRELOAD that makes system calls of qtaylor fail on demand. QTAYLOR_FAULTS holds faults, separated by
+ * ";", each a list of words:
  *
  *   rank=1            only in this rank; left out: in every one
- *   call=write        write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir, unlink, stat,
- *                     lstat, fstat, opendir, scandir; file: any up to unlink but read; look: any that says what is there: open
- *                     and stat to scandir; tick: those of file and nanosleep; malloc (calloc, realloc, strdup, ... called by
- *                     the program or by jansson)
- *   path=TEXT         only calls on a path that holds TEXT
- *   n=3, n=3+         the third such call of the process; the third and all later ones
- *   do=ENOSPC         it fails with that error, or
- *   do=short          write: half of it is written; or
- *   do=SIGKILL        the process sends itself that signal before the call; after: when the call is done; all: to the
- *                     launcher and all ranks of its session too; or
- *   do=away           the folder of the file that was to be opened is renamed to NAME.away before
- *   clock=86400       nothing fails, but the rank's wall clock is so many seconds ahead
+ *   call=write        write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir,
+ * unlink, stat, lstat, fstat, opendir, scandir; file: any up to unlink but read; look: any that says what is there:
+ * open and stat to scandir; tick: those of file and nanosleep; malloc (calloc, realloc, strdup, ... called by the
+ * program or by jansson) path=TEXT         only calls on a path that holds TEXT n=3, n=3+         the third such call
+ * of the process; the third and all later ones do=ENOSPC         it fails with that error, or do=short          write:
+ * half of it is written; or do=SIGKILL        the process sends itself that signal before the call; after: when the
+ * call is done; all: to the launcher and all ranks of its session too; or do=away           the folder of the file that
+ * was to be opened is renamed to NAME.away before clock=86400       nothing fails, but the rank's wall clock is so many
+ * seconds ahead
  *
  * QTAYLOR_FAULT_LOG=FILE: a line "rank fault count" a fault when a process ends by itself, "rank fault fired" when one
  * happens first. */
@@ -37,11 +34,20 @@
 
 enum { MOST_FAULTS = 8, WORD = 256 };
 
-static const struct { const char *name; int number; } errors[] = {
-    {"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EDQUOT", EDQUOT}, {"EROFS", EROFS}, {"ENOENT", ENOENT}, {"EACCES", EACCES},
-    {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"EINTR", EINTR}, {"EPERM", EPERM}, {"ESTALE", ESTALE},
-}, signals[] = {
-    {"SIGKILL", SIGKILL}, {"SIGTERM", SIGTERM}, {"SIGUSR1", SIGUSR1}, {"SIGSTOP", SIGSTOP},
+static const struct {
+    const char *name;
+    int number;
+} errors[] =
+    {
+        {"ENOSPC", ENOSPC}, {"EIO", EIO},       {"EDQUOT", EDQUOT}, {"EROFS", EROFS},
+        {"ENOENT", ENOENT}, {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM},
+        {"EINTR", EINTR},   {"EPERM", EPERM},   {"ESTALE", ESTALE},
+},
+  signals[] = {
+      {"SIGKILL", SIGKILL},
+      {"SIGTERM", SIGTERM},
+      {"SIGUSR1", SIGUSR1},
+      {"SIGSTOP", SIGSTOP},
 };
 
 static struct fault {
@@ -57,7 +63,10 @@ static long skew;
 static _Thread_local bool inside; /* a call made by this library itself */
 
 static int number_of(const char *name, const void *table, size_t count) {
-    const struct { const char *name; int number; } *row = table;
+    const struct {
+        const char *name;
+        int number;
+    } *row = table;
     for (size_t i = 0; i < count; i++)
         if (strcmp(row[i].name, name) == 0) return row[i].number;
     return 0;
@@ -129,8 +138,7 @@ static void signal_session(int number) {
     pid_t session = getsid(0);
     for (struct dirent *entry; proc && (entry = readdir(proc));) {
         pid_t pid = atoi(entry->d_name);
-        if (pid > 0 && pid != getpid() && getsid(pid) == session && takes_part(pid))
-            kill(pid, number);
+        if (pid > 0 && pid != getpid() && getsid(pid) == session && takes_part(pid)) kill(pid, number);
     }
     kill(getpid(), number);
 }
@@ -155,7 +163,8 @@ static bool concerns(const struct fault *fault, const char *call, const char *pa
     bool sleeps = strcmp(call, "nanosleep") == 0;
     if (strcmp(fault->call, "tick") == 0 && sleeps) return true;
     bool same = strcmp(fault->call, call) == 0 || (strcmp(fault->call, "rename") == 0 && strcmp(call, "link") == 0) ||
-                (is_in(call, " write fsync close open rename link mkdir unlink ") && is_in(fault->call, " file tick ")) ||
+                (is_in(call, " write fsync close open rename link mkdir unlink ") &&
+                 is_in(fault->call, " file tick ")) ||
                 (is_in(call, " open stat lstat fstat opendir scandir ") && strcmp(fault->call, "look") == 0);
     return same && (!fault->path[0] || (path && strstr(path, fault->path)));
 }
@@ -180,7 +189,8 @@ static void act(const struct fault *fault, const char *path, bool after) {
     inside = true;
     if (fault->signal) {
         if (fault->all) signal_session(fault->signal);
-        else if (fault->signal == SIGSTOP) raise(SIGSTOP); /* sent to the process it may find this thread a few calls further */
+        else if (fault->signal == SIGSTOP)
+            raise(SIGSTOP); /* sent to the process it may find this thread a few calls further */
         else kill(getpid(), fault->signal);
     }
     if (path && strcmp(fault->action, "away") == 0) move_away(path);
@@ -189,15 +199,15 @@ static void act(const struct fault *fault, const char *path, bool after) {
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 /* One call of `type name`: the fault before, the real one, the fault after. */
-#define CALL(type, failure, name, path, real)            \
-    struct fault *fault = meet(name, path);              \
-    act(fault, path, false);                             \
-    if (fault && fault->error) {                         \
-        errno = fault->error;                            \
-        return failure;                                  \
-    }                                                    \
-    type result = real;                                  \
-    act(fault, path, true);                              \
+#define CALL(type, failure, name, path, real) \
+    struct fault *fault = meet(name, path); \
+    act(fault, path, false); \
+    if (fault && fault->error) { \
+        errno = fault->error; \
+        return failure; \
+    } \
+    type result = real; \
+    act(fault, path, true); \
     return result
 
 /* ---- file calls ---- */
@@ -320,7 +330,9 @@ time_t time(time_t *out) {
 
 /* ---- memory: only what the program and jansson ask for, since neither MPI nor libc promises to survive ---- */
 
-static struct { uintptr_t begin, end; } ours[2];
+static struct {
+    uintptr_t begin, end;
+} ours[2];
 
 static int find_module(struct dl_phdr_info *info, size_t size, void *context) {
     (void)size, (void)context;

@@ -1,6 +1,6 @@
 /* What the fuzz targets share. A target is one file with LLVMFuzzerTestOneInput: under `make fuzz` libFuzzer calls it,
- * under `make test` replay.c does, with the inputs of corpus/NAME/. No input may crash it, leak, or make it allocate much
- * more than its own size accounts for. */
+ * under `make test` replay.c does, with the inputs of corpus/NAME/. No input may crash it, leak, or make it allocate
+ * much more than its own size accounts for. */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 

@@ -17,8 +17,10 @@ static void compile(const struct job *job) {
     struct error err;
     struct text warnings = {0};
     if (card_parse(&card, job->model.card, "card", &err) != 0) return;
-    if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard, card_elements(&card),
-                    &err) == 0 && layout_rows(&layout, (shard_id){layout_shards(&layout) - 1}) == 0) abort();
+    if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard,
+                    card_elements(&card), &err) == 0 &&
+        layout_rows(&layout, (shard_id){layout_shards(&layout) - 1}) == 0)
+        abort();
     if (plan_resolve(&sampler, &job->sampler, &card, &err) == 0) {
         if (plan_compile(&plan, &sampler, &card, &warnings, &err) == 0) plan_free(&plan);
         sampler_release(&sampler);

@@ -1,5 +1,5 @@
-/* An .npz file: statistics, or features. What is no zip archive becomes members of one, so that the arrays themselves are
- * reached without a checksum in the way: `mu` up to the first "\n\n\n", `sigma` behind it. */
+/* An .npz file: statistics, or features. What is no zip archive becomes members of one, so that the arrays themselves
+ * are reached without a checksum in the way: `mu` up to the first "\n\n\n", `sigma` behind it. */
 #include "fuzz.h"
 
 #include "eval/features.h"

@@ -1,5 +1,5 @@
-/* For tests of solvers: cards and samplers made by hand, a tiny interpreter of plans on doubles, and closed-form networks.
- * Nothing here uses the schedules or formulas of src/solver. */
+/* For tests of solvers: cards and samplers made by hand, a tiny interpreter of plans on doubles, and closed-form
+ * networks. Nothing here uses the schedules or formulas of src/solver. */
 #ifndef INTERPRET_H
 #define INTERPRET_H
 
@@ -26,7 +26,13 @@ static inline void check_close(double a, double b, double tolerance, const char 
 /* ---- cards and samplers ---- */
 
 static inline struct card card_of(enum schedule_kind kind) {
-    struct card card = {.channels = 1, .height = 1, .width = 1, .low = -1, .high = 1, .sigma_data = 0.5, .null_label = -1,
+    struct card card = {.channels = 1,
+                        .height = 1,
+                        .width = 1,
+                        .low = -1,
+                        .high = 1,
+                        .sigma_data = 0.5,
+                        .null_label = -1,
                         .time = {.kind = TIME_CONTINUOUS, .scale = 1, .integer = true}};
     bool discrete = kind >= SCHEDULE_DISCRETE_LINEAR && kind <= SCHEDULE_TABLE;
     card.schedule.kind = kind;
@@ -45,9 +51,21 @@ static inline struct card card_of(enum schedule_kind kind) {
 }
 
 static inline struct sampler sampler_of(const char *solver, double order, int nfe) {
-    struct sampler sampler = {.order = order, .nfe = nfe, .t_start = NAN, .t_end = NAN, .eta = NAN, .tau = NAN, .steps_offset = -1, .shift = NAN, .churn = {NAN, 0, INFINITY, 1}, .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
-                              .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN}, .rho = NAN,
-                              .rtol = NAN, .atol = NAN};
+    struct sampler sampler = {
+        .order = order,
+        .nfe = nfe,
+        .t_start = NAN,
+        .t_end = NAN,
+        .eta = NAN,
+        .tau = NAN,
+        .steps_offset = -1,
+        .shift = NAN,
+        .churn = {NAN, 0, INFINITY, 1},
+        .guidance = {.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN},
+        .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN},
+        .rho = NAN,
+        .rtol = NAN,
+        .atol = NAN};
     strcpy(sampler.solver, solver);
     return sampler;
 }
@@ -85,8 +103,9 @@ static inline struct step one_step(struct sampler sampler, const struct card *ca
     assert_int_equal(plan.nfe, 1);
     assert_int_equal(last->kind, OP_LINCOMB);
     for (size_t i = 0; i < last->terms_count; i++)
-        *(last->terms[i].source == 0 ? &step.x : last->terms[i].source == 1 ? &step.epsilon : &step.noise) =
-            last->terms[i].coefficient;
+        *(last->terms[i].source == 0   ? &step.x
+          : last->terms[i].source == 1 ? &step.epsilon
+                                       : &step.noise) = last->terms[i].coefficient;
     plan_free(&plan);
     return step;
 }
@@ -100,7 +119,7 @@ struct network {
     void (*process)(double time, double *alpha, double *sigma); /* of the number that the model gets */
     enum prediction prediction;
     double sigma_data;
-    double null_shift; /* added to epsilon for the null label */
+    double null_shift;           /* added to epsilon for the null label */
     const struct network *guide; /* model 1 */
 };
 
@@ -210,7 +229,8 @@ static inline double thresholded(const double *x, const struct op *op, size_t e)
         sorted[k] = fabs(x[i]);
     }
     int before = (int)place;
-    double part = place - before, q = part > 0 ? (1 - part) * sorted[before] + part * sorted[before + 1] : sorted[before];
+    double part = place - before,
+           q = part > 0 ? (1 - part) * sorted[before] + part * sorted[before + 1] : sorted[before];
     double s = fmin(fmax(q, op->low), op->high);
     return fmin(fmax(x[e], -s), s) * op->low / s;
 }
@@ -227,14 +247,17 @@ static inline void run_op(const struct op *op, const struct network *network, do
                     result[e] = r[op->terms[0].source][e];
                     break;
                 }
-                for (size_t i = 0; i < op->terms_count; i++) result[e] += op->terms[i].coefficient * r[op->terms[i].source][e];
+                for (size_t i = 0; i < op->terms_count; i++)
+                    result[e] += op->terms[i].coefficient * r[op->terms[i].source][e];
                 break;
             case OP_NOISE: result[e] = noise(op->stream, e); break;
             case OP_CLAMP: result[e] = fmin(fmax(r[op->dst][e], op->low), op->high); break;
             case OP_RESCALE: result[e] = rescaled(r[op->src], r[op->like], op->phi, e); break;
             case OP_MULEXP: result[e] = r[op->dst][e] * exp(op->a + op->b * r[op->src][e]); break;
             case OP_THRESHOLD: result[e] = thresholded(r[op->dst], op, e); break;
-            case OP_PROJECT: result[e] = dot(r[op->src], r[op->like]) / dot(r[op->like], r[op->like]) * r[op->like][e]; break;
+            case OP_PROJECT:
+                result[e] = dot(r[op->src], r[op->like]) / dot(r[op->like], r[op->like]) * r[op->like][e];
+                break;
             case OP_LIMIT: result[e] = r[op->dst][e] * fmin(1, op->high / sqrt(dot(r[op->dst], r[op->dst]))); break;
             case OP_KINDS: fail();
         }
@@ -247,7 +270,7 @@ static inline void run_op(const struct op *op, const struct network *network, do
 /* x: register 0 at the start and at the end. */
 static inline void interpret(const struct plan *plan, const struct network *network, double (*noise)(uint32_t, size_t),
                              double x[ELEMENTS]) {
-    double (*r)[ELEMENTS] = calloc((size_t)plan->registers, sizeof *r);
+    double(*r)[ELEMENTS] = calloc((size_t)plan->registers, sizeof *r);
     assert_non_null(r);
     memcpy(r[0], x, sizeof r[0]);
     for (size_t i = 0; i < plan->ops_count; i++) run_op(&plan->ops[i], network, noise, r);

@@ -60,15 +60,17 @@ struct bytes {
     size_t size;
 };
 
-struct look { /* of a PNG */
+struct look {                                 /* of a PNG */
     int type, depth, height, width, channels; /* channels: samples a pixel in the file */
     bool interlaced, transparent;             /* transparent: a tRNS chunk */
 };
 
 /* Samples, one a byte, packed into the bits that spng wants (of 16 bits, 8 stay 0). */
 static inline struct bytes encode(const struct look *look, const uint8_t *samples) {
-    struct spng_ihdr header = {.width = (uint32_t)look->width, .height = (uint32_t)look->height,
-                               .bit_depth = (uint8_t)look->depth, .color_type = (uint8_t)look->type,
+    struct spng_ihdr header = {.width = (uint32_t)look->width,
+                               .height = (uint32_t)look->height,
+                               .bit_depth = (uint8_t)look->depth,
+                               .color_type = (uint8_t)look->type,
                                .interlace_method = look->interlaced};
     struct spng_plte palette = {.n_entries = 1u << look->depth};
     for (size_t i = 0; i < 256; i++)
@@ -141,8 +143,8 @@ static inline void zip_put(zip_t *zip, const char *name, struct bytes bytes, boo
     assert_non_null(source);
     zip_int64_t index = zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8);
     assert_true(index >= 0);
-    assert_int_equal(
-        zip_set_file_compression(zip, (zip_uint64_t)index, deflated ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0), 0);
+    assert_int_equal(zip_set_file_compression(zip, (zip_uint64_t)index, deflated ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0),
+                     0);
 }
 
 static inline struct bytes text(const char *words) {
@@ -166,7 +168,7 @@ static inline void npz_new(const char *name, const char *array, struct npy npy, 
 
 /* Opens and reads all, `piece` images at a time; the error's code, or CODE_OK and the pixels in *out (new). */
 static inline enum code read_all(const char *name, size_t piece, size_t *count, int shape[3], uint8_t **out,
-                          struct error *err) {
+                                 struct error *err) {
     struct images *images;
     char *path = *name == '/' ? strdup(name) : inside(name);
     int rc = images_open(&images, path, err);

@@ -32,7 +32,8 @@ static int number_size(void *context, size_t member, uint64_t *size, struct erro
     return 0;
 }
 
-static int number_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size, struct error *err) {
+static int number_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size,
+                        struct error *err) {
     struct numbers *numbers = context;
     if (member == numbers->fails_at) return error_set(err, CODE_AGAIN, "member %zu has gone", member);
     snprintf(numbers->text, sizeof numbers->text, "NUMBER %zu", member);

@@ -1,5 +1,5 @@
-/* What jobs leave in a folder for one another: records of attempts and whose temporaries are whose, failures and crashes,
- * and the tries that dispatch is given from them. */
+/* What jobs leave in a folder for one another: records of attempts and whose temporaries are whose, failures and
+ * crashes, and the tries that dispatch is given from them. */
 #include "base/crash.h"
 #include "base/files.h"
 #include "base/stale.h"
@@ -45,8 +45,10 @@ static void put(const char *name, const char *content, int age) {
 }
 
 static void put_attempt(int number, const char *name, long pid, const char *ended, int age) {
-    char file[64], *content = text_new("{\"host\": \"%s\", \"pid\": %ld, \"ended\": %s, \"processes\": [[\"%s\", %ld], [\"else-where\", 7]]}",
-                                       name, pid, ended, name, pid);
+    char file[64],
+        *content = text_new(
+            "{\"host\": \"%s\", \"pid\": %ld, \"ended\": %s, \"processes\": [[\"%s\", %ld], [\"else-where\", 7]]}",
+            name, pid, ended, name, pid);
     snprintf(file, sizeof file, "log/attempt-%04d.json", number);
     put(file, content, age);
     free(content);
@@ -68,10 +70,10 @@ static void who_is_alive(void **state) {
     waitid(P_PID, (id_t)dead, &info, WEXITED | WNOWAIT);
     put_attempt(1, host, getpid(), "null", 3);
     put_attempt(2, host, getpid(), "\"2026-01-01T00:00:00Z\"", 3); /* ended */
-    put_attempt(3, host, dead, "null", 3);                          /* a zombie */
+    put_attempt(3, host, dead, "null", 3);                         /* a zombie */
     put_attempt(4, "else-where", 7, "null", 100);                  /* silent */
     put_attempt(5, "else-where", 8, "null", 30);
-    put("log/attempt-0006.json", "{\"host", 1);                    /* being written */
+    put("log/attempt-0006.json", "{\"host", 1); /* being written */
     put("log/attempt-x.json", "{}", 1);
     assert_int_equal(attempts_read(&attempts, folder, 0, &err), 0);
     assert_int_equal(json_array_size(attempts.records), 6);
@@ -107,13 +109,21 @@ static void temporaries_of_the_dead_go(void **state) {
     char own[400], gone[400];
     snprintf(own, sizeof own, ".a.npy.zst.tmp-%s-%ld-0", host, (long)getpid());
     snprintf(gone, sizeof gone, ".a.npy.zst.tmp-%s-%ld-0", host, 0x3fffffffL); /* no such process */
-    const struct { const char *name; int age; bool stays; } files[] = {
+    const struct {
+        const char *name;
+        int age;
+        bool stays;
+    } files[] = {
         {".a.npy.zst.tmp-node-a-1-11-3", 9000, true}, /* a live job's on another host, whatever its age */
         {".a.npy.zst.tmp-node-a-1-12-3", 1, false},   /* a dead one's */
         {".a.npy.zst.tmp-node-b-11-3", 100, true},    /* nobody knows: it may be alive */
         {".b.npy.zst.tmp-node-b-11-3", 4000, false},
-        {own, 9000, true}, {gone, 1, false},
-        {"000001.npy.zst", 9000, true}, {".hidden", 9000, true}, {".x.tmp-", 9000, true}, {".x.tmp-1-2", 9000, true},
+        {own, 9000, true},
+        {gone, 1, false},
+        {"000001.npy.zst", 9000, true},
+        {".hidden", 9000, true},
+        {".x.tmp-", 9000, true},
+        {".x.tmp-1-2", 9000, true},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) put(files[i].name, "", files[i].age);
     assert_int_equal(stale_remove(folder, judge, "mine", &err), 0);
@@ -177,9 +187,12 @@ static int count(const char *cell, uint64_t shard) {
 
 static void crashes_are_on_record(void **state) {
     (void)state;
-    static const struct { enum way way; int signal, lines; } cases[] = {
-        {SEGV, SIGSEGV, 1}, {ABORT, SIGABRT, 2}, {OVERFLOW, SIGSEGV, 3}, {OUTSIDE, SIGSEGV, 3}, {KILL, SIGKILL, 3},
-        {TERM, SIGTERM, 3}, {IDLE, SIGSEGV, 3},
+    static const struct {
+        enum way way;
+        int signal, lines;
+    } cases[] = {
+        {SEGV, SIGSEGV, 1}, {ABORT, SIGABRT, 2}, {OVERFLOW, SIGSEGV, 3}, {OUTSIDE, SIGSEGV, 3},
+        {KILL, SIGKILL, 3}, {TERM, SIGTERM, 3},  {IDLE, SIGSEGV, 3},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int status = crash(cases[i].way);
@@ -256,8 +269,8 @@ static void dispatch_knows_earlier_tries(void **state) {
     assert_int_equal(dispatch_quarantined(dispatch, bad), 1);
     assert_int_equal(bad[0], 2);
     const struct dispatch_event events[] = {
-        {EVENT_TICK, 0, 0, 1}, {EVENT_REQUEST, 0, 0, 1}, {EVENT_REQUEST, 1, 0, 1}, {EVENT_FAILED, 0, 0, 1},
-        {EVENT_FAILED, 1, 1, 1}, {EVENT_REQUEST, 1, 0, 1},
+        {EVENT_TICK, 0, 0, 1},   {EVENT_REQUEST, 0, 0, 1}, {EVENT_REQUEST, 1, 0, 1},
+        {EVENT_FAILED, 0, 0, 1}, {EVENT_FAILED, 1, 1, 1},  {EVENT_REQUEST, 1, 0, 1},
     };
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) dispatch_step(dispatch, &events[i], replies);
     assert_int_equal(dispatch_quarantined(dispatch, bad), 2);

@@ -68,10 +68,10 @@ static void defaults(void **state) {
 
 static void every_key(void **state) {
     (void)state;
-    struct card card = parsed("{'shape': [4, 32, 16], 'range': [0, 1.5], 'prediction': 'edm-iddpm', 'sigma_data': 0.25,"
-                              "'time': {'kind': 'discrete', 'steps': 4, 'dtype': 'float32'},"
-                              "'schedule': {'kind': 'table', 'alphas_cumprod': [0.9, 0.5, 0.25, 1e-3], 'steps': 4},"
-                              "'labels': {'classes': 1000, 'null': 1000}, 'batch': 32, 'variance': 'fixed'}");
+    struct card card = parsed(
+        "{'shape': [4, 32, 16], 'range': [0, 1.5], 'prediction': 'edm-iddpm', 'sigma_data': 0.25,'time': {'kind': "
+        "'discrete', 'steps': 4, 'dtype': 'float32'},'schedule': {'kind': 'table', 'alphas_cumprod': [0.9, 0.5, 0.25, "
+        "1e-3], 'steps': 4},'labels': {'classes': 1000, 'null': 1000}, 'batch': 32, 'variance': 'fixed'}");
     assert_int_equal(card_elements(&card), 2048);
     assert_true(card.low == 0 && card.high == 1.5 && card.sigma_data == 0.25);
     assert_int_equal(card.prediction, PREDICTION_EDM_IDDPM);
@@ -92,8 +92,9 @@ static void schedules(void **state) {
     assert_int_equal(card.schedule.kind, SCHEDULE_COSINE);
     assert_true(card.schedule.s == 0.01);
     card_free(&card);
-    card = parsed("{" EPSILON ", 'time': {'kind': 'continuous', 'scale': 999},"
-                  "'schedule': {'kind': 'log-linear', 'logsnr': [-4, 6]}}");
+    card =
+        parsed("{" EPSILON
+               ", 'time': {'kind': 'continuous', 'scale': 999},'schedule': {'kind': 'log-linear', 'logsnr': [-4, 6]}}");
     assert_true(card.time.scale == 999);
     assert_true(card.schedule.logsnr_end == -4 && card.schedule.logsnr_start == 6);
     card_free(&card);
@@ -109,8 +110,8 @@ static void schedules(void **state) {
     card = parsed("{" EPSILON ", 'time': {'kind': 'discrete'}, 'schedule': {'kind': 'discrete-cosine', 'steps': 50}}");
     assert_int_equal(card.time.steps, 50);
     card_free(&card);
-    card = parsed("{'shape': [3, 8, 8], 'prediction': 'edm', 'time': {'kind': 'c_noise'}, 'schedule': {'kind': 'edm'},"
-                  "'labels': {'classes': 10, 'null': null}, 'batch': null}");
+    card = parsed("{'shape': [3, 8, 8], 'prediction': 'edm', 'time': {'kind': 'c_noise'}, 'schedule': {'kind': "
+                  "'edm'},'labels': {'classes': 10, 'null': null}, 'batch': null}");
     assert_int_equal(card.prediction, PREDICTION_EDM);
     assert_int_equal(card.time.kind, TIME_C_NOISE);
     assert_true(card.schedule.sigma_min == 0.002 && card.schedule.sigma_max == 80);
@@ -138,7 +139,8 @@ static const struct {
     {"{'author': 'me'}", {"author: unknown key; expected one of shape, range, prediction"}},
     {"{'range': [1, -1]}", {"range: expected two numbers that go up", "found [1, -1]"}},
     {"{'range': [0]}", {"range: expected two numbers that go up", "found [0]"}},
-    {"{'prediction': 'eps'}", {"prediction: expected one of epsilon, x0, v, score, velocity, edm, edm-vp", "found \"eps\""}},
+    {"{'prediction': 'eps'}",
+     {"prediction: expected one of epsilon, x0, v, score, velocity, edm, edm-vp", "found \"eps\""}},
     {"{'sigma_data': 0}", {"sigma_data: expected a number above 0, found 0"}},
     {"{'variance': 'big'}", {"variance: expected one of fixed, learned, found \"big\""}},
     {"{'batch': 0}", {"batch: expected a whole number from 1 to 2147483647, or null, found 0"}},
@@ -231,7 +233,8 @@ static void write_zip(const char *path, const char *entry, const char *text) {
 }
 
 #define GOOD \
-    "{\"shape\": [1, 8, 8], \"prediction\": \"v\", \"time\": {\"kind\": \"sigma\"}, \"schedule\": {\"kind\": \"edm\"}}"
+    "{\"shape\": [1, 8, 8], \"prediction\": \"v\", \"time\": {\"kind\": \"sigma\"}, \"schedule\": {\"kind\": " \
+    "\"edm\"}}"
 
 static void cards_are_found_in_files(void **state) {
     (void)state;
@@ -263,13 +266,11 @@ static void cards_are_found_in_files(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct card card;
         struct error err = {.message = ""};
-        if (cases[i].entry)
-            write_zip(path, cases[i].entry, cases[i].text);
-        else
-            write_file(path, cases[i].text);
+        if (cases[i].entry) write_zip(path, cases[i].entry, cases[i].text);
+        else write_file(path, cases[i].text);
         int rc = card_read(&card, path, &err);
-        if (rc != (cases[i].code ? -1 : 0) || err.code != cases[i].code || !strstr(err.message, cases[i].expected)
-            || (rc && !strstr(err.message, path)))
+        if (rc != (cases[i].code ? -1 : 0) || err.code != cases[i].code || !strstr(err.message, cases[i].expected) ||
+            (rc && !strstr(err.message, path)))
             fail_msg("%s, %s: %s", cases[i].entry, cases[i].text, err.message);
         if (rc == 0) assert_int_equal(card.prediction, PREDICTION_V);
         if (rc == 0) card_free(&card);

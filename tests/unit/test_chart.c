@@ -1,4 +1,5 @@
-/* What pages and plots are made of: axes, escaping, smaller pictures. The whole page is tested in tests/cli/test_report.py. */
+/* What pages and plots are made of: axes, escaping, smaller pictures. The whole page is tested in
+ * tests/cli/test_report.py. */
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/markup.h"
@@ -33,7 +34,8 @@ static void axes(void **state) {
     (void)state;
     srand(1);
     for (int i = 0; i < 20000; i++) {
-        double size = pow(10, rand() % 17 - 8), from = size * (1 + rand() % 1000 / 10.0), span = from * pow(10, rand() % 400 / 100.0 - 2);
+        double size = pow(10, rand() % 17 - 8), from = size * (1 + rand() % 1000 / 10.0),
+               span = from * pow(10, rand() % 400 / 100.0 - 2);
         check_axis(&(struct chart_axis){.log = true, .low = from, .high = from + span});
         check_axis(&(struct chart_axis){.low = from - (rand() % 2 ? span : 0), .high = from + span});
     }
@@ -43,8 +45,8 @@ static json_t *sweep_of(const char *cells) {
     json_error_t at;
     json_t *rows = json_loads(cells, 0, &at);
     if (!rows) fail_msg("%s", at.text);
-    json_t *data = json_pack("{s:s, s:s, s:s, s:[s,s], s:[s,s,s], s:o, s:[]}", "kind", "sweep", "name", "n", "dir", "d", "keys",
-                             "solver", "nfe", "columns", "cell", "solver", "nfe", "cells", rows, "missing");
+    json_t *data = json_pack("{s:s, s:s, s:s, s:[s,s], s:[s,s,s], s:o, s:[]}", "kind", "sweep", "name", "n", "dir", "d",
+                             "keys", "solver", "nfe", "columns", "cell", "solver", "nfe", "cells", rows, "missing");
     json_object_set_new(data, "series", data_series(data));
     json_object_set_new(data, "metrics", json_pack("[s]", "fid"));
     json_object_set_new(data, "best", data_best(data, NULL));
@@ -54,12 +56,15 @@ static json_t *sweep_of(const char *cells) {
 /* One number, equal ones, zero, negative, huge, tiny, none: a chart comes out, its axes hold every point. */
 static void odd_numbers(void **state) {
     (void)state;
-    static const char *const fids[][2] = {{"3", "3"}, {"0", "0"}, {"-2", "5"}, {"1e300", "1e-300"}, {"0", "1e-300"}, {"1e308", "-1e308"},
-                                          {"null", "\"x\""}, {"1", "null"}};
+    static const char *const fids[][2] = {{"3", "3"},      {"0", "0"},          {"-2", "5"},       {"1e300", "1e-300"},
+                                          {"0", "1e-300"}, {"1e308", "-1e308"}, {"null", "\"x\""}, {"1", "null"}};
     for (size_t i = 0; i < sizeof fids / sizeof *fids; i++) {
         char cells[400];
-        snprintf(cells, sizeof cells, "[{\"cell\": \"a\", \"solver\": \"a\", \"nfe\": 4, \"samples_per_second\": 2.0, \"fid\": %s, \"fid_error\": "
-                 "0.5}, {\"cell\": \"b\", \"solver\": \"b\", \"nfe\": 4, \"samples_per_second\": 3.0, \"fid\": %s}]", fids[i][0], fids[i][1]);
+        snprintf(cells, sizeof cells,
+                 "[{\"cell\": \"a\", \"solver\": \"a\", \"nfe\": 4, \"samples_per_second\": 2.0, \"fid\": %s, "
+                 "\"fid_error\": 0.5}, {\"cell\": \"b\", \"solver\": \"b\", \"nfe\": 4, \"samples_per_second\": 3.0, "
+                 "\"fid\": %s}]",
+                 fids[i][0], fids[i][1]);
         json_t *data = sweep_of(cells);
         struct error err = {0};
         struct page_pictures none = {0};
@@ -74,7 +79,8 @@ static void odd_numbers(void **state) {
             assert_int_equal(chart_make(&chart, data, "fid", over, &err), 0);
             for (size_t line = 0; line < chart.count; line++)
                 for (size_t k = 0; k < chart.lines[line].count; k++) {
-                    double x = chart_place(&chart.x, chart.lines[line].points[k].x), y = chart_place(&chart.y, chart.lines[line].points[k].y);
+                    double x = chart_place(&chart.x, chart.lines[line].points[k].x),
+                           y = chart_place(&chart.y, chart.lines[line].points[k].y);
                     assert_true(x >= 0 && x <= 1 && y >= 0 && y <= 1);
                 }
             chart_free(&chart);

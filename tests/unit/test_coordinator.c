@@ -1,5 +1,5 @@
-/* How a run ends: the coordinator says END when every rank has left or is lost, and how many are lost decides whether the
- * ranks may meet in MPI again. Under a clock of our own, with a comm that keeps the last END. */
+/* How a run ends: the coordinator says END when every rank has left or is lost, and how many are lost decides whether
+ * the ranks may meet in MPI again. Under a clock of our own, with a comm that keeps the last END. */
 #include "cluster/coordinator.h"
 
 #include <setjmp.h>
@@ -12,7 +12,9 @@
 enum { RANKS = 3, NOT_YET = -1 };
 static const double LEASE = 10, STEP = 0.5; /* s */
 
-struct comm { int lost[RANKS]; }; /* END's, as each rank got it */
+struct comm {
+    int lost[RANKS];
+}; /* END's, as each rank got it */
 
 int comm_size(const struct comm *comm) {
     (void)comm;
@@ -34,7 +36,8 @@ struct world {
 };
 
 static void say(struct world *world, int rank, enum message_kind kind, enum code code) {
-    coordinator_hear(world->coordinator, rank, &(struct message){.kind = (int32_t)kind, .code = (int32_t)code}, world->now);
+    coordinator_hear(world->coordinator, rank, &(struct message){.kind = (int32_t)kind, .code = (int32_t)code},
+                     world->now);
 }
 
 /* Time passes; of the ranks those in `alive` (bits) say so. Returns END's lost, the same to all. */

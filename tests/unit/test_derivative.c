@@ -5,7 +5,8 @@
 #include "diagnose/derivative.h"
 #include "diagnose/ratio.h"
 
-/* d^k x/dtau^k = a_k x + b_k S and dS/dtau = beta (1 - nu)/(2 nu) S of the ideal flow, beta and nu of the linear schedule. */
+/* d^k x/dtau^k = a_k x + b_k S and dS/dtau = beta (1 - nu)/(2 nu) S of the ideal flow, beta and nu of the linear
+ * schedule. */
 static void ideal_derivatives_are_the_papers(void **state) {
     (void)state;
     struct card card = card_of(SCHEDULE_LINEAR);
@@ -27,7 +28,7 @@ static void ideal_derivatives_are_the_papers(void **state) {
         }
         assert_close(map.score[0][0], -1 / sigma, 1e-12 / sigma);
         assert_close(map.score[1][0], -b * (1 - nu) / (2 * nu) / sigma, 1e-12 * size);
-        assert_close(map.score[1][1], -1 / sigma * b / (2 * nu), 1e-12 * size); /* dlambda/dtau = beta/(2 nu) */
+        assert_close(map.score[1][1], -1 / sigma * b / (2 * nu), 1e-12 * size);    /* dlambda/dtau = beta/(2 nu) */
         assert_close(map.path[2][1], -b / 2 / sigma * b / (2 * nu), 1e-11 * size); /* of beta/2 dS/dtau */
     }
     schedule_free(schedule);
@@ -71,7 +72,8 @@ static void finite_differences_converge(void **state) {
             const double width = 0.2 * 4; /* of the widest extrapolated window's half */
             for (int k = 1; k <= EPSILON_ORDERS; k++)
                 for (int level = 0; level < STENCIL_LEVELS; level++) {
-                    double h = width / (level ? 1 : 2), found = weighted(&stencil, stencil.extrapolated[level][k], values);
+                    double h = width / (level ? 1 : 2),
+                           found = weighted(&stencil, stencil.extrapolated[level][k], values);
                     assert_close(found, exp(0.3), 3 * pow(h, 7 - k));
                     found = weighted(&stencil, stencil.simple[level][k], values);
                     assert_close(found, exp(0.3), 3 * pow(h, 5 - k));

@@ -1,6 +1,6 @@
 /* The coordinator's state machine under a small world of ranks that work, fail, fall silent, come back and die: every
- * sequence of events up to a length, and long random ones, without and with units that need others. After each event the
- * rules hold, and from every state the work still comes to its end. */
+ * sequence of events up to a length, and long random ones, without and with units that need others. After each event
+ * the rules hold, and from every state the work still comes to its end. */
 #include "cluster/dispatch.h"
 
 #include <setjmp.h>
@@ -19,13 +19,13 @@ static const double LEASE = 10;
 struct world {
     struct dispatch *dispatch;
     int ranks, units;
-    const uint64_t *needs;   /* [units] */
-    bool over;               /* was finished once: what is skipped then stays so */
+    const uint64_t *needs; /* [units] */
+    bool over;             /* was finished once: what is skipped then stays so */
     double now;
     bool dead[RANKS], asked[RANKS], stopped[RANKS];
-    bool has[RANKS][UNITS];  /* the rank is at the unit */
-    bool excused[RANKS];     /* was lost once: what it has may be given to others */
-    int failures[UNITS];     /* by our own count: errors, and losses of a rank that had it */
+    bool has[RANKS][UNITS]; /* the rank is at the unit */
+    bool excused[RANKS];    /* was lost once: what it has may be given to others */
+    int failures[UNITS];    /* by our own count: errors, and losses of a rank that had it */
     bool done[UNITS];
 };
 
@@ -40,7 +40,7 @@ static int count_done(const struct world *world) {
 }
 
 static const uint64_t NONE[UNITS], LAST[UNITS] = {0, 0, 2, 0}, CHAIN[UNITS] = {0, 1, 1, 1}, ALL[UNITS] = {0, 0, 0, 3},
-                      PAIRS[UNITS] = {0, 1, 0, 1};
+                                   PAIRS[UNITS] = {0, 1, 0, 1};
 static const uint64_t *const NEEDS[] = {NONE, LAST, CHAIN, ALL, PAIRS};
 
 /* Units that can't be done, for what they need is quarantined or can't be done itself. */
@@ -62,7 +62,8 @@ static void check_unit(struct world *world, int rank, int unit) {
     for (int other = 0; other < world->ranks; other++) {
         if (!world->has[other][unit]) continue;
         if (other == rank) fail_world(world, "a rank is given what it has", rank, unit);
-        if (!world->excused[other] && !world->dead[other]) fail_world(world, "two live ranks have one unit", rank, unit);
+        if (!world->excused[other] && !world->dead[other])
+            fail_world(world, "two live ranks have one unit", rank, unit);
     }
     world->has[rank][unit] = true;
 }
@@ -88,7 +89,8 @@ static void step(struct world *world, enum dispatch_event_kind kind, int rank, i
     int skipped = (int)dispatch_skipped(world->dispatch);
     if (!world->over) assert_int_equal(skipped, count_hopeless(world, quarantine, quarantined));
     world->over |= dispatch_finished(world->dispatch);
-    if (dispatch_finished(world->dispatch)) assert_int_equal(count_done(world) + (int)quarantined + skipped, world->units);
+    if (dispatch_finished(world->dispatch))
+        assert_int_equal(count_done(world) + (int)quarantined + skipped, world->units);
 }
 
 static int first_unit(const struct world *world, int rank) {
@@ -206,7 +208,7 @@ static void test_every_sequence(void **state) {
     const struct {
         int ranks, units, longest;
         const uint64_t *needs;
-    } worlds[] = {{1, 2, LONGEST, NONE}, {2, 1, 7, NONE}, {2, 2, 7, NONE}, {3, 1, 5, NONE}, {3, 2, 5, NONE},
+    } worlds[] = {{1, 2, LONGEST, NONE}, {2, 1, 7, NONE},        {2, 2, 7, NONE}, {3, 1, 5, NONE},  {3, 2, 5, NONE},
                   {1, 3, LONGEST, LAST}, {1, 3, LONGEST, CHAIN}, {2, 3, 7, LAST}, {2, 3, 7, CHAIN}, {3, 3, 5, LAST}};
     struct move moves[LONGEST];
     for (size_t i = 0; i < sizeof worlds / sizeof *worlds; i++) {
@@ -372,7 +374,8 @@ static void test_quarantined_but_done_after_all(void **state) {
     dispatch_free(world.dispatch);
 }
 
-/* Units 0 to 2 are needed by 3; rank 1 is at unit 1 when the group is given up for unit 0, and fails once or finishes. */
+/* Units 0 to 2 are needed by 3; rank 1 is at unit 1 when the group is given up for unit 0, and fails once or finishes.
+ */
 static void check_given_up(enum action end, uint64_t quarantined, uint64_t skipped, uint64_t done) {
     struct world world = begin_with(2, 4, ALL);
     world.over = true; /* skipped are more than those that need what is quarantined */

@@ -1,11 +1,11 @@
-/* Every state that the coordinator's machine can reach, breadth first: 3 ranks and 4 units, messages of any delay in order
- * between two ranks, at most 2 ranks lost and 2 leases that expire on ranks that live. From each state all that can happen
- * happens, in every order, with the code that clusters run. The rules:
+/* Every state that the coordinator's machine can reach, breadth first: 3 ranks and 4 units, messages of any delay in
+ * order between two ranks, at most 2 ranks lost and 2 leases that expire on ranks that live. From each state all that
+ * can happen happens, in every order, with the code that clusters run. The rules:
  *   - a unit goes to a rank only when nobody else who has it is free of blame (lost, or silent for a lease), and never
  *     once it is known to be done;
  *   - what the coordinator counts as done is on disk, each unit once; a unit is quarantined only after two losses;
- *   - where nothing can happen any more, all is done, quarantined or skipped and every living rank was told so (no deadlock, no
- *     unit lost);
+ *   - where nothing can happen any more, all is done, quarantined or skipped and every living rank was told so (no
+ * deadlock, no unit lost);
  *   - no run comes back to a state it was in: so every run ends. */
 #include "cluster/dispatch.h"
 
@@ -22,15 +22,15 @@
 enum { RANKS = 3, UNITS = 4, ALL_RANKS = (1 << RANKS) - 1 };
 static const double LEASE = 10;
 
-/* The coordinator sees letters, not work: a unit that is on its way to a rank, being made, or made while the letter that
- * says so is under way, is all the same to it, however long each takes. So a rank is what it may still say: that it is
- * done with one of its units, that it wants another. Sets are bits. */
+/* The coordinator sees letters, not work: a unit that is on its way to a rank, being made, or made while the letter
+ * that says so is under way, is all the same to it, however long each takes. So a rank is what it may still say: that
+ * it is done with one of its units, that it wants another. Sets are bits. */
 struct world {
-    uint8_t has[RANKS]; /* units */
-    uint8_t asking;     /* ranks whose request is under way */
+    uint8_t has[RANKS];          /* units */
+    uint8_t asking;              /* ranks whose request is under way */
     uint8_t dead, told, stopped; /* ranks; told: STOP is on its way */
-    uint8_t blamed;     /* ranks that were silent for a lease and still have a unit from before */
-    uint8_t done;       /* units, as far as the coordinator was told */
+    uint8_t blamed;              /* ranks that were silent for a lease and still have a unit from before */
+    uint8_t done;                /* units, as far as the coordinator was told */
     uint8_t losses, expiries, failures;
 };
 
@@ -41,7 +41,7 @@ struct node {
 };
 
 static struct limits { /* of what happens in a run */
-    int held; /* units a rank has at a time */
+    int held;          /* units a rank has at a time */
     int losses, expiries, failures;
     uint64_t needs[UNITS]; /* see dispatch_new */
 } limits;
@@ -107,7 +107,18 @@ static void pass_time(struct node *node, int silent) {
 
 /* ---- what can happen ---- */
 
-enum { REQUEST, LEAVE, NOTICE, COME_BACK, DONE, PROGRESS = DONE + UNITS, LOSE = PROGRESS, EXPIRE, FAILED, ACTIONS = FAILED + UNITS };
+enum {
+    REQUEST,
+    LEAVE,
+    NOTICE,
+    COME_BACK,
+    DONE,
+    PROGRESS = DONE + UNITS,
+    LOSE = PROGRESS,
+    EXPIRE,
+    FAILED,
+    ACTIONS = FAILED + UNITS
+};
 
 static bool is_possible(const struct node *node, int action, int rank) {
     const struct world *world = &node->world;
@@ -128,13 +139,13 @@ static bool is_possible(const struct node *node, int action, int rank) {
 
 static void leave(struct world *world, int rank) {
     world->has[rank] = 0;
-    world->asking &= (uint8_t)~(1 << rank);
+    world->asking &= (uint8_t) ~(1 << rank);
 }
 
 /* One whose hands were full has not asked yet. */
 static void drop(struct world *world, int rank, int unit) {
     if (__builtin_popcount(world->has[rank]) == limits.held) world->asking |= (uint8_t)(1 << rank);
-    world->has[rank] &= (uint8_t)~(1 << unit);
+    world->has[rank] &= (uint8_t) ~(1 << unit);
 }
 
 static void act(struct node *node, int action, int rank) {
@@ -149,7 +160,7 @@ static void act(struct node *node, int action, int rank) {
             world->stopped |= bit;
             leave(world, rank);
             break;
-        case NOTICE: pass_time(node, rank); break; /* that it is dead */
+        case NOTICE: pass_time(node, rank); break;               /* that it is dead */
         case COME_BACK: step(node, EVENT_ALIVE, rank, 0); break; /* with nothing to tell but that */
         case LOSE:
             world->losses++;
@@ -163,11 +174,12 @@ static void act(struct node *node, int action, int rank) {
         default:
             drop(world, rank, action < PROGRESS ? action - DONE : action - FAILED);
             world->failures += action >= FAILED;
-            step(node, action < PROGRESS ? EVENT_DONE : EVENT_FAILED, rank, action < PROGRESS ? action - DONE : action - FAILED);
+            step(node, action < PROGRESS ? EVENT_DONE : EVENT_FAILED, rank,
+                 action < PROGRESS ? action - DONE : action - FAILED);
     }
     for (int other = 0; other < RANKS; other++) { /* what cannot matter any more is the same in all states */
-        if (!world->has[other]) world->blamed &= (uint8_t)~(1 << other);
-        if (is_in(world->dead | world->stopped, other)) world->told &= (uint8_t)~(1 << other);
+        if (!world->has[other]) world->blamed &= (uint8_t) ~(1 << other);
+        if (is_in(world->dead | world->stopped, other)) world->told &= (uint8_t) ~(1 << other);
     }
 }
 
@@ -176,11 +188,13 @@ static void check_end(const struct node *node) {
     if (!dispatch_finished(node->dispatch)) fail_node(node, "the work does not end", -1, -1);
     for (int rank = 0; rank < RANKS; rank++)
         if (!is_in(world->dead | world->stopped, rank)) fail_node(node, "waits for ever", rank, -1);
-    assert_int_equal(dispatch_done(node->dispatch) + dispatch_quarantined(node->dispatch, NULL) + dispatch_skipped(node->dispatch),
+    assert_int_equal(dispatch_done(node->dispatch) + dispatch_quarantined(node->dispatch, NULL) +
+                         dispatch_skipped(node->dispatch),
                      UNITS);
 }
 
-/* ---- the set of states: a hash of 64 bits for each, by open addressing; the number of a state is that of its arrival ---- */
+/* ---- the set of states: a hash of 64 bits for each, by open addressing; the number of a state is that of its arrival
+ * ---- */
 
 struct set {
     uint64_t *hashes; /* [capacity]; 0: free */
@@ -249,7 +263,7 @@ struct graph {
     struct set set;
     struct node *queue; /* ring of the states that are not yet explored, as numbers first..first+waiting-1 */
     size_t room, first, waiting;
-    uint32_t *edges;    /* from, to, from, to, ... */
+    uint32_t *edges; /* from, to, from, to, ... */
     size_t edges_count, edges_room;
     long ends;
 };
@@ -299,7 +313,8 @@ static void explore_node(struct graph *graph, const struct node *node, uint32_t 
 /* No way leads back: states without a way into them are taken away, until none is left. */
 static void check_acyclic(const struct graph *graph) {
     size_t states = graph->set.count, taken = 0;
-    uint32_t *into = calloc(states, sizeof *into), *first = calloc(states + 1, sizeof *first), *free_ones = malloc(states * sizeof *free_ones);
+    uint32_t *into = calloc(states, sizeof *into), *first = calloc(states + 1, sizeof *first),
+             *free_ones = malloc(states * sizeof *free_ones);
     assert_true(into && first && free_ones);
     for (size_t i = 0; i < graph->edges_count; i += 2) {
         first[graph->edges[i] + 1]++; /* edges lie in the order of `from` */
@@ -342,8 +357,10 @@ static void explore(struct limits most) {
         dispatch_free(node.dispatch);
     }
     check_acyclic(&graph);
-    printf("%d ranks, %d units, %d at a time; %d losses, %d expired leases, %d failures: %zu states, %zu steps, %ld ends\n", RANKS,
-           UNITS, most.held, most.losses, most.expiries, most.failures, graph.set.count, graph.edges_count / 2, graph.ends);
+    printf("%d ranks, %d units, %d at a time; %d losses, %d expired leases, %d failures: %zu states, %zu steps, %ld "
+           "ends\n",
+           RANKS, UNITS, most.held, most.losses, most.expiries, most.failures, graph.set.count, graph.edges_count / 2,
+           graph.ends);
     assert_true(graph.ends > 0);
     free(graph.set.hashes);
     free(graph.set.numbers);

@@ -19,9 +19,10 @@
 
 enum { BATCH = 5, ELEMENTS = 12, REGISTERS = 4 };
 
-#define CARD                                                                                                        \
-    "{\"shape\": [2, 2, 3], \"prediction\": \"epsilon\", \"time\": {\"kind\": \"continuous\"}, "                    \
-    "\"schedule\": {\"kind\": \"linear\", \"beta0\": 0.1, \"beta1\": 20}, \"labels\": {\"classes\": 2, \"null\": 2}, \"variance\": \"learned\"}"
+#define CARD \
+    "{\"shape\": [2, 2, 3], \"prediction\": \"epsilon\", \"time\": {\"kind\": \"continuous\"}, " \
+    "\"schedule\": {\"kind\": \"linear\", \"beta0\": 0.1, \"beta1\": 20}, \"labels\": {\"classes\": 2, \"null\": 2}, " \
+    "\"variance\": \"learned\"}"
 #define LOW_MEAN "[-0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]"
 #define HIGH_MEAN "[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0, -0.1, -0.2]"
 #define MIXTURE "{\"means\": [" LOW_MEAN ", " HIGH_MEAN "], \"std\": 0.3, \"weights\": [0.4, 0.6]}"
@@ -55,8 +56,8 @@ static struct shim_model *model_of(const char *mixture, const char *more) {
 
 /* ---- a plan with every op, and every order of dst and sources ---- */
 
-#define TERMS(...) .terms = (struct term[]){__VA_ARGS__}, \
-                   .terms_count = sizeof (struct term[]){__VA_ARGS__} / sizeof(struct term)
+#define TERMS(...) \
+    .terms = (struct term[]){__VA_ARGS__}, .terms_count = sizeof(struct term[]){__VA_ARGS__} / sizeof(struct term)
 static struct op ops_of_every_kind[] = {
     {.kind = OP_EVAL, .dst = 1, .src = 0, .time = 0.9, .labels = EVAL_GIVEN},
     {.kind = OP_EVAL, .dst = 2, .src = 0, .time = 0.9, .labels = EVAL_NULL},
@@ -84,9 +85,12 @@ static struct op ops_of_every_kind[] = {
     {.kind = OP_LINCOMB, .dst = 0, TERMS({0.1, 3}, {3, 2}, {1 / 3., 0})},
     {.kind = OP_CLAMP, .dst = 0, .low = -INFINITY, .high = 0.4},
 };
-static const struct plan every_op = {
-    .solver = "hand", .nfe = 3, .registers = REGISTERS, .initial_scale = 1.7, .ops = ops_of_every_kind,
-    .ops_count = sizeof ops_of_every_kind / sizeof *ops_of_every_kind};
+static const struct plan every_op = {.solver = "hand",
+                                     .nfe = 3,
+                                     .registers = REGISTERS,
+                                     .initial_scale = 1.7,
+                                     .ops = ops_of_every_kind,
+                                     .ops_count = sizeof ops_of_every_kind / sizeof *ops_of_every_kind};
 
 /* ---- the naive interpreter: one sample, by the definitions of design and headers ---- */
 
@@ -118,11 +122,13 @@ static void naive_eval(const struct op *op, struct shim_model *model, int64_t la
     if (op->labels == EVAL_NULL) label = card.null_label;
     if (op->labels != EVAL_NONE) condition.labels = &label;
     for (size_t e = 0; e < ELEMENTS; e++) in[e] = (float)r[op->src][e];
-    assert_int_equal(shim_model_run(op->model ? guide : model, in, (struct shim_shape){1, 2, 2, 3}, &condition, out, variance,
-                                    error), 0);
+    assert_int_equal(shim_model_run(op->model ? guide : model, in, (struct shim_shape){1, 2, 2, 3}, &condition, out,
+                                    variance, error),
+                     0);
     for (size_t e = 0; e < ELEMENTS; e++) r[op->dst][e] = out[e];
     for (size_t e = 0; op->dst2 && e < ELEMENTS; e++)
-        r[op->dst2][e] = (float)cos((double)e + op->time + (double)label); /* the fake shim's; none is without label here */
+        r[op->dst2][e] = (float)cos((double)e + op->time +
+                                    (double)label); /* the fake shim's; none is without label here */
 }
 
 static double naive_spread(const double *x) {
@@ -213,8 +219,14 @@ enum { VARIANTS = sizeof variants / sizeof *variants };
 static struct executor_setup setup_of(const struct plan *plan, struct sampler *sampler, struct shim_model *model,
                                       struct variant variant) {
     sampler->state = variant.state;
-    return (struct executor_setup){.plan = plan, .sampler = sampler, .card = &card, .model = model, .guide = guide, .device = SHIM_CPU,
-                                   .device_registers = variant.device_registers, .batch = BATCH};
+    return (struct executor_setup){.plan = plan,
+                                   .sampler = sampler,
+                                   .card = &card,
+                                   .model = model,
+                                   .guide = guide,
+                                   .device = SHIM_CPU,
+                                   .device_registers = variant.device_registers,
+                                   .batch = BATCH};
 }
 
 static int run(const struct executor_setup *setup, const struct batch *batch, double *x, int *nfe, struct error *err) {
@@ -440,7 +452,11 @@ static void rk45_follows_the_closed_form(void **state) {
  * probability-flow ODE; loose tolerances, so that steps chosen otherwise show. The model is float32, scipy's is not. */
 static void rk45_is_scipys(void **state) {
     (void)state;
-    const struct { size_t rows; int nfe; double first, middle, last; } cases[] = {
+    const struct {
+        size_t rows;
+        int nfe;
+        double first, middle, last;
+    } cases[] = {
         {5, 32, -0.6050941962910129, -0.6658231203587918, 0.32520229726071126},
         {2, 32, -0.6052215262981665, 0.6529324784336165, 0.26572223994984606},
         {1, 32, -0.6052506920049193, -0.19619752883053734, 0.3084712782031682},
@@ -509,11 +525,16 @@ static void rk45_gives_up(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_is_the_naive_one), cmocka_unit_test(rows_do_not_see_each_other),
-        cmocka_unit_test(float32_is_close_to_float64), cmocka_unit_test(starts),
-        cmocka_unit_test(stops_between_ops), cmocka_unit_test(what_is_not_finite_is_named),
-        cmocka_unit_test(mistakes), cmocka_unit_test(rk45_follows_the_closed_form),
-        cmocka_unit_test(rk45_is_scipys), cmocka_unit_test(rk45_leaves_fillers_out),
+        cmocka_unit_test(every_row_is_the_naive_one),
+        cmocka_unit_test(rows_do_not_see_each_other),
+        cmocka_unit_test(float32_is_close_to_float64),
+        cmocka_unit_test(starts),
+        cmocka_unit_test(stops_between_ops),
+        cmocka_unit_test(what_is_not_finite_is_named),
+        cmocka_unit_test(mistakes),
+        cmocka_unit_test(rk45_follows_the_closed_form),
+        cmocka_unit_test(rk45_is_scipys),
+        cmocka_unit_test(rk45_leaves_fillers_out),
         cmocka_unit_test(rk45_gives_up),
     };
     struct error err;

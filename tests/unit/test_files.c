@@ -110,7 +110,8 @@ static void only_what_the_dead_left_is_removed(void **state) {
     assert_true(access(of_b, F_OK) == 0);
     assert_int_equal(stale_remove(".", NULL, NULL, &err), 0);
     assert_false(access(of_b, F_OK) == 0);
-    assert_true(access(alive.temporary, F_OK) == 0 && access(".a", F_OK) == 0 && access(".a.tmp-elsewhere-1-0", F_OK) == 0);
+    assert_true(access(alive.temporary, F_OK) == 0 && access(".a", F_OK) == 0 &&
+                access(".a.tmp-elsewhere-1-0", F_OK) == 0);
     draft_abandon(&alive);
     free(below);
     free(inside);

@@ -29,7 +29,8 @@ static struct fingerprint made(const char *override, const struct inputs *inputs
     if (job_parse(&job, JOB, "job.yaml", "/f", &override, override != NULL, &err) != 0) fail_msg("%s", err.message);
     assert_int_equal(card_parse(&card, job.model.card, "card", &err), 0);
     assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, inputs->model, inputs->guide,
-                                      inputs->labels, inputs->initial, inputs->plan_version, &err), 0);
+                                      inputs->labels, inputs->initial, inputs->plan_version, &err),
+                     0);
     card_free(&card);
     job_free(&job);
     return fingerprint;
@@ -56,9 +57,18 @@ static void canonical_text(void **state) {
 static void ignores_what_makes_no_difference(void **state) {
     (void)state;
     static const char *const overrides[] = {
-        "seeds=5-7", "name=other", "output.dir=/elsewhere", "output.samples_per_shard=64", "output.level=9",
-        "workers=3", "device=cuda", "share_device=true", "evaluate={features: none, reference: r.npz}",
-        "model.path=moved.pt", "sampler.order=2.0", "output.rounding=edm",
+        "seeds=5-7",
+        "name=other",
+        "output.dir=/elsewhere",
+        "output.samples_per_shard=64",
+        "output.level=9",
+        "workers=3",
+        "device=cuda",
+        "share_device=true",
+        "evaluate={features: none, reference: r.npz}",
+        "model.path=moved.pt",
+        "sampler.order=2.0",
+        "output.rounding=edm",
     };
     for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
         if (!same(overrides[i], &usual)) fail_msg("changed by %s", overrides[i]);
@@ -67,12 +77,36 @@ static void ignores_what_makes_no_difference(void **state) {
 static void depends_on_what_makes_samples(void **state) {
     (void)state;
     static const char *const overrides[] = {
-        "sampler.solver=ddim", "sampler.order=1.5", "sampler.order=.inf", "sampler.nfe=20", "sampler.clock=logsnr",
-        "sampler.grid=quadratic", "sampler.grid={times: [1, 0.5]}", "sampler.t_start=0.9", "sampler.t_end=0.01",
-        "sampler.final=zero", "sampler.eta=0.5", "sampler.variance=large", "sampler.guidance={scale: 1, channels: 1}", "sampler.variance=learned", "sampler.guidance=1.0000000000000002",
-        "sampler.clip=true", "sampler.rtol=1e-4", "sampler.atol=1e-4", "sampler.state=float32", "labels=balanced",
-        "labels=3", "labels=random", "labels=l.npy", "noise=torch-cpu", "batch=32", "precision=tf32",
-        "output.rounding=adm", "output.dtype=float32", "model.card.schedule.beta1=19", "model.card.labels.classes=9",
+        "sampler.solver=ddim",
+        "sampler.order=1.5",
+        "sampler.order=.inf",
+        "sampler.nfe=20",
+        "sampler.clock=logsnr",
+        "sampler.grid=quadratic",
+        "sampler.grid={times: [1, 0.5]}",
+        "sampler.t_start=0.9",
+        "sampler.t_end=0.01",
+        "sampler.final=zero",
+        "sampler.eta=0.5",
+        "sampler.variance=large",
+        "sampler.guidance={scale: 1, channels: 1}",
+        "sampler.variance=learned",
+        "sampler.guidance=1.0000000000000002",
+        "sampler.clip=true",
+        "sampler.rtol=1e-4",
+        "sampler.atol=1e-4",
+        "sampler.state=float32",
+        "labels=balanced",
+        "labels=3",
+        "labels=random",
+        "labels=l.npy",
+        "noise=torch-cpu",
+        "batch=32",
+        "precision=tf32",
+        "output.rounding=adm",
+        "output.dtype=float32",
+        "model.card.schedule.beta1=19",
+        "model.card.labels.classes=9",
     };
     for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
         if (same(overrides[i], &usual)) fail_msg("not changed by %s", overrides[i]);
@@ -85,9 +119,14 @@ static void depends_on_what_makes_samples(void **state) {
 /* A label file and a guiding model count by their content, not by their name. */
 static void files_count_by_content(void **state) {
     (void)state;
-    static const struct { const char *here, *there; struct inputs one, other; } files[] = {
+    static const struct {
+        const char *here, *there;
+        struct inputs one, other;
+    } files[] = {
         {"labels=l.npy", "labels=m.npy", {"aa", NULL, "1", NULL, 1}, {"aa", NULL, "2", NULL, 1}},
-        {"sampler.guidance={scale: 2, model: l.pt}", "sampler.guidance={scale: 2, model: m.pt}", {"aa", "1", NULL, NULL, 1},
+        {"sampler.guidance={scale: 2, model: l.pt}",
+         "sampler.guidance={scale: 2, model: m.pt}",
+         {"aa", "1", NULL, NULL, 1},
          {"aa", "2", NULL, NULL, 1}},
     };
     for (int i = 0; i < 2; i++) {
@@ -136,7 +175,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(canonical_text),
         cmocka_unit_test(ignores_what_makes_no_difference),
-        cmocka_unit_test(depends_on_what_makes_samples), cmocka_unit_test(files_count_by_content),
+        cmocka_unit_test(depends_on_what_makes_samples),
+        cmocka_unit_test(files_count_by_content),
         cmocka_unit_test(a_difference_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,9 +17,9 @@
 #include <zstd.h>
 
 static const struct npy shapes[] = {
-    {NPY_UINT8, 1, 4, {1, 4, 4, 3}},     {NPY_UINT8, 1, 4, {64, 4, 4, 1}},   {NPY_UINT8, 1, 4, {65, 4, 4, 1}},
-    {NPY_UINT8, 1, 4, {200, 8, 8, 3}},   {NPY_FLOAT32, 4, 2, {130, 17}},     {NPY_FLOAT32, 4, 4, {70, 3, 4, 4}},
-    {NPY_UINT8, 1, 2, {60, 300000}},     {NPY_UINT8, 1, 2, {2, 17 << 20}},   {NPY_FLOAT64, 8, 1, {100}},
+    {NPY_UINT8, 1, 4, {1, 4, 4, 3}},   {NPY_UINT8, 1, 4, {64, 4, 4, 1}}, {NPY_UINT8, 1, 4, {65, 4, 4, 1}},
+    {NPY_UINT8, 1, 4, {200, 8, 8, 3}}, {NPY_FLOAT32, 4, 2, {130, 17}},   {NPY_FLOAT32, 4, 4, {70, 3, 4, 4}},
+    {NPY_UINT8, 1, 2, {60, 300000}},   {NPY_UINT8, 1, 2, {2, 17 << 20}}, {NPY_FLOAT64, 8, 1, {100}},
     {NPY_FLOAT32, 4, 2, {0, 5}},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -271,14 +271,18 @@ static int decode_bomb(const struct npy *npy, uint32_t frames, uint32_t raw, str
 
 static void bombs_are_refused(void **state) {
     (void)state;
-    const struct { struct npy npy; uint32_t frames, raw; const char *message; } cases[] = {
-        {{NPY_UINT8, 1, 2, {(size_t)1 << 40, 8}}, 1, 512, "do not hold what"},           /* more than the table lists */
-        {{NPY_UINT8, 1, 2, {1000, 16 << 20}}, 1000, 16 << 20, "do not hold what"},      /* more than zstd can hold */
-        {{NPY_UINT8, 1, 2, {2, (size_t)1 << 33}}, 2, 0, "announces no rows"},           /* no entry can hold a row */
+    const struct {
+        struct npy npy;
+        uint32_t frames, raw;
+        const char *message;
+    } cases[] = {
+        {{NPY_UINT8, 1, 2, {(size_t)1 << 40, 8}}, 1, 512, "do not hold what"},     /* more than the table lists */
+        {{NPY_UINT8, 1, 2, {1000, 16 << 20}}, 1000, 16 << 20, "do not hold what"}, /* more than zstd can hold */
+        {{NPY_UINT8, 1, 2, {2, (size_t)1 << 33}}, 2, 0, "announces no rows"},      /* no entry can hold a row */
         {{NPY_UINT8, 1, 2, {2, 0}}, 2, 0, "announces no rows"},
         {{NPY_UINT8, 1, 0, {0}}, 1, 1, "announces"},
         {{NPY_UINT8, 1, 2, {2, (size_t)1 << 60}}, 2, 0, "fits memory"},
-        {{NPY_UINT8, 1, 2, {64, 4}}, 1, 256, "shorter than"},                           /* plausible, but 128 bytes */
+        {{NPY_UINT8, 1, 2, {64, 4}}, 1, 256, "shorter than"}, /* plausible, but 128 bytes */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err;

@@ -203,10 +203,10 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_dimension), cmocka_unit_test(means_alone), cmocka_unit_test(diagonal),
+        cmocka_unit_test(one_dimension), cmocka_unit_test(means_alone),   cmocka_unit_test(diagonal),
         cmocka_unit_test(multiples),     cmocka_unit_test(rotated_pairs), cmocka_unit_test(two_by_two),
-        cmocka_unit_test(scipy_sqrtm),   cmocka_unit_test(graded),      cmocka_unit_test(singular),
-        cmocka_unit_test(identical),     cmocka_unit_test(refused),     cmocka_unit_test(singular_and_rotated),
+        cmocka_unit_test(scipy_sqrtm),   cmocka_unit_test(graded),        cmocka_unit_test(singular),
+        cmocka_unit_test(identical),     cmocka_unit_test(refused),       cmocka_unit_test(singular_and_rotated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

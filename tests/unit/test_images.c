@@ -55,8 +55,16 @@ static void assert_order(struct image_names *names, const char *const *expected,
 
 static void numbers_in_names_are_numbers(void **state) {
     (void)state;
-    static const char *const names[] = {"0.png",    "2.png",      "10.png",      "a1b2.png", "a1b10.png", "a02b1.png",
-                                        "c/9.png",  "c/0010.png", "c/11.png",    "x99999999999999999999998.png",
+    static const char *const names[] = {"0.png",
+                                        "2.png",
+                                        "10.png",
+                                        "a1b2.png",
+                                        "a1b10.png",
+                                        "a02b1.png",
+                                        "c/9.png",
+                                        "c/0010.png",
+                                        "c/11.png",
+                                        "x99999999999999999999998.png",
                                         "x99999999999999999999999.png"};
     enum { COUNT = sizeof names / sizeof *names };
     struct image_names plain = {0}, padded = {0}, fewer = {0};
@@ -98,10 +106,10 @@ static void other_formats_beside_pngs_are_refused(void **state) {
         if (zip) zip_put(zip, "0.png", picture(0, 1), false);
         else put_picture("folder/0.png", 0, 1);
         if (zip) assert_int_equal(zip_close(zip), 0);
-        assert_refused(zip ? "images.zip" : "folder", CODE_DATA, "found 1 PNG, 2 JPEG, 1 WebP, 1 TIFF files", "only PNGs are read");
+        assert_refused(zip ? "images.zip" : "folder", CODE_DATA, "found 1 PNG, 2 JPEG, 1 WebP, 1 TIFF files",
+                       "only PNGs are read");
     }
 }
-
 
 static void link_new(const char *to, const char *name) {
     char *path = inside(name);

@@ -118,7 +118,8 @@ static void variants(void **state) {
     (void)state;
     struct job job = parsed("model: {card: " CARD "}\nseeds: 5\nlabels: 3\n"
                             "sampler: {solver: x, order: 1.5, guidance: 2}\n"
-                            "evaluate: {features: none, reference: r.npz}\n", NULL, 0);
+                            "evaluate: {features: none, reference: r.npz}\n",
+                            NULL, 0);
     assert_null(job.model.path);
     assert_int_equal(seeds_at(&job.seeds, 0), 5);
     assert_int_equal(job.labels.rule, LABELS_CONSTANT);
@@ -143,7 +144,8 @@ static void variants(void **state) {
 static void resolved_round_trip(void **state) {
     (void)state;
     static const char *const texts[] = {
-        MINIMAL, EVERYTHING,
+        MINIMAL,
+        EVERYTHING,
         "model: {card: " CARD "}\nseeds: 5,1-3\nlabels: 3\nsampler: {solver: x, order: 1.5, grid: karras}\n"
         "evaluate: {features: none, reference: r.npz}\n",
         "model: m.pt\nseeds: 18446744073709551615\nlabels: random\nsampler: {solver: rk45, rtol: 0.1}\n",
@@ -169,9 +171,10 @@ static void resolved_round_trip(void **state) {
 static void overrides_change_the_job(void **state) {
     (void)state;
     static const char *const overrides[] = {
-        "sampler.nfe=null",   "sampler.steps=7",          "sampler.order=1.5",      "output.level=1",
-        "model.path=o.pt",    "sampler.grid={times: [1, 0.5]}", "seeds=[0-3, 9]", "labels=balanced",
-        "evaluate={features: none, reference: a=b.npz}", "sampler.guidance.scale=3", "batch=8", "batch=4",
+        "sampler.nfe=null",         "sampler.steps=7", "sampler.order=1.5",
+        "output.level=1",           "model.path=o.pt", "sampler.grid={times: [1, 0.5]}",
+        "seeds=[0-3, 9]",           "labels=balanced", "evaluate={features: none, reference: a=b.npz}",
+        "sampler.guidance.scale=3", "batch=8",         "batch=4",
     };
     struct job job = parsed("model: {path: m.pt}\nseeds: 0-9\nsampler: {solver: taylor, nfe: 10}\n", overrides,
                             sizeof overrides / sizeof *overrides);
@@ -193,9 +196,20 @@ static void overrides_change_the_job(void **state) {
 static void edges_are_accepted(void **state) {
     (void)state;
     static const char *const overrides[] = {
-        "output.level=1",  "output.level=22",   "batch=1",          "batch=2147483647",        "labels=0",
-        "sampler.order=1", "sampler.eta=0",     "sampler.t_end=0",  "sampler.grid={times: [0]}", "workers=1",
-        "sampler.nfe=1",   "sampler.order=.Inf", "sampler.guidance=-1e300", "name=job.v2",
+        "output.level=1",
+        "output.level=22",
+        "batch=1",
+        "batch=2147483647",
+        "labels=0",
+        "sampler.order=1",
+        "sampler.eta=0",
+        "sampler.t_end=0",
+        "sampler.grid={times: [0]}",
+        "workers=1",
+        "sampler.nfe=1",
+        "sampler.order=.Inf",
+        "sampler.guidance=-1e300",
+        "name=job.v2",
     };
     for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++) {
         struct job job = parsed(MINIMAL, &overrides[i], 1);

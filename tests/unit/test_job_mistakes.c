@@ -19,8 +19,8 @@ struct mistake {
     const char *expected[3]; /* parts of the message */
 };
 
-#define AFTER(line) MINIMAL line "\n" /* on line 4 */
-#define SAMPLER(keys) "model: m.pt\nseeds: 0-9\nsampler:\n  solver: taylor\n  " keys "\n" /* on line 5 */
+#define AFTER(line) MINIMAL line "\n"                                                            /* on line 4 */
+#define SAMPLER(keys) "model: m.pt\nseeds: 0-9\nsampler:\n  solver: taylor\n  " keys "\n"        /* on line 5 */
 #define WITH_CARD(card) "seeds: 0-9\nsampler: {solver: taylor}\nmodel:\n  card:\n    " card "\n" /* on line 5 */
 
 static const struct mistake mistakes[] = {
@@ -72,7 +72,8 @@ static const struct mistake mistakes[] = {
      {"digits.yaml:5:22: output.samples_per_shard: expected a whole number"}},
     {AFTER("output:\n  rounding: up"),
      {"digits.yaml:5:13: output.rounding: expected one of edm, adm, diffusers, found \"up\""}},
-    {AFTER("output: {dtype: int8}"), {"output.dtype: expected one of uint8, float32, found \"int8\"", "did you mean \"uint8\"?"}},
+    {AFTER("output: {dtype: int8}"),
+     {"output.dtype: expected one of uint8, float32, found \"int8\"", "did you mean \"uint8\"?"}},
     {AFTER("evaluate: {features: none, reference: r, metrics: [fid, KIDD]}"),
      {"evaluate.metrics[1]: expected fid, sfid,", "found \"KIDD\"; did you mean \"kid\"?"}},
     {AFTER("evaluate: {features: none, reference: r, metrics: [fid50k_full]}"), {"did you mean \"fid\"?"}},
@@ -87,7 +88,8 @@ static const struct mistake mistakes[] = {
     {AFTER("output: {dir: $UNSET_VARIABLE/a}"),
      {"digits.yaml:4:15: output.dir: expected $UNSET_VARIABLE to be set in the environment, found nothing"}},
     {AFTER("initial: ~ada/x.npy"), {"digits.yaml:4:10: initial: expected a path or ~/..., found ~ada/x.npy"}},
-    {AFTER("evaluate: {features: f.pt, reference: \"a$/r.npz\"}"), {"evaluate.reference: expected $NAME, ${NAME} or $$"}},
+    {AFTER("evaluate: {features: f.pt, reference: \"a$/r.npz\"}"),
+     {"evaluate.reference: expected $NAME, ${NAME} or $$"}},
     {AFTER("labels: ${UNSET_VARIABLE}"), {"digits.yaml:4:9: labels: expected $UNSET_VARIABLE to be set"}},
     {AFTER("name: 5"), {"name: expected a name without /, found 5"}},
     {AFTER("device: gpu"), {"digits.yaml:4:9: device: expected one of auto, cpu, cuda, found \"gpu\""}},
@@ -118,7 +120,9 @@ static const struct mistake mistakes[] = {
     {SAMPLER("order: .nan"), {"sampler.order: expected", "found \".nan\""}},
     {SAMPLER("order: -.inf"), {"sampler.order: expected", "found \"-.inf\""}},
     {SAMPLER("nfe: .inf"), {"sampler.nfe: expected a whole number from 1 to 1000000, found \".inf\""}},
-    {SAMPLER("guidance: .inf"), {"sampler.guidance: expected a number, or {scale, rescale, interval, channels, model, form, ...}, found \".inf\""}},
+    {SAMPLER("guidance: .inf"),
+     {"sampler.guidance: expected a number, or {scale, rescale, interval, channels, model, form, ...}, found "
+      "\".inf\""}},
     {SAMPLER("grid: Karas"), {"found \"Karas\"; did you mean \"karras\"?"}},
     {SAMPLER("clock: s"), {"digits.yaml:5:10: sampler.clock: expected one of t, logsnr, found \"s\""}},
     {SAMPLER("grid: cubic"),
@@ -135,8 +139,10 @@ static const struct mistake mistakes[] = {
     {SAMPLER("t_start: 0.1\n  t_end: 0.5"),
      {"digits.yaml:6:10: sampler.t_end: expected a time below t_start, 0.1, found 0.5"}},
     {SAMPLER("nfe: 4\n  steps: 4"), {"digits.yaml:6:10: sampler.steps: expected either nfe or steps, found both"}},
-    {SAMPLER("final: last"), {"sampler.final: expected one of none, zero, denoise, acp0, mean, tweedie, found \"last\""}},
-    {SAMPLER("clip: 1"), {"digits.yaml:5:9: sampler.clip: expected true, false or {range, epsilon, threshold, threshold_max}, found 1"}},
+    {SAMPLER("final: last"),
+     {"sampler.final: expected one of none, zero, denoise, acp0, mean, tweedie, found \"last\""}},
+    {SAMPLER("clip: 1"),
+     {"digits.yaml:5:9: sampler.clip: expected true, false or {range, epsilon, threshold, threshold_max}, found 1"}},
     {SAMPLER("state: float16"), {"sampler.state: expected one of float64, float32, found \"float16\""}},
     {"model: m.pt\nseeds: 1\nsampler: taylor\n",
      {"digits.yaml:3:10: sampler: expected a map of solver, order", "\"taylor\""}},
@@ -146,10 +152,14 @@ static const struct mistake mistakes[] = {
     {AFTER("sweep: 5"), {"digits.yaml:4:8: sweep: expected a map of key: [values], or a list of such maps, found 5"}},
     {AFTER("decode: vae.pt"), {"digits.yaml:4:9: decode: not supported yet"}},
     {SAMPLER("churn: {s_churn: -1}"), {"sampler.churn.s_churn: expected a number of 0 or more, found -1"}},
-    {SAMPLER("variance: mid"), {"digits.yaml:5:13: sampler.variance: expected one of small, large, learned, found \"mid\""}},
-    {SAMPLER("guidance: {scale: 2, channels: 0}"), {"sampler.guidance.channels: expected a number of channels from 1 to 2147483647, found 0"}},
-    {SAMPLER("guidance: {scale: 2, model: 3}"), {"sampler.guidance.model: expected the path of the model that guides, found 3"}},
-    {SAMPLER("guidance: {scale: 2, rescale: 1.7}"), {"sampler.guidance.rescale: expected a number from 0 to 1, found 1.7"}},
+    {SAMPLER("variance: mid"),
+     {"digits.yaml:5:13: sampler.variance: expected one of small, large, learned, found \"mid\""}},
+    {SAMPLER("guidance: {scale: 2, channels: 0}"),
+     {"sampler.guidance.channels: expected a number of channels from 1 to 2147483647, found 0"}},
+    {SAMPLER("guidance: {scale: 2, model: 3}"),
+     {"sampler.guidance.model: expected the path of the model that guides, found 3"}},
+    {SAMPLER("guidance: {scale: 2, rescale: 1.7}"),
+     {"sampler.guidance.rescale: expected a number from 0 to 1, found 1.7"}},
     {SAMPLER("guidance: {scale: 2, interval: [1, 0]}"),
      {"sampler.guidance.interval: expected [low, high] of sigma/alpha, or {t: [low, high]}, found"}},
     {SAMPLER("guidance: {scal: 2}"), {"digits.yaml:5:14: sampler.guidance.scal: unknown key; did you mean \"scale\"?"}},
@@ -171,10 +181,8 @@ static const struct mistake mistakes[] = {
 static bool refused_well(const char *text, int rc, const struct error *err, enum code code,
                          const char *const expected[3]) {
     bool good = rc == -1 && err->code == code;
-    if (rc != -1)
-        print_error("not refused: %s\n", text);
-    else if (!good)
-        print_error("%s\n  code %d: %s\n", text, err->code, err->message);
+    if (rc != -1) print_error("not refused: %s\n", text);
+    else if (!good) print_error("%s\n  code %d: %s\n", text, err->code, err->message);
     for (int i = 0; rc == -1 && i < 3 && expected[i]; i++) {
         if (strstr(err->message, expected[i])) continue;
         print_error("%s\n  said: %s\n  not:  %s\n", text, err->message, expected[i]);
@@ -211,7 +219,8 @@ static void overrides_with_mistakes_are_named(void **state) {
         {"model.path=x.pt", CODE_DATA, {"--set model.path=x.pt: expected model to be a map in the job file"}},
         {"sampler.solver.x=1", CODE_DATA, {"--set sampler.solver.x=1: expected sampler.solver to be a map"}},
         {"model=null", CODE_DATA, {"jobs/digits.yaml:1:1: model: missing"}},
-        {"sampler.steps=3", CODE_DATA,
+        {"sampler.steps=3",
+         CODE_DATA,
          {"--set sampler.steps=3: sampler.steps: expected either nfe or steps, found both"}},
         {"batch", CODE_USAGE, {"--set batch: expected key.path=value"}},
         {"=3", CODE_USAGE, {"--set =3: expected key.path=value"}},

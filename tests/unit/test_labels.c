@@ -54,10 +54,8 @@ static void labels_are_read(void **state) {
     for (int i = 0; i < 4; i++) {
         struct error err;
         int64_t *labels;
-        if (texts[i])
-            write_file(texts[i], strlen(texts[i]));
-        else
-            write_npy("<i8", 4, expected, sizeof expected);
+        if (texts[i]) write_file(texts[i], strlen(texts[i]));
+        else write_npy("<i8", 4, expected, sizeof expected);
         if (labels_read(&labels, path, NULL, 4, 10, &err) != 0) fail_msg("%s", err.message);
         assert_memory_equal(labels, expected, sizeof expected);
         free(labels);

@@ -14,10 +14,14 @@ static const size_t MIB = (size_t)1 << 20;
 
 static void default_shards(void **state) {
     (void)state;
-    const struct { uint64_t batch; size_t sample_bytes; uint64_t rows; } cases[] = {
-        {1, 64, 256},   {64, 64, 256},      {100, 64, 200},     {256, 64, 256},      {257, 64, 257},
-        {64, MIB, 256}, {64, 2 * MIB, 128}, {64, MIB + 1, 192}, {64, 256 * MIB, 64}, {1000, 64, 1000},
-        {1, 256 * MIB, 1}, {1, 300 * MIB, 1}, /* a batch is never split */
+    const struct {
+        uint64_t batch;
+        size_t sample_bytes;
+        uint64_t rows;
+    } cases[] = {
+        {1, 64, 256},        {64, 64, 256},    {100, 64, 200},     {256, 64, 256},
+        {257, 64, 257},      {64, MIB, 256},   {64, 2 * MIB, 128}, {64, MIB + 1, 192},
+        {64, 256 * MIB, 64}, {1000, 64, 1000}, {1, 256 * MIB, 1},  {1, 300 * MIB, 1}, /* a batch is never split */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct layout layout;
@@ -59,7 +63,11 @@ static void batches_tile_the_seeds(void **state) {
 
 static void mistakes_are_named(void **state) {
     (void)state;
-    const struct { uint64_t samples, batch, rows; size_t sample_bytes; const char *message; } cases[] = {
+    const struct {
+        uint64_t samples, batch, rows;
+        size_t sample_bytes;
+        const char *message;
+    } cases[] = {
         {0, 8, 8, 1, "seeds: expected at least one"},
         {10, 0, 8, 1, "batch: expected 1 to"},
         {10, UINT64_MAX, 0, 1, "batch: expected 1 to"},
@@ -73,7 +81,8 @@ static void mistakes_are_named(void **state) {
         struct layout layout;
         struct error err;
         assert_int_equal(layout_init(&layout, cases[i].samples, cases[i].batch, cases[i].rows, cases[i].sample_bytes,
-                                     &err), -1);
+                                     &err),
+                         -1);
         assert_int_equal(err.code, CODE_DATA);
         if (!strstr(err.message, cases[i].message)) fail_msg("expected \"%s\" in: %s", cases[i].message, err.message);
     }
@@ -118,8 +127,8 @@ static void idle_share(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(default_shards),         cmocka_unit_test(batches_tile_the_seeds),
-        cmocka_unit_test(mistakes_are_named),     cmocka_unit_test(huge_sizes_do_not_wrap),
+        cmocka_unit_test(default_shards),     cmocka_unit_test(batches_tile_the_seeds),
+        cmocka_unit_test(mistakes_are_named), cmocka_unit_test(huge_sizes_do_not_wrap),
         cmocka_unit_test(idle_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,8 @@ static void utf8_and_what_is_not(void **state) {
     for (int i = 0; i < 2000000; i++) {
         unsigned r = (unsigned)rand_r(&seed);
         char lead = (char)(0xe0 | (r & 31)); /* sequences of three and four, mostly well-formed behind the lead */
-        char bytes[] = {lead, (char)(0x80 | (r >> 5 & 0x7f)), (char)(0x80 | (r >> 12 & 0x3f)), (char)(0x80 | (r >> 18 & 0x7f)), 0};
+        char bytes[] = {lead, (char)(0x80 | (r >> 5 & 0x7f)), (char)(0x80 | (r >> 12 & 0x3f)),
+                        (char)(0x80 | (r >> 18 & 0x7f)), 0};
         check(bytes);
     }
 }
@@ -66,7 +67,8 @@ static void every_line_is_json(void **state) {
         json_error_t why;
         json_t *json = json_loads(line, 0, &why);
         if (!json) fail_msg("%s: %s", why.text, line);
-        if (lines == 2) assert_string_equal(json_string_value(json_object_get(json, "message")), "Itô, 東京, ?? and ?? cut");
+        if (lines == 2)
+            assert_string_equal(json_string_value(json_object_get(json, "message")), "Itô, 東京, ?? and ?? cut");
         json_decref(json);
         lines++;
     }

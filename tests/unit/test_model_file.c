@@ -29,7 +29,8 @@ static void write_zip(const char *const *names) {
     zip_t *archive = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
     assert_non_null(archive);
     for (; *names; names++) {
-        zip_int64_t index = zip_file_add(archive, *names, zip_source_buffer(archive, weights, sizeof weights - 1, 0), 0);
+        zip_int64_t index = zip_file_add(archive, *names, zip_source_buffer(archive, weights, sizeof weights - 1, 0),
+                                         0);
         assert_true(index >= 0);
         assert_int_equal(zip_set_file_compression(archive, (zip_uint64_t)index, ZIP_CM_STORE, 0), 0);
     }
@@ -112,7 +113,11 @@ static void another_file_is_refused(void **state) {
 
 static void other_files_are_called_what_they_are(void **state) {
     (void)state;
-    static const struct { const char *bytes; size_t size; const char *words; } files[] = {
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *words;
+    } files[] = {
         {"", 0, "an empty file"},
         {"\x80\x02}q", 4, "a pickle"},
         {"\x40\0\0\0\0\0\0\0{\"__metadata__\"", 24, "safetensors"},
@@ -121,7 +126,10 @@ static void other_files_are_called_what_they_are(void **state) {
         {"<!DOCTYPE html>", 15, "a web page"},
         {"hello there", 11, "a text"},
     };
-    static const struct { const char *names[4]; const char *words; } archives[] = {
+    static const struct {
+        const char *names[4];
+        const char *words;
+    } archives[] = {
         {{"m/data.pkl", "m/data/0", "m/version", NULL}, "a state dict"},
         {{"m/models/model.json", "m/archive_format", "m/data/0", NULL}, ".pt2"},
         {{"serialized_exported_program.json", "version", NULL}, ".pt2"},

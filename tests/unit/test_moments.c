@@ -164,10 +164,14 @@ static void impossible_dimensions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(well_conditioned),     cmocka_unit_test(graded_over_8_decades),
-        cmocka_unit_test(far_from_zero),        cmocka_unit_test(constant_columns),
-        cmocka_unit_test(same_bits_however_grouped), cmocka_unit_test(uneven_calls),
-        cmocka_unit_test(not_finite),           cmocka_unit_test(impossible_dimensions),
+        cmocka_unit_test(well_conditioned),
+        cmocka_unit_test(graded_over_8_decades),
+        cmocka_unit_test(far_from_zero),
+        cmocka_unit_test(constant_columns),
+        cmocka_unit_test(same_bits_however_grouped),
+        cmocka_unit_test(uneven_calls),
+        cmocka_unit_test(not_finite),
+        cmocka_unit_test(impossible_dimensions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

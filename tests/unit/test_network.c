@@ -26,8 +26,8 @@ static void make(const char *text) {
 
 static void reads_description(void **state) {
     (void)state;
-    static const char text[] =
-        "{\"features\": {\"shape\": [3, 2, 2], \"range\": [-1, 1], \"outputs\": {\"pool_2-a\": 64}}}";
+    static const char
+        text[] = "{\"features\": {\"shape\": [3, 2, 2], \"range\": [-1, 1], \"outputs\": {\"pool_2-a\": 64}}}";
     struct network network;
     struct error err;
     char expected[SHA256_HEX];
@@ -45,7 +45,9 @@ static void reads_description(void **state) {
 
 static void refuses_description(void **state) {
     (void)state;
-    static const struct { const char *features, *words; } cases[] = {
+    static const struct {
+        const char *features, *words;
+    } cases[] = {
         {"{}", "expected {\"shape\""},
         {"{\"shape\": [1, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "expected {\"shape\""},
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}, \"more\": 1}", "more"},
@@ -93,7 +95,8 @@ static void pixels_are_features(void **state) { /* [H,W,C] bytes to [C,H,W] in [
     network_release(&network);
 }
 
-static void floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped from the card's range to [0, 1], not clipped */
+static void
+floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped from the card's range to [0, 1], not clipped */
     (void)state;
     struct network network;
     struct error err;
@@ -102,7 +105,8 @@ static void floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped fr
     const double expected[6] = {0, 1, 0.5, 0.5 + 1e-3 / 4, 1.25, -0.5};
     assert_int_equal(network_open(&network, NULL, &wide, 1u << METRIC_FID, &err), 0);
     network_take_floats(&network, &wide);
-    assert_string_not_equal(network.key, network.sha256); /* features that an older version made of rounded ones are others */
+    assert_string_not_equal(network.key,
+                            network.sha256); /* features that an older version made of rounded ones are others */
     assert_int_equal(network_run(&network, samples, 1, 64, (float *[NETWORK_OUTPUTS]){found}, &err), 0);
     for (int i = 0; i < 6; i++) assert_true(fabs(found[i] - expected[i]) < 1e-7);
     assert_int_equal(network_check(&network, NULL, true, &err), 0);
@@ -146,10 +150,8 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_description),
-        cmocka_unit_test(refuses_description),
-        cmocka_unit_test(pixels_are_features),
-        cmocka_unit_test(floats_stay_as_they_are),
+        cmocka_unit_test(reads_description),   cmocka_unit_test(refuses_description),
+        cmocka_unit_test(pixels_are_features), cmocka_unit_test(floats_stay_as_they_are),
         cmocka_unit_test(has_to_be_loaded),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

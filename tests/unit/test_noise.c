@@ -31,10 +31,13 @@ static void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t c[
 /* Random123's kat_vectors: proof that the Philox above is the one meant. */
 static void known_answers(void **state) {
     (void)state;
-    const struct { uint32_t counter[4], key[2], expected[4]; } cases[] = {
+    const struct {
+        uint32_t counter[4], key[2], expected[4];
+    } cases[] = {
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {{~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -70,7 +73,12 @@ static void normals_are_those_of_the_contract(void **state) {
 /* Computed with Python integers and mpmath. */
 static void normals_against_a_table(void **state) {
     (void)state;
-    const struct { uint64_t seed; uint32_t stream; size_t element; double expected; } cases[] = {
+    const struct {
+        uint64_t seed;
+        uint32_t stream;
+        size_t element;
+        double expected;
+    } cases[] = {
         {0, 0, 0, -0.12151797595308181291},
         {0, 0, 1, -1.3500326598576550037},
         {0, 0, 2, -0.081874209915891625748},
@@ -137,9 +145,17 @@ static void moments(void **state) {
 /* Computed with Python integers. */
 static void labels_against_a_table(void **state) {
     (void)state;
-    const struct { uint64_t seed; int64_t classes, expected; } cases[] = {
-        {0, 10, 9}, {1, 10, 0}, {2, 10, 5}, {7, 1000, 558}, {0x100000000, 1000, 3},
-        {UINT64_MAX, (int64_t)1 << 40, 454534674498}, {5, 1, 0},
+    const struct {
+        uint64_t seed;
+        int64_t classes, expected;
+    } cases[] = {
+        {0, 10, 9},
+        {1, 10, 0},
+        {2, 10, 5},
+        {7, 1000, 558},
+        {0x100000000, 1000, 3},
+        {UINT64_MAX, (int64_t)1 << 40, 454534674498},
+        {5, 1, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(noise_label(cases[i].seed, cases[i].classes), cases[i].expected);

@@ -97,7 +97,10 @@ static void headers_in_other_dress_are_read(void **state) {
 
 static void bad_headers_are_named(void **state) {
     (void)state;
-    static const struct { int version; const char *text, *message; } cases[] = {
+    static const struct {
+        int version;
+        const char *text, *message;
+    } cases[] = {
         {3, F4("(2,)"), "version 1 or 2"},
         {1, "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", "found >f4"},
         {1, "{'descr': '<c8', 'fortran_order': False, 'shape': (2,), }", "found <c8"},
@@ -194,9 +197,12 @@ static void files_make_the_round_trip(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(headers_are_numpys),           cmocka_unit_test(headers_are_read),
-        cmocka_unit_test(headers_in_other_dress_are_read), cmocka_unit_test(bad_headers_are_named),
-        cmocka_unit_test(mangled_headers_stay_bounded), cmocka_unit_test(files_make_the_round_trip),
+        cmocka_unit_test(headers_are_numpys),
+        cmocka_unit_test(headers_are_read),
+        cmocka_unit_test(headers_in_other_dress_are_read),
+        cmocka_unit_test(bad_headers_are_named),
+        cmocka_unit_test(mangled_headers_stay_bounded),
+        cmocka_unit_test(files_make_the_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,8 @@ static void every_order_is_a_permutation(void **state) {
             bool seen[MOST] = {false};
             for (uint64_t i = 0; i < count; i++) {
                 uint64_t unit = order_unit(i, count, ahead);
-                if (unit >= count || seen[unit]) fail_msg("%d of %d with %d ahead: %d", (int)i, (int)count, ahead, (int)unit);
+                if (unit >= count || seen[unit])
+                    fail_msg("%d of %d with %d ahead: %d", (int)i, (int)count, ahead, (int)unit);
                 seen[unit] = true;
             }
         }

@@ -29,7 +29,8 @@ static void *read_slowly(void *context) {
     int from = *(int *)context;
     char *all = malloc(SIZE + 1);
     size_t size = 0;
-    for (ssize_t got; size < SIZE && (got = read(from, all + size, SIZE + 1 - size)) > 0; usleep(1000)) size += (size_t)got;
+    for (ssize_t got; size < SIZE && (got = read(from, all + size, SIZE + 1 - size)) > 0; usleep(1000))
+        size += (size_t)got;
     return all;
 }
 
@@ -94,7 +95,8 @@ static void a_signal_handler_does_not_wait(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(all_of_it_in_order), cmocka_unit_test(nobody_reads),
-                                       cmocka_unit_test(who_reads_leaves), cmocka_unit_test(a_signal_handler_does_not_wait)};
+                                       cmocka_unit_test(who_reads_leaves),
+                                       cmocka_unit_test(a_signal_handler_does_not_wait)};
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,8 +23,7 @@ static void pngs_of_each_depth_are_8_bit(void **state) {
                         uint8_t index = samples[i / 3];
                         const uint8_t entry[3] = {pixel(index, 0), pixel(index, 30), (uint8_t)(255 - index)};
                         expected = entry[i % 3];
-                    } else
-                        expected = (uint8_t)(samples[i] * 255 / most);
+                    } else expected = (uint8_t)(samples[i] * 255 / most);
                     assert_int_equal(found[i], expected);
                 }
                 free(png.data);

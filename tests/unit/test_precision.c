@@ -57,7 +57,8 @@ static void coverage(size_t dim, size_t count, double *corrected, double *naive)
         struct estimate estimate;
         struct error err;
         draw(&features, (uint64_t)i, normals);
-        if (frechet_prepare(&reference, &normal, &err) == 0 && fid_without_blocks(&features, &reference, fids, &err) == 0) {
+        if (frechet_prepare(&reference, &normal, &err) == 0 &&
+            fid_without_blocks(&features, &reference, fids, &err) == 0) {
             jackknife(fids[0], fids + 1, &estimate);
             held += estimate.low <= truth && truth <= estimate.high;
             double half = estimate.high - estimate.corrected;
@@ -91,7 +92,8 @@ static double resampled_fid(const struct features *features, const struct freche
                features->rows + (size_t)noise_label(seed << 32 | i, (int64_t)drawn.count) * drawn.dim,
                drawn.dim * sizeof(float));
     if (features_moments(&drawn, 0, drawn.count, &moments, &err) == 0) {
-        if (statistics_from_moments(&statistics, &moments, &err) == 0) frechet_distance_to(reference, &statistics, &fid, &err);
+        if (statistics_from_moments(&statistics, &moments, &err) == 0)
+            frechet_distance_to(reference, &statistics, &fid, &err);
         statistics_release(&statistics);
         moments_release(&moments);
     }
@@ -113,7 +115,8 @@ static void test_naive_bootstrap_does_not_cover(void **state) {
         struct error err;
         draw(&features, (uint64_t)i, normals);
         if (frechet_prepare(&reference, &normal, &err) == 0)
-            for (int k = 0; k < RESAMPLES; k++) fids[k] = resampled_fid(&features, &reference, (uint64_t)(i * RESAMPLES + k));
+            for (int k = 0; k < RESAMPLES; k++)
+                fids[k] = resampled_fid(&features, &reference, (uint64_t)(i * RESAMPLES + k));
         qsort(fids, RESAMPLES, sizeof *fids, rising);
         held += fids[1] <= truth && truth <= fids[RESAMPLES - 2];
         frechet_release(&reference);
@@ -127,11 +130,14 @@ static void test_naive_bootstrap_does_not_cover(void **state) {
 
 static void test_interval_covers(void **state) {
     (void)state;
-    const struct { size_t dim, count; } cases[] = {{16, 2000}, {32, 5000}};
+    const struct {
+        size_t dim, count;
+    } cases[] = {{16, 2000}, {32, 5000}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double corrected, naive;
         coverage(cases[i].dim, cases[i].count, &corrected, &naive);
-        printf("d = %zu, n = %zu, %d repetitions: the 95 %% interval covers in %.1f %%, about the uncorrected FID in %.1f %%\n",
+        printf("d = %zu, n = %zu, %d repetitions: the 95 %% interval covers in %.1f %%, about the uncorrected FID in "
+               "%.1f %%\n",
                cases[i].dim, cases[i].count, REPETITIONS, corrected, naive);
         double slack = REPETITIONS >= 2000 ? 2.5 : 8;
         assert_true(fabs(corrected - 95) <= slack);

@@ -62,8 +62,14 @@ static int call(void *context, size_t time, const uint64_t *seeds, float *out, s
 }
 
 static int prove(struct network *network, bool mixes, double *difference, struct error *err) {
-    const struct proof proof = {.name = "the network", .batch = network->batch, .outputs = SIZE, .times = 3, .mixes = mixes, .allow = "",
-                                .call = call, .context = network};
+    const struct proof proof = {.name = "the network",
+                                .batch = network->batch,
+                                .outputs = SIZE,
+                                .times = 3,
+                                .mixes = mixes,
+                                .allow = "",
+                                .call = call,
+                                .context = network};
     return proof_rows(&proof, difference, err);
 }
 

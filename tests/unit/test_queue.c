@@ -20,7 +20,7 @@ static struct unit {
 } units[UNITS];
 static enum code start_code;
 static atomic_int started, ended, misuse, told, begun; /* begun: batches */
-static atomic_bool hold; /* batches wait while it is set */
+static atomic_bool hold;                               /* batches wait while it is set */
 
 static int answer(enum code code, struct error *err) {
     return code == CODE_OK ? 0 : error_set(err, code, "as the test wants it");
@@ -78,8 +78,13 @@ static void unit_failed(void *context, uint64_t unit, const struct error *why) {
     told++;
 }
 
-static const struct task task = {.unit_failed = unit_failed, .worker_start = worker_start, .worker_end = worker_end, .unit_open = unit_open,
-                                 .batch = batch, .unit_commit = unit_commit, .unit_close = unit_close};
+static const struct task task = {.unit_failed = unit_failed,
+                                 .worker_start = worker_start,
+                                 .worker_end = worker_end,
+                                 .unit_open = unit_open,
+                                 .batch = batch,
+                                 .unit_commit = unit_commit,
+                                 .unit_close = unit_close};
 static struct queue *queue;
 static pthread_t threads[WORKERS];
 

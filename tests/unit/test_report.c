@@ -29,8 +29,8 @@ static double test_clock(void) {
 }
 
 static struct progress begin(uint64_t total, uint64_t before, int nfe) {
-    struct progress progress = {.total = total, .before = before, .nfe = nfe, .ranks = 2, .run_dir = folder,
-                                .clock = test_clock};
+    struct progress progress = {
+        .total = total, .before = before, .nfe = nfe, .ranks = 2, .run_dir = folder, .clock = test_clock};
     now = 1000;
     progress_start(&progress);
     progress.terminal = 0;
@@ -208,10 +208,16 @@ static void picture_grey(void **state) {
     (void)state;
     static const uint8_t one[4] = {10, 20, 30, 40}, two[4] = {50, 60, 70, 80};
     static const uint8_t expected[10][10] = {/* 2 x 2 images of 2 x 2 pixels, twice enlarged, gaps of 2 */
-        {10, 10, 20, 20, 0, 0, 0, 0, 0, 0}, {10, 10, 20, 20, 0, 0, 0, 0, 0, 0}, {30, 30, 40, 40, 0, 0, 0, 0, 0, 0},
-        {30, 30, 40, 40, 0, 0, 0, 0, 0, 0}, {0}, {0}, {50, 50, 60, 60, 0, 0, 10, 10, 20, 20},
-        {50, 50, 60, 60, 0, 0, 10, 10, 20, 20}, {70, 70, 80, 80, 0, 0, 30, 30, 40, 40},
-        {70, 70, 80, 80, 0, 0, 30, 30, 40, 40}};
+                                             {10, 10, 20, 20, 0, 0, 0, 0, 0, 0},
+                                             {10, 10, 20, 20, 0, 0, 0, 0, 0, 0},
+                                             {30, 30, 40, 40, 0, 0, 0, 0, 0, 0},
+                                             {30, 30, 40, 40, 0, 0, 0, 0, 0, 0},
+                                             {0},
+                                             {0},
+                                             {50, 50, 60, 60, 0, 0, 10, 10, 20, 20},
+                                             {50, 50, 60, 60, 0, 0, 10, 10, 20, 20},
+                                             {70, 70, 80, 80, 0, 0, 30, 30, 40, 40},
+                                             {70, 70, 80, 80, 0, 0, 30, 30, 40, 40}};
     const uint8_t *images[4] = {one, NULL, two, one};
     struct error err;
     uint32_t height, width;
@@ -305,11 +311,15 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(progress_lines),          cmocka_unit_test(progress_file),
+        cmocka_unit_test(progress_lines),
+        cmocka_unit_test(progress_file),
         cmocka_unit_test(progress_by_the_work_left),
-        cmocka_unit_test(progress_file_every_10_s), cmocka_unit_test(progress_without_folder),
-        cmocka_unit_test(picture_grey),            cmocka_unit_test(picture_colour),
-        cmocka_unit_test(summary_keeps_digits),    cmocka_unit_test(versions),
+        cmocka_unit_test(progress_file_every_10_s),
+        cmocka_unit_test(progress_without_folder),
+        cmocka_unit_test(picture_grey),
+        cmocka_unit_test(picture_colour),
+        cmocka_unit_test(summary_keeps_digits),
+        cmocka_unit_test(versions),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,6 +1,7 @@
-/* Every stochastic program with its real noise through the real executor: 200,000 draws of Gaussian data, whose epsilon is
- * affine in x, so that the mean and the covariance of the samples are known from the plan exactly (registers as affine forms
- * of the start and the noises). A right program fails one of its nine comparisons with probability 1e-4. */
+/* Every stochastic program with its real noise through the real executor: 200,000 draws of Gaussian data, whose epsilon
+ * is affine in x, so that the mean and the covariance of the samples are known from the plan exactly (registers as
+ * affine forms of the start and the noises). A right program fails one of its nine comparisons with probability 1e-4.
+ */
 #include "interpret.h"
 
 #include "base/files.h"
@@ -11,12 +12,16 @@
 
 enum { DRAWS = 200000, BATCH = 500, SIZE = 3, FORM = 64 };
 static const double DATA_STD = 0.4, LARGEST_Z = 4.42; /* two-sided 1e-5 */
-static double data_mean(int e) { return 0.3 * e - 0.4; }
+static double data_mean(int e) {
+    return 0.3 * e - 0.4;
+}
 
 #define CARD_TEXT "\"shape\": [1, 1, 3], \"prediction\": \"epsilon\", \"labels\": null"
 #define LINEAR CARD_TEXT ", \"time\": {\"kind\": \"continuous\"}, \"schedule\": {\"kind\": \"linear\"}"
 #define EDM CARD_TEXT ", \"time\": {\"kind\": \"sigma\"}, \"schedule\": {\"kind\": \"edm\"}"
-#define DDPM CARD_TEXT ", \"time\": {\"kind\": \"discrete\"}, \"schedule\": {\"kind\": \"discrete-linear\"}, \"variance\": \"learned\""
+#define DDPM \
+    CARD_TEXT ", \"time\": {\"kind\": \"discrete\"}, \"schedule\": {\"kind\": \"discrete-linear\"}, \"variance\": " \
+              "\"learned\""
 
 static struct shim_model *model_of(const char *card) {
     char folder[] = "/tmp/test_sampled_XXXXXX", error[SHIM_ERROR];
@@ -25,8 +30,8 @@ static struct shim_model *model_of(const char *card) {
     char *path = text_new("%s/model.json", folder);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fprintf(file, "{\"card\": {%s}, \"mixture\": {\"means\": [[%.17g, %.17g, %.17g]], \"std\": %.17g}}", card, data_mean(0),
-            data_mean(1), data_mean(2), DATA_STD);
+    fprintf(file, "{\"card\": {%s}, \"mixture\": {\"means\": [[%.17g, %.17g, %.17g]], \"std\": %.17g}}", card,
+            data_mean(0), data_mean(1), data_mean(2), DATA_STD);
     assert_int_equal(fclose(file), 0);
     char *data;
     size_t size;
@@ -49,7 +54,8 @@ static void affine(const struct plan *plan, void (*process)(double, double *, do
         double result[FORM] = {0};
         for (int k = 0; k < FORM; k++) {
             if (op->kind == OP_LINCOMB)
-                for (size_t j = 0; j < op->terms_count; j++) result[k] += op->terms[j].coefficient * r[op->terms[j].source][k];
+                for (size_t j = 0; j < op->terms_count; j++)
+                    result[k] += op->terms[j].coefficient * r[op->terms[j].source][k];
             if (op->kind == OP_MULEXP) result[k] = r[op->dst][k] * exp(op->a + op->b * r[op->src][0]);
         }
         if (op->kind == OP_NOISE) result[1 + op->stream] = 1;
@@ -71,7 +77,8 @@ static void affine(const struct plan *plan, void (*process)(double, double *, do
 static void draw(const struct plan *plan, const struct card *card, struct shim_model *model, const double mean[SIZE],
                  double sum[SIZE], double product[SIZE][SIZE]) {
     struct sampler sampler = {.state = STATE_FLOAT64};
-    struct executor_setup setup = {.plan = plan, .sampler = &sampler, .card = card, .model = model, .device = SHIM_CPU, .batch = BATCH};
+    struct executor_setup setup = {
+        .plan = plan, .sampler = &sampler, .card = card, .model = model, .device = SHIM_CPU, .batch = BATCH};
     struct executor *executor;
     struct error err;
     static double x[BATCH][SIZE];
@@ -80,7 +87,8 @@ static void draw(const struct plan *plan, const struct card *card, struct shim_m
     if (executor_new(&executor, &setup, &err) != 0) fail_msg("%s", err.message);
     for (uint64_t first = 0; first < DRAWS; first += BATCH) {
         for (uint64_t row = 0; row < BATCH; row++) seeds[row] = first + row;
-        if (executor_run(executor, &(struct batch){.rows = BATCH, .seeds = seeds}, x[0], &nfe, &err) != 0) fail_msg("%s", err.message);
+        if (executor_run(executor, &(struct batch){.rows = BATCH, .seeds = seeds}, x[0], &nfe, &err) != 0)
+            fail_msg("%s", err.message);
         for (int row = 0; row < BATCH; row++)
             for (int a = 0; a < SIZE; a++) {
                 sum[a] += x[row][a] - mean[a];
@@ -92,10 +100,12 @@ static void draw(const struct plan *plan, const struct card *card, struct shim_m
 
 static void check(const char *name, const char *what, double found, double expected, double error) {
     double z = (found - expected) / error;
-    if (fabs(z) > LARGEST_Z) fail_msg("%s: %s: %.6g, expected %.6g: %.1f standard errors", name, what, found, expected, z);
+    if (fabs(z) > LARGEST_Z)
+        fail_msg("%s: %s: %.6g, expected %.6g: %.1f standard errors", name, what, found, expected, z);
 }
 
-static void compare(const char *name, const char *card_text, void (*process)(double, double *, double *), struct sampler sampler) {
+static void compare(const char *name, const char *card_text, void (*process)(double, double *, double *),
+                    struct sampler sampler) {
     struct card card;
     struct error err;
     char *text = text_new("{%s}", card_text);
@@ -129,9 +139,21 @@ static void compare(const char *name, const char *card_text, void (*process)(dou
 
 static void samplers_on_the_linear_schedule(void **state) {
     (void)state;
-    static const struct { const char *solver; double order; int nfe; } cases[] = {
-        {"ito-taylor", 1, 24}, {"ito-taylor", 1.5, 12}, {"ito-taylor", INFINITY, 6}, {"euler-maruyama", NAN, 24}, {"euler-ancestral", NAN, 6},
-        {"sde-dpmpp", 1, 6}, {"sde-dpmpp", 2, 6}, {"er-sde", 1, 6}, {"er-sde", 3, 6}, {"sa-solver", 1, 6}, {"sa-solver", 3, 6}};
+    static const struct {
+        const char *solver;
+        double order;
+        int nfe;
+    } cases[] = {{"ito-taylor", 1, 24},
+                 {"ito-taylor", 1.5, 12},
+                 {"ito-taylor", INFINITY, 6},
+                 {"euler-maruyama", NAN, 24},
+                 {"euler-ancestral", NAN, 6},
+                 {"sde-dpmpp", 1, 6},
+                 {"sde-dpmpp", 2, 6},
+                 {"er-sde", 1, 6},
+                 {"er-sde", 3, 6},
+                 {"sa-solver", 1, 6},
+                 {"sa-solver", 3, 6}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         compare(cases[i].solver, LINEAR, linear_process, sampler_of(cases[i].solver, cases[i].order, cases[i].nfe));
     struct sampler ddim = sampler_of("ddim", NAN, 6);
@@ -141,7 +163,8 @@ static void samplers_on_the_linear_schedule(void **state) {
 
 static void ddpm_with_every_variance(void **state) {
     (void)state;
-    static const char *const names[] = {[VARIANCE_SMALL] = "ddpm small", [VARIANCE_LARGE] = "ddpm large", [VARIANCE_LEARNED] = "ddpm learned"};
+    static const char *const names[] = {
+        [VARIANCE_SMALL] = "ddpm small", [VARIANCE_LARGE] = "ddpm large", [VARIANCE_LEARNED] = "ddpm learned"};
     for (enum variance_kind variance = VARIANCE_SMALL; variance <= VARIANCE_LEARNED; variance++) {
         struct sampler sampler = sampler_of("ddpm", NAN, 6);
         sampler.variance = variance;
@@ -160,7 +183,7 @@ static void edm_with_churn(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(samplers_on_the_linear_schedule), cmocka_unit_test(ddpm_with_every_variance),
-                                       cmocka_unit_test(edm_with_churn)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(samplers_on_the_linear_schedule),
+                                       cmocka_unit_test(ddpm_with_every_variance), cmocka_unit_test(edm_with_churn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,7 +115,10 @@ static void discrete_values(void **state) {
         double beta0, beta1, logsnr[3]; /* steps 0, 499, 999 */
     } known[] = {
         {SCHEDULE_DISCRETE_LINEAR, 1e-4, 0.02, {4.60512018348792469, -1.23084935790523602, -5.05883659165051606}},
-        {SCHEDULE_DISCRETE_SCALED_LINEAR, 0.00085, 0.012, {3.53471192351253652, -0.478025241355650222, -2.68202385014925049}},
+        {SCHEDULE_DISCRETE_SCALED_LINEAR,
+         0.00085,
+         0.012,
+         {3.53471192351253652, -0.478025241355650222, -2.68202385014925049}},
         {SCHEDULE_DISCRETE_COSINE, 1e-4, 0.02, {5.04749440573103342, -0.0123134414057572723, -9.91794107581206945}},
     };
     static const int steps[3] = {0, 499, 999};
@@ -140,7 +143,8 @@ static void discrete_values(void **state) {
 static void table_between_knots(void **state) {
     (void)state;
     double cumprod[6] = {0.99, 0.9, 0.7, 0.4, 0.1, 0.02}, alpha[3], sigma[3];
-    static const double pchip[][3] = { /* t, scipy's PchipInterpolator(t, lambda) and its derivative */
+    static const double pchip[][3] = {
+        /* t, scipy's PchipInterpolator(t, lambda) and its derivative */
         {0.16666666666666666, 2.2975599250672945, -8.7656386521691374},
         {0.20000000000000001, 2.0135073860613817, -8.2599316669948539},
         {0.29999999999999999, 1.2871059957455668, -6.1098579486046027},
@@ -217,8 +221,9 @@ static void model_times(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_by_definition), cmocka_unit_test(values_agree),        cmocka_unit_test(series_and_radius),
-        cmocka_unit_test(known_radii),          cmocka_unit_test(discrete_values),     cmocka_unit_test(table_between_knots),
+        cmocka_unit_test(values_by_definition), cmocka_unit_test(values_agree),
+        cmocka_unit_test(series_and_radius),    cmocka_unit_test(known_radii),
+        cmocka_unit_test(discrete_values),      cmocka_unit_test(table_between_knots),
         cmocka_unit_test(model_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,7 +84,8 @@ static void paired_difference(void **state) {
     (void)state;
     struct features scaled = axes(400, 2, 1);
     for (size_t i = 0; i < 800; i++) scaled.rows[i] += (float)sin((double)i);
-    struct side a = side_of(scaled, 'a'), reference = side_of(axes(8, 2, 1), 'a'), fewer = side_of(axes(300, 2, 1), 'a');
+    struct side a = side_of(scaled, 'a'), reference = side_of(axes(8, 2, 1), 'a'),
+                fewer = side_of(axes(300, 2, 1), 'a');
     struct error err;
     json_t *values = json_object();
     assert_int_equal(score_difference(values, &a, &a, &reference, &err), 0);
@@ -156,8 +157,8 @@ static void neighbours_on_a_line(void **state) {
     struct error err;
     struct features a = {4, 1, samples}, b = {5, 1, reference};
     assert_int_equal(neighbours_prdc(&a, &b, &prdc, &err), 0);
-    assert_near(prdc.precision, 1, 0);      /* 99 reaches all */
-    assert_near(prdc.recall, 4 / 5., 0);    /* 100 is in no sample's ball */
+    assert_near(prdc.precision, 1, 0);                       /* 99 reaches all */
+    assert_near(prdc.recall, 4 / 5., 0);                     /* 100 is in no sample's ball */
     assert_near(prdc.density, (5 + 2 + 1 + 1) / 12., 1e-15); /* in balls, borders out: 2 in all 5; 5 in 3's and 100's */
     assert_near(prdc.coverage, 1, 0);
     a.count = 3;

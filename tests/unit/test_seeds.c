@@ -25,10 +25,12 @@ static void seeds_keep_their_order(void **state) {
 static void seeds_have_a_canonical_text(void **state) {
     (void)state;
     static const char *const cases[][2] = {
-        {"0-9999", "0-9999"},       {"5", "5"},
-        {"0-4,5-9", "0-9"},         {"5-9,0-4", "5-9,0-4"},
+        {"0-9999", "0-9999"},
+        {"5", "5"},
+        {"0-4,5-9", "0-9"},
+        {"5-9,0-4", "5-9,0-4"},
         {" 1 , 3\t, 9-9", "1,3,9"},
-         {"18446744073709551614-18446744073709551615", "18446744073709551614-18446744073709551615"},
+        {"18446744073709551614-18446744073709551615", "18446744073709551614-18446744073709551615"},
         {"18446744073709551615,0", "18446744073709551615,0"}, /* not neighbours: 2^64 - 1 has no next seed */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -112,12 +114,16 @@ static void seeds_are_located(void **state) {
 
 static void seeds_that_torch_takes_for_one_are_found(void **state) {
     (void)state;
-    static const struct { const char *text; int found; uint64_t a, b; } cases[] = {
+    static const struct {
+        const char *text;
+        int found;
+        uint64_t a, b;
+    } cases[] = {
         {"0-49999", 0, 0, 0},
         {"0-31,4294967296-4294967327", 1, 0, 4294967296},
         {"4294967300,7,4", 1, 4, 4294967300},
         {"100-200,4294967301-4294967395", 0, 0, 0},
-        {"4294967290-4294967300,5-9", 0, 0, 0},   /* wraps around to 0-4 */
+        {"4294967290-4294967300,5-9", 0, 0, 0}, /* wraps around to 0-4 */
         {"4294967290-4294967300,4-9", 1, 4294967300, 4},
         {"8589934590-8589934592,4294967295", 1, 8589934591, 4294967295},
         {"0-4294967295", 0, 0, 0},
@@ -129,8 +135,10 @@ static void seeds_that_torch_takes_for_one_are_found(void **state) {
         uint64_t pair[2];
         assert_int_equal(seeds_parse(&seeds, cases[i].text, &err), 0);
         assert_int_equal(seeds_collide(&seeds, pair), cases[i].found);
-        if (cases[i].found && !((pair[0] == cases[i].a && pair[1] == cases[i].b) || (pair[1] == cases[i].a && pair[0] == cases[i].b)))
-            fail_msg("%s: found %llu and %llu", cases[i].text, (unsigned long long)pair[0], (unsigned long long)pair[1]);
+        if (cases[i].found &&
+            !((pair[0] == cases[i].a && pair[1] == cases[i].b) || (pair[1] == cases[i].a && pair[0] == cases[i].b)))
+            fail_msg("%s: found %llu and %llu", cases[i].text, (unsigned long long)pair[0],
+                     (unsigned long long)pair[1]);
         seeds_free(&seeds);
     }
 }

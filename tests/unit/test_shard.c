@@ -88,7 +88,11 @@ static void files_make_the_round_trip(void **state) {
     (void)state;
     static float reals[ROWS * 12];
     for (size_t i = 0; i < ROWS * 12; i++) reals[i] = (float)i / 7 - 3;
-    const struct { const struct shard_meta *meta; struct npy npy; const void *rows; } cases[] = {
+    const struct {
+        const struct shard_meta *meta;
+        struct npy npy;
+        const void *rows;
+    } cases[] = {
         {&sample_meta, bytes_npy, bytes},
         {&sample_meta, {NPY_FLOAT32, 4, 4, {ROWS, 3, 2, 2}}, reals},
         {&feature_meta, {NPY_FLOAT32, 4, 2, {ROWS, 12}}, reals},
@@ -245,7 +249,11 @@ static void lies_are_noticed(void **state) {
     struct error err;
     char digest[SHA256_HEX];
     assert_int_equal(frames_digest(&bytes_npy, bytes, digest, &err), 0);
-    const struct { const char *sha256, *dtype; int height; const char *message; } cases[] = {
+    const struct {
+        const char *sha256, *dtype;
+        int height;
+        const char *message;
+    } cases[] = {
         {HEX, "|u1", 2, "sha256"},
         {digest, "<f4", 2, "describe different arrays"},
         {digest, "|u1", 3, "describe different arrays"},
@@ -274,7 +282,8 @@ static void commits_leave_nothing_else(void **state) {
     struct shard_info info;
     struct error err;
     char *nested = store_path(run, "", NULL, (shard_id){12}), *listed = text_new("%s/samples", run);
-    assert_int_equal(store_write(nested, &sample_meta, &bytes_npy, bytes, 3, NULL, &info, &err), -1); /* the folder has vanished */
+    assert_int_equal(store_write(nested, &sample_meta, &bytes_npy, bytes, 3, NULL, &info, &err),
+                     -1); /* the folder has vanished */
     assert_int_equal(err.code, CODE_IO);
     assert_false(access(listed, F_OK) == 0);
     assert_int_equal(folder_make(listed, &err), 0);
@@ -304,10 +313,15 @@ static void paths_and_strangers(void **state) {
     struct error err;
     assert_int_equal(store_strangers("/tmp/there/is/none", "", NULL, 3, &names, &count, &err), 0);
     assert_int_equal(count, 0);
-    static const char *const files[] = {"000000.npy.zst", "000002.npy.zst", /* these belong */
-                                        ".000001.npy.zst.tmp-host-1-0",      /* hidden: on its way */
-                                        "000003.npy.zst", "0000002.npy.zst", "2.npy.zst", "000001.npy",
-                                        "-00001.npy.zst", "notes.txt",
+    static const char *const files[] = {"000000.npy.zst",
+                                        "000002.npy.zst",               /* these belong */
+                                        ".000001.npy.zst.tmp-host-1-0", /* hidden: on its way */
+                                        "000003.npy.zst",
+                                        "0000002.npy.zst",
+                                        "2.npy.zst",
+                                        "000001.npy",
+                                        "-00001.npy.zst",
+                                        "notes.txt",
                                         "000001.npy.zst.bak"};
     char *listed = text_new("%s/samples", run);
     assert_int_equal(folder_make(listed, &err), 0);
@@ -347,8 +361,11 @@ static void manifest_and_digest(void **state) {
     assert_int_equal(folder_make(run, &err), 0);
     assert_int_equal(store_manifest(run, metas, infos, 3, NULL, &err), 0);
     assert_int_equal(file_read(text, &data, &size, &err), 0);
-    static const struct { int id; const char *seeds, *sha256; int bytes; } records[] = {
-        {12, "8-9,20,18446744073709551615,0", HEX, 100}, {14, "21-25", OTHER_HEX, 300}};
+    static const struct {
+        int id;
+        const char *seeds, *sha256;
+        int bytes;
+    } records[] = {{12, "8-9,20,18446744073709551615,0", HEX, 100}, {14, "21-25", OTHER_HEX, 300}};
     char *rest = data;
     for (size_t i = 0; i < 2; i++) {
         json_t *record = json_loads(strsep(&rest, "\n"), 0, NULL);
@@ -400,11 +417,11 @@ static void labels_come_from_the_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SHARD_TEST(labels_come_from_the_file),
-        SHARD_TEST(files_make_the_round_trip),  SHARD_TEST(same_input_same_bytes),
-        SHARD_TEST(any_change_is_noticed),      SHARD_TEST(wrong_files_are_told_apart),
-        SHARD_TEST(lies_are_noticed),           SHARD_TEST(commits_leave_nothing_else),
-        SHARD_TEST(paths_and_strangers),        SHARD_TEST(manifest_and_digest),
+        SHARD_TEST(labels_come_from_the_file),  SHARD_TEST(files_make_the_round_trip),
+        SHARD_TEST(same_input_same_bytes),      SHARD_TEST(any_change_is_noticed),
+        SHARD_TEST(wrong_files_are_told_apart), SHARD_TEST(lies_are_noticed),
+        SHARD_TEST(commits_leave_nothing_else), SHARD_TEST(paths_and_strangers),
+        SHARD_TEST(manifest_and_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

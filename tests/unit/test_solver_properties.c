@@ -1,5 +1,5 @@
-/* What holds for every solver: random choices of solver, order, grid, NFE, schedule and prediction give finite samples by
- * at most the NFE asked for, the same whatever the network predicts; and the first-order methods are one. */
+/* What holds for every solver: random choices of solver, order, grid, NFE, schedule and prediction give finite samples
+ * by at most the NFE asked for, the same whatever the network predicts; and the first-order methods are one. */
 #include "interpret.h"
 
 #include "solver/registry.h"
@@ -18,18 +18,20 @@ struct world {
     enum schedule_kind schedule;
     void (*process)(double, double *, double *);
 };
-static const struct world worlds[] = {{SCHEDULE_LINEAR, linear_process}, {SCHEDULE_EDM, edm_process},
-                                      {SCHEDULE_DISCRETE_LINEAR, ddpm_process}};
-static const enum prediction predictions[] = {PREDICTION_EPSILON, PREDICTION_X0, PREDICTION_V, PREDICTION_SCORE,
-                                              PREDICTION_EDM, PREDICTION_EDM_VP, PREDICTION_EDM_VE};
+static const struct world worlds[] = {
+    {SCHEDULE_LINEAR, linear_process}, {SCHEDULE_EDM, edm_process}, {SCHEDULE_DISCRETE_LINEAR, ddpm_process}};
+static const enum prediction predictions[] = {PREDICTION_EPSILON, PREDICTION_X0,     PREDICTION_V,     PREDICTION_SCORE,
+                                              PREDICTION_EDM,     PREDICTION_EDM_VP, PREDICTION_EDM_VE};
 static const double orders[] = {NAN, NAN, NAN, NAN, NAN, NAN, 1, 1.5, 2, 3, 4, INFINITY};
-static const enum grid_kind grids[] = {GRID_UNSET, GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR, GRID_KARRAS,
-                                       GRID_EXPONENTIAL, GRID_LEADING, GRID_LINSPACE, GRID_TRAILING};
+static const enum grid_kind grids[] = {GRID_UNSET,       GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR, GRID_KARRAS,
+                                       GRID_EXPONENTIAL, GRID_LEADING, GRID_LINSPACE,  GRID_TRAILING};
 
-static void run(const struct plan *plan, const struct world *world, enum prediction prediction, enum prediction guides, double *x) {
+static void run(const struct plan *plan, const struct world *world, enum prediction prediction, enum prediction guides,
+                double *x) {
     const double start[ELEMENTS] = {-1.7, -0.4, 0.2, 0.9, 2.1};
     struct network guide = {2, {0.4, 0.6}, {-0.5, 0.6}, {0.4, 0.5}, world->process, guides, 0.5, 0, NULL};
-    struct network network = {3, {0.5, 0.3, 0.2}, {-0.8, 0.1, 0.9}, {0.2, 0.3, 0.15}, world->process, prediction, 0.5, 0.1, &guide};
+    struct network network = {3,   {0.5, 0.3, 0.2}, {-0.8, 0.1, 0.9}, {0.2, 0.3, 0.15}, world->process, prediction, 0.5,
+                              0.1, &guide};
     for (int e = 0; e < ELEMENTS; e++) x[e] = plan->initial_scale * start[e];
     interpret(plan, &network, draw_noise, x);
 }
@@ -43,13 +45,19 @@ static struct sampler random_sampler(int solvers) {
     sampler.clock = (enum clock_kind)draw(3);
     sampler.lower_order_final = (enum toggle)draw(3);
     sampler.clip.on = draw(5) == 0;
-    if (draw(3) == 0) sampler.guidance = (struct guidance){.scale = 0.5 * draw(6), .eta = NAN, .norm_threshold = NAN, .momentum = NAN, .interval = {draw(2) ? 0 : 0.1, draw(2) ? INFINITY : 5},
-                                                           .channels = draw(ELEMENTS + 1), .rescale = draw(3) ? 0 : 0.7};
+    if (draw(3) == 0)
+        sampler.guidance = (struct guidance){.scale = 0.5 * draw(6),
+                                             .eta = NAN,
+                                             .norm_threshold = NAN,
+                                             .momentum = NAN,
+                                             .interval = {draw(2) ? 0 : 0.1, draw(2) ? INFINITY : 5},
+                                             .channels = draw(ELEMENTS + 1),
+                                             .rescale = draw(3) ? 0 : 0.7};
     return sampler;
 }
 
-/* A choice that is refused says which key to change. Higher series orders may leave the radius of convergence, and clock
- * lambda's Runge-Kutta slopes grow there: those are finite, and no more is asked. */
+/* A choice that is refused says which key to change. Higher series orders may leave the radius of convergence, and
+ * clock lambda's Runge-Kutta slopes grow there: those are finite, and no more is asked. */
 static void any_choice(void **state) {
     (void)state;
     int solvers = 0, compiled = 0, guided = 0, learned = 0, used[64] = {0};
@@ -68,7 +76,8 @@ static void any_choice(void **state) {
         guide.null_label = guide.classes;
         if (draw(2)) card.guide = &guide;
         if (try_compile(&plan, sampler, &card, NULL, &err) != 0) {
-            if (err.code != CODE_DATA || !strstr(err.message, "sampler")) fail_msg("%s: %s", sampler.solver, err.message);
+            if (err.code != CODE_DATA || !strstr(err.message, "sampler"))
+                fail_msg("%s: %s", sampler.solver, err.message);
             continue;
         }
         const struct solver *solver = solver_find(sampler.solver);
@@ -102,7 +111,8 @@ static void any_choice(void **state) {
     print_message("%d of 12000 choices compile, %d guided, %d with learned variance\n", compiled, guided, learned);
     assert_true(guided > 500 && learned > 10);
     for (int k = 0; k < solvers; k++)
-        if (solver_at((size_t)k)->evaluations && used[k] < 10) fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
+        if (solver_at((size_t)k)->evaluations && used[k] < 10)
+            fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
 }
 
 /* From t = 1, where alpha is 0, what the network predicts makes no difference either. */
@@ -122,11 +132,14 @@ static void any_choice_on_a_path(void **state) {
         card.schedule.noise_scale = 1;
         card.channels = ELEMENTS;
         card.prediction = PREDICTION_X0;
-        sampler.guidance = (struct guidance){.scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN};
+        sampler.guidance = (struct guidance){
+            .scale = 1, .interval = {0, INFINITY}, .eta = NAN, .norm_threshold = NAN, .momentum = NAN};
         if (draw(2)) sampler.t_start = 0.95;
-        if (draw(2) && solver_find(sampler.solver)->options & SOLVER_DIFFUSION) sampler.diffusion = (struct diffusion){(enum diffusion_form)draw(7), 0.8};
+        if (draw(2) && solver_find(sampler.solver)->options & SOLVER_DIFFUSION)
+            sampler.diffusion = (struct diffusion){(enum diffusion_form)draw(7), 0.8};
         if (try_compile(&plan, sampler, &card, NULL, &err) != 0) {
-            if (err.code != CODE_DATA || !strstr(err.message, "sampler")) fail_msg("%s: %s", sampler.solver, err.message);
+            if (err.code != CODE_DATA || !strstr(err.message, "sampler"))
+                fail_msg("%s: %s", sampler.solver, err.message);
             continue;
         }
         if (plan.adaptive) {
@@ -150,19 +163,22 @@ static void any_choice_on_a_path(void **state) {
         }
         for (int e = 0; e < ELEMENTS && largest < 100; e++)
             if (fabs(found[e] - expected[e]) > 1e-7 * largest)
-                fail_msg("%s, order %g, NFE %d, schedule %d, prediction %d: %.17g, of x0 %.17g", sampler.solver, sampler.order,
-                         sampler.nfe, world->schedule, card.prediction, found[e], expected[e]);
+                fail_msg("%s, order %g, NFE %d, schedule %d, prediction %d: %.17g, of x0 %.17g", sampler.solver,
+                         sampler.order, sampler.nfe, world->schedule, card.prediction, found[e], expected[e]);
     }
     print_message("%d of 12000 choices compile on a path\n", compiled);
     for (int k = 0; k < solvers; k++)
-        if (solver_at((size_t)k)->evaluations && used[k] < 5) fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
+        if (solver_at((size_t)k)->evaluations && used[k] < 5)
+            fail_msg("%s: only %d choices", solver_at((size_t)k)->name, used[k]);
 }
 
 static void first_order_is_ddim(void **state) {
     (void)state;
-    const struct { const char *name; double order; } same[] = {
-        {"taylor", INFINITY}, {"dpm-1", NAN}, {"dpmpp-1", NAN}, {"unip", 1}, {"deis", 1}, {"deis-rho", 1}, {"deis-t", 1},
-        {"lms", 1}, {"ipndm", 1}};
+    const struct {
+        const char *name;
+        double order;
+    } same[] = {{"taylor", INFINITY}, {"dpm-1", NAN}, {"dpmpp-1", NAN}, {"unip", 1}, {"deis", 1},
+                {"deis-rho", 1},      {"deis-t", 1},  {"lms", 1},       {"ipndm", 1}};
     for (int w = 0; w < 3; w++)
         for (int i = 0; i < 9; i++) {
             struct card card = card_of(worlds[w].schedule);
@@ -197,7 +213,6 @@ static void unip_2_is_2m(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(any_choice), cmocka_unit_test(any_choice_on_a_path),
-                                       cmocka_unit_test(first_order_is_ddim),
-                                       cmocka_unit_test(unip_2_is_2m)};
+                                       cmocka_unit_test(first_order_is_ddim), cmocka_unit_test(unip_2_is_2m)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

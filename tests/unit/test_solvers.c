@@ -1,5 +1,5 @@
-/* Solvers against the literature: tables of derivatives, limits, closed-form solutions, orders of convergence, and peers'
- * sampling loops written down again. Plans are run by the interpreter of interpret.h. */
+/* Solvers against the literature: tables of derivatives, limits, closed-form solutions, orders of convergence, and
+ * peers' sampling loops written down again. Plans are run by the interpreter of interpret.h. */
 #include "interpret.h"
 
 #include "solver/schedule.h"
@@ -37,8 +37,8 @@ static void cosine_beta(double t, double beta[3]) { /* -2 alpha'/alpha = 2 c tan
 }
 
 /* The table of a_k and b_k (k = 1..3): derivatives of the ideal path are a_k x + b_k S, S = -epsilon/sigma. */
-static void check_table(const char *solver, const double orders[3], const struct card *card, double t, const double b[3],
-                        double nu) {
+static void check_table(const char *solver, const double orders[3], const struct card *card, double t,
+                        const double b[3], double nu) {
     bool sde = strcmp(solver, "ito-taylor") == 0;
     const double a_expected[3] = {b[0] / 2, (b[0] * b[0] - 2 * b[1]) / 4,
                                   (pow(b[0], 3) - 6 * b[0] * b[1] + 4 * b[2]) / 8};
@@ -87,7 +87,8 @@ static void limits(void **state) {
                 double h = 0.35 * fmin(schedule_radius(schedule, clock, t), clock == CLOCK_T ? t : 2);
                 double s = clock == CLOCK_T ? t - h : schedule_time(schedule, schedule_logsnr(schedule, t) + h);
                 struct sampler none = with_clock(sampler_of("taylor", INFINITY, 0), clock, GRID_UNSET);
-                struct step exact = one_step(none, &card, t, s), ddim = one_step(sampler_of("ddim", NAN, 0), &card, t, s);
+                struct step exact = one_step(none, &card, t, s),
+                            ddim = one_step(sampler_of("ddim", NAN, 0), &card, t, s);
                 double alpha = schedule_alpha(schedule, s) / schedule_alpha(schedule, t);
                 assert_close(exact.x, alpha, 1e-15 * alpha);
                 assert_close(exact.epsilon, schedule_sigma(schedule, s) - schedule_sigma(schedule, t) * alpha, 1e-15);
@@ -238,9 +239,13 @@ static void orders_on_a_mixture(void **state) {
     memcpy(reference, start, sizeof reference);
     interpret(&fine, &mixture, no_noise, reference);
     plan_free(&fine);
-    const struct { const char *solver; double order, expected; int steps; } cases[] = {
-        {"euler", NAN, 1, 400},  {"ddim", NAN, 1, 400},          {"taylor", 1, 1, 400}, {"taylor", 2, 1, 400},
-        {"taylor", 5, 1, 400},   {"taylor", INFINITY, 1, 400},   {"heun", NAN, 2, 200}, {"rk4", NAN, 4, 80},
+    const struct {
+        const char *solver;
+        double order, expected;
+        int steps;
+    } cases[] = {
+        {"euler", NAN, 1, 400}, {"ddim", NAN, 1, 400},        {"taylor", 1, 1, 400}, {"taylor", 2, 1, 400},
+        {"taylor", 5, 1, 400},  {"taylor", INFINITY, 1, 400}, {"heun", NAN, 2, 200}, {"rk4", NAN, 4, 80},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (enum clock_kind clock = CLOCK_T; clock <= CLOCK_LOGSNR; clock++) {
@@ -256,7 +261,8 @@ static void orders_on_a_point_mass(void **state) {
     closed_form(&point_mass, 0.1, expected);
     for (int steps = 1; steps <= 4; steps++) {
         assert_true(largest_error(ode("ddim", NAN, steps, CLOCK_T, GRID_UNIFORM), &point_mass, expected) < 1e-12);
-        assert_true(largest_error(ode("taylor", INFINITY, steps, CLOCK_T, GRID_UNIFORM), &point_mass, expected) < 1e-12);
+        assert_true(largest_error(ode("taylor", INFINITY, steps, CLOCK_T, GRID_UNIFORM), &point_mass, expected) <
+                    1e-12);
     }
     for (int order = 1; order <= 5; order++)
         for (enum clock_kind clock = CLOCK_T; clock <= CLOCK_LOGSNR; clock++) {
@@ -333,18 +339,20 @@ static void guidance_is_linear(void **state) {
 }
 
 /* One step of DDPM under guidance by a second model on the first channels, clipped, with learned variance: DiT's
- * forward_with_cfg and Karras et al. 2024's D_guide + scale (D - D_guide), whatever the two networks predict; the variance is
- * that of the model under the labels given. */
+ * forward_with_cfg and Karras et al. 2024's D_guide + scale (D - D_guide), whatever the two networks predict; the
+ * variance is that of the model under the labels given. */
 static void every_guidance_at_once(void **state) {
-    static const enum prediction kinds[7] = {PREDICTION_EPSILON, PREDICTION_X0, PREDICTION_V, PREDICTION_SCORE, PREDICTION_EDM,
-                                             PREDICTION_EDM_VP, PREDICTION_EDM_VE};
+    static const enum prediction kinds[7] = {PREDICTION_EPSILON, PREDICTION_X0,     PREDICTION_V,     PREDICTION_SCORE,
+                                             PREDICTION_EDM,     PREDICTION_EDM_VP, PREDICTION_EDM_VE};
     (void)state;
     const double t = 0.7, s = 0.5, scale = 2.5;
     double alpha[2], sigma[2], times[2] = {t, s};
     linear_process(t, &alpha[0], &sigma[0]);
     linear_process(s, &alpha[1], &sigma[1]);
     for (int which = 0; which < 7 * 7 * 2 * 3; which++) {
-        struct network network = mixture, other = {2, {0.4, 0.6}, {-0.5, 0.6}, {0.4, 0.5}, linear_process, kinds[which / 7 % 7], 0.5, 0, NULL};
+        struct network network = mixture,
+                       other = {2,   {0.4, 0.6}, {-0.5, 0.6}, {0.4, 0.5}, linear_process, kinds[which / 7 % 7],
+                                0.5, 0,          NULL};
         struct card card = card_of(SCHEDULE_LINEAR), guide = card;
         struct sampler sampler = sampler_of("ddpm", NAN, 0);
         int channels = which / 98;
@@ -358,8 +366,12 @@ static void every_guidance_at_once(void **state) {
         bool autoguided = which / 49 % 2;
         if (autoguided) card.guide = &guide;
         guide.classes = guide.null_label = 3 * (which % 2);
-        sampler.guidance = (struct guidance){.scale = scale, .interval = {0, INFINITY}, .channels = channels, .eta = NAN,
-                                             .norm_threshold = NAN, .momentum = NAN};
+        sampler.guidance = (struct guidance){.scale = scale,
+                                             .interval = {0, INFINITY},
+                                             .channels = channels,
+                                             .eta = NAN,
+                                             .norm_threshold = NAN,
+                                             .momentum = NAN};
         sampler.grid = GRID_TIMES;
         sampler.times = times;
         sampler.times_count = 2;
@@ -381,7 +393,8 @@ static void every_guidance_at_once(void **state) {
             /* the posterior's mean as Ho et al. 2020, eq. 7, write it: the coefficients of x0 and of x */
             double mean = (alpha[1] * beta * x0 + ratio * sigma[1] * sigma[1] * start[e]) / (sigma[0] * sigma[0]);
             double fraction = (1 + predicted_variance(t, EVAL_GIVEN, (size_t)e)) / 2;
-            double expected = mean + exp(0.5 * (fraction * log(beta) + (1 - fraction) * log(posterior))) * some_noise(1, (size_t)e);
+            double expected = mean + exp(0.5 * (fraction * log(beta) + (1 - fraction) * log(posterior))) *
+                                         some_noise(1, (size_t)e);
             assert_close(x[e], expected, 1e-10);
         }
         plan_free(&plan);
@@ -422,9 +435,15 @@ static void clipping(void **state) {
 /* DDIM's and DDPM's papers on the trained integers 0, 200, ..., 800 (diffusers' leading), last step to alpha = 1. */
 static void ddim_and_ddpm_loops(void **state) {
     (void)state;
-    const struct { const char *solver; double eta; enum variance_kind variance; } cases[] = {
-        {"ddim", 0, VARIANCE_UNSET}, {"ddim", 0.6, VARIANCE_UNSET}, {"ddim", 1, VARIANCE_UNSET},
-        {"ddpm", NAN, VARIANCE_SMALL}, {"ddpm", NAN, VARIANCE_LARGE}};
+    const struct {
+        const char *solver;
+        double eta;
+        enum variance_kind variance;
+    } cases[] = {{"ddim", 0, VARIANCE_UNSET},
+                 {"ddim", 0.6, VARIANCE_UNSET},
+                 {"ddim", 1, VARIANCE_UNSET},
+                 {"ddpm", NAN, VARIANCE_SMALL},
+                 {"ddpm", NAN, VARIANCE_LARGE}};
     struct network network = mixture;
     network.process = ddpm_process;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -490,14 +509,21 @@ static void edm_loop(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_of_derivatives), cmocka_unit_test(limits),
-        cmocka_unit_test(ito_limits),           cmocka_unit_test(ito_noise),
-        cmocka_unit_test(negative_variance),    cmocka_unit_test(gaussian_data),
-        cmocka_unit_test(orders_on_a_mixture),  cmocka_unit_test(orders_on_a_point_mass),
-        cmocka_unit_test(euler_is_taylor_1),    cmocka_unit_test(predictions_agree),
+        cmocka_unit_test(table_of_derivatives),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(ito_limits),
+        cmocka_unit_test(ito_noise),
+        cmocka_unit_test(negative_variance),
+        cmocka_unit_test(gaussian_data),
+        cmocka_unit_test(orders_on_a_mixture),
+        cmocka_unit_test(orders_on_a_point_mass),
+        cmocka_unit_test(euler_is_taylor_1),
+        cmocka_unit_test(predictions_agree),
         cmocka_unit_test(every_guidance_at_once),
-        cmocka_unit_test(guidance_is_linear),   cmocka_unit_test(clipping),
-        cmocka_unit_test(ddim_and_ddpm_loops),  cmocka_unit_test(edm_loop),
+        cmocka_unit_test(guidance_is_linear),
+        cmocka_unit_test(clipping),
+        cmocka_unit_test(ddim_and_ddpm_loops),
+        cmocka_unit_test(edm_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

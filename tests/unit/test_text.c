@@ -21,12 +21,17 @@ static void shown(const char *text, const char *keep, const char *expected) {
 static void controls_are_written_out(void **state) {
     (void)state;
     shown("", "", "");
-    shown("plain, It\xc3\xb4, \xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x8e\xb2 \\ \"", "", "plain, It\xc3\xb4, \xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x8e\xb2 \\ \"");
+    shown("plain, It\xc3\xb4, \xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x8e\xb2 \\ \"", "",
+          "plain, It\xc3\xb4, \xe6\x9d\xb1\xe4\xba\xac \xf0\x9f\x8e\xb2 \\ \"");
     shown("\x1b]0;owned\x07", "", "\\x1b]0;owned\\x07");
     shown("one\nqtaylor: error: forged\r\ttwo", "", "one\\nqtaylor: error: forged\\r\\ttwo");
     shown("one\n\ttwo\x1b", "\n", "one\n\\ttwo\\x1b");
-    shown("\x7f\xc2\x9b" "31m", "", "\\u007f\\u009b31m"); /* DEL; CSI as one character */
-    shown("\xe2\x80\xae" "abc\xe2\x81\xa6\xe2\x80\xa8", "", "\\u202eabc\\u2066\\u2028"); /* turned text; a line separator */
+    shown("\x7f\xc2\x9b"
+          "31m",
+          "", "\\u007f\\u009b31m"); /* DEL; CSI as one character */
+    shown("\xe2\x80\xae"
+          "abc\xe2\x81\xa6\xe2\x80\xa8",
+          "", "\\u202eabc\\u2066\\u2028");          /* turned text; a line separator */
     shown("\x9b\xff \xc3", "", "\\x9b\\xff \\xc3"); /* no UTF-8 */
     shown("\xed\xa0\x80", "", "\\xed\\xa0\\x80");
     char cut[8];
@@ -38,7 +43,8 @@ static void controls_are_written_out(void **state) {
 
 static void names_of_folders(void **state) {
     static const char *const good[] = {"nfe=5", "solver=taylor,nfe=10", "a b", "...", "..a", "name==1\\", "\xc3\xb4"};
-    static const char *const bad[] = {"", ".", "..", "/", "a/b", "/tmp", "../a", "a\nb", "\x1b", "\xff", "\xe2\x80\xae"};
+    static const char *const bad[] = {"",     ".",    "..",   "/",    "a/b",         "/tmp",
+                                      "../a", "a\nb", "\x1b", "\xff", "\xe2\x80\xae"};
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_true(text_is_name(good[i]));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(text_is_name(bad[i]));

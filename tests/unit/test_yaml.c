@@ -1,4 +1,5 @@
-/* YAML as far as the program relies on it: JSON text means the same as YAML, and no text grows or takes time without bound. */
+/* YAML as far as the program relies on it: JSON text means the same as YAML, and no text grows or takes time without
+ * bound. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -24,11 +25,13 @@ static void json_strings_are_yaml(void **state) {
             else if (code < 0x10000 && (code < 0xd800 || code > 0xdfff))
                 text_add(&all, "%c%c%c", 0xe0 | code >> 12, 0x80 | (code >> 6 & 63), 0x80 | (code & 63));
             else if (code >= 0x10000)
-                text_add(&all, "%c%c%c%c", 0xf0 | code >> 18, 0x80 | (code >> 12 & 63), 0x80 | (code >> 6 & 63), 0x80 | (code & 63));
+                text_add(&all, "%c%c%c%c", 0xf0 | code >> 18, 0x80 | (code >> 12 & 63), 0x80 | (code >> 6 & 63),
+                         0x80 | (code & 63));
         text_add(&all, "a\"b\\n'c: d # e");
         json_t *string = json_string(all.data);
         char *text = json_dumps(string, JSON_ENCODE_ANY);
-        if (yaml_parse(&value, NULL, text, strlen(text), "json", &err) != 0) fail_msg("U+%04x: %s", (unsigned)first, err.message);
+        if (yaml_parse(&value, NULL, text, strlen(text), "json", &err) != 0)
+            fail_msg("U+%04x: %s", (unsigned)first, err.message);
         if (!json_equal(value, string)) fail_msg("U+%04x: %s", (unsigned)first, text);
         json_decref(value);
         json_decref(string);
@@ -43,7 +46,8 @@ static void refused(struct text *text, const char *expected) {
     assert_false(text->failed);
     assert_int_equal(yaml_parse(&value, places, text->data, text->length, "job.yaml", &err), -1);
     assert_int_equal(err.code, CODE_DATA);
-    if (strncmp(err.message, "job.yaml:", 9) != 0 || !strstr(err.message, expected)) fail_msg("%s: %s", expected, err.message);
+    if (strncmp(err.message, "job.yaml:", 9) != 0 || !strstr(err.message, expected))
+        fail_msg("%s: %s", expected, err.message);
     json_decref(places);
     text_free(text);
 }
@@ -107,8 +111,8 @@ static void within_bounds(void **state) {
     for (int i = 0; i < 90000; i++) text_add(&text, "%d,", i);
     text_add(&text, "]\ne: [[[[[[[[[[*y]]]]]]]]]]\n");
     if (yaml_parse(&value, NULL, text.data, text.length, "job.yaml", &err) != 0) fail_msg("%s", err.message);
-    json_t *expected = json_pack("{s:{s:[i,i], s:i}, s:{s:[i,i], s:i}, s:{s:[i,i], s:i}}", "a", "x", 1, 2, "y", 3, "b", "x", 1, 2,
-                                 "y", 3, "c", "x", 1, 2, "y", 4);
+    json_t *expected = json_pack("{s:{s:[i,i], s:i}, s:{s:[i,i], s:i}, s:{s:[i,i], s:i}}", "a", "x", 1, 2, "y", 3, "b",
+                                 "x", 1, 2, "y", 3, "c", "x", 1, 2, "y", 4);
     assert_int_equal(json_array_size(json_object_get(value, "d")), 90000);
     json_object_del(value, "d");
     json_object_del(value, "e");
