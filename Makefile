@@ -30,7 +30,7 @@ SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,
 PAGE    := page.css page.js chart.css
 OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/page_files.o
 FAKE    := $(B)/shim/fake_shim.o
-UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+UNIT    := $(patsubst %.c,$(B)/tests/%,$(notdir $(wildcard tests/unit/*/test_*.c))) # in folders as src has them
 
 ifeq ($(SHIM),torch)
 LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
@@ -113,10 +113,12 @@ $(B)/shim/torch_shim.o: shim/torch_shim.cpp shim/torch_shim.h
 # A unit test is one program over the library and the fake shim.
 unit: $(UNIT) ## the unit tests alone
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
-$(B)/tests/%: tests/unit/%.c $(B)/libqtaylor.a $(FAKE)
+vpath test_%.c $(wildcard tests/unit/*)
+$(B)/tests/%: %.c $(B)/libqtaylor.a $(FAKE)
 	@mkdir -p $(@D)
 	@echo "  test    $<"
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+	$(Q)$(CC) -Itests/unit $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) \
+	    $(B)/libqtaylor.a -lcmocka $(LDLIBS)
 
 # What tests/faults preloads: see there.
 build/tests/fault.so: tests/faults/fault.c
@@ -142,7 +144,7 @@ run-fuzz: $(FUZZ)
 	        -verbosity=0 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; done
 
 # Of every C file (and the libtorch shim), for editors and clang-tidy.
-COMPILED := $(SOURCES) src/main.c shim/fake_shim.c $(wildcard tests/unit/test_*.c tests/fuzz/*.c tools/*.c)
+COMPILED := $(SOURCES) src/main.c shim/fake_shim.c $(wildcard tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
 compile_commands.json: $(B)/version.h FORCE ## how each file is compiled, for editors
 	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$comma" '$(CURDIR)' \
 	    $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@

@@ -31,7 +31,7 @@ done
 
 units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
     local program names
-    names=$(cd tests/unit && ls test_*.c)
+    names=$(find tests/unit -name 'test_*.c' -printf '%f\n' | sort)
     local targets=()
     for name in $names; do targets+=("build/$1/tests/${name%.c}"); done
     build "${@:2}" "${targets[@]}" || { failed=$((failed + 1)); echo "FAILED: unit tests do not build: $1"; return; }

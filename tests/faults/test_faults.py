@@ -286,7 +286,7 @@ def test_out_of_memory_anywhere(drill, whole, n):
 # ---- damage ----
 
 def test_damaged_shards_are_made_again(drill, whole):
-    """One damage a shard; every byte's flip and every cut are in tests/unit/test_shard.c."""
+    """One damage a shard; every byte's flip and every cut are in tests/unit/shard/test_shard.c."""
     qtaylor("run", drill.path, **QUICK)
     files = [drill.run / f"samples/{i:06d}.npy.zst" for i in range(SHARDS)]
     content = [path.read_bytes() for path in files]
