@@ -345,7 +345,7 @@ static const struct key rows[] = {
     {"grid", &GRID, 0,
      "one of uniform, quadratic, uniform-logsnr, karras, exponential, lu, beta, leading, linspace, trailing, "
      "linspace-fractional, {times: [...]}, {sigmas: [...]}, {logsnr: [...]} (these two with points), {steps: [...]}, "
-     "{karras: RHO} or {beta: [ALPHA, BETA]}",
+     "{beta: [ALPHA, BETA]} or {karras: RHO}",
      .names = grid_names},
     {"steps_offset", &KEY_INT, AT(steps_offset), .expected = "a whole number of 0 or more", KEY_RANGE(0, 1000000)},
     {"shift", &KEY_NUMBER, AT(shift), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
