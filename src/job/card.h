@@ -90,7 +90,7 @@ int card_check_part(const struct key_reader *reader, const char *path, const jso
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
  * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);
-/* The same under `over`, a job's model.card: its keys, also those within time, schedule and labels, take the place of
+/* The same under `over`, such as a job's model.card: its keys, also those within time, schedule and labels, take the place of
  * the file's; a time or schedule of another kind takes that of the whole map. A file that has no card, or is not there,
  * adds nothing. */
 int card_read_under(struct card *card, const char *model_path, const json_t *over, struct error *err);

@@ -181,7 +181,7 @@ int card_read_under(struct card *card, const char *model_path, const json_t *ove
     int rc = overridden ? file_exists(model_path, &there, err) : error_memory(err);
     if (rc == 0 && there) rc = find_json(&json, model_path, "diffusion.json", err);
     bool alone = !json;
-    char *where = text_new(alone ? "model.card (there is no card in %s)" : "%s: card under the job's model.card",
+    char *where = text_new(alone ? "the card's keys given (there is no card in %s)" : "%s: its card under the keys given",
                            model_path);
     if (rc == 0 && (!where || (alone && !(json = json_object())))) rc = error_memory(err);
     if (rc == 0 && !json_is_object(json)) rc = error_set(err, CODE_DATA, "%s: expected a map", where);

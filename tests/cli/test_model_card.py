@@ -50,7 +50,7 @@ def test_model_as_a_path_alone(job):
     ("model.card.lables.null=1", "model.card.lables: unknown key; did you mean \"labels\"?"),
     ("model.card.labels.nul=1", "model.card.labels.nul: unknown key; did you mean \"null\"?"),
     ("model.card.prediction=noise", "model.card.prediction: expected one of epsilon"),
-    ("model.card.schedule.s=0.1", "model.json: card under the job's model.card: schedule.s: expected no such key"),
+    ("model.card.schedule.s=0.1", "model.json: its card under the keys given: schedule.s: expected no such key"),
     ("model.card=7", "model.card: expected a map"),
 ])
 def test_mistakes(job, sets, said):
