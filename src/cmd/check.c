@@ -235,7 +235,7 @@ static int check(const struct call *call, struct error *err) {
     json_decref(found);
     shim_model_free(asked.model);
     free(images);
-    card_free(&card);
+    card_release(&card);
     return rc;
 }
 

@@ -90,16 +90,16 @@ int card_check_part(const struct key_reader *reader, const char *path, const jso
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
  * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);
-/* The same under `over`, such as a job's model.card: its keys, also those within time, schedule and labels, take the place of
- * the file's; a time or schedule of another kind takes that of the whole map. A file that has no card, or is not there,
- * adds nothing. */
+/* The same under `over`, such as a job's model.card: its keys, also those within time, schedule and labels, take the
+ * place of the file's; a time or schedule of another kind takes that of the whole map. A file that has no card, or is
+ * not there, adds nothing. */
 int card_read_under(struct card *card, const char *model_path, const json_t *over, struct error *err);
 /* The same look-up for any extra file of a TorchScript archive ("features.json": the member "features" of a JSON file).
  * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
 /* card->guide from json, or where that is NULL from the file. Whether it fits the card is plan_resolve's to say. */
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
-void card_free(struct card *card);
+void card_release(struct card *card);
 size_t card_elements(const struct card *card); /* channels * height * width */
 
 #endif

@@ -1,4 +1,5 @@
-"""qtaylor check: of closed-form networks the right reading has the error that numpy finds, and every wrong card is caught."""
+"""qtaylor check: of closed-form networks the right reading has the error that numpy finds, and every wrong card is
+caught."""
 import json
 import zlib
 
@@ -17,11 +18,13 @@ TIMES = {"continuous": {"kind": "continuous"}, "turned": {"kind": "continuous", 
 
 def data(count):
     rng = np.random.default_rng(5)
-    return (np.array(MEANS)[rng.choice(2, count, p=WEIGHTS)] + STD * rng.normal(size=(count, 16))).reshape(count, 1, 4, 4).astype(np.float32)
+    x = np.array(MEANS)[rng.choice(2, count, p=WEIGHTS)] + STD * rng.normal(size=(count, 16))
+    return x.reshape(count, 1, 4, 4).astype(np.float32)
 
 
 def network(job, schedule, time, prediction, count=48):
-    job.model["card"] |= {"prediction": prediction, "schedule": SCHEDULES[schedule], "time": TIMES[time], "labels": None}
+    card = {"prediction": prediction, "schedule": SCHEDULES[schedule], "time": TIMES[time], "labels": None}
+    job.model["card"] |= card
     job.write()
     np.save(job.folder / "images.npy", data(count))
     return job.folder / "model.json", job.folder / "images.npy"
@@ -69,7 +72,8 @@ def test_the_errors_are_numpys(job):
         epsilon = mixture_epsilon(x, 1 - t, t, np.array(MEANS), STD, WEIGHTS)
         estimate = (x - t * epsilon) / (1 - t)
         rms = lambda of: np.sqrt(((of - x0)**2).mean())
-        right, turned = result["readings"][0], next(r for r in result["readings"] if r["prediction"] == "velocity" and r["noise_at"] == 1)
+        right = result["readings"][0]
+        turned = next(r for r in result["readings"] if r["prediction"] == "velocity" and r["noise_at"] == 1)
         assert right["rmse"][k] == pytest.approx(rms(estimate), rel=1e-4)
         # told 1 - t and read the other way, it takes x for one of the other time
         wrong = mixture_epsilon(x, t, 1 - t, np.array(MEANS), STD, WEIGHTS)
@@ -92,8 +96,9 @@ def png(path, pixels):
     height, width = pixels.shape
     chunk = lambda kind, body: len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\0\0\0\0") +
-                     chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\0\0\0\0"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) +
+                     chunk(b"IEND", b""))
 
 
 def test_images_as_pngs_or_arrays_are_one(job):
@@ -126,7 +131,8 @@ def test_what_is_refused(job, images, said):
 
 def test_keys_of_the_card(job):
     model, images = network(job, "linear", "continuous", "epsilon")
-    assert "predicton: unknown key; did you mean \"prediction\"?" in qtaylor("check", model, images, "--set", "predicton=v", code=65).stderr
+    said = qtaylor("check", model, images, "--set", "predicton=v", code=65).stderr
+    assert "predicton: unknown key; did you mean \"prediction\"?" in said
     card = job.model.pop("card")
     job.write()
     assert "expected a card" in qtaylor("check", model, images, code=65).stderr
