@@ -23,8 +23,8 @@
 enum { ROWS = 5 };
 static const uint64_t seeds[ROWS] = {8, 9, 20, UINT64_MAX, 0}, later_seeds[ROWS] = {21, 22, 23, 24, 25};
 static const int64_t labels[ROWS] = {0, -1, 9, 3, 3}, other_labels[ROWS] = {0, -1, 9, 3, 4};
-static const struct shard_meta sample_meta = {{12}, ROWS, seeds, labels, HEX, "", NULL, false};
-static const struct shard_meta feature_meta = {{12}, ROWS, seeds, NULL, HEX, OTHER_HEX, "pool", false};
+static const struct shard_meta sample_meta = {{12}, ROWS, seeds, labels, HEX, "", NULL, false, false, 0};
+static const struct shard_meta feature_meta = {{12}, ROWS, seeds, NULL, HEX, OTHER_HEX, "pool", false, false, 0};
 static const struct npy bytes_npy = {NPY_UINT8, 1, 4, {ROWS, 2, 2, 1}};
 static const uint8_t bytes[ROWS * 4] = {0, 1, 2, 3, 255, 254, 0, 0, 9, 9, 9, 9, 1, 2, 3, 4, 100, 50, 25, 12};
 
@@ -349,10 +349,42 @@ static void paths_and_strangers(void **state) {
     free(listed);
 }
 
+/* What was clipped stands in the file, where it was counted; what is 0 or 255 is seen in its rows. */
+static void values_at_the_ends(void **state) {
+    (void)state;
+    static const float reals[ROWS * 12] = {255};
+    const struct npy reals_npy = {NPY_FLOAT32, 4, 4, {ROWS, 3, 2, 2}};
+    struct shard_meta counting = sample_meta;
+    counting.counted = true;
+    counting.clipped = 3;
+    const struct {
+        const struct shard_meta *written;
+        struct npy npy;
+        const void *rows;
+        uint64_t saturated, clipped;
+        bool counted;
+    } cases[] = {{&sample_meta, bytes_npy, bytes, 4, 0, false},
+                 {&counting, bytes_npy, bytes, 4, 3, true},
+                 {&sample_meta, reals_npy, reals, 0, 0, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct shard_info infos[2];
+        enum shard_state found;
+        struct error why, err;
+        write_shard(cases[i].written, &cases[i].npy, cases[i].rows, &infos[0]);
+        assert_int_equal(store_check(path, &sample_meta, &cases[i].npy, &found, &infos[1], NULL, &why, &err), 0);
+        assert_int_equal(found, SHARD_GOOD); /* whether it is counted or not makes no other file of it */
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(infos[k].saturated, cases[i].saturated);
+            assert_int_equal(infos[k].clipped, cases[i].clipped);
+            assert_int_equal(infos[k].counted, cases[i].counted);
+        }
+    }
+}
+
 static void manifest_and_digest(void **state) {
     (void)state;
     struct shard_meta metas[3] = {sample_meta, sample_meta, sample_meta};
-    struct shard_info infos[3] = {{HEX, 100}, {"", 0}, {OTHER_HEX, 300}};
+    struct shard_info infos[3] = {{HEX, .file_bytes = 100}, {"", .file_bytes = 0}, {OTHER_HEX, .file_bytes = 300}};
     struct error err;
     char *data, *text = text_new("%s/manifest.jsonl", run), digest[SHA256_HEX], expected[SHA256_HEX];
     size_t size;
@@ -421,7 +453,7 @@ int main(void) {
         SHARD_TEST(same_input_same_bytes),      SHARD_TEST(any_change_is_noticed),
         SHARD_TEST(wrong_files_are_told_apart), SHARD_TEST(lies_are_noticed),
         SHARD_TEST(commits_leave_nothing_else), SHARD_TEST(paths_and_strangers),
-        SHARD_TEST(manifest_and_digest),
+        SHARD_TEST(values_at_the_ends),         SHARD_TEST(manifest_and_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
