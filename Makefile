@@ -125,6 +125,13 @@ $(B)/tests/%: %.c $(B)/libqtaylor.a $(FAKE)
 	$(Q)$(CC) -Itests/unit $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) \
 	    $(B)/libqtaylor.a -lcmocka $(LDLIBS)
 
+# The same over libtorch: SHIM=torch.
+$(B)/tests/torch_ops: tests/torch/ops.c $(B)/libqtaylor.a $(SHIM_OBJECT)
+	@mkdir -p $(@D)
+	@echo "  test    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(SHIM_OBJECT) $(B)/libqtaylor.a \
+	    -lcmocka $(LDLIBS) $(SHIM_LIBS)
+
 # What tests/faults preloads: see there.
 build/tests/fault.so: tests/faults/fault.c
 	@mkdir -p $(@D)

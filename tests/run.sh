@@ -48,6 +48,8 @@ units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
         rm -f "$program.rc"
     done
 }
+step 'build of the ops under libtorch' build SHIM=torch build/torch/tests/torch_ops
+step 'ops under libtorch' build/torch/tests/torch_ops
 units fake SHIM=fake
 units fake-address,undefined SHIM=fake SANITIZE=address,undefined
 
