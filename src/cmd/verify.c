@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/quarantine.h"
 #include "run/machines.h"
 #include "work/result.h"

@@ -5,6 +5,7 @@
 #include "config/keys.h"
 #include "config/override.h"
 #include "config/yaml.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,11 +71,10 @@ int job_from_json(struct job *job, const json_t *resolved, const char *name, str
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
     json_t *root = json_deep_copy(file->root),
-           *places = json_copy(file->places); /* a place is never changed, only replaced */
+           *places = json_whole_copy(file->places); /* a place is never changed, only replaced */
     struct key_reader reader = {
         .where = file->source.name, .places = places, .folder = file->source.folder, .err = err};
-    bool copied = root && json_object_size(places) == json_object_size(file->places); /* it may leave members out */
-    int rc = copied ? 0 : error_memory(err);
+    int rc = root && places ? 0 : error_memory(err);
     *job = (struct job){0};
     for (size_t i = 0; i < overrides_count && json_is_object(root) && rc == 0; i++)
         rc = override_apply(root, places, overrides[i], err);

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/expand.h"
 #include "config/override.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -176,9 +177,8 @@ static int expand(const struct reading *reading, json_t *product, void *key, jso
     }
     const json_t *values = json_object_iter_value(key);
     for (size_t i = 0; i < json_array_size(values); i++) {
-        json_t *next = json_copy(choice);
-        bool copied = json_object_size(next) == json_object_size(choice); /* it may leave members out */
-        int rc = copied && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
+        json_t *next = json_whole_copy(choice);
+        int rc = next && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
                      ? expand(reading, product, json_object_iter_next(product, key), next)
                      : error_memory(reading->err);
         json_decref(next);

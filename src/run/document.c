@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "job/fingerprint.h"
-#include "job/labels.h"
+#include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
 #include "format/json_file.h"
