@@ -183,9 +183,9 @@ run-coverage: all $(UNIT)
 format: ## clang-format over every C file, in place
 	@tools/setup.sh lint
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs build/venv/bin/clang-format -i
-lint: $(B)/version.h ## what gcc's analyzer, shellcheck, ruff and tests/house.sh find
+lint: $(B)/version.h ## what gcc's analyzer, clang-format, shellcheck, ruff and tests/house.sh find
 	@tools/setup.sh lint
-	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh
+	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh analyze
 
 layers: ## check that each header stands alone and that folders include only what is before them
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
