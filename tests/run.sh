@@ -70,14 +70,18 @@ step 'build with libtorch' build SHIM=torch all
 step 'build with the fake shim' build SHIM=fake all build/fake/tests/test_archive # the latter is run by a long test
 step 'build of the fault shim' build build/tests/fault.so
 
-# Half of pytest's tests wait (leases, killed ranks), so there is one process more than processors, and what needs none
-# of them goes on beside at low priority; tests that share a costly start or a network are one group, and a group stays
-# in one process (tests/conftest.py). SLURM's cluster comes last, with the machine to itself.
+# pytest's tests wait for most of their time (leases, killed ranks, processes that start), so there are more of its
+# processes than processors, and what needs none of them goes on beside at low priority; tests that share a costly start
+# or a network are one group, and a group stays in one process (tests/conftest.py). SLURM's cluster comes last, with the
+# machine to itself.
 beside_pytest >build/beside.log 2>&1 &
+beside=$!
+trap 'kill $beside 2>/dev/null' EXIT # ^C alone does not end what is in the background
 processes=$(nproc)
-processes=$((processes < 8 ? processes + 1 : 8))
+processes=$((processes < 4 ? 2 * processes + 1 : 9))
 pytests most -n $processes --dist loadgroup --ignore=tests/slurm tests
 wait
+trap - EXIT
 cat build/beside.log
 pytests slurm tests/slurm
 
