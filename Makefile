@@ -170,13 +170,15 @@ run-tsan: all $(TSAN_UNITS:%=$(B)/tests/test_%)
 	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' \
 	    -k 'not ranks' $(TSAN_RUNS); fi
 
-coverage: ## how many lines of src the unit tests and tests/cli reach (fake shim)
+COVERED := tests/mpi/test_poison.py tests/parity/test_grids.py tests/parity/test_guidance.py
+coverage: ## how many lines of src unit tests, tests/cli and a few more reach (fake shim)
 	@tools/setup.sh coverage
 	@$(MAKE) --no-print-directory SHIM=fake SANITIZE=coverage CFLAGS='-O1 -g' WARNINGS=-w run-coverage
 run-coverage: all $(UNIT)
 	@find $(B) -name '*.gcda' -delete
 	@printf '%s\n' $(UNIT) | xargs -P "$$(nproc)" -I{} sh -c '{} >{}.log 2>&1 || echo "FAILED: {}"'
-	@$(MPI_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -n 2 --dist loadgroup tests/cli | tail -1
+	@$(MPI_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -n 4 --dist loadgroup \
+	    tests/cli $(COVERED) | tail -1
 	@$(PYTHON) -m gcovr --root . --filter src/ --object-directory $(B) --gcov-ignore-parse-errors all $(B) 2>/dev/null | \
 	    awk '$$1 == "TOTAL" || ($$1 ~ /^src/ && $$4 + 0 < 80)'
 
