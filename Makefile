@@ -78,7 +78,8 @@ bench: ## speed, as ratios within one run
 	@$(MAKE) --no-print-directory SHIM=torch all
 	@if [ -f build/env.sh ]; then . build/env.sh; fi; $(PYTHON) tools/bench.py
 
-$(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+# The shim first: libtorch's headers take as long to compile as everything else.
+$(B)/qtaylor: $(SHIM_OBJECT) $(B)/src/main.o $(B)/libqtaylor.a
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
