@@ -26,17 +26,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from train_digits import (
-    Attention,
-    Block,
-    GroupNorm,
-    export,
-    fid,
-    moments,
-    quantise,
-    sha256,
-    zeroed,
-)
+from digits_networks import Attention, Block, GroupNorm, zeroed
+from train_digits import export, fid, moments, quantise, sha256
 
 DATA = "/usr/share/datasets/fashion-mnist"
 CLASSES, NULL_LABEL = 10, 10
