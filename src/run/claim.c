@@ -168,13 +168,15 @@ static int take(void *context, const json_t *older, json_t **newer, struct error
     struct taking *taking = context;
     const struct run *run = taking->run;
     if (settle(run->document, older, run->dir, &taking->vacated, err) != 0) return -1;
-    if (older && !taking->vacated &&
-        !json_equal(json_object_get(older, "plan"), json_object_get(run->document, "plan")))
-        return error_set(err, CODE_DATA,
-                         "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);
-    if (taking->vacated && remove_leavings(run->dir, taking->dir, taking->cell, err) != 0) return -1;
-    *newer = json_incref(run->document);
-    return 0;
+    json_t *whole = json_whole_copy(run->document), *plan = document_plan_json(run->document);
+    int rc = whole && json_object_set_new(whole, "plan", plan) == 0 ? 0 : error_memory(err);
+    if (rc == 0 && older && !taking->vacated && !json_equal(json_object_get(older, "plan"), plan))
+        rc = error_set(err, CODE_DATA,
+                       "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);
+    if (rc == 0 && taking->vacated) rc = remove_leavings(run->dir, taking->dir, taking->cell, err);
+    if (rc == 0) *newer = json_incref(whole);
+    json_decref(whole);
+    return rc;
 }
 
 int claim_take(const struct run *run, const char *dir, const char *cell, bool unsynced, struct error *err) {
