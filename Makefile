@@ -174,6 +174,7 @@ run-tsan: all $(TSAN_UNITS:%=$(B)/tests/test_%)
 COVERED := tests/mpi/test_poison.py tests/parity/test_grids.py tests/parity/test_guidance.py
 coverage: ## how many lines of src unit tests, tests/cli and a few more reach (fake shim)
 	@tools/setup.sh coverage
+	@$(MAKE) --no-print-directory SHIM=torch all build/tests/fault.so # which some of tests/cli run, too
 	@$(MAKE) --no-print-directory SHIM=fake SANITIZE=coverage CFLAGS='-O1 -g' WARNINGS=-w run-coverage
 run-coverage: all $(UNIT)
 	@find $(B) -name '*.gcda' -delete
