@@ -71,21 +71,21 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the 4x4 = 16 positions."""
+    """Self-attention over the positions of a square, in digits 4x4 = 16."""
 
-    def __init__(self, channels, heads=4):
+    def __init__(self, channels, side=4, heads=4):
         super().__init__()
-        self.heads, self.size = heads, channels // heads
+        self.side, self.heads, self.size = side, heads, channels // heads
         self.norm = GroupNorm(8, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x):
-        qkv = self.qkv(self.norm(x)).flatten(2)             # [B, 3 C, 16]
+        qkv = self.qkv(self.norm(x)).flatten(2)             # [B, 3 C, side^2]
         qkv = qkv.unflatten(1, (3, self.heads, self.size)).transpose(3, 4)
-        q, k, v = qkv.unbind(1)                             # [B, heads, 16, size]
+        q, k, v = qkv.unbind(1)                             # [B, heads, side^2, size]
         weight = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(self.size), dim=-1)
-        h = (weight @ v).transpose(2, 3).flatten(1, 2).unflatten(2, (4, 4))
+        h = (weight @ v).transpose(2, 3).flatten(1, 2).unflatten(2, (self.side, self.side))
         return x + self.out(h.contiguous(memory_format=torch.channels_last))
 
 

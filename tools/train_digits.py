@@ -220,6 +220,11 @@ def drop_debug_records(path):
     writer.write_end_of_file()
 
 
+def outputs_of(module, inputs):
+    outputs = module(*inputs)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
 @torch.no_grad()
 def export(module, inputs, path, card_name, card):
     """Script, freeze, write, read back and compare with the eager module.
@@ -236,10 +241,10 @@ def export(module, inputs, path, card_name, card):
     drop_debug_records(temporary)
     loaded = torch.jit.load(temporary)
     for batch in (1, 5, 64):
-        expected, got = module(*inputs(batch)), loaded(*inputs(batch))
-        difference = (expected - got).abs().max().item()
-        if got.shape != expected.shape or not got.is_contiguous() or not difference <= 1e-5:
-            raise RuntimeError(f"{path}: differs from eager at batch {batch} by {difference}")
+        for expected, got in zip(outputs_of(module, inputs(batch)), outputs_of(loaded, inputs(batch)), strict=True):
+            difference = (expected - got).abs().max().item()
+            if got.shape != expected.shape or not got.is_contiguous() or not difference <= 1e-5:
+                raise RuntimeError(f"{path}: differs from eager at batch {batch} by {difference}")
     os.replace(temporary, path)
     return loaded
 
