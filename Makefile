@@ -171,7 +171,7 @@ run-tsan: all $(TSAN_UNITS:%=$(B)/tests/test_%)
 	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' \
 	    -k 'not ranks' $(TSAN_RUNS); fi
 
-COVERED := tests/mpi/test_poison.py tests/parity/test_grids.py tests/parity/test_guidance.py
+COVERED := tests/faults/test_claims.py tests/mpi/test_poison.py tests/parity/test_grids.py tests/parity/test_guidance.py
 coverage: ## how many lines of src unit tests, tests/cli and a few more reach (fake shim)
 	@tools/setup.sh coverage
 	@$(MAKE) --no-print-directory SHIM=torch all build/tests/fault.so # which some of tests/cli run, too
