@@ -120,6 +120,7 @@ $(B)/shim/%.o: shim/%.cpp
 unit: $(UNIT) ## the unit tests alone
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 vpath test_%.c $(wildcard tests/unit/*)
+tests/unit/%.c: ; # a test that was moved: what an older build wrote down of it
 $(B)/tests/%: %.c $(B)/libqtaylor.a $(FAKE)
 	@mkdir -p $(@D)
 	@echo "  test    $<"
