@@ -26,8 +26,9 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
-    int rc = job->model.card ? card_parse(card, job->model.card, file->path, err)
-                             : card_read(card, job->model.path, err);
+    int rc = !job->model.path  ? card_parse(card, job->model.card, file->path, err)
+             : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
+                               : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);

@@ -18,7 +18,7 @@
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
- * needed unless the job gives one. All outputs new. */
+ * needed unless the job gives a whole one. All outputs new. */
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
 /* New: DIR/run.json. */
