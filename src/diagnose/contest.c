@@ -97,7 +97,8 @@ int contest_tracks(struct study *study, struct error *err) {
     int levels[3] = {own->nfe / 2, own->nfe, 2 * own->nfe};
     bool added, own_added = false;
     double own_rho = own->grid == GRID_KARRAS ? own->rho : NAN;
-    enum grid_kind own_grid = own->grid == GRID_EXPONENTIAL ? GRID_UNIFORM_LOGSNR : own->grid;
+    enum grid_kind own_grid = own->grid;
+    if (own_grid == GRID_EXPONENTIAL || own_grid == GRID_LU) own_grid = GRID_UNIFORM_LOGSNR;
     if (own_grid == GRID_UNIFORM && own->clock == CLOCK_LOGSNR) own_grid = GRID_UNIFORM_LOGSNR;
     if (!(study->tracks = calloc(3 * (GRIDS + 1), sizeof *study->tracks))) return error_memory(err);
     for (int level = 0; level < 3; level++) {
