@@ -122,7 +122,7 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
         else log_info("the manifest is as it was: %s", unwritten.message);
         store_payload_digest(infos, shards, verdict->digest);
     }
-    text_free(&names);
+    text_release(&names);
     free(infos);
     return rc;
 }

@@ -63,7 +63,7 @@ int npz_missing(struct npz *npz, const char *expected, struct error *err) {
     }
     if (members > MOST) text_add(&names, ", ...");
     error_set(err, CODE_DATA, "%s: expected %s, found %s", npz->path, expected, names.data ? names.data : "no arrays");
-    text_free(&names);
+    text_release(&names);
     return -1;
 }
 

@@ -24,7 +24,7 @@ static int mistake(const struct reading *reading, const char *what) {
     return error_set(reading->err, CODE_DATA, "%s: sweep: %s", reading->path, what);
 }
 
-void sweep_free(struct sweep *sweep) {
+void sweep_release(struct sweep *sweep) {
     for (size_t i = 0; i < sweep->count; i++) {
         struct sweep_cell *cell = &sweep->cells[i];
         for (size_t k = 0; k < cell->count; k++) free((char *)cell->overrides[k]);
@@ -110,7 +110,7 @@ static char *cell_name(const json_t *values) {
         if (!plain) memset(c, '_', length);
         c += length;
     }
-    if (name.failed) text_free(&name);
+    if (name.failed) text_release(&name);
     return name.data;
 }
 
@@ -246,7 +246,7 @@ int sweep_read(struct sweep *sweep, const struct job_file *file, const char *con
     }
     json_decref(reading.names);
     json_decref(root);
-    if (rc != 0) sweep_free(sweep);
+    if (rc != 0) sweep_release(sweep);
     return rc;
 }
 

@@ -118,11 +118,11 @@ int attempts_read(struct attempts *attempts, const char *dir, double now, struct
     }
     free(entries);
     free(folder);
-    if (rc != 0) attempts_free(attempts);
+    if (rc != 0) attempts_release(attempts);
     return rc;
 }
 
-void attempts_free(struct attempts *attempts) {
+void attempts_release(struct attempts *attempts) {
     json_decref(attempts->records);
     attempts->records = NULL;
 }
@@ -140,7 +140,7 @@ int attempts_busy(const char *dir, bool *busy, struct error *err) {
         bool mine = host && strcmp(host, here) == 0 && json_integer_value(json_object_get(record, "pid")) == getpid();
         *busy |= !mine && json_is_true(json_object_get(record, "alive"));
     }
-    attempts_free(&attempts);
+    attempts_release(&attempts);
     return 0;
 }
 
@@ -150,7 +150,7 @@ int attempts_last(const char *dir, int *number, struct error *err) {
     const json_t *last = json_array_get(attempts.records,
                                         json_array_size(attempts.records) - 1); /* NULL: there is none */
     *number = (int)json_integer_value(json_object_get(last, "attempt"));
-    attempts_free(&attempts);
+    attempts_release(&attempts);
     return 0;
 }
 
@@ -267,7 +267,7 @@ static int look_around(struct attempt *attempt, const char *dir, int number, str
 }
 
 static void discard(struct attempt *attempt) {
-    attempts_free(&attempt->others);
+    attempts_release(&attempt->others);
     json_decref(attempt->record);
     free(attempt->path);
     free(attempt);

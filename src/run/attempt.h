@@ -45,7 +45,7 @@ struct attempts {
 /* now: a time to which the records' are compared, of the clock of their file system; 0: this machine's. A missing
  * folder holds no attempts. */
 int attempts_read(struct attempts *attempts, const char *dir, double now, struct error *err);
-void attempts_free(struct attempts *attempts);
+void attempts_release(struct attempts *attempts);
 /* Is any but this process's alive there? */
 int attempts_busy(const char *dir, bool *busy, struct error *err);
 /* The highest number there; 0: none. Of two looks between which an attempt began, the second one tells more. */

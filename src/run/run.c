@@ -17,7 +17,7 @@ int run_check(const struct run *run, struct error *err) {
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
     int rc = fingerprint_compare(keys, now.keys, run->dir, err);
-    fingerprint_free(&now);
+    fingerprint_release(&now);
     return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
 }
 
@@ -77,10 +77,10 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
-    if (!run->plan_borrowed) plan_free(&run->plan);
+    if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
-    card_free(&run->card);
-    if (run->job.name) job_free(&run->job);
+    card_release(&run->card);
+    if (run->job.name) job_release(&run->job);
     free(run->dir);
     json_decref(run->document);
     *run = (struct run){0};

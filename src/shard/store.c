@@ -34,7 +34,7 @@ char *store_seeds(const uint64_t *seeds, uint64_t count) {
         for (last = i; last + 1 < count && seeds[last] != UINT64_MAX && seeds[last + 1] == seeds[last] + 1; last++) {}
         text_add(&text, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, i ? "," : "", seeds[i], seeds[last]);
     }
-    if (text.failed) text_free(&text);
+    if (text.failed) text_release(&text);
     return text.data;
 }
 
@@ -281,7 +281,7 @@ int store_manifest(const char *run_dir, const struct shard_meta *metas, const st
     char *path = text_new("%s/manifest.jsonl", run_dir);
     int rc = path ? store_manifest_text(&text, metas, infos, count, err) : error_memory(err);
     if (rc == 0) rc = file_write_guarded(path, text.data ? text.data : "", text.length, guard, err);
-    text_free(&text);
+    text_release(&text);
     free(path);
     return rc;
 }

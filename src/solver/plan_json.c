@@ -166,7 +166,7 @@ int plan_from_json(struct plan *plan, const json_t *json, struct error *err) {
             json_number_value(json_object_get(step, "alpha")), json_number_value(json_object_get(step, "sigma")),
             json_is_number(logsnr) ? json_number_value(logsnr) : INFINITY};
     }
-    if (rc != 0) plan_free(plan);
+    if (rc != 0) plan_release(plan);
     return rc;
 }
 

@@ -25,7 +25,7 @@ static int unknown_solver(const char *name, struct error *err) {
     const struct solver *solver;
     for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
     error_set(err, CODE_DATA, "sampler.solver: expected one of %s; found %s", names.data ? names.data : "", name);
-    text_free(&names);
+    text_release(&names);
     const char *guess = solver_guess(name);
     return guess ? error_suffix(err, "; did you mean %s?", guess) : -1;
 }
