@@ -1,4 +1,5 @@
 """What the tests of tools/export.py share: the command in this process, a small U-Net, diffusers' own loop of sampling."""
+import contextlib
 import importlib.util
 import json
 import sys
@@ -13,6 +14,15 @@ sys.path.insert(0, str(ROOT / "tools"))
 _spec = importlib.util.spec_from_file_location("export_command", ROOT / "tools/export.py")
 command = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(command)
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Small networks gain nothing from more, and threads that wait for one another lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def export(*arguments, code=0):
@@ -72,6 +82,11 @@ def normals(count=4, shape=(3, 16, 16)):
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(5))
 
 
+def to_pixels(sample):
+    """float [N,C,H,W] -> uint8 [N,H,W,C], as diffusers rounds them."""
+    return np.round(np.clip(sample / 2 + 0.5, 0, 1).transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+
+
 def pictures(network, scheduler, steps, start, **called):
     """What a pipeline of diffusers does with its model and scheduler, to uint8: [N,H,W,C], and how much of it is saturated."""
     scheduler.set_timesteps(steps)
@@ -81,7 +96,7 @@ def pictures(network, scheduler, steps, start, **called):
             seen = scheduler.scale_model_input(sample, t)
             sample = scheduler.step(network(seen, t).sample, t, sample, **called).prev_sample
     assert torch.isfinite(sample).all()
-    return (sample.double() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).mul(255).round().numpy().astype(np.uint8)
+    return to_pixels(sample.double().numpy())
 
 
 def run_exported(job, start, folder, *sets):

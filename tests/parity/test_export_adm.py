@@ -10,19 +10,16 @@ import pytest
 import torch
 
 from conftest import TORCH
-from exporter import assert_same, export, load, run_job, shake
+from exporter import assert_same, export, load, one_thread, run_job, shake
 from oracle import normals
 
 pytestmark = pytest.mark.skipif(not TORCH.exists(), reason="needs the libtorch build")
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small networks gain nothing from more, and threads that wait for one another lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def calm():
+    with one_thread():
+        yield
 
 
 ADM_FLAGS = ("--attention_resolutions 8,4 --class_cond True --diffusion_steps 1000 --dropout 0.1 --image_size 16 --channel_mult 1,2,2 "

@@ -10,18 +10,15 @@ import pytest
 import torch
 
 from conftest import TORCH
-from exporter import assert_same, export, load, run_job, shake
+from exporter import assert_same, export, load, one_thread, run_job, shake
 
 pytestmark = pytest.mark.skipif(not TORCH.exists(), reason="needs the libtorch build")
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small networks gain nothing from more, and threads that wait for one another lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def calm():
+    with one_thread():
+        yield
 
 
 PERSISTENCE = """

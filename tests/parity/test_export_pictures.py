@@ -4,18 +4,15 @@ import pytest
 import torch
 
 from conftest import TORCH
-from exporter import assert_same_pictures, export, normals, pictures, run_exported, unet
+from exporter import assert_same_pictures, export, normals, one_thread, pictures, run_exported, unet
 
 pytestmark = pytest.mark.skipif(not TORCH.exists(), reason="needs the libtorch build")
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small networks gain nothing from more, and threads that wait for one another lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def calm():
+    with one_thread():
+        yield
 
 
 def test_a_pipeline_folder(tmp_path, capsys):

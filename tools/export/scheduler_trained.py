@@ -1,10 +1,7 @@
 """Schedulers of diffusers that step from one trained timestep to another: DDPM, DDIM, PNDM, UnCLIP, LCM, TCD."""
 from export.checkpoints import Refusal
-from export.translation import (Translation, clipping, integer_grid, refuse, refuse_keys, set_trained_steps, trained_card, with_clip)
+from export.translation import (BETAS, CLIPPING, SPACING, Translation, clipping, integer_grid, refuse, refuse_keys, set_trained_steps, trained_card, with_clip)
 
-BETAS = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"}
-SPACING = {"timestep_spacing", "steps_offset"}
-CLIPPING = {"clip_sample", "clip_sample_range", "thresholding", "dynamic_thresholding_ratio", "sample_max_value"}
 VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "learned_range": "learned"}
 
 

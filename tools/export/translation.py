@@ -8,6 +8,11 @@ import numpy as np
 from export.checkpoints import Refusal
 
 KINDS = {"linear": "discrete-linear", "scaled_linear": "discrete-scaled-linear", "squaredcos_cap_v2": "discrete-cosine"}
+# Keys that several classes have.
+BETAS = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"}
+SPACING = {"timestep_spacing", "steps_offset"}
+THRESHOLDING = {"thresholding", "dynamic_thresholding_ratio", "sample_max_value"}
+CLIPPING = THRESHOLDING | {"clip_sample", "clip_sample_range"}
 PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v", "flow_prediction": "velocity"}
 
 

@@ -1,0 +1,116 @@
+"""Every scheduler class of diffusers with its options: the job that tools/export.py writes beside the class itself on a small U-Net
+from the same noise, pixels within one level; or refused by name. The job's plan is run in numpy here, with the noise of the steps
+prescribed; test_export_pictures.py runs exported files."""
+import inspect
+import itertools
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import ROOT, qtaylor
+from exporter import assert_same_pictures, normals, one_thread, to_pixels, unet
+from export import schedulers, translation
+from export.checkpoints import Refusal
+from export.writer import job_text
+from oracle import run_plan
+
+ELEMENTS = 3 * 16 * 16
+
+
+@pytest.fixture(autouse=True)
+def calm():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def network():
+    return unet()
+
+
+def make(name, **options):
+    import diffusers
+
+    kind = getattr(diffusers, name)
+    accepted = inspect.signature(kind.__init__).parameters
+    return kind(**{key: value for key, value in options.items() if key in accepted})
+
+
+def theirs(network, scheduler, steps, start, noise):
+    """The loop of diffusers' pipelines, with the noise of each step given."""
+    drawn = iter(noise)
+    module = sys.modules[type(scheduler).__module__]
+    draw = lambda shape, **_: torch.from_numpy(next(drawn)).reshape(shape).float()
+    kept = getattr(module, "randn_tensor", None), torch.randn_like
+    if kept[0]:
+        module.randn_tensor = draw
+    torch.randn_like = lambda like: draw(like.shape)
+    try:
+        scheduler.set_timesteps(steps)
+        sample = start * scheduler.init_noise_sigma
+        called = {"prev": True} if type(scheduler).__name__ == "UnCLIPScheduler" else {}
+        times = scheduler.timesteps
+        with torch.no_grad():
+            for i, t in enumerate(times):
+                seen = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
+                given = {"prev_timestep": times[i + 1] if i + 1 < len(times) else None} if called else {}
+                sample = scheduler.step(network(seen, t).sample, t, sample, **given).prev_sample
+    finally:
+        torch.randn_like = kept[1]
+        if kept[0]:
+            module.randn_tensor = kept[0]
+    assert torch.isfinite(sample).all()
+    return to_pixels(sample.double().numpy())
+
+
+def ours(tmp_path, network, translated, start, noise):
+    call = lambda net, x, t, labels: net(x, t).sample
+    call = translated.wrap(call) if translated.wrap else call
+
+    def model(x, time, _):
+        seen = torch.from_numpy(np.asarray(x)).float().reshape(-1, 3, 16, 16)
+        with torch.no_grad():
+            return call(network, seen, torch.full([len(seen)], time), None).double().numpy().reshape(len(seen), -1)
+    card = {"shape": [3, 16, 16], "range": [-1, 1], **translated.card, "labels": None, "batch": None}
+    text = job_text("out", card, {"sampler": translated.sampler}, [])
+    path = tmp_path / "job.yaml"
+    path.write_text(text.replace("model: {path: model.pt}", f"model: {{card: {json.dumps(card)}}}"))
+    plan = json.loads(qtaylor("plan", path, "--json").stdout)
+    plan["initial_scale"] *= translated.start
+    found = run_plan(plan, None, ELEMENTS, model, start=start.double().numpy().reshape(len(start), -1),
+                     noise=lambda stream: noise[stream - 1].reshape(len(start), -1))
+    return to_pixels(found.reshape(-1, 3, 16, 16))
+
+
+def compare(tmp_path, network, name, options, steps):
+    scheduler = make(name, **options)
+    translated = schedulers.translate(scheduler, steps)
+    start = normals(2)
+    noise = np.random.default_rng(3).normal(size=(2 * steps + 2, *start.shape))
+    them = theirs(network, make(name, **options), steps, start, noise)
+    assert_same_pictures(ours(tmp_path, network, translated, start, noise), them)
+
+
+V = {"prediction_type": "v_prediction"}
+
+
+def product(*names, **values):
+    """(class, options) of every combination."""
+    return [(name, V | dict(zip(values, each))) for name in names for each in itertools.product(*values.values())]
+
+
+SPACINGS = ["leading", "trailing", "linspace"]
+SCALED = {"beta_schedule": ["scaled_linear"], "beta_start": [0.00085], "beta_end": [0.012]}
+KINDS = [*product("EulerDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler", "KDPM2DiscreteScheduler",
+                  "KDPM2AncestralDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
+                  "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler", "DDIMScheduler",
+                  "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler",
+                  beta_schedule=["linear", "scaled_linear", "squaredcos_cap_v2"])]
+
+
+@pytest.mark.parametrize("name, options", KINDS, ids=str)
+def test_schedules(tmp_path, network, name, options):
+    compare(tmp_path, network, name, options, 10)
