@@ -50,7 +50,7 @@ def theirs(network, scheduler, steps, start, noise):
     torch.randn_like = lambda like: draw(like.shape)
     try:
         scheduler.set_timesteps(steps)
-        sample = start * scheduler.init_noise_sigma
+        sample = start * getattr(scheduler, "init_noise_sigma", 1)
         called = {"prev": True} if type(scheduler).__name__ == "UnCLIPScheduler" else {}
         times = scheduler.timesteps
         with torch.no_grad():
@@ -62,7 +62,7 @@ def theirs(network, scheduler, steps, start, noise):
         torch.randn_like = kept[1]
         if kept[0]:
             module.randn_tensor = kept[0]
-    assert torch.isfinite(sample).all()
+    assert torch.isfinite(sample).all(), "the class itself makes no numbers"
     return to_pixels(sample.double().numpy())
 
 
@@ -95,22 +95,24 @@ def compare(tmp_path, network, name, options, steps):
 
 
 V = {"prediction_type": "v_prediction"}
+SCALED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
-def product(*names, **values):
+class Answer:
+    def __init__(self, sample):
+        self.sample = sample
+
+
+def epsilon_network(x, t):
+    """E[z | x] of Gaussian data around a pattern, on SCALED: a random network's epsilon would leave by 1/alpha. t may be fractional."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    logs = np.log(np.cumprod(1 - betas))
+    cumprod = torch.from_numpy(np.exp(np.interp(np.asarray(t, float).reshape(-1), np.arange(1000), logs))).reshape(-1, 1, 1, 1)
+    mean = torch.sin(torch.arange(ELEMENTS).double() * 0.37).reshape(3, 16, 16) * 0.6
+    found = (1 - cumprod).sqrt() * (x.double() - cumprod.sqrt() * mean) / (cumprod * 0.3**2 + 1 - cumprod)
+    return Answer((found + 0.05 * torch.sin(3 * x.double())).float())
+
+
+def product(*names, common=V, **values):
     """(class, options) of every combination."""
-    return [(name, V | dict(zip(values, each))) for name in names for each in itertools.product(*values.values())]
-
-
-SPACINGS = ["leading", "trailing", "linspace"]
-SCALED = {"beta_schedule": ["scaled_linear"], "beta_start": [0.00085], "beta_end": [0.012]}
-KINDS = [*product("EulerDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler", "KDPM2DiscreteScheduler",
-                  "KDPM2AncestralDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
-                  "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler", "DDIMScheduler",
-                  "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "TCDScheduler",
-                  beta_schedule=["linear", "scaled_linear", "squaredcos_cap_v2"])]
-
-
-@pytest.mark.parametrize("name, options", KINDS, ids=str)
-def test_schedules(tmp_path, network, name, options):
-    compare(tmp_path, network, name, options, 10)
+    return [(name, common | dict(zip(values, each))) for name in names for each in itertools.product(*values.values())]

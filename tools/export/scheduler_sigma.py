@@ -132,6 +132,13 @@ def place_flow(scheduler, sampler, asked, nodes, last):
 EULERS = BETAS | SPACING | {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"}
 
 
+def check_second_order(scheduler, first):
+    """From there the second half of a step is a difference of numbers so large that their rounding decides the pictures."""
+    if first > 1000:
+        refuse(scheduler, "beta_schedule", f"it starts at sigma/alpha {first:g}, from where a first step of order 2 is a difference "
+               "of numbers so large that rounding decides the pictures")
+
+
 def in_x(scheduler, sampler, nodes, asked, last=0.0):
     translation = place(scheduler, sampler, asked, nodes, last)
     translation.start = start_of(nodes[0], scheduler.init_noise_sigma)
@@ -184,6 +191,7 @@ def heun(scheduler, steps):
     refuse_keys(scheduler, EULERS | {"clip_sample", "clip_sample_range"})
     set_trained_steps(scheduler, steps)
     sigmas = scheduler.sigmas.tolist()
+    check_second_order(scheduler, sigmas[0])
     sampler = with_clip({"solver": "edm"}, clipping(scheduler))
     return in_x(scheduler, sampler, [sigmas[0], *sigmas[1:-1:2]], scheduler.timesteps[::2])
 
@@ -194,6 +202,7 @@ def kdpm2(scheduler, steps, solver="kdpm2"):
         refuse(scheduler, "prediction_type", "the scheduler itself does not take it")
     set_trained_steps(scheduler, steps)
     nodes = list(dict.fromkeys(sigma for sigma in scheduler.sigmas.tolist() if sigma > 0))
+    check_second_order(scheduler, nodes[0])
     translation = in_x(scheduler, {"solver": solver}, nodes, scheduler.timesteps[::2])
     if translation.wrap:
         refuse(scheduler, "use_karras_sigmas", "it asks the network at rounded times in one half of a step and at exact ones in the "
@@ -228,6 +237,8 @@ def lowered(scheduler, order):
     if sigmas[-1] > 0 and sigmas[-1] >= sigmas[-2] * (1 - 1e-6) and order > 1:
         if few and order > 2:
             refuse(scheduler, "lower_order_final", "with a last step of no length it lowers the step before it, which no job does")
+        if not few and config.algorithm_type != "deis" and (order > 2 or config.solver_type == "heun"):
+            refuse(scheduler, "final_sigmas_type", "its last step, of no length, is not a number; expected zero")
         return {"lower_order_final": False}
     if config.get("euler_at_final") and sigmas[-1] > 0 and order > 1 and not few:
         refuse(scheduler, "euler_at_final", "no job lowers the last step alone; expected false")
@@ -255,7 +266,9 @@ def dpm_solver(scheduler):
             refuse(scheduler, "solver_order", "its third order with noise has a wrong constant; expected 1 or 2")
         sampler = {"solver": "sde-dpmpp", "order": order}
     else:
-        names = {"dpmsolver++": ("dpmpp-1", "dpmpp-2m", "dpmpp-3m-common"), "dpmsolver": ("dpm-1", "dpm-2m", "dpm-3m")}[algorithm]
+        if order == 3 and algorithm == "dpmsolver":
+            refuse(scheduler, "solver_order", "its third order is of second order, and solver dpm-3m of third; expected 1 or 2")
+        names = {"dpmsolver++": ("dpmpp-1", "dpmpp-2m", "dpmpp-3m-common"), "dpmsolver": ("dpm-1", "dpm-2m")}[algorithm]
         sampler = {"solver": names[order - 1]}
     if kind == "heun" and order > 1:
         if order == 3:

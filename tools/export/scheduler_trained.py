@@ -62,8 +62,9 @@ def unclip(scheduler, steps):
 
 def pndm(scheduler, steps):
     refuse_keys(scheduler, BETAS | SPACING | {"skip_prk_steps", "set_alpha_to_one"})
-    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-        refuse(scheduler, "prediction_type", "the scheduler itself takes epsilon and v_prediction alone")
+    if scheduler.config.prediction_type != "epsilon":
+        refuse(scheduler, "prediction_type", "it averages what the network says at several times, and the solvers average epsilon; "
+               "expected epsilon")
     set_trained_steps(scheduler, steps)
     config, skip = scheduler.config, scheduler.config.skip_prk_steps
     asked = [int(n) for n in scheduler._timesteps[::-1]]

@@ -20,7 +20,7 @@ TRANSLATED = {
     "LMSDiscreteScheduler": (SIGMA, "lms", "`lms`, order 4"),
     "KDPM2DiscreteScheduler": (SIGMA, "kdpm2", "`kdpm2`; sigmas that it rounds half of are refused"),
     "KDPM2AncestralDiscreteScheduler": (SIGMA, "kdpm2_ancestral", "`kdpm2-ancestral`; sigmas that it rounds half of are refused"),
-    "DPMSolverMultistepScheduler": (SIGMA, "dpm_multistep", "`dpmpp-1`, `dpmpp-2m`, `dpmpp-3m-common`, `dpm-1`, `dpm-2m`, `dpm-3m`, "
+    "DPMSolverMultistepScheduler": (SIGMA, "dpm_multistep", "`dpmpp-1`, `dpmpp-2m`, `dpmpp-3m-common`, `dpm-1`, `dpm-2m`, "
                                     "`sde-dpmpp` of order 1 and 2; `sde-dpmsolver` is refused"),
     "DPMSolverSinglestepScheduler": (SIGMA, "dpm_singlestep", "`dpmpp-2s`, `dpmpp-3s`, `dpm-2s`, `dpm-3s`, or of order 1 as "
                                      "DPMSolverMultistepScheduler; `solver_type: heun` is refused"),
@@ -59,6 +59,8 @@ REFUSED = {
 def translate(scheduler, steps):
     """Of a scheduler object; Refusal where no job makes the pictures."""
     name = type(scheduler).__name__
+    if name in REFUSED:
+        raise Refusal(f"{name}: {REFUSED[name]}")
     if name not in TRANSLATED:
         raise Refusal(f"{name}: which job does what it does is not known here")
     module, function, _ = TRANSLATED[name]
