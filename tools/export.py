@@ -24,6 +24,11 @@ FAMILIES = {
     "diffusers": "a folder of a model or a pipeline, with its scheduler",
     "edm": "a pickle of NVlabs/edm",
     "adm": "a state dict of openai/guided-diffusion",
+    "sit": "a checkpoint of willisma/SiT",
+    "repa": "a checkpoint of sihyun-yu/REPA",
+    "lightningdit": "a checkpoint of hustvl/LightningDiT",
+    "torchcfm": "a checkpoint of atong01/conditional-flow-matching",
+    "module": "PATH:FUNCTION, any torch.nn.Module with a card",
 }
 
 

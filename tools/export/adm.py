@@ -1,12 +1,7 @@
 """adm: a state dict of guided-diffusion's UNetModel, with the flags of its README's commands (those of training alone are passed
 over; heads, attention order and noise schedule leave no mark in the state, so they can't be checked). --code: its folder
 guided_diffusion. The job is that of image_sample.py at --steps respaced steps."""
-import importlib
-import importlib.util
-import os
-import sys
-
-from export.checkpoints import Refusal, Usage, load_strictly, read_state
+from export.checkpoints import Refusal, Usage, import_inside, load_strictly, read_state
 from export.model_file import Network
 from export.writer import write
 
@@ -32,15 +27,6 @@ def add_options(parser):
     parser.add_argument("--channel_mult", type=numbers, default="")
     parser.add_argument("--dropout", default="0")
     parser.add_argument("--noise_schedule", choices=["linear", "cosine"], default="linear")
-
-
-def import_unet(folder):
-    if not os.path.exists(os.path.join(folder, "unet.py")):
-        raise Usage(f"--code: expected the folder guided_diffusion with its unet.py, found {folder}")
-    spec = importlib.util.spec_from_file_location("adm_code", os.path.join(folder, "__init__.py"),
-                                                  submodule_search_locations=[folder])
-    sys.modules["adm_code"] = importlib.util.module_from_spec(spec)
-    return importlib.import_module("adm_code.unet")
 
 
 def make_network(unet, options, classes):
@@ -70,7 +56,7 @@ def card_of(options, classes):
 
 
 def export(options):
-    unet, state = import_unet(options.code), read_state(options.source)
+    unet, state = import_inside(options.code, "unet"), read_state(options.source)
     conditional, there = options.class_cond == "True", "label_emb.weight" in state
     if there != conditional:
         raise Refusal(f"--class_cond {options.class_cond}, and the state {'has' if there else 'has no'} label_emb.weight")

@@ -1,4 +1,5 @@
 """Reading what authors distribute: state dicts, JSON, their own code."""
+import importlib
 import importlib.util
 import json
 import os
@@ -56,7 +57,9 @@ def read_state(path, *keys):
         raise Refusal(f"{path}: expected a state dict, names of tensors{where}; found {said}")
     if place:
         print(f"{path}: the weights under `{place}`", file=sys.stderr)
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    wrapped = all(name.startswith("module.") for name in state)  # DataParallel
+    return {name.removeprefix("module.") if wrapped else name: value.float() if value.is_floating_point() else value
+            for name, value in state.items()}
 
 
 def refuse_weights(what, **differences):
@@ -81,6 +84,10 @@ def import_code(folder, *modules):
         if not os.path.exists(parts + ".py") and not os.path.isdir(parts):
             raise Usage(f"--code: expected a checkout with {module.replace('.', '/')}.py, found none in {folder}")
     sys.path.insert(0, os.path.abspath(folder))
+    importlib.invalidate_caches()
+    roots = {module.split(".")[0] for module in modules}
+    for name in [name for name in sys.modules if name.split(".")[0] in roots]:  # another checkout's
+        del sys.modules[name]
     try:
         return [importlib.import_module(module) for module in modules]
     except ImportError as error:
@@ -88,3 +95,14 @@ def import_code(folder, *modules):
                       "(pip install NAME)") from error
     finally:
         sys.path.remove(os.path.abspath(folder))
+
+
+def import_inside(folder, name):
+    """A module of a package without what the package itself imports: folder/name.py, which imports its neighbours with dots."""
+    if not os.path.exists(os.path.join(folder, f"{name}.py")):
+        raise Usage(f"--code: expected {name}.py, found none in {folder}")
+    package = f"checkout_{abs(hash(os.path.abspath(folder))):x}"
+    spec = importlib.util.spec_from_file_location(package, os.path.join(folder, "__init__.py"),
+                                                  submodule_search_locations=[folder])
+    sys.modules[package] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{package}.{name}")

@@ -107,7 +107,8 @@ def export(options):
     steps = options.steps or schedulers.usual_steps(scheduler)
     translation = schedulers.translate(scheduler, steps)
     card, call = card_of(inside, network, scheduler, translation)
-    job = {"sampler": translation.sampler, "noise": "torch-cpu", "rounding": "diffusers",
+    decoded = note_decoder(folder)
+    job = {"sampler": translation.sampler, "noise": "torch-cpu", "rounding": "diffusers", "latents": bool(decoded),
            "labels": "balanced" if card["labels"] else "none"}
     model = Network(network.float(), translation.wrap(call) if translation.wrap else call)
     write(options, model, card, job, comments_of(scheduler, steps, translation, inside if inside == folder else folder))

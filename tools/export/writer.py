@@ -23,7 +23,8 @@ def job_text(name, card, job, comments):
     if card["labels"] is None:
         keys["labels"] = "none"
     keys |= {"noise": job["noise"]} if "noise" in job else {}
-    keys |= {"sampler": job["sampler"], "output": {"dir": f"runs/{name}", "rounding": job.get("rounding", "edm")}}
+    keys |= {"sampler": job["sampler"], "output": {"dir": f"runs/{name}"} | (
+        {"dtype": "float32"} if job.get("latents") else {"rounding": job.get("rounding", "edm")})}
     lines = [f"# {line}" for comment in comments for line in comment.splitlines()]
     return "\n".join([*lines, *(f"{key}: {flow(value)}" for key, value in keys.items())]) + "\n"
 
@@ -47,7 +48,8 @@ def with_null(card, null):
 
 
 def write(options, network, card, job, comments=()):
-    """job: its sampler, and where they differ from the defaults labels, noise and rounding. On a refusal nothing is written."""
+    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which are stored as
+    they are. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
