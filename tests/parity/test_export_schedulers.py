@@ -2,21 +2,23 @@
 from the same noise, pixels within one level; or refused by name. The job's plan is run in numpy here, with the noise of the steps
 prescribed; test_export_pictures.py runs exported files."""
 import inspect
-import itertools
 import json
 import sys
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 
 from conftest import ROOT, qtaylor
 from exporter import assert_same_pictures, normals, one_thread, to_pixels, unet
-from export import schedulers, translation
+from export import schedulers
 from export.checkpoints import Refusal
 from export.writer import job_text
 from oracle import run_plan
+from scheduler_cases import CASES, PLAIN, REFUSALS, SCALED, SHORT, V
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 ELEMENTS = 3 * 16 * 16
 
 
@@ -32,8 +34,7 @@ def network():
 
 
 def make(name, **options):
-    import diffusers
-
+    """The class with those of the options that it has."""
     kind = getattr(diffusers, name)
     accepted = inspect.signature(kind.__init__).parameters
     return kind(**{key: value for key, value in options.items() if key in accepted})
@@ -85,17 +86,13 @@ def ours(tmp_path, network, translated, start, noise):
     return to_pixels(found.reshape(-1, 3, 16, 16))
 
 
-def compare(tmp_path, network, name, options, steps):
+def compare(tmp_path, network, name, options, steps=10):
     scheduler = make(name, **options)
     translated = schedulers.translate(scheduler, steps)
     start = normals(2)
     noise = np.random.default_rng(3).normal(size=(2 * steps + 2, *start.shape))
     them = theirs(network, make(name, **options), steps, start, noise)
     assert_same_pictures(ours(tmp_path, network, translated, start, noise), them)
-
-
-V = {"prediction_type": "v_prediction"}
-SCALED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 
 
 class Answer:
@@ -113,6 +110,42 @@ def epsilon_network(x, t):
     return Answer((found + 0.05 * torch.sin(3 * x.double())).float())
 
 
-def product(*names, common=V, **values):
-    """(class, options) of every combination."""
-    return [(name, common | dict(zip(values, each))) for name in names for each in itertools.product(*values.values())]
+BY_CLASS = [pytest.param(group, name, marks=[] if (group, name.removesuffix("Scheduler")) in SHORT else pytest.mark.long)
+            for group, cases in CASES.items() for name in dict.fromkeys(name for name, _ in cases)]
+
+
+@pytest.mark.parametrize("group, name", BY_CLASS)
+def test_pictures(tmp_path, network, group, name, request):
+    cases = [options for each, options in CASES[group] if each == name]
+    for options in cases if request.node.get_closest_marker("long") else cases[::4]:
+        net = epsilon_network if options.get("prediction_type") == "epsilon" and "beta_start" in options else network
+        try:
+            compare(tmp_path, net, name, options)
+        except (Refusal, AssertionError) as error:
+            raise AssertionError(f"{options}: {error}") from error
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 25])
+def test_numbers_of_steps(tmp_path, network, steps):
+    for name in PLAIN.split():
+        compare(tmp_path, network, f"{name}Scheduler", V | SCALED, steps)
+
+
+@pytest.mark.parametrize("name, options, said", [*((name, {}, "") for name in schedulers.REFUSED), *(
+    (f"{name}Scheduler", options, said) for name, options, said in REFUSALS)], ids=str)
+def test_refusals(tmp_path, name, options, said):
+    path = tmp_path / "scheduler_config.json"
+    path.write_text(json.dumps(options | {"_class_name": name}))
+    with pytest.raises(Refusal) as refused:
+        schedulers.translate(schedulers.read_scheduler(path), 10)
+    assert name in str(refused.value) and said in str(refused.value)
+
+
+def test_every_class_is_known():
+    """And in the table of jobs/README.md, which is the tool's, and tried here."""
+    names = {name for listed in diffusers.schedulers._import_structure.values() for name in listed if name.endswith("Scheduler")}
+    known = schedulers.TRANSLATED.keys() | schedulers.REFUSED.keys()
+    assert {name for name in names if not name.startswith("Flax")} <= known
+    assert schedulers.table() in (ROOT / "jobs/README.md").read_text()
+    assert {name for cases in CASES.values() for name, _ in cases} == schedulers.TRANSLATED.keys()

@@ -1,9 +1,9 @@
 """diffusers: a folder of a model (UNet2DModel, DiTTransformer2DModel) or of a pipeline around one, with its scheduler. job.yaml makes
 the pictures that the pipeline makes at --steps steps (the pipelines' own number unless said): the class of scheduler_config.json is
 translated key by key, and what no job can say is refused by name. --list prints what is translated and what is not."""
+import argparse
 import errno
 import os
-import sys
 
 from export import schedulers
 from export.checkpoints import Refusal, few, read_json, refuse_weights
@@ -13,7 +13,14 @@ from export.writer import write
 NETWORKS = ("UNet2DModel", "DiTTransformer2DModel")
 
 
+class List(argparse.Action):
+    def __call__(self, parser, *_):
+        print(schedulers.table())
+        parser.exit()
+
+
 def add_options(parser):
+    parser.add_argument("--list", action=List, nargs=0, help="the table of schedulers, and nothing else")
     parser.add_argument("--steps", type=int, help="num_inference_steps")
     parser.add_argument("--scheduler", metavar="CLASS", help="this class with the folder's config, as from_config has it")
 
@@ -112,7 +119,3 @@ def export(options):
            "labels": "balanced" if card["labels"] else "none"}
     model = Network(network.float(), translation.wrap(call) if translation.wrap else call)
     write(options, model, card, job, comments_of(scheduler, steps, translation, inside if inside == folder else folder))
-
-
-def list_schedulers():
-    print(schedulers.table(), file=sys.stdout)

@@ -28,7 +28,7 @@ from export.translation import (
 )
 
 SIGMAS = {"use_karras_sigmas": "karras", "use_lu_lambdas": "lu", "use_exponential_sigmas": "exponential", "use_beta_sigmas": "beta"}
-FLOW = {"use_flow_sigmas", "flow_shift", "use_dynamic_shifting", "time_shift_type"}  # the last is of dynamic shifting alone
+FLOW = {"use_flow_sigmas", "flow_shift", "time_shift_type"}  # the last is of dynamic shifting alone
 
 
 # ---- the times that the network is asked at ----
