@@ -136,6 +136,18 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     return rc;
 }
 
+json_t *document_plan_json(const json_t *document) {
+    json_t *plan = json_object_get(document, "plan");
+    return json_is_string(plan) ? json_loads(json_string_value(plan), 0, NULL) : json_incref(plan);
+}
+
+json_t *document_pack_plan(const json_t *plan) {
+    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_t *packed = text ? json_string(text) : NULL;
+    free(text);
+    return packed;
+}
+
 /* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
 static bool seeds_extend(const char *older, const char *newer) {
     struct seeds a = {0}, b = {0};
