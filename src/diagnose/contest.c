@@ -27,6 +27,7 @@ static struct sampler sampler_on(const struct study *study, const struct track *
     sampler.rho = track->rho;
     if (track->grid == own->grid) {
         sampler.shift = own->shift;
+        memcpy(sampler.beta, own->beta, sizeof sampler.beta);
         sampler.steps_offset = own->steps_offset;
         sampler.points = own->points;
     }

@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "config/expand.h"
-#include "config/override.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -176,9 +176,8 @@ static int expand(const struct reading *reading, json_t *product, void *key, jso
     }
     const json_t *values = json_object_iter_value(key);
     for (size_t i = 0; i < json_array_size(values); i++) {
-        json_t *next = json_copy(choice);
-        bool copied = json_object_size(next) == json_object_size(choice); /* it may leave members out */
-        int rc = copied && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
+        json_t *next = json_whole_copy(choice);
+        int rc = next && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
                      ? expand(reading, product, json_object_iter_next(product, key), next)
                      : error_memory(reading->err);
         json_decref(next);
@@ -224,7 +223,7 @@ static int read_root(const struct reading *reading, json_t **root) {
     *root = json_deep_copy(reading->file->root);
     int rc = places && *root ? 0 : error_memory(reading->err);
     for (size_t i = 0; rc == 0 && json_is_object(*root) && i < reading->overrides_count; i++)
-        rc = override_apply(*root, places, reading->overrides[i], reading->err);
+        rc = job_override(*root, places, reading->overrides[i], reading->err);
     json_decref(places);
     return rc;
 }

@@ -1,6 +1,6 @@
 /* Opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
-#include "job/labels.h"
+#include "sample/labels.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
 #include "sample/noise.h"
@@ -23,6 +23,13 @@ int run_check(const struct run *run, struct error *err) {
 
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err) {
     return run_open_with(run, document, dir, evaluate, NULL, err);
+}
+
+static int read_plan(struct run *run, struct error *err) {
+    json_t *plan = document_plan_json(run->document);
+    int rc = plan_from_json(&run->plan, plan, err);
+    json_decref(plan);
+    return rc;
 }
 
 int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
@@ -55,8 +62,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
     const json_t *guide = json_object_get(document, "guide");
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
-        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
-        (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0) ||
+        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
@@ -98,29 +104,7 @@ const char *run_sha256(const struct run *run, const char *key) {
 }
 
 int64_t run_label(const struct run *run, uint64_t position) {
-    if (run->card.classes == 0) return -1;
-    uint64_t seed = seeds_at(&run->job.seeds, position);
-    switch (run->job.labels.rule) {
-        case LABELS_BALANCED: return (int64_t)(seed % (uint64_t)run->card.classes);
-        case LABELS_RANDOM: return noise_label(seed, run->card.classes);
-        case LABELS_CONSTANT: return run->job.labels.constant;
-        case LABELS_FILE: return run->labels[position];
-        case LABELS_EDM: {
-            /* EDM draws the label after the latents, from the same generator. */
-            size_t elements = card_elements(&run->card);
-            float *latent = malloc(elements * sizeof *latent);
-            int64_t label = -1;
-            char message[SHIM_ERROR];
-            int device = run->job.noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
-            if (!latent || shim_torch_latent(device, seed & 0xffffffff, (int)elements, latent, run->card.classes,
-                                             &label, message) != 0)
-                label = -1;
-            free(latent);
-            return label;
-        }
-        case LABELS_NONE: break;
-    }
-    return run->card.null_label;
+    return labels_at(&run->job, &run->card, run->labels, position);
 }
 
 bool run_wants(const struct run *run, int output) {

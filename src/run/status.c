@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "job/seeds.h"
 #include "format/json_file.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/cells.h"
 #include "run/run.h"
 #include "run/quarantine.h"

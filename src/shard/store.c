@@ -65,13 +65,14 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
     bool features = meta->network[0] != '\0';
     npy_descr(npy, descr);
-    json_t *about = json_pack("{si ss sI ss so ss so ss* ss*}", "format", SHARD_FORMAT, "fingerprint",
-                              meta->fingerprint, "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels",
-                              describe_labels(meta), "dtype", descr, "shape", describe_shape(npy), "network",
-                              features ? meta->network : NULL, "output", features ? meta->output : NULL);
+    json_t *about = json_pack("{si ss sI ss so ss so}", "format", SHARD_FORMAT, "fingerprint", meta->fingerprint,
+                              "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels", describe_labels(meta),
+                              "dtype", descr, "shape", describe_shape(npy));
     free(seeds);
-    if (json_object_size(about) == (features ? 9 : 7)) return about;
-    json_decref(about); /* "s*" leaves a member out also when memory is short */
+    if (!features || (json_object_set_new(about, "network", json_string(meta->network)) == 0 &&
+                      json_object_set_new(about, "output", json_string(meta->output)) == 0))
+        return about;
+    json_decref(about);
     return NULL;
 }
 

@@ -1,5 +1,5 @@
-"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64, and what it
-refuses of them."""
+"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64,
+and what it refuses of them."""
 import itertools
 import sys
 
@@ -19,7 +19,8 @@ def theirs(scheduler, steps, x, noise, **called):
     if getattr(scheduler.config, "set_alpha_to_one", True) is False:
         scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
     count = iter(range(1, steps + 2))
-    sys.modules[type(scheduler).__module__].randn_tensor = lambda shape, **_: torch.from_numpy(noise[next(count)]).unsqueeze(1)
+    sys.modules[type(scheduler).__module__].randn_tensor = lambda shape, **_: torch.from_numpy(
+        noise[next(count)]).unsqueeze(1)
     scheduler.set_timesteps(steps)
     sample = torch.from_numpy(x).unsqueeze(1)  # one channel
     for n in scheduler.timesteps:
@@ -49,8 +50,8 @@ def options_of(**values):
     return [dict(zip(values, product)) for product in itertools.product(*values.values())]
 
 
-DDIM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_offset=[0, 1], set_alpha_to_one=[True, False],
-                  clip_sample=[False])
+DDIM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_offset=[0, 1],
+                  set_alpha_to_one=[True, False], clip_sample=[False])
 
 
 @pytest.mark.parametrize("steps", [7, 10])
@@ -71,14 +72,16 @@ DDPM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_of
 def test_ddpm(tmp_path, options):
     refused, distance = both(tmp_path, "DDPMScheduler", options, 10)
     noisy = options["variance_type"] in ("fixed_large", "learned_range")
-    ends_at_0 = options["timestep_spacing"] == "linspace" or (options["timestep_spacing"] == "leading" and not options["steps_offset"])
+    ends_at_0 = options["timestep_spacing"] == "linspace" or (options["timestep_spacing"] == "leading"
+                                                              and not options["steps_offset"])
     if noisy and not ends_at_0:
         assert "noise is added to the finished picture" in refused
     else:
         assert not refused and distance < 1e-8
 
 
-@pytest.mark.parametrize("options", [{"clip_sample": True}, {"thresholding": True}, {"thresholding": True, "sample_max_value": 1.5},
+@pytest.mark.parametrize("options", [{"clip_sample": True}, {"thresholding": True},
+                                     {"thresholding": True, "sample_max_value": 1.5},
                                      {"clip_sample": True, "clip_sample_range": 0.7}], ids=str)
 @pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
 def test_clipping(tmp_path, name, options):

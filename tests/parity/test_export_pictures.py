@@ -1,5 +1,5 @@
-"""tools/export.py diffusers, from a folder to pictures: the exported job beside the pipeline's own model and scheduler, from the
-same noise: pixels within one level."""
+"""tools/export.py diffusers, from a folder to pictures: the exported job beside the pipeline's own model and
+scheduler, from the same noise: pixels within one level."""
 import pytest
 import torch
 
@@ -27,7 +27,8 @@ def test_a_pipeline_folder(tmp_path, capsys):
     # By seeds: the pictures of a list of generators.
     pipeline.set_progress_bar_config(disable=True)
     from conftest import qtaylor, stored
-    qtaylor("generate", tmp_path / "out/job.yaml", "--set", "seeds=3-6", "--set", f"output.dir={tmp_path / 'seeds'}", program=TORCH)
+    qtaylor("generate", tmp_path / "out/job.yaml", "--set", "seeds=3-6", "--set", f"output.dir={tmp_path / 'seeds'}",
+            program=TORCH)
     theirs = pipeline(batch_size=4, generator=[torch.Generator().manual_seed(seed) for seed in range(3, 7)],
                       num_inference_steps=10, output_type="np").images
     assert_same_pictures(stored(tmp_path / "seeds"), (theirs.astype("float64") * 255).round().astype("uint8"))

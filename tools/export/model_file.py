@@ -16,8 +16,8 @@ ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
 
 
 class Network(torch.nn.Module):
-    """forward(x, t) or, with classes, forward(x, t, labels). call: the checkpoint's own way; one_hot: labels as rows of numbers,
-    where a label beyond the classes is none of them."""
+    """forward(x, t) or, with classes, forward(x, t, labels). call: the checkpoint's own way; one_hot: labels as rows
+    of numbers, where a label beyond the classes is none of them."""
 
     def __init__(self, network, call, one_hot=0):
         super().__init__()
@@ -41,7 +41,8 @@ def arguments_of(card, batch):
 
 
 def prove_pure(name, call, card):
-    """The same arguments give the same bits, and so does a row beside other rows: no dropout, no batch statistics, no state."""
+    """The same arguments give the same bits, and so does a row beside other rows: no dropout, no batch statistics,
+    no state."""
     arguments, others = arguments_of(card, 5), arguments_of(card, 6)
     mixed = [torch.cat([mine[:2], other[2:5]]) for mine, other in zip(arguments, others)]
     first = call(*arguments)
@@ -50,10 +51,12 @@ def prove_pure(name, call, card):
     if first.requires_grad:
         raise Refusal(f"{name}: expected gradients to be off, found an output that requires them")
     if not torch.equal(first, call(*arguments)):
-        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: dropout left "
+        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: "
+                      "dropout left "
                       "on, or a state that a call changes")
     if not torch.equal(first[:2], call(*mixed)[:2]):
-        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits when those "
+        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits "
+                      "when those "
                       "change: batch norm over the batch's own statistics?")
 
 
@@ -65,8 +68,8 @@ def cast_inputs(module, arguments):
 
 
 class Inside(torch.nn.Module):
-    """The network with weights and arithmetic of a shorter type, behind float32 at its border. Times stay float32 up to the first
-    layer that has weights."""
+    """The network with weights and arithmetic of a shorter type, behind float32 at its border. Times stay float32 up
+    to the first layer that has weights."""
 
     def __init__(self, network, dtype):
         super().__init__()
@@ -89,7 +92,8 @@ def compare_types(inside, network, card):
     except RuntimeError as error:
         raise Refusal(f"--dtype: the network does not run with shorter weights: {first_line(error)}") from error
     difference, scale = (ours - theirs).abs().max().item(), theirs.abs().max().item()
-    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference:.2g} of {scale:.3g}", file=sys.stderr)
+    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference:.2g} of {scale:.3g}",
+          file=sys.stderr)
     if not difference <= 0.2 * scale:
         raise Refusal(f"--dtype: expected differences of rounding, found {difference:.3g} of {scale:.3g}: say float32")
 
@@ -116,10 +120,11 @@ def check(traced, network, card):
 
 
 def free_of_devices(traced):
-    """A trace remembers the device it was made on wherever the network made a tensor: freezing folds those that depend on nothing
-    (they move with the weights); the others are made to ask where x is."""
+    """A trace remembers the device it was made on wherever the network made a tensor: freezing folds those that
+    depend on nothing (they move with the weights); the others are made to ask where x is."""
     graph = traced.graph
-    left = [node for node in graph.findAllNodes("prim::Constant", recurse=True) if str(node.output().type()) == "Device"]
+    left = [node for node in graph.findAllNodes("prim::Constant", recurse=True)
+            if str(node.output().type()) == "Device"]
     if left:
         device = graph.create("prim::device", [list(graph.inputs())[1]], 1)
         device.output().setType(torch._C.DeviceObjType.get())
@@ -146,9 +151,11 @@ def save(network, card, path, dtype="float32"):
         warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check() looks for
         try:
             with torch.no_grad():
-                traced = free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
+                traced = free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3),
+                                                                          check_trace=False)))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error
+            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: "
+                          f"{first_line(error)}") from error
         try:
             torch.jit.save(traced, temporary, _extra_files={"diffusion.json": json.dumps(card)})
             check(torch.jit.load(temporary), network, card)

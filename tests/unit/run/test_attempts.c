@@ -5,7 +5,7 @@
 #include "base/stale.h"
 #include "base/text.h"
 #include "cluster/dispatch.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/failures.h"
 
 #include <setjmp.h>
