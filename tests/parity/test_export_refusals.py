@@ -71,7 +71,7 @@ def test_weights_that_do_not_match(folder, convert, kind):
     assert ("extra.weight" if kind == "unexpected" else "conv_in.bias") in said
 
 
-@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "ScoreSdeVeScheduler", "CogVideoXDDIMScheduler",
+@pytest.mark.parametrize("name", ["SASolverScheduler", "ScoreSdeVeScheduler", "CogVideoXDDIMScheduler",
                                   "NoScheduler"])
 def test_schedulers_that_no_card_describes(folder, convert, name):
     import diffusers
@@ -177,6 +177,11 @@ class Branching(Convolution):
         return super().forward(x, t) * (2 if len(x) > 5 else 1)
 
 
+class OneBatch(Convolution):
+    def forward(self, x, t):
+        return super().forward(x, t).reshape(len(x), 2, 4, 4)
+
+
 class Divides(torch.nn.Module):
     def forward(self, x):
         return x / 0
@@ -187,10 +192,11 @@ class Divides(torch.nn.Module):
     (lambda: Convolution(torch.nn.BatchNorm2d(2, track_running_stats=False)), "independent of the other rows"),
     (lambda: Convolution(BatchMean()), "independent of the other rows"),
     (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "second call"),
-    (lambda: Branching(), "differences of rounding"), (lambda: Convolution(Divides()), "finite"),
+    (lambda: Branching(), "differences of rounding"), (lambda: OneBatch(), "run at a batch of 1"),
+    (lambda: Convolution(Divides()), "finite"),
     (lambda: Convolution(torch.nn.Conv2d(2, 4, 1)), "shape"), (lambda: Convolution(torch.nn.Linear(3, 3)),
                                                                "does not run"),
-], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "infinite", "channels", "fails"])
+], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "infinite", "channels", "fails"])
 def test_networks_that_no_file_holds(tmp_path, make, said):
     with pytest.raises(Refusal, match=said):
         save(make(), CARD, str(tmp_path / "model.pt"))

@@ -22,6 +22,10 @@ def first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def last_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def few(names):
     names = [str(name) for name in names]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

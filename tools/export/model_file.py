@@ -9,7 +9,7 @@ import warnings
 
 import torch
 
-from export.checkpoints import Refusal, few, first_line
+from export.checkpoints import Refusal, few, first_line, last_line
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -98,11 +98,23 @@ def compare_types(inside, network, card):
         raise Refusal(f"--dtype: expected differences of rounding, found {difference:.3g} of {scale:.3g}: say float32")
 
 
+def runs_at_any_batch(traced, card):
+    """A trace remembers what the network made of the batch size as a number of Python's."""
+    for batch in (1, 5, 64):
+        try:
+            traced(*arguments_of(card, batch))
+        except RuntimeError as error:
+            raise Refusal(f"the file: expected it to run at a batch of {batch}, as the network does; traced at 3, it "
+                          f"fails: {last_line(error)}: take sizes from x.shape, not from len(x)") from error
+
+
 def check(traced, network, card):
     training = [name or "itself" for name, module in network.named_modules() if module.training]
     if training:
         raise Refusal(f"the network: expected eval mode throughout, found training mode in {few(training)}")
     prove_pure("the network", network, card)
+    with torch.no_grad():
+        runs_at_any_batch(traced, card)
     prove_pure("the file", traced, card)
     channels, *size = card["shape"]
     twice = card.get("variance") == "learned" or card["prediction"] == "edm-iddpm"  # whose second half is passed over

@@ -46,7 +46,8 @@ def read_card(path):
     if missing:
         raise Refusal(f"{path}: expected a card with shape, prediction, time and schedule, found none of "
                       f"{', '.join(missing)}")
-    return {"range": [-1, 1], "labels": None, "batch": None} | card
+    labels = {"null": None} | card["labels"] if card.get("labels") else None
+    return {"range": [-1, 1], "batch": None} | card | {"labels": labels}
 
 
 def sampler_of(card):
