@@ -93,10 +93,10 @@ def pictures(network, scheduler, steps, start, **called):
     """What a pipeline of diffusers does with its model and scheduler, to uint8: [N,H,W,C], and how much of it is
     saturated."""
     scheduler.set_timesteps(steps)
-    sample = start * scheduler.init_noise_sigma
+    sample = start * getattr(scheduler, "init_noise_sigma", 1)
     with torch.no_grad():
         for t in scheduler.timesteps:
-            seen = scheduler.scale_model_input(sample, t)
+            seen = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
             sample = scheduler.step(network(seen, t).sample, t, sample, **called).prev_sample
     assert torch.isfinite(sample).all()
     return to_pixels(sample.double().numpy())

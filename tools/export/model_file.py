@@ -34,6 +34,7 @@ def arguments_of(card, batch):
     x = torch.randn([batch, *card["shape"]], generator=generator)
     steps = card["time"].get("steps", 0)
     t = torch.randint(steps, [batch], generator=generator) if steps else torch.rand(batch, generator=generator) * 3 - 1
+    t = t.exp() if card["time"]["kind"] == "sigma" else t
     labels = card["labels"]
     if not labels:
         return x, t
