@@ -245,8 +245,8 @@ static int reference(const struct call *call, struct error *err) {
     "or\n" \
     "arr_0; taken as float32), statistics (.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, " \
     "ADM's),\n" \
-    "or, through --features, images: a folder or zip of PNGs, or an array uint8 [N,H,W,C] (.npy; arr_0 of ADM's " \
-    ".npz).\n"
+    "or, through --features, images: a folder or zip of PNG, JPEG or WebP files, or an array uint8 [N,H,W,C]\n" \
+    "(.npy; arr_0 of ADM's .npz).\n"
 
 #define ROW_FEATURES \
     OPTION(STRING, compare_options, features, "features", .argument = "NET", \

@@ -1,8 +1,8 @@
-/* Images in any of the forms the field keeps them in, read in order: a folder of PNGs (searched recursively, EDM's
- * tree of 000000/000123.png included) or a zip archive of PNGs, both sorted by name, numbers as numbers (an image in
- * another format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C] (.npy, or ADM's .npz:
- * `arr_0`, stored or deflated; read as a stream, so that it may be larger than memory). Grey, palette and RGB PNGs
- * become C = 1 or 3; an alpha channel is an error. */
+/* Images in any of the forms the field keeps them in, read in order: a folder of PNG, JPEG and WebP files (searched
+ * recursively, EDM's tree of 000000/000123.png included) or a zip archive of them, both sorted by name, numbers as
+ * numbers (an image in another format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C] (.npy,
+ * or ADM's .npz: `arr_0`, stored or deflated; read as a stream, so that it may be larger than memory). Grey images
+ * become C = 1, those in colour (palettes too) 3; transparency is an error. */
 #ifndef FORMAT_IMAGES_H
 #define FORMAT_IMAGES_H
 
