@@ -32,6 +32,7 @@ struct images {
     struct image_names names; /* of image files */
     size_t count, next;
     struct image_shape shape;
+    bool floats; /* float32 [C,H,W] each, else uint8 [H,W,C] */
 };
 
 static void stream_close(struct stream *stream) {
@@ -66,6 +67,16 @@ void images_shape(const struct images *images, int *height, int *width, int *cha
     *height = images->shape.height;
     *width = images->shape.width;
     *channels = images->shape.channels;
+}
+
+bool images_floats(const struct images *images) {
+    return images->floats;
+}
+
+static size_t bytes_each(const struct images *images) {
+    const struct image_shape *shape = &images->shape;
+    return (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels *
+           (images->floats ? sizeof(float) : sizeof(uint8_t));
 }
 
 static int list_folder(struct images *images, struct error *err) {
@@ -186,22 +197,24 @@ static int open_files(struct images *images, struct error *err) {
 
 static int check_array(struct images *images, const struct npy *npy, size_t bytes, const char *where,
                        struct error *err) {
-    const size_t *shape = npy->shape;
+    bool floats = npy->type == NPY_FLOAT32;
     char found[NPY_TEXT];
     npy_text(npy, found);
-    if (npy->type != NPY_UINT8 || npy->rank != 4)
-        return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C], found %s", where, found);
-    if (shape[0] < 1 || shape[1] < 1 || shape[2] < 1 || shape[1] > IMAGE_MOST_SIDE || shape[2] > IMAGE_MOST_SIDE ||
-        (shape[3] != 1 && shape[3] != 3))
-        return error_set(
-            err, CODE_DATA,
-            "%s: expected one or more images [N,H,W,C] of at most %d pixels a side and 1 or 3 channels, found %s",
-            where, IMAGE_MOST_SIDE, found);
+    if ((npy->type != NPY_UINT8 && !floats) || npy->rank != 4)
+        return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C] or <f4 [N,C,H,W], found %s", where, found);
+    size_t height = npy->shape[floats ? 2 : 1], width = npy->shape[floats ? 3 : 2],
+           channels = npy->shape[floats ? 1 : 3];
+    if (npy->shape[0] < 1 || height < 1 || width < 1 || height > IMAGE_MOST_SIDE || width > IMAGE_MOST_SIDE ||
+        (channels != 1 && channels != 3 && !(floats && channels >= 1 && channels <= IMAGE_MOST_SIDE)))
+        return error_set(err, CODE_DATA,
+                         "%s: expected one or more images %s of at most %d pixels a side and 1 or 3 channels, found %s",
+                         where, floats ? "[N,C,H,W]" : "[N,H,W,C]", IMAGE_MOST_SIDE, found);
     if (bytes != npy_bytes(npy))
         return error_set(err, CODE_DATA, "%s: its header announces %zu bytes of elements, found %zu", where,
                          npy_bytes(npy), bytes);
-    images->count = shape[0];
-    images->shape = (struct image_shape){(int)shape[1], (int)shape[2], (int)shape[3]};
+    images->count = npy->shape[0];
+    images->shape = (struct image_shape){(int)height, (int)width, (int)channels};
+    images->floats = floats;
     return 0;
 }
 
@@ -275,7 +288,7 @@ int images_open(struct images **images, const char *path, struct error *err) {
 }
 
 static int read_files(struct images *images, size_t rows, uint8_t *out, struct error *err) {
-    size_t bytes = (size_t)images->shape.height * (size_t)images->shape.width * (size_t)images->shape.channels;
+    size_t bytes = bytes_each(images);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < rows; i++) {
         char *data, *where;
@@ -288,17 +301,16 @@ static int read_files(struct images *images, size_t rows, uint8_t *out, struct e
     return rc;
 }
 
-static int read_array(struct images *images, size_t rows, uint8_t *out, struct error *err) {
-    size_t row = (size_t)images->shape.height * (size_t)images->shape.width * (size_t)images->shape.channels;
+static int read_array(struct images *images, size_t rows, void *out, struct error *err) {
     char *where = text_new("%s%s", images->path, images->zip ? ": arr_0.npy" : "");
     if (!where) return error_memory(err);
     bool last = images->next + rows == images->count;
-    int rc = take_all(&images->elements, out, rows * row, last, where, err);
+    int rc = take_all(&images->elements, out, rows * bytes_each(images), last, where, err);
     free(where);
     return rc;
 }
 
-int images_read(struct images *images, size_t rows, uint8_t *out, struct error *err) {
+int images_read(struct images *images, size_t rows, void *out, struct error *err) {
     if (rows > images->count - images->next)
         return error_set(err, CODE_INTERNAL, "%s: asked for %zu images, %zu are left", images->path, rows,
                          images->count - images->next);

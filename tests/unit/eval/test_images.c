@@ -255,7 +255,9 @@ static void other_arrays_are_refused(void **state) {
         int change; /* bytes behind the header more or fewer than it announces */
         const char *message;
     } cases[] = {
-        {{NPY_FLOAT32, 4, 4, {2, H, W, 3}}, 0, "expected images |u1 [N,H,W,C], found <f4 of shape (2, 5, 7, 3)"},
+        {{NPY_FLOAT64, 8, 4, {2, H, W, 3}},
+         0,
+         "expected images |u1 [N,H,W,C] or <f4 [N,C,H,W], found <f8 of shape (2, 5, 7, 3)"},
         {{NPY_UINT8, 1, 3, {2, H, W}}, 0, "found |u1 of shape (2, 5, 7)"},
         {{NPY_UINT8, 1, 4, {2, H, W, 4}}, 0, "found |u1 of shape (2, 5, 7, 4)"},
         {{NPY_UINT8, 1, 4, {2, 3, H, W}}, 0, "1 or 3 channels, found |u1 of shape (2, 3, 5, 7)"},
