@@ -239,7 +239,8 @@ static int reference(const struct call *call, struct error *err) {
     } else if (rc == 0) {
         struct statistics statistics = pool->statistics; /* borrowed */
         memcpy(statistics.network, side.network, SHA256_HEX);
-        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, options->output, err);
+        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, NULL, options->output,
+                              err);
         if (rc == 0)
             print_line(stdout, "%s: mu and sigma of %" PRIu64 " samples, %zu features each%s", options->output,
                        statistics.count, statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");

@@ -87,7 +87,8 @@ static int prepare(struct extractor *extractor, struct error *err) {
     extractor->count = source->count;
     extractor->bytes = card_elements(&sizes) * (source->floats ? sizeof(float) : sizeof(uint8_t));
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
-    if (network_open(network, how->network, &sizes, how->metrics, err) != 0) return -1;
+    if (network_open(network, how->network, &sizes, how->metrics, err) != 0)
+        return error_prefix(err, "%s", source->name);
     if (source->floats) network_take_floats(network, &sizes);
     if (source->floats && !network->floats)
         return error_set(err, CODE_DATA,

@@ -63,6 +63,27 @@ void images_names(const struct images *images, char hex[SHA256_HEX]) {
     if (images->names.count > 0) image_names_digest(&images->names, hex);
 }
 
+int images_digest(const struct images *images, char hex[SHA256_HEX], struct error *err) {
+    if (images->zip || images->names.count == 0) return sha256_file(images->path, hex, err);
+    struct sha256 *hash = sha256_new();
+    int rc = hash ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < images->names.count; i++) {
+        const char *name = images->names.list[i].name;
+        char *path = path_join(images->path, name);
+        struct stat info;
+        if (!path) rc = error_memory(err);
+        else if (stat(path, &info) != 0) rc = error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
+        if (rc == 0) {
+            int64_t about[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+            sha256_add(hash, name, strlen(name) + 1);
+            sha256_add(hash, about, sizeof about);
+        }
+        free(path);
+    }
+    if (hash) sha256_finish(hash, hex);
+    return rc;
+}
+
 void images_shape(const struct images *images, int *height, int *width, int *channels) {
     *height = images->shape.height;
     *width = images->shape.width;

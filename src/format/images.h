@@ -20,6 +20,9 @@ void images_close(struct images *images); /* accepts NULL */
 size_t images_count(const struct images *images);
 /* Of their files' names (image_names_digest); "": they have none. */
 void images_names(const struct images *images, char hex[SHA256_HEX]);
+/* Of what they are read from: an archive's or array's bytes; of a folder the names, sizes and times of its images, so
+ * that large ones need not be read. CODE_IO. */
+int images_digest(const struct images *images, char hex[SHA256_HEX], struct error *err);
 /* Pixels, pixels, and 1 or 3; of floats any number. */
 void images_shape(const struct images *images, int *height, int *width, int *channels);
 bool images_floats(const struct images *images); /* float32 [C,H,W]; else uint8 [H,W,C] */
