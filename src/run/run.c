@@ -83,6 +83,7 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
+    free(run->reference_file);
     if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
     card_release(&run->card);
@@ -90,6 +91,10 @@ void run_close(struct run *run) {
     free(run->dir);
     json_decref(run->document);
     *run = (struct run){0};
+}
+
+const char *run_reference(const struct run *run) {
+    return run->reference_file ? run->reference_file : run->job.evaluate.reference;
 }
 
 const char *run_sha256(const struct run *run, const char *key) {
