@@ -47,7 +47,7 @@ else
 SHIM_OBJECTS := $(FAKE)
 endif
 
-VERSION := $(shell cat VERSION)
+VERSION := $(shell cut -d' ' -f1 VERSION)
 # A tarball of `make dist` has its commit in a file; unpacked inside another repository it must not take that one's.
 COMMIT := if [ -e COMMIT ]; then cat COMMIT; else test -e .git && git describe --always --dirty --abbrev=12; fi
 
@@ -112,8 +112,8 @@ $(B)/gen/page_files.o: $(B)/gen/page_files.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 $(B)/version.h: FORCE
 	@mkdir -p $(@D)
-	@printf '#define QTAYLOR_VERSION "%s"\n#define QTAYLOR_COMMIT "%s"\n#define QTAYLOR_CFLAGS "%s"\n' \
-	    '$(VERSION)' "$$($(COMMIT) 2>/dev/null || echo unknown)" '$(CFLAGS) $(SAN)' >$@.new
+	@printf '#define QTAYLOR_%s "%s"\n' VERSION '$(VERSION)' DATE "$$(cut -d' ' -f2 VERSION)" COMMIT \
+	    "$$($(COMMIT) 2>/dev/null || echo unknown)" CFLAGS '$(CFLAGS) $(SAN)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(B)/shim/%.o: shim/%.cpp
@@ -211,7 +211,7 @@ $(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FAKE) $(B)/libqtaylor.a $(LDLIBS)
 
-install: all ## put program, slurm/, jobs/ and tools under PREFIX=/usr/local (DESTDIR=: staged elsewhere)
+install: all ## put program, pages, slurm/, jobs/, tools under PREFIX=/usr/local (DESTDIR=: staged)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh install $(B)/qtaylor
 	@$(if $(LIBTORCH),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder")
 uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)

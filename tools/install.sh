@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 
 fail() { printf 'install: %s\n' "$*" >&2; exit 64; }
 [[ $PREFIX = /* ]] || fail "PREFIX=$PREFIX: expected an absolute path"
-case $PREFIX in *[\"\$\`\\\|\&]* | *$'\n'*) fail "PREFIX=$PREFIX: none of \" \$ \` \\ | & and line ends can stand in it" ;; esac
+case $PREFIX in
+    *[\"\$\`\\\|\&]* | *$'\n'*) fail "PREFIX=$PREFIX: expected none of \" \$ \` \\ | & and no line end" ;;
+esac
 [[ -z $DESTDIR || $DESTDIR = /* ]] || fail "DESTDIR=$DESTDIR: expected an absolute path, or nothing"
 place=$DESTDIR$PREFIX
 home=share/qtaylor # as the SLURM scripts call it: QTAYLOR_HOME
@@ -51,7 +53,7 @@ put_slurm() {
 }
 
 install_all() { # install_all PROGRAM
-    local file
+    local file command
     : >"$draft.list"
     put 755 "$1" bin/qtaylor
     put_slurm
@@ -59,6 +61,12 @@ install_all() { # install_all PROGRAM
     for file in tools/export.py tools/export/*.py tools/digits_networks.py tools/train_digits.py tools/train_fashion.py
     do put 644 "$file" "$home/$file"; done
     for file in README.md CHANGELOG.md LICENSE; do put 644 "$file" "share/doc/qtaylor/$file"; done
+    "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
+    for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
+        "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"
+    done
+    "$1" --completion bash >"$draft" && put 644 "$draft" share/bash-completion/completions/qtaylor
+    "$1" --completion zsh >"$draft" && put 644 "$draft" share/zsh/site-functions/_qtaylor
     if [ -f "$list" ]; then # files of an older version
         grep -vxFf "$draft.list" "$list" >"$draft" || true
         remove "$draft"

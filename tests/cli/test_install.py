@@ -12,7 +12,7 @@ from conftest import FAKE, ROOT, environment, qtaylor
 PREFIX = "/opt/qtaylor 1"
 BUILD = ROOT / "build/fake"
 pytestmark = pytest.mark.skipif(FAKE != BUILD / "qtaylor", reason="make install takes the usual build")
-VERSION = (ROOT / "VERSION").read_text().strip()
+VERSION = (ROOT / "VERSION").read_text().split()[0]
 
 
 def make(*arguments, cwd=ROOT, code=0):
@@ -38,7 +38,9 @@ def test_what_is_installed_goes_away(stage):
     listed = (place / "share/qtaylor/installed").read_text().split("\n")[:-1]
     assert files(place) == sorted(listed)
     for name in ("bin/qtaylor", "share/qtaylor/jobs/digits/model.pt", "share/qtaylor/slurm/common.sh",
-                 "share/qtaylor/tools/export.py", "share/doc/qtaylor/LICENSE"):
+                 "share/qtaylor/tools/export.py", "share/doc/qtaylor/LICENSE", "share/man/man1/qtaylor.1",
+                 "share/man/man1/qtaylor-run.1", "share/bash-completion/completions/qtaylor",
+                 "share/zsh/site-functions/_qtaylor"):
         assert name in listed
     (place / "share/qtaylor/jobs/mine.yaml").write_text("name: mine\n")
     (place / "share/qtaylor/old").write_text("of an older version\n")
