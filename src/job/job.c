@@ -18,7 +18,7 @@ static char *name_of_file(const char *path) {
 /* What no single key can tell. */
 static int job_check(const struct job *job, const struct key_reader *reader) {
     const struct sampler *sampler = &job->sampler;
-    if (!sampler->solver[0])
+    if (!sampler->solver[0] && !sampler->plan)
         return key_error(reader, "sampler.solver", "missing; expected the name of a solver (qtaylor plan --list)");
     if (sampler->nfe && sampler->steps)
         return key_error(reader, "sampler.steps", "expected either nfe or steps, found both");
@@ -140,6 +140,7 @@ void job_free(struct job *job) {
     json_decref(job->model.card);
     seeds_free(&job->seeds);
     free(job->labels.path);
+    free(job->sampler.plan);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);

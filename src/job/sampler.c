@@ -53,7 +53,7 @@ static int read_solver(KEY_READ_ARGUMENTS) {
 
 static json_t *write_solver(const struct key *key, const void *member) {
     (void)key;
-    return json_string(member);
+    return *(const char *)member ? json_string(member) : json_null();
 }
 
 static int read_order(KEY_READ_ARGUMENTS) {
@@ -317,6 +317,7 @@ static const char a_positive[] = "a number above 0", some_steps[] = "a whole num
 
 static const struct key rows[] = {
     {"solver", &SOLVER, AT(solver), .expected = "the name of a solver (qtaylor plan --list)"},
+    {"plan", &KEY_PATH, AT(plan), .expected = "the path of a plan (what plan --json prints)"},
     {"order", &ORDER, AT(order), .expected = "a whole number of 1 or more, 1.5 or .inf", KEY_RANGE(1, INFINITY)},
     {"nfe", &KEY_INT, AT(nfe), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, 1000000)},

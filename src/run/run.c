@@ -12,8 +12,11 @@
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
     struct fingerprint now;
-    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256),
-                         run_sha256(run, GUIDE_SHA256), run_sha256(run, LABELS_SHA256), run_sha256(run, INITIAL_SHA256),
+    char plan[SHA256_HEX];
+    if (plan_digest(&run->plan, plan, err) != 0 ||
+        fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256),
+                         run_sha256(run, GUIDE_SHA256), plan, run_sha256(run, LABELS_SHA256),
+                         run_sha256(run, INITIAL_SHA256),
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
     int rc = fingerprint_compare(keys, now.keys, run->dir, err);
@@ -56,7 +59,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
-        (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0) ||
+        (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), "run.json: plan", err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
