@@ -141,6 +141,7 @@ void job_free(struct job *job) {
     seeds_free(&job->seeds);
     free(job->labels.path);
     free(job->sampler.plan);
+    json_decref(job->sampler.table);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);

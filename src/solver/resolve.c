@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "solver/grid.h"
 #include "solver/guidance.h"
+#include "solver/multistep.h"
 #include "solver/registry.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@
 
 void sampler_release(struct sampler *sampler) {
     free(sampler->plan);
+    json_decref(sampler->table);
     free(sampler->times);
     free(sampler->guidance.model);
     free(sampler->guidance.scales);
@@ -359,6 +361,7 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
     if (sampler->plan) return card->guide ? check_guide(card, schedule, err) : 0;
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
+    if (multistep_resolve(sampler, schedule, err) != 0) return -1;
     if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0 ||
         check_clip(sampler, solver, card, err) != 0)
         return -1;
@@ -391,6 +394,7 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     *resolved = *wanted;
     resolved->times = resolved->guidance.scales = NULL;
     resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
+    resolved->table = json_incref(wanted->table);
     resolved->plan = wanted->plan ? strdup(wanted->plan) : NULL;
     bool lost = (guidance->model && !resolved->guidance.model) || (wanted->plan && !resolved->plan);
     int copied = lost ? error_memory(err) : 0;
