@@ -12,7 +12,7 @@ PYTHON   ?= build/venv/bin/python
 # One folder a variant: build/torch, build/fake, build/fake-address,undefined.
 B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
 
-PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng
+PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng nlopt
 PKG_CONFIG ?= pkg-config
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS     ?= -O2 -g
