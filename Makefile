@@ -20,39 +20,43 @@ override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math
 SAN        := $(if $(filter coverage,$(SANITIZE)),--coverage,\
               $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined))
 USE_MPI    := $(filter mpi,$(COMM))
-CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
-# libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with other
-# bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
-BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic -l:libgfortran.so.5
+CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
+              $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
+# libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with
+# other bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
+BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic \
+              -l:libgfortran.so.5
 LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
 PAGE    := page.css page.js chart.css
 OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/page_files.o
-FAKE    := $(B)/shim/fake_shim.o
+FAKE    := $(patsubst %.c,$(B)/%.o,$(wildcard shim/fake_*.c))
 UNIT    := $(patsubst %.c,$(B)/tests/%,$(notdir $(wildcard tests/unit/*/test_*.c))) # in folders as src has them
 
 ifeq ($(SHIM),torch)
 LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
 TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
-SHIM_OBJECT := $(B)/shim/torch_shim.o
+SHIM_OBJECTS := $(patsubst %.cpp,$(B)/%.o,$(wildcard shim/torch_*.cpp))
 SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
-              $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
+              $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed \
+              -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
 else
-SHIM_OBJECT := $(FAKE)
+SHIM_OBJECTS := $(FAKE)
 endif
 
 # V=1 shows whole commands.
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage format lint clean \
-        distclean FORCE
-all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; COMM=self: no MPI; SANITIZE=address,undefined)
+.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage \
+        format lint clean distclean FORCE
+all: $(B)/qtaylor ## build build/torch/qtaylor (other builds: below)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_.-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' Makefile
-	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, BLAS=, RANKS=2 (of the demo)"
+	@echo "  Other builds: SHIM=fake (closed-form models, no libtorch), COMM=self (no MPI), SANITIZE=address,undefined"
+	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, BLAS=, RANKS=2 (demo's)"
 
 RANKS ?= 2
 # Open MPI refuses root unless told; more ranks than cores are fine for a demonstration.
@@ -74,9 +78,10 @@ bench: ## speed, as ratios within one run
 	@$(MAKE) --no-print-directory SHIM=torch all
 	@if [ -f build/env.sh ]; then . build/env.sh; fi; $(PYTHON) tools/bench.py
 
-$(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+# The shim first: libtorch's headers take as long to compile as everything else.
+$(B)/qtaylor: $(SHIM_OBJECTS) $(B)/src/main.o $(B)/libqtaylor.a
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECTS) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 $(B)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@
@@ -94,7 +99,8 @@ $(B)/gen/page_files.c: $(PAGE:%=src/report/%)
 	@mkdir -p $(@D)
 	@echo "  make    $@"
 	@{ echo '#include "report/markup.h"'; for file in $^; do name=$${file##*/}; \
-	    echo "const char $${name%.*}_$${name##*.}[] = {"; od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
+	    echo "const char $${name%.*}_$${name##*.}[] = {"; \
+	    od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
 $(B)/gen/page_files.o: $(B)/gen/page_files.c
 	@echo "  compile $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
@@ -104,7 +110,7 @@ $(B)/version.h: FORCE
 	    "$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" '$(CFLAGS) $(SAN)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(B)/shim/torch_shim.o: shim/torch_shim.cpp shim/torch_shim.h
+$(B)/shim/%.o: shim/%.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<"
 	$(Q)$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
@@ -144,48 +150,53 @@ run-fuzz: $(FUZZ)
 	        -verbosity=0 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; done
 
 # Of every C file (and the libtorch shim), for editors and clang-tidy.
-COMPILED := $(SOURCES) src/main.c shim/fake_shim.c $(wildcard tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
+COMPILED := $(SOURCES) src/main.c $(wildcard shim/fake_*.c tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
 compile_commands.json: $(B)/version.h FORCE ## how each file is compiled, for editors
-	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$comma" '$(CURDIR)' \
-	    $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
+	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' \
+	    "$$comma" '$(CURDIR)' $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
 
-# What each thread does to what the others see. gcc's libgomp tells ThreadSanitizer nothing of its barriers; clang's libomp
-# does, through archer, so nothing is suppressed. The runs of tests/cli are the coordinator with 2 and more workers.
+# What each thread does to what the others see. gcc's libgomp tells ThreadSanitizer nothing of its barriers; clang's
+# libomp does, through archer, so nothing is suppressed. The runs of tests/cli are the coordinator with 2 and more
+# workers.
 TSAN_UNITS := queue execute coordinator log hash precision score
 TSAN_RUNS  := tests/cli/test_sweep.py tests/cli/test_unstable.py tests/cli/test_shard_format.py
-TSAN_ENV   := OMP_TOOL_LIBRARIES=libarcher.so LD_LIBRARY_PATH=$$(dirname "$$(clang -print-file-name=libarcher.so)"):$$LD_LIBRARY_PATH \
-              TSAN_OPTIONS=ignore_noninstrumented_modules=1
+TSAN_ENV   := OMP_TOOL_LIBRARIES=libarcher.so TSAN_OPTIONS=ignore_noninstrumented_modules=1 \
+              LD_LIBRARY_PATH=$$(dirname "$$(clang -print-file-name=libarcher.so)"):$$LD_LIBRARY_PATH
 tsan: ## the threads' unit tests, and runs of small jobs, under ThreadSanitizer
 	@tools/setup.sh fuzz
-	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=thread BLAS='-llapacke -lopenblas' WARNINGS=-w run-tsan
+	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=thread BLAS='-llapacke -lopenblas' \
+	    WARNINGS=-w run-tsan
 run-tsan: all $(TSAN_UNITS:%=$(B)/tests/test_%)
 	@for t in $(TSAN_UNITS); do echo "== $$t"; $(TSAN_ENV) $(B)/tests/test_$$t || exit 1; done
-	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -k 'not ranks' $(TSAN_RUNS); fi
+	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' \
+	    -k 'not ranks' $(TSAN_RUNS); fi
 
-coverage: ## how many lines of src the unit tests and tests/cli reach (fake shim)
+COVERED := tests/mpi/test_poison.py tests/parity/test_grids.py tests/parity/test_guidance.py
+coverage: ## how many lines of src unit tests, tests/cli and a few more reach (fake shim)
 	@tools/setup.sh coverage
 	@$(MAKE) --no-print-directory SHIM=fake SANITIZE=coverage CFLAGS='-O1 -g' WARNINGS=-w run-coverage
 run-coverage: all $(UNIT)
 	@find $(B) -name '*.gcda' -delete
 	@printf '%s\n' $(UNIT) | xargs -P "$$(nproc)" -I{} sh -c '{} >{}.log 2>&1 || echo "FAILED: {}"'
-	@$(MPI_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -n 2 --dist loadgroup tests/cli | tail -1
+	@$(MPI_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -n 4 --dist loadgroup \
+	    tests/cli $(COVERED) | tail -1
 	@$(PYTHON) -m gcovr --root . --filter src/ --object-directory $(B) --gcov-ignore-parse-errors all $(B) 2>/dev/null | \
 	    awk '$$1 == "TOTAL" || ($$1 ~ /^src/ && $$4 + 0 < 80)'
 
 format: ## clang-format over every C file, in place
 	@tools/setup.sh lint
-	@git ls-files '*.c' '*.h' '*.cpp' | xargs build/venv/bin/clang-format -i
-lint: $(B)/version.h ## what gcc's analyzer, shellcheck, ruff and tests/house.sh find
+	@git ls-files '*.c' '*.h' '*.cpp' '*.hpp' | xargs build/venv/bin/clang-format -i
+lint: $(B)/version.h ## what gcc's analyzer, clang-format, shellcheck, ruff and tests/house.sh find
 	@tools/setup.sh lint
-	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh
+	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh analyze
 
 layers: ## check that each header stands alone and that folders include only what is before them
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
 
 # The benchmark's limits: model calls through the shim and nothing else, and the metrics one by one.
-$(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+$(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECTS)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECTS) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 # The coordinator's dispatch under a virtual clock (make bench).
 $(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)

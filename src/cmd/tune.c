@@ -102,7 +102,7 @@ static int other_seeds(struct run *run, const struct tuning *asked, uint64_t **s
     *labels = calloc(paths, sizeof **labels);
     int rc = text && *seeds && *labels ? seeds_parse(&run->job.seeds, text, err) : error_memory(err);
     if (rc != 0) run->job.seeds = own;
-    else seeds_free(&own);
+    else seeds_release(&own);
     for (size_t i = 0; rc == 0 && i < paths; i++) {
         bool listed = run->job.labels.rule == LABELS_FILE; /* spread over the file's */
         (*seeds)[i] = last + 1 + i;
@@ -278,7 +278,7 @@ static int read_job(json_t **document, const struct tune_options *options, struc
     if (job_file_read(&file, options->job, err) != 0) return -1;
     int rc = sweep_read(&sweep, &file, set->items, set->count, err);
     size_t cells = sweep.count;
-    sweep_free(&sweep);
+    sweep_release(&sweep);
     if (rc == 0 && cells > 0)
         rc = error_set(
             err, CODE_DATA,
@@ -286,7 +286,7 @@ static int read_job(json_t **document, const struct tune_options *options, struc
             "as --set sampler.solver=ddim --set sampler.nfe=10",
             options->job, cells);
     if (rc == 0) rc = document_make(document, &file, set->items, set->count, err);
-    job_file_free(&file);
+    job_file_release(&file);
     return rc;
 }
 

@@ -45,7 +45,7 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
     if (job->model.row_dependent) /* one that is false is not said: older runs stay what they are */
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
     if (fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
-    fingerprint_free(fingerprint);
+    fingerprint_release(fingerprint);
     return error_memory(err);
 }
 
@@ -57,7 +57,7 @@ int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *e
     return 0;
 }
 
-void fingerprint_free(struct fingerprint *fingerprint) {
+void fingerprint_release(struct fingerprint *fingerprint) {
     json_decref(fingerprint->keys);
     *fingerprint = (struct fingerprint){0};
 }

@@ -90,7 +90,7 @@ bool sampler_ends_in_step(const struct sampler *sampler); /* resolved: one of it
  */
 int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                  struct error *err);
-void plan_free(struct plan *plan);
+void plan_release(struct plan *plan);
 
 json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
 /* *plan new. where: the file, for messages. Everything has its type and range, registers are there; what else a plan

@@ -240,6 +240,6 @@ int plan_file_read(struct plan *plan, const struct sampler *resolved, const stru
     json_decref(json);
     if (rc == 0 && check(plan, resolved->plan, card, warnings, err) != 0)
         rc = err->code == CODE_DATA ? error_prefix(err, "%s", resolved->plan) : -1;
-    if (rc != 0) plan_free(plan);
+    if (rc != 0) plan_release(plan);
     return rc;
 }

@@ -1,6 +1,8 @@
 /* The plan as JSON (a promise: jobs/README.md, "The plan") and as text for people. */
 #include "solver/plan.h"
 
+#include "base/text.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -145,7 +145,7 @@ static int op_from_json(const struct plan *plan, struct op *op, const json_t *js
     if (kind < 0) {
         text_add_names(&known, plan_op_names, ", ", " or ");
         int rc = refuse(err, "op", known.data ? known.data : "an op", name ? name : json);
-        text_free(&known);
+        text_release(&known);
         return rc;
     }
     op->kind = (enum op_kind)kind;
@@ -232,6 +232,6 @@ static int lists_from_json(struct plan *plan, const json_t *json, struct error *
 int plan_from_json(struct plan *plan, const json_t *json, const char *where, struct error *err) {
     *plan = (struct plan){0};
     if (head_from_json(plan, json, err) == 0 && lists_from_json(plan, json, err) == 0) return 0;
-    plan_free(plan);
+    plan_release(plan);
     return err->code == CODE_DATA ? error_prefix(err, "%s", where) : -1;
 }

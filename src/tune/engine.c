@@ -45,7 +45,7 @@ int engine_new(struct engine *engine, const struct tuning *asked, const struct p
     return schedule_new(&engine->schedule, asked->card, err);
 }
 
-void engine_free(struct engine *engine) {
+void engine_release(struct engine *engine) {
     for (int i = 0; engine->executors && engine->scratch && i < engine->asked->workers; i++) {
         executor_free(engine->executors[i]);
         free(engine->scratch[i]);

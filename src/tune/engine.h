@@ -19,10 +19,10 @@ struct engine {
     uint64_t rows;                         /* the model's so far, on all ranks */
 };
 
-/* first: a plan of the model, and of the guiding one, which must live as long. *engine is to be given to engine_free
+/* first: a plan of the model, and of the guiding one, which must live as long. *engine is to be given to engine_release
  * also on failure. */
 int engine_new(struct engine *engine, const struct tuning *asked, const struct plan *first, struct error *err);
-void engine_free(struct engine *engine);
+void engine_release(struct engine *engine);
 
 /* One item of work, on the rank that `item` belongs to; called by worker threads, each item once. */
 typedef int engine_work(void *context, struct executor *executor, double *scratch, size_t item, struct error *err);

@@ -46,7 +46,7 @@ json_t *fit_table(const struct fit *fit) {
     return table;
 }
 
-void fit_free(struct fit *fit) {
+void fit_release(struct fit *fit) {
     free(fit->errors);
     fit->errors = NULL;
 }
@@ -289,11 +289,11 @@ int fit_run(struct fit *fit, struct engine *engine, const struct teacher *teache
     rc = ranks_agree(engine->asked->comm, rc, err);
     if (rc == 0) rc = run(&student, err);
     if (entered) blas_leave();
-    plan_free(&student.plan);
+    plan_release(&student.plan);
     free(student.ends);
     free(student.x);
     free(student.sums);
     for (int i = 0; i < TUNE_ORDERS; i++) free(student.held[i]);
-    if (rc != 0) fit_free(fit);
+    if (rc != 0) fit_release(fit);
     return rc;
 }

@@ -20,7 +20,7 @@ struct fit {
  * finite has infinite errors. */
 int fit_run(struct fit *fit, struct engine *engine, const struct teacher *teacher, const double *times, size_t steps,
             int order, struct error *err);
-void fit_free(struct fit *fit);
+void fit_release(struct fit *fit);
 json_t *fit_table(const struct fit *fit); /* new; NULL: out of memory */
 
 /* Root of the mean of errors of paths first .. first + count - 1. */

@@ -31,7 +31,7 @@ struct field {
 
 static void release(struct candidate *candidate) {
     json_decref(candidate->said);
-    plan_free(&candidate->plan);
+    plan_release(&candidate->plan);
 }
 
 /* Of the ODE, from the teacher's start to its end, and no program that is there already. */
@@ -181,11 +181,11 @@ int rivals_best(struct rival *rival, struct engine *engine, const struct teacher
     while (field.count > 0) release(&field.list[--field.count]);
     free(field.list);
     free(field.errors);
-    if (rc != 0) rival_free(rival);
+    if (rc != 0) rival_release(rival);
     return rc;
 }
 
-void rival_free(struct rival *rival) {
+void rival_release(struct rival *rival) {
     json_decref(rival->sampler);
     free(rival->errors);
     *rival = (struct rival){0};

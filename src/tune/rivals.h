@@ -13,6 +13,6 @@ struct rival {
 /* Collective. Every solver of the ODE, of the usual grids and orders, with at most this NFE: on the paths that choose,
  * and the best of them on all. *rival new. -1 with CODE_DATA where none is left. */
 int rivals_best(struct rival *rival, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err);
-void rival_free(struct rival *rival);
+void rival_release(struct rival *rival);
 
 #endif

@@ -65,9 +65,9 @@ int teacher_plan(struct teacher *teacher, const struct tuning *asked, struct err
     return rc == 0 ? 0 : error_prefix(err, "the fine solution");
 }
 
-void teacher_free(struct teacher *teacher) {
+void teacher_release(struct teacher *teacher) {
     sampler_release(&teacher->sampler);
-    plan_free(&teacher->plan);
+    plan_release(&teacher->plan);
     free(teacher->u);
     free(teacher->x);
     free(teacher->samples);
@@ -164,7 +164,7 @@ int teacher_run(struct teacher *teacher, struct engine *engine, struct error *er
     double order = strcmp(teacher->plan.solver, "rk4") == 0 ? 4 : 3;
     teacher->error = sqrt(miss[0]) / (pow(2, order) - 1); /* Richardson's estimate */
     teacher->spread = sqrt(miss[1]);
-    plan_free(&coarse);
+    plan_release(&coarse);
     sampler_release(&resolved);
     return rc;
 }

@@ -17,11 +17,11 @@ struct teacher {
     double spread;   /* rms of the samples of the first block */
 };
 
-/* The plan alone, with which the engine starts. *teacher is to be given to teacher_free also on failure. */
+/* The plan alone, with which the engine starts. *teacher is to be given to teacher_release also on failure. */
 int teacher_plan(struct teacher *teacher, const struct tuning *asked, struct error *err);
 /* Collective: all paths. */
 int teacher_run(struct teacher *teacher, struct engine *engine, struct error *err);
-void teacher_free(struct teacher *teacher);
+void teacher_release(struct teacher *teacher);
 
 struct teacher_weights {
     size_t first, count; /* points first .. first + count - 1 */

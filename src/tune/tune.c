@@ -31,10 +31,10 @@ static void consider(struct search *search, struct fit *fit, const struct grid_o
     const struct tuning *asked = search->engine->asked;
     double error = fit_rms(fit->errors, asked->fit, asked->select);
     if (search->best.errors && !(error < search->chosen)) {
-        fit_free(fit);
+        fit_release(fit);
         return;
     }
-    fit_free(&search->best);
+    fit_release(&search->best);
     search->best = *fit;
     search->grid = *grid;
     search->polished = polished;
@@ -146,8 +146,8 @@ static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *t
     if (rc == 0) rc = polish(&search, err);
     json_t *found = rc == 0 ? describe(&search, &rival, nfe) : NULL;
     if (rc == 0 && json_array_append_new(list, found) != 0) rc = error_memory(err);
-    fit_free(&search.best);
-    rival_free(&rival);
+    fit_release(&search.best);
+    rival_release(&rival);
     return rc;
 }
 
@@ -172,7 +172,7 @@ int tune(json_t **found, const struct tuning *tuning, struct error *err) {
         rc = ranks_agree(tuning->comm, *found ? 0 : error_memory(err), err);
     }
     json_decref(list);
-    engine_free(&engine);
-    teacher_free(&teacher);
+    engine_release(&engine);
+    teacher_release(&teacher);
     return rc;
 }
