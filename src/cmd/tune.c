@@ -14,19 +14,20 @@
 #include "tune/tune.h"
 #include "work/place.h"
 #include "work/proof.h"
+#include "work/result.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATHS = 128, TEACHER_STEPS = 24, PUBLISHED = 50000 };
+enum { PATHS = 128, TEACHER_STEPS = 24, SAMPLES_JUDGED = 2000, SAMPLES_LEAST = 200, PUBLISHED = 50000 };
 
 struct tune_options {
     const char *job, *nfe, *output;
     struct option_list set;
-    uint64_t paths, teacher, order;
-    bool json;
+    uint64_t paths, teacher, order, samples;
+    bool no_fid, json;
 };
 
 /* ---- what is asked ---- */
@@ -60,6 +61,10 @@ static int read_options(struct tuning *asked, const struct tune_options *options
     asked->fit = paths - asked->select - asked->judge;
     asked->teacher = options->teacher ? (int)options->teacher : TEACHER_STEPS;
     asked->order = (int)options->order;
+    asked->samples = options->no_fid ? 0 : options->samples ? (size_t)options->samples : SAMPLES_JUDGED;
+    if (options->samples && options->samples < SAMPLES_LEAST)
+        return error_set(err, CODE_USAGE, "--samples %" PRIu64 ": expected at least %d", options->samples,
+                         SAMPLES_LEAST);
     return read_nfes(asked, options->nfe, err);
 }
 
@@ -86,7 +91,7 @@ static int refuse(const struct run *run, struct error *err) {
 /* Seeds behind the job's, so that what is fitted never sees what is made. */
 static int other_seeds(struct run *run, const struct tuning *asked, uint64_t **seeds, int64_t **labels,
                        struct error *err) {
-    size_t paths = asked->fit + asked->select + asked->judge;
+    size_t paths = asked->fit + asked->select + asked->judge + asked->samples;
     uint64_t last = 0, given = run->job.seeds.count;
     for (size_t i = 0; i < run->job.seeds.ranges_count; i++) {
         const struct seed_range *range = &run->job.seeds.ranges[i];
@@ -122,11 +127,11 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
                        struct error *err) {
     json_int_t nfe = json_integer_value(at(one, "nfe"));
     char *path = text_new("%s/tuned-nfe%lld.json", folder, (long long)nfe);
-    json_t *made = json_pack("{ss ss? sO sO sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
-                             run_sha256(run, MODEL_SHA256), "error", at(one, "error"), "rival", at(one, "rival"),
-                             "ratio", at(one, "ratio"), "ratio_error", at(one, "ratio_error"), "grid", at(one, "grid"),
-                             "order", at(one, "order"), "polished", at(one, "polished"), "teacher",
-                             at(found, "teacher"), "paths", at(found, "paths"));
+    json_t *made = json_pack("{ss ss? sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
+                             run_sha256(run, MODEL_SHA256), "error", at(one, "error"), "fid", at(one, "fid"), "rival",
+                             at(one, "rival"), "delta", at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error",
+                             at(one, "ratio_error"), "grid", at(one, "grid"), "order", at(one, "order"), "polished",
+                             at(one, "polished"), "teacher", at(found, "teacher"), "paths", at(found, "paths"));
     const json_t *table = at(one, "table");
     json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
                              at(table, "times"), "steps", at(table, "steps"), "made", made);
@@ -190,20 +195,28 @@ static double value_of(const json_t *json, const char *key) {
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static void print_one(const json_t *one) {
-    const json_t *rival = at(one, "rival"), *sampler = at(rival, "sampler");
-    json_t *grid = at(sampler, "grid");
-    char *text = json_is_string(grid) ? strdup(json_string_value(grid))
-                                      : json_dumps(grid, JSON_COMPACT | JSON_ENCODE_ANY);
-    const json_t *order = at(sampler, "order");
-    printf("%4lld  %9.5f  %9.5f  %6.3f +- %.3f   ", (long long)json_integer_value(at(one, "nfe")),
-           value_of(rival, "error"), value_of(one, "error"), value_of(one, "ratio"), value_of(one, "ratio_error"));
-    print_line(stdout, "%s%s, order %lld%s; %s%s%.0g %s",
-               json_is_true(at(one, "wins")) ? "" : "(the registry's is nearer) ", json_string_value(at(one, "grid")),
-               (long long)json_integer_value(at(one, "order")), json_is_true(at(one, "polished")) ? ", polished" : "",
-               json_string_value(at(sampler, "solver")), order ? " of order " : "",
-               order ? json_number_value(order) : 0, text ? text : "");
+/* "unipc of order 2, quadratic" */
+static void print_rival(const json_t *sampler) {
+    const json_t *grid = at(sampler, "grid"), *order = at(sampler, "order");
+    char *text = json_is_string(grid) ? strdup(json_string_value(grid)) : json_dumps(grid, JSON_COMPACT);
+    printf("%s", json_string_value(at(sampler, "solver")));
+    if (order) printf(" of order %g", json_number_value(order));
+    print_line(stdout, ", %s", text ? text : "");
     free(text);
+}
+
+static void print_one(const json_t *one) {
+    const json_t *rival = at(one, "rival"), *fid = at(one, "fid"), *theirs = at(rival, "fid"),
+                 *delta = at(one, "delta");
+    printf("%4lld  %9.5f %9.5f  %5.3f +- %.3f", (long long)json_integer_value(at(one, "nfe")), value_of(rival, "error"),
+           value_of(one, "error"), value_of(one, "ratio"), value_of(one, "ratio_error"));
+    if (fid || theirs)
+        printf("  %8.4f %8.4f  %+.4f +- %.4f", value_of(theirs, "fid_corrected"), value_of(fid, "fid_corrected"),
+               value_of(delta, "fid_delta"), value_of(delta, "fid_delta_error"));
+    printf("  %s, order %lld%s%s; ", json_string_value(at(one, "grid")),
+           (long long)json_integer_value(at(one, "order")), json_is_true(at(one, "polished")) ? ", polished" : "",
+           json_is_true(at(one, "wins")) ? "" : " (not written)");
+    print_rival(at(rival, "sampler"));
 }
 
 static void print_found(const json_t *found, const char *folder) {
@@ -214,8 +227,9 @@ static void print_found(const json_t *found, const char *folder) {
     printf("teacher: %s with %lld evaluations, its own error about %.1e (rms; samples have %.3g)\n\n",
            json_string_value(at(teacher, "solver")), (long long)json_integer_value(at(teacher, "nfe")),
            value_of(teacher, "error"), value_of(teacher, "spread"));
-    printf(" NFE   registry      tuned   tuned/registry    (rms distance of samples to the teacher's, on paths neither "
-           "saw)\n");
+    bool fids = json_integer_value(at(found, "samples")) > 0;
+    printf("      rms distance to the fine samples%s\n", fids ? "      FID, corrected" : "");
+    printf(" NFE   registry     table   ratio          %s\n", fids ? "  registry    table  difference" : "");
     json_array_foreach(at(found, "tuned"), i, one) {
         print_one(one);
         whole += (double)PUBLISHED * value_of(one, "nfe");
@@ -228,7 +242,21 @@ static void print_found(const json_t *found, const char *folder) {
 
 /* ---- ranks ---- */
 
-static int tune_models(json_t **found, struct tuning *asked, const struct run *run, struct error *err) {
+/* The job's feature network and reference. */
+static int load_judge(struct run *run, struct tuning *asked, struct side *reference, struct error *err) {
+    const char *path = run->job.evaluate.features;
+    double ignored;
+    if (network_load(&run->network, path, asked->device, err) != 0 ||
+        network_prove(&run->network, path, (size_t)run->job.batch, &ignored, err) != 0 ||
+        result_reference(run, reference, err) != 0 || result_fits(run, reference, false, err) != 0)
+        return -1;
+    asked->network = &run->network;
+    asked->reference = reference;
+    return side_factor(reference, 1 << METRIC_FID, err);
+}
+
+static int tune_models(json_t **found, struct tuning *asked, struct run *run, struct error *err) {
+    struct side reference = {.untyped = false};
     char message[SHIM_ERROR];
     const char *guide = run->sampler.guidance.model;
     int rc = 0;
@@ -239,8 +267,10 @@ static int tune_models(json_t **found, struct tuning *asked, const struct run *r
     if (rc == 0 && guide)
         rc = model_load(&asked->guide, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), asked->device, err);
     if (rc == 0) rc = prove_models(run, asked->model, asked->guide, asked->device, err);
+    if (rc == 0 && asked->samples > 0) rc = load_judge(run, asked, &reference, err);
     rc = ranks_agree(asked->comm, rc, err);
     if (rc == 0) rc = tune(found, asked, err);
+    side_release(&reference);
     shim_model_free(asked->guide);
     shim_model_free(asked->model);
     return rc;
@@ -259,6 +289,8 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
     asked->workers = place.workers;
     asked->batch = run->job.batch;
     asked->noise = run->job.noise;
+    asked->rounding = run->job.output.rounding;
+    if (!run->job.evaluate.enabled || !(run->job.evaluate.metrics & 1 << METRIC_FID)) asked->samples = 0;
     int rc = refuse(run, err);
     if (rc == 0) rc = other_seeds(run, asked, &seeds, &labels, err);
     rc = ranks_agree(asked->comm, rc, err);
@@ -307,7 +339,7 @@ static int work(struct comm *comm, const struct call *call, void *context, struc
     asked->comm = comm;
     if (comm_rank(comm) == 0) read_job(&document, options, err);
     if (document_share(comm, &document, err) != 0) return -1;
-    int rc = run_open(&run, document, NULL, false, err);
+    int rc = run_open(&run, document, NULL, true, err);
     bool opened = rc == 0;
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = tune_run(&found, &run, asked, err);
@@ -331,6 +363,9 @@ static const struct option_row rows[] = {
     OPTION(COUNT, tune_options, paths, "paths", .argument = "N",
            .help = "paths to fit, to choose and to judge with (128)"),
     OPTION(COUNT, tune_options, teacher, "teacher", .argument = "N", .help = "steps of the fine solution (24, of rk4)"),
+    OPTION(COUNT, tune_options, samples, "samples", .argument = "N",
+           .help = "samples of the FIDs that judge, where the job evaluates (2000)"),
+    OPTION(FLAG, tune_options, no_fid, "no-fid", .help = "judge by the distance to the fine samples alone"),
     OPTION(COUNT, tune_options, order, "order", .argument = "N",
            .help = "evaluations that a step is fitted to, 1 to 4 (what is best of 2 and 3)"),
     ROW_OUTPUT(tune_options, "FOLDER"),

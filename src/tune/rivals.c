@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FINALISTS = 4 };
 static const enum grid_kind grids[] = {GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFORM_LOGSNR,
                                        GRID_KARRAS,  GRID_TRAILING,  GRID_LINSPACE};
 enum { GRIDS = sizeof grids / sizeof *grids };
@@ -146,47 +145,61 @@ static void rank(struct field *field, size_t from, size_t to) {
         field->list[i].error = fit_rms(field->errors + i * width, from - start, to - from);
 }
 
-static int choose(struct rival *rival, struct field *field, int nfe, struct error *err) {
+static int by_rival_error(const void *a, const void *b) {
+    const struct rival *x = a, *y = b;
+    return (x->error > y->error) - (x->error < y->error);
+}
+
+static int choose(struct rivals *rivals, struct field *field, int nfe, struct error *err) {
     struct engine *engine = field->engine;
     const struct tuning *asked = engine->asked;
-    size_t block = engine->block, from = asked->fit, judge = asked->fit + asked->select, best = 0;
-    rival->tried = field->count;
+    size_t block = engine->block, from = asked->fit, judge = asked->fit + asked->select;
+    rivals->tried = field->count;
     field->first = from / block;
     field->blocks = (judge + block - 1) / block - field->first;
     if (race(field, nfe, err) != 0) return -1;
     rank(field, from, judge);
     qsort(field->list, field->count, sizeof *field->list, by_error);
-    while (field->count > FINALISTS) release(&field->list[--field->count]);
+    while (field->count > RIVALS) release(&field->list[--field->count]);
     field->first = 0;
     field->blocks = engine->blocks;
     if (race(field, nfe, err) != 0) return -1;
     rank(field, judge, engine->paths);
-    for (size_t i = 1; i < field->count; i++)
-        if (field->list[i].error < field->list[best].error) best = i;
-    rival->errors = calloc(engine->blocks * block, sizeof *rival->errors);
-    if (!rival->errors) return error_memory(err);
-    memcpy(rival->errors, field->errors + best * engine->blocks * block, engine->paths * sizeof *rival->errors);
-    rival->sampler = json_incref(field->list[best].said);
+    for (size_t i = 0; i < field->count; i++) {
+        struct rival *rival = &rivals->list[rivals->count++];
+        *rival = (struct rival){.sampler = json_incref(field->list[i].said),
+                                .plan = field->list[i].plan,
+                                .errors = calloc(engine->paths, sizeof *rival->errors),
+                                .error = field->list[i].error};
+        field->list[i].plan = (struct plan){0};
+        if (!rival->errors) return error_memory(err);
+        memcpy(rival->errors, field->errors + i * engine->blocks * block, engine->paths * sizeof *rival->errors);
+    }
+    qsort(rivals->list, rivals->count, sizeof *rivals->list, by_rival_error);
     return 0;
 }
 
-int rivals_best(struct rival *rival, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {
+int rivals_best(struct rivals *rivals, struct engine *engine, const struct teacher *teacher, int nfe,
+                struct error *err) {
     struct field field = {.engine = engine, .teacher = teacher};
-    *rival = (struct rival){0};
+    *rivals = (struct rivals){0};
     int rc = enter(&field, nfe, err);
     if (rc == 0 && field.count == 0)
         rc = error_set(err, CODE_DATA, "no solver of the registry has a sampler of at most %d evaluations here", nfe);
     rc = ranks_agree(engine->asked->comm, rc, err);
-    if (rc == 0) rc = choose(rival, &field, nfe, err);
+    if (rc == 0) rc = choose(rivals, &field, nfe, err);
     while (field.count > 0) release(&field.list[--field.count]);
     free(field.list);
     free(field.errors);
-    if (rc != 0) rival_release(rival);
+    if (rc != 0) rivals_release(rivals);
     return rc;
 }
 
-void rival_release(struct rival *rival) {
-    json_decref(rival->sampler);
-    free(rival->errors);
-    *rival = (struct rival){0};
+void rivals_release(struct rivals *rivals) {
+    for (size_t i = 0; i < rivals->count; i++) {
+        json_decref(rivals->list[i].sampler);
+        plan_release(&rivals->list[i].plan);
+        free(rivals->list[i].errors);
+    }
+    *rivals = (struct rivals){0};
 }

@@ -4,15 +4,22 @@
 
 #include "tune/teacher.h"
 
+enum { RIVALS = 3 };
 struct rival {
     json_t *sampler; /* as a job has it, without what the job says already; owned */
-    double *errors;  /* [paths]: as in struct fit; owned */
-    size_t tried;
+    struct plan plan;
+    double *errors; /* [paths]: as in struct fit; owned */
+    double error;   /* rms over judging paths */
+};
+struct rivals {
+    struct rival list[RIVALS]; /* the nearest first */
+    size_t count, tried;
 };
 
 /* Collective. Every solver of the ODE, of the usual grids and orders, with at most this NFE: on the paths that choose,
- * and the best of them on all. *rival new. -1 with CODE_DATA where none is left. */
-int rivals_best(struct rival *rival, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err);
-void rival_release(struct rival *rival);
+ * and the best of them on all. *rivals new. -1 with CODE_DATA where none is left. */
+int rivals_best(struct rivals *rivals, struct engine *engine, const struct teacher *teacher, int nfe,
+                struct error *err);
+void rivals_release(struct rivals *rivals);
 
 #endif

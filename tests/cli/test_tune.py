@@ -112,3 +112,19 @@ def test_mistakes(job, options, keys, code, said):
     done = qtaylor("tune", job.write(), *options, code=74 if "initial" in keys else code)
     assert said in done.stderr
     assert not (job.folder / "run-tuned").exists()
+
+
+def test_where_the_job_evaluates_its_fid_judges(job):
+    """The FIDs that are told are those that `run` finds of the same seeds, and the lower one wins."""
+    job.add_evaluation()
+    job.keys["labels"] = "none"
+    [one] = tune(job, "--nfe", 4, "--paths", 32, "--samples", 240)["tuned"]
+    assert one["wins"] == (one["fid"]["fid_corrected"] < one["rival"]["fid"]["fid_corrected"])
+    assert one["delta"]["fid_delta"] == pytest.approx(one["fid"]["fid_corrected"] - one["rival"]["fid"]["fid_corrected"])
+    for number, (sampler, fid) in enumerate((({"solver": "table", "table": one["table"]}, one["fid"]), (one["rival"]["sampler"], one["rival"]["fid"]))):
+        job.keys |= {"seeds": "132-371", "sampler": sampler, "batch": 16}
+        job.keys["output"]["dir"] = str(job.folder / f"run-{number}")
+        found = json.loads(qtaylor("run", job.write(), "--json").stdout)["metrics"]
+        assert found["fid"] == pytest.approx(fid["fid"], rel=1e-9) and found["fid_error"] == pytest.approx(fid["fid_error"], rel=1e-6)
+    assert "delta" not in tune(job, "--nfe", 4, "--paths", 32, "--no-fid")["tuned"][0]
+    assert "--samples 5: expected at least 200" in qtaylor("tune", job.write(), "--samples", 5, code=64).stderr
