@@ -85,6 +85,22 @@ static double norm_at(const struct schedule *schedule, double t) {
     return hypot(schedule_alpha(schedule, t), schedule_sigma(schedule, t));
 }
 
+static double point_time(const struct teacher *teacher, size_t point) {
+    const struct plan *plan = &teacher->plan;
+    return point < plan->steps_count ? plan->steps[point].t : plan->steps[point - 1].s;
+}
+
+/* Keeps x, divided by hypot(alpha, sigma), whose growth is no part of the path. */
+static int keep(const struct walk *walk, struct executor *executor, size_t point, size_t first, size_t rows,
+                struct error *err) {
+    const struct engine *engine = walk->engine;
+    double *x = walk->teacher->x + (point * engine->paths + first) * engine->elements;
+    double norm = norm_at(engine->schedule, point_time(walk->teacher, point));
+    if (executor_get(executor, 0, x, err) != 0) return -1;
+    for (size_t i = 0; norm != 1 && i < rows * engine->elements; i++) x[i] /= norm;
+    return 0;
+}
+
 static int follow(void *context, struct executor *executor, double *scratch, size_t block, struct error *err) {
     struct walk *walk = context;
     struct teacher *teacher = walk->teacher;
@@ -95,10 +111,8 @@ static int follow(void *context, struct executor *executor, double *scratch, siz
     struct plan part = *plan;
     if (executor_start(executor, &batch, err) != 0) return -1;
     for (size_t i = 0, from = 0; i <= plan->ops_count; i++) {
-        if (!walk->miss && i == from && point < teacher->points) { /* a step starts, or the last one ended */
-            double *x = teacher->x + (point++ * engine->paths + first) * elements;
-            if (executor_get(executor, 0, x, err) != 0) return -1;
-        }
+        bool starts = !walk->miss && i == from && point < teacher->points; /* or the last step ended */
+        if (starts && keep(walk, executor, point++, first, batch.rows, err) != 0) return -1;
         if (i == plan->ops_count || plan->ops[i].dst != 0) continue; /* a step ends where it writes x */
         part.ops = plan->ops + from;
         part.ops_count = i + 1 - from;
@@ -120,7 +134,6 @@ static int follow(void *context, struct executor *executor, double *scratch, siz
 
 static int allocate(struct teacher *teacher, const struct engine *engine, struct error *err) {
     const struct plan *plan = &teacher->plan;
-    const struct plan_step *last = &plan->steps[plan->steps_count - 1];
     size_t paths = engine->paths * engine->elements;
     teacher->points = plan->steps_count + (teacher->sampler.final == FINAL_NONE);
     teacher->u = malloc(teacher->points * sizeof *teacher->u);
@@ -128,22 +141,11 @@ static int allocate(struct teacher *teacher, const struct engine *engine, struct
     teacher->samples = calloc(engine->blocks * engine->block * engine->elements, sizeof *teacher->samples);
     if (!teacher->u || !teacher->x || !teacher->samples) return error_memory(err);
     for (size_t i = 0; i < teacher->points; i++) {
-        double t = i < plan->steps_count ? plan->steps[i].t : last->s;
+        double t = point_time(teacher, i);
         bool in_time = teacher->sampler.grid == GRID_UNIFORM;
         teacher->u[i] = in_time ? t : schedule_logsnr(engine->schedule, t);
     }
     return 0;
-}
-
-/* What is kept is divided by hypot(alpha, sigma), whose growth is no part of the path. */
-static void normalise(struct teacher *teacher, const struct engine *engine) {
-    const struct plan *plan = &teacher->plan;
-    size_t values = engine->paths * engine->elements;
-    for (size_t point = 0; point < teacher->points; point++) {
-        double t = point < plan->steps_count ? plan->steps[point].t : plan->steps[point - 1].s;
-        double norm = norm_at(engine->schedule, t);
-        for (size_t i = 0; norm != 1 && i < values; i++) teacher->x[point * values + i] /= norm;
-    }
 }
 
 int teacher_run(struct teacher *teacher, struct engine *engine, struct error *err) {
@@ -156,7 +158,6 @@ int teacher_run(struct teacher *teacher, struct engine *engine, struct error *er
     if (rc == 0) /* any rank may compare with any of them */
         rc = engine_share(engine, teacher->samples, engine->blocks, engine->block * engine->elements, err);
     if (rc != 0 || compile(&resolved, &coarse, engine->asked, (engine->asked->teacher + 1) / 2, err) != 0) return -1;
-    normalise(teacher, engine);
     walk.plan = &coarse;
     walk.miss = miss;
     rc = engine_each(engine, 1, coarse.model_calls, follow, &walk, err);

@@ -1,4 +1,5 @@
-"""sampler.table: a multistep formula from its coefficients does what numpy does of them; wrong tables are refused by place."""
+"""sampler.table: a multistep formula from its coefficients does what numpy does of them; wrong ones are refused."""
+
 import json
 
 import numpy as np
@@ -117,7 +118,10 @@ BROKEN = [
     ({"steps": [STEP, STEP | {"x": "1"}, STEP, STEP]}, 'steps[1].x: expected a number, found "1"'),
     ({"steps": [STEP | {"epsilon": [1, 2]}, STEP, STEP, STEP]}, "steps[0].epsilon: expected a list of 1 to 1 numbers"),
     ({"steps": [STEP, STEP | {"epsilon": []}, STEP, STEP]}, "steps[1].epsilon: expected a list of 1 to 2 numbers"),
-    ({"steps": [STEP, STEP | {"epsilon": [None]}, STEP, STEP]}, "steps[1].epsilon: expected finite numbers, found null"),
+    (
+        {"steps": [STEP, STEP | {"epsilon": [None]}, STEP, STEP]},
+        "steps[1].epsilon: expected finite numbers, found null",
+    ),
     ({"times": [1.5, 0.5, 0.3, 0.1, 0]}, "sampler.t_start: expected a time of the schedule"),
 ]
 
@@ -129,19 +133,27 @@ def test_a_wrong_table_is_refused(job, change, said):
     assert not job.run.exists()
 
 
-@pytest.mark.parametrize("sampler, said", [
-    ({"nfe": 4}, "sampler.nfe: grid: {times: ...} says how many steps there are"),
-    ({"grid": "uniform"}, "sampler.grid: the table says all of that"),
-    ({"final": "zero"}, "sampler.final: the table says all of that"),
-    ({"t_start": 0.5}, "sampler.t_start: the table says all of that"),
-    ({"shift": 2}, "sampler.shift: the table says all of that"),
-    ({"order": 2}, "sampler.order: table has order the table's, found 2"),
-    ({"solver": "ddim", "nfe": 4}, "sampler.table: ddim takes none"),
-    ({"table": None}, "sampler.table: expected the path of a table"),
-    ({"table": "none.json"}, "none.json"),
-])
+@pytest.mark.parametrize(
+    "sampler, said",
+    [
+        ({"nfe": 4}, "sampler.nfe: grid: {times: ...} says how many steps there are"),
+        ({"grid": "uniform"}, "sampler.grid: the table says all of that"),
+        ({"final": "zero"}, "sampler.final: the table says all of that"),
+        ({"t_start": 0.5}, "sampler.t_start: the table says all of that"),
+        ({"shift": 2}, "sampler.shift: the table says all of that"),
+        ({"order": 2}, "sampler.order: table has order the table's, found 2"),
+        ({"solver": "ddim", "nfe": 4}, "sampler.table: ddim takes none"),
+        ({"table": None}, "sampler.table: expected the path of a table"),
+        ({"table": "none.json"}, "none.json"),
+    ],
+)
 def test_keys_beside_a_table(job, sampler, said):
-    assert said in qtaylor("plan", use_table(job, a_table(), **sampler), code=65 if sampler.get("table") != "none.json" else 74).stderr
+    assert (
+        said
+        in qtaylor(
+            "plan", use_table(job, a_table(), **sampler), code=65 if sampler.get("table") != "none.json" else 74
+        ).stderr
+    )
 
 
 def test_whole_timesteps(job):
