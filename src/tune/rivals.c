@@ -156,9 +156,9 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
     size_t block = engine->block, from = asked->fit, judge = asked->fit + asked->select;
     rivals->tried = field->count;
     field->first = from / block;
-    field->blocks = (judge + block - 1) / block - field->first;
+    field->blocks = 1;
     if (race(field, nfe, err) != 0) return -1;
-    rank(field, from, judge);
+    rank(field, from, judge < (field->first + 1) * block ? judge : (field->first + 1) * block);
     qsort(field->list, field->count, sizeof *field->list, by_error);
     while (field->count > RIVALS) release(&field->list[--field->count]);
     field->first = 0;
