@@ -2,6 +2,7 @@
  * steps that the wanted NFE allows. */
 #include "base/text.h"
 #include "solver/grid.h"
+#include "solver/multistep.h"
 #include "solver/registry.h"
 #include "solver/sampler_check.h"
 
@@ -10,6 +11,8 @@
 #include <string.h>
 
 void sampler_release(struct sampler *sampler) {
+    free(sampler->plan);
+    json_decref(sampler->table);
     free(sampler->times);
     free(sampler->guidance.model);
     free(sampler->guidance.scales);
@@ -259,8 +262,11 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
 
 static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule,
                    struct error *err) {
+    if (sampler->plan && plan_file_resolve(sampler, err) != 0) return -1;
+    if (sampler->plan) return card->guide ? sampler_check_guide(card, schedule, err) : 0;
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
+    if (multistep_resolve(sampler, schedule, err) != 0) return -1;
     if (sampler_check(sampler, solver, card, schedule, err) != 0) return -1;
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
@@ -293,7 +299,10 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     *resolved = *wanted;
     resolved->times = resolved->guidance.scales = NULL;
     resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
-    int copied = guidance->model && !resolved->guidance.model ? error_memory(err) : 0;
+    resolved->table = json_incref(wanted->table);
+    resolved->plan = wanted->plan ? strdup(wanted->plan) : NULL;
+    bool lost = (guidance->model && !resolved->guidance.model) || (wanted->plan && !resolved->plan);
+    int copied = lost ? error_memory(err) : 0;
     if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
     if (copied == 0)
         copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);

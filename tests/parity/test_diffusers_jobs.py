@@ -1,10 +1,5 @@
-<<<<<<< HEAD
 """The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64,
 and what it refuses of them."""
-=======
-"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64, and
-what it refuses of them."""
->>>>>>> main
 import itertools
 import sys
 
