@@ -8,7 +8,7 @@ from conftest import ROOT, TORCH, qtaylor, stored
 
 torch = pytest.importorskip("torch")
 JOB = ROOT / "jobs/fashion/job.yaml"
-COUNT = 500
+COUNT = 400
 
 
 def distance(features, reference):
@@ -36,13 +36,13 @@ def test_pictures_are_of_their_class(tmp_path, network):
     assert result["samples"] == COUNT and result["nfe"] == 9
     features, logits = network(np.ascontiguousarray(stored(tmp_path / "run").transpose(0, 3, 1, 2)))
     right = logits.argmax(1) == np.arange(COUNT) % 10
-    assert right.mean() > 0.85                               # is 0.944; 0.1 by chance
+    assert right.mean() > 0.85                               # is 0.94; 0.1 by chance
     assert right.reshape(-1, 10).mean(0).min() > 0.5         # shirts, the least, have 0.72
 
     reference = np.load(ROOT / "jobs/fashion/reference.npz")
     assert result["metrics"]["fid"] == pytest.approx(distance(features, reference), rel=1e-4)
     noise = np.random.default_rng(0).integers(0, 256, (COUNT, 1, 28, 28), dtype=np.uint8)
-    assert result["metrics"]["fid"] < distance(network(noise)[0], reference) / 40  # is 1.53 and 101
+    assert result["metrics"]["fid"] < distance(network(noise)[0], reference) / 40  # is 1.64 and 101
 
 
 def test_the_card_is_of_a_flow():
