@@ -34,8 +34,8 @@ def _reconstruct_persistent_obj(meta):
     obj.__dict__.update(meta["state"])
     return obj
 """
-# Small; but what a tracer trips over is here as there: an autograd.Function, arange on the input's device, sums in place,
-# sizes that depend on the batch, numpy's numbers, class_labels=None, a label as a row of numbers.
+# Small; but what a tracer trips over is here as there: an autograd.Function, arange on the input's device, sums in
+# place, sizes that depend on the batch, numpy's numbers, class_labels=None, a label as a row of numbers.
 NETWORKS = """
 import numpy as np
 import torch
