@@ -21,6 +21,16 @@ struct run_options {
     bool json;
 };
 
+static void print_pixels(const json_t *pixels, FILE *out) {
+    const json_t *clipped = json_object_get(pixels, "clipped");
+    if (!json_is_object(pixels)) return;
+    fprintf(out, "saturated   %.2f %% of the pixel values are 0 or 255",
+            100 * json_number_value(json_object_get(pixels, "saturated")));
+    if (json_is_number(clipped))
+        fprintf(out, "; %.2f %% were clipped from beyond the model's range", 100 * json_number_value(clipped));
+    fprintf(out, "\n");
+}
+
 static void print_result(const json_t *result, FILE *out) {
     const json_t *generation = json_object_get(result, "generation"), *metrics = json_object_get(result, "metrics");
     json_int_t samples = json_integer_value(json_object_get(result, "samples"));
@@ -44,6 +54,7 @@ static void print_result(const json_t *result, FILE *out) {
         fprintf(out, "            %.4f +- %.4f corrected for the bias of finite samples\n",
                 json_number_value(json_object_get(metrics, "fid_corrected")),
                 json_number_value(json_object_get(metrics, "fid_error")));
+    print_pixels(json_object_get(result, "pixels"), out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
 }

@@ -71,11 +71,14 @@ struct card {
     } schedule;
     int64_t classes;       /* 0: the model takes no labels */
     int64_t null_label;    /* -1: none */
+    int inside;            /* dtype: of weights and arithmetic in the file, float32 at its border; for people to read */
     int batch;             /* the one batch size the file was exported for; 0: any */
     bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
                               v)/2 log beta~ */
     struct card *guide;    /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
     json_t *json;          /* the card as read; owned */
+    json_t *overridden;    /* {key: [the file's value or null, the job's]}, where model.card overrides; NULL: nothing.
+                              Owned */
 };
 
 /* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and
@@ -83,9 +86,15 @@ struct card {
 int card_parse(struct card *card, const json_t *json, const char *where, struct error *err);
 /* The same with the reader's places; the card is the map at `path`. */
 int card_from(struct card *card, const struct key_reader *reader, const char *path, const json_t *map);
+/* Are names and types right of a map that goes over another card? It need not be whole. */
+int card_check_part(const struct key_reader *reader, const char *path, const json_t *map);
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
  * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);
+/* The same under `over`, such as a job's model.card: its keys, also those within time, schedule and labels, take the
+ * place of the file's; a time or schedule of another kind takes that of the whole map. A file that has no card, or is
+ * not there, adds nothing. */
+int card_read_under(struct card *card, const char *model_path, const json_t *over, struct error *err);
 /* The same look-up for any extra file of a TorchScript archive ("features.json": the member "features" of a JSON file).
  * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);

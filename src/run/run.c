@@ -28,6 +28,13 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
     return run_open_with(run, document, dir, evaluate, NULL, err);
 }
 
+static int read_plan(struct run *run, struct error *err) {
+    json_t *plan = document_plan_json(run->document);
+    int rc = plan_from_json(&run->plan, plan, "run.json: plan", err);
+    json_decref(plan);
+    return rc;
+}
+
 int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
                   struct error *err) {
     *run = (struct run){.document = document, .plan_borrowed = plan != NULL};
@@ -58,8 +65,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
     const json_t *guide = json_object_get(document, "guide");
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
-        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
-        (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), "run.json: plan", err) != 0) ||
+        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
@@ -80,6 +86,7 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
+    free(run->reference_file);
     if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
     card_release(&run->card);
@@ -87,6 +94,10 @@ void run_close(struct run *run) {
     free(run->dir);
     json_decref(run->document);
     *run = (struct run){0};
+}
+
+const char *run_reference(const struct run *run) {
+    return run->reference_file ? run->reference_file : run->job.evaluate.reference;
 }
 
 const char *run_sha256(const struct run *run, const char *key) {

@@ -14,7 +14,8 @@ def test_networks(name, kind):
     path = ROOT / "jobs/digits" / name
     about = json.loads(qtaylor("inspect", path).stdout)
     with zipfile.ZipFile(path) as archive:
-        (card,) = [archive.read(member) for member in archive.namelist() if member.endswith(("fusion.json", "ures.json"))]
+        (card,) = [archive.read(member) for member in archive.namelist()
+                   if member.endswith(("diffusion.json", "features.json"))]
     assert about["kind"] == kind and about["card"] == json.loads(card)
     assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
