@@ -374,14 +374,11 @@ static const struct option_row rows[] = {
 
 const struct command command_tune = {
     "tune", "Fit few-step samplers to a job's own model: tables for sampler.table, never worse than the best solver",
-    "Paths of seeds behind the job's are integrated finely. For each NFE every solver of the registry is compared with "
-    "them,\n"
-    "a table of coefficients is fitted along its own states on several grids, its times are polished, and both are "
-    "compared\n"
-    "on paths that neither saw. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is "
-    "nearer, "
-    "and\n"
-    "compare.yaml, a job that makes and evaluates them all. mpirun's ranks share the work; the result is the same for "
-    "any "
-    "number.\n" MODEL_IS_CODE,
+    "Paths of seeds behind the job's are integrated finely. For each NFE every solver of the registry is compared "
+    "with\n"
+    "them, tables of coefficients are fitted along their own states on several grids, and the best one's times are\n"
+    "polished. Where the job evaluates, the FID of other seeds chooses, else the distance on paths that nothing was\n"
+    "fitted to. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is better, and\n"
+    "compare.yaml, a job that makes and evaluates all. mpirun's ranks share the work; the result is the same for any\n"
+    "number of them.\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, tune_options), tune_job};

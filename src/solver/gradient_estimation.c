@@ -1,5 +1,5 @@
-/* gradient-estimation: Permenter & Yuan 2023 (arXiv 2306.04848), section 5: DDIM's step by gamma epsilon_i + (1 - gamma)
- * epsilon_(i-1), gamma = 2, with epsilon_i alone in the first one; ODE, order 1, 1 NFE a step. */
+/* gradient-estimation: Permenter & Yuan 2023 (arXiv 2306.04848), section 5: DDIM's step by gamma epsilon_i +
+ * (1 - gamma) epsilon_(i-1), gamma = 2, with epsilon_i alone in the first one; ODE, order 1, 1 NFE a step. */
 #include "solver/exponential.h"
 #include "solver/registry.h"
 

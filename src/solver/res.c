@@ -1,5 +1,5 @@
-/* res-2m: Zhang et al. 2023 (arXiv 2308.02157), the refined exponential solver as a multistep one: x0 is a straight line
- * in lambda through the last two evaluations, integrated exactly (phi_1 and phi_2, where DPM-Solver++(2M) has an
+/* res-2m: Zhang et al. 2023 (arXiv 2308.02157), the refined exponential solver as a multistep one: x0 is a straight
+ * line in lambda through the last two evaluations, integrated exactly (phi_1 and phi_2, where DPM-Solver++(2M) has an
  * approximation of phi_2); ODE, order 2, 1 NFE a step. */
 #include "solver/exponential.h"
 #include "solver/registry.h"

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENTRIES = 4, POLISH_EVALUATIONS = 30, POLISH_DIMENSIONS = 24 };
+enum { ORDER_ENTRIES = 2, ENTRIES = 2 * ORDER_ENTRIES, POLISH_EVALUATIONS = 30, POLISH_DIMENSIONS = 24 };
 
 struct entry { /* a fitted table */
     struct fit fit;
@@ -37,19 +37,28 @@ static struct entry entry_of(const struct search *search, const struct fit *fit,
     return (struct entry){.fit = *fit, .grid = *grid, .chosen = fit_rms(fit->errors, asked->fit, asked->select)};
 }
 
-/* Takes over the fit. Later ones must be better, not the same. */
+/* Takes over the fit. The best few of each order stay, as the smallest error is not always the best FID; later ones
+ * must be better, not the same. */
 static void enter(struct search *search, struct fit *fit, const struct grid_of *grid) {
     struct entry entry = entry_of(search, fit, grid);
-    size_t at = search->count;
-    while (at > 0 && entry.chosen < search->entries[at - 1].chosen) at--;
-    if (at == ENTRIES) {
+    size_t at = search->count, alike = 0, last = 0;
+    for (size_t i = 0; i < search->count; i++) {
+        if (search->entries[i].fit.order != fit->order) continue;
+        alike++;
+        last = i;
+    }
+    if (alike == ORDER_ENTRIES && !(entry.chosen < search->entries[last].chosen)) {
         fit_release(fit);
         return;
     }
-    if (search->count == ENTRIES) fit_release(&search->entries[--search->count].fit);
-    memmove(&search->entries[at + 1], &search->entries[at], (search->count - at) * sizeof entry);
+    if (alike == ORDER_ENTRIES) {
+        fit_release(&search->entries[last].fit);
+        memmove(&search->entries[last], &search->entries[last + 1], (--search->count - last) * sizeof entry);
+        at--;
+    }
+    while (at > 0 && entry.chosen < search->entries[at - 1].chosen) at--;
+    memmove(&search->entries[at + 1], &search->entries[at], (search->count++ - at) * sizeof entry);
     search->entries[at] = entry;
-    search->count++;
 }
 
 static int fit_grids(struct search *search, struct error *err) {

@@ -1,4 +1,4 @@
-"""qtaylor tune: tables fitted to a model, against closed forms and the registry's solvers on paths that nobody fitted."""
+"""qtaylor tune: tables fitted to a model, against closed forms and the registry's solvers on other paths."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_on_a_mixture_it_is_nearer_than_every_solver(job):
 
 
 def test_what_is_promised_is_what_the_table_makes(job):
-    """The error that is told, measured again: the table's own samples against those of many steps, on the same seeds."""
+    """The error that is told, measured again: the table's samples against those of many steps, on the same seeds."""
     from test_plan import stored_samples
 
     job.keys["labels"] = "none"
