@@ -14,7 +14,7 @@ DESTDIR  ?=
 # One folder a variant: build/torch, build/fake, build/fake-address,undefined.
 B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
 
-PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng
+PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng libjpeg libwebp nlopt
 PKG_CONFIG ?= pkg-config
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS     ?= -O2 -g
@@ -138,6 +138,13 @@ $(B)/tests/%: %.c $(B)/libqtaylor.a $(FAKE)
 	@echo "  test    $<"
 	$(Q)$(CC) -Itests/unit $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) \
 	    $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+
+# The same over libtorch: SHIM=torch.
+$(B)/tests/torch_ops: tests/torch/ops.c $(B)/libqtaylor.a $(SHIM_OBJECTS)
+	@mkdir -p $(@D)
+	@echo "  test    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(SHIM_OBJECTS) $(B)/libqtaylor.a \
+	    -lcmocka $(LDLIBS) $(SHIM_LIBS)
 
 # What tests/faults preloads: see there.
 build/tests/fault.so: tests/faults/fault.c

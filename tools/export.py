@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Turns checkpoints as their authors distribute them into a folder OUT with model.pt, the network with its card, and job.yaml,
-which makes the pictures that the authors' own code makes:
+"""Turns checkpoints as their authors distribute them into a folder OUT with model.pt, the network with its card, and
+job.yaml, which makes the pictures that the authors' own code makes:
 
   tools/export.py FAMILY SOURCE OUT [options]       then: qtaylor run OUT/job.yaml
   tools/export.py FAMILY --help                     the options of a family
 
-Before a file gets its name it is compared with its network at batches of 1, 5 and 64; its numbers must be finite, the same bits
-at every call, and those of a row independent of the other rows.
+Before a file gets its name it is compared with its network at batches of 1, 5 and 64; its numbers must be finite, the
+same bits at every call, and those of a row independent of the other rows.
 
-Exit codes: 64 wrong command line, 65 a checkpoint that is not what it should be (nothing is written), 74 a file can't be read or
-written, 70 a bug.
+Exit codes: 64 wrong command line, 65 a checkpoint that is not what it should be (nothing is written), 74 a file can't
+be read or written, 70 a bug.
 
 Tried on randomly initialised networks, those of diffusers and guided-diffusion and small doubles of the others
 (tests/parity/test_export_*.py). No published checkpoint has been through it yet."""

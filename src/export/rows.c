@@ -202,7 +202,7 @@ static uint8_t *round_sample(const struct run *run, const void *stored) {
 
 int row_convert(const struct run *run, enum row_form form, const void *stored, struct row *row, struct error *err) {
     const struct card *card = &run->card;
-    struct png_shape shape = {card->height, card->width, card->channels};
+    struct image_shape shape = {card->height, card->width, card->channels};
     uint8_t *rounded = NULL;
     int rc = 0;
     if (form != ROW_STORED && run->job.output.dtype == SAMPLE_FLOAT32) {

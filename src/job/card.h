@@ -71,6 +71,7 @@ struct card {
     } schedule;
     int64_t classes;       /* 0: the model takes no labels */
     int64_t null_label;    /* -1: none */
+    int inside;            /* dtype: of weights and arithmetic in the file, float32 at its border; for people to read */
     int batch;             /* the one batch size the file was exported for; 0: any */
     bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
                               v)/2 log beta~ */

@@ -13,10 +13,11 @@ struct fingerprint {
 };
 
 /* sampler: the resolved one. guide_sha256 (the guiding model's), label_sha256 and initial_sha256: of those files, or
- * NULL. plan_version: see solver/plan.h. */
+ * NULL. plan_sha256: plan_digest of a plan that is a file, or NULL. plan_version: see solver/plan.h. */
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
                      const struct sampler *sampler, const char *model_sha256, const char *guide_sha256,
-                     const char *label_sha256, const char *initial_sha256, int plan_version, struct error *err);
+                     const char *plan_sha256, const char *label_sha256, const char *initial_sha256, int plan_version,
+                     struct error *err);
 /* Of keys alone. */
 int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *err);
 void fingerprint_release(struct fingerprint *fingerprint);

@@ -19,7 +19,7 @@ static char *name_of_file(const char *path) {
 /* What no single key can tell. */
 static int job_check(const struct job *job, const struct key_reader *reader) {
     const struct sampler *sampler = &job->sampler;
-    if (!sampler->solver[0])
+    if (!sampler->solver[0] && !sampler->plan)
         return key_error(reader, "sampler.solver", "missing; expected the name of a solver (qtaylor plan --list)");
     if (sampler->nfe && sampler->steps)
         return key_error(reader, "sampler.steps", "expected either nfe or steps, found both");
@@ -150,6 +150,8 @@ void job_release(struct job *job) {
     json_decref(job->model.card);
     seeds_release(&job->seeds);
     free(job->labels.path);
+    free(job->sampler.plan);
+    json_decref(job->sampler.table);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);

@@ -2,6 +2,8 @@
 
 #include "base/text.h"
 #include "config/keys.h"
+#include "format/json_file.h"
+#include "job/multistep.h"
 
 #include <float.h>
 #include <limits.h>
@@ -55,7 +57,7 @@ static int read_solver(KEY_READ_ARGUMENTS) {
 
 static json_t *write_solver(const struct key *key, const void *member) {
     (void)key;
-    return json_string(member);
+    return *(const char *)member ? json_string(member) : json_null();
 }
 
 static int read_order(KEY_READ_ARGUMENTS) {
@@ -351,10 +353,34 @@ static json_t *write_clip(const struct key *key, const void *member) {
     return plain ? KEY_BOOL.write(key, &clip->on) : keys_write(&clip_table, clip);
 }
 
+/* A table, or the path of one: either way it is part of the job from then on. */
+static int read_table(KEY_READ_ARGUMENTS) {
+    json_t **table = member, *found = NULL;
+    char *file = NULL;
+    struct error why = {0};
+    if (!json_is_string(value) && !json_is_object(value)) return key_fail(reader, path, key->expected, value);
+    if (json_is_string(value) && KEY_PATH.read(reader, key, path, value, &file) != 0) return -1;
+    int rc = file ? json_file_read(&found, file, &why) : 0;
+    if (rc == 0) rc = multistep_read(table, file ? found : value, &why);
+    if (rc != 0 && why.code == CODE_DATA && file && found) error_prefix(&why, "%s", file);
+    if (rc != 0 && why.code == CODE_DATA) key_error(reader, path, "%s", why.message);
+    else if (rc != 0) *reader->err = why;
+    json_decref(found);
+    free(file);
+    return rc;
+}
+
+static json_t *write_table(const struct key *key, const void *member) {
+    (void)key;
+    json_t *table = *(json_t *const *)member;
+    return table ? json_incref(table) : json_null();
+}
+
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
                              GRID = {read_grid, write_grid}, GUIDANCE = {read_guidance, write_guidance},
                              TOGGLE = {read_toggle, write_toggle}, CHURN = {read_map, write_churn},
-                             DIFFUSION = {read_map, write_diffusion}, CLIP = {read_clip, write_clip};
+                             DIFFUSION = {read_map, write_diffusion}, CLIP = {read_clip, write_clip},
+                             TABLE = {read_table, write_table};
 
 /* ---- the table ---- */
 
@@ -387,6 +413,8 @@ static const struct key rows[] = {
     {"diffusion", &DIFFUSION, AT(diffusion), .expected = "a map {form, norm}", .table = &diffusion_table},
     {"solver_type", &KEY_NAME, AT(solver_type), .names = solver_type_names},
     {"last_step", &KEY_NUMBER, AT(last_step), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"plan", &KEY_PATH, AT(plan), .expected = "the path of a plan (what plan --json prints)"},
+    {"table", &TABLE, AT(table), .expected = "the path of a table {times, steps}, or one"},
 };
 const struct key_table sampler_keys = KEY_TABLE(rows);
 

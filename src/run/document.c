@@ -98,7 +98,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct plan plan;
     struct fingerprint fingerprint = {0};
     struct layout layout;
-    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
+    char model[SHA256_HEX], guide[SHA256_HEX], digest_of_plan[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
     int rc = -1;
@@ -109,11 +109,12 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if (check_labels(&job, &card, err) != 0 ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
-        digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
+        plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
+        digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     sample_bytes(&job, &card), err) != 0 ||
-        fingerprint_make(&fingerprint, &job, &card, &sampler, model, guide[0] ? guide : NULL, labels[0] ? labels : NULL,
-                         initial[0] ? initial : NULL, PLAN_VERSION, err) != 0)
+        fingerprint_make(&fingerprint, &job, &card, &sampler, model, guide[0] ? guide : NULL, digest_of_plan,
+                         labels[0] ? labels : NULL, initial[0] ? initial : NULL, PLAN_VERSION, err) != 0)
         goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);

@@ -27,8 +27,9 @@ struct run { /* an opened document; const while ranks work on it */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
-    char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
-    int64_t *labels;            /* LABELS_FILE: [seeds]; else NULL */
+    char reference[SHA256_HEX]; /* of run_reference's file, once ranks agree on it; else "" */
+    char *reference_file; /* made of images that job.evaluate.reference names (reference_images.h); NULL: that file */
+    int64_t *labels;      /* LABELS_FILE: [seeds]; else NULL */
     char *dir;
 };
 
@@ -42,6 +43,7 @@ void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);
 
+const char *run_reference(const struct run *run); /* the file of the evaluation's reference; borrowed */
 /* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
 #define MODEL_SHA256 "model.sha256"
 #define GUIDE_SHA256 "sampler.guidance.model.sha256"

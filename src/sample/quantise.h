@@ -5,11 +5,13 @@
 #include "job/card.h"
 #include "job/job.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* rows of x [C,H,W] to out [H,W,C]. With x first mapped from [card->low, card->high] to [-1, 1]:
  * edm trunc(clip(127.5 x + 128, 0, 255)); adm trunc(clip(127.5 (x + 1), 0, 255)); diffusers round-half-even(255
- * clip((x + 1)/2, 0, 1)). Inputs are finite. */
-void quantise_uint8(const double *x, size_t rows, const struct card *card, enum rounding rounding, uint8_t *out);
+ * clip((x + 1)/2, 0, 1)). Inputs are finite. Returns how many values were clipped: lay outside [-1, 1] by more than
+ * half a level, 1/255. */
+size_t quantise_uint8(const double *x, size_t rows, const struct card *card, enum rounding rounding, uint8_t *out);
 
 #endif

@@ -20,7 +20,9 @@ struct text;
 /* What the job determines about one shard file: its JSON frame,
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
- * and in feature files also "network" and "output". seeds and labels are borrowed. */
+ * in feature files also "network" and "output", and in files of uint8 samples "clipped": so many values lay outside the
+ * model's range by more than half a level before they were stored (left out where they were not counted). seeds and
+ * labels are borrowed. */
 struct shard_meta {
     shard_id id;
     uint64_t rows;
@@ -30,11 +32,16 @@ struct shard_meta {
     char network[SHA256_HEX]; /* feature files: sha256 of the network file; "" for samples */
     const char *output;       /* feature files: the network's output, "pool"; NULL for samples */
     bool any_labels;          /* labels are NULL because they are not known here: any will do */
+    bool counted;             /* samples: `clipped` is known. Nothing that a file is compared with */
+    uint64_t clipped;
 };
 
 struct shard_info {          /* of a committed file */
     char sha256[SHA256_HEX]; /* of the .npy stream: header and rows, uncompressed */
     uint64_t file_bytes;
+    uint64_t saturated; /* of uint8: values of 0 and 255 */
+    uint64_t clipped;   /* what the file says of it, where counted */
+    bool counted;
 };
 
 enum shard_state {

@@ -60,7 +60,9 @@ struct making {
     bool refused;                     /* another job's work is in its place */
     bool featureless;                 /* some batch's features failed: the samples are kept without */
     double start;
-    struct tally tally; /* added to by several workers */
+    /* Added to by several workers: */
+    uint64_t clipped; /* of uint8 samples, see quantise.h */
+    struct tally tally;
 };
 
 /* Names the run and the shard in *err; returns -1. */
@@ -139,8 +141,10 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
     count(making, MADE_EVALUATIONS, nfe);
     count(making, MADE_BATCHES, 1);
     if (run->job.output.dtype == SAMPLE_UINT8) {
-        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding,
-                       (uint8_t *)making->samples + row * elements);
+        uint64_t clipped = quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding,
+                                          (uint8_t *)making->samples + row * elements);
+#pragma omp atomic
+        making->clipped += clipped;
         return 0;
     }
     float *stored = (float *)making->samples + row * elements;
@@ -241,6 +245,8 @@ static int commit_file(const struct making *making, int output, const void *rows
     struct npy npy = run_npy(run, making->shard, output);
     struct shard_meta meta = run_meta(run, making->shard, output, making->seeds, making->labels);
     struct shard_info info;
+    meta.counted = output == SAMPLES && npy.type == NPY_UINT8;
+    meta.clipped = making->clipped;
     char *path = run_path(run, making->shard, output);
     const struct place_guard place = {run, &meta, &npy, path};
     const struct file_guard guard = {.check = check_place, .context = &place};

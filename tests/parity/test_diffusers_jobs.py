@@ -1,5 +1,5 @@
-"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64, and
-what it refuses of them."""
+"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64,
+and what it refuses of them."""
 import itertools
 import sys
 

@@ -19,7 +19,8 @@ def flow(value):
 
 
 def job_text(name, card, job, comments):
-    keys = {"name": name, "model": {"path": "model.pt"}, "seeds": "0-63", "labels": job.get("labels", "none"), "batch": 16}
+    keys = {"name": name, "model": {"path": "model.pt"}, "seeds": "0-63", "labels": job.get("labels", "none"),
+            "batch": 16}
     if card["labels"] is None:
         keys["labels"] = "none"
     keys |= {"noise": job["noise"]} if "noise" in job else {}
@@ -48,8 +49,8 @@ def with_null(card, null):
 
 
 def write(options, network, card, job, comments=()):
-    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which are stored as
-    they are. On a refusal nothing is written."""
+    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which
+    are stored as they are. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
@@ -69,5 +70,6 @@ def write(options, network, card, job, comments=()):
 
 def short(card):
     """The card on a line, long tables left out."""
-    schedule = {key: "..." if isinstance(value, list) and len(value) > 8 else value for key, value in card["schedule"].items()}
+    long = lambda value: isinstance(value, list) and len(value) > 8
+    schedule = {key: "..." if long(value) else value for key, value in card["schedule"].items()}
     return json.dumps(card | {"schedule": schedule})
