@@ -232,11 +232,11 @@ uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
 # `git stash create` is the working tree as a commit of no branch, or nothing where it is as committed.
 DIST := build/qtaylor-$(VERSION).tar.gz
 dist: ## make build/qtaylor-VERSION.tar.gz, which builds without git
-	@mkdir -p build
-	@$(COMMIT) >build/COMMIT
+	@mkdir -p $(dir $(DIST))
+	@$(COMMIT) >$(dir $(DIST))COMMIT
 	@tree=$$(git -c user.name=dist -c user.email=dist@localhost stash create) && git archive \
-	    --prefix=qtaylor-$(VERSION)/ --add-file=build/COMMIT --output=$(DIST) "$${tree:-HEAD}"
-	@echo "$(DIST): $$(cat build/COMMIT)"
+	    --prefix=qtaylor-$(VERSION)/ --add-file=$(dir $(DIST))COMMIT --output=$(DIST) "$${tree:-HEAD}"
+	@echo "$(DIST): $$(cat $(dir $(DIST))COMMIT)"
 
 clean: ## remove objects and programs (packages and the virtual environment stay)
 	rm -rf build/torch* build/fake*
