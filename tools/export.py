@@ -5,8 +5,8 @@ job.yaml, which makes the pictures that the authors' own code makes:
   tools/export.py FAMILY SOURCE OUT [options]       then: qtaylor run OUT/job.yaml
   tools/export.py FAMILY --help                     the options of a family
 
-With --format aoti the network is model.pt2, an AOTInductor package: machine code for one batch and one kind of processor, timed
-beside the network itself and TorchScript.
+With --format aoti the network is model.pt2, an AOTInductor package: machine code for one batch and one kind of
+processor, timed beside the network itself and TorchScript.
 
 Before a file gets its name it is compared with its network, as TorchScript at batches of 1, 5 and 64; its numbers must
 be finite, the same bits at every call, and those of a row independent of the other rows.
@@ -69,10 +69,12 @@ def parse(arguments):
         family.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32",
                             help="weights and arithmetic inside (float32); float32 at the border")
         family.add_argument("--format", choices=["torchscript", "aoti"], default="torchscript",
-                            help="the model's file: TorchScript (model.pt), or machine code for this kind of processor (model.pt2)")
+                            help="the model's file: TorchScript (model.pt), or machine code for this kind of processor "
+                                 "(model.pt2)")
         family.add_argument("--batch", type=rows, metavar="ROWS", help="of aoti: the one batch it is compiled for (16)")
         family.add_argument("--channels-last", action="store_true", help="of aoti: weights with the channels innermost")
-        family.add_argument("--autotune", action="store_true", help="of aoti: the compiler tries kernels, which takes longer")
+        family.add_argument("--autotune", action="store_true",
+                            help="of aoti: the compiler tries kernels, which takes longer")
         module.add_options(family)
     return parser, parser.parse_args(arguments)
 

@@ -1,5 +1,5 @@
-"""AOTInductor packages (.pt2) through the program, beside the same networks as TorchScript; and packages of another processor,
-device or batch, damaged ones, and ones without a card. Packages are compiled once and kept in build/packages."""
+"""AOTInductor packages (.pt2) through the program, beside the same networks as TorchScript; and packages of another
+processor, device or batch, damaged ones, and ones without a card. Packages are compiled once and kept in build/packages."""
 import hashlib
 import inspect
 import json
@@ -42,7 +42,8 @@ class Features(torch.nn.Module):
 
 def package(network, arguments, card, name):
     """The path of a package in build/, made where it is not there yet."""
-    made_of = "".join(map(inspect.getsource, (network, forms))) + torch.__version__ + forms.processor_flags() + json.dumps(card)
+    sources = "".join(map(inspect.getsource, (network, forms)))
+    made_of = sources + torch.__version__ + forms.processor_flags() + json.dumps(card)
     path = ROOT / "build" / "packages" / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.pt2"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -60,7 +61,8 @@ def made():
 @pytest.fixture
 def packages(job, made):
     shutil.copy(made["model"], job.folder / "model.pt2")
-    torch.jit.save(torch.jit.script(Net().eval()), str(job.folder / "model.pt"), _extra_files={"diffusion.json": json.dumps(CARD)})
+    torch.jit.save(torch.jit.script(Net().eval()), str(job.folder / "model.pt"),
+                   _extra_files={"diffusion.json": json.dumps(CARD)})
     job.keys |= {"model": {"path": "model.pt2"}, "seeds": "0-40", "labels": "balanced"}
     job.keys.pop("batch", None)
     job.keys["output"] = job.keys["output"] | {"dtype": "float32"}
@@ -105,7 +107,8 @@ def test_features(packages, made):
     qtaylor("run", packages.write(), program=TORCH)
     ours = json.loads((packages.run / "metrics.json").read_text())["metrics"]["fid"]
     packages.keys["evaluate"]["features"] = "features.pt"
-    torch.jit.save(torch.jit.script(Features()), str(packages.folder / "features.pt"), _extra_files={"features.json": json.dumps(FEATURES)})
+    torch.jit.save(torch.jit.script(Features()), str(packages.folder / "features.pt"),
+                   _extra_files={"features.json": json.dumps(FEATURES)})
     packages.keys["output"]["dir"] = str(packages.folder / "script")
     qtaylor("run", packages.write(), program=TORCH)
     theirs = json.loads((packages.run / "metrics.json").read_text())["metrics"]["fid"]
@@ -119,20 +122,28 @@ def test_inspect_tells_the_form(packages):
     assert json.loads(qtaylor("inspect", packages.folder / "model.pt", program=TORCH).stdout)["form"] == "torchscript"
 
 
+def card(**keys):
+    """An edit of the metadata: a card of batches of 8, but for these keys."""
+    return lambda m: m.update({"diffusion.json": json.dumps(CARD | {"batch": 8} | keys)})
+
+
 MISTAKES = {
-    "another processor": (lambda m: m.update(AOTI_CPU_ISA="AVX512 AVX1024"), ["model.pt2", "avx1024", "compiled for a processor", "TorchScript"]),
+    "another processor": (lambda m: m.update(AOTI_CPU_ISA="AVX512 AVX1024"),
+                          ["model.pt2", "avx1024", "compiled for a processor", "TorchScript"]),
     "another compiler's flags": (lambda m: m.update(cpu_flags="avx2 amx_fp4"), ["amx_fp4", "compiled for a processor"]),
     "another architecture": (lambda m: m.update(AOTI_MACHINE="riscv64"), ["riscv64", "compiled for"]),
     "another device": (lambda m: m.update(AOTI_DEVICE_KEY="cuda"), ["compiled for device cuda", "device: cuda"]),
-    "no card": (lambda m: m.pop("diffusion.json"), ["model.pt2", "extra/diffusion.json, or that name in a package's metadata", "model: {path: ..., card: {...}}"]),
-    "a card that is no JSON": (lambda m: m.update({"diffusion.json": "{"}), ["metadata: diffusion.json", "expected JSON"]),
-    "another batch in its card": (lambda m: m.update({"diffusion.json": json.dumps(CARD | {"batch": 5})}), ["compiled for 8 rows", "gets 5"]),
-    "no batch in its card": (lambda m: m.update({"diffusion.json": json.dumps(CARD)}), ["compiled for 8 rows", "gets 64"]),
-    "another shape in its card": (lambda m: m.update({"diffusion.json": json.dumps(CARD | {"batch": 8, "shape": [1, 4, 2]})}),
-                                  ["compiled for 4 values in axis 3 of x", "gets 2"]),
-    "times of another type": (lambda m: m.update({"diffusion.json": json.dumps(CARD | {"batch": 8, "time": {"kind": "discrete", "steps": 1000}})}),
-                              ["its input t", "time.dtype"]),
-    "no labels in its card": (lambda m: m.update({"diffusion.json": json.dumps(CARD | {"batch": 8, "labels": None})}), ["takes 3 tensors", "gets 2"]),
+    "no card": (lambda m: m.pop("diffusion.json"),
+                ["model.pt2", "extra/diffusion.json, or that name in a package's metadata",
+                 "model: {path: ..., card: {...}}"]),
+    "a card that is no JSON": (lambda m: m.update({"diffusion.json": "{"}),
+                               ["metadata: diffusion.json", "expected JSON"]),
+    "another batch in its card": (card(batch=5), ["compiled for 8 rows", "gets 5"]),
+    "no batch in its card": (lambda m: m.update({"diffusion.json": json.dumps(CARD)}),
+                             ["compiled for 8 rows", "gets 64"]),
+    "another shape in its card": (card(shape=[1, 4, 2]), ["compiled for 4 values in axis 3 of x", "gets 2"]),
+    "times of another type": (card(time={"kind": "discrete", "steps": 1000}), ["its input t", "time.dtype"]),
+    "no labels in its card": (card(labels=None), ["takes 3 tensors", "gets 2"]),
 }
 
 
@@ -166,12 +177,16 @@ def test_truncated_or_without_its_code(packages):
 
 @pytest.mark.long
 def test_the_exporter_makes_one(packages):
-    (packages.folder / "net.py").write_text("import torch\n\n\n" + inspect.getsource(Net) + "\n\ndef make():\n    return Net()\n")
+    source = inspect.getsource(Net)
+    (packages.folder / "net.py").write_text(f"import torch\n\n\n{source}\n\ndef make():\n    return Net()\n")
     (packages.folder / "card.json").write_text(json.dumps(CARD))
-    done = subprocess.run([sys.executable, ROOT / "tools/export.py", "module", f"{packages.folder}/net.py:make", packages.folder / "out",
-                           "--card", packages.folder / "card.json", "--format", "aoti", "--batch", "8"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, ROOT / "tools/export.py", "module", f"{packages.folder}/net.py:make",
+                           packages.folder / "out",
+                           "--card", packages.folder / "card.json", "--format", "aoti", "--batch", "8"],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(f"{form}: " in done.stderr and "ms a call of 8" in done.stderr for form in ("eager", "TorchScript", "AOTInductor"))
+    for form in ("eager", "TorchScript", "AOTInductor"):
+        assert f"{form}: " in done.stderr and "ms a call of 8" in done.stderr
     ours, theirs = packages.folder / "ours", packages.folder / "theirs"
     job = packages.folder / "out" / "job.yaml"
     qtaylor("generate", job, "--set", f"output.dir={ours}", "--set", "output.dtype=float32", program=TORCH)

@@ -1,5 +1,5 @@
-"""A network as an AOTInductor package (.pt2): machine code for one batch, device and processor, compared with the network and
-timed beside it before the file gets its name."""
+"""A network as an AOTInductor package (.pt2): machine code for one batch, device and processor, compared with the
+network and timed beside it before the file gets its name."""
 import json
 import os
 import pathlib
@@ -54,9 +54,11 @@ def deviation(call, network, arguments):
     return max((a - b).abs().max().item() for a, b in pairs), max(b.abs().max().item() for _, b in pairs)
 
 
-def save_package(network, arguments, card, path, name="diffusion.json", channels_last=False, autotune=False, tolerance=1e-4, beside=()):
-    """Writes path for batches of as many rows as the arguments have, its card (under `name`) saying so. tolerance: of the
-    network's largest number. beside: (name, call) of other forms to time. ValueError: it is not the network, and is not written."""
+def save_package(network, arguments, card, path, name="diffusion.json", channels_last=False, autotune=False,
+                 tolerance=1e-4, beside=()):
+    """Writes path for batches of as many rows as the arguments have, its card (under `name`) saying so. tolerance: of
+    the network's largest number. beside: (name, call) of other forms to time. ValueError: it is not the network, and
+    is not written."""
     import torch._inductor  # and its compiler, only where it is needed
 
     network = network.eval().requires_grad_(False)
@@ -70,7 +72,8 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
         compile_package(network, arguments, metadata, temporary, autotune)
         package = torch._inductor.aoti_load_package(str(temporary))
         difference, scale = deviation(package, network, arguments)
-        print(f"AOTInductor, batch {rows}: differs from the network by {difference:.2g} of {scale:.3g}", file=sys.stderr)
+        print(f"AOTInductor, batch {rows}: differs from the network by {difference:.2g} of {scale:.3g}",
+              file=sys.stderr)
         if not difference <= tolerance * scale:
             raise ValueError(f"expected differences of rounding, found {difference:.3g} of {scale:.3g}")
         for form, call in (("eager", network), *beside, ("AOTInductor", package)):

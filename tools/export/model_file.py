@@ -1,4 +1,5 @@
-"""A network and its card as a model file: TorchScript or an AOTInductor package, proved against the network before it gets its name."""
+"""A network and its card as a model file: TorchScript or an AOTInductor package, proved against the network before it
+gets its name."""
 import copy
 import errno
 import json
@@ -155,12 +156,13 @@ def trace(network, card):
         try:
             return free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error
+            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: "
+                          f"{first_line(error)}") from error
 
 
 def save(network, card, path, dtype="float32", package=None):
-    """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of save_package.
-    The card as it is in the file."""
+    """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of
+    save_package. The card as it is in the file."""
     network = network.eval().requires_grad_(False)
     if dtype != "float32":
         card = card | {"dtype": dtype}
@@ -191,6 +193,8 @@ def as_package(network, card, path, beside, package):
     package = dict(package)
     arguments = arguments_of(card, package.pop("batch"))
     try:
-        return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")], beside=beside, **package)
+        return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")],
+                            beside=beside, **package)
     except (RuntimeError, TypeError, ValueError) as error:  # torch.export's and the compiler's are RuntimeErrors
-        raise Refusal(f"--format aoti: the network cannot be compiled: {first_line(error)}; say --format torchscript") from error
+        raise Refusal(f"--format aoti: the network cannot be compiled: {first_line(error)}; say --format "
+                      "torchscript") from error

@@ -54,7 +54,8 @@ def write(options, network, card, job, comments=()):
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
-    package = options.format == "aoti" and {"batch": options.batch, "channels_last": options.channels_last, "autotune": options.autotune}
+    package = options.format == "aoti" and {"batch": options.batch, "channels_last": options.channels_last,
+                                            "autotune": options.autotune}
     model = folder / ("model.pt2" if package else "model.pt")
     try:
         card = save(network, card, str(model), options.dtype, package)
@@ -63,7 +64,8 @@ def write(options, network, card, job, comments=()):
             folder.rmdir()
         raise
     said = f"tools/export.py {options.family} {options.source}"
-    replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments], model.name))
+    replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
+                                               model.name))
     for comment in comments:
         print(comment, file=sys.stderr)
     print(f"{model}: {short(card)}")
