@@ -1,5 +1,6 @@
 """AOTInductor packages (.pt2) through the program, beside the same networks as TorchScript; and packages of another
-processor, device or batch, damaged ones, and ones without a card. Packages are compiled once and kept in build/packages."""
+processor, device or batch, damaged ones, and ones without a card. Packages are compiled once and kept in
+build/packages."""
 import hashlib
 import inspect
 import json
