@@ -111,6 +111,7 @@ struct sampler {
 };
 
 extern const struct key_table sampler_keys;
+extern const struct key_kind KEY_GRID; /* the member is the whole sampler */
 
 /* Nothing said: every key at its "unset" value; guidance 1, state float64. */
 void sampler_init(struct sampler *sampler);

@@ -63,7 +63,7 @@ CASES = {
     "deis": [
         *every("DEISMultistep", solver_order=ORDERS, lower_order_final=EITHER),
         *every("DEISMultistep", {"use_karras_sigmas": True}, solver_order=[1, 2])],
-    "flow sigmas": product(SOLVERS, FLOWS, flow_shift=[1.0, 3.0]),
+    "flow sigmas": [*product(SOLVERS, FLOWS, flow_shift=[1.0, 3.0]), *product(MULTISTEP, FLOWS | SAMPLE)],
     "flow": [
         *product("FlowMatchEulerDiscrete FlowMatchHeunDiscrete FlowMatchLCM", shift=[1.0, 3.0]),
         *product("FlowMatchEulerDiscrete FlowMatchLCM", {"shift": 3.0}, use_karras_sigmas=[True]),

@@ -84,7 +84,9 @@ def test_schedulers_that_no_card_describes(folder, convert, name):
 
 
 def test_the_rest_of_a_folder(folder, convert):
-    change(folder / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
+    change(folder / "scheduler/scheduler_config.json", _class_name="DDPMScheduler", variance_type="learned_range")
+    assert "expected a UNet2DModel with twice" in convert("diffusers", folder)
+    change(folder / "scheduler/scheduler_config.json", _class_name="DDIMScheduler", rescale_betas_zero_snr=True)
     assert "rescale_betas_zero_snr" in convert("diffusers", folder)
     (folder / "scheduler/scheduler_config.json").write_text("{")
     assert "expected JSON" in convert("diffusers", folder)

@@ -100,6 +100,9 @@ def card_of(folder, network, scheduler, translation):
         raise Refusal(f"{folder}: {out} out_channels of {config.in_channels} in_channels: expected variance_type "
                       "learned_range, found "
                       f"{scheduler.config.get('variance_type')}")
+    if translation.sampler.get("variance") == "learned" and not (learned and unet):
+        raise Refusal(f"{folder}: variance_type {scheduler.config.variance_type}: expected a UNet2DModel with twice as "
+                      "many out_channels as in_channels, whose pipeline hands the variance on")
     card = {"shape": shape_of(folder, config), "range": [-1, 1], **translation.card, "labels": labels, "batch": None}
     return card | ({"variance": "learned"} if learned else {}), call
 

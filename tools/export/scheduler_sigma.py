@@ -132,7 +132,7 @@ def place_flow(scheduler, sampler, asked, nodes, last):
     wrap = rounding_of(scheduler, asked, np.asarray(nodes) * trained)
     notes = ["Its scheduler asks the network at whole timesteps: model.pt cuts the times that it gets."] if wrap else []
     final = {"final": "none"} if float(last) > 0 else {}
-    return Translation(sampler | {"grid": {"times": digits(nodes)}} | final, card, start=1 / nodes[0], wrap=wrap,
+    return Translation(sampler | {"grid": {"times": digits(nodes)}} | final, card, wrap=wrap,
                        notes=notes)
 
 

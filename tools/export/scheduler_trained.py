@@ -19,11 +19,10 @@ def check_meeting(scheduler, asked):
 
 
 def ending(scheduler, asked):
-    """final of those that have set_alpha_to_one, and the timesteps without a last step of no length."""
-    if check_meeting(scheduler, asked) >= 0:
-        refuse(scheduler, "timestep_spacing",
-               f"its last step ends at timestep {check_meeting(scheduler, asked)} and not at the "
-               "data")
+    """final of those that have set_alpha_to_one."""
+    last = check_meeting(scheduler, asked)
+    if last >= 0:
+        refuse(scheduler, "timestep_spacing", f"its last step ends at timestep {last} and not at the data")
     return "zero" if scheduler.config.set_alpha_to_one else "acp0"
 
 

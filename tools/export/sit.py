@@ -31,7 +31,7 @@ def sampler_of(options):
         return {"solver": "euler-maruyama", "diffusion": diffusion, "final": options.last_step.lower(),
                 "last_step": options.last_step_size, "nfe": options.steps}
     if options.sampling_method == "dopri5":
-        return {"solver": "rk45", "rtol": options.rtol, "atol": options.atol, "t_end": 1e-5}
+        return {"solver": "rk45", "rtol": options.rtol, "atol": options.atol}
     if options.sampling_method not in ODE:
         raise Refusal(f"--sampling-method {options.sampling_method}: expected dopri5, {', '.join(ODE)}")
     return {"solver": ODE[options.sampling_method], "grid": "uniform", "steps": options.steps - 1}

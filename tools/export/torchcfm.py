@@ -57,7 +57,7 @@ def export(options):
     if options.integration_method == "euler":
         sampler = {"solver": "euler", "grid": "uniform", "steps": options.steps}
     else:
-        sampler = {"solver": "rk45", "rtol": options.tol, "atol": options.tol, "t_end": 1e-5}
+        sampler = {"solver": "rk45", "rtol": options.tol, "atol": options.tol}
     call = lambda net, x, t, labels: net(t, x) if labels is None else net(t, x, labels)
     write(options, Network(network, call), card, {"sampler": sampler, "labels": "balanced" if classes else "none"},
           [f"What compute_fid.py makes ({options.integration_method})."])

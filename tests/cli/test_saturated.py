@@ -53,5 +53,6 @@ def test_a_sweep_shows_its_range(job):
     qtaylor("run", job.write())
     shares = [json.loads((job.run / f"nfe={nfe}/metrics.json").read_text())["pixels"]["saturated"] for nfe in (1, 6)]
     qtaylor("report", job.run)
-    shown = f"{100 * min(shares):.2f} to {100 * max(shares):.2f} %" if shares[0] != shares[1] else f"{100 * shares[0]:.2f} %"
+    ends = f"{100 * min(shares):.2f} to {100 * max(shares):.2f} %"
+    shown = ends if shares[0] != shares[1] else f"{100 * shares[0]:.2f} %"
     assert shown in (job.run / "report.html").read_text()
