@@ -37,12 +37,13 @@ FAKE    := $(patsubst %.c,$(B)/%.o,$(wildcard shim/fake_*.c))
 UNIT    := $(patsubst %.c,$(B)/tests/%,$(notdir $(wildcard tests/unit/*/test_*.c))) # in folders as src has them
 
 ifeq ($(SHIM),torch)
-LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
+LIBTORCH   ?= $(lastword $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch))
 TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
 SHIM_OBJECTS := $(patsubst %.cpp,$(B)/%.o,$(wildcard shim/torch_*.cpp))
 SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
               $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed \
-              -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
+              -Wl,-rpath,$(LIBTORCH)/lib -Wl,--disable-new-dtags -lstdc++
+TORCH_FLAGS := $(B)/libtorch.flags
 else
 SHIM_OBJECTS := $(FAKE)
 endif
@@ -116,11 +117,16 @@ $(B)/version.h: FORCE
 	    "$$($(COMMIT) 2>/dev/null || echo unknown)" CFLAGS '$(CFLAGS) $(SAN)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(B)/shim/%.o: shim/%.cpp
+# Everything over libtorch is made anew when it is another one. The newer kind of path in a program (DT_RUNPATH) would
+# let LD_LIBRARY_PATH go before it, and bring in a libtorch that it was not compiled against.
+$(B)/libtorch.flags: FORCE
+	@mkdir -p $(@D)
+	@tools/libtorch.sh '$(LIBTORCH)' >$@.new || { rm -f $@.new; exit 64; }
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/shim/%.o: shim/%.cpp $(TORCH_FLAGS)
 	@mkdir -p $(@D)
 	@echo "  compile $<"
-	$(Q)$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
-	    -isystem $(LIBTORCH)/include/torch/csrc/api/include -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) @$(TORCH_FLAGS) -O2 -g -Wall -Wextra -Werror -Ishim -MMD -MP -c -o $@ $<
 
 # A unit test is one program over the library and the fake shim.
 unit: $(UNIT) ## the unit tests alone
@@ -226,11 +232,11 @@ uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
 # `git stash create` is the working tree as a commit of no branch, or nothing where it is as committed.
 DIST := build/qtaylor-$(VERSION).tar.gz
 dist: ## make build/qtaylor-VERSION.tar.gz, which builds without git
-	@mkdir -p build
-	@$(COMMIT) >build/COMMIT
+	@mkdir -p $(dir $(DIST))
+	@$(COMMIT) >$(dir $(DIST))COMMIT
 	@tree=$$(git -c user.name=dist -c user.email=dist@localhost stash create) && git archive \
-	    --prefix=qtaylor-$(VERSION)/ --add-file=build/COMMIT --output=$(DIST) "$${tree:-HEAD}"
-	@echo "$(DIST): $$(cat build/COMMIT)"
+	    --prefix=qtaylor-$(VERSION)/ --add-file=$(dir $(DIST))COMMIT --output=$(DIST) "$${tree:-HEAD}"
+	@echo "$(DIST): $$(cat $(dir $(DIST))COMMIT)"
 
 clean: ## remove objects and programs (packages and the virtual environment stay)
 	rm -rf build/torch* build/fake*

@@ -104,6 +104,25 @@ std::string device_name(int index) {
     return named ? name.data() : "a GPU";
 }
 
+/* "2.13.0" of the libtorch that was loaded; the headers' where it does not say. */
+std::string loaded_version() {
+    static const std::string key = "TORCH_VERSION=";
+    std::string config = at::show_config();
+    size_t at = config.find(key);
+    if (at == std::string::npos) return TORCH_VERSION;
+    at += key.size();
+    return config.substr(at, config.find_first_not_of("0123456789.", at) - at);
+}
+
+/* Another libtorch than the one compiled against has other layouts under the same names. */
+void refuse_another_libtorch() {
+    std::string loaded = loaded_version();
+    if (loaded != TORCH_VERSION)
+        refuse("version ", loaded,
+               " is loaded, but this program was built for " TORCH_VERSION
+               ": build it again, or take the other one out of LD_PRELOAD and LD_LIBRARY_PATH");
+}
+
 std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
     if (!at::detail::getCUDAHooks().hasCUDA()) return "";
     long version = at::detail::getCUDAHooks().versionCUDART();
@@ -116,6 +135,7 @@ extern "C" {
 
 int shim_start(int allow_tf32, char *error) {
     return guarded(error, "libtorch", [&] {
+        refuse_another_libtorch();
         refuse_two_openmp_runtimes();
         keep_freed_memory();
         setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0); /* without it cuBLAS is not deterministic, and torch refuses */
@@ -137,14 +157,14 @@ int shim_start(int allow_tf32, char *error) {
 const char *shim_describe(void) {
     static const std::string line = [] {
         try {
-            return "libtorch " TORCH_VERSION " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
+            return "libtorch " + loaded_version() + " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
         } catch (...) { return std::string("libtorch " TORCH_VERSION); }
     }();
     return line.c_str();
 }
 
 void shim_describe_device(int device, char *text, int capacity) {
-    std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION);
+    std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION); /* shim_start refuses others */
     try {
         std::string on = device == SHIM_CPU ? "cpu " + at::get_cpu_capability() : device_name(device) + cuda_version();
         std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION ", %s", on.c_str());

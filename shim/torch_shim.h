@@ -16,9 +16,10 @@ extern "C" {
 enum { SHIM_ERROR = 1000, SHIM_CPU = -1 };
 
 /* Once a process, before any thread: deterministic algorithms, no TF32 unless asked, one inter-op thread. Refuses a
- * process with two OpenMP runtimes mapped. */
+ * process with two OpenMP runtimes mapped, or with another libtorch than it was compiled against. */
 int shim_start(int allow_tf32, char *error);
-/* One line for --version and run.json: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake". Borrowed, static. */
+/* One line for --version and run.json, of the libtorch that was loaded: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake".
+ * Borrowed, static. */
 const char *shim_describe(void);
 /* What the samples' last bits depend on, besides model and job: "libtorch 2.13.0, cpu AVX2", or the GPU's name and
  * CUDA's version. capacity >= 64. */

@@ -103,15 +103,19 @@ static int unknown_option(const struct command *command, const char *found, stru
     const struct option_table *table = &command->options;
     const char *names[table->count + 2];
     size_t count = 0;
+    bool sets = false;
     for (size_t i = 0; i < table->count; i++)
         if (table->rows[i].kind != OPTION_OPERAND) names[count++] = table->rows[i].name;
+    for (size_t i = 0; i < count; i++) sets |= strcmp(names[i], "set") == 0;
     names[count++] = "help";
     names[count] = NULL;
     char *name = strndup(found + strspn(found, "-"), strcspn(found + strspn(found, "-"), "="));
     const char *near = name ? text_nearest(name, names) : NULL;
+    int rc = near           ? usage(command, err, "unknown option %s; did you mean --%s?", found, near)
+             : sets && name ? usage(command, err, "unknown option %s; if it is a key: --set %s=VALUE", found, name)
+                            : usage(command, err, "unknown option %s", found);
     free(name);
-    return near ? usage(command, err, "unknown option %s; did you mean --%s?", found, near)
-                : usage(command, err, "unknown option %s", found);
+    return rc;
 }
 
 /* ---- parsing ---- */

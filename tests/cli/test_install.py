@@ -23,9 +23,21 @@ def make(*arguments, cwd=ROOT, code=0):
     return done.stdout + done.stderr
 
 
+def install(*arguments, code=0):
+    return make("-o", "all", "install", *arguments, code=code)  # of what is built, while other tests run it
+
+
+def unpack(folder):
+    """The tree of a new tarball, and the commit that it is said to be of."""
+    commit = re.search(r"gz: (\S+)$", make("dist", f"DIST={folder}/dist/it.tar.gz"), re.M)[1]
+    with tarfile.open(folder / "dist/it.tar.gz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder / f"qtaylor-{VERSION}", commit
+
+
 @pytest.fixture
 def stage(tmp_path):
-    make("install", f"DESTDIR={tmp_path}/stage", f"PREFIX={PREFIX}")
+    install(f"DESTDIR={tmp_path}/stage", f"PREFIX={PREFIX}")
     return tmp_path / "stage"
 
 
@@ -46,7 +58,7 @@ def test_what_is_installed_goes_away(stage):
     (place / "share/qtaylor/old").write_text("of an older version\n")
     with open(place / "share/qtaylor/installed", "a") as file:
         file.write("share/qtaylor/old\n")
-    make("install", f"DESTDIR={stage}", f"PREFIX={PREFIX}")
+    install(f"DESTDIR={stage}", f"PREFIX={PREFIX}")
     assert files(place) == sorted([*listed, "share/qtaylor/jobs/mine.yaml"])
     make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}")
     assert files(stage) == [f"{PREFIX[1:]}/share/qtaylor/jobs/mine.yaml"]
@@ -54,7 +66,7 @@ def test_what_is_installed_goes_away(stage):
 
 
 def test_a_relative_place_is_refused():
-    assert "expected an absolute path" in make("install", "PREFIX=opt", code=2)
+    assert "expected an absolute path" in install("PREFIX=opt", code=2)
 
 
 def test_slurm_scripts_find_program_and_jobs(stage, job, tmp_path):
@@ -84,11 +96,8 @@ def test_slurm_scripts_find_program_and_jobs(stage, job, tmp_path):
 
 def test_a_tarball_knows_what_it_is(tmp_path):
     """Unpacked in another repository, whose commit it must not take for its own."""
-    commit = re.search(r"gz: (\S+)$", make("dist"), re.M)[1]
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    with tarfile.open(ROOT / f"build/qtaylor-{VERSION}.tar.gz") as tar:
-        tar.extractall(tmp_path, filter="data")
-    tree = tmp_path / f"qtaylor-{VERSION}"
+    tree, commit = unpack(tmp_path)
     make("build/fake/version.h", cwd=tree)
     made = (tree / "build/fake/version.h").read_text()
     assert f'QTAYLOR_VERSION "{VERSION}"\n' in made and f'QTAYLOR_COMMIT "{commit}"\n' in made
@@ -98,11 +107,7 @@ def test_a_tarball_knows_what_it_is(tmp_path):
 
 @pytest.mark.long
 def test_a_tarball_builds_without_git(tmp_path):
-    make("dist")
-    with tarfile.open(ROOT / f"build/qtaylor-{VERSION}.tar.gz") as tar:
-        tar.extractall(tmp_path, filter="data")
-    tree = tmp_path / f"qtaylor-{VERSION}"
+    tree, commit = unpack(tmp_path)
     make("-j2", "all", cwd=tree)
-    commit = (tree / "COMMIT").read_text().strip()
     said = qtaylor("--version", program=tree / "build/fake/qtaylor").stdout
     assert said.startswith(f"qtaylor {VERSION}\n") and f"commit     {commit}\n" in said
