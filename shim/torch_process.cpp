@@ -131,6 +131,21 @@ std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
 
 } // namespace
 
+std::string compute_capability(int index) {
+    using GetDevice = int (*)(int *, int);
+    using GetAttribute = int (*)(int *, int, int);
+    enum { MAJOR = 75, MINOR = 76 }; /* CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_... */
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    if (!driver) return "";
+    auto get_device = reinterpret_cast<GetDevice>(dlsym(driver, "cuDeviceGet"));
+    auto get = reinterpret_cast<GetAttribute>(dlsym(driver, "cuDeviceGetAttribute"));
+    int device = 0, major = 0, minor = 0;
+    bool known = get_device && get && get_device(&device, index) == 0 && get(&major, MAJOR, device) == 0 &&
+                 get(&minor, MINOR, device) == 0;
+    dlclose(driver);
+    return known ? std::to_string(10 * major + minor) : "";
+}
+
 extern "C" {
 
 int shim_start(int allow_tf32, char *error) {
@@ -139,6 +154,7 @@ int shim_start(int allow_tf32, char *error) {
         refuse_two_openmp_runtimes();
         keep_freed_memory();
         setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0); /* without it cuBLAS is not deterministic, and torch refuses */
+        setenv("AOTI_RUNTIME_CHECK_INPUTS", "1", 1); /* packages check the shapes they are given (torch_package.cpp) */
         at::Context &context = at::globalContext();
         context.setDeterministicAlgorithms(true, /*warn_only=*/false);
         context.setDeterministicFillUninitializedMemory(false); /* we never read what was not written */
@@ -161,6 +177,10 @@ const char *shim_describe(void) {
         } catch (...) { return std::string("libtorch " TORCH_VERSION); }
     }();
     return line.c_str();
+}
+
+const char *shim_forms(void) {
+    return "TorchScript, AOTInductor packages";
 }
 
 void shim_describe_device(int device, char *text, int capacity) {

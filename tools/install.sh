@@ -81,6 +81,7 @@ case ${1:-} in
     uninstall)
         [ -f "$list" ] || fail "$list is not there: nothing is installed in $place"
         cp "$list" "$draft"
+        find "$place/$home/tools" -name __pycache__ -prune -exec rm -rf {} + # Python's own, of the tools' use
         remove "$draft"
         echo "removed from $place" ;;
     *) fail 'expected install PROGRAM or uninstall' ;;

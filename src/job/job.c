@@ -57,7 +57,7 @@ static int read_root(struct job *job, const struct key_reader *reader, const jso
 
 /* Makes a job of the map `root`. */
 static int job_make(struct job *job, const struct key_reader *reader, const json_t *root) {
-    *job = (struct job){.batch = 64, .output.level = 3};
+    *job = (struct job){.output.level = 3};
     sampler_init(&job->sampler);
     int rc = read_root(job, reader, root);
     if (rc != 0) job_release(job);
@@ -142,6 +142,18 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
     int rc = job_from_file(job, &file, overrides, overrides_count, err);
     job_file_release(&file);
     return rc;
+}
+
+int job_set_batch(struct job *job, const struct card *card, struct error *err) {
+    enum { USUAL = 64 };
+    if (job->batch != 0) return 0;
+    for (const struct card *of = card; of && job->batch == 0; of = of->guide) job->batch = of->batch;
+    if (job->batch == 0) job->batch = USUAL;
+    json_t *resolved = keys_write(&job_keys, job);
+    if (!resolved) return error_memory(err);
+    json_decref(job->resolved);
+    job->resolved = resolved;
+    return 0;
 }
 
 void job_release(struct job *job) {

@@ -60,8 +60,10 @@ def test_what_is_installed_goes_away(stage):
         file.write("share/qtaylor/old\n")
     install(f"DESTDIR={stage}", f"PREFIX={PREFIX}")
     assert files(place) == sorted([*listed, "share/qtaylor/jobs/mine.yaml"])
+    (place / "share/qtaylor/tools/__pycache__").mkdir()
     make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}")
     assert files(stage) == [f"{PREFIX[1:]}/share/qtaylor/jobs/mine.yaml"]
+    assert not (place / "share/qtaylor/tools").exists()
     assert "nothing is installed" in make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}", code=2)
 
 

@@ -1,4 +1,5 @@
-"""A network and its card as a model file: TorchScript, proved against the network before it gets its name."""
+"""A network and its card as a model file: TorchScript or an AOTInductor package, proved against the network before it
+gets its name."""
 import copy
 import errno
 import json
@@ -10,6 +11,7 @@ import warnings
 import torch
 
 from export.checkpoints import Refusal, few, first_line, last_line
+from export.forms import save_package
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -148,7 +150,19 @@ def free_of_devices(traced):
     return traced
 
 
-def save(network, card, path, dtype="float32"):
+def trace(network, card):
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check() looks for
+        try:
+            return free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: "
+                          f"{first_line(error)}") from error
+
+
+def save(network, card, path, dtype="float32", package=None):
+    """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of
+    save_package. The card as it is in the file."""
     network = network.eval().requires_grad_(False)
     if dtype != "float32":
         card = card | {"dtype": dtype}
@@ -159,19 +173,28 @@ def save(network, card, path, dtype="float32"):
     folder = os.path.dirname(path) or "."
     if not os.access(folder, os.W_OK):
         raise OSError(errno.ENOENT if not os.path.exists(folder) else errno.EACCES, "cannot write there", folder)
+    traced = trace(network, card)
     temporary = f"{path}.tmp-{os.getpid()}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check() looks for
-        try:
-            with torch.no_grad():
-                traced = free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3),
-                                                                          check_trace=False)))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: "
-                          f"{first_line(error)}") from error
-        try:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             torch.jit.save(traced, temporary, _extra_files={"diffusion.json": json.dumps(card)})
-            check(torch.jit.load(temporary), network, card)
-            os.replace(temporary, path)
-        finally:
-            pathlib.Path(temporary).unlink(missing_ok=True)
+            traced = torch.jit.load(temporary)
+            check(traced, network, card)
+        if package:
+            return as_package(network, card, path, [("TorchScript", traced)], package)
+        os.replace(temporary, path)
+    finally:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+    return card
+
+
+def as_package(network, card, path, beside, package):
+    package = dict(package)
+    arguments = arguments_of(card, package.pop("batch"))
+    try:
+        return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")],
+                            beside=beside, **package)
+    except (RuntimeError, TypeError, ValueError) as error:  # torch.export's and the compiler's are RuntimeErrors
+        raise Refusal(f"--format aoti: the network cannot be compiled: {first_line(error)}; say --format "
+                      "torchscript") from error
