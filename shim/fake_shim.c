@@ -21,6 +21,11 @@
  * linear map of the C*H*W values as they are, its entries in [-1, 1) by a hash (see entry()); without "matrix" the
  * identity, where D = C*H*W. The three above are its too, and from the "fail_from": n-th call on it fails.
  *
+ * A decoder is {"decoder": {a decoder's card}, "matrix": seed}: the picture's values are tanh of that linear map of the
+ * latent's, divided by the square root of their number; without "matrix" channel c is the latent's channel c modulo
+ * theirs, each value repeated over its share of the picture. Again the three above; "delay_ms" is slept in every call;
+ * and where a latent's first value is above "fail_above" the call fails, above "nan_above" its picture is NaN.
+ *
  * QTAYLOR_FAKE_MACHINE is what shim_describe_device tells of this process.
  * QTAYLOR_FAKE_DEVICES=n pretends to n GPUs, or those of CUDA_VISIBLE_DEVICES where that is set.
  * Registers are those of the host (sample/registers.h), which are the reference for the real ones. */
@@ -51,7 +56,8 @@ struct shim_model {
     double dropout, mixing, drift, nan_times[2], disturb_times[2];
     long disturb_row; /* -1: all */
     atomic_long used; /* calls of this model */
-    bool is_features, has_matrix;
+    bool is_features, is_decoder, has_matrix;
+    double fail_above, nan_above;
     int given; /* channels */
     uint64_t matrix;
 };
@@ -111,6 +117,11 @@ static long integer(const json_t *json, const char *key) {
     return (long)json_integer_value(json_object_get(json, key));
 }
 
+static double number_or(const json_t *json, const char *key, double unset) {
+    const json_t *value = json_object_get(json, key);
+    return value ? json_number_value(value) : unset;
+}
+
 static int load_mixture(struct shim_model *model, const char *path, char *error) {
     const json_t *mixture = json_object_get(model->json, "mixture"), *means = json_object_get(mixture, "means");
     const json_t *weights = json_object_get(mixture, "weights");
@@ -153,7 +164,11 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
         model->nan_times[i] = time ? json_number_value(time) : INFINITY;
         model->disturb_times[i] = disturbed ? json_number_value(disturbed) : i == 0 ? -INFINITY : INFINITY;
     }
-    if (model->is_features) {
+    model->is_decoder = json_object_get(model->json, "decoder") != NULL;
+    model->delay_ms = integer(model->json, "delay_ms");
+    model->fail_above = number_or(model->json, "fail_above", INFINITY);
+    model->nan_above = number_or(model->json, "nan_above", INFINITY);
+    if (model->is_features || model->is_decoder) {
         model->has_matrix = json_object_get(model->json, "matrix") != NULL;
         model->matrix = (uint64_t)integer(model->json, "matrix");
         return 0;
@@ -161,12 +176,11 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
     const char *seconds = getenv("QTAYLOR_FAKE_LOAD");
     for (struct timespec left = {.tv_sec = seconds ? strtol(seconds, NULL, 10) : 0}; left.tv_sec > 0;)
         if (nanosleep(&left, &left) == 0) break;
-    model->delay_ms = integer(model->json, "delay_ms");
     model->fail_call = integer(model->json, "fail_call");
     model->nan_call = integer(model->json, "nan_call");
     model->crash_call = integer(model->json, "crash_call");
     const json_t *card = json_object_get(model->json, "card");
-    if (!card) return fail(error, "%s: expected \"card\" or \"features\"", path);
+    if (!card) return fail(error, "%s: expected \"card\", \"decoder\" or \"features\"", path);
     if (card_parse(&model->card, card, path, &err) != 0 || schedule_new(&model->schedule, &model->card, &err) != 0)
         return fail(error, "%s", err.message);
     model->given = json_object_get(model->json, "channels")
@@ -300,11 +314,15 @@ static bool hits(long wanted, long call) {
     return wanted == -1 || wanted == call;
 }
 
+static void wait_a_while(const struct shim_model *model) {
+    struct timespec wait = {model->delay_ms / 1000, model->delay_ms % 1000 * 1000000};
+    if (model->delay_ms > 0) nanosleep(&wait, NULL);
+}
+
 /* The delay and the misbehaviour asked for. *nan: this call returns NaN. */
 static int misbehave(const struct shim_model *model, bool *nan, char *error) {
     long call = atomic_fetch_add(&calls, 1) + 1;
-    struct timespec wait = {model->delay_ms / 1000, model->delay_ms % 1000 * 1000000};
-    if (model->delay_ms > 0) nanosleep(&wait, NULL);
+    wait_a_while(model);
     if (hits(model->crash_call, call)) raise(SIGKILL);
     *nan = hits(model->nan_call, call);
     return hits(model->fail_call, call) ? fail(error, "the model fails in call %ld, as its file asks", call) : 0;
@@ -355,7 +373,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
                    const struct shim_condition *condition, float *out, float *variance, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     bool nan;
-    if (model->is_features) return fail(error, "a feature network is no diffusion model");
+    if (model->is_features || model->is_decoder) return fail(error, "this is no diffusion model");
     if (elements != model->elements)
         return fail(error, "the model takes %zu elements a sample, not %zu", model->elements, elements);
     int channels = shape.channels * (model->card.learned_variance ? 2 : 1);
@@ -418,6 +436,36 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
         if (outputs[k].values) disturb(model, 0, outputs[k].values, (size_t)shape.batch, dim);
         if (model->has_matrix) before += dim;
     }
+    return 0;
+}
+
+/* Element i of a picture. */
+static float pixel(const struct shim_model *model, const float *z, struct shim_shape from, struct shim_shape to,
+                   size_t i) {
+    size_t elements = (size_t)from.channels * (size_t)from.height * (size_t)from.width;
+    size_t x = i % (size_t)to.width, y = i / (size_t)to.width % (size_t)to.height,
+           c = i / (size_t)to.width / (size_t)to.height % (size_t)from.channels;
+    double sum = 0;
+    if (!model->has_matrix)
+        return z[(c * (size_t)from.height + y * (size_t)from.height / (size_t)to.height) * (size_t)from.width +
+                 x * (size_t)from.width / (size_t)to.width];
+    for (size_t k = 0; k < elements; k++) sum += entry(model->matrix, i, k) * z[k];
+    return (float)tanh(sum / sqrt((double)elements));
+}
+
+int shim_decoder_run(struct shim_model *model, const float *latents, struct shim_shape latent, struct shim_shape image,
+                     float *images, char *error) {
+    size_t from = (size_t)latent.channels * (size_t)latent.height * (size_t)latent.width;
+    size_t to = (size_t)image.channels * (size_t)image.height * (size_t)image.width;
+    if (!model->is_decoder) return fail(error, "this is no decoder");
+    wait_a_while(model);
+    for (size_t row = 0; row < (size_t)image.batch; row++) {
+        const float *z = latents + row * from;
+        if (z[0] > model->fail_above) return fail(error, "the decoder does not like a latent, as its file asks");
+        for (size_t i = 0; i < to; i++)
+            images[row * to + i] = z[0] > model->nan_above ? NAN : pixel(model, z, latent, image, i);
+    }
+    disturb(model, 0, images, (size_t)image.batch, to);
     return 0;
 }
 

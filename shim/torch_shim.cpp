@@ -385,6 +385,20 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
     });
 }
 
+int shim_decoder_run(struct shim_model *model, const float *latents, struct shim_shape latent, struct shim_shape image,
+                     float *images, char *error) {
+    return calling(*model, error, [&] {
+        c10::DeviceGuard on(model->device);
+        at::Tensor input = copy_to(model->device, host_view(latents, sizes_of(latent), at::kFloat));
+        at::Tensor out = floats(model->module.forward({input}));
+        std::vector<int64_t> sizes = sizes_of(image);
+        if (out.sizes() != at::IntArrayRef(sizes))
+            refuse("its output is ", out.sizes(), " for latents of ", input.sizes(), ", expected ",
+                   at::IntArrayRef(sizes), ", as its decoder.json says");
+        host_view(images, sizes, at::kFloat).copy_(out);
+    });
+}
+
 int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
                       const struct shim_output *outputs, int count, char *error) {
     return calling(*model, error, [&] {

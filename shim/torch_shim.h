@@ -30,7 +30,7 @@ int shim_device_identity(int device, char *identity, int capacity, char *error);
  */
 int shim_thread_start(int device, char *error);
 
-/* ---- models: diffusion networks, feature networks ---- */
+/* ---- models: diffusion networks, decoders, feature networks ---- */
 struct shim_model; /* may be run by several threads at a time */
 
 /* *model is new, made of a file's bytes; name: the file's, for messages. */
@@ -54,6 +54,10 @@ struct shim_condition { /* what a diffusion network gets besides x */
  * that is not [B, >= C, H, W], or [B, channels, H, W], is an error. */
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error);
+
+/* images[B,C,H,W] = forward(latents) as float32, of the sizes of `image`; an output of others is an error. */
+int shim_decoder_run(struct shim_model *model, const float *latents, struct shim_shape latent, struct shim_shape image,
+                     float *images, char *error);
 
 struct shim_output { /* of a feature network */
     const char *name;

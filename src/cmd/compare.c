@@ -36,14 +36,14 @@ static int read_rows(void *context, size_t count, uint8_t *out, struct error *er
 
 /* A run's samples through a network that it was not evaluated with. */
 static int extract_run(struct side *side, const struct run *run, const struct extraction *how, struct error *err) {
-    const struct card *card = &run->card;
+    const struct sample_form form = card_sample(&run->card);
     struct reader reader = {.next = 0};
     if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, ROW_PIXELS, err) != 0) return -1;
     struct picture_source source = {.name = run->dir,
                                     .count = (size_t)rows_count(reader.rows),
-                                    .height = card->height,
-                                    .width = card->width,
-                                    .channels = card->channels,
+                                    .height = form.height,
+                                    .width = form.width,
+                                    .channels = form.channels,
                                     .read = read_rows,
                                     .context = &reader};
     int rc = extract(side, &source, how, err);

@@ -315,7 +315,8 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
     const char *guide = run->sampler.guidance.model;
     if (rc == 0 && guide)
         rc = model_load(&asked.guide, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), asked.device, err);
-    if (rc == 0) rc = prove_models(run, asked.model, asked.guide, asked.device, err);
+    const struct cell cell = {.run = *run, .tag = "", .model = asked.model, .guide = asked.guide};
+    if (rc == 0) rc = prove_models(&cell, asked.device, err);
     if (rc == 0) rc = diagnose(found, &asked, err);
     shim_model_free(asked.guide);
     shim_model_free(asked.model);

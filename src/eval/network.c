@@ -55,19 +55,19 @@ static int parse_description(struct network *network, json_t *json, struct error
     return parse_outputs(network, outputs, err);
 }
 
-static int check_sizes(const struct network *network, const struct card *card, struct error *err) {
-    bool repeated = card->channels == 1 && network->channels == 3;
-    if (network->height == card->height && network->width == card->width &&
-        (network->channels == card->channels || repeated))
+static int check_sizes(const struct network *network, const struct sample_form *sample, struct error *err) {
+    bool repeated = sample->channels == 1 && network->channels == 3;
+    if (network->height == sample->height && network->width == sample->width &&
+        (network->channels == sample->channels || repeated))
         return 0;
     return error_set(
         err, CODE_DATA,
         "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network made for this size",
-        network->channels, network->height, network->width, card->channels, card->height, card->width);
+        network->channels, network->height, network->width, sample->channels, sample->height, sample->width);
 }
 
-static json_t *inception_card(const struct card *card) {
-    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i, s:i}}", "shape", 3, card->height, card->width, "range", 0, 255,
+static json_t *inception_card(const struct sample_form *sample) {
+    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i, s:i}}", "shape", 3, sample->height, sample->width, "range", 0, 255,
                      "outputs", "pool", 2048, "logits", 1008);
 }
 
@@ -94,15 +94,16 @@ static int want(struct network *network, unsigned metrics, struct error *err) {
 int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
                  struct error *err) {
     static const char pixels[] = "pixels";
-    *network = (struct network){.channels = card->channels,
-                                .height = card->height,
-                                .width = card->width,
+    const struct sample_form sample = card_sample(card);
+    *network = (struct network){.channels = sample.channels,
+                                .height = sample.height,
+                                .width = sample.width,
                                 .low = 0,
                                 .high = 1,
-                                .sample_channels = card->channels,
+                                .sample_channels = sample.channels,
                                 .pixels = !path,
                                 .outputs_count = 1,
-                                .outputs = {{.dim = card_elements(card)}}};
+                                .outputs = {{.dim = sample_elements(&sample)}}};
     if (!path) {
         memcpy(network->outputs[0].name, pixels, sizeof pixels);
         sha256_bytes(pixels, sizeof pixels - 1, network->sha256);
@@ -113,9 +114,9 @@ int network_open(struct network *network, const char *path, const struct card *c
     if (sha256_file(path, network->sha256, err) != 0) return -1;
     memcpy(network->key, network->sha256, SHA256_HEX);
     int rc;
-    if (strcmp(network->sha256, inception_sha256) == 0) rc = (json = inception_card(card)) ? 0 : error_memory(err);
+    if (strcmp(network->sha256, inception_sha256) == 0) rc = (json = inception_card(&sample)) ? 0 : error_memory(err);
     else rc = card_read_extra(&json, path, "features.json", err);
-    if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, card, err);
+    if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, &sample, err);
     if (rc == 0) rc = want(network, metrics, err);
     json_decref(json);
     return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);
@@ -129,8 +130,8 @@ void network_take_floats(struct network *network, const struct card *card) {
     char text[SHA256_HEX + 8];
     if (takes_bytes(network)) return;
     network->floats = true;
-    network->sample_low = card->low;
-    network->sample_high = card->high;
+    network->sample_low = card_sample(card).low;
+    network->sample_high = card_sample(card).high;
     int length = snprintf(text, sizeof text, "%s floats", network->sha256);
     sha256_bytes(text, (size_t)length, network->key);
 }

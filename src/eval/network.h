@@ -42,14 +42,14 @@ struct network {
     struct shim_model *model; /* NULL before network_load, and always with `pixels` */
 };
 
-/* Reads card and digest; loads nothing. path NULL: none. `card` is the diffusion model's, of which only the sizes of
- * the samples count: some that do not fit are an error, and so is a network without an output that one of the metrics
- * needs. */
+/* Reads card and digest; loads nothing. path NULL: none. Of the diffusion model's `card` only the sizes of the
+ * samples (card_sample) count: some that do not fit are an error, and so is a network without an output that one of the
+ * metrics needs. */
 int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
                  struct error *err);
 /* The output that is features of this kind, or -1. The only output stands for pool whatever its name. */
 int network_find(const struct network *network, enum feature_kind kind);
-/* The samples are float32, in the card's range. A network of bytes is left as it is: see network_check. */
+/* The samples are float32, in the range of card_sample. A network of bytes is left as it is: see network_check. */
 void network_take_floats(struct network *network, const struct card *card);
 /* An error for a network of bytes and samples that are none. */
 int network_check(const struct network *network, const char *path, bool floats, struct error *err);

@@ -48,10 +48,10 @@ const int64_t *rows_labels(const struct rows *rows) {
 }
 
 struct npy rows_npy(const struct rows *rows) {
-    const struct card *card = &rows->run->card;
+    const struct sample_form form = card_sample(&rows->run->card);
     struct npy npy = run_npy(rows->run, (shard_id){0}, SAMPLES);
     if (rows->form == ROW_PIXELS)
-        npy = (struct npy){NPY_UINT8, 1, 4, {0, (size_t)card->height, (size_t)card->width, (size_t)card->channels}};
+        npy = (struct npy){NPY_UINT8, 1, 4, {0, (size_t)form.height, (size_t)form.width, (size_t)form.channels}};
     npy.shape[0] = (size_t)rows->count;
     return npy;
 }
@@ -118,13 +118,14 @@ static int find_gaps(const struct rows *rows, struct error *err) {
 int rows_open(struct rows **rows, const struct run *run, const struct seeds *ids, uint64_t count, enum row_form form,
               struct error *err) {
     bool labelled = run->card.classes > 0 && run->job.labels.rule != LABELS_NONE;
+    int channels = card_sample(&run->card).channels;
     struct rows *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     *made = (struct rows){.run = run, .form = form};
     int rc = choose(made, ids, count, err);
-    if (rc == 0 && form == ROW_PNG && run->card.channels != 1 && run->card.channels != 3)
+    if (rc == 0 && form == ROW_PNG && channels != 1 && channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: export them as npz or npy",
-                       run->dir, run->card.channels);
+                       run->dir, channels);
     if (rc == 0) rc = find_gaps(made, err);
     if (rc == 0 && labelled && !(made->labels = malloc(made->count * sizeof *made->labels))) rc = error_memory(err);
     if (rc == 0 && !(made->window.shard = malloc(window_rows(made) * sizeof(shard_id)))) rc = error_memory(err);
@@ -189,20 +190,15 @@ static int window_place(struct rows *rows, uint64_t first, struct error *err) {
 
 /* float32 -> pixels: new. */
 static uint8_t *round_sample(const struct run *run, const void *stored) {
-    size_t elements = card_elements(&run->card);
-    const float *values = stored;
-    uint8_t *pixels = malloc(elements);
-    double *x = malloc(elements * sizeof *x);
-    for (size_t i = 0; x && i < elements; i++) x[i] = values[i];
-    if (x && pixels) quantise_uint8(x, 1, &run->card, run->job.output.rounding, pixels);
-    else free(pixels), pixels = NULL;
-    free(x);
+    const struct sample_form form = card_sample(&run->card);
+    uint8_t *pixels = malloc(sample_elements(&form));
+    if (pixels) quantise_floats(stored, 1, &form, run->job.output.rounding, pixels);
     return pixels;
 }
 
 int row_convert(const struct run *run, enum row_form form, const void *stored, struct row *row, struct error *err) {
-    const struct card *card = &run->card;
-    struct png_shape shape = {card->height, card->width, card->channels};
+    const struct sample_form sample = card_sample(&run->card);
+    struct png_shape shape = {sample.height, sample.width, sample.channels};
     uint8_t *rounded = NULL;
     int rc = 0;
     if (form != ROW_STORED && run->job.output.dtype == SAMPLE_FLOAT32) {

@@ -1,6 +1,7 @@
 #include "job/card.h"
 
 #include "config/keys.h"
+#include "job/decoder.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -80,7 +81,8 @@ static int read_levels(KEY_READ_ARGUMENTS) {
     return count <= STEPS_MOST ? 0 : key_error(reader, path, "expected %s, found %zu", key->expected, count);
 }
 
-static const struct key_kind SHAPE = {read_shape, NULL}, DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
+const struct key_kind CARD_SHAPE = {read_shape, NULL};
+static const struct key_kind DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
                              CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL},
                              NOISE_AT = {read_noise_at, NULL};
 
@@ -123,7 +125,7 @@ static const struct key label_rows[] = {
 static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = KEY_TABLE(schedule_rows),
                               label_keys = KEY_TABLE(label_rows);
 static const struct key rows[] = {
-    {"shape", &SHAPE, AT(channels), .expected = "[channels, height, width], whole numbers of 1 or more",
+    {"shape", &CARD_SHAPE, AT(channels), .expected = "[channels, height, width], whole numbers of 1 or more",
      .required = true},
     {"range", &KEY_PAIR, AT(low), .expected = "two numbers that go up, such as [-1, 1]"},
     {"prediction", &KEY_NAME, AT(prediction), .names = prediction_names, .required = true},
@@ -312,6 +314,7 @@ int card_parse(struct card *card, const json_t *json, const char *where, struct 
 void card_free(struct card *card) {
     if (card->guide) card_free(card->guide);
     free(card->guide);
+    decoder_free(card->decoder);
     free(card->schedule.alphas_cumprod);
     free(card->schedule.alphas);
     free(card->schedule.sigmas);
@@ -321,4 +324,13 @@ void card_free(struct card *card) {
 
 size_t card_elements(const struct card *card) {
     return (size_t)card->channels * (size_t)card->height * (size_t)card->width;
+}
+
+struct sample_form card_sample(const struct card *card) {
+    if (card->decoder) return card->decoder->image;
+    return (struct sample_form){card->channels, card->height, card->width, card->low, card->high};
+}
+
+size_t sample_elements(const struct sample_form *form) {
+    return (size_t)form->channels * (size_t)form->height * (size_t)form->width;
 }

@@ -46,6 +46,14 @@ enum schedule_kind {
     SCHEDULE_GVP,  /* alpha = cos(pi t/2), sigma = sin(pi t/2) */
 };
 
+struct decoder; /* job/decoder.h */
+
+/* What is stored of a sample. */
+struct sample_form {
+    int channels, height, width;
+    double low, high; /* its range */
+};
+
 struct card {
     int channels, height, width;
     double low, high; /* range of x0; [-1, 1] unless the card says otherwise */
@@ -69,13 +77,14 @@ struct card {
         double *alphas_cumprod;          /* table: [steps], the last may be 0; or NULL, and: */
         double *alphas, *sigmas; /* table: [steps] each, alpha/sigma falling, the last alpha may be 0. All owned */
     } schedule;
-    int64_t classes;       /* 0: the model takes no labels */
-    int64_t null_label;    /* -1: none */
-    int batch;             /* the one batch size the file was exported for; 0: any */
-    bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
-                              v)/2 log beta~ */
-    struct card *guide;    /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
-    json_t *json;          /* the card as read; owned */
+    int64_t classes;         /* 0: the model takes no labels */
+    int64_t null_label;      /* -1: none */
+    int batch;               /* the one batch size the file was exported for; 0: any */
+    bool learned_variance;   /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
+                                v)/2 log beta~ */
+    struct card *guide;      /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
+    struct decoder *decoder; /* of what turns its samples into pictures (decode), or NULL; owned */
+    json_t *json;            /* the card as read; owned */
 };
 
 /* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and
@@ -93,5 +102,9 @@ int card_read_extra(json_t **json, const char *model_path, const char *name, str
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
 void card_free(struct card *card);
 size_t card_elements(const struct card *card); /* channels * height * width */
+/* The decoder's pictures where there is one, else the model's own x0. */
+struct sample_form card_sample(const struct card *card);
+size_t sample_elements(const struct sample_form *form); /* channels * height * width */
+extern const struct key_kind CARD_SHAPE;                /* int, int, int: [channels, height, width] */
 
 #endif

@@ -66,6 +66,11 @@ static bool is_model_card(const char *name) {
     return strcmp(name, "diffusion.json") == 0;
 }
 
+/* Where a JSON model has the extra file of this name. */
+static const char *member_of(const char *name) {
+    return is_model_card(name) ? "card" : strcmp(name, "decoder.json") == 0 ? "decoder" : "features";
+}
+
 static int no_card(const char *path, const char *name, struct error *err) {
     return error_set(err, CODE_DATA, "%s: expected a card (extra/%s) inside, found none%s", path, name,
                      is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
@@ -96,7 +101,7 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
     if (file_read(path, &data, &size, err) != 0) return -1;
     int rc = parse_json(&model, data, size, path, err);
     if (rc == 0) {
-        *json = json_incref(json_object_get(model, is_model_card(name) ? "card" : "features"));
+        *json = json_incref(json_object_get(model, member_of(name)));
         if (!*json) rc = no_card(path, name, err);
     }
     json_decref(model);

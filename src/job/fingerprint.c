@@ -1,6 +1,7 @@
 #include "job/fingerprint.h"
 
 #include "base/text.h"
+#include "job/decoder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +25,29 @@ static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_
     return NULL;
 }
 
+/* What its file holds, and how many latents it is given at once, on which kernels may depend. */
+static json_t *decode_keys(const struct job *job, const struct card *card, const char *sha256) {
+    return json_pack("{ss? si}", "sha256", sha256, "batch", decoder_batch(card->decoder, job));
+}
+
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
-                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256,
-                     const char *label_sha256, const char *initial_sha256, int plan_version, struct error *err) {
+                     const struct sampler *sampler, const struct file_digests *files, int plan_version,
+                     struct error *err) {
     *fingerprint = (struct fingerprint){0};
     /* A rounding rule has no meaning for float32 samples. */
     const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
-    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", model_sha256,
-                                  "card", card->json, "sampler", sampler_keys_of(sampler, guide_sha256), "labels",
-                                  label_keys(job, label_sha256), "noise", noise_names[job->noise], "batch", job->batch,
-                                  "precision", precision_names[job->precision], "initial", initial_sha256, "output",
+    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", files->model,
+                                  "card", card->json, "sampler", sampler_keys_of(sampler, files->guide), "labels",
+                                  label_keys(job, files->labels), "noise", noise_names[job->noise], "batch", job->batch,
+                                  "precision", precision_names[job->precision], "initial", files->initial, "output",
                                   "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding, "plan_version",
                                   plan_version);
-    if (job->model.row_dependent) /* one that is false is not said: older runs stay what they are */
+    /* What a job does not have is not said: older runs stay what they are. */
+    if (job->model.row_dependent)
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
-    if (fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
+    bool whole = !card->decoder ||
+                 json_object_set_new(fingerprint->keys, "decode", decode_keys(job, card, files->decoder)) == 0;
+    if (whole && fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
     fingerprint_free(fingerprint);
     return error_memory(err);
 }

@@ -12,11 +12,14 @@ struct fingerprint {
     char hex[SHA256_HEX];
 };
 
-/* sampler: the resolved one. guide_sha256 (the guiding model's), label_sha256 and initial_sha256: of those files, or
- * NULL. plan_version: see solver/plan.h. */
+struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed */
+    const char *model, *guide, *labels, *initial, *decoder;
+};
+
+/* sampler: the resolved one. plan_version: see solver/plan.h. */
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
-                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256,
-                     const char *label_sha256, const char *initial_sha256, int plan_version, struct error *err);
+                     const struct sampler *sampler, const struct file_digests *files, int plan_version,
+                     struct error *err);
 /* Of keys alone. */
 int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *err);
 void fingerprint_free(struct fingerprint *fingerprint);

@@ -140,6 +140,7 @@ void job_free(struct job *job) {
     json_decref(job->model.card);
     seeds_free(&job->seeds);
     free(job->labels.path);
+    free(job->decode.path);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);

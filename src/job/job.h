@@ -53,6 +53,10 @@ struct job {
     int batch;
     struct sampler sampler;
     struct {
+        char *path; /* of the decoder, resolved; NULL: the samples are what the model makes */
+        int batch;  /* latents that it is given at once; 0: unset (decoder_batch) */
+    } decode;
+    struct {
         char *dir;                  /* against the working directory; default runs/NAME */
         uint64_t samples_per_shard; /* 0: unset (layout_init chooses) */
         int level;                  /* zstd */

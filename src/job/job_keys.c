@@ -134,6 +134,26 @@ static json_t *write_labels(const struct key *key, const void *member) {
     return json_string(label_rule_names[job->labels.rule]);
 }
 
+/* ---- decode ---- */
+
+static const struct key decode_rows[] = {
+    {"path", &KEY_PATH, AT(decode.path), .expected = "a decoder's path", .required = true},
+    {"batch", &KEY_INT, AT(decode.batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
+};
+static const struct key_table decode_table = KEY_TABLE(decode_rows);
+
+static int read_decode(KEY_READ_ARGUMENTS) { /* the member is the job */
+    (void)key;
+    return keys_read(reader, &decode_table, path, value, member);
+}
+
+static json_t *write_decode(const struct key *key, const void *member) {
+    (void)key;
+    return ((const struct job *)member)->decode.path ? keys_write(&decode_table, member) : json_null();
+}
+
+static const struct key_kind DECODE = {read_decode, write_decode};
+
 /* ---- evaluate ---- */
 
 static int read_features(KEY_READ_ARGUMENTS) {
@@ -270,6 +290,7 @@ static const struct key rows[] = {
      KEY_RANGE(0, 9e15)},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
+    {"decode", &DECODE, 0, .expected = "a map with path and batch"},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
     {"device", &KEY_NAME, AT(device), .names = device_names},
@@ -279,6 +300,5 @@ static const struct key rows[] = {
     {"noise", &KEY_NAME, AT(noise), .names = noise_names},
     {"initial", &KEY_PATH, AT(initial), .expected = "a path (.npy)"},
     {"sweep", &SWEEP, 0, .expected = "a map of key: [values], or a list of such maps"},
-    {.name = "decode", .kind = &KEY_LATER},
 };
 const struct key_table job_keys = KEY_TABLE(rows);

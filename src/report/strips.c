@@ -19,32 +19,24 @@ enum { STRIPS_MOST = 48, SIDE_MOST = 64, SIDE_LEAST = 44, SAMPLES_MOST = 10, WID
 
 /* float32 samples by the run's own rule, as `export` rounds them: new; NULL with *err set. */
 static uint8_t *to_pixels(const struct npy *npy, const float *rows, const json_t *document, struct error *err) {
-    const json_t *range = json_object_get(json_object_get(document, "card"), "range");
+    const json_t *decoder = json_object_get(document, "decoder"), *card = json_object_get(document, "card"),
+                 *range = json_object_get(decoder ? decoder : card, "range");
     const char *rule = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
                                                          "rounding"));
-    struct card card = {.channels = (int)npy->shape[1],
-                        .height = (int)npy->shape[2],
-                        .width = (int)npy->shape[3],
-                        .low = json_number_value(json_array_get(range, 0)),
-                        .high = json_number_value(json_array_get(range, 1))};
-    size_t elements = npy->shape[0] * card_elements(&card);
+    struct sample_form form = {.channels = (int)npy->shape[1],
+                               .height = (int)npy->shape[2],
+                               .width = (int)npy->shape[3],
+                               .low = range ? json_number_value(json_array_get(range, 0)) : -1,
+                               .high = range ? json_number_value(json_array_get(range, 1)) : 1};
     int rounding = 0;
     while (rule && rounding_names[rounding] && strcmp(rule, rounding_names[rounding]) != 0) rounding++;
-    if (!rule || !rounding_names[rounding] || !(card.low < card.high)) {
+    if (!rule || !rounding_names[rounding] || !(form.low < form.high)) {
         error_set(err, CODE_DATA, "run.json does not say how samples become pixels (card.range, job.output.rounding)");
         return NULL;
     }
-    uint8_t *pixels = malloc(elements);
-    double *x = malloc(elements * sizeof *x);
-    for (size_t i = 0; x && i < elements; i++) x[i] = rows[i];
-    if (x && pixels) {
-        quantise_uint8(x, npy->shape[0], &card, (enum rounding)rounding, pixels);
-    } else {
-        error_memory(err);
-        free(pixels);
-        pixels = NULL;
-    }
-    free(x);
+    uint8_t *pixels = malloc(npy->shape[0] * sample_elements(&form));
+    if (pixels) quantise_floats(rows, npy->shape[0], &form, (enum rounding)rounding, pixels);
+    else error_memory(err);
     return pixels;
 }
 

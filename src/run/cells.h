@@ -32,6 +32,7 @@ struct cell { /* one run */
     uint64_t missing;                 /* samples that are not on disk yet */
     bool afresh;                      /* made again, whatever is on disk */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
+    struct shim_model *decoder;       /* the same of decode */
     const float *initial;             /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */
     bool any;       /* a shard was made */

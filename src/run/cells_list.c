@@ -25,7 +25,7 @@ static char *samples_key(const json_t *document) {
 }
 
 /* Members of documents that many cells have alike: the list holds each value once. */
-static const char *const shared_names[] = {"plan", "keys", "sampler", "card", "guide", "versions"};
+static const char *const shared_names[] = {"plan", "keys", "sampler", "card", "guide", "decoder", "versions"};
 enum { OF_SAMPLER = 3 /* the first of these */, SHARED_NAMES = sizeof shared_names / sizeof *shared_names };
 
 /* A list in the making. */

@@ -3,6 +3,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "job/decoder.h"
 #include "job/fingerprint.h"
 #include "job/labels.h"
 #include "job/model_file.h"
@@ -29,6 +30,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     int rc = job->model.card ? card_parse(card, job->model.card, file->path, err)
                              : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
+    if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
@@ -55,6 +57,10 @@ static int model_digest(const char *path, char hex[SHA256_HEX], struct error *er
     return path ? model_file_digest(path, hex, err) : 0;
 }
 
+static const char *given(const char *hex) {
+    return hex[0] ? hex : NULL;
+}
+
 /* What a job asks of labels must be what its model can take. */
 static int check_labels(const struct job *job, const struct card *card, struct error *err) {
     const char *rule = label_rule_names[job->labels.rule];
@@ -78,15 +84,16 @@ static int check_labels(const struct job *job, const struct card *card, struct e
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name",
-                     job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT,
+                     "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
-                     card->guide ? card->guide->json : NULL, "sampler", sampler_to_json(sampler), "plan",
-                     plan_to_json(plan), "versions", build_versions());
+                     card->guide ? card->guide->json : NULL, "decoder", card->decoder ? card->decoder->json : NULL,
+                     "sampler", sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
 }
 
-static size_t sample_bytes(const struct job *job, const struct card *card) {
-    return card_elements(card) * (job->output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
+size_t document_sample_bytes(const struct job *job, const struct card *card) {
+    struct sample_form form = card_sample(card);
+    return sample_elements(&form) * (job->output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
 }
 
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
@@ -97,7 +104,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct plan plan;
     struct fingerprint fingerprint = {0};
     struct layout layout;
-    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
+    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
     int rc = -1;
@@ -108,12 +115,17 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if (check_labels(&job, &card, err) != 0 ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
-        digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
+        model_digest(job.decode.path, decoder, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
+        digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
-                    sample_bytes(&job, &card), err) != 0 ||
-        fingerprint_make(&fingerprint, &job, &card, &sampler, model, guide[0] ? guide : NULL, labels[0] ? labels : NULL,
-                         initial[0] ? initial : NULL, PLAN_VERSION, err) != 0)
+                    document_sample_bytes(&job, &card), err) != 0)
         goto out;
+    const struct file_digests files = {.model = model,
+                                       .guide = given(guide),
+                                       .labels = given(labels),
+                                       .initial = given(initial),
+                                       .decoder = given(decoder)};
+    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0) goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);
 out:

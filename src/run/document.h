@@ -21,6 +21,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
  * needed unless the job gives one. All outputs new. */
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
+size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
 /* 0: the document goes on with what `older`, found in dir, began. Another fingerprint, another shard size or a seed

@@ -1,5 +1,6 @@
 /* Opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
+#include "job/decoder.h"
 #include "job/labels.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
@@ -11,9 +12,13 @@
 
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
+    const struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
+                                       .guide = run_sha256(run, GUIDE_SHA256),
+                                       .labels = run_sha256(run, LABELS_SHA256),
+                                       .initial = run_sha256(run, INITIAL_SHA256),
+                                       .decoder = run_sha256(run, DECODER_SHA256)};
     struct fingerprint now;
-    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256),
-                         run_sha256(run, GUIDE_SHA256), run_sha256(run, LABELS_SHA256), run_sha256(run, INITIAL_SHA256),
+    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
     int rc = fingerprint_compare(keys, now.keys, run->dir, err);
@@ -52,9 +57,10 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         error_memory(err);
         goto fail;
     }
-    const json_t *guide = json_object_get(document, "guide");
+    const json_t *guide = json_object_get(document, "guide"), *decoder = json_object_get(document, "decoder");
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
+        (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
         (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
@@ -128,12 +134,12 @@ bool run_wants(const struct run *run, int output) {
 }
 
 struct npy run_npy(const struct run *run, shard_id shard, int output) {
-    const struct card *card = &run->card;
+    const struct sample_form form = card_sample(&run->card);
     size_t rows = (size_t)layout_rows(&run->layout, shard);
     if (output != SAMPLES)
         return (struct npy){
             .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.outputs[output].dim}};
-    size_t c = (size_t)card->channels, h = (size_t)card->height, w = (size_t)card->width;
+    size_t c = (size_t)form.channels, h = (size_t)form.height, w = (size_t)form.width;
     if (run->job.output.dtype == SAMPLE_UINT8)
         return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
     return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 4, .shape = {rows, c, h, w}};

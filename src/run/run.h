@@ -47,6 +47,7 @@ int run_check(const struct run *run, struct error *err);
 #define GUIDE_SHA256 "sampler.guidance.model.sha256"
 #define LABELS_SHA256 "labels.sha256"
 #define INITIAL_SHA256 "initial"
+#define DECODER_SHA256 "decode.sha256"
 const char *run_sha256(const struct run *run, const char *key);
 
 /* The label of the sample at a position in the seed list; -1 where the model takes none. */

@@ -18,13 +18,26 @@ static uint8_t diffusers(double x) {
     return (uint8_t)nearbyint(255 * fmin(fmax((x + 1) / 2, 0), 1)); /* the default rounding mode: half to even */
 }
 
-void quantise_uint8(const double *x, size_t rows, const struct card *card, enum rounding rounding, uint8_t *out) {
-    static uint8_t (*const rules[])(double) = {
-        [ROUNDING_EDM] = edm, [ROUNDING_ADM] = adm, [ROUNDING_DIFFUSERS] = diffusers};
-    size_t channels = (size_t)card->channels, pixels = (size_t)card->height * (size_t)card->width;
-    double scale = 2 / (card->high - card->low), shift = -(card->high + card->low) / (card->high - card->low);
-    for (size_t row = 0; row < rows; row++, x += channels * pixels, out += channels * pixels)
+static uint8_t (*const rules[])(double) = {
+    [ROUNDING_EDM] = edm, [ROUNDING_ADM] = adm, [ROUNDING_DIFFUSERS] = diffusers};
+
+/* One of the two is given. */
+static void quantise(const double *doubles, const float *floats, size_t rows, const struct sample_form *form,
+                     enum rounding rounding, uint8_t *out) {
+    size_t channels = (size_t)form->channels, pixels = (size_t)form->height * (size_t)form->width;
+    double scale = 2 / (form->high - form->low), shift = -(form->high + form->low) / (form->high - form->low);
+    for (size_t row = 0, at = 0; row < rows; row++, out += channels * pixels)
         for (size_t c = 0; c < channels; c++)
-            for (size_t i = 0; i < pixels; i++)
-                out[i * channels + c] = rules[rounding](scale * x[c * pixels + i] + shift);
+            for (size_t i = 0; i < pixels; i++, at++)
+                out[i * channels + c] = rules[rounding](scale * (doubles ? doubles[at] : (double)floats[at]) + shift);
+}
+
+void quantise_uint8(const double *x, size_t rows, const struct sample_form *form, enum rounding rounding,
+                    uint8_t *out) {
+    quantise(x, NULL, rows, form, rounding, out);
+}
+
+void quantise_floats(const float *x, size_t rows, const struct sample_form *form, enum rounding rounding,
+                     uint8_t *out) {
+    quantise(NULL, x, rows, form, rounding, out);
 }

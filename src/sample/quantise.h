@@ -7,9 +7,11 @@
 
 #include <stdint.h>
 
-/* rows of x [C,H,W] to out [H,W,C]. With x first mapped from [card->low, card->high] to [-1, 1]:
+/* rows of x [C,H,W] to out [H,W,C]. With x first mapped from [form->low, form->high] to [-1, 1]:
  * edm trunc(clip(127.5 x + 128, 0, 255)); adm trunc(clip(127.5 (x + 1), 0, 255)); diffusers round-half-even(255
  * clip((x + 1)/2, 0, 1)). Inputs are finite. */
-void quantise_uint8(const double *x, size_t rows, const struct card *card, enum rounding rounding, uint8_t *out);
+void quantise_uint8(const double *x, size_t rows, const struct sample_form *form, enum rounding rounding, uint8_t *out);
+/* The same of floats, as they are stored or as a decoder gives them. */
+void quantise_floats(const float *x, size_t rows, const struct sample_form *form, enum rounding rounding, uint8_t *out);
 
 #endif

@@ -21,7 +21,7 @@ struct asset {
 
 struct assets {
     size_t count;
-    struct asset list[]; /* at most four a cell */
+    struct asset list[]; /* at most five a cell */
 };
 
 /* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is
@@ -77,6 +77,10 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
     if (cell->missing > 0 && guide &&
         load_model(assets, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide, err) != 0)
         return -1;
+    if (cell->missing > 0 && run->job.decode.path &&
+        load_model(assets, "the decoder", run->job.decode.path, run_sha256(run, DECODER_SHA256), device, &cell->decoder,
+                   err) != 0)
+        return -1;
     if (run->job.evaluate.enabled && run->job.evaluate.features &&
         load_model(assets, "the feature network", run->job.evaluate.features, run->network.sha256, device,
                    &run->network.model, err) != 0)
@@ -86,7 +90,7 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
 
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {
     char message[SHIM_ERROR];
-    struct assets *made = *assets = calloc(1, sizeof *made + (4 * cells->count + 1) * sizeof *made->list);
+    struct assets *made = *assets = calloc(1, sizeof *made + (5 * cells->count + 1) * sizeof *made->list);
     if (!made) return error_memory(err);
     if (shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
         return error_set(err, CODE_INTERNAL, "%s", message);
@@ -97,7 +101,8 @@ int assets_load(struct assets **assets, struct cells *cells, int device, struct 
 
 void assets_free(struct assets *assets, struct cells *cells) {
     for (size_t i = 0; i < cells->count; i++)
-        cells->cells[i].model = cells->cells[i].guide = cells->cells[i].run.network.model = NULL;
+        cells->cells[i].model = cells->cells[i].guide = cells->cells[i].decoder = cells->cells[i]
+                                                                                      .run.network.model = NULL;
     for (size_t i = 0; assets && i < assets->count; i++) {
         shim_model_free(assets->list[i].model);
         free(assets->list[i].file);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "run/claim.h"
 #include "run/scan.h"
+#include "sample/decode.h"
 #include "sample/execute.h"
 #include "sample/quantise.h"
 
@@ -18,6 +19,7 @@
 
 void maker_leave(struct maker *maker) {
     executor_free(maker->executor);
+    decoding_free(maker->decoding);
     free(maker->x);
     *maker = (struct maker){.device = maker->device, .stop = maker->stop};
 }
@@ -43,7 +45,9 @@ int maker_move(struct maker *maker, const struct cell *cell, bool samples, struc
         .noise = run->job.noise,
         .stop = maker->stop,
     };
-    return executor_new(&maker->executor, &setup, err);
+    if (executor_new(&maker->executor, &setup, err) != 0) return -1;
+    const struct decoder *decoder = run->card.decoder;
+    return decoder ? decoding_new(&maker->decoding, decoder, cell->decoder, decoder_batch(decoder, &run->job), err) : 0;
 }
 
 /* ---- a shard ---- */
@@ -124,9 +128,46 @@ static void count(struct making *making, int what, double amount) {
     making->tally.values[what] += amount;
 }
 
+/* Where pictures go. */
+struct shelf {
+    struct making *making;
+    size_t row; /* of the shard, the batch's first */
+};
+
+static int store_pictures(void *context, size_t first, size_t count, const float *images, struct error *err) {
+    const struct shelf *shelf = context;
+    const struct run *run = &shelf->making->cell->run;
+    const struct sample_form form = card_sample(&run->card);
+    size_t elements = sample_elements(&form), at = (shelf->row + first) * elements;
+    (void)err;
+    if (run->job.output.dtype == SAMPLE_UINT8)
+        quantise_floats(images, count, &form, run->job.output.rounding, (uint8_t *)shelf->making->samples + at);
+    else memcpy((float *)shelf->making->samples + at, images, count * elements * sizeof *images);
+    return 0;
+}
+
+static int store_samples(const struct making *making, const double *x, size_t row, size_t rows, struct error *err) {
+    const struct run *run = &making->cell->run;
+    const struct sample_form form = card_sample(&run->card);
+    size_t elements = sample_elements(&form);
+    if (run->job.output.dtype == SAMPLE_UINT8) {
+        quantise_uint8(x, rows, &form, run->job.output.rounding, (uint8_t *)making->samples + row * elements);
+        return 0;
+    }
+    float *stored = (float *)making->samples + row * elements;
+    for (size_t i = 0; i < rows * elements; i++) {
+        stored[i] = (float)x[i];
+        if (!isfinite(stored[i])) /* finite until now: a double beyond float32 */
+            return error_set(err, CODE_DATA,
+                             "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
+                             making->seeds[row + i / elements], i % elements, x[i]);
+    }
+    return 0;
+}
+
 static int sample_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
     const struct run *run = &making->cell->run;
-    size_t elements = card_elements(&run->card);
+    size_t elements = card_elements(&run->card); /* of what the solver starts from */
     uint64_t position = layout_first(&run->layout, making->shard) + row;
     struct batch batch = {.rows = rows, .seeds = making->seeds + row};
     int nfe = 0;
@@ -138,27 +179,18 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
     count(making, MADE_SAMPLES, (double)rows);
     count(making, MADE_EVALUATIONS, nfe);
     count(making, MADE_BATCHES, 1);
-    if (run->job.output.dtype == SAMPLE_UINT8) {
-        quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding,
-                       (uint8_t *)making->samples + row * elements);
-        return 0;
-    }
-    float *stored = (float *)making->samples + row * elements;
-    for (size_t i = 0; i < rows * elements; i++) {
-        stored[i] = (float)maker->x[i];
-        if (!isfinite(stored[i])) /* finite until now: a double beyond float32 */
-            return error_set(err, CODE_DATA,
-                             "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
-                             batch.seeds[i / elements], i % elements, maker->x[i]);
-    }
-    return 0;
+    if (!maker->decoding) return store_samples(making, maker->x, row, rows, err);
+    struct shelf shelf = {making, row};
+    start = clock_seconds();
+    int rc = decoding_run(maker->decoding, maker->x, rows, batch.seeds, store_pictures, &shelf, err);
+    count(making, MADE_DECODER, clock_seconds() - start);
+    return rc;
 }
 
 /* The feature network sees the stored samples, so that features made later from disk are the same. */
 static int features_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
     const struct run *run = &making->cell->run;
-    size_t elements = card_elements(&run->card);
-    size_t bytes = elements * (run->job.output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
+    struct npy npy = run_npy(run, making->shard, SAMPLES);
     float *features[NETWORK_OUTPUTS] = {NULL};
     bool any = false;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
@@ -170,7 +202,8 @@ static int features_batch(const struct making *making, size_t row, size_t rows, 
 #pragma omp atomic read
     failed = making->featureless;
     if (!any || failed) return 0;
-    if (network_run(&run->network, making->samples + row * bytes, rows, (size_t)run->job.batch, features, err) != 0)
+    if (network_run(&run->network, making->samples + row * npy_row_bytes(&npy), rows, (size_t)run->job.batch, features,
+                    err) != 0)
         return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)

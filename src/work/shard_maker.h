@@ -19,6 +19,7 @@ enum {
     MADE_EVALUATIONS, /* model evaluation points times batches, for the NFE of adaptive solvers */
     MADE_BATCHES,
     MADE_MODEL,       /* s, over workers: running the plan, which is the model and little else */
+    MADE_DECODER,     /* s, over workers: decoding */
     MADE_WORKER,      /* s, over workers: all of it, features and writing too */
     MADE_FEATURELESS, /* shards whose features failed */
 };
@@ -27,7 +28,8 @@ enum {
 struct maker {
     const struct cell *cell; /* NULL: none */
     struct executor *executor;
-    double *x;                         /* [batch][elements]: the samples of the batch it makes */
+    struct decoding *decoding;         /* NULL: the samples are what the model makes */
+    double *x;                         /* [batch][elements]: what the solver ends with, of the batch it makes */
     int device;                        /* SHIM_CPU or a CUDA index */
     const volatile sig_atomic_t *stop; /* 1: batches end with CODE_AGAIN; NULL: never */
 };

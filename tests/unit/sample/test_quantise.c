@@ -7,10 +7,10 @@
 
 #include "sample/quantise.h"
 
-static const struct card unit_card = {.channels = 1, .height = 1, .width = 1, .low = -1, .high = 1};
+static const struct sample_form unit_card = {.channels = 1, .height = 1, .width = 1, .low = -1, .high = 1};
 
 static uint8_t quantise(double x, double low, double high, enum rounding rounding) {
-    struct card card = unit_card;
+    struct sample_form card = unit_card;
     uint8_t out;
     card.low = low;
     card.high = high;
@@ -117,7 +117,7 @@ static void layout(void **state) {
     enum { ROWS = 2, C = 3, H = 4, W = 5 };
     double x[ROWS][C][H][W];
     uint8_t out[ROWS][H][W][C];
-    const struct card card = {.channels = C, .height = H, .width = W, .low = 0, .high = 255};
+    const struct sample_form card = {.channels = C, .height = H, .width = W, .low = 0, .high = 255};
     for (int n = 0; n < ROWS; n++)
         for (int c = 0; c < C; c++)
             for (int h = 0; h < H; h++)
