@@ -20,10 +20,12 @@ override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math
 SAN        := $(if $(filter coverage,$(SANITIZE)),--coverage,\
               $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined))
 USE_MPI    := $(filter mpi,$(COMM))
-CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
-# libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with other
-# bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
-BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic -l:libgfortran.so.5
+CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
+              $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
+# libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with
+# other bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
+BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic \
+              -l:libgfortran.so.5
 LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
@@ -37,7 +39,8 @@ LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
 TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
 SHIM_OBJECT := $(B)/shim/torch_shim.o
 SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
-              $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
+              $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed \
+              -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
 else
 SHIM_OBJECT := $(FAKE)
 endif
@@ -46,13 +49,14 @@ endif
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage format lint clean \
-        distclean FORCE
-all: $(B)/qtaylor ## build build/torch/qtaylor (SHIM=fake: closed-form models, no libtorch; COMM=self: no MPI; SANITIZE=address,undefined)
+.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage \
+        format lint clean distclean FORCE
+all: $(B)/qtaylor ## build build/torch/qtaylor (other builds: below)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_.-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' Makefile
-	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, BLAS=, RANKS=2 (of the demo)"
+	@echo "  Other builds: SHIM=fake (closed-form models, no libtorch), COMM=self (no MPI), SANITIZE=address,undefined"
+	@echo "  By hand: LIBTORCH=DIR (an unpacked libtorch), MPICC=, CC=, CXX=, PKG_CONFIG_PATH=, BLAS=, RANKS=2 (demo's)"
 
 RANKS ?= 2
 # Open MPI refuses root unless told; more ranks than cores are fine for a demonstration.
@@ -94,7 +98,8 @@ $(B)/gen/page_files.c: $(PAGE:%=src/report/%)
 	@mkdir -p $(@D)
 	@echo "  make    $@"
 	@{ echo '#include "report/markup.h"'; for file in $^; do name=$${file##*/}; \
-	    echo "const char $${name%.*}_$${name##*.}[] = {"; od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
+	    echo "const char $${name%.*}_$${name##*.}[] = {"; \
+	    od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
 $(B)/gen/page_files.o: $(B)/gen/page_files.c
 	@echo "  compile $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
@@ -146,21 +151,24 @@ run-fuzz: $(FUZZ)
 # Of every C file (and the libtorch shim), for editors and clang-tidy.
 COMPILED := $(SOURCES) src/main.c shim/fake_shim.c $(wildcard tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
 compile_commands.json: $(B)/version.h FORCE ## how each file is compiled, for editors
-	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$comma" '$(CURDIR)' \
-	    $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
+	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' \
+	    "$$comma" '$(CURDIR)' $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
 
-# What each thread does to what the others see. gcc's libgomp tells ThreadSanitizer nothing of its barriers; clang's libomp
-# does, through archer, so nothing is suppressed. The runs of tests/cli are the coordinator with 2 and more workers.
+# What each thread does to what the others see. gcc's libgomp tells ThreadSanitizer nothing of its barriers; clang's
+# libomp does, through archer, so nothing is suppressed. The runs of tests/cli are the coordinator with 2 and more
+# workers.
 TSAN_UNITS := queue execute coordinator log hash precision score
 TSAN_RUNS  := tests/cli/test_sweep.py tests/cli/test_unstable.py tests/cli/test_shard_format.py
-TSAN_ENV   := OMP_TOOL_LIBRARIES=libarcher.so LD_LIBRARY_PATH=$$(dirname "$$(clang -print-file-name=libarcher.so)"):$$LD_LIBRARY_PATH \
-              TSAN_OPTIONS=ignore_noninstrumented_modules=1
+TSAN_ENV   := OMP_TOOL_LIBRARIES=libarcher.so TSAN_OPTIONS=ignore_noninstrumented_modules=1 \
+              LD_LIBRARY_PATH=$$(dirname "$$(clang -print-file-name=libarcher.so)"):$$LD_LIBRARY_PATH
 tsan: ## the threads' unit tests, and runs of small jobs, under ThreadSanitizer
 	@tools/setup.sh fuzz
-	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=thread BLAS='-llapacke -lopenblas' WARNINGS=-w run-tsan
+	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=thread BLAS='-llapacke -lopenblas' \
+	    WARNINGS=-w run-tsan
 run-tsan: all $(TSAN_UNITS:%=$(B)/tests/test_%)
 	@for t in $(TSAN_UNITS); do echo "== $$t"; $(TSAN_ENV) $(B)/tests/test_$$t || exit 1; done
-	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -k 'not ranks' $(TSAN_RUNS); fi
+	@if [ -x $(PYTHON) ]; then $(TSAN_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' \
+	    -k 'not ranks' $(TSAN_RUNS); fi
 
 coverage: ## how many lines of src the unit tests and tests/cli reach (fake shim)
 	@tools/setup.sh coverage

@@ -206,7 +206,7 @@ int shim_model_load(struct shim_model **model, const void *data, size_t size, co
 void shim_model_free(struct shim_model *model) {
     if (!model) return;
     schedule_free(model->schedule);
-    card_free(&model->card);
+    card_release(&model->card);
     free(model->means);
     free(model->weights);
     json_decref(model->json);

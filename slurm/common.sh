@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# What the sbatch scripts here have in common. They source it from the qtaylor folder, so keep that folder where it is while
-# jobs wait or run; a script of your own needs JOB and, if it likes, the settings below, then `qtaylor_job`.
+# What the sbatch scripts here have in common. They source it from the qtaylor folder, so keep that folder where it is
+# while jobs wait or run; a script of your own needs JOB and, if it likes, the settings below, then `qtaylor_job`.
 #
-# The script outlives its ranks: whatever ended them (done, time limit, preemption, a lost node, a crash), `qtaylor verify`
-# then reads what is on disk, and that alone decides: complete: exit 0; incomplete (75): requeue; anything else: stop.
+# The script outlives its ranks: whatever ended them (done, time limit, preemption, a lost node, a crash), `qtaylor
+# verify` then reads what is on disk, and that alone decides: complete: exit 0; incomplete (75): requeue; anything else:
+# stop.
 
 : "${LAUNCHER:=srun}"                # srun | mpirun
 : "${DEVICE:=cuda}"                  # cuda | cpu
@@ -11,13 +12,15 @@
 : "${MAX_RESTARTS:=100}"             # preemptions and time limits a job may take in all
 [[ $PROGRAM = /* ]] || PROGRAM=$QTAYLOR_HOME/$PROGRAM
 declare -a OVERRIDES CONTAINER SRUN_OPTIONS # may be set by the script
-[ -n "${MPIRUN_OPTIONS+set}" ] || MPIRUN_OPTIONS=(--bind-to none) # how cores are counted for binding differs from site to site
+# How cores are counted for binding differs from site to site.
+[ -n "${MPIRUN_OPTIONS+set}" ] || MPIRUN_OPTIONS=(--bind-to none)
 
 say() { echo "$(date '+%F %T') job ${SLURM_JOB_ID:-none}, start $((${SLURM_RESTART_COUNT:-0} + 1)): $*"; }
 qtaylor() { "${CONTAINER[@]}" "$PROGRAM" "$@"; }
 
-# SLURM sends the ranks TERM when it preempts or cancels, but USR1 before the time limit to this shell alone (B:), and TERM to
-# it when nothing can be put off any more. Both go on to the ranks as USR1, which srun and mpirun alike hand over.
+# SLURM sends the ranks TERM when it preempts or cancels, but USR1 before the time limit to this shell alone (B:), and
+# TERM to it when nothing can be put off any more. Both go on to the ranks as USR1, which srun and mpirun alike hand
+# over.
 launcher="" list=""
 trap 'say "USR1: the time limit is near"; forward' USR1
 trap 'say "TERM: this job is being ended"; forward' TERM
@@ -35,7 +38,8 @@ launch() { # launch ARGUMENTS...: the program on all tasks of the job; its exit 
     esac
     "${command[@]}" "${CONTAINER[@]}" "$PROGRAM" "$@" "${OVERRIDES[@]}" "${settings[@]}" &
     launcher=$!
-    while wait "$launcher"; code=$?; [ $code -gt 128 ] && kill -0 "$launcher" 2>/dev/null; do :; done # a trap interrupts wait
+    # A trap interrupts wait.
+    while wait "$launcher"; code=$?; [ $code -gt 128 ] && kill -0 "$launcher" 2>/dev/null; do :; done
     launcher=
     say "$LAUNCHER ended with $code"
 }
@@ -46,7 +50,8 @@ concluded() { # concluded RUN RESULT
     [ -s "$result" ] && [ -z "$(find "$1" -name '*.npy.zst' -newer "$result" -print -quit)" ]
 }
 
-# SLURM forgets a job whose script ends while it is being preempted; so it is told to start it again, and then has to end it.
+# SLURM forgets a job whose script ends while it is being preempted; so it is told to start it again, and then has to
+# end it.
 requeue() {
     local id=$SLURM_JOB_ID state
     [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
@@ -60,7 +65,8 @@ requeue() {
     exit 75
 }
 
-# Incomplete, but is anything gained? A start that added no good file may have been cut short; three in a row are no accident.
+# Incomplete, but is anything gained? A start that added no good file may have been cut short; three in a row are no
+# accident.
 gained() { # gained GOOD NOTE-FILE
     local before=0 idle=0
     [ ! -s "$2" ] || read -r before idle <"$2"

@@ -17,8 +17,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: belongs to make test-long")
 
 
-# Modules whose tests stay in one process of pytest-xdist, one after the other: they share a cluster, a network, or a start that
-# takes long.
+# Modules whose tests stay in one process of pytest-xdist, one after the other: they share a cluster, a network, or a
+# start that takes long.
 TOGETHER = ("test_slurm", "test_network", "test_demo", "test_report", "test_metrics")
 
 
@@ -42,7 +42,8 @@ def qtaylor(*arguments, ranks=0, program=FAKE, code=0, timeout=120, **env):
     """Runs the program (under mpirun when ranks > 0) and checks its exit code; returns the finished process."""
     command = mpirun(ranks) + [str(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**env), cwd=ROOT)
-    assert done.returncode == code, f"{' '.join(command)}: exit {done.returncode}, expected {code}\n{done.stdout}{done.stderr}"
+    ended = f"{' '.join(command)}: exit {done.returncode}, expected {code}"
+    assert done.returncode == code, f"{ended}\n{done.stdout}{done.stderr}"
     return done
 
 
@@ -72,7 +73,8 @@ class Job:
 
     def __init__(self, folder):
         self.folder = folder
-        self.model = {"card": json.loads(json.dumps(CARD)), "mixture": {"means": MEANS, "std": 0.2, "weights": [0.4, 0.6]}}
+        self.model = {"card": json.loads(json.dumps(CARD)),
+                      "mixture": {"means": MEANS, "std": 0.2, "weights": [0.4, 0.6]}}
         self.keys = {
             "name": "small",
             "model": {"path": "model.json"},

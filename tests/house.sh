@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the style asks for and git's files exceed: lines of 120 columns, files of 400 lines, C functions of 60. A report: it fails
-# only with "strict".
+# What the style asks for and git's files exceed: lines of 120 columns, files of 400 lines, C functions of 60. A report:
+# it fails only with "strict".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -10,10 +10,12 @@ complain() { echo "layers: $*"; bad=1; }
 for i in "${!order[@]}"; do
     later=$(IFS='|'; echo "${order[*]:i+1}")
     [ -n "$later" ] || continue
-    found=$(grep -nE "#include \"($later)/" "src/${order[i]}"/*.[ch]) && complain "src/${order[i]} looks ahead:"$'\n'"$found"
+    found=$(grep -nE "#include \"($later)/" "src/${order[i]}"/*.[ch]) &&
+        complain "src/${order[i]} looks ahead:"$'\n'"$found"
 done
 found=$(grep -ln 'torch_shim\.h' src/{base,config,job,solver}/*.[ch]) && complain "the shim is seen too early: $found"
-found=$(grep -rln '<mpi\.h>' src shim | grep -v '^src/cluster/comm_mpi\.c$') && complain "mpi.h outside comm_mpi.c: $found"
+found=$(grep -rln '<mpi\.h>' src shim | grep -v '^src/cluster/comm_mpi\.c$') &&
+    complain "mpi.h outside comm_mpi.c: $found"
 found=$(grep -rnE '\b(exit|abort)\(' src | grep -v '^src/main\.c') && complain "only main.c exits:"$'\n'"$found"
 for header in src/*/*.h shim/*.h; do
     # shellcheck disable=SC2086 # several flags

@@ -7,12 +7,12 @@ cd "$(dirname "$0")/.." || exit
 if [ -f build/env.sh ]; then source build/env.sh; fi # packages unpacked without root
 
 # Leaks it sees wherever memory is kept in a structure: hundreds of false ones; the sanitizers see real ones.
-export ANALYZE="gcc ${CPPFLAGS:-} -std=gnu11 -D_GNU_SOURCE -fopenmp -O1 -include tests/lint.h -fanalyzer -Wno-analyzer-malloc-leak
-    -fdiagnostics-plain-output -fanalyzer-verbosity=0 -c -o /dev/null"
+export ANALYZE="gcc ${CPPFLAGS:-} -std=gnu11 -D_GNU_SOURCE -fopenmp -O1 -include tests/lint.h -fanalyzer
+    -Wno-analyzer-malloc-leak -fdiagnostics-plain-output -fanalyzer-verbosity=0 -c -o /dev/null"
 echo '== gcc -fanalyzer'
 # shellcheck disable=SC2016 # the inner shell expands it
-find src -name '*.c' ! -path src/base/error.c -print0 | sort -z | xargs -0 -P "$(nproc)" -n 1 sh -c '$ANALYZE "$0"' 2>&1 |
-    grep 'warning:\|error:' | sort -u
+find src -name '*.c' ! -path src/base/error.c -print0 | sort -z |
+    xargs -0 -P "$(nproc)" -n 1 sh -c '$ANALYZE "$0"' 2>&1 | grep 'warning:\|error:' | sort -u
 
 failed=0
 echo '== clang-format'

@@ -44,8 +44,8 @@ def mixture_epsilon(x, alpha, sigma, means, std, weights):
 
 
 def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, channels=1):
-    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output, or output and variance channels; guide is model 1; labels is "given", "null" or "none". start [n, elements] and noise(stream) replace those
-    of the seeds."""
+    """Interprets `qtaylor plan --json`. model(x, time, labels) -> output, or output and variance channels; guide is
+    model 1; labels is "given", "null" or "none". start [n, elements] and noise(stream) replace those of the seeds."""
     noise = noise or (lambda stream: np.stack([normals(seed, stream, elements) for seed in seeds]))
     register = {0: (noise(0) if start is None else start) * plan["initial_scale"]}
     for op in plan["ops"]:
@@ -58,7 +58,8 @@ def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, c
             value = sum(coefficient * register[source] for coefficient, source in op["terms"])
             if "channels" in op:  # the others are those of the first source
                 low, high = np.array(op["channels"]) * (elements // channels)
-                value[:, :low], value[:, high:] = (register[op["terms"][0][1]][:, part] for part in (slice(low), slice(high, None)))
+                value[:, :low], value[:, high:] = (register[op["terms"][0][1]][:, part]
+                                                   for part in (slice(low), slice(high, None)))
             register[op["dst"]] = value
         elif op["op"] == "NOISE":
             register[op["dst"]] = noise(op["stream"])
@@ -72,7 +73,8 @@ def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, c
             register[op["dst"]] = register[op["dst"]] * np.exp(op["a"] + op["b"] * register[op["src"]])
         elif op["op"] == "THRESHOLD":
             x = register[op["dst"]]
-            s = np.quantile(np.abs(x), op["quantile"], axis=1, keepdims=True).clip(op["lo"], np.inf if op["hi"] is None else op["hi"])
+            s = np.quantile(np.abs(x), op["quantile"], axis=1,
+                            keepdims=True).clip(op["lo"], np.inf if op["hi"] is None else op["hi"])
             register[op["dst"]] = x.clip(-s, s) * op["lo"] / s
         elif op["op"] == "PROJECT":
             x, y = register[op["src"]], register[op["onto"]]

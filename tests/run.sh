@@ -53,14 +53,15 @@ units fake-address,undefined SHIM=fake SANITIZE=address,undefined
 
 marks='not long'
 [ "$which" = long ] && marks=''
-# Half of the tests wait (leases, killed ranks), so there is one process more than processors; tests that share a costly start or a
-# network are one group, and a group stays in one process (tests/conftest.py). SLURM's cluster comes behind them, with the machine
-# to itself. A report of an earlier run never counts.
+# Half of the tests wait (leases, killed ranks), so there is one process more than processors; tests that share a costly
+# start or a network are one group, and a group stays in one process (tests/conftest.py). SLURM's cluster comes behind
+# them, with the machine to itself. A report of an earlier run never counts.
 rm -f build/pytest-*.xml
 processes=$(nproc)
 processes=$((processes < 8 ? processes + 1 : 8))
 pytests() { # pytests NAME ARGUMENTS...
-    build/venv/bin/python -m pytest -q -rs -W ignore::DeprecationWarning -m "$marks" --junit-xml="build/pytest-$1.xml" "${@:2}"
+    build/venv/bin/python -m pytest -q -rs -W ignore::DeprecationWarning -m "$marks" \
+        --junit-xml="build/pytest-$1.xml" "${@:2}"
     local ended=$?
     if [ $ended -gt 1 ] && [ $ended -ne 5 ]; then failed=$((failed + 1)); echo "FAILED: pytest itself: exit $ended"; fi
 }
@@ -68,7 +69,8 @@ pytests most -n $processes --dist loadgroup --ignore=tests/slurm tests
 pytests slurm tests/slurm
 read -r good bad < <(build/venv/bin/python - <<'PYTHON'
 import xml.etree.ElementTree as tree
-suites = [suite for name in ("most", "slurm") for suite in tree.parse(f"build/pytest-{name}.xml").getroot().iter("testsuite")]
+suites = [suite for name in ("most", "slurm")
+          for suite in tree.parse(f"build/pytest-{name}.xml").getroot().iter("testsuite")]
 total = bad = 0
 for suite in suites:
     bad += int(suite.get("failures")) + int(suite.get("errors"))

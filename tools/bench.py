@@ -1,5 +1,5 @@
-"""make bench: speed as ratios within one run, on the cores this machine has. Every number is printed with what it means;
-nothing here passes or fails."""
+"""make bench: speed as ratios within one run, on the cores this machine has. Every number is printed with what it
+means; nothing here passes or fails."""
 import json
 import os
 import pathlib
@@ -87,8 +87,8 @@ def end_to_end(folder):
 
     def plain():
         shutil.rmtree(folder / "png", ignore_errors=True)
-        taken, _, fids["plain"] = map(float, output([sys.executable, ROOT / "tools/plain_pytorch.py", folder / "png", count,
-                                                     CORES]).split())
+        said = output([sys.executable, ROOT / "tools/plain_pytorch.py", folder / "png", count, CORES])
+        taken, _, fids["plain"] = map(float, said.split())
         return taken
 
     def ours():
@@ -105,8 +105,8 @@ def end_to_end(folder):
 def fifty_thousand(folder):
     start = time.perf_counter()
     result = generate(DIGITS, folder / "f", "seeds=0-49999", "workers=1", ranks=CORES, verb="run")
-    print(f"50,000 digits at NFE 10 on {CORES} cores: {seconds(result):.1f} s making, {time.perf_counter() - start:.1f} s in all, "
-          f"FID {result['metrics']['fid']:.4f}", flush=True)
+    print(f"50,000 digits at NFE 10 on {CORES} cores: {seconds(result):.1f} s making, "
+          f"{time.perf_counter() - start:.1f} s in all, FID {result['metrics']['fid']:.4f}", flush=True)
 
 
 DIFFUSERS = """
@@ -138,7 +138,8 @@ def cifar(folder):
         lambda: float(output([sys.executable, "-c", DIFFUSERS, batches, nfe, CORES], cwd=ROOT)))
     show("CIFAR-10 U-Net: bare model calls / generate", limit / ours, ">= 0.98",
          f"{ours / batches / 8 / nfe * 1e3:.0f} ms a sample-NFE")
-    show("CIFAR-10 U-Net: diffusers' DDIMPipeline / generate", theirs / ours, ">= 1.03", f"{theirs:.1f} s against {ours:.1f} s")
+    show("CIFAR-10 U-Net: diffusers' DDIMPipeline / generate", theirs / ours, ">= 1.03",
+         f"{theirs:.1f} s against {ours:.1f} s")
 
 
 FEATURES = """
@@ -169,7 +170,8 @@ def evaluation(folder):
     single = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
     def alone(command):
-        return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True, env=single).stdout
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True,
+                              env=single).stdout
 
     output([sys.executable, "-c", FEATURES, folder])
     sqrtm, eigvals = map(float, alone([sys.executable, "-c", ROUTES, folder]).split())
@@ -179,18 +181,22 @@ def evaluation(folder):
     show("Frechet, d = 2048: pytorch-fid's sqrtm / ours", sqrtm / ours["distance"], ">= 7",
          f"{sqrtm:.1f} s against {ours['distance']:.2f} s")
     show("Frechet, d = 2048: torch-fidelity's eigvals / ours", eigvals / ours["distance"], ">= 2", f"{eigvals:.1f} s")
-    show("moments of 50,000 x 2048: BLAS's syrk / ours", ours["syrk"] / ours["moments"], ">= 0.7", f"{ours['moments']:.1f} s")
-    show("jackknife of 20 blocks / one distance", ours["jackknife"] / ours["distance"], "<= 25", f"{ours['jackknife']:.1f} s")
+    show("moments of 50,000 x 2048: BLAS's syrk / ours", ours["syrk"] / ours["moments"], ">= 0.7",
+         f"{ours['moments']:.1f} s")
+    show("jackknife of 20 blocks / one distance", ours["jackknife"] / ours["distance"], "<= 25",
+         f"{ours['jackknife']:.1f} s")
 
 
 def scale(folder):
     """The coordinator under a virtual clock: units of 20 s, ranks of different speed (tools/simulate.c)."""
-    print(f"\n{'ranks':>6} {'units':>7} {'cells':>5} {'deaths':>6} {'messages/s':>10} {'most in 1 s':>11} {'idle':>6} {'tail':>7} "
-          f"{'a step':>9} {'of a core':>9}")
-    for arguments in ((64, 10000, 1, 0), (1024, 100000, 1, 0), (1024, 100000, 1, 20), (1024, 100000, 100, 20), (4096, 400000, 100, 80)):
+    print(f"\n{'ranks':>6} {'units':>7} {'cells':>5} {'deaths':>6} {'messages/s':>10} {'most in 1 s':>11} {'idle':>6} "
+          f"{'tail':>7} {'a step':>9} {'of a core':>9}")
+    for arguments in ((64, 10000, 1, 0), (1024, 100000, 1, 0), (1024, 100000, 1, 20), (1024, 100000, 100, 20),
+                      (4096, 400000, 100, 80)):
         run = json.loads(output([ROOT / "build/fake/simulate", *arguments]))
-        print(f"{run['ranks']:>6} {run['units']:>7} {run['cells']:>5} {run['deaths']:>6} {run['messages_per_second']:>10.0f} "
-              f"{run['peak_messages_per_second']:>11} {run['idle_share']:>6.2%} {run['tail_seconds']:>5.0f} s "
+        print(f"{run['ranks']:>6} {run['units']:>7} {run['cells']:>5} {run['deaths']:>6} "
+              f"{run['messages_per_second']:>10.0f} {run['peak_messages_per_second']:>11} "
+              f"{run['idle_share']:>6.2%} {run['tail_seconds']:>5.0f} s "
               f"{run['step_microseconds']:>6.2f} us {run['coordinator_share']:>9.2%}", flush=True)
 
 

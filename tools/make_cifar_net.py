@@ -1,5 +1,5 @@
-"""Writes a CIFAR-10-size U-Net (diffusers' architecture of google/ddpm-cifar10-32, 35.7 M random weights) as TorchScript
-with its card, for benchmarks. make_cifar_net.py OUT.pt"""
+"""Writes a CIFAR-10-size U-Net (diffusers' architecture of google/ddpm-cifar10-32, 35.7 M random weights) as
+TorchScript with its card, for benchmarks. make_cifar_net.py OUT.pt"""
 import json
 import sys
 
@@ -27,7 +27,8 @@ class Wrapped(torch.nn.Module):
 
 CARD = {"shape": [3, 32, 32], "range": [-1, 1], "prediction": "epsilon",
         "time": {"kind": "discrete", "steps": 1000, "dtype": "int64"},
-        "schedule": {"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02}, "labels": None, "batch": None}
+        "schedule": {"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02}, "labels": None,
+        "batch": None}
 
 if __name__ == "__main__":
     net = Wrapped(build()).eval().to(memory_format=torch.channels_last)

@@ -1,5 +1,5 @@
-"""The loop a researcher would write: the default digits job in plain PyTorch, PNGs saved, FID by scipy. Prints seconds of
-steady work (imports and loading left out), samples and FID. plain_pytorch.py OUT-FOLDER SAMPLES THREADS"""
+"""The loop a researcher would write: the default digits job in plain PyTorch, PNGs saved, FID by scipy. Prints seconds
+of steady work (imports and loading left out), samples and FID. plain_pytorch.py OUT-FOLDER SAMPLES THREADS"""
 import pathlib
 import sys
 import time

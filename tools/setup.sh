@@ -18,11 +18,14 @@ packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyam
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
 if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-14-dev libomp-14-dev) # Debian 12's
 elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)
-elif [ "$what" != build ]; then packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck); fi
-# Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a SLURM
-# cluster of the tests' own.
+elif [ "$what" != build ]; then
+    packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck)
+fi
+# Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a
+# SLURM cluster of the tests' own.
 if { [ "$what" = test ] || [ "$what" = coverage ]; } && [ "$(id -u)" = 0 ]; then
-    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps iproute2)
+    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps
+        iproute2)
 fi
 config=build/config.mk
 mkdir -p build
@@ -34,7 +37,8 @@ quiet() { "$@" >build/setup.log 2>&1 || { cat build/setup.log >&2; fail "failed:
 # A package counts as present when Debian says so, or when what it is for is found (another python3, a module's mpicc).
 present() {
     case $1 in
-        python3 | gcc | g++ | make | git | zstd | valgrind | chromium | shellcheck) command -v "$1" >/dev/null && return ;;
+        python3 | gcc | g++ | make | git | zstd | valgrind | chromium | shellcheck)
+            command -v "$1" >/dev/null && return ;;
         pkg-config) command -v pkg-config >/dev/null && return ;;
         python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
         openmpi-bin) command -v mpirun >/dev/null && return ;;
@@ -50,7 +54,8 @@ unpack() {
     say "no root: unpacking into build/deps: $*"
     mkdir -p build/deps/archives
     local names
-    names=$(apt-get -o Debug::NoLocking=1 --print-uris -qq -y --no-install-recommends install "$@" | sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p") ||
+    names=$(apt-get -o Debug::NoLocking=1 --print-uris -qq -y --no-install-recommends install "$@" |
+        sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p") ||
         fail "apt-get can't resolve $*: install these packages, or name the libraries by hand:
        PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
     # shellcheck disable=SC2086 # several names
@@ -85,8 +90,8 @@ MAKE
 missing=()
 for package in "${packages[@]}"; do present "$package" || missing+=("$package"); done
 if [ ${#missing[@]} -gt 0 ] && ! { [ -d build/deps/usr ] && [ "$(id -u)" != 0 ]; }; then
-    command -v apt-get >/dev/null || fail "missing, and this is no Debian: ${missing[*]}. Install their like, or name them
-       by hand: PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
+    command -v apt-get >/dev/null || fail "missing, and this is no Debian: ${missing[*]}. Install their like, or name
+       them by hand: PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
     if [ "$(id -u)" = 0 ]; then
         say "installing Debian packages: ${missing[*]}"
         quiet apt-get update -qq
@@ -100,8 +105,10 @@ wheels=()
 want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1')" 2>/dev/null || wheels+=("$2"); }
 install() { # install PIP-OPTIONS...: what is wanted
     if [ ${#wheels[@]} -eq 0 ]; then return; fi
-    case " ${wheels[*]} " in *" torch=="*) say "PyTorch $torch_version by pip: 200 MB to download for a CPU build, some 3 GB where" \
-        "pip brings the CUDA build (LIBTORCH=DIR names an unpacked libtorch instead)" ;; esac
+    case " ${wheels[*]} " in *" torch=="*)
+        say "PyTorch $torch_version by pip: 200 MB to download for a CPU build, some 3 GB where pip brings the CUDA" \
+            "build (LIBTORCH=DIR names an unpacked libtorch instead)" ;;
+    esac
     say "installing into build/venv: ${wheels[*]}"
     quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "$@" "${wheels[@]}"
     wheels=()
@@ -120,7 +127,8 @@ if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; t
     fi
     if [ "$what" = coverage ]; then want gcovr 'gcovr==8.*'; fi
     install
-    if [ "$what" != build ] && [ "$what" != lint ]; then # the peers' own metrics and ADM's network; the tests do without the torchvision they depend on
+    # The peers' own metrics and ADM's network; the tests do without the torchvision they depend on.
+    if [ "$what" != build ] && [ "$what" != lint ]; then
         want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
         install --no-deps
     fi

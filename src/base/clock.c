@@ -1,12 +1,14 @@
 /* Clocks and sleep. */
 #include "base/clock.h"
 
-#include <time.h>
+double timespec_seconds(struct timespec time) {
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
 
 double clock_seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    return timespec_seconds(now);
 }
 
 void clock_sleep(double seconds) {

@@ -36,7 +36,7 @@ void text_add(struct text *text, const char *format, ...) {
     va_end(again);
 }
 
-void text_free(struct text *text) {
+void text_release(struct text *text) {
     free(text->data);
     *text = (struct text){0};
 }

@@ -16,7 +16,7 @@ struct text {
 };
 
 void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void text_free(struct text *text);
+void text_release(struct text *text);
 /* Adds a list (ended by NULL) such as "png, npz or npy", where `between` is ", " and `last` is " or ". */
 void text_add_names(struct text *text, const char *const *names, const char *between, const char *last);
 

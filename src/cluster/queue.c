@@ -160,7 +160,7 @@ static void open_slot(struct queue *queue, struct slot *slot) {
     slot->busy = true;
     pthread_mutex_unlock(&queue->lock);
     int rc = queue->task->unit_open(queue->task->context, slot->unit, &slot->tally, &batches, &err);
-    relock(queue, slot, rc, &err, "cannot be opened");
+    relock(queue, slot, rc, &err, "cannot begin a shard or an evaluation");
     slot->batches = rc == 0 ? batches : 0;
     slot->open = true;
     slot->busy = false;
@@ -172,7 +172,7 @@ static void run_batch(struct queue *queue, struct slot *slot, int worker) {
     slot->running++;
     pthread_mutex_unlock(&queue->lock);
     int rc = queue->task->batch(queue->task->context, worker, slot->unit, batch, &err);
-    relock(queue, slot, rc, &err, "a batch failed");
+    relock(queue, slot, rc, &err, "a batch of a shard or an evaluation failed");
     slot->running--;
     if (rc == 0) slot->done++;
 }
@@ -190,7 +190,7 @@ static void end_slot(struct queue *queue, struct slot *slot, int worker) {
     pthread_mutex_unlock(&queue->lock);
     int rc = whole ? task->unit_commit(task->context, worker, slot->unit, &slot->tally, &err) : 0;
     if (opened) task->unit_close(task->context, slot->unit);
-    relock(queue, slot, rc, &err, "cannot be committed");
+    relock(queue, slot, rc, &err, "cannot write what was made");
     if (slot->failed && task->unit_failed) { /* before the news is told: who hears it finds the reason */
         pthread_mutex_unlock(&queue->lock);
         task->unit_failed(task->context, slot->unit, &slot->why);

@@ -156,8 +156,8 @@ static int plot_local(const json_t *found, struct error *err) {
     if (rc != 0 || out.failed) rc = error_memory(err);
     else print_block(stdout, out.data);
     for (size_t k = 0; k < chart.count; k++) free((char *)chart.lines[k].name);
-    text_free(&out);
-    chart_free(&chart);
+    text_release(&out);
+    chart_release(&chart);
     return rc;
 }
 
@@ -346,14 +346,14 @@ static int diagnose_job(const struct call *call, struct error *err) {
     if (job_file_read(&file, options->job, err) != 0) return -1;
     int rc = sweep_read(&sweep, &file, overrides, count, err);
     size_t cells = sweep.count;
-    sweep_free(&sweep);
+    sweep_release(&sweep);
     if (rc == 0 && cells > 0)
         rc = error_set(err, CODE_DATA,
                        "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the job "
                        "needs, such as --set sampler.solver=taylor --set sampler.nfe=10",
                        options->job, cells);
     if (rc == 0) rc = document_make(&document, &file, overrides, count, err);
-    job_file_free(&file);
+    job_file_release(&file);
     if (rc != 0 || run_open(&run, document, NULL, false, err) != 0) return -1;
     rc = diagnose_run(&run, options->count, &found, err);
     if (rc == 0 && options->json) rc = print_json(found, err);

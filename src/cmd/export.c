@@ -107,7 +107,7 @@ static int export(const struct call *call, struct error *err) {
         rows_close(rows);
         run_close(&run);
     }
-    seeds_free(&ids);
+    seeds_release(&ids);
     return rc;
 }
 

@@ -64,7 +64,7 @@ int options_help(const struct command *command, struct error *err) {
     add_option(&out, "help", NULL, "this text");
     int rc = out.failed ? error_memory(err) : 0;
     if (rc == 0) fputs(out.data, stdout);
-    text_free(&out);
+    text_release(&out);
     return rc;
 }
 
@@ -80,7 +80,7 @@ __attribute__((format(printf, 3, 4))) static int usage(const struct command *com
     va_end(arguments);
     add_usage(&line, command);
     error_set(err, CODE_USAGE, "%s: %s; %s", command->name, message, line.data ? line.data : "see --help");
-    text_free(&line);
+    text_release(&line);
     return -1;
 }
 
@@ -94,7 +94,7 @@ static int wrong_choice(const struct command *command, const struct option_row *
                  ? usage(command, err, "--%s: expected %s, found %s%s%s%s", row->name, expected.data,
                          *name ? name : "nothing", near ? "; did you mean " : "", near ? near : "", near ? "?" : "")
                  : error_memory(err);
-    text_free(&expected);
+    text_release(&expected);
     free(name);
     return rc;
 }

@@ -79,10 +79,10 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
         print_idle(&job, &card);
         if (cell) printf("\n");
     }
-    plan_free(&compiled);
+    plan_release(&compiled);
     sampler_release(&sampler);
-    card_free(&card);
-    job_free(&job);
+    card_release(&card);
+    job_release(&job);
     return rc;
 }
 
@@ -95,7 +95,7 @@ static int print_cells(const struct plan_options *options, const struct job_file
     if (sweep->count > 0) return 0;
     if (job_from_file(&job, file, options->set.items, options->set.count, err) != 0) return -1;
     print_line(stdout, "0\t-\t%s", job.output.dir);
-    job_free(&job);
+    job_release(&job);
     return 0;
 }
 
@@ -106,7 +106,7 @@ static int plan_file(const struct plan_options *options, const struct job_file *
     if (options->json && sweep.count > 0) json = json_object();
     if (options->cells) {
         int rc = print_cells(options, file, &sweep, err);
-        sweep_free(&sweep);
+        sweep_release(&sweep);
         return rc;
     }
     int rc = 0;
@@ -119,7 +119,7 @@ static int plan_file(const struct plan_options *options, const struct job_file *
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);
     json_decref(json);
-    sweep_free(&sweep);
+    sweep_release(&sweep);
     return rc;
 }
 
@@ -127,7 +127,7 @@ static int plan_job(const struct plan_options *options, struct error *err) {
     struct job_file file;
     if (job_file_read(&file, options->job, err) != 0) return -1;
     int rc = plan_file(options, &file, err);
-    job_file_free(&file);
+    job_file_release(&file);
     return rc;
 }
 

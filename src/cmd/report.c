@@ -70,8 +70,8 @@ static int write_plot(const json_t *data, const char *metric, const char *path, 
     if (rc == 0 && svg.failed) rc = error_memory(err);
     if (rc == 0) rc = png ? write_png(path, &svg, err) : file_write_atomic(path, svg.data, svg.length, err);
     if (rc == 0) print_line(stdout, "%s", path);
-    text_free(&svg);
-    chart_free(&chart);
+    text_release(&svg);
+    chart_release(&chart);
     return rc;
 }
 
@@ -82,8 +82,8 @@ static int write_page(const json_t *data, const char *path, struct error *err) {
     if (rc == 0) rc = page_make(data, &pictures, &page, err);
     if (rc == 0) rc = file_write_atomic(path, page.data, page.length, err);
     if (rc == 0) print_line(stdout, "%s", path);
-    text_free(&page);
-    page_pictures_free(&pictures);
+    text_release(&page);
+    page_pictures_release(&pictures);
     return rc;
 }
 
@@ -91,7 +91,7 @@ static int print_text(const json_t *data, const char *metric, struct error *err)
     struct text out = {0};
     int rc = data_print(data, metric, &out, err);
     if (rc == 0) print_block(stdout, out.data);
-    text_free(&out);
+    text_release(&out);
     return rc;
 }
 

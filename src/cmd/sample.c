@@ -115,7 +115,7 @@ static int sample(const struct call *call, struct error *err) {
         rc = write_one(options, &run, &seed, err);
         run_close(&run);
     }
-    seeds_free(&seed);
+    seeds_release(&seed);
     return rc;
 }
 

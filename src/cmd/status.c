@@ -41,14 +41,14 @@ static void print_attempt(const json_t *attempt) {
                integer(attempt, "attempt"), string(attempt, "host"), integer(attempt, "pid"),
                slurm ? ", SLURM job " : "", slurm ? slurm : "", integer(attempt, "ranks"), number(attempt, "rate"),
                seen.data ? seen.data : "?");
-    text_free(&seen);
+    text_release(&seen);
 }
 
 static void print_duration(const char *before, double seconds, const char *after) {
     struct text text = {0};
     progress_duration(&text, seconds);
     printf("%s%s%s", before, text.data ? text.data : "?", after);
-    text_free(&text);
+    text_release(&text);
 }
 
 static void print_life(const json_t *status) {

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/quarantine.h"
 #include "run/machines.h"
 #include "work/result.h"
@@ -122,7 +122,7 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
         else log_info("the manifest is as it was: %s", unwritten.message);
         store_payload_digest(infos, shards, verdict->digest);
     }
-    text_free(&names);
+    text_release(&names);
     free(infos);
     return rc;
 }

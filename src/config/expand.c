@@ -52,7 +52,7 @@ int path_expand(char **expanded, const char *path, struct error *err) {
     }
     if (rc == 0 && text.failed) rc = error_memory(err);
     if (rc == 0) *expanded = text.data;
-    else text_free(&text);
+    else text_release(&text);
     return rc;
 }
 
@@ -60,6 +60,6 @@ char *path_literal(const char *path) {
     struct text text = {0};
     text_add(&text, *path == '~' ? "./" : "");
     for (; *path; path++) text_add(&text, *path == '$' ? "$$" : "%c", *path);
-    if (text.failed) text_free(&text);
+    if (text.failed) text_release(&text);
     return text.data;
 }

@@ -78,7 +78,7 @@ char *key_expected(const struct key *key) {
     if (key->expected) return strdup(key->expected);
     for (int i = key->names[0] ? 0 : 1; key->names[i]; i++)
         text_add(&text, "%s%s", text.length ? ", " : "one of ", key->names[i]);
-    if (text.failed) text_free(&text);
+    if (text.failed) text_release(&text);
     return text.data;
 }
 
@@ -96,7 +96,7 @@ static int unknown_key(const struct key_reader *reader, const struct key_table *
     struct text names = {0};
     list_names(&names, table);
     int rc = key_error_at_name(reader, path, "unknown key; expected one of %s", names.data ? names.data : "none");
-    text_free(&names);
+    text_release(&names);
     return rc;
 }
 
@@ -132,7 +132,7 @@ int keys_read(const struct key_reader *reader, const struct key_table *table, co
         text_add(&expected, "a map of ");
         list_names(&expected, table);
         int rc = key_fail(reader, path, expected.data ? expected.data : "a map", map);
-        text_free(&expected);
+        text_release(&expected);
         return rc;
     }
     const char *name;

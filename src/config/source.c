@@ -72,11 +72,11 @@ int source_read(struct source *source, const char *path, struct error *err) {
     int rc = !source->folder ? error_memory(err)
              : pipe          ? from_pipe(source, path, err)
                              : file_read(path, &source->text, &source->size, err);
-    if (rc != 0) source_free(source);
+    if (rc != 0) source_release(source);
     return rc;
 }
 
-void source_free(struct source *source) {
+void source_release(struct source *source) {
     free(source->text);
     free(source->folder);
     *source = (struct source){0};

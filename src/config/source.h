@@ -15,6 +15,6 @@ struct source {
 
 /* A pipe gives its text once, so the first one that is read is kept for those who read it again. */
 int source_read(struct source *source, const char *path, struct error *err);
-void source_free(struct source *source);
+void source_release(struct source *source);
 
 #endif

@@ -88,7 +88,7 @@ static int add_track(struct study *study, enum grid_kind grid, double rho, int n
         study->tracks_count++;
         *added = true;
     }
-    plan_free(&plan);
+    plan_release(&plan);
     return !*added || track->times ? 0 : error_memory(err);
 }
 
@@ -149,7 +149,7 @@ static int add_on(struct study *study, const struct track *track, const char *so
     bool own = same_sampler(&resolved, study->asked->sampler);
     bool again = schedule_time_is_sigma(study->schedule) && method.clock == CLOCK_T && method.order > 1;
     if (own || !again) return add(study, &resolved, &plan, own, err);
-    plan_free(&plan); /* sigma and alpha are linear in t: every order is the first */
+    plan_release(&plan); /* sigma and alpha are linear in t: every order is the first */
     sampler_release(&resolved);
     return 0;
 }
@@ -173,7 +173,7 @@ static int add_own(struct study *study, struct error *err) {
     if (grid_has_ends(wanted.grid)) wanted.t_start = wanted.t_end = NAN;
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return -1;
     if (fits(study, &plan)) return add(study, &resolved, &plan, true, err);
-    plan_free(&plan);
+    plan_release(&plan);
     sampler_release(&resolved);
     return 0;
 }

@@ -115,8 +115,8 @@ int path_make(struct path *path, const struct schedule *schedule, const struct s
 }
 
 void path_release(struct path *path) {
-    plan_free(&path->plan);
-    plan_free(&path->coarse);
+    plan_release(&path->plan);
+    plan_release(&path->coarse);
     free(path->times);
     free(path->parts);
     *path = (struct path){0};

@@ -245,12 +245,12 @@ static void probe_release(struct probe *probe) {
         free(probe->epsilon[k]);
         free(probe->doubt[k]);
     }
-    for (int k = 0; k < NUDGES; k++) plan_free(&probe->nudged[k]);
+    for (int k = 0; k < NUDGES; k++) plan_release(&probe->nudged[k]);
     free(probe->noise);
 }
 
 static void candidate_release(struct candidate *candidate) {
-    plan_free(&candidate->plan);
+    plan_release(&candidate->plan);
     sampler_release(&candidate->sampler);
     free(candidate->errors);
 }
@@ -268,7 +268,7 @@ void study_release(struct study *study) {
         free(track->level);
         free(track->change);
     }
-    for (size_t i = 0; study->asks && i < study->path.count; i++) plan_free(&study->asks[i]);
+    for (size_t i = 0; study->asks && i < study->path.count; i++) plan_release(&study->asks[i]);
     free(study->candidates);
     free(study->probes);
     free(study->tracks);

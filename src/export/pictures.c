@@ -70,7 +70,7 @@ static int put_labels(const struct rows *rows, const char *folder, enum naming n
     char *path = path_join(folder, "dataset.json");
     int rc = path ? list_labels(rows, naming, &json, err) : error_memory(err);
     if (rc == 0) rc = file_write(path, json.data, json.length, err);
-    text_free(&json);
+    text_release(&json);
     free(path);
     return rc;
 }
@@ -129,6 +129,6 @@ int export_zip(struct rows *rows, const char *path, struct error *err) {
     struct archive archive = {(size_t)rows_count(rows) + (rows_labels(rows) ? 1 : 0), member_name, member_size,
                               member_bytes, &zip};
     int rc = archive_write(path, &archive, err);
-    text_free(&zip.labels);
+    text_release(&zip.labels);
     return rc;
 }

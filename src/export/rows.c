@@ -110,7 +110,7 @@ static int find_gaps(const struct rows *rows, struct error *err) {
                        "%s is incomplete: %" PRIu64 " of the %" PRIu64
                        " samples asked for are missing (shards %s): run the job again to make them",
                        rows->run->dir, missing, rows->count, list.data ? list.data : "?");
-    text_free(&list);
+    text_release(&list);
     free(wanted);
     return rc;
 }

@@ -100,7 +100,7 @@ int image_names_settle(struct image_names *names, const char *path, const char *
                   "%s: expected .png images alone, found %s files: only PNGs are read, and no image is passed over: "
                   "convert the others (%s) to PNG, or move them elsewhere",
                   path, counts.data ? counts.data : "other", names->other);
-        text_free(&counts);
+        text_release(&counts);
         return -1;
     }
     if (names->count == 0) return error_set(err, CODE_DATA, "%s: expected .png images%s, found none", path, or);
@@ -129,6 +129,6 @@ void image_names_release(struct image_names *names) {
     for (size_t i = 0; i < names->count; i++) free(names->list[i].name);
     free(names->list);
     free(names->other);
-    text_free(&names->left_out_names);
+    text_release(&names->left_out_names);
     *names = (struct image_names){0};
 }

@@ -160,29 +160,14 @@ static int take_all(const struct stream *stream, void *out, size_t size, bool la
                      got < 0 ? stream_error(stream) : "wrong size");
 }
 
-static int read_member(struct images *images, const struct image_name *entry, const char *where, char **data,
-                       size_t *size, struct error *err) {
-    struct stream stream = {0};
-    zip_uint64_t announced;
-    if (open_member(images, entry->index, where, &stream, &announced, err) != 0) return -1;
-    int rc = 0;
-    *size = (size_t)announced;
-    if (announced > MOST_PNG)
-        rc = error_set(err, CODE_DATA, "cannot read %s: expected a PNG of at most %d bytes, found %zu", where, MOST_PNG,
-                       *size);
-    else if (!(*data = malloc(*size + 1))) rc = error_memory(err);
-    else rc = take_all(&stream, *data, *size, true, where, err);
-    stream_close(&stream);
-    return rc;
-}
-
 /* One PNG's bytes and what to call it in messages, both new (caller frees, also after an error). */
 static int load(struct images *images, const struct image_name *entry, char **data, size_t *size, char **where,
                 struct error *err) {
     *data = NULL;
     *where = images->zip ? text_new("%s: %s", images->path, entry->name) : path_join(images->path, entry->name);
     if (!*where) return error_memory(err);
-    return images->zip ? read_member(images, entry, *where, data, size, err) : file_read(*where, data, size, err);
+    return images->zip ? zip_read_member(images->zip, entry->index, MOST_PNG, *where, data, size, err)
+                       : file_read(*where, data, size, err);
 }
 
 static int open_pngs(struct images *images, struct error *err) {

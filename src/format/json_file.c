@@ -44,3 +44,10 @@ int json_file_read_if_there(json_t **json, const char *path, struct error *err) 
     if (file_read_if_there(path, &data, &size, err) != 0) return -1;
     return data ? parse(json, data, size, path, err) : 0;
 }
+
+json_t *json_whole_copy(const json_t *object) {
+    json_t *copy = json_copy((json_t *)object);
+    if (json_object_size(copy) == json_object_size(object)) return copy;
+    json_decref(copy);
+    return NULL;
+}

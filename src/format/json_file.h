@@ -15,5 +15,7 @@ int json_file_write_guarded(const char *path, const json_t *json, const struct f
 int json_file_read(json_t **json, const char *path, struct error *err);
 /* The same; 0 with *json NULL: there is no such file. */
 int json_file_read_if_there(json_t **json, const char *path, struct error *err);
+/* json_copy of an object, which leaves members out when memory is short: NULL then. */
+json_t *json_whole_copy(const json_t *object);
 
 #endif

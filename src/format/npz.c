@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const zip_uint64_t MOST_RATIO = 1032; /* of deflate, which numpy uses where it compresses */
+static const uint64_t MOST_RATIO = 1032; /* of deflate, which numpy uses where it compresses */
 
 struct npz {
     zip_t *zip;
     char *path;
-    zip_uint64_t bytes; /* of the file */
+    uint64_t bytes; /* of the file */
 };
 
 int npz_open(struct npz **npz, const char *path, struct error *err) {
@@ -63,52 +63,8 @@ int npz_missing(struct npz *npz, const char *expected, struct error *err) {
     }
     if (members > MOST) text_add(&names, ", ...");
     error_set(err, CODE_DATA, "%s: expected %s, found %s", npz->path, expected, names.data ? names.data : "no arrays");
-    text_free(&names);
+    text_release(&names);
     return -1;
-}
-
-/* A whole member, checksum included. */
-static int read_member(struct npz *npz, zip_uint64_t index, const char *where, char **data, size_t *size,
-                       struct error *err) {
-    zip_stat_t stat;
-    zip_file_t *file = zip_fopen_index(npz->zip, index, 0);
-    if (!file || zip_stat_index(npz->zip, index, 0, &stat) != 0 || !(stat.valid & ZIP_STAT_SIZE)) {
-        error_set(err, CODE_DATA, "cannot read %s: %s", where, zip_strerror(npz->zip));
-        if (file) zip_fclose(file);
-        return -1;
-    }
-    int rc = -1;
-    *size = (size_t)stat.size;
-    *data = NULL;
-    if (stat.size / MOST_RATIO > npz->bytes) {
-        error_set(err, CODE_DATA,
-                  "cannot read %s: the archive is damaged (it announces %zu bytes and is too small to hold them)",
-                  where, *size);
-        goto out;
-    }
-    *data = malloc(*size + 1);
-    if (!*data) {
-        error_memory(err);
-        goto out;
-    }
-    zip_int64_t got = 0;
-    for (size_t used = 0; used < *size; used += (size_t)got)
-        if ((got = zip_fread(file, *data + used, *size - used)) <= 0) break;
-    char rest;
-    if (got >= 0) got = zip_fread(file, &rest, 1); /* the checksum is compared at the end of the file */
-    if (got != 0) {
-        error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (%s)", where,
-                  got < 0 ? zip_file_strerror(file) : "wrong size");
-        goto out;
-    }
-    rc = 0;
-out:
-    if (rc != 0) {
-        free(*data);
-        *data = NULL;
-    }
-    zip_fclose(file);
-    return rc;
 }
 
 int npz_header(struct npz *npz, const char *name, struct npy *npy, struct error *err) {
@@ -136,7 +92,7 @@ int npz_read(struct npz *npz, const char *name, struct npy *npy, void **data, st
     char *where = text_new("%s: %s.npy", npz->path, name), *bytes = NULL;
     if (!where) return error_memory(err);
     size_t size, offset;
-    int rc = read_member(npz, (zip_uint64_t)index, where, &bytes, &size, err);
+    int rc = zip_read_member(npz->zip, (zip_uint64_t)index, npz->bytes * MOST_RATIO, where, &bytes, &size, err);
     if (rc == 0 && (rc = npy_parse(npy, &offset, bytes, size, where, err)) == 0 && size - offset != npy_bytes(npy))
         rc = error_set(err, CODE_DATA, "%s: its header announces %zu bytes of elements, found %zu", where,
                        npy_bytes(npy), size - offset);

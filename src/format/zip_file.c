@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,4 +55,38 @@ int zip_of_file(zip_t **zip, uint64_t *bytes, const char *path, const char *expe
     zip_error_fini(&reason);
     close(fd);
     return -1;
+}
+
+int zip_read_member(zip_t *zip, zip_uint64_t index, uint64_t most, const char *where, char **data, size_t *size,
+                    struct error *err) {
+    zip_stat_t stat;
+    char *bytes = NULL, rest;
+    *data = NULL;
+    zip_file_t *file = zip_fopen_index(zip, index, 0);
+    if (!file || zip_stat_index(zip, index, 0, &stat) != 0 || !(stat.valid & ZIP_STAT_SIZE)) {
+        error_set(err, CODE_DATA, "cannot read %s: %s", where, zip_strerror(zip));
+    } else if (stat.size > most) {
+        error_set(err, CODE_DATA,
+                  "cannot read %s: expected at most %" PRIu64 " bytes, found that it announces %" PRIu64
+                  ": the archive is damaged, or this is another kind of file",
+                  where, most, (uint64_t)stat.size);
+    } else if (!(bytes = malloc(stat.size + 1))) {
+        error_memory(err);
+    } else {
+        zip_int64_t got = 0;
+        for (zip_uint64_t used = 0; used < stat.size; used += (zip_uint64_t)got)
+            if ((got = zip_fread(file, bytes + used, stat.size - used)) <= 0) break;
+        if (got >= 0) got = zip_fread(file, &rest, 1); /* the checksum is compared at the end of the file */
+        if (got == 0) {
+            *data = bytes;
+            *size = (size_t)stat.size;
+            bytes = NULL;
+        } else {
+            error_set(err, CODE_DATA, "cannot read %s: the archive is damaged (%s)", where,
+                      got < 0 ? zip_file_strerror(file) : "wrong size");
+        }
+    }
+    free(bytes);
+    if (file) zip_fclose(file);
+    return *data ? 0 : -1;
 }

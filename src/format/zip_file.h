@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <zip.h>
 
@@ -13,5 +14,9 @@
 int zip_of_file(zip_t **zip, uint64_t *bytes, const char *path, const char *expected, struct error *err);
 /* CODE_DATA: two members have one name; some readers take the first and some the last. */
 int zip_check_names(zip_t *zip, const char *path, struct error *err);
+/* A whole member, its checksum compared: *data new, [*size]. `where` names it in messages. Damage, and a member that
+ * announces more than `most` bytes, are CODE_DATA. */
+int zip_read_member(zip_t *zip, zip_uint64_t index, uint64_t most, const char *where, char **data, size_t *size,
+                    struct error *err);
 
 #endif

@@ -302,7 +302,7 @@ int card_from(struct card *card, const struct key_reader *reader, const char *pa
     bool copied = json_equal(card->json, map); /* json_deep_copy leaves members out when memory is short */
     int rc = !copied ? error_memory(reader->err) : keys_read(reader, &card_keys, path, map, card);
     if (rc == 0) rc = card_check(reader, path, card, map);
-    if (rc) card_free(card);
+    if (rc) card_release(card);
     return rc;
 }
 
@@ -311,8 +311,8 @@ int card_parse(struct card *card, const json_t *json, const char *where, struct 
     return card_from(card, &reader, "", json);
 }
 
-void card_free(struct card *card) {
-    if (card->guide) card_free(card->guide);
+void card_release(struct card *card) {
+    if (card->guide) card_release(card->guide);
     free(card->guide);
     decoder_free(card->decoder);
     free(card->schedule.alphas_cumprod);

@@ -100,7 +100,7 @@ int card_read(struct card *card, const char *model_path, struct error *err);
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
 /* card->guide from json, or where that is NULL from the file. Whether it fits the card is plan_resolve's to say. */
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
-void card_free(struct card *card);
+void card_release(struct card *card);
 size_t card_elements(const struct card *card); /* channels * height * width */
 /* The decoder's pictures where there is one, else the model's own x0. */
 struct sample_form card_sample(const struct card *card);

@@ -40,24 +40,10 @@ static int find_extra(zip_int64_t *found, zip_t *archive, const char *name, cons
 
 static int read_entry(json_t **json, zip_t *archive, zip_uint64_t index, const char *where, struct error *err) {
     enum { LARGEST = 64 << 20 };
-    zip_stat_t info;
-    zip_file_t *file = NULL;
-    char *data = NULL;
-    int rc = -1;
-    if (zip_stat_index(archive, index, 0, &info) != 0 || !(info.valid & ZIP_STAT_SIZE)) {
-        error_set(err, CODE_DATA, "%s: cannot read the entry: %s", where, zip_strerror(archive));
-    } else if (info.size > LARGEST) {
-        error_set(err, CODE_DATA, "%s: expected at most 64 MiB, found %" PRIu64 " bytes", where, (uint64_t)info.size);
-    } else if (!(data = malloc(info.size + 1))) {
-        error_memory(err);
-    } else if (!(file = zip_fopen_index(archive, index, 0))) {
-        error_set(err, CODE_DATA, "%s: cannot read the entry: %s", where, zip_strerror(archive));
-    } else if (zip_fread(file, data, info.size) != (zip_int64_t)info.size || zip_fread(file, data, 1) != 0) {
-        error_set(err, CODE_DATA, "%s: the entry is damaged: %s", where, zip_file_strerror(file));
-    } else {
-        rc = parse_json(json, data, info.size, where, err);
-    }
-    if (file) zip_fclose(file);
+    char *data;
+    size_t size;
+    if (zip_read_member(archive, index, LARGEST, where, &data, &size, err) != 0) return -1;
+    int rc = parse_json(json, data, size, where, err);
     free(data);
     return rc;
 }

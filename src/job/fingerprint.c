@@ -48,7 +48,7 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
     bool whole = !card->decoder ||
                  json_object_set_new(fingerprint->keys, "decode", decode_keys(job, card, files->decoder)) == 0;
     if (whole && fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
-    fingerprint_free(fingerprint);
+    fingerprint_release(fingerprint);
     return error_memory(err);
 }
 
@@ -60,7 +60,7 @@ int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *e
     return 0;
 }
 
-void fingerprint_free(struct fingerprint *fingerprint) {
+void fingerprint_release(struct fingerprint *fingerprint) {
     json_decref(fingerprint->keys);
     *fingerprint = (struct fingerprint){0};
 }

@@ -5,6 +5,7 @@
 #include "config/keys.h"
 #include "config/override.h"
 #include "config/yaml.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static int job_make(struct job *job, const struct key_reader *reader, const json
     *job = (struct job){.batch = 64, .output.level = 3};
     sampler_init(&job->sampler);
     int rc = read_root(job, reader, root);
-    if (rc != 0) job_free(job);
+    if (rc != 0) job_release(job);
     return rc;
 }
 
@@ -70,11 +71,10 @@ int job_from_json(struct job *job, const json_t *resolved, const char *name, str
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
     json_t *root = json_deep_copy(file->root),
-           *places = json_copy(file->places); /* a place is never changed, only replaced */
+           *places = json_whole_copy(file->places); /* a place is never changed, only replaced */
     struct key_reader reader = {
         .where = file->source.name, .places = places, .folder = file->source.folder, .err = err};
-    bool copied = root && json_object_size(places) == json_object_size(file->places); /* it may leave members out */
-    int rc = copied ? 0 : error_memory(err);
+    int rc = root && places ? 0 : error_memory(err);
     *job = (struct job){0};
     for (size_t i = 0; i < overrides_count && json_is_object(root) && rc == 0; i++)
         rc = override_apply(root, places, overrides[i], err);
@@ -102,14 +102,14 @@ int job_file_read(struct job_file *file, const char *path, struct error *err) {
     int rc = strlen(file->source.text) == file->source.size
                  ? parse_source(file, err)
                  : error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
-    if (rc != 0) job_file_free(file);
+    if (rc != 0) job_file_release(file);
     return rc;
 }
 
-void job_file_free(struct job_file *file) {
+void job_file_release(struct job_file *file) {
     json_decref(file->places);
     json_decref(file->root);
-    source_free(&file->source);
+    source_release(&file->source);
     *file = (struct job_file){0};
 }
 
@@ -130,15 +130,15 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
     *job = (struct job){0};
     if (job_file_read(&file, path, err) != 0) return -1;
     int rc = job_from_file(job, &file, overrides, overrides_count, err);
-    job_file_free(&file);
+    job_file_release(&file);
     return rc;
 }
 
-void job_free(struct job *job) {
+void job_release(struct job *job) {
     free(job->name);
     free(job->model.path);
     json_decref(job->model.card);
-    seeds_free(&job->seeds);
+    seeds_release(&job->seeds);
     free(job->labels.path);
     free(job->decode.path);
     free(job->sampler.times);

@@ -88,7 +88,7 @@ struct job_file {
     json_t *root, *places; /* see yaml_parse */
 };
 int job_file_read(struct job_file *file, const char *path, struct error *err);
-void job_file_free(struct job_file *file);
+void job_file_release(struct job_file *file);
 
 /* A job of a copy of the file under overrides: see job_read. */
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
@@ -105,6 +105,6 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
  * whose paths are as they are. */
 int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
               size_t overrides_count, struct error *err);
-void job_free(struct job *job);
+void job_release(struct job *job);
 
 #endif

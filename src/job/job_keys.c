@@ -41,7 +41,7 @@ static int read_card(KEY_READ_ARGUMENTS) {
     if (card_from(&card, reader, path, value) != 0) return -1;
     json_decref(*(json_t **)member);
     *(json_t **)member = json_incref(card.json);
-    card_free(&card);
+    card_release(&card);
     return 0;
 }
 
@@ -92,12 +92,12 @@ static int read_seeds(KEY_READ_ARGUMENTS) {
         rc = error_memory(reader->err);
     } else {
         struct error why;
-        seeds_free(member);
+        seeds_release(member);
         rc = seeds_parse(member, text.data ? text.data : "", &why);
         if (rc && why.code == CODE_DATA) key_error(reader, path, "%s", why.message);
         if (rc && why.code != CODE_DATA) *reader->err = why;
     }
-    text_free(&text);
+    text_release(&text);
     return rc;
 }
 
@@ -204,7 +204,7 @@ static int fail_metric(const struct key_reader *reader, const char *path, size_t
     int rc = item && !expected.failed
                  ? key_fail_name(reader, item, expected.data, value, name ? metric_guess(name) : NULL)
                  : error_memory(reader->err);
-    text_free(&expected);
+    text_release(&expected);
     free(item);
     return rc;
 }

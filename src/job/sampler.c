@@ -1,5 +1,6 @@
 #include "job/sampler.h"
 
+#include "base/text.h"
 #include "config/keys.h"
 
 #include <float.h>
@@ -68,11 +69,11 @@ static int read_order(KEY_READ_ARGUMENTS) {
 static const struct grid_list {
     const char *name;
     enum grid_kind grid;
-    bool rises, whole;
-} grid_lists[] = {{"times", GRID_TIMES, false, false},
-                  {"sigmas", GRID_SIGMAS, false, false},
-                  {"logsnr", GRID_LOGSNR, true, false},
-                  {"steps", GRID_STEPS, false, true}};
+    bool rises, whole, with_points;
+} grid_lists[] = {{"times", GRID_TIMES, false, false, false},
+                  {"sigmas", GRID_SIGMAS, false, false, true},
+                  {"logsnr", GRID_LOGSNR, true, false, true},
+                  {"steps", GRID_STEPS, false, true, false}};
 
 static const struct grid_list *list_of(const struct key *key) {
     const struct grid_list *list = grid_lists;
@@ -120,21 +121,45 @@ static const struct key grid_rows[] = {
 };
 static const struct key_table grid_table = KEY_TABLE(grid_rows);
 
+enum { LISTS = sizeof grid_lists / sizeof *grid_lists };
+
+static int grid_fail(const struct key_reader *reader, const char *path, const json_t *value) {
+    struct text expected = {0};
+    const char *name = json_string_value(value), *names[GRID_TIMES] = {NULL}; /* that stand without a list */
+    memcpy(names, grid_names + 1, (GRID_TIMES - 1) * sizeof *names);
+    text_add(&expected, "one of ");
+    text_add_names(&expected, names, ", ", ", ");
+    for (size_t i = 0; i < LISTS; i++)
+        text_add(&expected, ", {%s: [...]}%s", grid_lists[i].name,
+                 grid_lists[i].with_points ? " (also with points: N)" : "");
+    text_add(&expected, " or {karras: RHO}");
+    int rc = expected.failed
+                 ? error_memory(reader->err)
+                 : key_fail_name(reader, path, expected.data, value, name ? text_nearest(name, names) : NULL);
+    text_release(&expected);
+    return rc;
+}
+
 /* A name, a list such as {times: [...]}, or {karras: RHO}; the member is the whole sampler. */
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
+    const char *name = json_string_value(value);
+    (void)key;
     if (json_is_object(value)) {
-        bool points = json_object_get(value, "points"),
-             listed = json_object_get(value, "sigmas") || json_object_get(value, "logsnr");
+        bool points = json_object_get(value, "points"), listed = false;
+        for (size_t i = 0; i < LISTS; i++)
+            listed |= grid_lists[i].with_points && json_object_get(value, grid_lists[i].name);
         if (json_object_size(value) != (size_t)(points ? 2 : 1) || (points && !listed))
-            return key_fail(reader, path, key->expected, value);
+            return grid_fail(reader, path, value);
         if (json_object_get(value, "karras")) sampler->grid = GRID_KARRAS;
         return keys_read(reader, &grid_table, path, value, member);
     }
-    const char *name = json_string_value(value);
-    for (int list = GRID_TIMES; name && grid_names[list]; list++)
-        if (strcmp(name, grid_names[list]) == 0) return key_fail(reader, path, key->expected, value);
-    return KEY_NAME.read(reader, key, path, value, &sampler->grid);
+    for (int grid = 1; name && grid < GRID_TIMES; grid++) {
+        if (strcmp(name, grid_names[grid]) != 0) continue;
+        sampler->grid = (enum grid_kind)grid;
+        return 0;
+    }
+    return grid_fail(reader, path, value);
 }
 
 static json_t *write_grid(const struct key *key, const void *member) {
@@ -321,11 +346,7 @@ static const struct key rows[] = {
     {"nfe", &KEY_INT, AT(nfe), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"steps", &KEY_INT, AT(steps), .expected = some_steps, KEY_RANGE(1, 1000000)},
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
-    {"grid", &GRID, 0,
-     "one of uniform, quadratic, uniform-logsnr, karras, exponential, leading, linspace, trailing, "
-     "linspace-fractional, {times: [...]}, {sigmas: [...]}, {logsnr: [...]} (these two with points), {steps: [...]} or "
-     "{karras: RHO}",
-     .names = grid_names},
+    {"grid", &GRID, 0, .names = grid_names},
     {"steps_offset", &KEY_INT, AT(steps_offset), .expected = "a whole number of 0 or more", KEY_RANGE(0, 1000000)},
     {"shift", &KEY_NUMBER, AT(shift), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"t_start", &KEY_NUMBER, AT(t_start), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},

@@ -77,12 +77,12 @@ int seeds_parse(struct seeds *seeds, const char *text, struct error *err) {
         rc = seeds_add(seeds, entry, err);
     }
     if (rc == 0) rc = seeds_distinct(seeds, err);
-    if (rc) seeds_free(seeds);
+    if (rc) seeds_release(seeds);
     free(copy);
     return rc;
 }
 
-void seeds_free(struct seeds *seeds) {
+void seeds_release(struct seeds *seeds) {
     free(seeds->ranges);
     *seeds = (struct seeds){0};
 }
@@ -150,6 +150,6 @@ char *seeds_text(const struct seeds *seeds) {
         text_add(&text, "%s%" PRIu64, i ? "," : "", range->first);
         if (range->count > 1) text_add(&text, "-%" PRIu64, range->first + (range->count - 1));
     }
-    if (text.failed) text_free(&text);
+    if (text.failed) text_release(&text);
     return text.data;
 }

@@ -20,7 +20,7 @@ struct seeds {
 
 /* Parses "a-b" (inclusive) and single numbers, comma-separated. A seed given twice is an error. */
 int seeds_parse(struct seeds *seeds, const char *text, struct error *err);
-void seeds_free(struct seeds *seeds);
+void seeds_release(struct seeds *seeds);
 /* The seed at a position in the list; index < seeds->count. */
 uint64_t seeds_at(const struct seeds *seeds, uint64_t index);
 /* The positions of other seeds in the list, positions[wanted->count]. One that is not in it is CODE_DATA. */

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/expand.h"
 #include "config/override.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static int mistake(const struct reading *reading, const char *what) {
     return error_set(reading->err, CODE_DATA, "%s: sweep: %s", reading->path, what);
 }
 
-void sweep_free(struct sweep *sweep) {
+void sweep_release(struct sweep *sweep) {
     for (size_t i = 0; i < sweep->count; i++) {
         struct sweep_cell *cell = &sweep->cells[i];
         for (size_t k = 0; k < cell->count; k++) free((char *)cell->overrides[k]);
@@ -110,7 +111,7 @@ static char *cell_name(const json_t *values) {
         if (!plain) memset(c, '_', length);
         c += length;
     }
-    if (name.failed) text_free(&name);
+    if (name.failed) text_release(&name);
     return name.data;
 }
 
@@ -176,9 +177,8 @@ static int expand(const struct reading *reading, json_t *product, void *key, jso
     }
     const json_t *values = json_object_iter_value(key);
     for (size_t i = 0; i < json_array_size(values); i++) {
-        json_t *next = json_copy(choice);
-        bool copied = json_object_size(next) == json_object_size(choice); /* it may leave members out */
-        int rc = copied && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
+        json_t *next = json_whole_copy(choice);
+        int rc = next && flatten(next, json_object_iter_key(key), json_array_get(values, i)) == 0
                      ? expand(reading, product, json_object_iter_next(product, key), next)
                      : error_memory(reading->err);
         json_decref(next);
@@ -246,7 +246,7 @@ int sweep_read(struct sweep *sweep, const struct job_file *file, const char *con
     }
     json_decref(reading.names);
     json_decref(root);
-    if (rc != 0) sweep_free(sweep);
+    if (rc != 0) sweep_release(sweep);
     return rc;
 }
 

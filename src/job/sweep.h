@@ -28,6 +28,6 @@ int sweep_read(struct sweep *sweep, const struct job_file *file, const char *con
                struct error *err);
 /* The cell of a number (from 0) or name; it belongs to the sweep. CODE_USAGE where there is none. */
 int sweep_find(const struct sweep *sweep, const char *which, const struct sweep_cell **cell, struct error *err);
-void sweep_free(struct sweep *sweep);
+void sweep_release(struct sweep *sweep);
 
 #endif

@@ -156,7 +156,7 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
     if (!chart->lines) return error_memory(err);
     json_array_foreach(all, i,
                        series) if (fill_line(chart, &chart->lines[chart->count++], series, cells, metric) != 0) {
-        chart_free(chart);
+        chart_release(chart);
         return error_memory(err);
     }
     if (over == CHART_TIME) mark_front(chart, metric->distance);
@@ -166,7 +166,7 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
     return 0;
 }
 
-void chart_free(struct chart *chart) {
+void chart_release(struct chart *chart) {
     for (size_t i = 0; i < chart->count; i++) free(chart->lines[i].points);
     free(chart->lines);
     *chart = (struct chart){0};

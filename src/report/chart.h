@@ -45,7 +45,7 @@ int chart_make(struct chart *chart, const json_t *data, const char *metric, enum
  * linear where a value is not positive; on a logarithmic y a bar that reaches below half its point's value is cut off
  * there. x must be positive where it is logarithmic. */
 void chart_fit(struct chart *chart);
-void chart_free(struct chart *chart);
+void chart_release(struct chart *chart);
 /* Is it a column that chart_make can plot, and is any cell's a number? */
 bool chart_has(const json_t *data, const char *metric);
 /* The columns for which that is true: new; NULL when out of memory. */

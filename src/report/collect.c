@@ -158,7 +158,7 @@ static void add_word(struct text *command, const char *word) {
 
 static void append(json_t *commands, struct text *command) {
     if (!command->failed) json_array_append_new(commands, json_string(command->data));
-    text_free(command);
+    text_release(command);
 }
 
 /* New: how the set was made, and this report. */
@@ -210,7 +210,7 @@ static json_t *pareto(const json_t *data, struct error *err) {
         for (size_t k = 0; k < chart.lines[i].count; k++)
             if (chart.lines[i].points[k].front)
                 json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
-    chart_free(&chart);
+    chart_release(&chart);
     return front;
 }
 

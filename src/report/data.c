@@ -57,7 +57,7 @@ static char *series_name(const json_t *keys, const json_t *cells, const json_t *
     size_t capacity = name.failed ? 0 : TEXT_VISIBLE * name.length + 1;
     char *shown = capacity ? malloc(capacity) : NULL; /* it stands in lines of a terminal's text */
     if (shown) text_make_visible(shown, capacity, name.data, "");
-    text_free(&name);
+    text_release(&name);
     return shown;
 }
 

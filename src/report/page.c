@@ -70,8 +70,8 @@ static void add_best(const json_t *data, struct text *out) {
         element(out, "td", second.data);
         text_add(out, "</tr>\n");
         out->failed |= first.failed | second.failed;
-        text_free(&first);
-        text_free(&second);
+        text_release(&first);
+        text_release(&second);
     }
     text_add(out, "</tbody>\n</table></div>\n</section>\n");
 }
@@ -88,7 +88,7 @@ static int add_charts(const json_t *data, const char *metric, struct text *out, 
                      over == CHART_NFE ? "NFE" : "time", chart.bars ? "; bars: \xc2\xb1 one " : "",
                      chart.bars ? chart.bars : "");
         }
-        chart_free(&chart);
+        chart_release(&chart);
     }
     text_add(out, "</div>\n");
     return 0;
@@ -217,7 +217,7 @@ int page_make(const json_t *data, const struct page_pictures *pictures, struct t
     return out->failed ? error_memory(err) : 0;
 }
 
-void page_pictures_free(struct page_pictures *pictures) {
+void page_pictures_release(struct page_pictures *pictures) {
     for (size_t i = 0; i < pictures->count; i++) {
         free(pictures->items[i].cell);
         free(pictures->items[i].about);

@@ -23,6 +23,6 @@ struct page_pictures {
 
 /* data: see report/data.h. */
 int page_make(const json_t *data, const struct page_pictures *pictures, struct text *out, struct error *err);
-void page_pictures_free(struct page_pictures *pictures);
+void page_pictures_release(struct page_pictures *pictures);
 
 #endif

@@ -74,8 +74,8 @@ static int print_best(const json_t *data, struct text *out) {
         if (second.length) text_add(out, "%*s", INDENT, "");
         if (second.length) print_wrapped(second.data, out);
         failed |= best.failed | second.failed;
-        text_free(&best);
-        text_free(&second);
+        text_release(&best);
+        text_release(&second);
     }
     return failed;
 }
@@ -89,7 +89,7 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
         if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
         if (chart.points > 0) chart_print(&chart, out);
         if (chart.points > 0) text_add(out, "\n");
-        chart_free(&chart);
+        chart_release(&chart);
     }
     print_cells(data, out);
     if (sweep && json_array_size(json_object_get(data, "best")) > 0) {

@@ -85,7 +85,7 @@ static void print_line(const struct progress *progress, uint64_t done, double pe
         if (progress->terminal) log_show("\r\x1b[K");
         log_info("%s", text.data);
     }
-    text_free(&text);
+    text_release(&text);
 }
 
 static void write_file(struct progress *progress, uint64_t done, double per_second, int ranks, int finished) {

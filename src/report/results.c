@@ -97,7 +97,7 @@ int results_write_csv(const json_t *results, const char *path, const struct file
         text_add(&csv, "\n");
     }
     int rc = csv.failed ? error_memory(err) : file_write_guarded(path, csv.data, csv.length, guard, err);
-    text_free(&csv);
+    text_release(&csv);
     return rc;
 }
 

@@ -124,7 +124,7 @@ static int strip(struct page_picture *picture, const char *dir, struct error *er
     if (rc == 0) rc = read_samples(&samples, dir, document, seeds.count, err);
     if (rc == 0) rc = make_strip(picture, &samples, &seeds, err);
     free(samples.pixels);
-    seeds_free(&seeds);
+    seeds_release(&seeds);
     json_decref(document);
     free(path);
     return rc;

@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "report/results.h"
 #include "format/json_file.h"
-#include "run/attempt.h"
 #include "run/claim.h"
 
 #include <stdlib.h>
@@ -42,7 +41,7 @@ static int dearest_first(const void *a, const void *b) {
 /* New: a cell's document with what it shares; NULL when out of memory. */
 static json_t *whole_document(const struct cells *cells, const json_t *from) {
     const json_t *values = json_object_get(cells->list, "values");
-    json_t *document = json_copy(json_object_get(from, "document")), *index;
+    json_t *document = json_whole_copy(json_object_get(from, "document")), *index;
     const char *name;
     bool whole = document;
     json_object_foreach(json_object_get(from, "shared"), name, index)

@@ -158,8 +158,8 @@ int cells_list(json_t **list, const char *job_path, const char *const *overrides
     if (rc == 0)
         rc = sweep.count > 0 ? list_sweep(list, &file, &sweep, overrides, overrides_count, err)
                              : list_job(list, &file, overrides, overrides_count, err);
-    sweep_free(&sweep);
-    job_file_free(&file);
+    sweep_release(&sweep);
+    job_file_release(&file);
     return rc;
 }
 
@@ -173,8 +173,8 @@ int cells_list_cell(json_t **list, const char *job_path, const char *const *over
     int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
     if (rc == 0) rc = sweep_find(&sweep, which, &cell, err);
     if (rc == 0) rc = list_job(list, &file, cell->overrides, cell->count, err);
-    sweep_free(&sweep);
-    job_file_free(&file);
+    sweep_release(&sweep);
+    job_file_release(&file);
     return rc;
 }
 

@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "format/json_file.h"
 #include "report/results.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/claim.h"
 #include "run/comparable.h"
 

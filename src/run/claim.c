@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "format/json_file.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/failures.h"
 
 #include <dirent.h>

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
-#include "job/labels.h"
+#include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
 #include "format/json_file.h"
@@ -36,12 +36,12 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
     for (char *line = warnings.data ? strtok(warnings.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         log_warn("%s", line);
-    text_free(&warnings);
+    text_release(&warnings);
     if (rc != 0) {
-        plan_free(plan);
+        plan_release(plan);
         sampler_release(sampler);
-        card_free(card);
-        job_free(job);
+        card_release(card);
+        job_release(job);
     }
     return rc;
 }
@@ -130,11 +130,11 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     rc = *document ? 0 : error_memory(err);
 out:
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
-    fingerprint_free(&fingerprint);
-    plan_free(&plan);
+    fingerprint_release(&fingerprint);
+    plan_release(&plan);
     sampler_release(&sampler);
-    card_free(&card);
-    job_free(&job);
+    card_release(&card);
+    job_release(&job);
     return rc;
 }
 
@@ -154,8 +154,8 @@ static bool seeds_extend(const char *older, const char *newer) {
     bool readable = seeds_parse(&a, older, &ignored) == 0 && seeds_parse(&b, newer, &ignored) == 0;
     bool extends = readable && a.count <= b.count;
     for (uint64_t i = 0; extends && i < a.count; i++) extends = seeds_at(&a, i) == seeds_at(&b, i);
-    seeds_free(&a);
-    seeds_free(&b);
+    seeds_release(&a);
+    seeds_release(&b);
     return extends;
 }
 

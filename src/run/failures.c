@@ -124,7 +124,7 @@ int failures_forget(const char *dir, const char *cell, struct error *err) {
     else if (rc == 0 && unlink(path) != 0 && errno != ENOENT)
         rc = error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
     json_decref(failures);
-    text_free(&text);
+    text_release(&text);
     free(path);
     return rc;
 }

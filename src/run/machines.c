@@ -30,7 +30,7 @@ char *machines_mixed(const json_t *document) {
     if (json_array_size(made) < 2) return NULL;
     json_array_foreach(made, i, machine)
         text_add(&text, "%s%s", i ? "; " : "", json_string_value(machine) ? json_string_value(machine) : "?");
-    if (text.failed) text_free(&text);
+    if (text.failed) text_release(&text);
     return text.data;
 }
 

@@ -1,7 +1,7 @@
 /* Opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
 #include "job/decoder.h"
-#include "job/labels.h"
+#include "sample/labels.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
 #include "sample/noise.h"
@@ -22,7 +22,7 @@ int run_check(const struct run *run, struct error *err) {
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
     int rc = fingerprint_compare(keys, now.keys, run->dir, err);
-    fingerprint_free(&now);
+    fingerprint_release(&now);
     return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
 }
 
@@ -83,10 +83,10 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
-    if (!run->plan_borrowed) plan_free(&run->plan);
+    if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
-    card_free(&run->card);
-    if (run->job.name) job_free(&run->job);
+    card_release(&run->card);
+    if (run->job.name) job_release(&run->job);
     free(run->dir);
     json_decref(run->document);
     *run = (struct run){0};
@@ -104,29 +104,7 @@ const char *run_sha256(const struct run *run, const char *key) {
 }
 
 int64_t run_label(const struct run *run, uint64_t position) {
-    if (run->card.classes == 0) return -1;
-    uint64_t seed = seeds_at(&run->job.seeds, position);
-    switch (run->job.labels.rule) {
-        case LABELS_BALANCED: return (int64_t)(seed % (uint64_t)run->card.classes);
-        case LABELS_RANDOM: return noise_label(seed, run->card.classes);
-        case LABELS_CONSTANT: return run->job.labels.constant;
-        case LABELS_FILE: return run->labels[position];
-        case LABELS_EDM: {
-            /* EDM draws the label after the latents, from the same generator. */
-            size_t elements = card_elements(&run->card);
-            float *latent = malloc(elements * sizeof *latent);
-            int64_t label = -1;
-            char message[SHIM_ERROR];
-            int device = run->job.noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
-            if (!latent || shim_torch_latent(device, seed & 0xffffffff, (int)elements, latent, run->card.classes,
-                                             &label, message) != 0)
-                label = -1;
-            free(latent);
-            return label;
-        }
-        case LABELS_NONE: break;
-    }
-    return run->card.null_label;
+    return labels_at(&run->job, &run->card, run->labels, position);
 }
 
 bool run_wants(const struct run *run, int output) {

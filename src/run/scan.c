@@ -104,7 +104,7 @@ int scan_gaps(const struct run *run, const struct shard_status *status, bool sam
     error_set(err, CODE_AGAIN,
               "%s is incomplete: %" PRIu64 " of %" PRIu64 " samples are missing (shards %s); run again to continue",
               run->dir, samples, run->layout.samples, list.data ? list.data : "?");
-    text_free(&list);
+    text_release(&list);
     return -1;
 }
 

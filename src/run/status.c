@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "job/seeds.h"
 #include "format/json_file.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/cells.h"
 #include "run/run.h"
 #include "run/quarantine.h"
@@ -31,7 +31,7 @@ static int read_layout(struct layout *layout, const char *dir, struct error *err
     int rc = text ? seeds_parse(&seeds, text, err)
                   : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
     if (rc == 0) rc = layout_init(layout, seeds.count, 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
-    seeds_free(&seeds);
+    seeds_release(&seeds);
     json_decref(document);
     return rc;
 }
@@ -146,7 +146,7 @@ static int look_for_life(const char *dir, struct life *life, struct error *err) 
     if (age >= 0 && (life->silent < 0 || age < life->silent)) life->silent = age;
     if (attempts_read(&attempts, dir, 0, err) != 0) return -1;
     json_array_foreach(attempts.records, i, record) add_attempt(life, record);
-    attempts_free(&attempts);
+    attempts_release(&attempts);
     return 0;
 }
 

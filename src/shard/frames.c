@@ -2,6 +2,7 @@
 #include "shard/frames.h"
 
 #include "base/files.h"
+#include "format/json_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,17 +49,9 @@ int frames_digest(const struct npy *npy, const void *rows, char hex[SHA256_HEX],
     return 0;
 }
 
-/* json_copy leaves members out when memory is short; this gives NULL instead. */
-static json_t *copy(const json_t *about) {
-    json_t *whole = json_copy((json_t *)about);
-    if (json_object_size(whole) == json_object_size(about)) return whole;
-    json_decref(whole);
-    return NULL;
-}
-
 /* The digest that guards compressed bytes and JSON against silent change. */
 static int make_check(const char *frames, size_t size, const json_t *about, char hex[SHA256_HEX], struct error *err) {
-    json_t *bare = copy(about);
+    json_t *bare = json_whole_copy(about);
     if (bare) json_object_del(bare, "check");
     char *text = bare ? json_dumps(bare, CANONICAL) : NULL;
     struct sha256 *hash = text ? sha256_new() : NULL;
@@ -97,7 +90,7 @@ static int add_frame(struct writer *writer, const void *raw, size_t size, struct
 static int add_json(struct writer *writer, const json_t *about, struct error *err) {
     char check[SHA256_HEX];
     if (make_check(writer->data, writer->size, about, check, err) != 0) return -1;
-    json_t *whole = copy(about);
+    json_t *whole = json_whole_copy(about);
     int rc = whole && json_object_set_new(whole, "check", json_string(check)) == 0 ? 0 : error_memory(err);
     char *text = rc == 0 ? json_dumps(whole, CANONICAL) : NULL;
     size_t length = text ? strlen(text) : 0;

@@ -34,7 +34,7 @@ char *store_seeds(const uint64_t *seeds, uint64_t count) {
         for (last = i; last + 1 < count && seeds[last] != UINT64_MAX && seeds[last + 1] == seeds[last] + 1; last++) {}
         text_add(&text, last > i ? "%s%" PRIu64 "-%" PRIu64 : "%s%" PRIu64, i ? "," : "", seeds[i], seeds[last]);
     }
-    if (text.failed) text_free(&text);
+    if (text.failed) text_release(&text);
     return text.data;
 }
 
@@ -65,13 +65,14 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
     bool features = meta->network[0] != '\0';
     npy_descr(npy, descr);
-    json_t *about = json_pack("{si ss sI ss so ss so ss* ss*}", "format", SHARD_FORMAT, "fingerprint",
-                              meta->fingerprint, "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels",
-                              describe_labels(meta), "dtype", descr, "shape", describe_shape(npy), "network",
-                              features ? meta->network : NULL, "output", features ? meta->output : NULL);
+    json_t *about = json_pack("{si ss sI ss so ss so}", "format", SHARD_FORMAT, "fingerprint", meta->fingerprint,
+                              "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels", describe_labels(meta),
+                              "dtype", descr, "shape", describe_shape(npy));
     free(seeds);
-    if (json_object_size(about) == (features ? 9 : 7)) return about;
-    json_decref(about); /* "s*" leaves a member out also when memory is short */
+    if (!features || (json_object_set_new(about, "network", json_string(meta->network)) == 0 &&
+                      json_object_set_new(about, "output", json_string(meta->output)) == 0))
+        return about;
+    json_decref(about);
     return NULL;
 }
 
@@ -281,7 +282,7 @@ int store_manifest(const char *run_dir, const struct shard_meta *metas, const st
     char *path = text_new("%s/manifest.jsonl", run_dir);
     int rc = path ? store_manifest_text(&text, metas, infos, count, err) : error_memory(err);
     if (rc == 0) rc = file_write_guarded(path, text.data ? text.data : "", text.length, guard, err);
-    text_free(&text);
+    text_release(&text);
     free(path);
     return rc;
 }

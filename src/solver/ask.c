@@ -10,6 +10,6 @@ int ask_compile(struct plan *plan, const struct schedule *schedule, const struct
     struct point point = builder_evaluate(&builder, x, t, x + 1);
     builder_keep(&builder, x + 1, &point.epsilon);
     if (builder_finish(&builder, err) == 0) return 0;
-    plan_free(plan);
+    plan_release(plan);
     return -1;
 }

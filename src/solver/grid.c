@@ -145,8 +145,9 @@ static int place_points(const struct schedule *schedule, const struct sampler *s
     bool list = grid_is_list(sampler->grid), steps = grid_has_ends(sampler->grid) && !list;
     if (steps && trained == 0)
         return error_set(err, CODE_DATA,
-                         "sampler.grid: leading, linspace and trailing are for models with trained integer timesteps; "
-                         "this schedule is continuous: say uniform, quadratic or uniform-logsnr");
+                         "sampler.grid: %s is for models with trained integer timesteps, and this schedule is "
+                         "continuous: say uniform, quadratic or uniform-logsnr",
+                         grid_names[sampler->grid]);
     if (steps && count > trained)
         return error_set(err, CODE_DATA, "sampler.nfe: expected at most the model's %d timesteps, found %d", trained,
                          count);

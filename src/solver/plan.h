@@ -89,7 +89,7 @@ bool sampler_ends_in_step(const struct sampler *sampler); /* resolved: one of it
 struct text;
 int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                  struct error *err);
-void plan_free(struct plan *plan);
+void plan_release(struct plan *plan);
 
 json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
 int plan_from_json(struct plan *plan, const json_t *json, struct error *err);

@@ -1,14 +1,16 @@
 /* The plan as JSON (a promise: jobs/README.md, "The plan") and as text for people. */
 #include "solver/plan.h"
 
+#include "base/text.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME(symbol, name) name,
-static const char *const op_names[] = {PLAN_OPS(NAME)};
+static const char *const op_names[] = {PLAN_OPS(NAME) NULL};
 #undef NAME
-static const char *const label_names[] = {"given", "null", "none"};
+static const char *const label_names[] = {"given", "null", "none", NULL};
 
 /* json_pack frees what it was given and returns NULL when any of it is NULL: a lack of memory ends in NULL. */
 static json_t *terms_to_json(const struct op *op) {
@@ -82,9 +84,16 @@ static int bad(struct error *err, size_t i, const char *what) {
     return error_set(err, CODE_DATA, "run.json: plan: op %zu: %s", i, what);
 }
 
-static int find_name(const char *const *names, int count, const char *name) {
-    for (int i = 0; name && i < count; i++)
+/* Its place among `names`, or -1: an error that lists them. */
+static int find_name(const char *const *names, const json_t *json, const char *key, size_t index, struct error *err) {
+    const char *name = json_string_value(json_object_get(json, key));
+    for (int i = 0; name && names[i]; i++)
         if (strcmp(names[i], name) == 0) return i;
+    struct text expected = {0};
+    text_add(&expected, "%s: expected ", key);
+    text_add_names(&expected, names, ", ", " or ");
+    bad(err, index, expected.data ? expected.data : key);
+    text_release(&expected);
     return -1;
 }
 
@@ -110,8 +119,8 @@ static int terms_from_json(const struct plan *plan, struct op *op, const json_t 
 }
 
 static int op_from_json(const struct plan *plan, struct op *op, const json_t *json, size_t index, struct error *err) {
-    int kind = find_name(op_names, OP_KINDS, json_string_value(json_object_get(json, "op")));
-    if (kind < 0) return bad(err, index, "an unknown op");
+    int kind = find_name(op_names, json, "op", index, err);
+    if (kind < 0) return -1;
     op->kind = (enum op_kind)kind;
     op->dst = (int)json_integer_value(json_object_get(json, "dst"));
     op->src = (int)json_integer_value(json_object_get(json, "src"));
@@ -131,8 +140,8 @@ static int op_from_json(const struct plan *plan, struct op *op, const json_t *js
     if (!(op->quantile >= 0 && op->quantile <= 1)) return bad(err, index, "quantile: expected 0 to 1");
     if (op->kind == OP_LINCOMB) return terms_from_json(plan, op, json, index, err);
     if (op->kind != OP_EVAL) return 0;
-    int labels = find_name(label_names, 3, json_string_value(json_object_get(json, "labels")));
-    if (labels < 0) return bad(err, index, "labels: expected given, null or none");
+    int labels = find_name(label_names, json, "labels", index, err);
+    if (labels < 0) return -1;
     op->labels = (enum eval_labels)labels;
     op->time = json_number_value(json_object_get(json, "time"));
     op->model = (int)json_integer_value(json_object_get(json, "model"));
@@ -166,7 +175,7 @@ int plan_from_json(struct plan *plan, const json_t *json, struct error *err) {
             json_number_value(json_object_get(step, "alpha")), json_number_value(json_object_get(step, "sigma")),
             json_is_number(logsnr) ? json_number_value(logsnr) : INFINITY};
     }
-    if (rc != 0) plan_free(plan);
+    if (rc != 0) plan_release(plan);
     return rc;
 }
 

@@ -2,8 +2,8 @@
  * steps that the wanted NFE allows. */
 #include "base/text.h"
 #include "solver/grid.h"
-#include "solver/guidance.h"
 #include "solver/registry.h"
+#include "solver/sampler_check.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,112 +25,9 @@ static int unknown_solver(const char *name, struct error *err) {
     const struct solver *solver;
     for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
     error_set(err, CODE_DATA, "sampler.solver: expected one of %s; found %s", names.data ? names.data : "", name);
-    text_free(&names);
+    text_release(&names);
     const char *guess = solver_guess(name);
     return guess ? error_suffix(err, "; did you mean %s?", guess) : -1;
-}
-
-static int check_options(const struct sampler *sampler, const struct solver *solver, const struct card *card,
-                         struct error *err) {
-    const struct {
-        bool given;
-        unsigned option;
-        const char *key;
-        const char *who;
-    } options[] = {
-        {!isnan(sampler->eta), SOLVER_ETA, "eta", "ddim"},
-        {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
-        {!isnan(sampler->tau), SOLVER_TAU, "tau", "sa-solver"},
-        {!isnan(sampler->churn.amount), SOLVER_CHURN, "churn", "edm"},
-        {sampler->lower_order_final != TOGGLE_UNSET, SOLVER_LOWER, "lower_order_final", "unipc"},
-        {!isnan(sampler->rtol), SOLVER_TOLERANCES, "rtol", "rk45"},
-        {!isnan(sampler->atol), SOLVER_TOLERANCES, "atol", "rk45"},
-        {sampler->diffusion.form != DIFFUSION_UNSET, SOLVER_DIFFUSION, "diffusion", "euler-maruyama"},
-        {sampler->solver_type != TYPE_UNSET, SOLVER_TYPE, "solver_type", "dpmpp-2m"},
-        {sampler->last_step > 0, SOLVER_DIFFUSION, "last_step", "euler-maruyama"},
-        {sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE, SOLVER_DIFFUSION, "final: mean or tweedie",
-         "euler-maruyama"},
-    };
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].given && !(solver->options & options[i].option))
-            return error_set(err, CODE_DATA, "sampler.%s: %s takes no such key (%s does): leave it out", options[i].key,
-                             solver->name, options[i].who);
-    if (sampler->variance == VARIANCE_LEARNED && !card->learned_variance)
-        return error_set(err, CODE_DATA,
-                         "sampler.variance: learned, but the model predicts none (its card has no variance: learned)");
-    if (!isnan(sampler->order) && !solver_takes_order(solver, sampler->order))
-        return error_set(err, CODE_DATA, "sampler.order: %s has order %s, found %g", solver->name, solver->orders,
-                         sampler->order);
-    return 0;
-}
-
-/* The same shape, process and labels; what it predicts may differ, and how it is told the time. */
-static int check_guide(const struct card *card, const struct schedule *schedule, struct error *err) {
-    const struct card *guide = card->guide;
-    const struct schedule *theirs = schedule_guide(schedule);
-    const char *key = "sampler.guidance.model";
-    if (guide->channels != card->channels || guide->height != card->height || guide->width != card->width)
-        return error_set(err, CODE_DATA, "%s: expected samples of the model's shape [%d, %d, %d], found [%d, %d, %d]",
-                         key, card->channels, card->height, card->width, guide->channels, guide->height, guide->width);
-    if (guide->low != card->low || guide->high != card->high)
-        return error_set(err, CODE_DATA, "%s: expected the model's range [%g, %g], found [%g, %g]", key, card->low,
-                         card->high, guide->low, guide->high);
-    if (guide->classes != 0 && (guide->classes != card->classes || guide->null_label != card->null_label))
-        return error_set(err, CODE_DATA,
-                         "%s: expected the model's labels or none, found other classes or another null label", key);
-    bool same_steps = schedule_has_integer_times(schedule) && schedule_steps(theirs) == schedule_steps(schedule);
-    if (schedule_has_integer_times(theirs) && !same_steps)
-        return error_set(err, CODE_DATA, "%s: it takes integer timesteps, and the model does not take the same", key);
-    double least, most;
-    schedule_range(schedule, &least, &most);
-    for (int i = 1; i <= 8; i++) {
-        double t = least + (most - least) * i / 8, alpha = schedule_alpha(schedule, t),
-               sigma = schedule_sigma(schedule, t);
-        if (fabs(schedule_alpha(theirs, t) - alpha) > 1e-9 ||
-            fabs(schedule_sigma(theirs, t) - sigma) > 1e-9 * fmax(1, sigma))
-            return error_set(err, CODE_DATA,
-                             "%s: expected the model's schedule, found another: at t = %g its alpha is %g, not %g", key,
-                             t, schedule_alpha(theirs, t), alpha);
-    }
-    return 0;
-}
-
-static int check_clip(const struct sampler *sampler, const struct solver *solver, const struct card *card,
-                      struct error *err) {
-    const struct clip *clip = &sampler->clip;
-    if (!clip->on) return 0;
-    if (!isnan(clip->threshold_max) && isnan(clip->threshold))
-        return error_set(err, CODE_DATA,
-                         "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");
-    if (!isnan(clip->threshold) && isnan(clip->range) && card->low != -card->high)
-        return error_set(err, CODE_DATA,
-                         "sampler.clip.threshold: expected a range of the model around 0, found [%g, %g]: say range",
-                         card->low, card->high);
-    if (clip->threshold_max < (isnan(clip->range) ? card->high : clip->range))
-        return error_set(err, CODE_DATA, "sampler.clip.threshold_max: expected at least the range, %g; found %g",
-                         isnan(clip->range) ? card->high : clip->range, clip->threshold_max);
-    if (clip->epsilon == CLIP_KEPT && solver->evaluations == 0)
-        return error_set(
-            err, CODE_DATA,
-            "sampler.clip.epsilon: kept is for solvers with steps of their own, and %s has none: say follows",
-            solver->name);
-    return 0;
-}
-
-static int check_guidance(const struct sampler *sampler, const struct card *card, const struct schedule *schedule,
-                          struct error *err) {
-    if (sampler->guidance.channels > card->channels)
-        return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d",
-                         card->channels, sampler->guidance.channels);
-    const struct solver *solver = solver_find(sampler->solver);
-    if (guidance_check(&sampler->guidance, card, solver && solver->evaluations == 0, err) != 0) return -1;
-    if (card->guide) return check_guide(card, schedule, err);
-    if (sampler->guidance.scale == 1) return 0;
-    if (card->classes == 0)
-        return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
-    if (card->null_label < 0)
-        return error_set(err, CODE_DATA, "sampler.guidance: the model's card has no null label (labels: {null: ...})");
-    return 0;
 }
 
 /* Grids uniform or quadratic in the time of a flow go to 0 itself, and final: zero is their last step. */
@@ -356,9 +253,7 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
                    struct error *err) {
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
-    if (check_options(sampler, solver, card, err) != 0 || check_guidance(sampler, card, schedule, err) != 0 ||
-        check_clip(sampler, solver, card, err) != 0)
-        return -1;
+    if (sampler_check(sampler, solver, card, schedule, err) != 0) return -1;
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
         return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||

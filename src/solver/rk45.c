@@ -61,7 +61,7 @@ int rk45_new(struct rk45 **rk45, const struct sampler *resolved, const struct ca
 
 void rk45_free(struct rk45 *rk45) {
     if (!rk45) return;
-    plan_free(&rk45->plan);
+    plan_release(&rk45->plan);
     schedule_free(rk45->schedule);
     free(rk45);
 }
@@ -77,7 +77,7 @@ static double time_at(const struct rk45 *rk45, double u) {
 }
 
 void rk45_start(struct rk45 *rk45) {
-    plan_free(&rk45->plan);
+    plan_release(&rk45->plan);
     rk45->phase = START;
     rk45->u = position(rk45, rk45->sampler.t_start);
     rk45->end = position(rk45, rk45->sampler.t_end);
@@ -207,7 +207,7 @@ int rk45_next(struct rk45 *rk45, const double *values, struct rk45_fragment *fra
     *more = rk45->phase != FINISHED;
     if (!*more) return 0;
     if (advance(rk45, values, err) != 0) return -1;
-    plan_free(&rk45->plan);
+    plan_release(&rk45->plan);
     rk45->plan.registers = REGISTERS;
     switch (rk45->phase) {
         case FIRST_SLOPE:

@@ -25,7 +25,7 @@ int schedule_new(struct schedule **schedule, const struct card *card, struct err
 void schedule_free(struct schedule *schedule) {
     if (!schedule) return;
     schedule_free(schedule->guide);
-    table_free(&schedule->table);
+    table_release(&schedule->table);
     free(schedule);
 }
 

@@ -78,11 +78,11 @@ int table_init(struct table *table, const struct card *card, struct error *err) 
     bool whole = table->logsnr && table->slope && (table->norm || !card->schedule.alphas);
     int rc = whole ? fill_logsnr(table, card, err) : error_memory(err);
     if (rc == 0) fill_slope(table);
-    else table_free(table);
+    else table_release(table);
     return rc;
 }
 
-void table_free(struct table *table) {
+void table_release(struct table *table) {
     free(table->logsnr);
     free(table->slope);
     free(table->norm);

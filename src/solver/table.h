@@ -17,7 +17,7 @@ struct table {
 
 /* Of a card with a discrete or table schedule. A table that does not fall inside (0, 1) is an error. */
 int table_init(struct table *table, const struct card *card, struct error *err);
-void table_free(struct table *table);
+void table_release(struct table *table);
 
 double table_logsnr(const struct table *table, double t); /* t outside [1/N, 1] counts as the nearer end */
 double table_slope(const struct table *table, double t);  /* d logsnr/dt */

@@ -110,7 +110,7 @@ static void log_places(const struct seat *seats, int size) {
                     workers, most == 1 ? "" : "s");
     log_info("%s", line ? line : "");
     free(line);
-    text_free(&hosts);
+    text_release(&hosts);
 }
 
 int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {

@@ -27,7 +27,7 @@ static int compare_manifest(const struct run *run, const struct shard_meta *meta
             memcmp(there, text.data ? text.data : "", size) == 0;
     free(there);
     free(path);
-    text_free(&text);
+    text_release(&text);
     return rc;
 }
 

@@ -35,16 +35,20 @@ JOBS = {
     "negative nfe": (lambda j: put(j, "sampler.nfe", -3), DATA, ["sampler.nfe", "-3"]),
     "nfe and steps": (lambda j: put(j, "sampler.steps", 3), DATA, ["nfe", "steps"]),
     "unknown solver": (lambda j: put(j, "sampler.solver", "tailor"), DATA, ["tailor", "taylor"]),
-    "a solver's name in diffusers": (lambda j: put(j, "sampler.solver", "DPMSolverMultistepScheduler"), DATA, ["did you mean dpmpp-2m?"]),
-    "a solver's name in k-diffusion": (lambda j: put(j, "sampler.solver", "sample_euler_ancestral"), DATA, ["did you mean euler-ancestral?"]),
-    "a solver's name in pictures' data": (lambda j: put(j, "sampler.solver", "DPM++ 2M Karras"), DATA, ["did you mean dpmpp-2m?"]),
+    "a solver's name in diffusers":
+        (lambda j: put(j, "sampler.solver", "DPMSolverMultistepScheduler"), DATA, ["did you mean dpmpp-2m?"]),
+    "a solver's name in k-diffusion":
+        (lambda j: put(j, "sampler.solver", "sample_euler_ancestral"), DATA, ["did you mean euler-ancestral?"]),
+    "a solver's name in pictures' data":
+        (lambda j: put(j, "sampler.solver", "DPM++ 2M Karras"), DATA, ["did you mean dpmpp-2m?"]),
     "a limit": (lambda j: put(j, "batch", 2**31), DATA, ["from 1 to 2147483647, found 2147483648"]),
     "unknown grid": (lambda j: put(j, "sampler.grid", "cubic"), DATA, ["sampler.grid", "cubic", "quadratic"]),
     "nfe below the smallest": (lambda j: put(j, "sampler", {"solver": "rk4", "nfe": 3}), DATA, ["nfe", "4"]),
     "eta for taylor": (lambda j: put(j, "sampler.eta", 0.5), DATA, ["eta", "ddim"]),
     "order 1.5 for taylor": (lambda j: put(j, "sampler.order", 1.5), DATA, ["order", "1.5"]),
-    "negative cut variance": (lambda j: put(j, "sampler", {"solver": "ito-taylor", "order": 2, "nfe": 10, "grid": "uniform"}),
-                              DATA, ["variance", "steps"]),
+    "negative cut variance":
+        (lambda j: put(j, "sampler", {"solver": "ito-taylor", "order": 2, "nfe": 10, "grid": "uniform"}),
+         DATA, ["variance", "steps"]),
     "t_start beyond the schedule": (lambda j: put(j, "sampler.t_start", 1.5), DATA, ["t_start", "1.5"]),
     "integer grid on continuous time": (lambda j: put(j, "sampler.grid", "leading"), DATA, ["leading"]),
     "rk45 with nfe": (lambda j: put(j, "sampler", {"solver": "rk45", "nfe": 10}), DATA, ["rk45", "nfe"]),
@@ -52,7 +56,8 @@ JOBS = {
     "seeds backwards": (lambda j: put(j, "seeds", "9-3"), DATA, ["seeds", "9-3"]),
     "seed twice": (lambda j: put(j, "seeds", "0-9,5"), DATA, ["seeds", "5"]),
     "batch 0": (lambda j: put(j, "batch", 0), DATA, ["batch", "0"]),
-    "shards of no whole batches": (lambda j: put(j, "output.samples_per_shard", 20), DATA, ["samples_per_shard", "20", "16", "24"]),
+    "shards of no whole batches":
+        (lambda j: put(j, "output.samples_per_shard", 20), DATA, ["samples_per_shard", "20", "16", "24"]),
     "zstd level": (lambda j: put(j, "output.level", 99), DATA, ["level", "99"]),
     "label out of range": (lambda j: put(j, "labels", 7), DATA, ["labels", "7"]),
     "labels for a model without": (lambda j: j.model["card"].pop("labels"), DATA, ["labels"]),
@@ -96,7 +101,8 @@ def test_position_of_a_mistake(job):
     assert "job.yaml:6:10: sampler.order" in qtaylor("run", path, code=DATA).stderr
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["fly"], ["run", "a", "b"], ["plan", "--sett", "x=1", "job"], [], ["run", "--set"]])
+@pytest.mark.parametrize("arguments",
+                         [["run"], ["fly"], ["run", "a", "b"], ["plan", "--sett", "x=1", "job"], [], ["run", "--set"]])
 def test_usage(arguments):
     assert "qtaylor" in qtaylor(*arguments, code=USAGE).stderr
 
@@ -165,7 +171,8 @@ def test_wrong_reference(job):
     qtaylor("verify", job.run)
 
 
-# name: (seeds, change of evaluate, words that the error must hold); with an output for logits and all features in the reference
+# name: (seeds, change of evaluate, words that the error must hold); with an output for logits and all features in the
+# reference
 IMPOSSIBLE = {
     "one sample": ("0", {}, ["fid needs at least 2 samples", "has 1"]),
     "count 1": ("0-99", {"count": 1}, ["fid needs at least 2 samples", "has 1"]),
@@ -174,8 +181,10 @@ IMPOSSIBLE = {
     "is": ("0-8", {"metrics": ["is"]}, ["is needs at least 10 samples", "has 9"]),
     "prdc": ("0-2", {"metrics": ["prdc"]}, ["prdc needs at least 4 samples", "has 3"]),
     "prdc of a count": ("0-99", {"metrics": ["prdc"], "count": 3}, ["prdc needs at least 4 samples", "has 3"]),
-    "a reference too small": ("0-99", {"reference": "three.npy", "metrics": ["prdc"]}, ["prdc needs at least 4 samples", "reference has 3"]),
-    "kid of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["kid"]}, ["kid needs every sample's features"]),
+    "a reference too small": ("0-99", {"reference": "three.npy", "metrics": ["prdc"]},
+                              ["prdc needs at least 4 samples", "reference has 3"]),
+    "kid of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["kid"]},
+                          ["kid needs every sample's features"]),
     "images as reference": ("0-99", {"reference": "images.npy"}, ["images.npy holds images", "qtaylor reference"]),
     "no reference": ("0-99", {"reference": "nothing.npz"}, ["nothing.npz"]),
 }
@@ -342,6 +351,7 @@ def test_card_that_contradicts_the_model(job):
 
 
 def test_features_file_that_is_no_network(job):
-    path = torch_job(job, evaluate={"features": str(ROOT / "jobs/digits/model.pt"), "reference": str(ROOT / "jobs/digits/reference.npz")})
+    path = torch_job(job, evaluate={"features": str(ROOT / "jobs/digits/model.pt"),
+                                    "reference": str(ROOT / "jobs/digits/reference.npz")})
     assert "features.json" in qtaylor("run", path, program=TORCH, code=DATA).stderr
     assert not job.run.exists()

@@ -1,6 +1,5 @@
 """The small files of a run and a sweep, broken in every member: no command crashes, and each says something."""
 import json
-import shutil
 import subprocess
 
 import pytest

@@ -114,7 +114,8 @@ def test_refusals(tmp_path):
     assert "sfid needs spatial features or their statistics (mu_s, sigma_s), and the reference has none" in refused(
         "compare", a, qtaylor_reference(tmp_path, f), "--features", net, "--metrics", "sfid")
     assert "--output is missing" in refused("reference", f, code=64)
-    assert "--device: expected auto, cpu or cuda" in refused("compare", a, f, "--features", net, "--device", "x", code=64)
+    assert "--device: expected auto, cpu or cuda" in refused("compare", a, f, "--features", net, "--device", "x",
+                                                             code=64)
     assert "sees no GPU" in refused("compare", a, f, "--features", net, "--device", "cuda")
     with np.load(f) as file:
         np.savez(tmp_path / "nan.npz", features=np.where(np.arange(6) == 3, np.nan, file["features"]))
@@ -175,10 +176,13 @@ def test_a_probability_that_underflows_has_no_part_in_is(tmp_path):
     scores = []
     for part in np.split(p, 10):
         mean = part.mean(0)
-        terms = np.where(part > 0, part * (np.log(np.where(part > 0, part, 1)) - np.log(np.where(mean > 0, mean, 1))), 0)
+        terms = np.where(part > 0, part * (np.log(np.where(part > 0, part, 1)) - np.log(np.where(mean > 0, mean, 1))),
+                         0)
         scores.append(np.exp(terms.sum(1).mean()))
-    found = compare(tmp_path / "a.npy", tmp_path / "a.npy", "--features", tmp_path / "net.pt", "--metrics", "is", program=TORCH)
-    assert (p.astype(np.float32) == 0).any() and (found["is"], found["is_std"]) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-5)
+    found = compare(tmp_path / "a.npy", tmp_path / "a.npy", "--features", tmp_path / "net.pt", "--metrics", "is",
+                    program=TORCH)
+    assert (p.astype(np.float32) == 0).any()
+    assert (found["is"], found["is_std"]) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-5)
 
 
 @pytest.mark.parametrize("module", [Several, Named, LikeInception])
@@ -293,7 +297,8 @@ def test_numbers_in_names_pair_the_same_pictures(tmp_path):
     np.save(tmp_path / "reference.npy", reference)
 
     def versus(one, two):
-        done = qtaylor("compare", tmp_path / one, tmp_path / "reference.npy", "--features", "none", "--versus", tmp_path / two, "--json")
+        done = qtaylor("compare", tmp_path / one, tmp_path / "reference.npy", "--features", "none", "--versus",
+                       tmp_path / two, "--json")
         return json.loads(done.stdout)["metrics"]["fid_delta"], "paired by position" in done.stderr
 
     assert versus("padded", "plain") == (0, False)
@@ -314,7 +319,8 @@ def test_other_images_beside_pngs_are_refused_and_other_files_named(tmp_path):
         Image.fromarray(image).save(tmp_path / f"a/{i}.jpg")
     said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none", code=65).stderr
     assert "found 30 PNG, 10 JPEG files" in said
-    assert "found 30 PNG, 10 JPEG files" in qtaylor("reference", tmp_path / "a", "--features", "none", "-o", tmp_path / "x.npz", code=65).stderr
+    assert "found 30 PNG, 10 JPEG files" in qtaylor("reference", tmp_path / "a", "--features", "none", "-o",
+                                                    tmp_path / "x.npz", code=65).stderr
     assert not (tmp_path / "x.npz").exists()
 
 
@@ -336,7 +342,8 @@ def test_a_run_through_a_network_it_was_not_evaluated_with(job, tmp_path):
     qtaylor("run", job.write())
     assert compare(job.run, tmp_path / "reference.npy", *how) == of_samples
     own = compare(job.run, tmp_path / "reference.npz")
-    assert own != of_samples and compare(job.run, tmp_path / "reference.npz", "--features", tmp_path / "features.json") == own
+    assert own != of_samples
+    assert compare(job.run, tmp_path / "reference.npz", "--features", tmp_path / "features.json") == own
     pixels = compare(job.run, tmp_path / "samples.npy", "--features", "none")
     assert pixels["fid"] == pytest.approx(0, abs=1e-9)
     assert compare(plain, tmp_path / "reference.npy", *how, "--versus", job.run)["fid_delta"] == 0

@@ -70,8 +70,8 @@ def test_rounding_rules_and_labels(tmp_path):
     stored = {}
     for rule, dtype in [("edm", "float32"), ("edm", "uint8"), ("adm", "uint8"), ("diffusers", "uint8")]:
         run = tmp_path / f"{rule}-{dtype}"
-        qtaylor("generate", JOB, "--set", f"output.dir={run}", "--set", "seeds=0-63", "--set", f"output.rounding={rule}",
-                "--set", f"output.dtype={dtype}", "--set", "evaluate=null", program=TORCH)
+        qtaylor("generate", JOB, "--set", f"output.dir={run}", "--set", "seeds=0-63", "--set",
+                f"output.rounding={rule}", "--set", f"output.dtype={dtype}", "--set", "evaluate=null", program=TORCH)
         raw = subprocess.run(["zstd", "-dc", run / "samples/000000.npy.zst"], capture_output=True, check=True).stdout
         stored[rule, dtype] = np.load(io.BytesIO(raw))
     x = stored["edm", "float32"].transpose(0, 2, 3, 1).astype(np.float64)

@@ -74,7 +74,8 @@ class Gaussian:
             alpha, sigma = map(float, self.process("t", s))
         else:
             u, h = (t, t - s) if clock == "t" else (self.logsnr(t), self.logsnr(s) - self.logsnr(t))
-            alpha, sigma = (sum(d * h**k / np.prod(range(1, k + 1)) for k, d in enumerate(self.derivatives(f, u, clock, order)))
+            alpha, sigma = (sum(d * h**k / np.prod(range(1, k + 1))
+                                for k, d in enumerate(self.derivatives(f, u, clock, order)))
                             for f in (lambda v: self.process(clock, v)[0], lambda v: self.process(clock, v)[1]))
         return alpha * (x - sigma0 * epsilon) / alpha0 + sigma * epsilon
 
@@ -101,7 +102,8 @@ def check_derivatives(found, gaussian, tolerance=1e-6):
                         continue
                     sure += one["uncertainty"] < 0.01
                     assert one["true"] == pytest.approx(rms(true), rel=doubt), (probe["t"], clock, kind, one)
-                    assert one["miss"]["value"] == pytest.approx(rms(ideal - true) / rms(true), abs=doubt * (1 + one["miss"]["value"]))
+                    miss = one["miss"]["value"]
+                    assert miss == pytest.approx(rms(ideal - true) / rms(true), abs=doubt * (1 + miss))
                     if one["ratio"] > 1e-9:
                         assert one["ratio"] == pytest.approx(rms(ideal) / rms(true), rel=doubt)
                         assert one["cosine"] == pytest.approx((true * ideal).mean() / rms(true) / rms(ideal), abs=doubt)
@@ -114,7 +116,8 @@ def check_local(found, gaussian, orders=(1, 2, 3, 4, ".inf")):
             continue
         for step in method["steps"]:
             alpha, sigma = map(float, gaussian.process("t", step["s"]))
-            error = rms(gaussian.one_step(method["clock"], method["order"], step["t"], step["s"]) - gaussian.at(step["s"])[0])
+            error = rms(gaussian.one_step(method["clock"], method["order"], step["t"], step["s"])
+                        - gaussian.at(step["s"])[0])
             assert step["value"] == pytest.approx(error / np.hypot(alpha, sigma), rel=1e-3, abs=3e-6)
 
 
@@ -243,7 +246,8 @@ def sampler_options(entry, sampler):
     options = {key: entry[key] for key in ("solver", "order", "grid", "nfe")}
     if entry["clock"]:
         options["clock"] = entry["clock"]
-    return [word for key, value in {**sampler, **options}.items() for word in ("--set", f"sampler.{key}={json.dumps(value)}".replace('"', ''))]
+    return [word for key, value in {**sampler, **options}.items()
+            for word in ("--set", f"sampler.{key}={json.dumps(value)}".replace('"', ''))]
 
 
 def test_recommended_is_best_when_the_plans_are_run(job):
@@ -265,7 +269,8 @@ def test_recommended_is_best_when_the_plans_are_run(job):
         epsilon = 1.5 * model(x, t, "given") - 0.5 * model(x, t, "null")
         return (-(0.1 + 19.9 * t) / 2 * (x - epsilon / sigma)).reshape(-1)
 
-    exact = solve_ivp(slope, (1, 1e-3), starts().reshape(-1), method="DOP853", rtol=1e-9, atol=1e-10).y[:, -1].reshape(PATHS, 16)
+    exact = solve_ivp(slope, (1, 1e-3), starts().reshape(-1), method="DOP853", rtol=1e-9,
+                      atol=1e-10).y[:, -1].reshape(PATHS, 16)
     errors = {}
     path = job.write()
     for entry in found["samples"]:
@@ -276,7 +281,8 @@ def test_recommended_is_best_when_the_plans_are_run(job):
         name = tuple(entry[key] for key in ("solver", "order", "clock", "grid"))
         errors[name] = np.sqrt(squares.mean()), squares
         assert entry["rmse"] == pytest.approx(errors[name][0], rel=1e-3, abs=1e-5), name
-        assert entry["error"] == pytest.approx(squares.std(ddof=1) / np.sqrt(PATHS) / 2 / errors[name][0], rel=1e-2, abs=1e-6)
+        assert entry["error"] == pytest.approx(squares.std(ddof=1) / np.sqrt(PATHS) / 2 / errors[name][0], rel=1e-2,
+                                               abs=1e-6)
     assert len(errors) > 40
     name_of = lambda entry: tuple(entry[key] for key in ("solver", "order", "clock", "grid"))
     recommendation = found["recommendation"]
@@ -297,9 +303,11 @@ def test_recommended_is_best_when_the_plans_are_run(job):
 
 def test_integer_times(job):
     gaussian = Gaussian(job, 0.4)
-    job.model["card"] |= {"time": {"kind": "discrete", "steps": 1000}, "schedule": {"kind": "discrete-linear", "steps": 1000}}
+    job.model["card"] |= {"time": {"kind": "discrete", "steps": 1000},
+                          "schedule": {"kind": "discrete-linear", "steps": 1000}}
     found = diagnose(job)
-    assert found["reference"] | {"difference": 0} == {"solver": "dpmpp-3m", "nfe": 999, "coarse_nfe": 501, "difference": 0}
+    reference = {"solver": "dpmpp-3m", "nfe": 999, "coarse_nfe": 501, "difference": 0}
+    assert found["reference"] | {"difference": 0} == reference
     assert found["grid"] == "trailing" and any("clock t has no series" in note for note in found["notes"])
     cumprod = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     for probe in found["derivatives"]:
@@ -320,7 +328,8 @@ def test_integer_times(job):
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--set", "sampler.guidance={scale: 2, interval: [0.3, 3]}"], "diagnose without the interval (--set sampler.guidance.interval=[0,.inf])"),
+    (["--set", "sampler.guidance={scale: 2, interval: [0.3, 3]}"],
+     "diagnose without the interval (--set sampler.guidance.interval=[0,.inf])"),
     (["--set", "sampler.solver=rk45", "--set", "sampler.nfe=null"], "rk45 chooses its own steps"),
     (["--set", "initial=x.npy"], "--set initial=null"),
     (["--set", "sweep={sampler.nfe: [5, 6]}"], "--set sweep=null"),
@@ -339,7 +348,8 @@ def test_nan_is_named(job):
 def test_text(job):
     job.keys["sampler"] = {"solver": "dpmpp-2m", "nfe": 6}
     out = qtaylor("diagnose", job.write(), "--count", 6).stdout
-    for part in ("How near epsilon is to constant", "Ideal derivatives against true", "Error of one step", "order .inf (DDIM)", "step of the job's grid",
+    for part in ("How near epsilon is to constant", "Ideal derivatives against true", "Error of one step",
+                 "order .inf (DDIM)", "step of the job's grid",
                  "the job's own: dpmpp-2m, order 2, grid uniform-logsnr", "At NFE 6 the nearest"):
         assert part in out
     assert "nan" not in out
@@ -369,5 +379,6 @@ def test_digits(tmp_path):
     for key in ("taylor", "taylor-2m", "own"):
         entry = found["recommendation"][key]
         assert entry["rmse"] == pytest.approx(rms(sample(*sampler_options(entry, {})) - exact), rel=5e-3, abs=1e-4)
-    assert [found["recommendation"]["own"][key] for key in ("solver", "order", "clock", "grid")] == ["taylor", 2, "t", "quadratic"]
+    assert [found["recommendation"]["own"][key]
+            for key in ("solver", "order", "clock", "grid")] == ["taylor", 2, "t", "quadratic"]
     assert found["reference"]["difference"]["value"] < 1e-4

@@ -54,9 +54,11 @@ CARDS = [json.dumps(CARD | {"range": [-1, last]}) for last in (1, 2)]
 
 
 @pytest.mark.parametrize("names", [("m/extra/diffusion.json",) * 2, ("m/extra/diffusion.json", "extra/diffusion.json"),
-                                   ("m/extra/diffusion.json", "m/data/0", "m/data/0")], ids=["card", "two roots", "weights"])
+                                   ("m/extra/diffusion.json", "m/data/0", "m/data/0")],
+                         ids=["card", "two roots", "weights"])
 def test_model(job, names):
     path = job.write()
     members = zip(names, CARDS + ["x"])
     archive(job.folder / "model.json", ("m/constants.pkl", b"x"), *members)
-    assert f"holds {'extra/diffusion.json' if 'extra/diffusion.json' in names else names[-1]} twice" in qtaylor("plan", path, code=65).stderr
+    assert f"holds {'extra/diffusion.json' if 'extra/diffusion.json' in names else names[-1]} twice" in qtaylor(
+        "plan", path, code=65).stderr

@@ -1,5 +1,5 @@
-"""export and sample beside what reads their files: numpy, PIL, ADM's evaluator and EDM's dataset reader (both written down
-again from their formats), and what must not happen to anybody's files."""
+"""export and sample beside what reads their files: numpy, PIL, ADM's evaluator and EDM's dataset reader (both written
+down again from their formats), and what must not happen to anybody's files."""
 import ast
 import json
 import os
@@ -19,7 +19,9 @@ AGAIN, DATA, USAGE = 75, 65, 64
 
 def pixels(rows):
     """float32 [N,C,H,W] in [-1, 1] as EDM rounds it, [N,H,W,C]."""
-    return rows if rows.dtype == np.uint8 else np.trunc(np.clip(rows.astype(float) * 127.5 + 128, 0, 255)).astype(np.uint8).transpose(0, 2, 3, 1)
+    if rows.dtype == np.uint8:
+        return rows
+    return np.trunc(np.clip(rows.astype(float) * 127.5 + 128, 0, 255)).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def read_adm(path, name="arr_0"):
@@ -43,12 +45,14 @@ def read_adm(path, name="arr_0"):
 def read_edm(path):
     """As EDM's ImageFolderDataset: names, images [N,C,H,W] and labels, in its order."""
     if os.path.isdir(path):
-        names = {os.path.relpath(os.path.join(root, name), start=path) for root, _, files in os.walk(path) for name in files}
+        names = {os.path.relpath(os.path.join(root, name), start=path) for root, _, files in os.walk(path)
+                 for name in files}
         open_file = lambda name: open(os.path.join(path, name), "rb")
     else:
         archive = zipfile.ZipFile(path)
         names, open_file = set(archive.namelist()), lambda name: archive.open(name)
-        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist()) and archive.testzip() is None
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+        assert archive.testzip() is None
     PIL.Image.init()
     images = sorted(name for name in names if os.path.splitext(name)[1].lower() in PIL.Image.EXTENSION)
     labels = None
@@ -130,9 +134,10 @@ def test_ids_and_count(made, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), rows[scattered[:77]])
     export(made, "npy", tmp_path / "c.npy", "--count", 1)
     np.testing.assert_array_equal(np.load(tmp_path / "c.npy"), rows[:1])
-    for options, code, word in ((["--ids", "4,100"], DATA, "100"), (["--ids", "4,1-5"], USAGE, "4 twice"), (["--ids", "x"], USAGE, "x"),
-                                (["--count", 101], DATA, "101"), (["--count", 0], USAGE, "0"), (["--ids", "0-9", "--count", 11], DATA, "11"),
-                                (["--subdirs"], USAGE, "--subdirs")):
+    for options, code, word in ((["--ids", "4,100"], DATA, "100"), (["--ids", "4,1-5"], USAGE, "4 twice"),
+                                (["--ids", "x"], USAGE, "x"),
+                                (["--count", 101], DATA, "101"), (["--count", 0], USAGE, "0"),
+                                (["--ids", "0-9", "--count", 11], DATA, "11"), (["--subdirs"], USAGE, "--subdirs")):
         assert word in export(made, "npz", tmp_path / "no.npz", *options, code=code).stderr
     assert "png, npz or npy" in export(made, "jpeg", tmp_path / "no.npz", code=USAGE).stderr
     assert not (tmp_path / "no.npz").exists()
@@ -214,7 +219,8 @@ def test_bytes_depend_on_no_threads(large, tmp_path):
 
 def test_memory_does_not_grow_with_the_samples(large, tmp_path):
     def peak(name, count):
-        child = subprocess.Popen([FAKE, "export", large.run, "--to", FORMS[name], "-o", tmp_path / f"{count}{name}", "--count", str(count)],
+        child = subprocess.Popen([FAKE, "export", large.run, "--to", FORMS[name], "-o", tmp_path / f"{count}{name}",
+                                  "--count", str(count)],
                                  stdout=subprocess.DEVNULL, env=environment(OMP_NUM_THREADS=2), cwd=ROOT)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -295,11 +301,13 @@ def test_sample_made_again_with_its_guide(job, tmp_path):
     guide = json.loads(json.dumps(job.model))
     guide["mixture"]["std"] = 0.5
     (tmp_path / "guide.json").write_text(json.dumps(guide))
-    job.keys |= {"seeds": "0-15", "sampler": {"solver": "ddim", "nfe": 4, "guidance": {"scale": 2, "model": "guide.json"}}}
+    job.keys |= {"seeds": "0-15",
+                 "sampler": {"solver": "ddim", "nfe": 4, "guidance": {"scale": 2, "model": "guide.json"}}}
     qtaylor("generate", job.write())
     assert "the same as on disk" in qtaylor("sample", job.run, 11, "--recompute", "-o", tmp_path / "a.png").stdout
     (tmp_path / "guide.json").write_text(json.dumps(job.model))
-    assert "guide.json is another" in qtaylor("sample", job.run, 11, "--recompute", "-o", tmp_path / "b.png", code=DATA).stderr
+    assert "guide.json is another" in qtaylor("sample", job.run, 11, "--recompute", "-o", tmp_path / "b.png",
+                                              code=DATA).stderr
 
 
 def test_sample_that_differs_from_the_disk_says_so(made, tmp_path):

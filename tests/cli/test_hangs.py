@@ -59,7 +59,8 @@ def test_a_reader_of_stderr_leaves(job, ranks):
 
 
 def test_a_terminal_is_stopped(job):
-    """What Ctrl-S does: samples go on, a signal ends the run in time, and the log tells what the terminal did not take."""
+    """What Ctrl-S does: samples go on, a signal ends the run in time, and the log tells what the terminal did not
+    take."""
     job.model["delay_ms"] = 10
     job.keys["seeds"] = "0-4999"
     terminal, line = pty.openpty()
@@ -123,7 +124,8 @@ def test_a_second_signal_ends_a_model_that_never_returns(job, ranks):
     process = start(job.write(), ranks, stderr=subprocess.DEVNULL)
     wait_for(lambda: list(job.run.glob("log/rank-*.jsonl")))
     time.sleep(1)
-    children = subprocess.run(["pgrep", "-P", str(process.pid), "qtaylor"], capture_output=True, text=True).stdout.split()
+    children = subprocess.run(["pgrep", "-P", str(process.pid), "qtaylor"], capture_output=True,
+                              text=True).stdout.split()
     pids = [int(pid) for pid in children] if ranks else [process.pid]
     assert len(pids) == max(ranks, 1)
     for _ in range(2):  # the same one twice in a moment is one
@@ -142,7 +144,8 @@ def test_a_second_signal_ends_a_model_that_never_returns(job, ranks):
 
 def limited(mebibytes, *arguments):
     """The status under `ulimit -v`: OpenBLAS by itself asks again for ever."""
-    done = subprocess.run([str(FAKE), *map(str, arguments)], capture_output=True, text=True, env=environment(), timeout=30,
+    done = subprocess.run([str(FAKE), *map(str, arguments)], capture_output=True, text=True, env=environment(),
+                          timeout=30,
                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20)))
     assert done.returncode == 0 or (done.returncode == 70 and "out of memory" in done.stderr), done
     return done.returncode

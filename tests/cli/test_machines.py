@@ -15,10 +15,12 @@ def test_a_set_of_several_kinds_of_machine_says_so(job):
     done = qtaylor("run", path, QTAYLOR_FAKE_MACHINE="cpu AVX512")
     assert "several kinds of machine" in done.stderr and "fake, cpu AVX2; fake, cpu AVX512" in done.stderr
     assert "several kinds of machine" in qtaylor("verify", job.run).stdout
-    assert json.loads(qtaylor("verify", job.run, "--json").stdout)["made_with"] == ["fake, cpu AVX2", "fake, cpu AVX512"]
+    found = json.loads(qtaylor("verify", job.run, "--json").stdout)
+    assert found["made_with"] == ["fake, cpu AVX2", "fake, cpu AVX512"]
     qtaylor("report", job.run)
     assert "cpu AVX2" in (job.run / "report.html").read_text()
-    places = [json.loads(line)["place"] for line in (job.run / "log/rank-0000.jsonl").read_text().splitlines() if '"place"' in line]
+    places = [json.loads(line)["place"] for line in (job.run / "log/rank-0000.jsonl").read_text().splitlines()
+              if '"place"' in line]
     assert [place["machine"] for place in places] == ["fake, cpu AVX2", "fake, cpu AVX512"]
 
 
@@ -39,5 +41,6 @@ def test_recompute_names_the_machines(job):
         if op["op"] == "LINCOMB":
             op["terms"][0][0] *= 1.01
     (job.run / "run.json").write_text(json.dumps(document))
-    done = qtaylor("sample", job.run, 3, "--recompute", "-o", job.folder / "3.png", code=65, QTAYLOR_FAKE_MACHINE="cpu AVX512")
+    done = qtaylor("sample", job.run, 3, "--recompute", "-o", job.folder / "3.png", code=65,
+                   QTAYLOR_FAKE_MACHINE="cpu AVX512")
     assert "then: one of fake, cpu AVX2; fake, cpu AVX512; now: fake, cpu AVX512" in done.stderr

@@ -1,4 +1,5 @@
-"""Model files that are damaged or something else, as torch itself writes them; and what a model gives that its card does not say."""
+"""Model files that are damaged or something else, as torch itself writes them; and what a model gives that its card
+does not say."""
 import json
 
 import pytest
@@ -32,7 +33,8 @@ def save(net, path):
 def test_a_flipped_bit_in_a_weight(torch_job, which):
     for name in "model", "guide", "features":
         description = {"shape": [1, 4, 4], "range": [0, 1], "outputs": {"pool": 16}}
-        extra = {"features.json": json.dumps(description)} if name == "features" else {"diffusion.json": json.dumps(CARD)}
+        said = {"features.json": description} if name == "features" else {"diffusion.json": CARD}
+        extra = {file: json.dumps(content) for file, content in said.items()}
 
         class Features(Net):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,7 +67,8 @@ def export(path):
 
 KINDS = {
     "state dict": (lambda path: torch.save(Net().state_dict(), path), "a state dict", "tools/export_model.py"),
-    "legacy": (lambda path: torch.save(Net().state_dict(), path, _use_new_zipfile_serialization=False), "a pickle", "tools/export_model.py"),
+    "legacy": (lambda path: torch.save(Net().state_dict(), path, _use_new_zipfile_serialization=False),
+               "a pickle", "tools/export_model.py"),
     "pt2": (export, "an exported program", "torch.jit.save"),
     "text": (write_text, "a text", "TorchScript"),
 }

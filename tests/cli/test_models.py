@@ -1,5 +1,5 @@
-"""TorchScript diffusion models through the program, beside the same plan run by numpy over the same modules: variance channels,
-a second model that guides, guidance on some channels; and models whose cards say what is not so."""
+"""TorchScript diffusion models through the program, beside the same plan run by numpy over the same modules: variance
+channels, a second model that guides, guidance on some channels; and models whose cards say what is not so."""
 import json
 
 import numpy as np
@@ -52,8 +52,10 @@ SAMPLERS = {
     "learned variance": {"solver": "ddpm", "nfe": 8},
     "its mean in another solver": {"solver": "dpmpp-2m", "nfe": 8},
     "three channels": {"solver": "ddpm", "nfe": 8, "guidance": {"scale": 3, "channels": 3}, "clip": True},
-    "guided by a model": {"solver": "ddpm", "nfe": 8, "guidance": {"scale": 2, "model": "guide.pt", "interval": [0.05, ".inf"]}},
-    "all at once": {"solver": "edm", "nfe": 8, "guidance": {"scale": 2, "channels": 3, "rescale": 0.7, "model": "guide.pt"}},
+    "guided by a model": {"solver": "ddpm", "nfe": 8,
+                          "guidance": {"scale": 2, "model": "guide.pt", "interval": [0.05, ".inf"]}},
+    "all at once": {"solver": "edm", "nfe": 8,
+                    "guidance": {"scale": 2, "channels": 3, "rescale": 0.7, "model": "guide.pt"}},
 }
 
 
@@ -92,16 +94,32 @@ def test_a_run_with_a_guide_is_resumed_and_not_mixed_with_another(models):
 MISTAKES = {
     "variance without channels": (lambda job: save(Narrow, job.folder / "model.pt", variance="learned"),
                                   ["the first call of the model failed", "[8, 4, 2, 2]", "expected 8 channels"]),
-    "guide of another shape": (lambda job: save(Guide, job.folder / "guide.pt", shape=[1, 4, 4]), ["guidance.model", "[4, 2, 2]", "[1, 4, 4]"]),
-    "guide of another schedule": (lambda job: save(Guide, job.folder / "guide.pt", schedule={"kind": "cosine"}, labels=None), ["guidance.model", "schedule"]),
-    "guide of other labels": (lambda job: save(Guide, job.folder / "guide.pt", labels={"classes": 3, "null": 3}), ["guidance.model", "labels"]),
-    "guide of another range": (lambda job: save(Guide, job.folder / "guide.pt", range=[0, 1]), ["guidance.model", "range"]),
-    "guide of integer times": (lambda job: save(Guide, job.folder / "guide.pt", labels=None, time={"kind": "discrete", "steps": 1000}), ["integer timesteps"]),
-    "guide of another batch": (lambda job: save(Guide, job.folder / "guide.pt", labels=None, batch=3), ["batch", "guiding model"]),
-    "guide that takes labels": (lambda job: save(Narrow, job.folder / "guide.pt", labels=None), ["the first call of the guiding model failed"]),
-    "guide without card": (lambda job: torch.jit.save(torch.jit.script(Guide()), str(job.folder / "guide.pt")), ["guidance.model", "diffusion.json"]),
-    "too many channels": (lambda job: job.keys["sampler"]["guidance"].update(channels=5), ["guidance.channels", "4", "5"]),
-    "no learned variance": (lambda job: (save(Narrow, job.folder / "model.pt"), job.keys["sampler"].update(variance="learned")),
+    "guide of another shape":
+        (lambda job: save(Guide, job.folder / "guide.pt", shape=[1, 4, 4]),
+         ["guidance.model", "[4, 2, 2]", "[1, 4, 4]"]),
+    "guide of another schedule":
+        (lambda job: save(Guide, job.folder / "guide.pt", schedule={"kind": "cosine"}, labels=None),
+         ["guidance.model", "schedule"]),
+    "guide of other labels":
+        (lambda job: save(Guide, job.folder / "guide.pt", labels={"classes": 3, "null": 3}),
+         ["guidance.model", "labels"]),
+    "guide of another range":
+        (lambda job: save(Guide, job.folder / "guide.pt", range=[0, 1]), ["guidance.model", "range"]),
+    "guide of integer times":
+        (lambda job: save(Guide, job.folder / "guide.pt", labels=None, time={"kind": "discrete", "steps": 1000}),
+         ["integer timesteps"]),
+    "guide of another batch":
+        (lambda job: save(Guide, job.folder / "guide.pt", labels=None, batch=3), ["batch", "guiding model"]),
+    "guide that takes labels":
+        (lambda job: save(Narrow, job.folder / "guide.pt", labels=None),
+         ["the first call of the guiding model failed"]),
+    "guide without card":
+        (lambda job: torch.jit.save(torch.jit.script(Guide()), str(job.folder / "guide.pt")),
+         ["guidance.model", "diffusion.json"]),
+    "too many channels":
+        (lambda job: job.keys["sampler"]["guidance"].update(channels=5), ["guidance.channels", "4", "5"]),
+    "no learned variance": (lambda job: (save(Narrow, job.folder / "model.pt"),
+                                         job.keys["sampler"].update(variance="learned")),
                             ["sampler.variance", "variance: learned"]),
 }
 

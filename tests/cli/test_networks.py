@@ -24,7 +24,8 @@ class LikeInception(torch.nn.Module):
         return features if return_features else torch.softmax(features, 1)[:, :3]
 
 
-@pytest.mark.parametrize("module, span", [(Plain, [0, 255]), (Plain, [0, 1]), (Plain, [-1, 1]), (LikeInception, [0, 255])])
+@pytest.mark.parametrize("module, span",
+                         [(Plain, [0, 255]), (Plain, [0, 1]), (Plain, [-1, 1]), (LikeInception, [0, 255])])
 def test_features_are_pytorchs(tmp_path, module, span):
     network = torch.jit.script(module())
     described = json.dumps({"shape": [3, 8, 8], "range": span, "outputs": {"pool": 28}})

@@ -1,5 +1,5 @@
-"""Paths as users have them: jobs through pipes, names in other encodings and long ones, what killed processes left, and shards
-that are not what their size says."""
+"""Paths as users have them: jobs through pipes, names in other encodings and long ones, what killed processes left, and
+shards that are not what their size says."""
 import json
 import os
 import shutil
@@ -14,16 +14,17 @@ QUICK = {"OMPI_MCA_ess_singleton_isolated": 1}
 
 
 def shell(command, folder, code=0):
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, errors="replace", timeout=60, cwd=folder,
-                          env=environment(**QUICK, Q=FAKE))
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, errors="replace", timeout=60,
+                          cwd=folder, env=environment(**QUICK, Q=FAKE))
     assert done.returncode == code, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
 # ---- a job through a pipe: its paths are relative to the working directory ----
 
-@pytest.mark.parametrize("command", ["cat job.yaml | $Q plan -", "cat job.yaml | $Q plan /dev/stdin", "$Q plan <(cat job.yaml)",
-                                     "$Q plan - < job.yaml", "(sleep 0.2; cat job.yaml) | $Q plan -"])
+@pytest.mark.parametrize("command",
+                         ["cat job.yaml | $Q plan -", "cat job.yaml | $Q plan /dev/stdin", "$Q plan <(cat job.yaml)",
+                          "$Q plan - < job.yaml", "(sleep 0.2; cat job.yaml) | $Q plan -"])
 def test_plan_through_a_pipe(job, command):
     job.write()
     assert shell(command, job.folder) == shell("$Q plan job.yaml", job.folder)
@@ -58,8 +59,9 @@ def test_an_empty_pipe_is_not_waited_for(job):
     assert "expected YAML, found nothing" in shell("$Q plan fifo", job.folder, code=65)
 
 
-@pytest.mark.parametrize("command", ["compare x.npy x.npy", "reference x.npy --features none -o made.npz", "plan reference.json",
-                                     "run reference.json", "plan initial.json", "run initial.json"])
+@pytest.mark.parametrize("command",
+                         ["compare x.npy x.npy", "reference x.npy --features none -o made.npz", "plan reference.json",
+                          "run reference.json", "plan initial.json", "run initial.json"])
 def test_a_fifo_is_no_array(job, command):
     os.mkfifo(job.folder / "x.npy")
     job.write()
@@ -79,8 +81,8 @@ def test_paths_in_another_encoding(job):
     shell("$Q run job.yaml", job.folder)
     folder = os.fsdecode(os.fsencode(job.folder / "sub") + b"/caf\xe9")
     shutil.copytree(job.folder, folder, ignore=lambda *_: ["sub"])
-    for command in ("plan job.yaml", "run job.yaml", "status $PWD/run", "verify $PWD/run", "report $PWD/run", "evaluate $PWD/run",
-                    "export $PWD/run --to npy --json -o x.npy"):
+    for command in ("plan job.yaml", "run job.yaml", "status $PWD/run", "verify $PWD/run", "report $PWD/run",
+                    "evaluate $PWD/run", "export $PWD/run --to npy --json -o x.npy"):
         said = shell(f"$Q {command}", folder, code=65)
         assert "UTF-8" in said and "caf" in said and "memory" not in said, said
     shell("$Q export run --to npy -o x.npy", folder)  # JSON is not asked for

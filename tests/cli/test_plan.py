@@ -31,8 +31,8 @@ SAMPLERS = [
     {"solver": "ddpm", "nfe": 9, "variance": "learned"},
     {"solver": "ddpm", "nfe": 9, "clip": True, "guidance": {"scale": 3, "channels": 1}, "variance": "learned"},
     {"solver": "unipc", "nfe": 7, "guidance": {"scale": 2, "model": "guide.json"}},
-    {"solver": "ddpm", "nfe": 9, "variance": "learned", "guidance": {"scale": 2, "channels": 2, "rescale": 0.5, "interval": [0.1, ".inf"],
-                                                                     "model": "guide.json"}},
+    {"solver": "ddpm", "nfe": 9, "variance": "learned",
+     "guidance": {"scale": 2, "channels": 2, "rescale": 0.5, "interval": [0.1, ".inf"], "model": "guide.json"}},
 ]
 
 
@@ -52,7 +52,8 @@ def output_of(card, mixture, classes):
         x = x.astype(np.float32).astype(np.float64)  # what the model gets
         known = {"given": classes, "null": np.full(len(x), 2), "none": np.zeros(len(x), int)}[labels]
         if labels == "given":
-            output = np.stack([mixture_epsilon(row[None], alpha, sigma, means[k][None], std, [1.0])[0] for row, k in zip(x, known)])
+            output = np.stack([mixture_epsilon(row[None], alpha, sigma, means[k][None], std, [1.0])[0]
+                               for row, k in zip(x, known)])
         else:
             output = mixture_epsilon(x, alpha, sigma, means, std, weights)
         if card["prediction"] == "v":
@@ -62,13 +63,17 @@ def output_of(card, mixture, classes):
     return model
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: "-".join(str(v) for v in s.values() if not isinstance(v, dict)))
+@pytest.mark.parametrize("sampler", SAMPLERS,
+                         ids=lambda s: "-".join(str(v) for v in s.values() if not isinstance(v, dict)))
 def test_interpreter_gives_the_samples(job, sampler):
     job.keys["sampler"] = sampler
     job.keys["output"]["dtype"] = "float32"
     job.keys["seeds"] = "0-20,7000000000"
-    job.model["card"] |= {"shape": [4, 2, 2]} | ({"variance": "learned"} if sampler.get("variance") == "learned" else {})
-    guide = {"card": job.model["card"] | {"prediction": "v", "labels": None}, "mixture": {"means": [[0.1] * 16], "std": 0.6, "weights": [1]}}
+    job.model["card"] |= {"shape": [4, 2, 2]}
+    if sampler.get("variance") == "learned":
+        job.model["card"]["variance"] = "learned"
+    guide = {"card": job.model["card"] | {"prediction": "v", "labels": None},
+             "mixture": {"means": [[0.1] * 16], "std": 0.6, "weights": [1]}}
     guide["card"].pop("variance", None)
     (job.folder / "guide.json").write_text(json.dumps(guide))
     path = job.write()
@@ -99,10 +104,12 @@ def test_guidance_acts_in_its_interval(job):
 
 def test_karras_grid_of_any_rho(job):
     job.keys["sampler"] = {"solver": "edm", "steps": 9, "grid": {"karras": 3.5}}
-    job.model["card"] |= {"prediction": "x0", "time": {"kind": "sigma"}, "schedule": {"kind": "edm", "sigma_min": 0.01, "sigma_max": 50}}
+    job.model["card"] |= {"prediction": "x0", "time": {"kind": "sigma"},
+                          "schedule": {"kind": "edm", "sigma_min": 0.01, "sigma_max": 50}}
     plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
     ends = 50 ** (1 / 3.5), 0.01 ** (1 / 3.5)
-    assert [step["sigma"] for step in plan["steps"]] == pytest.approx((ends[0] + np.arange(9) / 8 * (ends[1] - ends[0])) ** 3.5, rel=1e-12)
+    assert [step["sigma"] for step in plan["steps"]] == pytest.approx(
+        (ends[0] + np.arange(9) / 8 * (ends[1] - ends[0])) ** 3.5, rel=1e-12)
 
 
 def test_the_job_of_all_solvers_has_all():

@@ -82,7 +82,8 @@ def test_row_dependent_networks_that_are_meant_to(job):
     plain = json.loads((job.run / "run.json").read_text())
     assert "row_dependent" not in plain["keys"]["model"]
     job.keys["model"]["row_dependent"] = False
-    assert "0 samples" in qtaylor("run", job.write()).stdout or json.loads((job.run / "metrics.json").read_text())["made_now"] == 0
+    said = qtaylor("run", job.write()).stdout
+    assert "0 samples" in said or json.loads((job.run / "metrics.json").read_text())["made_now"] == 0
     job.model["mixing"] = 0.5
     job.keys["output"]["dir"] += "-mixing"
     qtaylor("run", job.write(), code=65)
@@ -117,7 +118,8 @@ def test_a_feature_network_that_is_no_function_of_its_row(job, member, words):
     proved_and_refused(job, "feature network", "features.json", words)
     pictures = job.folder / "pictures.npz"
     np.savez(pictures, arr_0=np.random.default_rng(0).integers(0, 255, (90, 4, 4, 1), np.uint8))
-    done = qtaylor("reference", pictures, "--features", job.folder / "features.json", "-o", job.folder / "made.npz", code=65)
+    done = qtaylor("reference", pictures, "--features", job.folder / "features.json", "-o", job.folder / "made.npz",
+                   code=65)
     assert words in done.stderr
 
 
@@ -189,8 +191,10 @@ def fid(a, b):
 def test_float_samples_reach_the_network_unrounded(job, span, card):
     rows = np.random.default_rng(2).normal(size=(500, 16)) * 0.3
     np.savez(job.folder / "reference.npz", mu=rows.mean(0), sigma=np.cov(rows.T))
-    (job.folder / "net.json").write_text(json.dumps({"features": {"shape": [1, 4, 4], "range": span, "outputs": {"pool": 16}}}))
-    job.keys |= {"seeds": "0-499", "evaluate": {"features": "net.json" if span else "none", "reference": "reference.npz"}}
+    (job.folder / "net.json").write_text(
+        json.dumps({"features": {"shape": [1, 4, 4], "range": span, "outputs": {"pool": 16}}}))
+    job.keys |= {"seeds": "0-499",
+                 "evaluate": {"features": "net.json" if span else "none", "reference": "reference.npz"}}
     job.keys["output"]["dtype"] = "float32"
     job.model["card"]["range"] = card
     job.model["mixture"]["std"] = 0.6  # beyond the range, too
@@ -201,8 +205,9 @@ def test_float_samples_reach_the_network_unrounded(job, span, card):
     assert found == pytest.approx(fid(seen, rows), rel=1e-5)
     assert seen.min() < low or card != [-1, 1]
     [parts] = {path.parent for path in job.run.glob("features/*/*/*.zst")}
-    features = np.concatenate([np.load(io.BytesIO(subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout))
-                               for path in sorted(parts.iterdir())])
+    features = np.concatenate(
+        [np.load(io.BytesIO(subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout))
+         for path in sorted(parts.iterdir())])
     assert np.abs(features - seen).max() < 1e-6
 
 
@@ -243,7 +248,8 @@ def test_torchscript(job):
     def says(body):
         body = textwrap.indent(body, 8 * " ")
         path = job.folder / f"net{len(list(job.folder.iterdir()))}.py"  # torch.jit reads a module's source
-        path.write_text("import torch\n\nclass Net(torch.nn.Module):\n    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:\n"
+        path.write_text("import torch\n\nclass Net(torch.nn.Module):\n"
+                        "    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:\n"
                         f"        y = x * 0.5\n{body}\n        return y\n")
         return torch.jit.script(runpy.run_path(str(path), run_name=path.stem)["Net"]())
 
@@ -254,14 +260,16 @@ def test_torchscript(job):
              ("eval", traced(Net(torch.nn.BatchNorm2d(8)).eval()), None),
              ("state", torch.jit.script(Counts()), "buffers"),
              ("a random row", says("y[0] = y[0] + 0.1 * torch.randn_like(y[0])"), "same input again"),
-             ("random in the middle", says("if 0.01 < float(t[0]) < 0.9:\n    y = y + torch.randn_like(y)"), "same input again"),
+             ("random in the middle", says("if 0.01 < float(t[0]) < 0.9:\n    y = y + torch.randn_like(y)"),
+              "same input again"),
              ("seeded", says("torch.manual_seed(0)\ny = y + 0.1 * torch.randn_like(y)"), "other samples of the batch"),
              ("first row", says("y[0] = y[0] - 0.2 * x[1]"), "other samples of the batch"),
              ("mean", says("if float(t[0]) < 0.9:\n    y = y - y.mean(0, keepdim=True)"), "other samples of the batch"),
              ("place", says("y = y + 0.05 * torch.arange(x.shape[0]).reshape(-1, 1, 1, 1)"), "place among them")]
     job.keys |= {"model": {"path": "net.pt"}, "labels": "none", "seeds": "0-31"}
     for name, net, word in cases:
-        torch.jit.save(net, str(job.folder / "net.pt"), _extra_files={"diffusion.json": json.dumps({**CARD, "labels": None})})
+        torch.jit.save(net, str(job.folder / "net.pt"),
+                       _extra_files={"diffusion.json": json.dumps({**CARD, "labels": None})})
         job.keys["output"]["dir"] = str(job.folder / name)
         done = qtaylor("generate", job.write(), program=TORCH, code=65 if word else 0)
         assert not word or (word in done.stderr and "eval mode" in done.stderr), done.stderr

@@ -1,10 +1,9 @@
 """A run's own files are no place for a command's output, whatever the way to them."""
-import pytest
 
 from conftest import qtaylor
 
-RECORDS = ["run.json", "manifest.jsonl", "metrics.json", "progress.json", "samples/000000.npy.zst", "samples/new/x.npy", "log/x.npy", "features/x",
-           "results.csv"]
+RECORDS = ["run.json", "manifest.jsonl", "metrics.json", "progress.json", "samples/000000.npy.zst", "samples/new/x.npy",
+           "log/x.npy", "features/x", "results.csv"]
 
 
 def everything(folder):
@@ -20,8 +19,8 @@ def test_outputs_never_replace_a_runs_records(job, tmp_path):
     places = [job.run / name for name in RECORDS] + [tmp_path / "alias/run.json", tmp_path / "inside/000000.npy.zst",
                                                      f"{job.run}/samples/../run.json", f"{job.run}//run.json"]
     for place in places:
-        for command in (["export", job.run, "--to", "npy", "--force", "-o"], ["report", job.run, "-o"], ["report", job.run, "--plot"],
-                        ["reference", job.run, "-o"]):
+        for command in (["export", job.run, "--to", "npy", "--force", "-o"], ["report", job.run, "-o"],
+                        ["report", job.run, "--plot"], ["reference", job.run, "-o"]):
             assert "a run's own record" in qtaylor(*command, place, code=64).stderr
         if str(place).endswith(".npy"):
             assert "a run's own record" in qtaylor("sample", job.run, "0", "--force", "-o", place, code=64).stderr

@@ -1,5 +1,5 @@
-"""The report: a page in a real browser, its plots measured against results.json, the figure's files, the terminal's text,
-and who is best against `compare --versus` and a jackknife of our own."""
+"""The report: a page in a real browser, its plots measured against results.json, the figure's files, the terminal's
+text, and who is best against `compare --versus` and a jackknife of our own."""
 import base64
 import io
 import json
@@ -29,7 +29,8 @@ def frechet(a, mu, sigma):
     from scipy.linalg import sqrtm
 
     mean, covariance = a.mean(0), np.cov(a.T)
-    return float(((mean - mu) ** 2).sum() + np.trace(covariance) + np.trace(sigma) - 2 * np.trace(sqrtm(covariance @ sigma).real))
+    return float(((mean - mu) ** 2).sum() + np.trace(covariance) + np.trace(sigma)
+                 - 2 * np.trace(sqrtm(covariance @ sigma).real))
 
 
 def make_sweep(folder, sweep=None, **keys):
@@ -46,7 +47,8 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     fine = Job(folder)  # the reference: what a fine solution looks like
     fine.add_evaluation()
-    fine.keys |= {"seeds": "1000-1999", "sampler": {"solver": "heun", "nfe": 40}, "output": {"dir": str(folder / "fine")}}
+    fine.keys |= {"seeds": "1000-1999", "sampler": {"solver": "heun", "nfe": 40},
+                  "output": {"dir": str(folder / "fine")}}
     qtaylor("run", fine.write())
     job = make_sweep(folder)
     qtaylor("reference", folder / "fine", "-o", folder / "reference.npz")
@@ -78,7 +80,8 @@ def read_page(folder):
 def made_up(count, seed=0, **more):
     rng = np.random.default_rng(seed)
     return [{"cell": f"solver=s{i % 12},nfe={4 + i}", "solver": f"s{i % 12}", "nfe": 4 + i, "samples": 50,
-             "fid": float(rng.lognormal(2, 2)), "fid_error": float(rng.uniform(0.01, 1)), "samples_per_second": float(rng.lognormal())}
+             "fid": float(rng.lognormal(2, 2)), "fid_error": float(rng.uniform(0.01, 1)),
+             "samples_per_second": float(rng.lognormal())}
             | more for i in range(count)]
 
 
@@ -89,9 +92,12 @@ def marks(svg, name="mark"):
     for point in svg.iter("{*}g"):
         if point.get("class") != "point":
             continue
-        x, y = map(float, re.match(r"translate\((\S+) (\S+)\)", point.find("{*}path[@class='mark']").get("transform")).groups())
+        x, y = map(float, re.match(r"translate\((\S+) (\S+)\)",
+                                   point.find("{*}path[@class='mark']").get("transform")).groups())
         bar = point.find("{*}path[@class='bar']")
-        ends = [float(value) for value in re.match(r"M\S+ ([\d.]+)V([\d.]+)", bar.get("d")).groups()] if bar is not None else None
+        ends = None
+        if bar is not None:
+            ends = [float(value) for value in re.match(r"M\S+ ([\d.]+)V([\d.]+)", bar.get("d")).groups()]
         lines = point.find("{*}title").text.split("\n")
         found.append((lines[-1], x, y, ends, point.find("{*}circle") is not None))
     return found
@@ -99,7 +105,8 @@ def marks(svg, name="mark"):
 
 def axis(svg, which, log):
     """pixels -> value, from the numbers written at the axis."""
-    texts = [text for text in svg.xpath(f".//*[local-name()='g'][@class='{which}']/*[local-name()='text']") if text.get(which)]
+    texts = [text for text in svg.xpath(f".//*[local-name()='g'][@class='{which}']/*[local-name()='text']")
+             if text.get(which)]
     texts = [text for text in texts if re.fullmatch(r"[-+.e\d]+", text.text)]
     values = np.array([float(text.text) for text in texts])
     assert len(values) >= 2
@@ -211,8 +218,9 @@ def test_pictures_are_the_first_samples(swept):
 # --- who is best
 
 def pool(run):
-    return np.concatenate([np.load(io.BytesIO(subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout))
-                           for path in sorted(run.glob("features/*/pool/*.zst"))]).astype(float)
+    return np.concatenate(
+        [np.load(io.BytesIO(subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout))
+         for path in sorted(run.glob("features/*/pool/*.zst"))]).astype(float)
 
 
 def test_best_of_each_nfe(swept):
@@ -235,7 +243,8 @@ def test_best_of_each_nfe(swept):
             assert record[key] == pytest.approx(told[key], rel=1e-9, abs=1e-9)
         a, b = pool(swept.run / best["cell"]), pool(swept.run / second["cell"])
         edges = [len(a) * k // 20 for k in range(21)]
-        delta = lambda keep: frechet(a[keep], reference["mu"], reference["sigma"]) - frechet(b[keep], reference["mu"], reference["sigma"])
+        mu, sigma = reference["mu"], reference["sigma"]
+        delta = lambda keep: frechet(a[keep], mu, sigma) - frechet(b[keep], mu, sigma)
         without = np.array([delta(np.r_[0:edges[k], edges[k + 1]:len(a)]) for k in range(20)])
         assert record["fid_delta"] == pytest.approx(20 * delta(np.r_[0:len(a)]) - 19 * without.mean(), rel=1e-4)
         error = math.sqrt(19 / 20 * ((without - without.mean()) ** 2).sum())
@@ -247,7 +256,8 @@ def test_best_of_each_nfe(swept):
         word = "more than its error" if record["beyond_error"] else "within its error"
         assert row.get("class") == ("beyond" if record["beyond_error"] else "within")
         sentence = f"{record['second']['series']} (FID {record['second']['fid']:.4g}"
-        assert sentence in row[2].text and row[2].text.endswith(word) and row[1].text.startswith(record["best"]["series"])
+        assert sentence in row[2].text and row[2].text.endswith(word)
+        assert row[1].text.startswith(record["best"]["series"])
         assert f"NFE {record['nfe']:<6g} {record['best']['series']} (FID {record['best']['fid']:.4g}" in text
         assert sentence in text
 
@@ -276,13 +286,14 @@ def test_plot_files(swept, tmp_path):
         assert (pixels == [int(colour[i:i + 2], 16) for i in (1, 3, 5)]).all(1).sum() > 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fid.png", "fid.svg"]
     qtaylor("report", swept.run, "--plot", tmp_path / "infinity.svg", "--metrics", "fid_infinity")
-    check_chart(lxml.etree.parse(tmp_path / "infinity.svg").getroot(), results(swept.run)["cells"], lambda cell: cell["nfe"],
-                "fid_infinity", error=None)
+    check_chart(lxml.etree.parse(tmp_path / "infinity.svg").getroot(), results(swept.run)["cells"],
+                lambda cell: cell["nfe"], "fid_infinity", error=None)
 
 
 def test_plot_mistakes(swept, tmp_path):
     assert ".svg or .png" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.pdf", code=64).stderr
-    assert "librsvg2-bin" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.png", code=64, PATH="/nowhere").stderr
+    assert "librsvg2-bin" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.png", code=64,
+                                     PATH="/nowhere").stderr
     assert "no cell of" in qtaylor("report", swept.run, "--text", "--metrics", "kid", code=64).stderr
     assert "cannot create" in qtaylor("report", swept.run, "--plot", tmp_path / "no/fid.svg", code=74).stderr
     assert list(tmp_path.iterdir()) == []
@@ -315,7 +326,8 @@ def test_text(swept):
     for i, line in enumerate(lines[1:frame], 1):
         for column, letter in enumerate(line):
             if column > 9 and letter in names:
-                assert any(abs(column - x) <= 1 and abs(i - y) <= 1 for x, y in expected[names[letter]]), (i, column, letter)
+                assert any(abs(column - x) <= 1 and abs(i - y) <= 1
+                           for x, y in expected[names[letter]]), (i, column, letter)
                 seen += 1
     assert 6 <= seen <= 15
 
@@ -344,7 +356,8 @@ def browser():
 def show(browser, path, width=1280, scheme="light", name=None):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                            {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     browser.get(f"file://{path}")
     height = browser.execute_script("return document.documentElement.scrollHeight")
     if name:
@@ -353,7 +366,8 @@ def show(browser, path, width=1280, scheme="light", name=None):
         (SHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    assert browser.execute_script("return [...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert browser.execute_script(
+        "return [...document.images].every(image => image.complete && image.naturalWidth > 0)")
     fetched = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert all(name.startswith("data:") for name in fetched)
 
@@ -368,11 +382,13 @@ def luminance(colour):
 def test_page_in_a_browser(swept, browser, width, scheme):
     show(browser, swept.run / "report.html", width, scheme, f"report-{scheme}-{width}")
     boxes = browser.execute_script(
-        "return [...document.querySelectorAll('svg.chart, img')].map(e => e.getBoundingClientRect()).map(b => [b.width, b.height])")
+        "return [...document.querySelectorAll('svg.chart, img')].map(e => e.getBoundingClientRect())"
+        ".map(b => [b.width, b.height])")
     shown = [box for box in boxes if box[0] > 0]
     assert len(shown) == 2 + 15 and all(min(box) > 20 for box in shown)
     ground, *colours = browser.execute_script("""
-        const colours = new Set([...document.querySelectorAll('.series .mark')].map(mark => getComputedStyle(mark).fill));
+        const marks = [...document.querySelectorAll('.series .mark')];
+        const colours = new Set(marks.map(mark => getComputedStyle(mark).fill));
         return [getComputedStyle(document.body).backgroundColor, ...colours]""")
     assert len(colours) == 5 and (luminance(ground) < 0.1) == (scheme == "dark")
     for colour in colours:  # WCAG's least contrast of graphics
@@ -409,7 +425,8 @@ def test_sorting_and_metrics(swept, browser):
     assert [option.text for option in select.options] == ["fid", "fid_corrected", "fid_infinity"]
     for metric in ("fid_infinity", "fid"):
         select.select_by_visible_text(metric)
-        visible = [div.get_attribute("data-metric") for div in browser.find_elements(By.CLASS_NAME, "charts") if div.is_displayed()]
+        visible = [div.get_attribute("data-metric") for div in browser.find_elements(By.CLASS_NAME, "charts")
+                   if div.is_displayed()]
         assert visible == [metric]
     assert browser.get_log("browser") == []
 
@@ -440,7 +457,8 @@ def test_unfinished_sweep(tmp_path):
     """Killed with some cells done; then those cells' numbers are there, and the others are named."""
     job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4, 20]}, workers=1)
     job.model["delay_ms"] = 4
-    process = subprocess.Popen([FAKE, "run", job.write()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    process = subprocess.Popen([FAKE, "run", job.write()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env=environment())
     while not (job.run / "sweep.json").exists():
         assert process.poll() is None
     assert "no cell of this sweep is finished" in qtaylor("report", job.run, code=75).stderr
@@ -483,8 +501,10 @@ def test_absent_numbers(tmp_path):
 
 def test_one_point_and_long_names(tmp_path):
     name = "solver=" + "long" * 40 + ",nfe=7"
-    cells = [{"cell": name, "solver": "long" * 40, "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25, "samples_per_second": 9.0},
-             {"cell": "solver=b,nfe=7", "solver": "b", "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25, "samples_per_second": 9.0}]
+    cells = [{"cell": name, "solver": "long" * 40, "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25,
+              "samples_per_second": 9.0},
+             {"cell": "solver=b,nfe=7", "solver": "b", "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25,
+              "samples_per_second": 9.0}]
     for count in (1, 2):
         page = write_results(tmp_path / str(count), cells[:count])
         check_chart(charts(page)[0], cells[:count], lambda cell: cell["nfe"], "fid")
@@ -500,7 +520,8 @@ def test_plain_run(job, browser):
     qtaylor("report", job.run)
     page, metrics = read_page(job.run), json.loads((job.run / "metrics.json").read_text())["metrics"]
     values = {row[0].text: row[1].get("data-value") or row[1].text for row in page.xpath("//section[@id='cells']//tr")}
-    assert float(values["fid"]) == metrics["fid"] and float(values["fid_error"]) == metrics["fid_error"] and values["samples"] == "300"
+    assert float(values["fid"]) == metrics["fid"] and float(values["fid_error"]) == metrics["fid_error"]
+    assert values["samples"] == "300"
     assert base64.b64decode(page.xpath("//img")[0].get("src").split(",")[1]) == (job.run / "grid.png").read_bytes()
     show(browser, job.run / "report.html", name="plain")
     # The page's job file makes the same run.
@@ -526,15 +547,17 @@ def test_pictures_of_other_shapes(tmp_path, shape, dtype):
     if shape[0] == 4:
         assert not page.xpath("//img") and "samples of 4 channels have no picture" in page.text_content()
         return
-    stored = np.load(io.BytesIO(subprocess.run(["zstd", "-dc", next(job.run.glob("*/samples/*.zst"))], capture_output=True,
-                                               check=True).stdout)).astype(float)
+    stored = np.load(io.BytesIO(subprocess.run(["zstd", "-dc", next(job.run.glob("*/samples/*.zst"))],
+                                               capture_output=True, check=True).stdout)).astype(float)
     if dtype == "float32":
         stored = np.trunc(np.clip((stored.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255))  # the run's rule
     by = -(-max(shape[1:]) // 64)
     height, width = -(-shape[1] // by), -(-shape[2] // by)
     zoom = -(-44 // width)
-    pixels = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(page.xpath("//img")[0].get("src").split(",")[1])))).astype(float)
-    assert pixels.shape[:2] == (height * zoom, len(page.xpath("//img")[0].get("alt").split()[1:]) * (width * zoom + 2) - 2)
+    picture = base64.b64decode(page.xpath("//img")[0].get("src").split(",")[1])
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(picture))).astype(float)
+    assert pixels.shape[:2] == (height * zoom,
+                                len(page.xpath("//img")[0].get("alt").split()[1:]) * (width * zoom + 2) - 2)
     for y in range(height):
         for x in range(width):
             box = stored[1, y * by:(y + 1) * by, x * by:(x + 1) * by].mean((0, 1))

@@ -68,8 +68,8 @@ def test_frames_as_documented(made):
 
 
 def test_inspect_describes_every_file_we_write(made):
-    for pattern in ("samples/000001.npy.zst", "features/*/pool/000001.npy.zst", "run.json", "metrics.json", "progress.json",
-                    "manifest.jsonl", "log/rank-0000.jsonl"):
+    for pattern in ("samples/000001.npy.zst", "features/*/pool/000001.npy.zst", "run.json", "metrics.json",
+                    "progress.json", "manifest.jsonl", "log/rank-0000.jsonl"):
         path, = made.run.glob(pattern)
         assert isinstance(json.loads(qtaylor("inspect", path).stdout), dict), pattern
     about = json.loads(qtaylor("inspect", made.folder / "reference.npz").stdout)

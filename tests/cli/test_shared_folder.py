@@ -28,7 +28,8 @@ def test_two_runs_whose_samples_are_one_folder(job, tmp_path):
     qtaylor("run", path, "--set", f"output.dir={tmp_path / 'A'}")
     before = content(tmp_path / "scratch")
     for ranks in (0, 2):
-        done = qtaylor("run", path, "--set", f"output.dir={tmp_path / 'B'}", "--set", "sampler.nfe=8", code=65, ranks=ranks)
+        done = qtaylor("run", path, "--set", f"output.dir={tmp_path / 'B'}", "--set", "sampler.nfe=8", code=65,
+                       ranks=ranks)
         assert "made by another job" in done.stderr and ".npy.zst" in done.stderr and "output.dir" in done.stderr
         assert content(tmp_path / "scratch") == before
     assert "another job" in qtaylor("verify", tmp_path / "B", code=65).stderr
@@ -59,7 +60,8 @@ def test_a_shard_of_another_job_comes_meanwhile(job, tmp_path):
     path = job.write()
     late = subprocess.Popen([FAKE, "run", path, "--set", f"output.dir={tmp_path / 'B'}", "--set", "sampler.nfe=8"],
                             stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                            env=environment(LD_PRELOAD=FAULT, QTAYLOR_FAULTS="call=link path=000003.npy.zst n=1 do=SIGSTOP"))
+                            env=environment(LD_PRELOAD=FAULT,
+                                            QTAYLOR_FAULTS="call=link path=000003.npy.zst n=1 do=SIGSTOP"))
     while open(f"/proc/{late.pid}/stat").read().rpartition(")")[2].split()[0] != "T":
         assert late.poll() is None, late.communicate()
         time.sleep(0.005)
@@ -79,7 +81,8 @@ def test_run_json_is_removed_meanwhile(job, last):
     path = job.write()
     name = "manifest.jsonl" if last else "000003.npy.zst"
     process = subprocess.Popen([FAKE, "run", path], stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                               env=environment(LD_PRELOAD=FAULT, QTAYLOR_FAULTS=f"call=link path={name} n=1 do=SIGSTOP"))
+                               env=environment(LD_PRELOAD=FAULT,
+                                               QTAYLOR_FAULTS=f"call=link path={name} n=1 do=SIGSTOP"))
     while open(f"/proc/{process.pid}/stat").read().rpartition(")")[2].split()[0] != "T":
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)

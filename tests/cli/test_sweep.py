@@ -1,4 +1,5 @@
-"""Sweeps: which cells there are, that they are the runs they name, what is made again, and that they share one queue."""
+"""Sweeps: which cells there are, that they are the runs they name, what is made again, and that they share one
+queue."""
 import csv
 import io
 import json
@@ -55,7 +56,8 @@ def test_cells_are_the_runs_they_name(job, tmp_path, ranks):
     assert "solver=heun,nfe=8" in done.stdout
     assert json.loads((job.run / "results.json").read_text())["cells"][0]["fid"] == float(found[0]["fid"])
     alone = {key: value for key, value in job.keys.items() if key != "sweep"}
-    job.keys = alone | {"sampler": {"solver": "heun", "nfe": 8}, "output": {"dir": str(tmp_path / "alone"), "samples_per_shard": 16}}
+    job.keys = alone | {"sampler": {"solver": "heun", "nfe": 8},
+                        "output": {"dir": str(tmp_path / "alone"), "samples_per_shard": 16}}
     qtaylor("run", job.write())
     single = json.loads((tmp_path / "alone/metrics.json").read_text())
     cell = json.loads((tmp_path / "run/solver=heun,nfe=8/metrics.json").read_text())
@@ -83,12 +85,14 @@ def test_added_values_compute_the_new_cells_only(job):
     first = rows(job)
     seen = len(log(job, 0))
     qtaylor("run", sweep_job(job, {"sampler.solver": ["ddim", "heun", "unipc"], "sampler.nfe": [4, 6]}))
-    assert len(rows(job)) == 6 and stamps(job, "*/samples/*", "*/features/*/*/*", "*/manifest.jsonl", "*/grid.png").items() >= before.items()
+    assert len(rows(job)) == 6
+    assert stamps(job, "*/samples/*", "*/features/*/*/*", "*/manifest.jsonl", "*/grid.png").items() >= before.items()
     assert [row for row in rows(job) if row in first] == first
     for row in first:
         assert json.loads((job.run / row["cell"] / "metrics.json").read_text())["made_now"] == 0
         assert [event for event in log(job, 0)[seen:] if event.get("cell") == row["cell"]] == [] or \
-            [event.get("concluded") for event in log(job, 0)[seen:] if event.get("cell") == row["cell"]] == ["as before"]
+            [event.get("concluded") for event in log(job, 0)[seen:]
+             if event.get("cell") == row["cell"]] == ["as before"]
 
 
 def test_other_metrics_are_computed_from_what_is_there(job):
@@ -191,7 +195,8 @@ def test_pandas_reads_the_results(job):
 
 def test_verify_a_sweep(job):
     job.keys["labels"] = "random"
-    path = sweep_job(job, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4], "sampler.eta": [0]} | {"only": {"sampler.solver": "ddim"}})
+    path = sweep_job(job, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4], "sampler.eta": [0]}
+                     | {"only": {"sampler.solver": "ddim"}})
     job.keys["sweep"] = [job.keys["sweep"], SWEEP]
     qtaylor("run", job.write())
     whole = json.loads(qtaylor("verify", job.run, "--json").stdout)
@@ -262,7 +267,8 @@ def test_a_cell_given_up_does_not_stop_the_others(job, ranks):
     done = qtaylor("run", path, ranks=ranks, code=65)
     assert "first 4 shards failed twice" in done.stderr and "not finite" in done.stderr
     assert [row["cell"] for row in rows(job)] == ["path=model.json,nfe=4"]
-    assert "path=bad.json,nfe=4" in done.stderr and len((job.run / "log/failures.jsonl").read_text().splitlines()) <= 8 + 2 * 4 * (ranks or 1)
+    assert "path=bad.json,nfe=4" in done.stderr
+    assert len((job.run / "log/failures.jsonl").read_text().splitlines()) <= 8 + 2 * 4 * (ranks or 1)
 
 
 def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
@@ -271,7 +277,8 @@ def test_a_cell_that_cannot_be_evaluated_does_not_stop_the_others(job):
     sigma[0, 1] = sigma[1, 0] = 2  # which only its factors tell
     np.savez(job.folder / "bad.npz", mu=np.zeros(8), sigma=sigma)
     done = qtaylor("run", path, ranks=2, code=65)
-    assert "a sigma is no covariance" in done.stderr and "reference=bad.npz,nfe=4 could not be made or evaluated" in done.stderr
+    assert "a sigma is no covariance" in done.stderr
+    assert "reference=bad.npz,nfe=4 could not be made or evaluated" in done.stderr
     assert [row["cell"] for row in rows(job)] == ["reference=reference.npz,nfe=4"]
 
 
@@ -315,8 +322,8 @@ def test_job_file_is_opened_once_a_run(job, tmp_path):
     """Whatever the number of cells; what their documents have alike comes back whole in each run.json."""
     path = sweep_job(job, SWEEP)
     trace = tmp_path / "trace"
-    done = subprocess.run(["strace", "-f", "-e", "trace=open,openat", "-o", trace, FAKE, "run", path], capture_output=True,
-                          text=True, timeout=120, env=environment())
+    done = subprocess.run(["strace", "-f", "-e", "trace=open,openat", "-o", trace, FAKE, "run", path],
+                          capture_output=True, text=True, timeout=120, env=environment())
     assert done.returncode == 0, done.stderr
     assert sum(f'"{path}"' in line and "ENOENT" not in line for line in trace.read_text().splitlines()) == 1
     for cell in sorted(job.run.glob("*/run.json")):

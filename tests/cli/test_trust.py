@@ -16,7 +16,8 @@ VISIBLE = r"e\x1b]0;owned\x07\x1b[2J\nqtaylor: error: forged\r\u007f\u009b31m\u2
 
 
 def plain(text):
-    return not any(unicodedata.category(c) in ("Cc", "Zl", "Zp") and c not in "\n\t" or c in "\u202e\u2066" for c in text)
+    return not any(unicodedata.category(c) in ("Cc", "Zl", "Zp") and c not in "\n\t" or c in "\u202e\u2066"
+                   for c in text)
 
 
 def change(path, function):
@@ -40,7 +41,8 @@ def evil(job):
 
 
 def test_a_terminal_gets_no_controls(evil):
-    for arguments, code in ((("status", evil.run), 75), (("verify", evil.run), 76), (("inspect", evil.run / "quarantine.json"), 0),
+    for arguments, code in ((("status", evil.run), 75), (("verify", evil.run), 76),
+                            (("inspect", evil.run / "quarantine.json"), 0),
                             (("status", evil.run, "--json"), 75), (("verify", evil.run, "--json"), 76)):
         done = qtaylor(*arguments, code=code)
         for text in (done.stdout, done.stderr):
@@ -73,10 +75,12 @@ def test_results_csv_is_a_table_and_no_formula(job):
     names = ["a\x1b[31mb", "=1+1", "@SUM(A1)", "-2+3", "+x", "-5", 'c,"d"\ne', "\tx"]
     qtaylor("run", sweep(job, name=names))
     rows = list(csv.DictReader(io.StringIO((job.run / "results.csv").read_bytes().decode(), newline="")))
-    assert [row["name"] for row in rows] == [r"a\x1b[31mb", "'=1+1", "'@SUM(A1)", "'-2+3", "'+x", "-5", 'c,"d"\ne', "'\tx"]
+    assert [row["name"] for row in rows] == [r"a\x1b[31mb", "'=1+1", "'@SUM(A1)", "'-2+3", "'+x", "-5", 'c,"d"\ne',
+                                             "'\tx"]
     assert [row["name"] for row in json.loads((job.run / "results.json").read_text())["cells"]] == names
     cells = [row["cell"] for row in rows]
-    assert cells[0] == "name=a_[31mb" and cells[6] == "name=c,_d__e" and all(plain(cell) and "\n" not in cell for cell in cells)
+    assert cells[0] == "name=a_[31mb" and cells[6] == "name=c,_d__e"
+    assert all(plain(cell) and "\n" not in cell for cell in cells)
     assert [row["same_as"] for row in rows] == [""] + [cells[0]] * 7  # the same samples under eight names: made once
     assert [path.parent.name for path in job.run.glob("*/run.json")] == [cells[0]]
     listed = [line.split("\t") for line in qtaylor("plan", job.write(), "--cells").stdout.splitlines()]
@@ -106,8 +110,10 @@ def test_a_page_holds_no_others_markup(job):
         for cell in content["cells"]:
             cell |= {EVIL: EVIL, "solver": EVIL}
     change(job.run / "results.json", results)
-    change(job.run / "sweep.json", lambda content: content["job"].update(path=EVIL, text=EVIL, directory=EVIL, overrides=[EVIL]))
-    change(job.run / "nfe=4/run.json", lambda content: content.update(name=EVIL, hosts=[{"host": EVIL, "device": EVIL}]))
+    change(job.run / "sweep.json",
+           lambda content: content["job"].update(path=EVIL, text=EVIL, directory=EVIL, overrides=[EVIL]))
+    change(job.run / "nfe=4/run.json",
+           lambda content: content.update(name=EVIL, hosts=[{"host": EVIL, "device": EVIL}]))
     qtaylor("report", job.run)
     page = (job.run / "report.html").read_text()
     assert Elements(page).found == elements and page.count("<script>") == page.count("</script>") == 1 and plain(page)
@@ -128,7 +134,8 @@ def test_cells_stay_in_their_folder(job, name):
         cell = {"cell": "nfe=4", "same_as": None, "values": {}, "nfe": 4, "fid": 1} | {key: name}
         if key == "same_as" and name is None:
             continue
-        for file, commands in (("sweep.json", (["status"], ["verify"], ["report"])), ("results.json", (["report"], ["report", "--text"]))):
+        for file, commands in (("sweep.json", (["status"], ["verify"], ["report"])),
+                               ("results.json", (["report"], ["report", "--text"]))):
             path = shared / file
             path.write_text(json.dumps({"format": 1, "columns": ["cell", "nfe", "fid"], "cells": [cell]}))
             for command in commands:
@@ -180,7 +187,8 @@ def test_paths_with_variables(job):
     for command in ("verify", "status", "evaluate"):
         qtaylor(command, run)  # without the variables
     qtaylor("sample", run, 3, "--recompute", "--output", job.folder / "3.png")
-    for key in ("model.path", "evaluate.features", "evaluate.reference", "output.dir", "initial", "labels", "sampler.guidance.model"):
+    for key in ("model.path", "evaluate.features", "evaluate.reference", "output.dir", "initial", "labels",
+                "sampler.guidance.model"):
         error = qtaylor("plan", job.write(), "--set", f"{key}=$NOT_SET/x", code=65, **environment).stderr
         assert "$NOT_SET" in error and "--set" in error
 
@@ -202,8 +210,8 @@ def test_laughs_end(job):
     path = job.write()
     laughs = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i-1}'] * 10)}]\n" for i in range(1, 10))
     keys = "".join(f"k{i}: 1\n" for i in range(200_000))
-    many = {"sampler.t_end": [i * 1e-6 for i in range(300)], "sampler.eta": list(range(300)), "sampler.nfe": list(range(2, 300)),
-            "only": {"sampler.nfe": 1}}
+    many = {"sampler.t_end": [i * 1e-6 for i in range(300)], "sampler.eta": list(range(300)),
+            "sampler.nfe": list(range(2, 300)), "only": {"sampler.nfe": 1}}
     for text in (laughs, keys, json.dumps(job.keys | {"sweep": many})):
         path.write_text(text)
         qtaylor("plan", path, code=65, timeout=20)  # they took from half a minute to for ever

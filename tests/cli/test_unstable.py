@@ -1,4 +1,5 @@
-"""What `plan` says of solvers that blow up at few steps: warned about, with the number that numpy finds, and never NaN."""
+"""What `plan` says of solvers that blow up at few steps: warned about, with the number that numpy finds, and never
+NaN."""
 import json
 import re
 
@@ -42,9 +43,12 @@ def widening(plan, at, width):
 
 
 BAD = [("cosine", "edm", 5), ("cosine", "pndm", 20), ("cosine", "dpm-3s", 10), ("edm", "heun", 5), ("edm", "rk4", 9),
-       ("edm", "ito-taylor", 5), ("linear", "ito-taylor", 5), ("linear", "euler-maruyama", 5), ("linear", "rk4", 8), ("linear", "midpoint", 4)]
-GOOD = [("linear", "taylor", 5), ("linear", "ddim", 3), ("linear", "unipc", 5), ("linear", "heun", 10), ("linear", "ito-taylor", 20),
-        ("edm", "edm", 17), ("edm", "dpmpp-2m", 8), ("edm", "sa-solver", 8), ("cosine", "ddpm", 10), ("cosine", "dpmpp-3m", 10), ("cosine", "deis", 6)]
+       ("edm", "ito-taylor", 5), ("linear", "ito-taylor", 5), ("linear", "euler-maruyama", 5), ("linear", "rk4", 8),
+       ("linear", "midpoint", 4)]
+GOOD = [("linear", "taylor", 5), ("linear", "ddim", 3), ("linear", "unipc", 5), ("linear", "heun", 10),
+        ("linear", "ito-taylor", 20),
+        ("edm", "edm", 17), ("edm", "dpmpp-2m", 8), ("edm", "sa-solver", 8), ("cosine", "ddpm", 10),
+        ("cosine", "dpmpp-3m", 10), ("cosine", "deis", 6)]
 
 
 CASES = [(*case, prediction) for case in BAD + GOOD for prediction in ("epsilon", "v", "x0", "edm")

@@ -33,8 +33,8 @@ class Drill:
         if faults and not ranks:
             env["LD_PRELOAD"] = str(FAULT)
         # A session of its own: "all" in a fault is all of this, and nothing of the tests.
-        return subprocess.Popen(self.command(ranks, faults, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env=env, cwd=ROOT, start_new_session=True)
+        return subprocess.Popen(self.command(ranks, faults, options), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, env=env, cwd=ROOT, start_new_session=True)
 
     def break_it(self, ranks, faults, code=None, options=(), **env):
         """Runs with faults to its end; returns all it said."""
@@ -63,7 +63,8 @@ class Drill:
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in self.run.glob("samples/*.npy.zst")}
 
     def resume(self, ranks, whole):
-        """The oracle: goes on with this many ranks, keeps what is whole, and ends with the uninterrupted run's samples."""
+        """The oracle: goes on with this many ranks, keeps what is whole, and ends with the uninterrupted run's
+        samples."""
         before = self.samples_there()
         done = qtaylor("run", self.path, "--json", ranks=ranks, **QUICK)
         assert (self.job.digest(), json.loads((self.run / "metrics.json").read_text())["metrics"]["fid"]) == whole

@@ -1,5 +1,5 @@
-"""Two jobs in one folder, one of them stopped at any of its calls while the other runs to its end: of different jobs one wins,
-and of a run and its extension the longer one stays."""
+"""Two jobs in one folder, one of them stopped at any of its calls while the other runs to its end: of different jobs
+one wins, and of a run and its extension the longer one stays."""
 import json
 import os
 import re
@@ -27,8 +27,10 @@ def pair(job):
 
 
 def start(pair, options, **env):
-    return subprocess.Popen([FAKE, "run", pair.path, "--json", *(word for option in options for word in ("--set", option))],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment(**QUICK, **env))
+    return subprocess.Popen([FAKE, "run", pair.path, "--json",
+                             *(word for option in options for word in ("--set", option))],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                            env=environment(**QUICK, **env))
 
 
 def end(process):
@@ -83,7 +85,8 @@ def anywhere():
 def test_a_run_is_extended_while_it_is_stopped(pair, n):
     short, long = both(pair, f"call=file path={pair.run} n={n}", [SHORT], [LONG])
     assert long[0] == 0, long[1]
-    assert short[0] == 0 or (short[0] == 65 and f"{pair.run} holds seeds 0-61, this job asks for 0-29" in short[1]), short
+    holds = f"{pair.run} holds seeds 0-61, this job asks for 0-29"
+    assert short[0] == 0 or (short[0] == 65 and holds in short[1]), short
     check(pair, 62)
 
 
@@ -155,7 +158,8 @@ def test_a_job_that_made_no_sample_gives_way(pair):
     assert (pair.run / "run.json").exists() and not list((pair.run / "samples").iterdir())
     failure = {"shard": 0, "rank": 0, "host": "h", "reason": "as one that failed later leaves it"}
     (pair.run / "log/failures.jsonl").write_text((json.dumps(failure) + "\n") * 2)
-    (pair.run / "quarantine.json").write_text(json.dumps({"retry": "", "shards": [failure | {"seeds": "0-7", "samples": 8, "tries": 2}]}))
+    (pair.run / "quarantine.json").write_text(
+        json.dumps({"retry": "", "shards": [failure | {"seeds": "0-7", "samples": 8, "tries": 2}]}))
     code, said = end(start(pair, [SHORT]))
     assert code == 0 and "made no sample: this one takes its place" in said, said
     assert not (pair.run / "quarantine.json").exists()
@@ -173,7 +177,7 @@ def test_a_job_with_a_sample_does_not(pair):
 # ---- verify, and manifests ----
 
 def test_verify_writes_nothing_beside_a_job(pair):
-    job = start(pair, [SHORT], LD_PRELOAD=FAULT, QTAYLOR_FAULTS=f"call=link path=000003.npy.zst n=1 do=SIGSTOP")
+    job = start(pair, [SHORT], LD_PRELOAD=FAULT, QTAYLOR_FAULTS="call=link path=000003.npy.zst n=1 do=SIGSTOP")
     wait_until_stopped(job)
     before = {path: path.stat().st_mtime_ns for path in pair.run.rglob("*")}
     qtaylor("verify", pair.run, code=75, **QUICK)
@@ -187,7 +191,8 @@ def test_a_job_comes_while_verify_reads(pair):
     """Whether the job is still there when verify would write, or gone again."""
     assert end(start(pair, [SHORT]))[0] == 0
     verify = subprocess.Popen([FAKE, "verify", pair.run], stderr=subprocess.PIPE, text=True,
-                              env=environment(**QUICK, LD_PRELOAD=FAULT, QTAYLOR_FAULTS="call=link path=manifest n=1 do=SIGSTOP"))
+                              env=environment(**QUICK, LD_PRELOAD=FAULT,
+                                              QTAYLOR_FAULTS="call=link path=manifest n=1 do=SIGSTOP"))
     wait_until_stopped(verify)
     assert end(start(pair, [LONG]))[0] == 0
     os.kill(verify.pid, signal.SIGCONT)
@@ -200,7 +205,8 @@ def test_a_run_repairs_its_manifest(pair, damage):
     assert end(start(pair, [SHORT]))[0] == 0
     manifest = pair.run / "manifest.jsonl"
     whole, stamp = manifest.read_text(), (pair.run / "grid.png").stat().st_mtime_ns
-    manifest.write_text({"": "", "short": whole[:whole.index("\n") + 1], "other": whole.replace('"rows": 4', '"rows": 5')}[damage])
+    manifest.write_text({"": "", "short": whole[:whole.index("\n") + 1],
+                         "other": whole.replace('"rows": 4', '"rows": 5')}[damage])
     assert end(start(pair, [SHORT]))[0] == 0
     assert manifest.read_text() == whole and (pair.run / "grid.png").stat().st_mtime_ns == stamp
     qtaylor("evaluate", pair.run, **QUICK)
@@ -222,8 +228,9 @@ def rows(pair):
     return sorted(row["cell"] for row in listed)
 
 
-@pytest.mark.parametrize("call, name, n", [("link", "sweep.json", 1), ("rename", "results.json", 1), ("rename", "results.csv", 1),
-                                           ("file", "nfe=5/log", 1), ("link", "nfe=5/samples/000007", 1)])
+@pytest.mark.parametrize("call, name, n",
+                         [("link", "sweep.json", 1), ("rename", "results.json", 1), ("rename", "results.csv", 1),
+                          ("file", "nfe=5/log", 1), ("link", "nfe=5/samples/000007", 1)])
 def test_a_sweep_grows_while_it_is_stopped(pair, call, name, n):
     """The longer sweep keeps its rows, and the shorter one ends well."""
     few, many = sweep(pair, "few.yaml", 5, 6), sweep(pair, "many.yaml", 5, 6, 7)

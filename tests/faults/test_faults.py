@@ -126,7 +126,8 @@ def test_zombie_writer(job, whole, call, late):
 
 # ---- signals ----
 
-@pytest.mark.parametrize("ranks, rank, name", [(1, 0, "SIGTERM"), (2, 1, "SIGTERM"), (3, 0, "SIGUSR1"), (3, 2, "SIGUSR1")])
+@pytest.mark.parametrize("ranks, rank, name",
+                         [(1, 0, "SIGTERM"), (2, 1, "SIGTERM"), (3, 0, "SIGUSR1"), (3, 2, "SIGUSR1")])
 def test_signals_interrupt(drill, whole, ranks, rank, name):
     drill.break_it(ranks, f"rank={rank} call=write path=.npy.zst n=2 do={name}", code=75)
     assert not [path for path in drill.run.rglob("*") if ".tmp-" in path.name]
@@ -135,9 +136,10 @@ def test_signals_interrupt(drill, whole, ranks, rank, name):
 
 # ---- disk errors ----
 
-MESSAGES = {"ENOSPC": "No space left", "EIO": "Input/output error", "EDQUOT": "quota exceeded", "EROFS": "Read-only file system",
-            "EACCES": "Permission denied"}
-ERRORS = [("write", "ENOSPC", "3+", 2), ("write", "EIO", "2", 0), ("write", "EDQUOT", "1+", 0), ("open", "EROFS", "2+", 0),
+MESSAGES = {"ENOSPC": "No space left", "EIO": "Input/output error", "EDQUOT": "quota exceeded",
+            "EROFS": "Read-only file system", "EACCES": "Permission denied"}
+ERRORS = [("write", "ENOSPC", "3+", 2), ("write", "EIO", "2", 0), ("write", "EDQUOT", "1+", 0),
+          ("open", "EROFS", "2+", 0),
           ("open", "ENOSPC", "5", 2), ("fsync", "EIO", "3+", 0), ("fsync", "EIO", "4+", 0), ("close", "EDQUOT", "2", 2),
           ("close", "EIO", "1", 0), ("rename", "EIO", "2", 2), ("rename", "ENOSPC", "1+", 0)]
 
@@ -158,7 +160,8 @@ def test_nothing_can_be_written_from_the_start(drill, whole, call, error):
 
 
 def every_error():
-    return [pytest.param(call, n, id=f"{call}-{n}") for call in ("write", "fsync", "close", "open", "rename") for n in range(1, 25)]
+    return [pytest.param(call, n, id=f"{call}-{n}") for call in ("write", "fsync", "close", "open", "rename")
+            for n in range(1, 25)]
 
 
 @pytest.mark.long
@@ -231,7 +234,8 @@ def test_the_folder_vanishes(drill, whole):
 
 
 def test_a_file_that_shows_late(drill, whole):
-    """As on NFS, where a node learns late of what another one made: looked at before it is made, it comes into sight later."""
+    """As on NFS, where a node learns late of what another one made: looked at before it is made, it comes into sight
+    later."""
     looking = f"rank=0 call=stat path={drill.run}/samples/000003.npy.zst do=ENOENT"
     said = drill.break_it(0, f"{looking} n=3; {looking} n=4", code=0)
     assert drill.notes.read_text().count("fired") == 2, said

@@ -1,5 +1,6 @@
-"""A look that fails is no "there is none": any stat, open or listing of files fails once, and the run has the right bytes or
-ends with 74, and loses nothing. A FIFO or a device in any file's place is never waited for and never replaced."""
+"""A look that fails is no "there is none": any stat, open or listing of files fails once, and the run has the right
+bytes or ends with 74, and loses nothing. A FIFO or a device in any file's place is never waited for and never
+replaced."""
 import collections
 import json
 import os
@@ -40,7 +41,8 @@ def points(count, seed):
 
 
 def look_and_fail(job, whole, error, which, seed):
-    """which: the job that meets the fault, in a new folder, one with half the shards, the finished run, or another job's."""
+    """which: the job that meets the fault, in a new folder, one with half the shards, the finished run, or another
+    job's."""
     rng = random.Random(seed)
     drill = Drill(job)
     if which != "new":
@@ -123,11 +125,13 @@ def replace(path, kind):
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
 
 
-KINDS = ["FIFO", "folder", pytest.param("device", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices"))]
+KINDS = ["FIFO", "folder",
+         pytest.param("device", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices"))]
 FILES = {  # of a finished run: the commands that read it, or write to it
     "run/run.json": ["run JOB", "status RUN", "verify RUN", "evaluate RUN", "export RUN --to npy -o OUT"],
     "run/metrics.json": ["run JOB", "report RUN"],
-    "run/samples/000000.npy.zst": ["run JOB", "verify RUN", "export RUN --to npy -o OUT", "sample RUN 1 -o OUT", "inspect FILE"],
+    "run/samples/000000.npy.zst": ["run JOB", "verify RUN", "export RUN --to npy -o OUT", "sample RUN 1 -o OUT",
+                                   "inspect FILE"],
     "run/log/failures.jsonl": ["run JOB"],
     "run/log/rank-0000.jsonl": ["run JOB"],
     "run/log/attempt-0001.json": ["run JOB", "status RUN"],
@@ -164,18 +168,21 @@ def test_only_regular_files_are_read(job, name, kind):
         return  # a folder is one of images
     words = {"JOB": path, "RUN": job.run, "FILE": file, "OUT": job.folder / "out.npy", "IMAGES": job.folder / "images"}
     for command in FILES[name]:
-        done = subprocess.run([FAKE, *[str(words.get(word, word)) for word in command.split()]], capture_output=True, text=True,
-                              env=environment(**QUICK), timeout=30)
+        done = subprocess.run([FAKE, *[str(words.get(word, word)) for word in command.split()]], capture_output=True,
+                              text=True, env=environment(**QUICK), timeout=30)
         said = done.stdout + done.stderr
-        assert done.returncode == 74 and "expected a regular file, found" in said and file.name in said, f"{command}: {said}"
+        assert done.returncode == 74, f"{command}: {said}"
+        assert "expected a regular file, found" in said and file.name in said, f"{command}: {said}"
         mode = file.lstat().st_mode
         assert {"FIFO": stat.S_ISFIFO, "folder": stat.S_ISDIR, "device": stat.S_ISCHR}[kind](mode), command
 
 
 @pytest.mark.parametrize("kind", [*KINDS[:1], "link", KINDS[2]])
-@pytest.mark.parametrize("command", ["report RUN -o OUT.html", "report RUN --plot OUT.svg", "export RUN --to npy --force -o OUT.npy",
+@pytest.mark.parametrize("command", ["report RUN -o OUT.html", "report RUN --plot OUT.svg",
+                                     "export RUN --to npy --force -o OUT.npy",
                                      "export RUN --to npz --force -o OUT.npz", "export RUN --to png --force -o OUT.zip",
-                                     "sample RUN 3 --force -o OUT.png", "reference RUN -o OUT.npz", "reference RUN -o OUT.npy"])
+                                     "sample RUN 3 --force -o OUT.png", "reference RUN -o OUT.npz",
+                                     "reference RUN -o OUT.npy"])
 def test_only_regular_files_are_replaced(job, command, kind):
     job.keys["seeds"] = "0-31"
     job.add_evaluation()
@@ -186,8 +193,8 @@ def test_only_regular_files_are_replaced(job, command, kind):
         out.symlink_to(target)
     else:
         replace(out, kind)
-    done = qtaylor(*[{"RUN": job.run}.get(word, out if word.startswith("OUT") else word) for word in command.split()], code=74,
-                   timeout=30, **QUICK)
+    done = qtaylor(*[{"RUN": job.run}.get(word, out if word.startswith("OUT") else word) for word in command.split()],
+                   code=74, timeout=30, **QUICK)
     assert {"FIFO": "a FIFO", "link": "a symbolic link", "device": "a device"}[kind] in done.stderr
     assert target.read_text() == "keep" and not stat.S_ISREG(out.lstat().st_mode)
     assert not [path for path in job.folder.rglob("*") if ".tmp-" in path.name]

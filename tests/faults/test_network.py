@@ -53,7 +53,8 @@ class Link:
 
     def mpirun(self, *command):
         network = ["--mca", "btl_tcp_if_include", "10.77.0.0/24", "--mca", "oob_tcp_if_include", "10.77.0.0/24"]
-        return ["ip", "netns", "exec", self.names[0], "mpirun", "-n", "2", "-H", "10.77.0.1:1,10.77.0.2:1", "--mca", "btl",
+        return ["ip", "netns", "exec", self.names[0], "mpirun", "-n", "2", "-H", "10.77.0.1:1,10.77.0.2:1", "--mca",
+                "btl",
                 "self,tcp", *network, "--mca", "plm_rsh_agent", self.agent, "--bind-to", "none", "--enable-recovery",
                 "-x", "QTAYLOR_LEASE", *command]
 

@@ -14,6 +14,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (card_read_extra(&features, path, "features.json", &err) == 0) json_decref(features);
     if (card_read(&card, path, &err) != 0) return 0;
     if (schedule_new(&schedule, &card, &err) == 0) schedule_free(schedule);
-    card_free(&card);
+    card_release(&card);
     return 0;
 }

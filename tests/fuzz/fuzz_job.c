@@ -22,11 +22,11 @@ static void compile(const struct job *job) {
         layout_rows(&layout, (shard_id){layout_shards(&layout) - 1}) == 0)
         abort();
     if (plan_resolve(&sampler, &job->sampler, &card, &err) == 0) {
-        if (plan_compile(&plan, &sampler, &card, &warnings, &err) == 0) plan_free(&plan);
+        if (plan_compile(&plan, &sampler, &card, &warnings, &err) == 0) plan_release(&plan);
         sampler_release(&sampler);
     }
-    text_free(&warnings);
-    card_free(&card);
+    text_release(&warnings);
+    card_release(&card);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -37,14 +37,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *path = fuzz_file(data, size);
     struct job_file file;
     if (job_file_read(&file, path, &err) != 0) return 0;
-    if (sweep_read(&sweep, &file, overrides, 1, &err) == 0) sweep_free(&sweep);
-    job_file_free(&file);
+    if (sweep_read(&sweep, &file, overrides, 1, &err) == 0) sweep_release(&sweep);
+    job_file_release(&file);
     if (job_read(&job, path, overrides, size % 3, &err) != 0) return 0;
     if (job.model.card) compile(&job);
     char *text = json_dumps(job.resolved, JSON_REAL_PRECISION(17)); /* what run.json holds must be readable again */
     if (!text || job_parse(&again, text, "run.json", NULL, NULL, 0, &err) != 0) abort();
-    job_free(&again);
+    job_release(&again);
     free(text);
-    job_free(&job);
+    job_release(&job);
     return 0;
 }

@@ -3,7 +3,7 @@
 
 #include "format/npy.h"
 #include "eval/features.h"
-#include "job/labels.h"
+#include "sample/labels.h"
 
 #include <stdlib.h>
 #include <string.h>

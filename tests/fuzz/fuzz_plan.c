@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t i = 0; i < plan.ops_count; i++) evaluates |= plan.ops[i].kind == OP_EVAL;
         if (!evaluates) execute(&plan); /* there is no model here */
         json_decref(plan_to_json(&plan));
-        plan_free(&plan);
+        plan_release(&plan);
     }
     json_decref(json);
     return 0;

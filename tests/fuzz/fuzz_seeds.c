@@ -16,8 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             seeds_at(&again, 0) != seeds_at(&seeds, 0) || seeds_at(&again, again.count - 1) != last)
             abort();
         free(canonical);
-        seeds_free(&again);
-        seeds_free(&seeds);
+        seeds_release(&again);
+        seeds_release(&seeds);
     }
     free(text);
     return 0;

@@ -13,8 +13,8 @@ from conftest import FAKE, ROOT, environment, mpirun, qtaylor
 
 
 def start(path, ranks, **env):
-    return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, env=environment(**env), start_new_session=True, cwd=ROOT)
+    return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env=environment(**env), start_new_session=True, cwd=ROOT)
 
 
 def end(process, code=0):
@@ -32,7 +32,8 @@ def slow(job, delay=15, **keys):
 
 def events(folder):
     """Every line of every rank's log, by file; all of them are JSON."""
-    return {p.name: [json.loads(line) for line in p.read_text().splitlines()] for p in (folder / "log").glob("rank-*.jsonl")}
+    return {p.name: [json.loads(line) for line in p.read_text().splitlines()]
+            for p in (folder / "log").glob("rank-*.jsonl")}
 
 
 def computed(folder):

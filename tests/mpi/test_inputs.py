@@ -1,5 +1,5 @@
-"""What every rank reads by itself must be what rank 0 read: /proc/self/cwd is another folder for each of two ranks, as a node's
-own disk would be. And what ranks are started with."""
+"""What every rank reads by itself must be what rank 0 read: /proc/self/cwd is another folder for each of two ranks, as
+a node's own disk would be. And what ranks are started with."""
 import json
 import subprocess
 
@@ -20,7 +20,8 @@ def two_nodes(job, names, change):
             (folder / name).write_bytes((job.folder / name).read_bytes())
     change(there)
     rank = [str(FAKE), "run", str(job.folder / "job.yaml")]
-    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", "-wdir", str(here), *rank, ":", "-n", "1", "-wdir", str(there), *rank]
+    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", "-wdir", str(here), *rank, ":", "-n", "1",
+             "-wdir", str(there), *rank]
     return subprocess.run(start, capture_output=True, text=True, timeout=120, env=environment())
 
 
@@ -105,7 +106,8 @@ def test_another_file_on_a_node_is_refused(job, kind):
 
 def test_ranks_with_other_arguments(job):
     path = str(job.write())
-    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", str(FAKE), "run", path, ":", "-n", "1", str(FAKE)]
+    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", str(FAKE), "run", path, ":", "-n", "1",
+             str(FAKE)]
     for other in ["generate", path], ["run", "--set", "seeds=0-9", path]:
         done = subprocess.run(start + other, capture_output=True, text=True, timeout=60, env=environment())
         assert done.returncode == 64 and " ".join(other) in done.stderr, done.stderr

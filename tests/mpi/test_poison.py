@@ -1,4 +1,5 @@
-"""Samples that make the model fail, twice, are left out and named; the rest is made, whatever became of the processes."""
+"""Samples that make the model fail, twice, are left out and named; the rest is made, whatever became of the
+processes."""
 import json
 import os
 import signal
@@ -57,7 +58,8 @@ def check_quarantine(job, reason, folder=None):
     assert metrics["quarantine"] == quarantine["shards"] and metrics["samples"] == SEEDS - 16
     assert metrics["metrics"] is None and metrics["payload_sha256"] is None
     assert {int(p.name[:6]) for p in folder.glob("samples/*.zst")} == set(range(7)) - {SHARD}
-    assert [json.loads(line)["id"] for line in (folder / "manifest.jsonl").read_text().splitlines()] == [0, 1, 3, 4, 5, 6]
+    assert [json.loads(line)["id"]
+            for line in (folder / "manifest.jsonl").read_text().splitlines()] == [0, 1, 3, 4, 5, 6]
 
 
 def check_end(job, path, healthy):
@@ -67,7 +69,8 @@ def check_end(job, path, healthy):
     verified = json.loads(qtaylor("verify", job.run, "--json", code=76).stdout)
     assert verified["quarantined"] == 2 and verified["quarantine"][0]["shard"] == SHARD  # samples and features
     status = json.loads(qtaylor("status", job.run, "--json", code=76).stdout)
-    assert status["state"] == "quarantined" and status["quarantined"] == 16 and status["quarantine"][0]["shard"] == SHARD
+    assert status["state"] == "quarantined" and status["quarantined"] == 16
+    assert status["quarantine"][0]["shard"] == SHARD
     before = failures(job)
     again = qtaylor("run", path, ranks=2, code=76)
     assert "failed twice" in again.stderr and "32-47" in again.stderr and failures(job) == before
@@ -107,7 +110,8 @@ def test_a_failure_and_a_crash_make_two(poisoned):
     path = poisoned.write()
     crash(path, 0, "segv")
     qtaylor("run", path, code=76, QTAYLOR_FAKE_POISON="2:nan")
-    assert [("SIGSEGV" in f["reason"], "seed 37" in f["reason"]) for f in failures(poisoned)] == [(True, False), (False, True)]
+    assert [("SIGSEGV" in f["reason"], "seed 37" in f["reason"])
+            for f in failures(poisoned)] == [(True, False), (False, True)]
 
 
 def test_to_be_killed_is_no_failure(poisoned, healthy):
@@ -128,7 +132,8 @@ def test_one_cell_of_a_sweep(poisoned):
     [first] = failures(poisoned)
     assert first["cell"] in ("nfe=4", "nfe=6")
     qtaylor("run", path, code=76, QTAYLOR_FAKE_POISON="2:nan")
-    assert sorted((f["cell"], f["shard"]) for f in failures(poisoned)) == [(c, SHARD) for c in ("nfe=4",) * 2 + ("nfe=6",) * 2]
+    failed = sorted((f["cell"], f["shard"]) for f in failures(poisoned))
+    assert failed == [(c, SHARD) for c in ("nfe=4",) * 2 + ("nfe=6",) * 2]
     for cell in ("nfe=4", "nfe=6"):
         check_quarantine(poisoned, "", poisoned.run / cell)
         qtaylor("verify", poisoned.run / cell, code=76)
@@ -140,7 +145,8 @@ def test_stopped_while_loading_and_waiting(job):
     """Rank 0 loads for a minute, rank 1 waits for it; two signals, and both leave."""
     job.add_evaluation()
     path = job.write()
-    command = mpirun(1) + ["-x", "QTAYLOR_FAKE_LOAD=60", str(FAKE), "run", str(path), ":", "-n", "1", str(FAKE), "run", str(path)]
+    command = mpirun(1) + ["-x", "QTAYLOR_FAKE_LOAD=60", str(FAKE), "run", str(path), ":", "-n", "1", str(FAKE), "run",
+                           str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     while not list(job.run.glob("log/rank-0001.jsonl")):
         time.sleep(0.05)

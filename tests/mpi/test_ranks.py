@@ -112,7 +112,8 @@ def start_where_others_live_on(job, delay, lease):
                                stderr=subprocess.PIPE, text=True, env=environment(QTAYLOR_LEASE=lease),
                                start_new_session=True)
     deadline = time.time() + 60
-    while not list(job.run.glob("samples/*.zst")) and time.time() < deadline:  # all ranks are past their collective calls
+    # all ranks are past their collective calls
+    while not list(job.run.glob("samples/*.zst")) and time.time() < deadline:
         time.sleep(0.01)
     return process, {int(environ(pid)["OMPI_COMM_WORLD_RANK"]): pid for pid in ranks_of(process)}
 

@@ -1,5 +1,5 @@
-"""Paths that are not variance-preserving, and starts where alpha is 0: flows, gvp, zero terminal SNR, tables of alphas and
-sigmas, beside closed forms and numpy."""
+"""Paths that are not variance-preserving, and starts where alpha is 0: flows, gvp, zero terminal SNR, tables of alphas
+and sigmas, beside closed forms and numpy."""
 import json
 
 import numpy as np
@@ -15,7 +15,8 @@ FLOW, GVP = {"kind": "flow"}, {"kind": "gvp"}
 ALPHA_SIGMA = {"flow": lambda t: (1 - t, t), "gvp": lambda t: (np.cos(np.pi * t / 2), np.sin(np.pi * t / 2))}
 SLOPES = {"flow": lambda t: (-1, 1),
           "gvp": lambda t: (-np.pi / 2 * np.sin(np.pi * t / 2), np.pi / 2 * np.cos(np.pi * t / 2))}
-ODE = ["taylor", "taylor-2m", "ddim", "euler", "heun", "edm", "midpoint", "ralston", "rk4", "dpm-1", "dpm-2", "dpm-3", "dpm-2s",
+ODE = ["taylor", "taylor-2m", "ddim", "euler", "heun", "edm", "midpoint", "ralston", "rk4", "dpm-1", "dpm-2", "dpm-3",
+       "dpm-2s",
        "dpm-3s", "dpm-2m", "dpm-3m", "dpmpp-1", "dpmpp-2", "dpmpp-3", "dpmpp-2s", "dpmpp-3s", "dpmpp-2m", "dpmpp-3m",
        "dpmpp-3m-common", "kdpm2", "unipc", "unipc-bh1", "unip", "deis", "deis-rho", "deis-t", "lms", "ipndm"]
 SDE = ["ddpm", "euler-ancestral", "sde-dpmpp", "er-sde", "sa-solver"]
@@ -39,7 +40,8 @@ def velocity(kind, data=None):
     def model(x, t, _):
         (alpha, sigma), (d_alpha, d_sigma) = ALPHA_SIGMA[kind](t), SLOPES[kind](t)
         if data:
-            epsilon, x0 = sigma * x / (alpha**2 * data**2 + sigma**2), alpha * data**2 * x / (alpha**2 * data**2 + sigma**2)
+            variance = alpha**2 * data**2 + sigma**2
+            epsilon, x0 = sigma * x / variance, alpha * data**2 * x / variance
             return d_alpha * x0 + d_sigma * epsilon
         epsilon = mixture_epsilon(x, alpha, sigma, MEANS, STD, WEIGHTS)
         x0 = posterior_mean(x, alpha, sigma)
@@ -125,11 +127,12 @@ def test_every_ode_solver_starts_at_alpha_0(tmp_path, solver, kind):
     assert errors[0] < 0.2 and errors[2] < 0.6 * errors[0], errors
 
 
-@pytest.mark.parametrize("solver, order", [("euler", 1), ("taylor", 1), ("ddim", 1), ("dpm-1", 1), ("dpmpp-1", 1), ("heun", 2),
-                                           ("edm", 2), ("kdpm2", 2), ("midpoint", 2), ("ralston", 2), ("rk4", 4), ("deis", 2),
-                                           ("deis-rho", 2), ("deis-t", 2), ("lms", 2), ("dpm-2", 2), ("dpmpp-2", 2),
-                                           ("dpm-2s", 2), ("dpmpp-2s", 2), ("dpm-2m", 2), ("dpmpp-2m", 2), ("unip", 2),
-                                           ("unipc", 2), ("unipc-bh1", 2)])
+@pytest.mark.parametrize("solver, order",
+                         [("euler", 1), ("taylor", 1), ("ddim", 1), ("dpm-1", 1), ("dpmpp-1", 1), ("heun", 2),
+                          ("edm", 2), ("kdpm2", 2), ("midpoint", 2), ("ralston", 2), ("rk4", 4), ("deis", 2),
+                          ("deis-rho", 2), ("deis-t", 2), ("lms", 2), ("dpm-2", 2), ("dpmpp-2", 2),
+                          ("dpm-2s", 2), ("dpmpp-2s", 2), ("dpm-2m", 2), ("dpmpp-2m", 2), ("unip", 2),
+                          ("unipc", 2), ("unipc-bh1", 2)])
 def test_order_of_convergence_from_1(tmp_path, solver, order):
     """From t = 1 exactly, to 0.2, where the last step does not show."""
     def end(steps):
@@ -144,8 +147,8 @@ def test_order_of_convergence_from_1(tmp_path, solver, order):
 
 @pytest.mark.parametrize("sampler", [{"solver": name} for name in SDE] + [{"solver": "ddim", "eta": 0.5}], ids=str)
 def test_sdes_leave_noise_for_the_right_variance(tmp_path, sampler):
-    """On N(0, 1/4) everything is affine: the variance of the samples, out of their coefficients of all noises, goes to 1/4 as
-    1/NFE or faster."""
+    """On N(0, 1/4) everything is affine: the variance of the samples, out of their coefficients of all noises, goes to
+    1/4 as 1/NFE or faster."""
     if sampler["solver"] in ("sde-dpmpp", "er-sde", "sa-solver"):
         sampler = sampler | {"order": 1}
 
@@ -169,7 +172,8 @@ def test_sdes_leave_noise_for_the_right_variance(tmp_path, sampler):
     (FLOW, "velocity", {"solver": "euler-maruyama", "nfe": 4, "t_end": 0.2, "last_step": 0.1}, "sampler.last_step"),
     (FLOW, "velocity", {"solver": "ito-taylor", "nfe": 4}, "ito-taylor"),
     (FLOW, "velocity", {"solver": "ddim", "nfe": 4, "grid": "karras"}, "log(alpha/sigma)"),
-    ({"kind": "table", "alphas": [0.9, 0.5], "sigmas": [0.1]}, "velocity", {"solver": "ddim", "nfe": 2}, "as many as alphas"),
+    ({"kind": "table", "alphas": [0.9, 0.5], "sigmas": [0.1]}, "velocity", {"solver": "ddim", "nfe": 2},
+     "as many as alphas"),
     ({"kind": "table", "alphas": [0.5, 0.9], "sigmas": [0.1, 0.1]}, "velocity", {"solver": "ddim", "nfe": 2}, "falls"),
 ])
 def test_what_has_no_start_is_refused(tmp_path, schedule, prediction, sampler, said):
@@ -184,8 +188,8 @@ def test_zero_terminal_snr(tmp_path):
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     cumprod = root**2
     cumprod[-1] = 0
-    plan = plan_of(tmp_path, {"solver": "ddim", "nfe": 10, "grid": "trailing"}, {"kind": "table", "alphas_cumprod": cumprod.tolist()},
-                   "v", {"kind": "discrete", "steps": 1000})
+    plan = plan_of(tmp_path, {"solver": "ddim", "nfe": 10, "grid": "trailing"},
+                   {"kind": "table", "alphas_cumprod": cumprod.tolist()}, "v", {"kind": "discrete", "steps": 1000})
 
     def parts(number):
         return np.sqrt(cumprod[int(number)]), np.sqrt(1 - cumprod[int(number)])
@@ -225,5 +229,7 @@ def test_noise_scale(tmp_path):
 
 def test_constant_beta(tmp_path):
     """beta0 = beta1 (10, 10): alpha = e^(-5 t)."""
-    plan = plan_of(tmp_path, {"solver": "ddim", "nfe": 4, "grid": "uniform"}, {"kind": "linear", "beta0": 10, "beta1": 10}, "epsilon")
-    assert [step["alpha"] for step in plan["steps"]] == pytest.approx([np.exp(-5 * step["t"]) for step in plan["steps"]], rel=1e-12)
+    plan = plan_of(tmp_path, {"solver": "ddim", "nfe": 4, "grid": "uniform"},
+                   {"kind": "linear", "beta0": 10, "beta1": 10}, "epsilon")
+    alphas = [np.exp(-5 * step["t"]) for step in plan["steps"]]
+    assert [step["alpha"] for step in plan["steps"]] == pytest.approx(alphas, rel=1e-12)

@@ -1,4 +1,5 @@
-"""Every sampler that diffusers has too, beside diffusers' own code, both in float64: its source with float32 replaced."""
+"""Every sampler that diffusers has too, beside diffusers' own code, both in float64: its source with float32
+replaced."""
 import importlib
 import inspect
 import json
@@ -99,16 +100,19 @@ def ours(tmp_path, schedule, sampler, x, noise=None):
     job.keys |= {"sampler": sampler, "labels": "none"}
     plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
     table = cumprod(schedule)
-    return run_plan(plan, None, ELEMENTS, lambda x, n, _: (epsilon(x, int(n), table), predicted_variance(x, int(n))), start=x, noise=noise)
+    return run_plan(plan, None, ELEMENTS,
+                    lambda x, n, _: (epsilon(x, int(n), table), predicted_variance(x, int(n))), start=x, noise=noise)
 
 
 CASES = [
     ("DDIMScheduler", {"set_alpha_to_one": True}, {"solver": "ddim"}, ["leading"]),
     *[("DPMSolverMultistepScheduler", {"solver_order": order, "lower_order_final": lower}, {"solver": solver}, None)
       for order, solver in ((1, "dpmpp-1"), (2, "dpmpp-2m"), (3, "dpmpp-3m-common")) for lower in (True, False)],
-    *[("DPMSolverSinglestepScheduler", {"solver_order": order, "final_sigmas_type": "zero"}, {"solver": solver}, ["linspace"])
+    *[("DPMSolverSinglestepScheduler", {"solver_order": order, "final_sigmas_type": "zero"}, {"solver": solver},
+       ["linspace"])
       for order, solver in ((2, "dpmpp-2s"), (3, "dpmpp-3s"))],
-    *[("UniPCMultistepScheduler", {"solver_order": order, "solver_type": kind}, {"solver": solver, "order": order}, None)
+    *[("UniPCMultistepScheduler", {"solver_order": order, "solver_type": kind}, {"solver": solver, "order": order},
+       None)
       for order in (1, 2, 3) for kind, solver in (("bh1", "unipc-bh1"), ("bh2", "unipc"))],
     # These stop at the first trained step.
     *[("DEISMultistepScheduler", {"solver_order": order, "lower_order_final": lower},
@@ -121,8 +125,10 @@ CASES = [
       ["linspace"]) for order, solver in ((2, "dpm-2s"), (3, "dpm-3s")) for lower in (True, False)],
     ("PNDMScheduler", {"set_alpha_to_one": True}, {"solver": "pndm"}, ["leading"]),
     ("PNDMScheduler", {"set_alpha_to_one": True, "skip_prk_steps": True}, {"solver": "plms"}, ["leading"]),
-    ("DPMSolverMultistepScheduler", {"solver_order": 2, "solver_type": "heun"}, {"solver": "dpmpp-2m", "solver_type": "heun"}, None),
-    ("DPMSolverMultistepScheduler", {"solver_order": 2, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min", "solver_type": "heun"},
+    ("DPMSolverMultistepScheduler", {"solver_order": 2, "solver_type": "heun"},
+     {"solver": "dpmpp-2m", "solver_type": "heun"}, None),
+    ("DPMSolverMultistepScheduler",
+     {"solver_order": 2, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min", "solver_type": "heun"},
      {"solver": "dpm-2m", "final": "none", "solver_type": "heun"}, ["linspace"]),
     ("LMSDiscreteScheduler", {}, {"solver": "lms"}, ["leading", "trailing"]),
     ("EulerDiscreteScheduler", {}, {"solver": "ddim"}, ["leading", "trailing"]),
@@ -141,7 +147,8 @@ def test_deterministic(tmp_path, case, schedule, steps):
     for spacing in spacings or ["leading", "linspace", "trailing"]:
         grid = grid_of(name, steps, options, spacing, sampler)
         them = theirs(name, schedule, steps, options | {"timestep_spacing": spacing}, x, lambda _: {})
-        us = ours(tmp_path, schedule, sampler | grid | ({} if options.get("lower_order_final", True) else {"lower_order_final": False}), x)
+        us = ours(tmp_path, schedule,
+                  sampler | grid | ({} if options.get("lower_order_final", True) else {"lower_order_final": False}), x)
         error = np.abs(us - them).max() / np.abs(them).max()
         assert error < 1e-9, f"{spacing}: {error:.2e}"
 
@@ -162,8 +169,8 @@ STOCHASTIC = [
     ("LCMScheduler", {"original_inference_steps": 1000}, {"solver": "lcm"}, "trailing"),
     ("TCDScheduler", {"original_inference_steps": 1000}, {"solver": "tcd", "eta": 0.3, "final": "none"}, "trailing"),
     ("TCDScheduler", {"original_inference_steps": 1000}, {"solver": "tcd", "eta": 1, "final": "none"}, "trailing"),
-    ("SASolverScheduler", {"predictor_order": 1, "corrector_order": 1}, {"solver": "sa-solver", "order": 1, "final": "none"},
-     "linspace"),
+    ("SASolverScheduler", {"predictor_order": 1, "corrector_order": 1},
+     {"solver": "sa-solver", "order": 1, "final": "none"}, "linspace"),
 ]
 
 
@@ -174,7 +181,8 @@ def test_with_the_same_noise(tmp_path, case, schedule, steps):
     name, options, sampler, spacing = case
     rng = np.random.default_rng(2)
     x, drawn = rng.normal(size=(3, ELEMENTS)), rng.normal(size=(steps + 1, 3, ELEMENTS))
-    if spacing == "trailing":  # diffusers adds noise (of "variance" 1e-20, and what was learned) to its last x0; ADM does not
+    # diffusers adds noise (of "variance" 1e-20, and what was learned) to its last x0; ADM does not
+    if spacing == "trailing":
         drawn[steps] = 0
     count = iter(range(1, steps + 2))
 
@@ -187,5 +195,6 @@ def test_with_the_same_noise(tmp_path, case, schedule, steps):
     if name == "SASolverScheduler":
         options = options | {"tau_func": lambda t: 1.0}
     them = theirs(name, schedule, steps, options | {"timestep_spacing": spacing}, x, lambda _: noise)
-    us = ours(tmp_path, schedule, sampler | grid_of(name, steps, options, spacing, sampler), x, lambda stream: drawn[stream])
+    us = ours(tmp_path, schedule, sampler | grid_of(name, steps, options, spacing, sampler), x,
+              lambda stream: drawn[stream])
     assert np.abs(us - them).max() < 1e-9 * np.abs(them).max()

@@ -1,4 +1,5 @@
-"""Flow matching as diffusers has it, and its KDPM2, in float64 by substitution: our plans on the schedulers' own sigmas."""
+"""Flow matching as diffusers has it, and its KDPM2, in float64 by substitution: our plans on the schedulers' own
+sigmas."""
 import json
 
 import numpy as np
@@ -25,10 +26,13 @@ def velocity(x, t, *_):
 MULTISTEP = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 CASES = [("FlowMatchEulerDiscreteScheduler", {}, {"solver": solver}) for solver in ("euler", "ddim", "taylor")] + [
     ("FlowMatchHeunDiscreteScheduler", {}, {"solver": "heun"}),
-    *[("DPMSolverMultistepScheduler", MULTISTEP | {"solver_order": order, "solver_type": kind}, {"solver": solver} | said)
+    *[("DPMSolverMultistepScheduler", MULTISTEP | {"solver_order": order, "solver_type": kind},
+       {"solver": solver} | said)
       for order, kind, solver, said in ((1, "midpoint", "dpmpp-1", {}), (2, "midpoint", "dpmpp-2m", {}),
-                                        (2, "heun", "dpmpp-2m", {"solver_type": "heun"}), (3, "midpoint", "dpmpp-3m-common", {}))],
-    *[("UniPCMultistepScheduler", MULTISTEP | {"solver_order": order, "solver_type": kind}, {"solver": solver, "order": order})
+                                        (2, "heun", "dpmpp-2m", {"solver_type": "heun"}),
+                                        (3, "midpoint", "dpmpp-3m-common", {}))],
+    *[("UniPCMultistepScheduler", MULTISTEP | {"solver_order": order, "solver_type": kind},
+       {"solver": solver, "order": order})
       for order in (1, 2, 3) for kind, solver in (("bh2", "unipc"), ("bh1", "unipc-bh1"))]]
 
 
@@ -60,13 +64,15 @@ def test_flow(tmp_path, case, shift, steps):
 @pytest.mark.parametrize("steps", [5, 10, 20])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_kdpm2(tmp_path, spacing, steps):
-    """Its times between the trained ones are rounded by its own interpolation, so that both networks are told sigma/alpha."""
+    """Its times between the trained ones are rounded by its own interpolation, so that both networks are told
+    sigma/alpha."""
     table = cumprod("linear")
     scheduler = double("KDPM2DiscreteScheduler")(num_train_timesteps=1000, timestep_spacing=spacing)
     scheduler.alphas_cumprod = torch.from_numpy(table)
     scheduler.set_timesteps(steps)
     nodes = scheduler.sigmas.numpy()
-    sigmas = [nodes[0]] + [sigma for i in range(1, steps) for sigma in (np.sqrt(nodes[2 * i - 2] * nodes[2 * i - 1]), nodes[2 * i - 1])]
+    sigmas = [nodes[0]] + [sigma for i in range(1, steps)
+                           for sigma in (np.sqrt(nodes[2 * i - 2] * nodes[2 * i - 1]), nodes[2 * i - 1])]
     calls = iter(sigmas)
 
     def network(x):
@@ -79,7 +85,8 @@ def test_kdpm2(tmp_path, spacing, steps):
         sample = scheduler.step(torch.from_numpy(network(seen.numpy())), n, sample).prev_sample
     assert next(calls, None) is None
     job = Job(tmp_path)
-    job.model["card"] |= {"shape": [1, 1, ELEMENTS], "labels": None, "time": {"kind": "discrete", "steps": 1000, "dtype": "float32"},
+    job.model["card"] |= {"shape": [1, 1, ELEMENTS], "labels": None,
+                          "time": {"kind": "discrete", "steps": 1000, "dtype": "float32"},
                           "schedule": {"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02}}
     job.keys |= {"sampler": {"solver": "kdpm2", "steps": steps, "grid": spacing}, "labels": "none"}
     plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)

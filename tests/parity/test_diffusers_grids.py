@@ -1,5 +1,5 @@
-"""Grids in sigma beside diffusers' (Karras of any rho, exponential), and what it does differently there: it asks the model at
-rounded times while its sigma stays exact, and ends on a step of no length."""
+"""Grids in sigma beside diffusers' (Karras of any rho, exponential), and what it does differently there: it asks the
+model at rounded times while its sigma stays exact, and ends on a step of no length."""
 import json
 
 import numpy as np
@@ -47,8 +47,8 @@ def ours(plan, x):
     return run_plan(plan, None, ELEMENTS, lambda x, n, _: epsilon_at(x, at[round(n, 6)]), start=x)
 
 
-SOLVERS = [("DPMSolverMultistepScheduler", "dpmpp-2m"), ("UniPCMultistepScheduler", "unipc"), ("EulerDiscreteScheduler", "ddim"),
-           ("HeunDiscreteScheduler", "edm"), ("LMSDiscreteScheduler", "lms")]
+SOLVERS = [("DPMSolverMultistepScheduler", "dpmpp-2m"), ("UniPCMultistepScheduler", "unipc"),
+           ("EulerDiscreteScheduler", "ddim"), ("HeunDiscreteScheduler", "edm"), ("LMSDiscreteScheduler", "lms")]
 GRIDS = {"karras": ("karras", "use_karras_sigmas", 7.0), "karras 3": ({"karras": 3}, "use_karras_sigmas", 3.0),
          "exponential": ("exponential", "use_exponential_sigmas", 7.0)}
 
@@ -72,12 +72,14 @@ def test_grids_in_sigma(tmp_path, name, solver, grid, schedule, steps):
 
 
 def test_a_last_step_of_no_length(tmp_path):
-    """Karras's sigmas end at sigma_min; with final_sigmas_type sigma_min diffusers adds it once more. Here the grid ends there."""
+    """Karras's sigmas end at sigma_min; with final_sigmas_type sigma_min diffusers adds it once more. Here the grid
+    ends there."""
     x = np.random.default_rng(1).normal(size=(3, ELEMENTS))
     options = {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min", "lower_order_final": False}
     sigmas, them = theirs("DPMSolverMultistepScheduler", "linear", 10, options, x)
     assert sigmas[-1] == pytest.approx(sigmas[-2], rel=1e-12)
-    plan = plan_of(tmp_path, "linear", {"solver": "dpmpp-2m", "grid": "karras", "nfe": 9, "final": "none", "lower_order_final": False}, "float32")
+    plan = plan_of(tmp_path, "linear", {"solver": "dpmpp-2m", "grid": "karras", "nfe": 9, "final": "none",
+                                        "lower_order_final": False}, "float32")
     assert plan["nfe"] == 9  # they spend 10
     assert all(step["s"] < step["t"] for step in plan["steps"])
     assert np.abs(ours(plan, x) - them).max() < 1e-9 * np.abs(them).max()
@@ -93,17 +95,20 @@ def exact(x, table):
 
 @pytest.mark.parametrize("schedule", BETAS)
 def test_truncated_times(tmp_path, schedule):
-    """An integer-time model on exponential sigmas: diffusers asks it at truncated times while its sigma stays exact, and a
-    method of order 2 stops at the error that makes. Here a grid point has the integer's own sigma, and it goes on. (Rounded
-    times, as with Karras's sigmas on the linear schedule, cost little.)"""
+    """An integer-time model on exponential sigmas: diffusers asks it at truncated times while its sigma stays exact,
+    and a method of order 2 stops at the error that makes. Here a grid point has the integer's own sigma, and it goes
+    on. (Rounded times, as with Karras's sigmas on the linear schedule, cost little.)"""
     x, table = np.random.default_rng(1).normal(size=(3, ELEMENTS)), cumprod(schedule)
     truth, gain = exact(x, table), {}
     options = {"use_exponential_sigmas": True, "final_sigmas_type": "sigma_min", "lower_order_final": False}
-    models = {"theirs": lambda x, _, n: epsilon(x, int(n), table), "theirs, asked at the exact time": lambda x, ratio, _: epsilon_at(x, ratio)}
+    models = {"theirs": lambda x, _, n: epsilon(x, int(n), table),
+              "theirs, asked at the exact time": lambda x, ratio, _: epsilon_at(x, ratio)}
     for name, model in models.items():
-        gain[name] = [theirs("DPMSolverMultistepScheduler", schedule, steps, options, x, model=model)[1] for steps in (80, 160)]
+        gain[name] = [theirs("DPMSolverMultistepScheduler", schedule, steps, options, x, model=model)[1]
+                      for steps in (80, 160)]
     plans = [plan_of(tmp_path, schedule, {"solver": "dpmpp-2m", "grid": "exponential", "nfe": steps, "final": "none",
                                           "lower_order_final": False}, "int64") for steps in (80, 160)]
-    gain["ours"] = [run_plan(plan, None, ELEMENTS, lambda x, n, _: epsilon(x, int(n), table), start=x) for plan in plans]
+    gain["ours"] = [run_plan(plan, None, ELEMENTS, lambda x, n, _: epsilon(x, int(n), table), start=x)
+                    for plan in plans]
     gain = {name: np.abs(coarse - truth).max() / np.abs(fine - truth).max() for name, (coarse, fine) in gain.items()}
     assert gain["theirs"] < 2 and gain["ours"] > 2.5 and gain["theirs, asked at the exact time"] > 3.5, gain

@@ -1,5 +1,6 @@
-"""What tools/diffusers_jobs.py says of a scheduler, beside the scheduler itself in float64: a sampler that it calls the same makes
-the same numbers, one that it calls the nearest makes others, and where it says that no job does it, the sampler is None."""
+"""What tools/diffusers_jobs.py says of a scheduler, beside the scheduler itself in float64: a sampler that it calls the
+same makes the same numbers, one that it calls the nearest makes others, and where it says that no job does it, the
+sampler is None."""
 import itertools
 import sys
 
@@ -20,7 +21,8 @@ def theirs(scheduler, steps, x, noise, **called):
     if getattr(scheduler.config, "set_alpha_to_one", True) is False:
         scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
     count = iter(range(1, steps + 2))
-    sys.modules[type(scheduler).__module__].randn_tensor = lambda shape, **_: torch.from_numpy(noise[next(count)]).unsqueeze(1)
+    sys.modules[type(scheduler).__module__].randn_tensor = lambda shape, **_: torch.from_numpy(
+        noise[next(count)]).unsqueeze(1)
     scheduler.set_timesteps(steps)
     sample = torch.from_numpy(x).unsqueeze(1)  # one channel
     for n in scheduler.timesteps:
@@ -49,7 +51,8 @@ def options_of(**values):
     return [dict(zip(values, product)) for product in itertools.product(*values.values())]
 
 
-DDIM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_offset=[0, 1], set_alpha_to_one=[True, False], clip_sample=[False])
+DDIM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_offset=[0, 1],
+                  set_alpha_to_one=[True, False], clip_sample=[False])
 
 
 @pytest.mark.parametrize("steps", [7, 10])
@@ -70,14 +73,16 @@ DDPM = options_of(timestep_spacing=["leading", "trailing", "linspace"], steps_of
 def test_ddpm(tmp_path, options):
     differences, distance = both(tmp_path, "DDPMScheduler", options, 10)
     noisy = options["variance_type"] in ("fixed_large", "learned_range")
-    ends_at_0 = options["timestep_spacing"] == "linspace" or (options["timestep_spacing"] == "leading" and not options["steps_offset"])
+    ends_at_0 = options["timestep_spacing"] == "linspace" or (options["timestep_spacing"] == "leading"
+                                                              and not options["steps_offset"])
     if noisy and not ends_at_0:
         assert "noise to the finished picture" in differences[0] and distance > 1e-4
     else:
         assert not differences and distance < 1e-8
 
 
-@pytest.mark.parametrize("options", [{"clip_sample": True}, {"thresholding": True}, {"thresholding": True, "sample_max_value": 1.5},
+@pytest.mark.parametrize("options", [{"clip_sample": True}, {"thresholding": True},
+                                     {"thresholding": True, "sample_max_value": 1.5},
                                      {"clip_sample": True, "clip_sample_range": 0.7}], ids=str)
 @pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
 def test_clipping(tmp_path, name, options):
@@ -92,4 +97,5 @@ def test_what_is_not_known():
     assert sampler_of(DDPMScheduler(variance_type="learned"), 10)[0] is None
     assert "beyond" in sampler_of(DDIMScheduler(steps_offset=1), 1000)[1][0]
     assert sampler_of(DDIMScheduler(), 0)[0] is None and sampler_of(DDIMScheduler(), 1001)[0] is None
-    assert sampler_of(DDIMScheduler(clip_sample=False), 1000) == ({"solver": "ddim", "grid": "leading", "steps": 1000}, [])
+    assert sampler_of(DDIMScheduler(clip_sample=False), 1000) == ({"solver": "ddim", "grid": "leading", "steps": 1000},
+                                                                  [])

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from test_any_path import ALPHA_SIGMA, FLOW, SLOPES, X, plan_of, posterior_mean, run, velocity
+from test_any_path import ALPHA_SIGMA, FLOW, SLOPES, X, plan_of, run, velocity
 
 FORMS = ["constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing"]
 
@@ -11,13 +11,14 @@ def diffusion(kind, form, norm, u):
     """SiT's compute_diffusion in its own time u: 0 noise, 1 data."""
     (alpha, sigma), (d_alpha, d_sigma) = ALPHA_SIGMA[kind](1 - u), SLOPES[kind](1 - u)
     d_alpha, d_sigma = -d_alpha, -d_sigma
-    return {"constant": norm, "sbdm": norm * (d_alpha / alpha * sigma**2 - sigma * d_sigma) if alpha else np.inf, "sigma": norm * sigma,
-            "linear": norm * (1 - u), "decreasing": 0.25 * (norm * np.cos(np.pi * u) + 1)**2,
+    return {"constant": norm, "sbdm": norm * (d_alpha / alpha * sigma**2 - sigma * d_sigma) if alpha else np.inf,
+            "sigma": norm * sigma, "linear": norm * (1 - u), "decreasing": 0.25 * (norm * np.cos(np.pi * u) + 1)**2,
             "increasing-decreasing": norm * np.sin(np.pi * u)**2}[form]
 
 
 def sit(kind, form, norm, steps, last, x, noise, start=0.0, last_step=0.04):
-    """SiT's sample_sde: v and the score of the network, N - 1 steps of Euler-Maruyama from u = start to 1 - last_step, and one more."""
+    """SiT's sample_sde: v and the score of the network, N - 1 steps of Euler-Maruyama from u = start to 1 - last_step,
+    and one more."""
     def parts(x, u):
         v = -velocity(kind)(x, 1 - u, None)
         (alpha, sigma), (d_alpha, d_sigma) = ALPHA_SIGMA[kind](1 - u), SLOPES[kind](1 - u)
@@ -45,19 +46,22 @@ def test_beside_sit(tmp_path, kind, form, last, steps):
     noise = np.random.default_rng(3).normal(size=(steps, *X.shape))
     them = sit(kind, form, norm, steps, last, X, noise, 0.001 if form == "sbdm" else 0)
     us = run(plan, velocity(kind), X, lambda stream: noise[stream - 1])
-    assert plan["nfe"] == steps and plan["steps"][-1]["t"] == pytest.approx(0.04, abs=1e-15) and plan["steps"][-1]["s"] == 0
+    assert plan["nfe"] == steps and plan["steps"][-1]["t"] == pytest.approx(0.04, abs=1e-15)
+    assert plan["steps"][-1]["s"] == 0
     assert np.abs(us - them).max() < 1e-12 * max(1, np.abs(them).max())
 
 
 def test_sits_defaults(tmp_path):
     """sbdm from t = 0.999, the mean's step from 0.04; the schedule's own SDE stays where variance is preserved."""
     plain = plan_of(tmp_path, {"solver": "euler-maruyama", "nfe": 9}, FLOW)
-    said = plan_of(tmp_path, {"solver": "euler-maruyama", "steps": 9, "diffusion": {"form": "sbdm", "norm": 1}, "final": "mean",
+    said = plan_of(tmp_path, {"solver": "euler-maruyama", "steps": 9, "diffusion": {"form": "sbdm", "norm": 1},
+                              "final": "mean",
                               "last_step": 0.04, "t_start": 0.999, "grid": "uniform", "clock": "t"}, FLOW)
     assert plain == said and plain["steps"][0]["t"] == pytest.approx(0.999)
     linear = {"kind": "linear"}
     own = plan_of(tmp_path, {"solver": "euler-maruyama", "nfe": 9, "grid": "uniform"}, linear, "epsilon")
-    sbdm = plan_of(tmp_path, {"solver": "euler-maruyama", "nfe": 9, "diffusion": {"form": "sbdm"}, "final": "none"}, linear, "epsilon")
+    sbdm = plan_of(tmp_path, {"solver": "euler-maruyama", "nfe": 9, "diffusion": {"form": "sbdm"}, "final": "none"},
+                   linear, "epsilon")
     noise = np.random.default_rng(3).normal(size=(9, *X.shape))
     a, b = (run(plan, lambda x, t, _: np.tanh(x), X, lambda stream: noise[stream - 1]) for plan in (own, sbdm))
     assert a == pytest.approx(b, rel=1e-12) and own["steps"][-1]["s"] > 0

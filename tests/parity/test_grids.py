@@ -44,11 +44,13 @@ def logsnrs(plan):
 def test_shift(tmp_path, schedule, shift):
     """lambda -> lambda - ln S on every schedule."""
     most = 60 if schedule == "edm" else 1
-    sampler = {"solver": "ddim", "nfe": 8, "grid": "quadratic", "t_start": most / 4, "t_end": most / 10, "final": "none"}
+    sampler = {"solver": "ddim", "nfe": 8, "grid": "quadratic", "t_start": most / 4, "t_end": most / 10,
+               "final": "none"}
     if schedule in ("flow", "gvp"):
         sampler |= {"t_start": 1, "final": "zero"}
         del sampler["t_end"]
-    plain, moved = plan_of(tmp_path, sampler, *SCHEDULES[schedule]), plan_of(tmp_path, sampler | {"shift": shift}, *SCHEDULES[schedule])
+    plain = plan_of(tmp_path, sampler, *SCHEDULES[schedule])
+    moved = plan_of(tmp_path, sampler | {"shift": shift}, *SCHEDULES[schedule])
     start = 1 if schedule in ("flow", "gvp") else 0
     np.testing.assert_allclose(logsnrs(moved)[start:], np.array(logsnrs(plain)[start:]) - math.log(shift), atol=1e-12)
     if start:
@@ -57,7 +59,8 @@ def test_shift(tmp_path, schedule, shift):
         assert moved["initial_scale"] == pytest.approx(15 * shift, rel=1e-14)
     if schedule == "flow":
         t = np.array([step["t"] for step in plain["steps"]])
-        np.testing.assert_allclose([step["t"] for step in moved["steps"]], shift * t / (1 + (shift - 1) * t), atol=1e-15)
+        np.testing.assert_allclose([step["t"] for step in moved["steps"]], shift * t / (1 + (shift - 1) * t),
+                                   atol=1e-15)
 
 
 def test_shift_beyond_the_schedule(tmp_path):
@@ -71,14 +74,16 @@ def test_shift_beyond_the_schedule(tmp_path):
     plan = plan_of(tmp_path, sampler | {"grid": "uniform", "clock": "t", "t_start": 0.5}, *card)
     assert all((step["t"] * 1000) == pytest.approx(round(step["t"] * 1000), abs=1e-9) for step in plan["steps"])
     ratio = (1 / cumprod("linear") - 1) ** 0.5
-    assert plan["steps"][0]["t"] == pytest.approx((np.abs(np.log(ratio / ratio[499]) - math.log(2)).argmin() + 1) / 1000)
+    nearest = np.abs(np.log(ratio / ratio[499]) - math.log(2)).argmin()
+    assert plan["steps"][0]["t"] == pytest.approx((nearest + 1) / 1000)
     assert "sampler.shift: rk45 has no grid" in refusal(tmp_path, {"solver": "rk45", "shift": 2}, *SCHEDULES["linear"])
 
 
 def test_shift_is_stated_only_where_said(tmp_path):
     path = job_of(tmp_path, {"solver": "ddim", "nfe": 5}, *SCHEDULES["flow"], "velocity")
     lines = [qtaylor("plan", path, "--set", f"sampler.shift={shift}", "--json").stdout for shift in (1, 3)]
-    assert json.loads(lines[0])["ops"] == json.loads(qtaylor("plan", path, "--json").stdout)["ops"] != json.loads(lines[1])["ops"]
+    own = json.loads(qtaylor("plan", path, "--json").stdout)
+    assert json.loads(lines[0])["ops"] == own["ops"] != json.loads(lines[1])["ops"]
 
 
 AYS = [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029]
@@ -113,10 +118,13 @@ def test_what_lists_refuse(tmp_path):
                        ({"sigmas": [1, 0]}, "above 0, found 0"), ({"steps": [9, 1.5]}, "sampler.grid.steps[1]"),
                        ({"steps": [1000, 1]}, "expected timesteps from 0 to 999, found 1000"),
                        ({"sigmas": [1], "points": 4}, "sampler.grid.points: expected two or more sigmas"),
-                       ({"times": [1, 0.5], "points": 4}, "sampler.grid: expected one of"), ({"points": 4}, "sampler.grid: expected one of")):
+                       ({"times": [1, 0.5], "points": 4}, "sampler.grid: expected one of"),
+                       ({"points": 4}, "sampler.grid: expected one of")):
         assert said in refusal(tmp_path, {"solver": "ddim", "grid": grid}, *card)
-    assert "steps: this schedule is continuous" in refusal(tmp_path, {"solver": "ddim", "grid": {"steps": [9, 1]}}, *SCHEDULES["linear"])
-    assert "sampler.nfe: grid: {sigmas: ...}" in refusal(tmp_path, {"solver": "ddim", "nfe": 3, "grid": {"sigmas": [9, 1]}}, *card)
+    assert "steps: this schedule is continuous" in refusal(tmp_path, {"solver": "ddim", "grid": {"steps": [9, 1]}},
+                                                           *SCHEDULES["linear"])
+    sampler = {"solver": "ddim", "nfe": 3, "grid": {"sigmas": [9, 1]}}
+    assert "sampler.nfe: grid: {sigmas: ...}" in refusal(tmp_path, sampler, *card)
 
 
 def diffusers(name, schedule, steps, options, x):
@@ -138,11 +146,14 @@ def diffusers(name, schedule, steps, options, x):
 @pytest.mark.parametrize("offset, to_one", [(0, True), (1, True), (0, False), (1, False)])
 @pytest.mark.parametrize("steps", [7, 10])
 def test_ddim_as_diffusers_says_it(tmp_path, schedule, offset, to_one, steps):
-    """steps_offset, set_alpha_to_one: false (a last step of no length where the offset is 0), and the list of timesteps."""
+    """steps_offset, set_alpha_to_one: false (a last step of no length where the offset is 0), and the list of
+    timesteps."""
     x = np.random.default_rng(1).normal(size=(3, ELEMENTS))
     options = {"clip_sample": False, "steps_offset": offset, "set_alpha_to_one": to_one, "timestep_spacing": "leading"}
     times, them = diffusers("DDIMScheduler", schedule, steps, options, x)
-    card = {"kind": BETAS[schedule][0], "steps": 1000} | ({"beta0": 1e-4, "beta1": 0.02} if schedule == "linear" else {})
+    card = {"kind": BETAS[schedule][0], "steps": 1000}
+    if schedule == "linear":
+        card |= {"beta0": 1e-4, "beta1": 0.02}
     final = {"solver": "ddim", "final": "zero" if to_one else "acp0"}
     for grid in ({"grid": "leading", "steps_offset": offset, "steps": steps}, {"grid": {"steps": times}}):
         plan = plan_of(tmp_path, final | grid, card, DISCRETE | {"dtype": "int64"}, "epsilon")
@@ -156,16 +167,20 @@ def test_linspace_fractional(tmp_path):
         scheduler = double(name)(num_train_timesteps=1000, **BETAS["linear"][1], timestep_spacing="linspace")
         scheduler.set_timesteps(7)
         expected = np.unique(scheduler.timesteps.numpy())[::-1]
-        plan = plan_of(tmp_path, {"solver": "ddim", "steps": 7, "grid": "linspace-fractional"}, *SCHEDULES["discrete-linear"])
+        plan = plan_of(tmp_path, {"solver": "ddim", "steps": 7, "grid": "linspace-fractional"},
+                       *SCHEDULES["discrete-linear"])
         np.testing.assert_allclose([op["time"] for op in plan["ops"] if op["op"] == "EVAL"], expected, atol=1e-9)
-    assert "say linspace" in refusal(tmp_path, {"solver": "ddim", "steps": 7, "grid": "linspace-fractional"}, {"kind": "discrete-linear"},
-                                     DISCRETE | {"dtype": "int64"})
+    assert "say linspace" in refusal(tmp_path, {"solver": "ddim", "steps": 7, "grid": "linspace-fractional"},
+                                     {"kind": "discrete-linear"}, DISCRETE | {"dtype": "int64"})
 
 
 def test_what_the_new_ends_refuse(tmp_path):
     card = ({"kind": "discrete-linear"}, DISCRETE | {"dtype": "int64"})
-    assert "sampler.final: acp0" in refusal(tmp_path, {"solver": "ddim", "nfe": 5, "final": "acp0"}, *SCHEDULES["linear"])
-    assert "say final: none" in refusal(tmp_path, {"solver": "lms", "nfe": 5, "grid": "leading", "final": "acp0"}, *card)
-    assert "sampler.steps_offset: it is of grid: leading" in refusal(tmp_path, {"solver": "ddim", "nfe": 5, "steps_offset": 1}, *card)
+    assert "sampler.final: acp0" in refusal(tmp_path, {"solver": "ddim", "nfe": 5, "final": "acp0"},
+                                            *SCHEDULES["linear"])
+    assert "say final: none" in refusal(tmp_path, {"solver": "lms", "nfe": 5, "grid": "leading", "final": "acp0"},
+                                        *card)
+    sampler = {"solver": "ddim", "nfe": 5, "steps_offset": 1}
+    assert "sampler.steps_offset: it is of grid: leading" in refusal(tmp_path, sampler, *card)
     assert "sampler.steps_offset: 150 puts the first timestep at 1050" in refusal(
         tmp_path, {"solver": "ddim", "nfe": 10, "grid": "leading", "steps_offset": 150}, *card)

@@ -20,8 +20,8 @@ def job_of(tmp_path, sampler, schedule, time, prediction):
     return job.write()
 
 
-DISCRETE = ({"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02}, {"kind": "discrete", "steps": 1000, "dtype": "int64"},
-            "epsilon")
+DISCRETE = ({"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02},
+            {"kind": "discrete", "steps": 1000, "dtype": "int64"}, "epsilon")
 FLOW = ({"kind": "flow"}, {"kind": "continuous"}, "velocity")
 
 
@@ -29,18 +29,20 @@ def plan_of(tmp_path, sampler, card):
     return json.loads(qtaylor("plan", job_of(tmp_path, sampler, *card), "--json").stdout)
 
 
-CLIPS = [({"clip_sample": True}, {}, {"epsilon": "kept"}), ({"clip_sample": True}, {"use_clipped_model_output": True}, True),
+CLIPS = [({"clip_sample": True}, {}, {"epsilon": "kept"}),
+         ({"clip_sample": True}, {"use_clipped_model_output": True}, True),
          ({"clip_sample": True, "clip_sample_range": 0.6}, {}, {"epsilon": "kept", "range": 0.6}),
          ({"clip_sample": True, "clip_sample_range": 0.6}, {"use_clipped_model_output": True}, {"range": 0.6}),
          ({"thresholding": True, "dynamic_thresholding_ratio": 0.7, "sample_max_value": 1.4}, {},
           {"epsilon": "kept", "threshold": 0.7, "threshold_max": 1.4}),
-         ({"thresholding": True, "dynamic_thresholding_ratio": 0.85, "sample_max_value": 1e9}, {"use_clipped_model_output": True},
-          {"threshold": 0.85})]
+         ({"thresholding": True, "dynamic_thresholding_ratio": 0.85, "sample_max_value": 1e9},
+          {"use_clipped_model_output": True}, {"threshold": 0.85})]
 
 
 @pytest.mark.parametrize("options, call, clip", CLIPS, ids=str)
 def test_clip_as_diffusers_ddim(tmp_path, options, call, clip):
-    scheduler = double("DDIMScheduler")(num_train_timesteps=1000, **BETAS["linear"][1], **({"clip_sample": False} | options))
+    scheduler = double("DDIMScheduler")(num_train_timesteps=1000, **BETAS["linear"][1],
+                                        **({"clip_sample": False} | options))
     scheduler.alphas_cumprod = torch.from_numpy(TABLE)
     scheduler.set_timesteps(10)
     shape = (3, 1, 1, ELEMENTS)  # thresholding wants an image
@@ -60,7 +62,8 @@ def test_clip_as_diffusers_ddim(tmp_path, options, call, clip):
 def test_kept_epsilon_with_solvers_that_look_back(tmp_path, solver):
     """A clip that never acts changes nothing: no register is used twice."""
     card = ({"kind": "linear"}, {"kind": "continuous"}, "epsilon")
-    plans = [plan_of(tmp_path, {"solver": solver, "nfe": 12} | extra, card) for extra in ({}, {"clip": {"epsilon": "kept", "range": 1e6}})]
+    plans = [plan_of(tmp_path, {"solver": solver, "nfe": 12} | extra, card)
+             for extra in ({}, {"clip": {"epsilon": "kept", "range": 1e6}})]
 
     def model(x, t, _):
         integral = 0.1 * t + 19.9 * t * t / 2
@@ -70,16 +73,20 @@ def test_kept_epsilon_with_solvers_that_look_back(tmp_path, solver):
 
 
 def test_what_clip_refuses(tmp_path):
-    for clip, said in (({"threshold_max": 2}, "clip.threshold_max: it is of a threshold"), ({"threshold": 2}, "a quantile from 0 to 1"),
+    for clip, said in (({"threshold_max": 2}, "clip.threshold_max: it is of a threshold"),
+                       ({"threshold": 2}, "a quantile from 0 to 1"),
                        ({"threshold": 0.9, "threshold_max": 0.5}, "at least the range")):
-        assert said in qtaylor("plan", job_of(tmp_path, {"solver": "ddim", "nfe": 5, "clip": clip}, *DISCRETE), code=65).stderr
-    job = job_of(tmp_path, {"solver": "rk45", "clip": {"epsilon": "kept"}}, {"kind": "linear"}, {"kind": "continuous"}, "epsilon")
+        assert said in qtaylor("plan", job_of(tmp_path, {"solver": "ddim", "nfe": 5, "clip": clip}, *DISCRETE),
+                               code=65).stderr
+    job = job_of(tmp_path, {"solver": "rk45", "clip": {"epsilon": "kept"}}, {"kind": "linear"}, {"kind": "continuous"},
+                 "epsilon")
     assert "sampler.clip.epsilon" in qtaylor("plan", job, code=65).stderr
 
 
 def output(x, t, labels):
     """Two smooth functions; what they mean does not matter to a formula."""
-    return np.sin(x * (1 + 0.3 * np.cos(t)) + (0.3 if labels == "given" else 0)) + (0.2 * x[:, ::-1] if labels == "given" else 0.1)
+    shift, more = (0.3, 0.2 * x[:, ::-1]) if labels == "given" else (0, 0.1)
+    return np.sin(x * (1 + 0.3 * np.cos(t)) + shift) + more
 
 
 def dot(a, b):
@@ -129,7 +136,8 @@ def test_forms(tmp_path, card, solver, form):
     more, zero_init, guided = {"form": form.split(" ")[0]}, 0, cfg_zero
     if form == "cfg-zero* from 0":
         if solver == "ddim":
-            message = qtaylor("plan", job_of(tmp_path, {"solver": "ddim", "nfe": 5, "guidance": more | {"scale": 2, "zero_init_steps": 1}},
+            message = qtaylor("plan", job_of(tmp_path, {"solver": "ddim", "nfe": 5,
+                                                        "guidance": more | {"scale": 2, "zero_init_steps": 1}},
                                              *card), code=65).stderr
             assert "sampler.guidance.zero_init_steps: it sets a velocity to 0" in message
             return
@@ -153,15 +161,19 @@ def plain(conditional, free, scale, *_):
 
 
 def test_interval_and_scale_in_t(tmp_path):
-    plan = plan_of(tmp_path, {"solver": "euler", "nfe": 10, "guidance": {"scale": 2, "interval": {"t": [0.25, 0.7]}}}, FLOW)
+    plan = plan_of(tmp_path, {"solver": "euler", "nfe": 10, "guidance": {"scale": 2, "interval": {"t": [0.25, 0.7]}}},
+                   FLOW)
     us = run_plan(plan, None, ELEMENTS, output, start=X)
     np.testing.assert_allclose(us, formula(plan, plain, "velocity", lambda t: 2 if 0.25 <= t <= 0.7 else 1), atol=1e-12)
     assert plan["model_calls"] in (14, 15)  # rounding may put t = 0.7 outside
     scales = [[0.9, 1], [0.5, 4], [0.1, 2]]
     plan = plan_of(tmp_path, {"solver": "euler", "nfe": 10, "guidance": {"scale": scales}}, FLOW)
     at = lambda t: np.interp(t, [0.1, 0.5, 0.9], [2, 4, 1])
-    np.testing.assert_allclose(run_plan(plan, None, ELEMENTS, output, start=X), formula(plan, plain, "velocity", at), atol=1e-12)
-    message = qtaylor("plan", job_of(tmp_path, {"solver": "euler", "nfe": 5, "guidance": {"scale": [[0.1, 1], [0.5, 2]]}}, *FLOW), code=65).stderr
+    np.testing.assert_allclose(run_plan(plan, None, ELEMENTS, output, start=X), formula(plan, plain, "velocity", at),
+                               atol=1e-12)
+    message = qtaylor("plan", job_of(tmp_path, {"solver": "euler", "nfe": 5,
+                                                "guidance": {"scale": [[0.1, 1], [0.5, 2]]}}, *FLOW), code=65).stderr
     assert "sampler.guidance.scale[1]: expected a number, or a list of [t, scale] with falling t" in message
-    message = qtaylor("plan", job_of(tmp_path, {"solver": "euler", "nfe": 5, "guidance": {"scale": 2, "eta": 1}}, *FLOW), code=65).stderr
+    message = qtaylor("plan", job_of(tmp_path, {"solver": "euler", "nfe": 5, "guidance": {"scale": 2, "eta": 1}},
+                                     *FLOW), code=65).stderr
     assert "sampler.guidance.eta: it is of form: apg" in message

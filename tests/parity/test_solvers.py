@@ -1,5 +1,5 @@
-"""Solvers that diffusers has not, or not right: beside the papers' formulas written down again, and by the order at which
-they converge."""
+"""Solvers that diffusers has not, or not right: beside the papers' formulas written down again, and by the order at
+which they converge."""
 import json
 
 import numpy as np
@@ -137,7 +137,8 @@ def multistep_3m(times):
             slope = (history[0] - history[1]) / (logsnr(t) - logsnr(times[i - 1])) * h
             part = (1 - np.exp(-h)) * (history[0] + slope / 2)
         else:
-            w = weights(lambda u: np.exp(u - logsnr(s)), [logsnr(times[i - k]) for k in range(count)], logsnr(t), logsnr(s))
+            past = [logsnr(times[i - k]) for k in range(count)]
+            w = weights(lambda u: np.exp(u - logsnr(s)), past, logsnr(t), logsnr(s))
             part = sum(v * m for v, m in zip(w, history))
         x = b / a * x + alpha * part
     return x
@@ -193,13 +194,17 @@ def drawn(stream):
 
 
 FORMULAS = {
-    **{f"{name}-{k}": ({"per step": k}, lambda t, k=k, data=name == "dpmpp": singlestep(t, k, data)) for name in ("dpm", "dpmpp") for k in (2, 3)},
+    **{f"{name}-{k}": ({"per step": k}, lambda t, k=k, data=name == "dpmpp": singlestep(t, k, data))
+       for name in ("dpm", "dpmpp") for k in (2, 3)},
     "dpmpp-3m": ({}, multistep_3m),
     "ipndm": ({}, ipndm), "taylor-2m": ({"clock": "t"}, taylor_2m),
-    **{f"deis {order}": ({"solver": "deis", "order": order}, lambda t, k=order: deis(t, k, lambda u: u)) for order in (2, 4)},
-    **{f"deis-rho {k}": ({"solver": "deis-rho", "order": k}, lambda t, k=k: deis(t, k, lambda u: np.exp(-u))) for k in (2, 3, 4)},
+    **{f"deis {order}": ({"solver": "deis", "order": order}, lambda t, k=order: deis(t, k, lambda u: u))
+       for order in (2, 4)},
+    **{f"deis-rho {k}": ({"solver": "deis-rho", "order": k}, lambda t, k=k: deis(t, k, lambda u: np.exp(-u)))
+       for k in (2, 3, 4)},
     **{f"deis-t {k}": ({"solver": "deis-t", "order": k}, lambda t, k=k: deis(t, k, time_of)) for k in (2, 3, 4)},
-    **{f"sa-solver {k} {tau}": ({"solver": "sa-solver", "order": k, "tau": tau}, lambda t, k=k, tau=tau: sa_solver(t, k, tau, drawn))
+    **{f"sa-solver {k} {tau}": ({"solver": "sa-solver", "order": k, "tau": tau},
+                                lambda t, k=k, tau=tau: sa_solver(t, k, tau, drawn))
        for k in (1, 2, 3, 4) for tau in (0, 1, 0.4)},
     **{f"er-sde {k}": ({"solver": "er-sde", "order": k}, lambda t, k=k: er_sde(t, k, drawn)) for k in (1, 2, 3)},
 }
@@ -210,7 +215,8 @@ def test_formula_of_the_paper(tmp_path, name):
     sampler, formula = FORMULAS[name]
     times = times_for(7, 0.95, 0.01, power=1.3)
     per_step = sampler.get("per step", 1)
-    found, plan = solve(tmp_path, {"solver": name} | {key: sampler[key] for key in sampler if key != "per step"}, times, drawn)
+    found, plan = solve(tmp_path, {"solver": name} | {key: sampler[key] for key in sampler if key != "per step"}, times,
+                        drawn)
     assert plan["nfe"] == 7 * per_step
     np.testing.assert_allclose(found, formula(times), rtol=1e-10, atol=1e-11)
 
@@ -234,7 +240,8 @@ def test_a_wrong_coefficient_is_seen(tmp_path, name):
 @pytest.mark.parametrize("churn", [None, {"s_churn": 6, "s_min": 0.05, "s_max": 50, "s_noise": 1.007}])
 def test_edm_algorithms(tmp_path, churn):
     """Karras et al. 2022, algorithms 1 and 2, on the edm schedule with a network that gives x0 itself."""
-    card = {"prediction": "x0", "time": {"kind": "sigma"}, "schedule": {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80}}
+    card = {"prediction": "x0", "time": {"kind": "sigma"},
+            "schedule": {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80}}
     steps = 9
     plan = plan_of(tmp_path, {"solver": "edm", "steps": steps} | ({"churn": churn} if churn else {}), card)
     denoise = lambda x, sigma: x - sigma * mixture_epsilon(x, 1.0, sigma, MEANS, STD, WEIGHTS)
@@ -243,7 +250,8 @@ def test_edm_algorithms(tmp_path, churn):
     t = np.append(t, 0)
     x, stream = X * 80, 0
     for i in range(steps):
-        gamma = min(churn["s_churn"] / steps, np.sqrt(2) - 1) if churn and churn["s_min"] <= t[i] <= churn["s_max"] else 0
+        churned = churn and churn["s_min"] <= t[i] <= churn["s_max"]
+        gamma = min(churn["s_churn"] / steps, np.sqrt(2) - 1) if churned else 0
         hat = t[i] * (1 + gamma)
         if gamma:
             stream += 1
@@ -273,18 +281,19 @@ def exact(start, end):
 
 
 ORDERS = {  # what plan --list says
-    "ddim": ({}, 1), "euler": ({}, 1), "heun": ({}, 2), "midpoint": ({}, 2), "ralston": ({}, 2), "rk4": ({}, 4), "edm": ({}, 2),
-    "taylor": ({"order": 2}, 1), "taylor 3": ({"solver": "taylor", "order": 3}, 1),
+    "ddim": ({}, 1), "euler": ({}, 1), "heun": ({}, 2), "midpoint": ({}, 2), "ralston": ({}, 2), "rk4": ({}, 4),
+    "edm": ({}, 2), "taylor": ({"order": 2}, 1), "taylor 3": ({"solver": "taylor", "order": 3}, 1),
     **{f"taylor-2m {k}": ({"solver": "taylor-2m", "order": k}, 2) for k in (2, 3, ".inf")},
     "dpm-2": ({}, 2), "dpm-3": ({}, 3), "dpmpp-2": ({}, 2), "dpmpp-3": ({}, 3),
     "dpm-1": ({}, 1), "dpm-2s": ({}, 2), "dpm-3s": ({"uniform": True}, 3), "dpm-2m": ({}, 2), "dpm-3m": ({}, 3),
-    "dpmpp-1": ({}, 1), "dpmpp-2s": ({}, 2), "dpmpp-3s": ({"uniform": True}, 3), "dpmpp-2m": ({}, 2), "dpmpp-3m": ({}, 3),
-    "dpmpp-3m-common": ({}, 2),
+    "dpmpp-1": ({}, 1), "dpmpp-2s": ({}, 2), "dpmpp-3s": ({"uniform": True}, 3), "dpmpp-2m": ({}, 2),
+    "dpmpp-3m": ({}, 3), "dpmpp-3m-common": ({}, 2),
     **{f"{name} {k}": ({"solver": name, "order": k}, k + gain) for k in (1, 2, 3, 4)
        for name, gain in (("unipc", 1), ("unipc-bh1", 1), ("unip", 0), ("deis", 0), ("deis-rho", 0), ("deis-t", 0))},
     **{f"lms {k}": ({"solver": "lms", "order": k}, k) for k in (1, 2, 3, 4)},
     **{f"sa-solver {k}": ({"solver": "sa-solver", "order": k, "tau": 0}, k) for k in (1, 2, 3)},
-    "sa-solver 4": ({"solver": "sa-solver", "order": 4, "tau": 0, "from": 1536}, 4),  # before, terms of higher order cancel it
+    # before, terms of higher order cancel it
+    "sa-solver 4": ({"solver": "sa-solver", "order": 4, "tau": 0, "from": 1536}, 4),
     "ipndm": ({}, 2), "pndm": ({}, 2),
 }
 
@@ -312,8 +321,8 @@ DATA_MEAN, DATA_STD = 0.3, 0.4
 
 
 def moments(plan, start):
-    """Mean and variance of what the plan makes of the true marginal at its start: registers are affine forms over 1, the
-    start's deviation, and the noises."""
+    """Mean and variance of what the plan makes of the true marginal at its start: registers are affine forms over 1,
+    the start's deviation, and the noises."""
     streams = sum(op["op"] == "NOISE" for op in plan["ops"])
     alpha, sigma = linear_alpha_sigma(start)
     unit = np.eye(2 + streams)
@@ -330,8 +339,8 @@ def moments(plan, start):
 
 
 WEAK = {
-    "ito-taylor": ({}, 1), "ddim": ({"eta": 1}, 1), "ddpm": ({}, 1), "euler-ancestral": ({}, 1), "euler-maruyama": ({}, 1),
-    **{f"sde-dpmpp {k}": ({"solver": "sde-dpmpp", "order": k}, k) for k in (1, 2)},
+    "ito-taylor": ({}, 1), "ddim": ({"eta": 1}, 1), "ddpm": ({}, 1), "euler-ancestral": ({}, 1),
+    "euler-maruyama": ({}, 1), **{f"sde-dpmpp {k}": ({"solver": "sde-dpmpp", "order": k}, k) for k in (1, 2)},
     **{f"er-sde {k}": ({"solver": "er-sde", "order": k}, min(k, 2)) for k in (1, 2, 3)},
     **{f"sa-solver {k}": ({"solver": "sa-solver", "order": k}, min(k, 2)) for k in (1, 2, 3)},
 }

@@ -1,4 +1,5 @@
-"""A real two-node SLURM on this machine (cluster.sh), for as long as the tests here run; and jobs made from slurm/'s scripts."""
+"""A real two-node SLURM on this machine (cluster.sh), for as long as the tests here run; and jobs made from slurm/'s
+scripts."""
 import json
 import os
 import pathlib
@@ -43,7 +44,8 @@ class Cluster:
 
     def about(self, job):
         """What SLURM knows of a job, and for a while still of one that has ended."""
-        return dict(pair.split("=", 1) for pair in self("scontrol", "--oneliner", "show", "job", job).splitlines()[0].split()
+        return dict(pair.split("=", 1)
+                    for pair in self("scontrol", "--oneliner", "show", "job", job).splitlines()[0].split()
                     if "=" in pair)
 
     def state(self, job):
@@ -54,7 +56,8 @@ class Cluster:
         states = states or ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "PREEMPTED")
         deadline = time.time() + seconds
         while (about := self.about(job))["JobState"] not in states:
-            assert time.time() < deadline, f"job {job} is {about['JobState']} ({about['Reason']}), not {states}\n" + logs(about)
+            found = f"job {job} is {about['JobState']} ({about['Reason']})"
+            assert time.time() < deadline, f"{found}, not {states}\n" + logs(about)
             time.sleep(0.2)
         return about
 
@@ -66,8 +69,8 @@ class Cluster:
 
     def urgent(self, nodes, seconds):
         """A job that takes nodes from those of the partition main."""
-        return self("sbatch", "--parsable", "--partition=urgent", f"--nodes={nodes}", "--exclusive", "--output=/dev/null",
-                    f"--wrap=sleep {seconds}")
+        return self("sbatch", "--parsable", "--partition=urgent", f"--nodes={nodes}", "--exclusive",
+                    "--output=/dev/null", f"--wrap=sleep {seconds}")
 
     def preempt(self, job):
         """Returns when the job is out and waits to start again."""
@@ -91,7 +94,8 @@ def log_of(about):
 
 
 def logs(about):
-    return "\n".join(f"{path}:\n{path.read_text()[-8000:]}" for path in pathlib.Path(about["StdOut"]).parent.glob("*.log"))
+    return "\n".join(f"{path}:\n{path.read_text()[-8000:]}"
+                     for path in pathlib.Path(about["StdOut"]).parent.glob("*.log"))
 
 
 class ClusterJob(Job):

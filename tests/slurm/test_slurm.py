@@ -1,5 +1,5 @@
-"""What slurm/'s scripts promise, on a real two-node cluster: whatever ends a job early, the samples end up all there, verified,
-and the same bits as without."""
+"""What slurm/'s scripts promise, on a real two-node cluster: whatever ends a job early, the samples end up all there,
+verified, and the same bits as without."""
 import csv
 import json
 import shutil
@@ -148,7 +148,8 @@ def test_cancelled_and_run_again_on_the_one_free_node(cluster, whole, tmp_path, 
 
 def sweep_job(folder, delay=0):
     job = ClusterJob(folder, delay)
-    job.keys |= {"seeds": "0-4999", "sampler": {}, "sweep": {"sampler.solver": ["ddim", "taylor"], "sampler.nfe": [4, 6]}}
+    job.keys |= {"seeds": "0-4999", "sampler": {},
+                 "sweep": {"sampler.solver": ["ddim", "taylor"], "sampler.nfe": [4, 6]}}
     return job
 
 
@@ -221,7 +222,8 @@ def test_a_poisoned_sample_ends_the_job_without_it(cluster, cluster_job):
     about = cluster.wait(cluster.submit(script, "--nodes=1", QTAYLOR_FAKE_POISON="1:nan"))
     assert (about["JobState"], about["ExitCode"], about["Restarts"]) == ("FAILED", "76:0", "0"), logs(about)
     assert "quarantined" in log_of(about) and cluster_job.shards() == 1
-    assert [shard["seeds"] for shard in json.loads((cluster_job.run / "quarantine.json").read_text())["shards"]] == ["500-999"]
+    assert [shard["seeds"]
+            for shard in json.loads((cluster_job.run / "quarantine.json").read_text())["shards"]] == ["500-999"]
 
 
 def stand_in(folder, when_run):
@@ -247,8 +249,10 @@ def test_starts_that_gain_nothing_come_to_an_end(cluster, cluster_job):
 @pytest.mark.long
 def test_killed_before_the_metrics_were_written(cluster, cluster_job, whole):
     """All samples verify, and still it is not done."""
-    ends = 'if [ -z "$SLURM_RESTART_COUNT" ]; then ' + f'{FAKE} "$@" && [ "$SLURM_PROCID" != 0 ] || rm {cluster_job.run}/metrics.json; exit; fi'
-    about = cluster.done(cluster.submit(cluster_job.script("generate-50k.sbatch"), PROGRAM=stand_in(cluster_job.folder, ends)))
+    ends = ('if [ -z "$SLURM_RESTART_COUNT" ]; then '
+            f'{FAKE} "$@" && [ "$SLURM_PROCID" != 0 ] || rm {cluster_job.run}/metrics.json; exit; fi')
+    about = cluster.done(cluster.submit(cluster_job.script("generate-50k.sbatch"),
+                                        PROGRAM=stand_in(cluster_job.folder, ends)))
     assert about["Restarts"] == "1" and "metrics.json is not" in log_of(about), logs(about)
     check(cluster_job, whole)
 

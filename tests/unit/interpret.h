@@ -106,7 +106,7 @@ static inline struct step one_step(struct sampler sampler, const struct card *ca
         *(last->terms[i].source == 0   ? &step.x
           : last->terms[i].source == 1 ? &step.epsilon
                                        : &step.noise) = last->terms[i].coefficient;
-    plan_free(&plan);
+    plan_release(&plan);
     return step;
 }
 

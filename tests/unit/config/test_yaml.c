@@ -36,7 +36,7 @@ static void json_strings_are_yaml(void **state) {
         json_decref(value);
         json_decref(string);
         free(text);
-        text_free(&all);
+        text_release(&all);
     }
 }
 
@@ -49,7 +49,7 @@ static void refused(struct text *text, const char *expected) {
     if (strncmp(err.message, "job.yaml:", 9) != 0 || !strstr(err.message, expected))
         fail_msg("%s: %s", expected, err.message);
     json_decref(places);
-    text_free(text);
+    text_release(text);
 }
 
 static void times(struct text *text, int count, const char *what) {
@@ -119,7 +119,7 @@ static void within_bounds(void **state) {
     assert_true(json_equal(value, expected));
     json_decref(expected);
     json_decref(value);
-    text_free(&text);
+    text_release(&text);
 }
 
 int main(void) {

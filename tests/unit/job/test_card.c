@@ -63,7 +63,7 @@ static void defaults(void **state) {
     assert_int_equal(card.null_label, -1);
     assert_int_equal(card.batch, 0);
     assert_string_equal(json_string_value(json_object_get(card.json, "prediction")), "epsilon");
-    card_free(&card);
+    card_release(&card);
 }
 
 static void every_key(void **state) {
@@ -83,7 +83,7 @@ static void every_key(void **state) {
     assert_int_equal(card.classes, 1000);
     assert_int_equal(card.null_label, 1000);
     assert_int_equal(card.batch, 32);
-    card_free(&card);
+    card_release(&card);
 }
 
 static void schedules(void **state) {
@@ -91,25 +91,25 @@ static void schedules(void **state) {
     struct card card = parsed("{" EPSILON ", " CONTINUOUS ", 'schedule': {'kind': 'cosine', 's': 0.01}}");
     assert_int_equal(card.schedule.kind, SCHEDULE_COSINE);
     assert_true(card.schedule.s == 0.01);
-    card_free(&card);
+    card_release(&card);
     card =
         parsed("{" EPSILON
                ", 'time': {'kind': 'continuous', 'scale': 999},'schedule': {'kind': 'log-linear', 'logsnr': [-4, 6]}}");
     assert_true(card.time.scale == 999);
     assert_true(card.schedule.logsnr_end == -4 && card.schedule.logsnr_start == 6);
-    card_free(&card);
+    card_release(&card);
     card = parsed("{" EPSILON ", 'time': {'kind': 'discrete'}, 'schedule': {'kind': 'discrete-linear'}}");
     assert_int_equal(card.schedule.steps, 1000);
     assert_int_equal(card.time.steps, 1000);
     assert_true(card.time.integer);
     assert_true(card.schedule.beta0 == 1e-4 && card.schedule.beta1 == 0.02);
-    card_free(&card);
+    card_release(&card);
     card = parsed("{" EPSILON ", 'time': {'kind': 'discrete'}, 'schedule': {'kind': 'discrete-scaled-linear'}}");
     assert_true(card.schedule.beta0 == 0.00085 && card.schedule.beta1 == 0.012);
-    card_free(&card);
+    card_release(&card);
     card = parsed("{" EPSILON ", 'time': {'kind': 'discrete'}, 'schedule': {'kind': 'discrete-cosine', 'steps': 50}}");
     assert_int_equal(card.time.steps, 50);
-    card_free(&card);
+    card_release(&card);
     card = parsed("{'shape': [3, 8, 8], 'prediction': 'edm', 'time': {'kind': 'c_noise'}, 'schedule': {'kind': "
                   "'edm'},'labels': {'classes': 10, 'null': null}, 'batch': null}");
     assert_int_equal(card.prediction, PREDICTION_EDM);
@@ -117,7 +117,7 @@ static void schedules(void **state) {
     assert_true(card.schedule.sigma_min == 0.002 && card.schedule.sigma_max == 80);
     assert_int_equal(card.null_label, -1);
     assert_int_equal(card.batch, 0);
-    card_free(&card);
+    card_release(&card);
 }
 
 static const struct {
@@ -196,7 +196,7 @@ static void mistakes_are_named(void **state) {
             good = good && strstr(err.message, mistakes[i].expected[j]);
         if (!good) print_error("%s\n  said: %s\n  not:  %s\n", mistakes[i].text, err.message, mistakes[i].expected[0]);
         bad += !good;
-        card_free(&card);
+        card_release(&card);
     }
     assert_int_equal(bad, 0);
 }
@@ -273,7 +273,7 @@ static void cards_are_found_in_files(void **state) {
             (rc && !strstr(err.message, path)))
             fail_msg("%s, %s: %s", cases[i].entry, cases[i].text, err.message);
         if (rc == 0) assert_int_equal(card.prediction, PREDICTION_V);
-        if (rc == 0) card_free(&card);
+        if (rc == 0) card_release(&card);
     }
     struct card card;
     struct error err;
@@ -298,7 +298,7 @@ static void cards_of_the_default_job(void **state) {
     assert_true(card.schedule.beta0 == 0.1 && card.schedule.beta1 == 20);
     assert_int_equal(card.classes, 10);
     assert_int_equal(card.null_label, 10);
-    card_free(&card);
+    card_release(&card);
     assert_int_equal(card_read_extra(&features, "jobs/digits/features.pt", "features.json", &err), 0);
     assert_non_null(json_object_get(features, "outputs"));
     json_decref(features);

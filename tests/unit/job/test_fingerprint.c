@@ -31,8 +31,8 @@ static struct fingerprint made(const char *override, const struct inputs *inputs
     assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, &inputs->files, inputs->plan_version,
                                       &err),
                      0);
-    card_free(&card);
-    job_free(&job);
+    card_release(&card);
+    job_release(&job);
     return fingerprint;
 }
 
@@ -41,8 +41,8 @@ static bool same(const char *override, const struct inputs *inputs) {
     struct error err = {.message = ""};
     bool equal = strcmp(first.hex, second.hex) == 0;
     assert_int_equal(fingerprint_compare(first.keys, second.keys, "runs/x", &err), equal ? 0 : -1);
-    fingerprint_free(&first);
-    fingerprint_free(&second);
+    fingerprint_release(&first);
+    fingerprint_release(&second);
     return equal;
 }
 
@@ -51,7 +51,7 @@ static void canonical_text(void **state) {
     (void)state;
     struct fingerprint fingerprint = made(NULL, &usual);
     assert_string_equal(fingerprint.hex, "46ed35f6d00b9025b0e37e431fe27cf925f0e1df9a5213d64e8cd1e7fd54263f");
-    fingerprint_free(&fingerprint);
+    fingerprint_release(&fingerprint);
 }
 
 static void ignores_what_makes_no_difference(void **state) {
@@ -134,9 +134,9 @@ static void files_count_by_content(void **state) {
         struct fingerprint c = made(files[i].here, &files[i].other);
         assert_string_equal(a.hex, b.hex);
         assert_string_not_equal(a.hex, c.hex);
-        fingerprint_free(&a);
-        fingerprint_free(&b);
-        fingerprint_free(&c);
+        fingerprint_release(&a);
+        fingerprint_release(&b);
+        fingerprint_release(&c);
     }
 }
 
@@ -166,9 +166,9 @@ static void a_difference_is_named(void **state) {
         assert_int_equal(fingerprint_compare(stored, there.keys, "runs/x", &err), 0);
         json_decref(stored);
         free(text);
-        fingerprint_free(&here);
+        fingerprint_release(&here);
     }
-    fingerprint_free(&there);
+    fingerprint_release(&there);
 }
 
 int main(void) {

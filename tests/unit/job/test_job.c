@@ -59,7 +59,7 @@ static void defaults(void **state) {
     assert_int_equal(job.precision, PRECISION_FP32);
     assert_int_equal(job.noise, NOISE_PHILOX);
     assert_null(job.initial);
-    job_free(&job);
+    job_release(&job);
 }
 
 #define EVERYTHING \
@@ -110,7 +110,7 @@ static void every_key(void **state) {
     assert_int_equal(job.precision, PRECISION_TF32);
     assert_int_equal(job.noise, NOISE_TORCH_CUDA);
     assert_string_equal(job.initial, "jobs/x.npy");
-    job_free(&job);
+    job_release(&job);
 }
 
 /* Some values have more than one way to be written. */
@@ -127,17 +127,17 @@ static void variants(void **state) {
     assert_true(job.sampler.order == 1.5 && job.sampler.guidance.scale == 2);
     assert_true(job.evaluate.enabled);
     assert_null(job.evaluate.features);
-    job_free(&job);
+    job_release(&job);
 
     job = parsed("model: m.pt\nseeds: 18446744073709551615\nlabels: edm\nnoise: torch-cpu\nsampler: {solver: rk45}\n",
                  NULL, 0);
     assert_true(seeds_at(&job.seeds, 0) == UINT64_MAX);
     assert_int_equal(job.labels.rule, LABELS_EDM);
-    job_free(&job);
+    job_release(&job);
 
     job = parsed("model: m.pt\nseeds: &s 0-4\nsampler: {solver: heun}\nname: *s\n", NULL, 0); /* an alias */
     assert_string_equal(job.name, "0-4");
-    job_free(&job);
+    job_release(&job);
 }
 
 /* The resolved job, read back from another folder, is the same job. */
@@ -163,8 +163,8 @@ static void resolved_round_trip(void **state) {
         assert_int_equal(again.labels.rule, job.labels.rule);
         assert_int_equal(again.sampler.grid, job.sampler.grid);
         free(text);
-        job_free(&again);
-        job_free(&job);
+        job_release(&again);
+        job_release(&job);
     }
 }
 
@@ -189,7 +189,7 @@ static void overrides_change_the_job(void **state) {
     assert_string_equal(job.evaluate.reference, "jobs/a=b.npz");
     assert_true(job.sampler.guidance.scale == 3);
     assert_int_equal(job.batch, 4); /* the last one counts */
-    job_free(&job);
+    job_release(&job);
 }
 
 /* The ends of a range belong to it. */
@@ -213,7 +213,7 @@ static void edges_are_accepted(void **state) {
     };
     for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++) {
         struct job job = parsed(MINIMAL, &overrides[i], 1);
-        job_free(&job);
+        job_release(&job);
     }
 }
 
@@ -225,7 +225,7 @@ static void files(void **state) {
     assert_string_equal(job.name, "digits");
     assert_string_equal(job.model.path, "jobs/digits/model.pt");
     assert_string_equal(job.evaluate.features, "jobs/digits/features.pt");
-    job_free(&job);
+    job_release(&job);
 
     assert_int_equal(job_read(&job, "no/such.yaml", NULL, 0, &err), -1);
     assert_int_equal(err.code, CODE_IO);

@@ -199,7 +199,7 @@ static void mistakes_are_named(void **state) {
         struct error err;
         int rc = job_parse(&job, mistakes[i].text, "jobs/digits.yaml", "jobs", NULL, 0, &err);
         bad += !refused_well(mistakes[i].text, rc, &err, CODE_DATA, mistakes[i].expected);
-        job_free(&job);
+        job_release(&job);
     }
     assert_int_equal(bad, 0);
 }
@@ -235,7 +235,7 @@ static void overrides_with_mistakes_are_named(void **state) {
         struct error err;
         int rc = job_parse(&job, MINIMAL, "jobs/digits.yaml", "jobs", &cases[i].override, 1, &err);
         bad += !refused_well(cases[i].override, rc, &err, cases[i].code, cases[i].expected);
-        job_free(&job);
+        job_release(&job);
     }
     assert_int_equal(bad, 0);
 }

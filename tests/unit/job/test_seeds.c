@@ -19,7 +19,7 @@ static void seeds_keep_their_order(void **state) {
     const uint64_t expected[] = {100, 101, 102, 7, 50, 51};
     assert_int_equal(seeds.count, 6);
     for (uint64_t i = 0; i < seeds.count; i++) assert_int_equal(seeds_at(&seeds, i), expected[i]);
-    seeds_free(&seeds);
+    seeds_release(&seeds);
 }
 
 static void seeds_have_a_canonical_text(void **state) {
@@ -40,7 +40,7 @@ static void seeds_have_a_canonical_text(void **state) {
         char *text = seeds_text(&seeds);
         assert_string_equal(text, cases[i][1]);
         free(text);
-        seeds_free(&seeds);
+        seeds_release(&seeds);
     }
 }
 
@@ -55,8 +55,8 @@ static void seeds_of_a_long_list_are_found(void **state) {
     assert_int_equal(seeds_parse(&seeds, text.data, &err), 0);
     assert_int_equal(seeds.count, COUNT);
     for (unsigned i = 0; i < COUNT; i++) assert_int_equal(seeds_at(&seeds, i), (i * 7919u) % 100003u * 2u);
-    seeds_free(&seeds);
-    text_free(&text);
+    seeds_release(&seeds);
+    text_release(&text);
 }
 
 static void seeds_with_mistakes_are_refused(void **state) {
@@ -100,16 +100,16 @@ static void seeds_are_located(void **state) {
         assert_int_equal(positions[i], expected[i]);
         assert_int_equal(seeds_at(&list, positions[i]), seeds_at(&wanted, i));
     }
-    seeds_free(&wanted);
+    seeds_release(&wanted);
     static const char *const strangers[] = {"6", "8", "99", "103", "19", "30", "0", "18446744073709551614"};
     for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++) {
         assert_int_equal(seeds_parse(&wanted, strangers[i], &err), 0);
         assert_int_equal(seeds_locate(&list, &wanted, positions, &err), -1);
         assert_int_equal(err.code, CODE_DATA);
         if (!strstr(err.message, strangers[i])) fail_msg("%s: %s", strangers[i], err.message);
-        seeds_free(&wanted);
+        seeds_release(&wanted);
     }
-    seeds_free(&list);
+    seeds_release(&list);
 }
 
 static void seeds_that_torch_takes_for_one_are_found(void **state) {
@@ -139,7 +139,7 @@ static void seeds_that_torch_takes_for_one_are_found(void **state) {
             !((pair[0] == cases[i].a && pair[1] == cases[i].b) || (pair[1] == cases[i].a && pair[0] == cases[i].b)))
             fail_msg("%s: found %llu and %llu", cases[i].text, (unsigned long long)pair[0],
                      (unsigned long long)pair[1]);
-        seeds_free(&seeds);
+        seeds_release(&seeds);
     }
 }
 

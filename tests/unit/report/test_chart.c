@@ -83,10 +83,10 @@ static void odd_numbers(void **state) {
                            y = chart_place(&chart.y, chart.lines[line].points[k].y);
                     assert_true(x >= 0 && x <= 1 && y >= 0 && y <= 1);
                 }
-            chart_free(&chart);
+            chart_release(&chart);
         }
-        text_free(&page);
-        text_free(&print);
+        text_release(&page);
+        text_release(&print);
         json_decref(data);
     }
 }
@@ -96,7 +96,7 @@ static void escaping(void **state) {
     struct text text = {0};
     markup_add(&text, "a<b>&\"'\n\t\x01\x7f\xc3\xa9");
     assert_string_equal(text.data, "a&lt;b&gt;&amp;&quot;&#39;\n\t\xef\xbf\xbd\xef\xbf\xbd\xc3\xa9");
-    text_free(&text);
+    text_release(&text);
 }
 
 static void values(void **state) {

@@ -5,7 +5,7 @@
 #include "base/stale.h"
 #include "base/text.h"
 #include "cluster/dispatch.h"
-#include "run/attempt.h"
+#include "run/attempts.h"
 #include "run/failures.h"
 
 #include <setjmp.h>
@@ -85,16 +85,16 @@ static void who_is_alive(void **state) {
     assert_int_equal(attempts_judge(&attempts, "else-where", 7), OWNER_ALIVE); /* of a live one and of a dead one */
     assert_int_equal(attempts_judge(&attempts, host, dead), OWNER_DEAD);
     assert_int_equal(attempts_judge(&attempts, "else-where", 9), OWNER_UNKNOWN);
-    attempts_free(&attempts);
+    attempts_release(&attempts);
     /* By the clock of the file system, an hour ahead of this machine's: all but the ended are too old. */
     assert_int_equal(attempts_read(&attempts, folder, (double)time(NULL) + 3600, &err), 0);
     for (size_t i = 0; i < 6; i++)
         assert_false(json_is_true(json_object_get(json_array_get(attempts.records, i), "alive")));
-    attempts_free(&attempts);
+    attempts_release(&attempts);
     waitpid(dead, NULL, 0);
     assert_int_equal(attempts_read(&attempts, "/no/such/folder", 0, &err), 0);
     assert_int_equal(json_array_size(attempts.records), 0);
-    attempts_free(&attempts);
+    attempts_release(&attempts);
 }
 
 static enum file_owner judge(const void *context, const char *name, long pid) {

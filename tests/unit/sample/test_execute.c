@@ -443,7 +443,7 @@ static void rk45_follows_the_closed_form(void **state) {
             if (fabs(x[row][e] - expected) > 2e-5) fail_msg("%.9g, expected %.9g", x[row][e], expected);
         }
     }
-    plan_free(&plan);
+    plan_release(&plan);
     sampler_release(&sampler);
     shim_model_free(model);
 }
@@ -476,7 +476,7 @@ static void rk45_is_scipys(void **state) {
         assert_true(fabs(x[cases[i].rows / 2][5] - cases[i].middle) < 1e-5);
         assert_true(fabs(x[cases[i].rows - 1][11] - cases[i].last) < 1e-5);
     }
-    plan_free(&plan);
+    plan_release(&plan);
     sampler_release(&sampler);
     shim_model_free(model);
 }
@@ -501,7 +501,7 @@ static void rk45_leaves_fillers_out(void **state) {
         assert_int_equal(nfe[0] % 6, 2); /* two to choose the first step, six a step */
         assert_true(nfe[0] > 8);
     }
-    plan_free(&plan);
+    plan_release(&plan);
     sampler_release(&sampler);
     shim_model_free(model);
 }
@@ -517,7 +517,7 @@ static void rk45_gives_up(void **state) {
     setup.model = model;
     setup.stop = &stop;
     run_badly(&setup, &whole, CODE_AGAIN, "interrupted");
-    plan_free(&plan);
+    plan_release(&plan);
     sampler_release(&sampler);
     shim_model_free(bad);
     shim_model_free(model);
@@ -549,7 +549,7 @@ int main(void) {
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     shim_model_free(guide);
     card.guide = NULL;
-    card_free(&card);
+    card_release(&card);
     json_decref(json);
     return failed;
 }

@@ -131,8 +131,8 @@ static void compare(const char *name, const char *card_text, void (*process)(dou
                   sqrt(variance[a] * variance[b] * (a == b ? 2 : 1) / n));
     }
     shim_model_free(model);
-    plan_free(&plan);
-    card_free(&card);
+    plan_release(&plan);
+    card_release(&card);
     json_decref(json);
     free(text);
 }

@@ -259,7 +259,7 @@ static int decode_bomb(const struct npy *npy, uint32_t frames, uint32_t raw, str
     for (uint32_t i = 0; i < frames; i++, at += sizes[1]) memcpy(at, packed[1], sizes[1]);
     assert_int_equal(size, (size_t)(at - file) + table.length);
     memcpy(at, table.data, table.length);
-    text_free(&table);
+    text_release(&table);
     struct npy found;
     void *rows;
     json_t *about;

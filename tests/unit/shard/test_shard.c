@@ -345,7 +345,7 @@ static void paths_and_strangers(void **state) {
         assert_non_null(strstr(names.data, line));
         free(line);
     }
-    text_free(&names);
+    text_release(&names);
     free(listed);
 }
 

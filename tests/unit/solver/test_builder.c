@@ -20,7 +20,7 @@ static int compile(int terms, bool by_form, struct error *err) {
     builder_lincomb(&builder, 0, by_form ? &sum : &form);
     int rc = builder_finish(&builder, err);
     if (rc == 0) assert_int_equal(plan.ops[0].terms_count, terms);
-    plan_free(&plan);
+    plan_release(&plan);
     return rc;
 }
 

@@ -82,7 +82,7 @@ static void any_choice(void **state) {
         }
         const struct solver *solver = solver_find(sampler.solver);
         if (plan.adaptive) {
-            plan_free(&plan);
+            plan_release(&plan);
             continue;
         }
         compiled++;
@@ -93,7 +93,7 @@ static void any_choice(void **state) {
         run(&plan, world, PREDICTION_EPSILON, PREDICTION_EPSILON, expected);
         for (int e = 0; e < ELEMENTS; e++)
             if (!isfinite(expected[e])) fail_msg("%s, NFE %d: not finite", sampler.solver, sampler.nfe);
-        plan_free(&plan);
+        plan_release(&plan);
         learned += card.learned_variance && solver->options & SOLVER_VARIANCE;
         if (sampler.guidance.rescale > 0) continue; /* of the network's own output */
         card.prediction = predictions[draw(7)];
@@ -106,7 +106,7 @@ static void any_choice(void **state) {
             if (fabs(found[e] - expected[e]) > 1e-7 * largest)
                 fail_msg("%s, order %g, NFE %d, predictions %d and %d: %.17g, of epsilon %.17g", sampler.solver,
                          sampler.order, sampler.nfe, card.prediction, guide.prediction, found[e], expected[e]);
-        plan_free(&plan);
+        plan_release(&plan);
     }
     print_message("%d of 12000 choices compile, %d guided, %d with learned variance\n", compiled, guided, learned);
     assert_true(guided > 500 && learned > 10);
@@ -143,7 +143,7 @@ static void any_choice_on_a_path(void **state) {
             continue;
         }
         if (plan.adaptive) {
-            plan_free(&plan);
+            plan_release(&plan);
             continue;
         }
         double expected[ELEMENTS], found[ELEMENTS], largest = 1;
@@ -152,11 +152,11 @@ static void any_choice_on_a_path(void **state) {
         for (int k = 0; k < solvers; k++) used[k] += solver_at((size_t)k) == solver;
         assert_true(plan.nfe <= sampler.nfe && plan.nfe > sampler.nfe - solver->evaluations);
         run(&plan, world, PREDICTION_X0, PREDICTION_X0, expected);
-        plan_free(&plan);
+        plan_release(&plan);
         card.prediction = same[draw(2)];
         assert_int_equal(try_compile(&plan, sampler, &card, NULL, &err), 0);
         run(&plan, world, card.prediction, card.prediction, found);
-        plan_free(&plan);
+        plan_release(&plan);
         for (int e = 0; e < ELEMENTS; e++) {
             if (!isfinite(expected[e])) fail_msg("%s, NFE %d: not finite", sampler.solver, sampler.nfe);
             largest = fmax(largest, fabs(expected[e]));
@@ -187,10 +187,10 @@ static void first_order_is_ddim(void **state) {
             double a[ELEMENTS], b[ELEMENTS];
             struct plan plan = compile(ddim, &card);
             run(&plan, &worlds[w], PREDICTION_EPSILON, PREDICTION_EPSILON, a);
-            plan_free(&plan);
+            plan_release(&plan);
             plan = compile(other, &card);
             run(&plan, &worlds[w], PREDICTION_EPSILON, PREDICTION_EPSILON, b);
-            plan_free(&plan);
+            plan_release(&plan);
             for (int e = 0; e < ELEMENTS; e++) assert_close(a[e], b[e], 1e-12);
         }
 }
@@ -204,10 +204,10 @@ static void unip_2_is_2m(void **state) {
     double a[ELEMENTS], b[ELEMENTS];
     struct plan plan = compile(unip, &card);
     run(&plan, &worlds[0], PREDICTION_EPSILON, PREDICTION_EPSILON, a);
-    plan_free(&plan);
+    plan_release(&plan);
     plan = compile(multistep, &card);
     run(&plan, &worlds[0], PREDICTION_EPSILON, PREDICTION_EPSILON, b);
-    plan_free(&plan);
+    plan_release(&plan);
     for (int e = 0; e < ELEMENTS; e++) assert_close(a[e], b[e], 1e-12);
 }
 

@@ -179,7 +179,7 @@ static void negative_variance(void **state) {
     sampler.steps = (int)strtol(number + strlen("works is "), NULL, 10);
     assert_in_range(sampler.steps, 6, 1000);
     plan = compile(sampler, &card);
-    plan_free(&plan);
+    plan_release(&plan);
     sampler.steps--;
     assert_int_equal(try_compile(&plan, sampler, &card, NULL, &err), -1);
 }
@@ -193,7 +193,7 @@ static double largest_error(struct sampler sampler, const struct network *networ
     memcpy(x, start, sizeof x);
     interpret(&plan, network, no_noise, x);
     for (int e = 0; e < ELEMENTS; e++) largest = fmax(largest, fabs(x[e] - expected[e]));
-    plan_free(&plan);
+    plan_release(&plan);
     return largest;
 }
 
@@ -238,7 +238,7 @@ static void orders_on_a_mixture(void **state) {
     struct plan fine = compile(ode("rk4", NAN, 4000, CLOCK_LOGSNR, GRID_UNIFORM), &card);
     memcpy(reference, start, sizeof reference);
     interpret(&fine, &mixture, no_noise, reference);
-    plan_free(&fine);
+    plan_release(&fine);
     const struct {
         const char *solver;
         double order, expected;
@@ -307,7 +307,7 @@ static void predictions_agree(void **state) {
                 for (int e = 0; e < ELEMENTS; e++)
                     if (p == PREDICTION_EPSILON) expected[e] = x[e];
                     else assert_close(x[e], expected[e], 2e-12 * fmax(1, fabs(expected[e])));
-                plan_free(&plan);
+                plan_release(&plan);
             }
         }
 }
@@ -334,7 +334,7 @@ static void guidance_is_linear(void **state) {
             double expected = alpha[1] * (start[e] - sigma[0] * epsilon) / alpha[0] + sigma[1] * epsilon;
             assert_close(x[e], expected, 1e-11);
         }
-        plan_free(&plan);
+        plan_release(&plan);
     }
 }
 
@@ -397,7 +397,7 @@ static void every_guidance_at_once(void **state) {
                                          some_noise(1, (size_t)e);
             assert_close(x[e], expected, 1e-10);
         }
-        plan_free(&plan);
+        plan_release(&plan);
     }
 }
 
@@ -420,13 +420,13 @@ static void clipping(void **state) {
         interpret(&plan, &network, no_noise, x);
         for (int e = 0; e < ELEMENTS; e++)
             assert_close(x[e], alpha[1] + sigma[1] * (start[e] - alpha[0]) / sigma[0], 1e-12);
-        plan_free(&plan);
+        plan_release(&plan);
         sampler.final = FINAL_ZERO;
         plan = compile(sampler, &card);
         memcpy(x, start, sizeof x);
         interpret(&plan, &network, no_noise, x);
         for (int e = 0; e < ELEMENTS; e++) assert_close(x[e], 1, 0);
-        plan_free(&plan);
+        plan_release(&plan);
     }
 }
 
@@ -472,7 +472,7 @@ static void ddim_and_ddpm_loops(void **state) {
             }
             assert_close(x[e], y, 1e-11);
         }
-        plan_free(&plan);
+        plan_release(&plan);
     }
 }
 
@@ -504,7 +504,7 @@ static void edm_loop(void **state) {
         }
         assert_close(x[e], y, 1e-11);
     }
-    plan_free(&plan);
+    plan_release(&plan);
 }
 
 int main(void) {

@@ -1,6 +1,6 @@
 /* Which label each sample gets. */
-#ifndef JOB_LABELS_H
-#define JOB_LABELS_H
+#ifndef SAMPLE_LABELS_H
+#define SAMPLE_LABELS_H
 
 #include "job/job.h"
 
@@ -8,5 +8,8 @@
  * file must have; NULL: any. Wrong count, wrong type and labels outside [0, classes) are errors. */
 int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t count, int64_t classes,
                 struct error *err);
+
+/* The label of the sample at a position in the seed list; -1 where the model takes none. file: LABELS_FILE's. */
+int64_t labels_at(const struct job *job, const struct card *card, const int64_t *file, uint64_t position);
 
 #endif

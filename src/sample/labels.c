@@ -1,9 +1,12 @@
-#include "job/labels.h"
+/* The label of each sample, by the rule that its job names. */
+#include "sample/labels.h"
 
 #include "base/files.h"
 #include "base/hash.h"
 #include "format/npy.h"
 #include "base/text.h"
+#include "sample/noise.h"
+#include "torch_shim.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -83,4 +86,32 @@ out:
     free(list);
     free(data);
     return rc;
+}
+
+/* EDM draws the label after the latents, from the same generator. -1: it cannot be drawn here. */
+static int64_t draw_edm(const struct job *job, const struct card *card, uint64_t seed) {
+    size_t elements = card_elements(card);
+    float *latent = malloc(elements * sizeof *latent);
+    int64_t label = -1;
+    char message[SHIM_ERROR];
+    int device = job->noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
+    if (!latent ||
+        shim_torch_latent(device, seed & 0xffffffff, (int)elements, latent, card->classes, &label, message) != 0)
+        label = -1;
+    free(latent);
+    return label;
+}
+
+int64_t labels_at(const struct job *job, const struct card *card, const int64_t *file, uint64_t position) {
+    if (card->classes == 0) return -1;
+    uint64_t seed = seeds_at(&job->seeds, position);
+    switch (job->labels.rule) {
+        case LABELS_NONE: break;
+        case LABELS_BALANCED: return (int64_t)(seed % (uint64_t)card->classes);
+        case LABELS_RANDOM: return noise_label(seed, card->classes);
+        case LABELS_CONSTANT: return job->labels.constant;
+        case LABELS_FILE: return file[position];
+        case LABELS_EDM: return draw_edm(job, card, seed);
+    }
+    return card->null_label;
 }

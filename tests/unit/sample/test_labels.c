@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "job/labels.h"
+#include "sample/labels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
