@@ -71,6 +71,7 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
     struct run run;
     bool made = true;
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
+    run.keeps_latents = false;
     int rc = how ? evaluated_with(&run, how, &made, err) : 0;
     if (rc == 0 && !how && !run.job.evaluate.enabled)
         rc = error_set(err, CODE_DATA,

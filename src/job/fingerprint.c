@@ -25,9 +25,11 @@ static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_
     return NULL;
 }
 
-/* What its file holds, and how many latents it is given at once, on which kernels may depend. */
+/* What its file holds, how many latents it is given at once, on which kernels may depend, and whether they are rounded
+ * to half precision before. */
 static json_t *decode_keys(const struct job *job, const struct card *card, const char *sha256) {
-    return json_pack("{ss? si}", "sha256", sha256, "batch", decoder_batch(card->decoder, job));
+    const char *latents = job->output.latents == LATENTS_FLOAT16 ? latents_names[LATENTS_FLOAT16] : NULL;
+    return json_pack("{ss? si ss*}", "sha256", sha256, "batch", decoder_batch(card->decoder, job), "latents", latents);
 }
 
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
@@ -58,6 +60,18 @@ int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *e
     sha256_bytes(text, strlen(text), hex);
     free(text);
     return 0;
+}
+
+int fingerprint_of_latents(const json_t *keys, char hex[SHA256_HEX], struct error *err) {
+    json_t *copy = json_copy((json_t *)keys);
+    int rc = copy ? 0 : error_memory(err);
+    if (rc == 0) {
+        json_object_del(copy, "decode");
+        json_object_del(copy, "output");
+        rc = fingerprint_digest(copy, hex, err);
+    }
+    json_decref(copy);
+    return rc;
 }
 
 void fingerprint_release(struct fingerprint *fingerprint) {

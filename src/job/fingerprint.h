@@ -22,6 +22,8 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
                      struct error *err);
 /* Of keys alone. */
 int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *err);
+/* Of what determines latents: the keys without decoder, rounding and type of the samples. */
+int fingerprint_of_latents(const json_t *keys, char hex[SHA256_HEX], struct error *err);
 void fingerprint_release(struct fingerprint *fingerprint);
 /* 0 when equal; otherwise CODE_DATA, naming the first key that differs (dotted path) with both values. */
 int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err);

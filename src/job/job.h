@@ -23,6 +23,7 @@ enum label_rule {
 };
 enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
 enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32 };
+enum latents_kind { LATENTS_NONE, LATENTS_FLOAT32, LATENTS_FLOAT16 };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision_kind { PRECISION_FP32, PRECISION_TF32 };
 enum metric { METRIC_FID, METRIC_SFID, METRIC_FID_INFINITY, METRIC_KID, METRIC_IS, METRIC_PRDC, METRIC_KINDS };
@@ -30,9 +31,10 @@ enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
 extern const char *const label_rule_names[],
-    *const rounding_names[], *const sample_dtype_names[], *const metric_names[], *const device_names[],
-                                                                                     *const precision_names[],
-                                                                                         *const noise_names[];
+    *const rounding_names[], *const sample_dtype_names[], *const latents_names[], *const metric_names[],
+                                                                                      *const device_names[],
+                                                                                          *const precision_names[],
+                                                                                              *const noise_names[];
 
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
@@ -62,6 +64,7 @@ struct job {
         int level;                  /* zstd */
         enum rounding rounding;
         enum sample_dtype dtype;
+        enum latents_kind latents; /* kept beside the pictures, and as which type */
     } output;
     struct {
         bool enabled;     /* the job has an `evaluate:` block */

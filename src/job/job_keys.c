@@ -14,6 +14,7 @@ const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
 const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", NULL};
 _Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
 const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
+const char *const latents_names[] = {"false", "float32", "float16", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
 const char *const precision_names[] = {"fp32", "tf32", NULL};
 const char *const noise_names[] = {"philox", "torch-cpu", "torch-cuda", NULL};
@@ -272,6 +273,17 @@ static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL =
                              SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
                              EVALUATE = {read_evaluate, write_evaluate}, SWEEP = {read_sweep, write_sweep};
 
+static int read_latents(KEY_READ_ARGUMENTS) {
+    if (!json_is_boolean(value)) return KEY_NAME.read(reader, key, path, value, member);
+    *(enum latents_kind *)member = json_is_true(value) ? LATENTS_FLOAT32 : LATENTS_NONE;
+    return 0;
+}
+
+static json_t *write_latents(const struct key *key, const void *member) {
+    return *(const enum latents_kind *)member == LATENTS_NONE ? json_null() : KEY_NAME.write(key, member);
+}
+
+static const struct key_kind LATENTS_KEPT = {read_latents, write_latents};
 static const struct key output_rows[] = {
     {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
     {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard), .expected = "a whole number from 1 to 2147483647",
@@ -279,6 +291,8 @@ static const struct key output_rows[] = {
     {"level", &KEY_INT, AT(output.level), .expected = "a zstd level from 1 to 22", KEY_RANGE(1, 22)},
     {"rounding", &KEY_NAME, AT(output.rounding), .names = rounding_names},
     {"dtype", &KEY_NAME, AT(output.dtype), .names = sample_dtype_names},
+    {"latents", &LATENTS_KEPT, AT(output.latents), .expected = "true, false, float32 or float16",
+     .names = latents_names},
 };
 static const struct key_table output_table = KEY_TABLE(output_rows);
 

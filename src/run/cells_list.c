@@ -5,6 +5,7 @@
 #include "config/override.h"
 #include "job/sweep.h"
 #include "run/claim.h"
+#include "run/redecode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -183,4 +184,15 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     *list = NULL;
     if (path_check_utf8(dir, err) != 0) return -1;
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
+}
+
+int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err) {
+    json_t *document;
+    *list = NULL;
+    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder, err) != 0 || path_check_utf8(output, err) != 0 ||
+        redecode_document(&document, dir, decoder, output, err) != 0)
+        return -1;
+    if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
+    json_decref(document);
+    return -1;
 }

@@ -41,6 +41,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         return -1;
     }
     run->job.evaluate.enabled &= evaluate;
+    run->keeps_latents = run->job.output.latents != LATENTS_NONE;
     const char *fingerprint = json_string_value(json_object_get(document, "fingerprint"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
     if (!fingerprint || strlen(fingerprint) != SHA256_HEX - 1) {
@@ -53,6 +54,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         error_set(err, CODE_DATA, "run.json: its fingerprint is not that of its keys: the file was changed");
         goto fail;
     }
+    if (fingerprint_of_latents(json_object_get(document, "keys"), run->latents, err) != 0) goto fail;
     if (!(run->dir = strdup(dir ? dir : run->job.output.dir))) {
         error_memory(err);
         goto fail;
@@ -108,12 +110,23 @@ int64_t run_label(const struct run *run, uint64_t position) {
 }
 
 bool run_wants(const struct run *run, int output) {
+    if (output == LATENTS) return run->keeps_latents;
     return output == SAMPLES || (run->job.evaluate.enabled && run->network.outputs[output].wanted);
+}
+
+static struct npy latents_npy(const struct run *run, size_t rows) {
+    bool half = run->job.output.latents == LATENTS_FLOAT16;
+    size_t c = (size_t)run->card.channels, h = (size_t)run->card.height, w = (size_t)run->card.width;
+    return (struct npy){.type = half ? NPY_FLOAT16 : NPY_FLOAT32,
+                        .item = half ? sizeof(uint16_t) : sizeof(float),
+                        .rank = 4,
+                        .shape = {rows, c, h, w}};
 }
 
 struct npy run_npy(const struct run *run, shard_id shard, int output) {
     const struct sample_form form = card_sample(&run->card);
     size_t rows = (size_t)layout_rows(&run->layout, shard);
+    if (output == LATENTS) return latents_npy(run, rows);
     if (output != SAMPLES)
         return (struct npy){
             .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.outputs[output].dim}};
@@ -134,8 +147,10 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
         seeds[row] = seeds_at(&run->job.seeds, first + row);
         if (meta.labels) labels[row] = run_label(run, first + row);
     }
-    memcpy(meta.fingerprint, run->fingerprint, SHA256_HEX);
-    if (output != SAMPLES) {
+    memcpy(meta.fingerprint, output == LATENTS ? run->latents : run->fingerprint, SHA256_HEX);
+    if (output == LATENTS) {
+        meta.output = LATENTS_FOLDER;
+    } else if (output != SAMPLES) {
         memcpy(meta.network, run->network.key, SHA256_HEX);
         meta.output = run->network.outputs[output].name;
     }
@@ -143,6 +158,6 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
 }
 
 char *run_path(const struct run *run, shard_id shard, int output) {
-    if (output == SAMPLES) return store_path(run->dir, "", NULL, shard);
+    if (output < 0) return store_path(run->dir, "", output == LATENTS ? LATENTS_FOLDER : NULL, shard);
     return store_path(run->dir, run->network.key, run->network.outputs[output].name, shard);
 }

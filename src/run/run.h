@@ -27,6 +27,8 @@ struct run { /* an opened document; const while ranks work on it */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
+    char latents[SHA256_HEX];   /* fingerprint_of_latents */
+    bool keeps_latents;         /* job.output.latents; who has no use for them may set it to false */
     char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
     int64_t *labels;            /* LABELS_FILE: [seeds]; else NULL */
     char *dir;
@@ -52,11 +54,14 @@ const char *run_sha256(const struct run *run, const char *key);
 
 /* The label of the sample at a position in the seed list; -1 where the model takes none. */
 int64_t run_label(const struct run *run, uint64_t position);
-/* A shard's files are its samples and, by number, the wanted outputs of the feature network. */
-enum { SAMPLES = -1 };
+/* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
+ * the wanted outputs of the feature network. */
+enum { LATENTS = -2, SAMPLES = -1 };
+#define LATENTS_FOLDER "latents"
 /* Is there such a file? True for SAMPLES. */
 bool run_wants(const struct run *run, int output);
-/* Type and shape of a shard's samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) or features (float32 [n,D]). */
+/* Type and shape of a shard's latents (float32 or float16 [n,C,H,W]), samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) or
+ * features (float32 [n,D]). */
 struct npy run_npy(const struct run *run, shard_id shard, int output);
 /* The meta of a shard's file. seeds [rows] and labels [rows] are the caller's buffers, filled here; labels may stay
  * unused. */

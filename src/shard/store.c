@@ -18,7 +18,8 @@ enum { SHARD_FORMAT = 1 };
 const char *const shard_state_names[] = {"unknown", "good", "missing", "damaged", "foreign", "stale", "foreign"};
 
 static char *folder_path(const char *run_dir, const char *network, const char *output) {
-    return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output) : text_new("%s/samples", run_dir);
+    return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output)
+                      : text_new("%s/%s", run_dir, output ? output : "samples");
 }
 
 char *store_path(const char *run_dir, const char *network, const char *output, shard_id id) {
@@ -63,14 +64,13 @@ static json_t *describe_labels(const struct shard_meta *meta) {
 /* The JSON frame without sha256 and check: all of it is known before the rows are. New, or NULL. */
 static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
-    bool features = meta->network[0] != '\0';
     npy_descr(npy, descr);
     json_t *about = json_pack("{si ss sI ss so ss so}", "format", SHARD_FORMAT, "fingerprint", meta->fingerprint,
                               "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels", describe_labels(meta),
                               "dtype", descr, "shape", describe_shape(npy));
     free(seeds);
-    if (!features || (json_object_set_new(about, "network", json_string(meta->network)) == 0 &&
-                      json_object_set_new(about, "output", json_string(meta->output)) == 0))
+    if ((!meta->network[0] || json_object_set_new(about, "network", json_string(meta->network)) == 0) &&
+        (!meta->output || json_object_set_new(about, "output", json_string(meta->output)) == 0))
         return about;
     json_decref(about);
     return NULL;
@@ -162,7 +162,7 @@ static const struct {
     {"fingerprint", SHARD_OTHERS, "made by another job"},
     {"format", SHARD_FOREIGN, "written in another format"},
     {"network", SHARD_FOREIGN, "made by another feature network"},
-    {"output", SHARD_FOREIGN, "another output of the feature network"},
+    {"output", SHARD_FOREIGN, "another output"},
     {"shard", SHARD_FOREIGN, "a copy of another shard"},
     {"seeds", SHARD_STALE, "made for other seeds"},
     {"labels", SHARD_STALE, "made for other labels"},

@@ -20,15 +20,15 @@ struct text;
 /* What the job determines about one shard file: its JSON frame,
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
- * and in feature files also "network" and "output". seeds and labels are borrowed. */
+ * in feature files also "network" and "output", and in files of latents "output". seeds and labels are borrowed. */
 struct shard_meta {
     shard_id id;
     uint64_t rows;
     const uint64_t *seeds; /* [rows] */
     const int64_t *labels; /* [rows] or NULL */
     char fingerprint[SHA256_HEX];
-    char network[SHA256_HEX]; /* feature files: sha256 of the network file; "" for samples */
-    const char *output;       /* feature files: the network's output, "pool"; NULL for samples */
+    char network[SHA256_HEX]; /* feature files: sha256 of the network file; else "" */
+    const char *output;       /* feature files: the network's output, "pool"; "latents"; NULL for samples */
     bool any_labels;          /* labels are NULL because they are not known here: any will do */
 };
 
@@ -49,7 +49,8 @@ enum shard_state {
 };
 extern const char *const shard_state_names[];
 
-/* "DIR/samples/000012.npy.zst" and "DIR/features/NETWORK12/OUTPUT/000012.npy.zst", new; network "" means samples. */
+/* "DIR/samples/000012.npy.zst", "DIR/latents/000012.npy.zst" and "DIR/features/NETWORK12/OUTPUT/000012.npy.zst", new;
+ * network "": samples, where output is NULL, or latents. */
 char *store_path(const char *run_dir, const char *network, const char *output, shard_id id);
 
 /* Does this file name, "000012.npy.zst", name a shard of a run that has so many? Fills *id. */

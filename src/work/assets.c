@@ -71,10 +71,10 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
     if (good) return 0;
     const char *guide = run->sampler.guidance.model;
-    if (cell->missing > 0 &&
+    if (cell->solves &&
         load_model(assets, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device, &cell->model, err) != 0)
         return -1;
-    if (cell->missing > 0 && guide &&
+    if (cell->solves && guide &&
         load_model(assets, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide, err) != 0)
         return -1;
     if (cell->missing > 0 && run->job.decode.path &&
@@ -85,7 +85,7 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
         load_model(assets, "the feature network", run->job.evaluate.features, run->network.sha256, device,
                    &run->network.model, err) != 0)
         return -1;
-    return run->job.initial && cell->missing > 0 ? load_initial(assets, cell, err) : 0;
+    return run->job.initial && cell->solves ? load_initial(assets, cell, err) : 0;
 }
 
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {

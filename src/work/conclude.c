@@ -104,9 +104,10 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 /* Is one of a shard's files missing? Lists its folder anew: a network file system then asks its server. */
 static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
-    for (int output = SAMPLES; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
-        if (!run_wants(run, output) ||
-            (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING)
+    for (int output = LATENTS; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
+        if (!run_wants(run, output) || (output == LATENTS   ? status->latents
+                                        : output == SAMPLES ? status->samples
+                                                            : status->features[output]) != SHARD_MISSING)
             continue;
         char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
         DIR *dir = folder ? opendir(folder) : NULL;
@@ -195,7 +196,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
     const struct file_guard guard = {claim_guard, run};
     int rc = path ? claim_check(run, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
-    if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion), err);
+    if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
     if (rc == 0) rc = write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA,

@@ -39,7 +39,7 @@ int run_remake(const struct run *run, uint64_t position, void **sample, struct e
     size_t bytes = npy_row_bytes(&npy);
     int device = run_remake_device(run);
     struct assets *assets = NULL;
-    struct cell cell = {.run = *run, .tag = "", .missing = 1, .afresh = true};
+    struct cell cell = {.run = *run, .tag = "", .missing = 1, .solves = true, .afresh = true};
     struct cells cells = {.cells = &cell, .count = 1};
     char message[SHIM_ERROR];
     cell.status = calloc(layout_shards(&run->layout), sizeof *cell.status); /* nothing is there */

@@ -112,7 +112,7 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
         if (layout_first(&run->layout, (shard_id){i}) < count)
             rc = scan_shard(run, (shard_id){i}, &status[i], features, err);
     }
-    if (rc == 0) rc = scan_gaps(run, status, false, err);
+    if (rc == 0) rc = scan_gaps(run, status, GAP_ANY, err);
     if (rc == 0) rc = result_take(run, features, side, err);
     else
         for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_release(&features[k]);
