@@ -31,18 +31,18 @@ LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
 PAGE    := page.css page.js chart.css
 OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/page_files.o
-FAKE    := $(B)/shim/fake_shim.o
+FAKE    := $(patsubst %.c,$(B)/%.o,$(wildcard shim/fake_*.c))
 UNIT    := $(patsubst %.c,$(B)/tests/%,$(notdir $(wildcard tests/unit/*/test_*.c))) # in folders as src has them
 
 ifeq ($(SHIM),torch)
 LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
 TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
-SHIM_OBJECT := $(B)/shim/torch_shim.o
+SHIM_OBJECTS := $(patsubst %.cpp,$(B)/%.o,$(wildcard shim/torch_*.cpp))
 SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
               $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed \
               -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
 else
-SHIM_OBJECT := $(FAKE)
+SHIM_OBJECTS := $(FAKE)
 endif
 
 # V=1 shows whole commands.
@@ -78,9 +78,9 @@ bench: ## speed, as ratios within one run
 	@$(MAKE) --no-print-directory SHIM=torch all
 	@if [ -f build/env.sh ]; then . build/env.sh; fi; $(PYTHON) tools/bench.py
 
-$(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+$(B)/qtaylor: $(B)/src/main.o $(B)/libqtaylor.a $(SHIM_OBJECTS)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECTS) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 $(B)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@
@@ -109,7 +109,7 @@ $(B)/version.h: FORCE
 	    "$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" '$(CFLAGS) $(SAN)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(B)/shim/torch_shim.o: shim/torch_shim.cpp shim/torch_shim.h
+$(B)/shim/%.o: shim/%.cpp
 	@mkdir -p $(@D)
 	@echo "  compile $<"
 	$(Q)$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
@@ -149,7 +149,7 @@ run-fuzz: $(FUZZ)
 	        -verbosity=0 -artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; done
 
 # Of every C file (and the libtorch shim), for editors and clang-tidy.
-COMPILED := $(SOURCES) src/main.c shim/fake_shim.c $(wildcard tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
+COMPILED := $(SOURCES) src/main.c $(wildcard shim/fake_*.c tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
 compile_commands.json: $(B)/version.h FORCE ## how each file is compiled, for editors
 	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' \
 	    "$$comma" '$(CURDIR)' $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
@@ -182,7 +182,7 @@ run-coverage: all $(UNIT)
 
 format: ## clang-format over every C file, in place
 	@tools/setup.sh lint
-	@git ls-files '*.c' '*.h' '*.cpp' | xargs build/venv/bin/clang-format -i
+	@git ls-files '*.c' '*.h' '*.cpp' '*.hpp' | xargs build/venv/bin/clang-format -i
 lint: $(B)/version.h ## what gcc's analyzer, shellcheck, ruff and tests/house.sh find
 	@tools/setup.sh lint
 	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh
@@ -191,9 +191,9 @@ layers: ## check that each header stands alone and that folders include only wha
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
 
 # The benchmark's limits: model calls through the shim and nothing else, and the metrics one by one.
-$(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECT)
+$(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECTS)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECT) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECTS) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 # The coordinator's dispatch under a virtual clock (make bench).
 $(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)

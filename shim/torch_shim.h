@@ -1,5 +1,5 @@
 /* libtorch behind a pure C interface: opaque handles, integers, floats and pointers. Two bodies, chosen at link time:
- * torch_shim.cpp (libtorch) and fake_shim.c (closed-form models for tests; see there for its model files).
+ * torch_*.cpp (libtorch) and fake_*.c (closed-form models for tests; fake_inside.h describes their files).
  *
  * Every function that can fail returns 0 or -1 and then fills error[SHIM_ERROR]. Nothing throws, exits or prints.
  * Host buffers belong to the caller. Images and registers are C-contiguous [B,C,H,W]. */

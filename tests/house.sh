@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mapfile -t files < <(git ls-files '*.c' '*.h' '*.cpp' '*.py' '*.sh' '*.js' '*.css' slurm Makefile)
+mapfile -t files < <(git ls-files '*.c' '*.h' '*.cpp' '*.hpp' '*.py' '*.sh' '*.js' '*.css' slurm Makefile)
 found=$(LC_ALL=C.UTF-8 awk '
     FNR == 1 { if (file) finish(); file = FILENAME; start = 0; long = 0 }
     { lines[file] = FNR }

@@ -16,7 +16,7 @@ find src -name '*.c' ! -path src/base/error.c -print0 | sort -z |
 
 failed=0
 echo '== clang-format'
-git ls-files '*.c' '*.h' '*.cpp' | xargs build/venv/bin/clang-format --dry-run -Werror || failed=1
+git ls-files '*.c' '*.h' '*.cpp' '*.hpp' | xargs build/venv/bin/clang-format --dry-run -Werror || failed=1
 echo '== shellcheck'
 shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh || failed=1
 echo '== ruff'

@@ -58,7 +58,8 @@ static int evaluated_with(const struct run *run, const struct extraction *how, b
     *same = false;
     if (!run->job.evaluate.enabled) return 0;
     if (network_open(&network, how->network, &run->card, 0, err) != 0) return -1;
-    if (run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&network, &run->card);
+    if (run->job.output.dtype != SAMPLE_UINT8)
+        network_take_floats(&network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
     *same = strcmp(network.key, run->network.key) == 0;
     network_release(&network);
     return 0;
@@ -78,9 +79,9 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
                        "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
                        "network its samples go through, or --features none for their pixels",
                        dir);
-    if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT32)
+    if (rc == 0 && !made && run.job.output.dtype != SAMPLE_UINT8)
         rc = error_set(err, CODE_DATA,
-                       "%s holds float32 samples, which compare does not send through a network: say evaluate: "
+                       "%s holds samples in floats, which compare does not send through a network: say evaluate: "
                        "{features: ...} in its job and evaluate it",
                        dir);
     if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);

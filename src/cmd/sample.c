@@ -88,14 +88,17 @@ static int write_one(const struct sample_options *options, const struct run *run
     char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
     bool png = path && text_ends_in(path, ".png");
     bool there = false;
-    int channels = card_sample(&run->card).channels;
+    const struct sample_form form = card_sample(&run->card);
     int rc = path ? command_check_output("sample", path, err) : error_memory(err);
     if (rc == 0) rc = file_exists(path, &there, err);
     if (rc == 0 && !png && !text_ends_in(path, ".npy"))
         rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
-    else if (rc == 0 && png && channels != 1 && channels != 3)
+    else if (rc == 0 && png && !sample_bounded(&form))
+        rc = error_set(err, CODE_DATA, "%s: its samples have no range, and are no pictures: say --output FILE.npy",
+                       run->dir);
+    else if (rc == 0 && png && form.channels != 1 && form.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy",
-                       run->dir, channels);
+                       run->dir, form.channels);
     else if (rc == 0 && !options->force && there)
         rc = error_set(err, CODE_USAGE, "sample: %s is there already: say --force to replace it, or another --output",
                        path);

@@ -1,8 +1,10 @@
 /* A feature network: its description, its file, and samples through it. */
 #include "eval/network.h"
 
+#include "format/floats.h"
 #include "sample/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,10 +128,11 @@ static bool takes_bytes(const struct network *network) {
     return network->high == 255;
 }
 
-void network_take_floats(struct network *network, const struct card *card) {
+void network_take_floats(struct network *network, const struct card *card, bool half) {
     char text[SHA256_HEX + 8];
     if (takes_bytes(network)) return;
     network->floats = true;
+    network->half = half;
     network->sample_low = card_sample(card).low;
     network->sample_high = card_sample(card).high;
     int length = snprintf(text, sizeof text, "%s floats", network->sha256);
@@ -139,7 +142,7 @@ void network_take_floats(struct network *network, const struct card *card) {
 int network_check(const struct network *network, const char *path, bool floats, struct error *err) {
     if (!floats || !takes_bytes(network)) return 0;
     return error_set(err, CODE_DATA,
-                     "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are float32: "
+                     "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are floats: "
                      "say output.dtype: uint8, or choose a network of range [0, 1] or [-1, 1]",
                      path);
 }
@@ -158,13 +161,16 @@ void network_release(struct network *network) {
 static void convert(const struct network *network, const void *sample, void *image) {
     size_t pixels = (size_t)network->height * (size_t)network->width, from = (size_t)network->sample_channels;
     double low = network->floats ? network->sample_low : 0, high = network->floats ? network->sample_high : 255;
-    double scale = (network->high - network->low) / (high - low), shift = network->low - low * scale;
+    bool ranged = isfinite(low);
+    double scale = ranged ? (network->high - network->low) / (high - low) : 1;
+    double shift = ranged ? network->low - low * scale : 0;
+    enum npy_type type = network->half ? NPY_FLOAT16 : NPY_FLOAT32;
     for (size_t c = 0; c < (size_t)network->channels; c++)
         for (size_t p = 0, channel = from == 1 ? 0 : c; p < pixels; p++) {
             if (takes_bytes(network))
                 ((uint8_t *)image)[c * pixels + p] = ((const uint8_t *)sample)[p * from + channel];
             else if (network->floats)
-                ((float *)image)[c * pixels + p] = (float)(((const float *)sample)[channel * pixels + p] * scale +
+                ((float *)image)[c * pixels + p] = (float)(floats_at(sample, type, channel * pixels + p) * scale +
                                                            shift);
             else
                 ((float *)image)[c * pixels + p] = (float)(((const uint8_t *)sample)[p * from + channel] * scale +
@@ -195,7 +201,8 @@ int network_run(const struct network *network, const void *stored, size_t rows, 
                 float *const features[NETWORK_OUTPUTS], struct error *err) {
     const char *samples = stored;
     size_t dims = 0, pixels = (size_t)network->height * (size_t)network->width;
-    size_t sample_bytes = pixels * (size_t)network->sample_channels * (network->floats ? sizeof(float) : 1);
+    size_t sample_bytes = pixels * (size_t)network->sample_channels *
+                          (network->floats ? (network->half ? sizeof(uint16_t) : sizeof(float)) : 1);
     size_t image_bytes = pixels * (size_t)network->channels * (takes_bytes(network) ? sizeof(uint8_t) : sizeof(float));
     if (network->pixels) { /* the image in [0, 1] is the feature */
         for (size_t row = 0; row < rows; row++)

@@ -123,14 +123,17 @@ static int find_gaps(const struct rows *rows, struct error *err) {
 int rows_open(struct rows **rows, const struct run *run, const struct seeds *ids, uint64_t count, enum row_form form,
               struct error *err) {
     bool labelled = run->card.classes > 0 && run->job.labels.rule != LABELS_NONE;
-    int channels = card_sample(&run->card).channels;
+    const struct sample_form sample = card_sample(&run->card);
     struct rows *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     *made = (struct rows){.run = run, .form = form};
     int rc = choose(made, ids, count, err);
-    if (rc == 0 && form == ROW_PNG && channels != 1 && channels != 3)
+    if (rc == 0 && (form == ROW_PNG || form == ROW_PIXELS) && !sample_bounded(&sample))
+        rc = error_set(err, CODE_DATA, "%s: its samples have no range, and are no pictures: export them as npy",
+                       run->dir);
+    if (rc == 0 && form == ROW_PNG && sample.channels != 1 && sample.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: export them as npz or npy",
-                       run->dir, channels);
+                       run->dir, sample.channels);
     if (rc == 0 && form == ROW_LATENT && !run_wants(run, LATENTS))
         rc = error_set(err, CODE_DATA, "%s keeps no latents: its job does not say output.latents", run->dir);
     if (rc == 0) rc = find_gaps(made, err);
@@ -195,11 +198,13 @@ static int window_place(struct rows *rows, uint64_t first, struct error *err) {
     return 0;
 }
 
-/* float32 -> pixels: new. */
+/* Floats -> pixels: new. */
 static uint8_t *round_sample(const struct run *run, const void *stored) {
     const struct sample_form form = card_sample(&run->card);
     uint8_t *pixels = malloc(sample_elements(&form));
-    if (pixels) quantise_floats(stored, 1, &form, run->job.output.rounding, pixels);
+    if (pixels)
+        quantise_uint8(stored, run->job.output.dtype == SAMPLE_FLOAT16 ? NPY_FLOAT16 : NPY_FLOAT32, 1, &form,
+                       run->job.output.rounding, pixels);
     return pixels;
 }
 
@@ -208,7 +213,7 @@ int row_convert(const struct run *run, enum row_form form, const void *stored, s
     struct png_shape shape = {sample.height, sample.width, sample.channels};
     uint8_t *rounded = NULL;
     int rc = 0;
-    if (form != ROW_STORED && form != ROW_LATENT && run->job.output.dtype == SAMPLE_FLOAT32) {
+    if (form != ROW_STORED && form != ROW_LATENT && run->job.output.dtype != SAMPLE_UINT8) {
         if (!(rounded = round_sample(run, stored))) return error_memory(err);
         stored = rounded;
     }

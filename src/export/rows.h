@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 enum row_form {
-    ROW_STORED, /* as in the shard: uint8 [H,W,C] or float32 [C,H,W] */
+    ROW_STORED, /* as in the shard: uint8 [H,W,C], or float32 or float16 [C,H,W] */
     ROW_LATENT, /* what it was decoded of, as it is kept: float32 or float16 [C,H,W] */
-    ROW_PIXELS, /* uint8 [H,W,C]; float32 is rounded by the run's rule, as its feature network sees it */
+    ROW_PIXELS, /* uint8 [H,W,C]; floats are rounded by the run's rule */
     ROW_PNG,    /* those pixels as a PNG file */
 };
 

@@ -81,7 +81,14 @@ static int read_levels(KEY_READ_ARGUMENTS) {
     return count <= STEPS_MOST ? 0 : key_error(reader, path, "expected %s, found %zu", key->expected, count);
 }
 
-const struct key_kind CARD_SHAPE = {read_shape, NULL};
+static int read_range(KEY_READ_ARGUMENTS) {
+    if (!json_is_null(value)) return KEY_PAIR.read(reader, key, path, value, member);
+    ((double *)member)[0] = -INFINITY;
+    ((double *)member)[1] = INFINITY;
+    return 0;
+}
+
+const struct key_kind CARD_SHAPE = {read_shape, NULL}, CARD_RANGE = {read_range, NULL};
 static const struct key_kind DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
                              CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL},
                              NOISE_AT = {read_noise_at, NULL};
@@ -127,7 +134,7 @@ static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = 
 static const struct key rows[] = {
     {"shape", &CARD_SHAPE, AT(channels), .expected = "[channels, height, width], whole numbers of 1 or more",
      .required = true},
-    {"range", &KEY_PAIR, AT(low), .expected = "two numbers that go up, such as [-1, 1]"},
+    {"range", &CARD_RANGE, AT(low), .expected = "two numbers that go up, such as [-1, 1], or null"},
     {"prediction", &KEY_NAME, AT(prediction), .names = prediction_names, .required = true},
     {"sigma_data", &KEY_NUMBER, AT(sigma_data), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"time", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: continuous}", .table = &time_keys, .required = true},
@@ -329,6 +336,10 @@ size_t card_elements(const struct card *card) {
 struct sample_form card_sample(const struct card *card) {
     if (card->decoder) return card->decoder->image;
     return (struct sample_form){card->channels, card->height, card->width, card->low, card->high};
+}
+
+bool sample_bounded(const struct sample_form *form) {
+    return isfinite(form->low);
 }
 
 size_t sample_elements(const struct sample_form *form) {

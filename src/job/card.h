@@ -51,12 +51,12 @@ struct decoder; /* job/decoder.h */
 /* What is stored of a sample. */
 struct sample_form {
     int channels, height, width;
-    double low, high; /* its range */
+    double low, high; /* its range; infinite: it has none, and is no picture (sample_bounded) */
 };
 
 struct card {
     int channels, height, width;
-    double low, high; /* range of x0; [-1, 1] unless the card says otherwise */
+    double low, high; /* range of x0; [-1, 1] unless the card says otherwise; infinite: none ("range": null) */
     enum prediction prediction;
     double sigma_data; /* edm; 0.5 by default */
     struct {
@@ -105,6 +105,8 @@ size_t card_elements(const struct card *card); /* channels * height * width */
 /* The decoder's pictures where there is one, else the model's own x0. */
 struct sample_form card_sample(const struct card *card);
 size_t sample_elements(const struct sample_form *form); /* channels * height * width */
+bool sample_bounded(const struct sample_form *form);    /* has it a range, which pixels can be made of? */
 extern const struct key_kind CARD_SHAPE;                /* int, int, int: [channels, height, width] */
+extern const struct key_kind CARD_RANGE;                /* KEY_PAIR; null: infinite */
 
 #endif

@@ -24,7 +24,7 @@ static const char a_shape[] = "[channels, height, width], whole numbers of 1 or 
 static const struct key rows[] = {
     {"latent", &CARD_SHAPE, AT(latent.channels), .expected = a_shape, .required = true},
     {"image", &CARD_SHAPE, AT(image.channels), .expected = a_shape, .required = true},
-    {"range", &KEY_PAIR, AT(image.low), .expected = "two numbers that go up, such as [-1, 1]"},
+    {"range", &CARD_RANGE, AT(image.low), .expected = "two numbers that go up, such as [-1, 1], or null"},
     {"scale", &KEY_NUMBER, AT(scale), .expected = "a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"shift", &KEY_NUMBER, AT(shift), .expected = "a number", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"mean", &CHANNELS, AT(mean), .expected = "a list of numbers, one a channel of the latent"},

@@ -22,7 +22,7 @@ enum label_rule {
     LABELS_FILE,     /* one label a sample, in the order of the seed list */
 };
 enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
-enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32 };
+enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32, SAMPLE_FLOAT16 };
 enum latents_kind { LATENTS_NONE, LATENTS_FLOAT32, LATENTS_FLOAT16 };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision_kind { PRECISION_FP32, PRECISION_TF32 };

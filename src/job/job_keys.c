@@ -13,7 +13,7 @@ const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "co
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
 const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", NULL};
 _Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
-const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
+const char *const sample_dtype_names[] = {"uint8", "float32", "float16", NULL};
 const char *const latents_names[] = {"false", "float32", "float16", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
 const char *const precision_names[] = {"fp32", "tf32", NULL};

@@ -19,6 +19,16 @@
 
 enum { DOCUMENT_FORMAT = 1 };
 
+/* Pixels are made of a range. */
+static int check_range(const struct job *job, const struct card *card, struct error *err) {
+    const struct sample_form form = card_sample(card);
+    if (job->output.dtype != SAMPLE_UINT8 || sample_bounded(&form)) return 0;
+    return error_set(err, CODE_DATA,
+                     "output.dtype: uint8 needs the range of the samples, and the %s says that they have none "
+                     "(\"range\": null): say float32 or float16",
+                     card->decoder ? "decoder's card" : "model card");
+}
+
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
@@ -31,6 +41,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
                              : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
+    if (rc == 0) rc = check_range(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
@@ -93,7 +104,8 @@ static json_t *document_json(const struct job *job, const struct card *card, con
 
 size_t document_sample_bytes(const struct job *job, const struct card *card) {
     struct sample_form form = card_sample(card);
-    return sample_elements(&form) * (job->output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
+    static const size_t bytes[] = {[SAMPLE_UINT8] = 1, [SAMPLE_FLOAT32] = 4, [SAMPLE_FLOAT16] = 2};
+    return sample_elements(&form) * bytes[job->output.dtype];
 }
 
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,

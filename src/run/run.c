@@ -74,8 +74,8 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
-    if (run->job.evaluate.enabled && run->job.output.dtype == SAMPLE_FLOAT32)
-        network_take_floats(&run->network, &run->card);
+    if (run->job.evaluate.enabled && run->job.output.dtype != SAMPLE_UINT8)
+        network_take_floats(&run->network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
     return 0;
 fail:
     run_close(run);
@@ -114,26 +114,27 @@ bool run_wants(const struct run *run, int output) {
     return output == SAMPLES || (run->job.evaluate.enabled && run->network.outputs[output].wanted);
 }
 
-static struct npy latents_npy(const struct run *run, size_t rows) {
-    bool half = run->job.output.latents == LATENTS_FLOAT16;
-    size_t c = (size_t)run->card.channels, h = (size_t)run->card.height, w = (size_t)run->card.width;
+/* float32, or half of it, [rows,C,H,W]. */
+static struct npy floats_npy(bool half, size_t rows, int channels, int height, int width) {
     return (struct npy){.type = half ? NPY_FLOAT16 : NPY_FLOAT32,
                         .item = half ? sizeof(uint16_t) : sizeof(float),
                         .rank = 4,
-                        .shape = {rows, c, h, w}};
+                        .shape = {rows, (size_t)channels, (size_t)height, (size_t)width}};
 }
 
 struct npy run_npy(const struct run *run, shard_id shard, int output) {
     const struct sample_form form = card_sample(&run->card);
     size_t rows = (size_t)layout_rows(&run->layout, shard);
-    if (output == LATENTS) return latents_npy(run, rows);
+    if (output == LATENTS)
+        return floats_npy(run->job.output.latents == LATENTS_FLOAT16, rows, run->card.channels, run->card.height,
+                          run->card.width);
     if (output != SAMPLES)
         return (struct npy){
             .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.outputs[output].dim}};
     size_t c = (size_t)form.channels, h = (size_t)form.height, w = (size_t)form.width;
     if (run->job.output.dtype == SAMPLE_UINT8)
         return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
-    return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 4, .shape = {rows, c, h, w}};
+    return floats_npy(run->job.output.dtype == SAMPLE_FLOAT16, rows, form.channels, form.height, form.width);
 }
 
 struct shard_meta run_meta(const struct run *run, shard_id shard, int output, uint64_t *seeds, int64_t *labels) {

@@ -60,8 +60,8 @@ enum { LATENTS = -2, SAMPLES = -1 };
 #define LATENTS_FOLDER "latents"
 /* Is there such a file? True for SAMPLES. */
 bool run_wants(const struct run *run, int output);
-/* Type and shape of a shard's latents (float32 or float16 [n,C,H,W]), samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) or
- * features (float32 [n,D]). */
+/* Type and shape of a shard's latents (float32 or float16 [n,C,H,W]), samples (uint8 [n,H,W,C], or float32 or float16
+ * [n,C,H,W]) or features (float32 [n,D]). */
 struct npy run_npy(const struct run *run, shard_id shard, int output);
 /* The meta of a shard's file. seeds [rows] and labels [rows] are the caller's buffers, filled here; labels may stay
  * unused. */

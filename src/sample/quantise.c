@@ -1,5 +1,7 @@
 #include "sample/quantise.h"
 
+#include "format/floats.h"
+
 #include <math.h>
 
 static double clip(double value) {
@@ -21,23 +23,12 @@ static uint8_t diffusers(double x) {
 static uint8_t (*const rules[])(double) = {
     [ROUNDING_EDM] = edm, [ROUNDING_ADM] = adm, [ROUNDING_DIFFUSERS] = diffusers};
 
-/* One of the two is given. */
-static void quantise(const double *doubles, const float *floats, size_t rows, const struct sample_form *form,
-                     enum rounding rounding, uint8_t *out) {
+void quantise_uint8(const void *x, enum npy_type type, size_t rows, const struct sample_form *form,
+                    enum rounding rounding, uint8_t *out) {
     size_t channels = (size_t)form->channels, pixels = (size_t)form->height * (size_t)form->width;
     double scale = 2 / (form->high - form->low), shift = -(form->high + form->low) / (form->high - form->low);
     for (size_t row = 0, at = 0; row < rows; row++, out += channels * pixels)
         for (size_t c = 0; c < channels; c++)
             for (size_t i = 0; i < pixels; i++, at++)
-                out[i * channels + c] = rules[rounding](scale * (doubles ? doubles[at] : (double)floats[at]) + shift);
-}
-
-void quantise_uint8(const double *x, size_t rows, const struct sample_form *form, enum rounding rounding,
-                    uint8_t *out) {
-    quantise(x, NULL, rows, form, rounding, out);
-}
-
-void quantise_floats(const float *x, size_t rows, const struct sample_form *form, enum rounding rounding,
-                     uint8_t *out) {
-    quantise(NULL, x, rows, form, rounding, out);
+                out[i * channels + c] = rules[rounding](scale * floats_at(x, type, at) + shift);
 }

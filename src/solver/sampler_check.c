@@ -74,6 +74,11 @@ static int check_clip(const struct sampler *sampler, const struct solver *solver
                       struct error *err) {
     const struct clip *clip = &sampler->clip;
     if (!clip->on) return 0;
+    if (isnan(clip->range) && !isfinite(card->high))
+        return error_set(
+            err, CODE_DATA,
+            "sampler.clip: the model's x0 has no range to be clipped to (\"range\": null in its card): say "
+            "clip: {range: R}");
     if (!isnan(clip->threshold_max) && isnan(clip->threshold))
         return error_set(err, CODE_DATA,
                          "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");

@@ -154,35 +154,32 @@ struct shelf {
     size_t row; /* of the shard, the batch's first */
 };
 
-static int store_pictures(void *context, size_t first, size_t count, const float *images, struct error *err) {
-    const struct shelf *shelf = context;
-    const struct run *run = &shelf->making->cell->run;
+/* values[count][C*H*W], of samples from `row` of the shard on, as they are stored. */
+static int store_samples(struct making *making, const void *values, enum npy_type type, size_t row, size_t count,
+                         struct error *err) {
+    const struct run *run = &making->cell->run;
     const struct sample_form form = card_sample(&run->card);
-    size_t elements = sample_elements(&form), at = (shelf->row + first) * elements;
-    (void)err;
-    if (run->job.output.dtype == SAMPLE_UINT8)
-        quantise_floats(images, count, &form, run->job.output.rounding, (uint8_t *)shelf->making->samples + at);
-    else memcpy((float *)shelf->making->samples + at, images, count * elements * sizeof *images);
+    const struct npy npy = run_npy(run, making->shard, SAMPLES);
+    size_t elements = sample_elements(&form);
+    char *stored = making->samples + row * npy_row_bytes(&npy);
+    if (run->job.output.dtype == SAMPLE_UINT8) {
+        quantise_uint8(values, type, count, &form, run->job.output.rounding, (uint8_t *)stored);
+        return 0;
+    }
+    for (size_t i = 0; i < count * elements; i++) {
+        double value = floats_at(values, type, i);
+        floats_put(stored, npy.type, i, value);
+        if (!isfinite(floats_at(stored, npy.type, i))) /* finite until now: beyond the type's largest */
+            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " is not finite as %s: element %zu is %g",
+                             making->seeds[row + i / elements], sample_dtype_names[run->job.output.dtype], i % elements,
+                             value);
+    }
     return 0;
 }
 
-static int store_samples(const struct making *making, const double *x, size_t row, size_t rows, struct error *err) {
-    const struct run *run = &making->cell->run;
-    const struct sample_form form = card_sample(&run->card);
-    size_t elements = sample_elements(&form);
-    if (run->job.output.dtype == SAMPLE_UINT8) {
-        quantise_uint8(x, rows, &form, run->job.output.rounding, (uint8_t *)making->samples + row * elements);
-        return 0;
-    }
-    float *stored = (float *)making->samples + row * elements;
-    for (size_t i = 0; i < rows * elements; i++) {
-        stored[i] = (float)x[i];
-        if (!isfinite(stored[i])) /* finite until now: a double beyond float32 */
-            return error_set(err, CODE_DATA,
-                             "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
-                             making->seeds[row + i / elements], i % elements, x[i]);
-    }
-    return 0;
+static int store_pictures(void *context, size_t first, size_t count, const float *images, struct error *err) {
+    const struct shelf *shelf = context;
+    return store_samples(shelf->making, images, NPY_FLOAT32, shelf->row + first, count, err);
 }
 
 /* x[rows]: what the solver ends with, of latents that are kept as they are stored. */
@@ -238,7 +235,7 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
     if (!making->make_samples) return 0;
     count(making, MADE_SAMPLES, (double)rows);
     return maker->decoding ? decode_batch(making, maker, row, rows, err)
-                           : store_samples(making, maker->x, row, rows, err);
+                           : store_samples(making, maker->x, NPY_FLOAT64, row, rows, err);
 }
 
 /* The feature network sees the stored samples, so that features made later from disk are the same. */

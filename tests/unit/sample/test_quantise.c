@@ -14,7 +14,7 @@ static uint8_t quantise(double x, double low, double high, enum rounding roundin
     uint8_t out;
     card.low = low;
     card.high = high;
-    quantise_uint8(&x, 1, &card, rounding, &out);
+    quantise_uint8(&x, NPY_FLOAT64, 1, &card, rounding, &out);
     return out;
 }
 
@@ -122,7 +122,7 @@ static void layout(void **state) {
         for (int c = 0; c < C; c++)
             for (int h = 0; h < H; h++)
                 for (int w = 0; w < W; w++) x[n][c][h][w] = ((n * C + c) * H + h) * W + w;
-    quantise_uint8(&x[0][0][0][0], ROWS, &card, ROUNDING_DIFFUSERS, &out[0][0][0][0]);
+    quantise_uint8(&x[0][0][0][0], NPY_FLOAT64, ROWS, &card, ROUNDING_DIFFUSERS, &out[0][0][0][0]);
     for (int n = 0; n < ROWS; n++)
         for (int h = 0; h < H; h++)
             for (int w = 0; w < W; w++)

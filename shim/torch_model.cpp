@@ -1,0 +1,170 @@
+/* Networks: TorchScript files, loaded from memory and called. */
+#include "torch_inside.hpp"
+
+#include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+namespace {
+
+/* A file's bytes, in memory. */
+class memory_reader : public caffe2::serialize::ReadAdapterInterface {
+  public:
+    memory_reader(const void *data, size_t size) : bytes(static_cast<const char *>(data)), count(size) {}
+    size_t size() const override {
+        return count;
+    }
+    size_t read(uint64_t from, void *buffer, size_t wanted, const char *) const override {
+        size_t got = from < count ? std::min<size_t>(wanted, count - from) : 0;
+        if (got > 0) std::memcpy(buffer, bytes + from, got);
+        return got;
+    }
+
+  private:
+    const char *bytes;
+    size_t count;
+};
+
+at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &condition) {
+    if (condition.integer_time)
+        return at::full({batch}, static_cast<int64_t>(condition.time), at::TensorOptions(at::kLong).device(device));
+    return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
+}
+
+at::Tensor floats(const c10::IValue &output) {
+    if (!output.isTensor())
+        refuse("the model returned ", output.tagKind(), ", expected a tensor; export a model that gives one");
+    at::Tensor tensor = output.toTensor();
+    if (!tensor.is_floating_point())
+        refuse("the model's output is of type ", tensor.scalar_type(), ", expected floating point");
+    return tensor;
+}
+
+/* One output of what forward returned, by its place among `count` or its name. */
+at::Tensor pick(const c10::IValue &returned, const shim_output &output, int place, int count) {
+    if (returned.isTuple()) {
+        const std::vector<c10::IValue> &elements = returned.toTupleRef().elements().vec();
+        if (elements.size() != static_cast<size_t>(count))
+            refuse("the network returned ", elements.size(), " tensors, its description names ", count);
+        return floats(elements[static_cast<size_t>(place)]);
+    }
+    if (returned.isGenericDict()) {
+        c10::Dict<c10::IValue, c10::IValue> dictionary = returned.toGenericDict();
+        if (!dictionary.contains(std::string(output.name))) refuse("the network returned no `", output.name, "`");
+        return floats(dictionary.at(std::string(output.name)));
+    }
+    if (count != 1) refuse("the network returned one tensor, its description names ", count);
+    return floats(returned);
+}
+
+bool takes(const shim_model &model, const char *argument) {
+    return model.module.get_method("forward").function().getSchema().argumentIndexWithName(argument).has_value();
+}
+
+/* The file that FIDs are published with answers one question at a time. */
+at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim_output &output) {
+    bool pool = std::strcmp(output.name, "pool") == 0;
+    torch::jit::Kwargs named{{pool ? "return_features" : "no_output_bias", true}};
+    at::Tensor answer = floats(model.module.forward({images}, named));
+    /* A float's softmax may underflow to 0; the least float has as good as no part in any sum of p log p, and its log
+     * is finite. */
+    return pool ? answer : answer.clamp_min(std::numeric_limits<float>::denorm_min()).log();
+}
+
+} // namespace
+
+at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
+                   const at::Tensor &labels) {
+    std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
+    if (labels.defined()) inputs.emplace_back(labels);
+    at::Tensor out = floats(model.module.forward(std::move(inputs)));
+    bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
+                out.size(2) == shape.height && out.size(3) == shape.width;
+    if (!fits)
+        refuse("the model's output is ", out.sizes(), " for an input of ", x.sizes(),
+               ": expected the same, or more channels; the model card's shape may be wrong");
+    if (condition.channels > 0 && out.size(1) != condition.channels)
+        refuse("the model's output is ", out.sizes(), ", expected ", condition.channels,
+               " channels, half of them variance, as the model card says");
+    model.channels.store(static_cast<int>(out.size(1)), std::memory_order_relaxed);
+    return out;
+}
+
+extern "C" {
+
+int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
+                    char *error) {
+    *model = nullptr;
+    char where[SHIM_ERROR];
+    std::snprintf(where, sizeof where, "%s: cannot be loaded as a TorchScript file", name);
+    return guarded(error, where, [&] {
+        c10::InferenceMode parameters_are_plain_tensors(false);
+        torch::jit::Module module = torch::jit::load(std::make_shared<memory_reader>(data, size), device_of(device));
+        module.eval();
+        *model = new shim_model{std::move(module), device_of(device), name, at::kFloat};
+        for (const at::Tensor &weight : (*model)->module.parameters())
+            if (weight.is_floating_point() && weight.scalar_type() != at::kFloat)
+                (*model)->weights = weight.scalar_type();
+    });
+}
+
+int shim_model_channels(const struct shim_model *model) {
+    return model->channels.load(std::memory_order_relaxed);
+}
+
+void shim_model_free(struct shim_model *model) {
+    delete model;
+}
+
+int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
+                   const struct shim_condition *condition, float *out, float *variance, char *error) {
+    return calling(*model, error, [&] {
+        c10::DeviceGuard on(model->device);
+        std::vector<int64_t> sizes = sizes_of(shape);
+        at::Tensor input = copy_to(model->device, host_view(x, sizes, at::kFloat));
+        at::Tensor labels = labels_on(model->device, shape.batch, condition->labels);
+        at::Tensor both = diffuse(*model, input, shape, *condition, labels);
+        host_view(out, sizes, at::kFloat).copy_(both.narrow(1, 0, shape.channels));
+        if (variance) host_view(variance, sizes, at::kFloat).copy_(both.narrow(1, shape.channels, shape.channels));
+    });
+}
+
+int shim_decoder_run(struct shim_model *model, const float *latents, struct shim_shape latent, struct shim_shape image,
+                     float *images, char *error) {
+    return calling(*model, error, [&] {
+        c10::DeviceGuard on(model->device);
+        at::Tensor input = copy_to(model->device, host_view(latents, sizes_of(latent), at::kFloat));
+        at::Tensor out = floats(model->module.forward({input}));
+        std::vector<int64_t> sizes = sizes_of(image);
+        if (out.sizes() != at::IntArrayRef(sizes))
+            refuse("its output is ", out.sizes(), " for latents of ", input.sizes(), ", expected ",
+                   at::IntArrayRef(sizes), ", as its decoder.json says");
+        host_view(images, sizes, at::kFloat).copy_(out);
+    });
+}
+
+int shim_features_run(struct shim_model *model, const void *images, int is_uint8, struct shim_shape shape,
+                      const struct shim_output *outputs, int count, char *error) {
+    return calling(*model, error, [&] {
+        c10::DeviceGuard on(model->device);
+        at::Tensor host = host_view(images, sizes_of(shape), is_uint8 ? at::kByte : at::kFloat);
+        at::Tensor input = copy_to(model->device, host);
+        bool inception = takes(*model, "return_features") && takes(*model, "no_output_bias");
+        c10::IValue returned;
+        if (!inception) returned = model->module.forward({input});
+        for (int i = 0; i < count; i++) {
+            const shim_output &output = outputs[i];
+            if (!output.values) continue;
+            at::Tensor found = inception ? ask_inception(*model, input, output) : pick(returned, output, i, count);
+            std::array<int64_t, 2> expected{shape.batch, output.dim};
+            if (found.dim() < 2 || found.size(0) != expected[0] || found.numel() != expected[0] * expected[1])
+                refuse("`", output.name, "` is ", found.sizes(), ", expected ", at::IntArrayRef(expected));
+            host_view(output.values, expected, at::kFloat).copy_(found.reshape(expected));
+        }
+    });
+}
+
+} // extern "C"
