@@ -73,7 +73,7 @@ static const struct mistake mistakes[] = {
     {AFTER("output:\n  rounding: up"),
      {"digits.yaml:5:13: output.rounding: expected one of edm, adm, diffusers, found \"up\""}},
     {AFTER("output: {dtype: int8}"),
-     {"output.dtype: expected one of uint8, float32, found \"int8\"", "did you mean \"uint8\"?"}},
+     {"output.dtype: expected one of uint8, float32, float16, found \"int8\"", "did you mean \"uint8\"?"}},
     {AFTER("evaluate: {features: none, reference: r, metrics: [fid, KIDD]}"),
      {"evaluate.metrics[1]: expected fid, sfid,", "found \"KIDD\"; did you mean \"kid\"?"}},
     {AFTER("evaluate: {features: none, reference: r, metrics: [fid50k_full]}"), {"did you mean \"fid\"?"}},
