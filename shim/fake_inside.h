@@ -6,11 +6,12 @@
  * Data is a mixture of isotropic Gaussians (equal weights unless given), so that E[epsilon | x_t = x] is known: the
  * output is that, at the card's schedule and the given time, as the card's prediction. Label k < K takes component k
  * alone; any other label, or none, the whole mixture. Computed in double, rounded to float32 at the end.
- * Where the card says variance: learned, the variance channels of element i are cos(i + t + label), t the time as given
- * and label 0 without one: known, and no function of x. delay_ms is slept in every call. The n-th call of this process
- * (from 1, over all models; -1: every call) fails, returns NaN, or kills the process. QTAYLOR_FAKE_POISON=LABEL:nan
- * (fail, segv, abort, kill) does so whenever a sample of that label comes (nan: to that sample alone); a job's label
- * file chooses the seeds. QTAYLOR_FAKE_LOAD=s: loading takes so long.
+ * Where the card names inputs, all means are moved by a number: the sum over inputs of the mean of the row's values,
+ * the first input's once, the second's twice and so on. Where the card says variance: learned, the variance channels of
+ * element i are cos(i + t + label), t the time as given and label 0 without one: known, and no function of x. delay_ms
+ * is slept in every call. The n-th call of this process (from 1, over all models; -1: every call) fails, returns NaN,
+ * or kills the process. QTAYLOR_FAKE_POISON=LABEL:nan (fail, segv, abort, kill) does so whenever a sample of that label
+ * comes (nan: to that sample alone); a job's label file chooses the seeds. QTAYLOR_FAKE_LOAD=s: loading takes so long.
  *
  * What networks exported in train mode do: "dropout": p sets outputs to zero at random, anew in each call; "mixing": w
  * adds w times the batch's mean to every row; "drift": d multiplies the output of the n-th call by 1 + n d; with

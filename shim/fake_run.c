@@ -157,6 +157,25 @@ void fake_disturb(struct shim_model *model, double time, float *out, size_t rows
     }
 }
 
+/* By how much a row's inputs move the whole mixture: the sum over inputs of the mean of its values, input k times k
+ * + 1.
+ */
+static double moved(const struct shim_condition *condition, size_t row) {
+    double sum = 0;
+    for (int k = 0; k < condition->inputs_count; k++) {
+        const struct shim_input *input = &condition->inputs[k];
+        size_t count = 1;
+        double mean = 0;
+        for (int i = 0; i < input->rank; i++) count *= (size_t)input->shape[i];
+        for (size_t i = row * count; i < (row + 1) * count; i++)
+            mean += input->type == SHIM_FLOAT32 ? (double)((const float *)input->values)[i]
+                    : input->type == SHIM_INT64 ? (double)((const int64_t *)input->values)[i]
+                                                : (double)((const char *)input->values)[i];
+        sum += (k + 1) * mean / (double)count;
+    }
+    return sum;
+}
+
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
@@ -182,8 +201,10 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
                    (condition->time >= model->nan_times[0] && condition->time <= model->nan_times[1]);
         bool one = label >= 0 && (size_t)label < model->components;
         size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
-        for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
+        double move = moved(condition, row);
+        for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale - alpha * move;
         posterior(model, x_t, alpha, sigma, first, last, x0, epsilon);
+        for (size_t i = 0; i < elements; i++) x_t[i] += alpha * move, x0[i] += move;
         for (size_t i = 0; i < elements; i++) {
             double output = predict(model, t, x_t[i], x0[i], epsilon[i]);
             out[row * elements + i] = bad ? NAN : (float)output;

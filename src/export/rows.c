@@ -48,6 +48,14 @@ uint64_t rows_seed(const struct rows *rows, uint64_t index) {
     return seeds_at(&rows->run->job.seeds, position(rows, index));
 }
 
+uint64_t rows_condition(const struct rows *rows, uint64_t index) {
+    return run_row(rows->run, position(rows, index));
+}
+
+const struct run *rows_run(const struct rows *rows) {
+    return rows->run;
+}
+
 const int64_t *rows_labels(const struct rows *rows) {
     return rows->labels;
 }

@@ -36,6 +36,9 @@ void rows_close(struct rows *rows); /* accepts NULL */
 
 uint64_t rows_count(const struct rows *rows);
 uint64_t rows_seed(const struct rows *rows, uint64_t index);
+/* Which row of the run's conditions a sample got; the run has some. */
+uint64_t rows_condition(const struct rows *rows, uint64_t index);
+const struct run *rows_run(const struct rows *rows);
 /* All rows as one array (not of PNGs). */
 struct npy rows_npy(const struct rows *rows);
 /* [count], filled in as rows are read; NULL: the samples are of no class. */

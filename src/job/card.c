@@ -1,6 +1,7 @@
 #include "job/card.h"
 
 #include "config/keys.h"
+#include "job/card_inputs.h"
 #include "job/decoder.h"
 
 #include <float.h>
@@ -129,6 +130,7 @@ static const struct key label_rows[] = {
      .required = true},
     {"null", &KEY_INT64, AT(null_label), .expected = "a label, -1 or null", KEY_RANGE(-1, INT_MAX), .nullable = true},
 };
+static const struct key_kind INPUTS = {card_read_inputs, NULL};
 static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = KEY_TABLE(schedule_rows),
                               label_keys = KEY_TABLE(label_rows);
 static const struct key rows[] = {
@@ -141,6 +143,7 @@ static const struct key rows[] = {
     {"schedule", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: linear}", .table = &schedule_keys,
      .required = true},
     {"labels", &KEY_TABLE_OF, 0, .table = &label_keys, .nullable = true},
+    {"inputs", &INPUTS, 0, .expected = "a list of at most 8 maps {name, shape, dtype, null}"},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX),
      .nullable = true},
     {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
@@ -322,6 +325,7 @@ void card_release(struct card *card) {
     if (card->guide) card_release(card->guide);
     free(card->guide);
     decoder_free(card->decoder);
+    for (size_t i = 0; i < card->inputs_count; i++) free(card->inputs[i].null);
     free(card->schedule.alphas_cumprod);
     free(card->schedule.alphas);
     free(card->schedule.sigmas);

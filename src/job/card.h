@@ -48,6 +48,19 @@ enum schedule_kind {
 
 struct decoder; /* job/decoder.h */
 
+enum input_dtype { INPUT_FLOAT32, INPUT_INT64, INPUT_BOOL };
+extern const char *const input_dtype_names[]; /* ends with NULL */
+enum { INPUTS_MOST = 8, INPUT_AXES = 3 };
+#define INPUT_ZEROS "zeros"
+
+struct card_input { /* what a network gets besides x, time and labels, by the name of forward's argument */
+    char name[64];
+    int rank;
+    size_t shape[INPUT_AXES]; /* of one row */
+    enum input_dtype dtype;   /* float32 by default */
+    char *null;               /* what stands for none: "zeros", or a file's path; NULL: nothing does. Owned */
+};
+
 /* What is stored of a sample. */
 struct sample_form {
     int channels, height, width;
@@ -77,9 +90,11 @@ struct card {
         double *alphas_cumprod;          /* table: [steps], the last may be 0; or NULL, and: */
         double *alphas, *sigmas; /* table: [steps] each, alpha/sigma falling, the last alpha may be 0. All owned */
     } schedule;
-    int64_t classes;         /* 0: the model takes no labels */
-    int64_t null_label;      /* -1: none */
-    int batch;               /* the one batch size the file was exported for; 0: any */
+    int64_t classes;    /* 0: the model takes no labels */
+    int64_t null_label; /* -1: none */
+    int batch;          /* the one batch size the file was exported for; 0: any */
+    struct card_input inputs[INPUTS_MOST];
+    size_t inputs_count;
     bool learned_variance;   /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
                                 v)/2 log beta~ */
     struct card *guide;      /* of the model that guides this one (sampler.guidance.model), or NULL; owned */

@@ -32,6 +32,15 @@ static json_t *decode_keys(const struct job *job, const struct card *card, const
     return json_pack("{ss? si ss*}", "sha256", sha256, "batch", decoder_batch(card->decoder, job), "latents", latents);
 }
 
+/* What they are, and who gets which row. */
+static json_t *condition_keys(const struct job *job, const json_t *about) {
+    static const char *const rules[] = {[ROWS_CYCLE] = "cycle", [ROWS_EACH] = "each", [ROWS_FILE] = "file"};
+    json_t *keys = json_copy((json_t *)about);
+    if (keys && json_object_set_new(keys, "rows", json_string(rules[job->conditions.rule])) == 0) return keys;
+    json_decref(keys);
+    return NULL;
+}
+
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
                      const struct sampler *sampler, const struct file_digests *files, int plan_version,
                      struct error *err) {
@@ -49,6 +58,8 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
     bool whole = !card->decoder ||
                  json_object_set_new(fingerprint->keys, "decode", decode_keys(job, card, files->decoder)) == 0;
+    if (files->conditions)
+        whole &= json_object_set_new(fingerprint->keys, "conditions", condition_keys(job, files->conditions)) == 0;
     if (whole && fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
     fingerprint_release(fingerprint);
     return error_memory(err);

@@ -14,6 +14,7 @@ struct fingerprint {
 
 struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed */
     const char *model, *guide, *labels, *initial, *decoder;
+    const json_t *conditions; /* instead what conditions_describe says of them (sample/conditions.h) */
 };
 
 /* sampler: the resolved one. plan_version: see solver/plan.h. */

@@ -5,6 +5,7 @@
 #include "config/keys.h"
 #include "config/override.h"
 #include "config/yaml.h"
+#include "job/job_conditions.h"
 #include "format/json_file.h"
 
 #include <stdlib.h>
@@ -145,6 +146,7 @@ void job_release(struct job *job) {
     seeds_release(&job->seeds);
     free(job->labels.path);
     free(job->decode.path);
+    job_release_conditions(job);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);

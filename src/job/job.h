@@ -21,6 +21,11 @@ enum label_rule {
     LABELS_CONSTANT, /* one class for all */
     LABELS_FILE,     /* one label a sample, in the order of the seed list */
 };
+enum rows_rule {             /* which row of the conditions a sample gets */
+                 ROWS_CYCLE, /* its position in the seed list, modulo their number */
+                 ROWS_EACH,  /* its position: as many rows as samples */
+                 ROWS_FILE,  /* one number a sample, in the order of the seed list */
+};
 enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
 enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32, SAMPLE_FLOAT16 };
 enum latents_kind { LATENTS_NONE, LATENTS_FLOAT32, LATENTS_FLOAT16 };
@@ -54,6 +59,15 @@ struct job {
     } labels;
     int batch;
     struct sampler sampler;
+    struct {
+        struct condition_file {       /* of one input of the model; resolved, perhaps "FILE.safetensors#KEY" */
+            char *name, *path, *null; /* null NULL: what the card says */
+        } files[INPUTS_MOST];
+        size_t count;
+        enum rows_rule rule;
+        char *rows;     /* ROWS_FILE, resolved */
+        char *captions; /* a text with one line a row, or NULL; resolved */
+    } conditions;
     struct {
         char *path; /* of the decoder, resolved; NULL: the samples are what the model makes */
         int batch;  /* latents that it is given at once; 0: unset (decoder_batch) */
@@ -109,5 +123,6 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
 int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
               size_t overrides_count, struct error *err);
 void job_release(struct job *job);
+const struct condition_file *job_condition(const struct job *job, const char *name); /* or NULL */
 
 #endif

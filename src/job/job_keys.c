@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "job/job.h"
+#include "job/job_conditions.h"
 #include "config/keys.h"
 
 #include <limits.h>
@@ -134,6 +135,10 @@ static json_t *write_labels(const struct key *key, const void *member) {
     if (job->labels.rule == LABELS_FILE) return KEY_PATH.write(key, &job->labels.path);
     return json_string(label_rule_names[job->labels.rule]);
 }
+
+/* ---- conditions: job_conditions.c ---- */
+
+static const struct key_kind CONDITIONS = {job_read_conditions, job_write_conditions};
 
 /* ---- decode ---- */
 
@@ -304,6 +309,7 @@ static const struct key rows[] = {
      KEY_RANGE(0, 9e15)},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
+    {"conditions", &CONDITIONS, 0, .expected = "a map of the model's inputs to files, rows and captions"},
     {"decode", &DECODE, 0, .expected = "a map with path and batch"},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},

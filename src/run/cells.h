@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct conditions;
+
 struct shard_status {
     /* enum shard_state; bytes, of which a maximum over ranks is taken. */
     unsigned char latents, samples, features[NETWORK_OUTPUTS];
@@ -34,6 +36,7 @@ struct cell { /* one run */
     bool afresh;                      /* made again, whatever is on disk */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
     struct shim_model *decoder;       /* the same of decode */
+    struct conditions *conditions;    /* of the card's inputs, borrowed; NULL: there are none, or they are not needed */
     const float *initial;             /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */
     bool any;       /* a shard was made */

@@ -5,12 +5,15 @@
 #include "base/text.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
+#include "job/job_conditions.h"
 #include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
+#include "run/captions.h"
 #include "run/initial.h"
+#include "sample/conditions.h"
 #include "sample/noise.h"
 #include "shard/layout.h"
 
@@ -41,6 +44,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
                              : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
+    if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
@@ -92,6 +96,33 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     return 0;
 }
 
+/* Opens the conditions, so that mistakes in them show now, and says what they are; NULL: the job has none. */
+static int describe_conditions(json_t **about, const struct job *job, const struct card *card, struct error *err) {
+    struct conditions *conditions;
+    int64_t *rows = NULL;
+    *about = NULL;
+    if (conditions_open(&conditions, card, job, err) != 0) return -1;
+    if (!conditions) return 0;
+    uint64_t count = conditions_rows(conditions);
+    int rc = conditions_describe(about, conditions, job, err);
+    if (rc == 0 && job->conditions.rule == ROWS_EACH && count != job->seeds.count)
+        rc = error_set(
+            err, CODE_DATA,
+            "conditions.rows: each: expected a row for each of the %llu seeds, found %llu rows: say cycle, or "
+            "name a file of row numbers",
+            (unsigned long long)job->seeds.count, (unsigned long long)count);
+    if (rc == 0 && job->conditions.rows &&
+        (rc = labels_read(&rows, job->conditions.rows, NULL, job->seeds.count, (int64_t)count, err)) != 0)
+        error_prefix(err, "conditions.rows");
+    struct captions captions = {0};
+    if (rc == 0 && job->conditions.captions) rc = captions_read(&captions, job->conditions.captions, count, err);
+    captions_release(&captions);
+    free(rows);
+    conditions_close(conditions);
+    if (rc != 0) json_decref(*about), *about = NULL;
+    return rc;
+}
+
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
@@ -117,6 +148,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
+    json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
     int rc = -1;
@@ -127,8 +159,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if (check_labels(&job, &card, err) != 0 ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
-        model_digest(job.decode.path, decoder, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
-        digest(job.initial, initial, err) != 0 ||
+        model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
+        digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     document_sample_bytes(&job, &card), err) != 0)
         goto out;
@@ -136,12 +168,14 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                                        .guide = given(guide),
                                        .labels = given(labels),
                                        .initial = given(initial),
-                                       .decoder = given(decoder)};
+                                       .decoder = given(decoder),
+                                       .conditions = conditions};
     if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0) goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);
 out:
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
+    json_decref(conditions);
     fingerprint_release(&fingerprint);
     plan_release(&plan);
     sampler_release(&sampler);

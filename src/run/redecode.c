@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
+#include "job/job_conditions.h"
 #include "job/model_file.h"
 #include "run/run.h"
 
@@ -37,7 +38,8 @@ static int change(json_t *document, const struct run *run, const struct job *job
                                        .guide = run_sha256(run, GUIDE_SHA256),
                                        .labels = run_sha256(run, LABELS_SHA256),
                                        .initial = run_sha256(run, INITIAL_SHA256),
-                                       .decoder = sha256};
+                                       .decoder = sha256,
+                                       .conditions = json_object_get(keys, "conditions")};
     if (fingerprint_make(&fingerprint, job, card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
@@ -74,6 +76,7 @@ int redecode_document(json_t **document, const char *run_dir, const char *decode
     if (rc == 0 && !(resolved = changed_job(&run, decoder, dir))) rc = error_memory(err);
     if (rc == 0) rc = job_from_json(&job, resolved, "run.json", err);
     if (rc == 0) rc = card_parse(&card, run.card.json, "run.json: card", err);
+    if (rc == 0) rc = job_add_nulls(&job, &card, err);
     if (rc == 0) rc = decoder_add(&card, &job, NULL, err);
     if (rc == 0 && !(*document = json_copy(run.document))) rc = error_memory(err);
     if (rc == 0) rc = change(*document, &run, &job, &card, err);

@@ -1,6 +1,7 @@
 /* Opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
 #include "job/decoder.h"
+#include "job/job_conditions.h"
 #include "sample/labels.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
@@ -16,7 +17,8 @@ int run_check(const struct run *run, struct error *err) {
                                        .guide = run_sha256(run, GUIDE_SHA256),
                                        .labels = run_sha256(run, LABELS_SHA256),
                                        .initial = run_sha256(run, INITIAL_SHA256),
-                                       .decoder = run_sha256(run, DECODER_SHA256)};
+                                       .decoder = run_sha256(run, DECODER_SHA256),
+                                       .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
     if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
@@ -63,6 +65,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
+        job_add_nulls(&run->job, &run->card, err) != 0 ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
         (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
@@ -71,6 +74,17 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count,
                     run->card.classes, err) != 0)
         goto fail;
+    const json_t *conditions = json_object_get(json_object_get(document, "keys"), "conditions");
+    run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
+    if (conditions && run->condition_rows == 0) {
+        error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
+        goto fail;
+    }
+    if (run->job.conditions.rows && labels_read(&run->rows, run->job.conditions.rows, run_sha256(run, ROWS_SHA256),
+                                                run->job.seeds.count, (int64_t)run->condition_rows, err) != 0) {
+        error_prefix(err, "conditions.rows");
+        goto fail;
+    }
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
@@ -85,6 +99,7 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
+    free(run->rows);
     if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
     card_release(&run->card);
@@ -96,7 +111,7 @@ void run_close(struct run *run) {
 
 const char *run_sha256(const struct run *run, const char *key) {
     const json_t *value = json_object_get(run->document, "keys");
-    char name[16];
+    char name[32];
     for (size_t length; value && *key; key += length + (key[length] == '.')) {
         length = strcspn(key, ".");
         snprintf(name, sizeof name, "%.*s", (int)length, key);
@@ -107,6 +122,14 @@ const char *run_sha256(const struct run *run, const char *key) {
 
 int64_t run_label(const struct run *run, uint64_t position) {
     return labels_at(&run->job, &run->card, run->labels, position);
+}
+
+uint64_t run_row(const struct run *run, uint64_t position) {
+    return run->rows ? (uint64_t)run->rows[position] : position % run->condition_rows; /* each: as many as samples */
+}
+
+static uint64_t row_of(const void *run, uint64_t position) {
+    return run_row(run, position);
 }
 
 bool run_wants(const struct run *run, int output) {
@@ -147,6 +170,11 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     for (uint64_t row = 0; row < meta.rows; row++) {
         seeds[row] = seeds_at(&run->job.seeds, first + row);
         if (meta.labels) labels[row] = run_label(run, first + row);
+    }
+    if (run->condition_rows > 0) {
+        meta.condition_row = row_of;
+        meta.run = run;
+        meta.first = first;
     }
     memcpy(meta.fingerprint, output == LATENTS ? run->latents : run->fingerprint, SHA256_HEX);
     if (output == LATENTS) {

@@ -31,6 +31,8 @@ struct run { /* an opened document; const while ranks work on it */
     bool keeps_latents;         /* job.output.latents; who has no use for them may set it to false */
     char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
     int64_t *labels;            /* LABELS_FILE: [seeds]; else NULL */
+    uint64_t condition_rows;    /* rows of the conditions; 0: the job has none */
+    int64_t *rows;              /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;
 };
 
@@ -50,10 +52,13 @@ int run_check(const struct run *run, struct error *err);
 #define LABELS_SHA256 "labels.sha256"
 #define INITIAL_SHA256 "initial"
 #define DECODER_SHA256 "decode.sha256"
+#define ROWS_SHA256 "conditions.rows_sha256"
 const char *run_sha256(const struct run *run, const char *key);
 
 /* The label of the sample at a position in the seed list; -1 where the model takes none. */
 int64_t run_label(const struct run *run, uint64_t position);
+/* The row of the conditions that the sample at a position in the seed list gets. */
+uint64_t run_row(const struct run *run, uint64_t position);
 /* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
  * the wanted outputs of the feature network. */
 enum { LATENTS = -2, SAMPLES = -1 };

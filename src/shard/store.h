@@ -20,12 +20,17 @@ struct text;
 /* What the job determines about one shard file: its JSON frame,
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
+ * with "rows": [...] where there are conditions, which row each sample got,
  * in feature files also "network" and "output", and in files of latents "output". seeds and labels are borrowed. */
 struct shard_meta {
     shard_id id;
     uint64_t rows;
     const uint64_t *seeds; /* [rows] */
     const int64_t *labels; /* [rows] or NULL */
+    /* The row of the job's conditions that the sample at a position gets; NULL: there are none. */
+    uint64_t (*condition_row)(const void *run, uint64_t position);
+    const void *run; /* borrowed */
+    uint64_t first;  /* the shard's first position */
     char fingerprint[SHA256_HEX];
     char network[SHA256_HEX]; /* feature files: sha256 of the network file; else "" */
     const char *output;       /* feature files: the network's output, "pool"; "latents"; NULL for samples */
@@ -81,8 +86,8 @@ int store_yields(const char *path, enum shard_state state, const struct error *w
 int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
                void **rows, int64_t *labels, struct error *why, struct error *err);
 
-/* manifest.jsonl: one record a good shard, {"id", "seeds", "rows", "sha256", "bytes"}, rewritten whole. infos:
- * [count], an empty sha256 is left out. */
+/* manifest.jsonl: one record a good shard, {"id", "seeds", "rows": their number, "conditions": "0-9,0-5" where there
+ * are some, "sha256", "bytes"}, rewritten whole. infos: [count], an empty sha256 is left out. */
 int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
                    const struct file_guard *guard, struct error *err);
 /* Appends what would be written. */

@@ -27,7 +27,7 @@ static const struct shim_model *network_of(const struct cell *cell, int kind) {
 
 /* Another cell's proof holds for this one. */
 static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
-    return network_of(a, kind) == network_of(b, kind) &&
+    return network_of(a, kind) == network_of(b, kind) && a->conditions == b->conditions &&
            a->run.job.model.row_dependent == b->run.job.model.row_dependent && a->run.job.batch == b->run.job.batch &&
            a->run.job.decode.batch == b->run.job.decode.batch && a->run.job.output.dtype == b->run.job.output.dtype;
 }
@@ -39,6 +39,7 @@ static int prove(const struct cell *cell, int kind, double *difference, struct e
                              .sampler = &run->sampler,
                              .card = &run->card,
                              .model = kind == MODEL ? cell->model : cell->guide,
+                             .conditions = cell->conditions,
                              .number = kind == GUIDE};
     if (kind == DECODER)
         return decoding_prove(run->card.decoder, cell->decoder, run->job.decode.path,

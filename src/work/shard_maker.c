@@ -45,6 +45,7 @@ int maker_move(struct maker *maker, const struct cell *cell, bool solves, bool d
         .card = &run->card,
         .model = cell->model,
         .guide = cell->guide,
+        .conditions = cell->conditions,
         .device = maker->device,
         .batch = run->job.batch,
         .noise = run->job.noise,
@@ -66,6 +67,7 @@ struct making {
     char *latents;            /* the same, where they are kept: to be made, or what samples are made of */
     bool undecoded;           /* some picture failed: latents alone are written, and this is the reason: */
     struct error why;
+    uint64_t *condition_rows;         /* [rows] */
     float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
     bool refused;                     /* another job's work is in its place */
     bool featureless;                 /* some batch's features failed: the samples are kept without */
@@ -93,6 +95,7 @@ void making_close(struct making *making) {
     free(making->latents);
     free(making->labels);
     free(making->seeds);
+    free(making->condition_rows);
     free(making);
 }
 
@@ -137,6 +140,10 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
         if (!making->features[k]) return error_memory(err);
     }
     run_meta(run, shard, SAMPLES, making->seeds, making->labels);
+    if (run->condition_rows > 0 && !(making->condition_rows = malloc(rows * sizeof *making->condition_rows)))
+        return error_memory(err);
+    for (uint64_t i = 0; making->condition_rows && i < rows; i++)
+        making->condition_rows[i] = run_row(run, layout_first(&run->layout, shard) + i);
     *batches = layout_batches(&run->layout, shard);
     int rc = making->make_samples ? 0 : read_back(making, SAMPLES, &making->samples, err);
     if (rc == 0 && making->make_samples && !making->solve) rc = read_back(making, LATENTS, &making->latents, err);
@@ -191,6 +198,7 @@ static int solve_batch(struct making *making, struct maker *maker, size_t row, s
     struct batch batch = {.rows = rows, .seeds = making->seeds + row};
     int nfe = 0;
     if (run->card.classes > 0) batch.labels = making->labels + row;
+    if (making->condition_rows) batch.condition_rows = making->condition_rows + row;
     if (making->cell->initial) batch.initial = making->cell->initial + position * elements;
     double start = clock_seconds();
     if (executor_run(maker->executor, &batch, maker->x, &nfe, err) != 0) return -1;

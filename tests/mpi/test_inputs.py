@@ -48,6 +48,16 @@ def write_decoder(job):
     (job.folder / "decoder.json").write_text(json.dumps({"decoder": {"latent": [1, 4, 4], "image": [3, 8, 8], "scale": 0.5}}))
 
 
+def write_conditions(job):
+    job.model["card"]["inputs"] = [{"name": "context", "shape": [3]}]
+    job.keys["conditions"] = {"context": f"{LOCAL}/context.npy"}
+    numpy.save(job.folder / "context.npy", numpy.zeros((5, 3), "<f4"))
+
+
+def other_conditions(folder):
+    numpy.save(folder / "context.npy", numpy.ones((5, 3), "<f4"))
+
+
 def write_labels(job):
     job.keys["labels"] = f"{LOCAL}/labels.txt"
     (job.folder / "labels.txt").write_text("0\n1\n" * 50)
@@ -80,6 +90,7 @@ FILES = {
     "model": (write_model, "model.json", edit("model.json", '"std": 0.2', '"std": 0.6')),
     "guide": (write_guide, "guide.json", edit("guide.json", '"std": 0.2', '"std": 0.6')),
     "decoder": (write_decoder, "decoder.json", edit("decoder.json", '"scale": 0.5', '"scale": 0.6')),
+    "conditions": (write_conditions, "context.npy", other_conditions),
     "labels": (write_labels, "labels.txt", edit("labels.txt", "0\n1\n", "1\n0\n")),
     "initial": (write_initial, "starts.npy", other_starts),
     "feature network": (write_network, "features.json", edit("features.json", '"matrix": 7', '"matrix": 8')),
