@@ -19,7 +19,7 @@
 static const struct command *const commands[] = {
     &command_run,      &command_generate, &command_evaluate, &command_decode,  &command_verify,
     &command_status,   &command_plan,     &command_inspect,  &command_compare, &command_reference,
-    &command_diagnose, &command_report,   &command_export,   &command_sample,
+    &command_diagnose, &command_report,   &command_export,   &command_sample,  &command_check,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 enum { STACK_LEAST = 1 << 20 }; /* bytes */

@@ -15,31 +15,16 @@ step() { # one test of its own: step NAME COMMAND...
 }
 
 build() { make --no-print-directory -j2 "$@"; }
-step 'build with libtorch' build SHIM=torch all
-step 'build with the fake shim' build SHIM=fake all
-step 'layers' make --no-print-directory SHIM=fake layers
-step 'shellcheck' shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh
-step 'build with sanitizers' build SHIM=fake SANITIZE=address,undefined all
+sanitized=(SHIM=fake 'SANITIZE=address,undefined')
+mapfile -t unit_names < <(find tests/unit -name 'test_*.c' -printf '%f\n' | sort)
+unit_names=("${unit_names[@]%.c}")
 
-step 'build of the fault shim' build build/tests/fault.so
-for target in tests/fuzz/fuzz_*.c; do # what fuzzing found stays mended; `make fuzz` looks for more
-    name=$(basename "$target" .c); name=${name#fuzz_}
-    replay="build/fake-address,undefined/fuzz_$name"
-    build SHIM=fake SANITIZE=address,undefined "$replay"
-    step "fuzz corpus: $name" "$replay" "tests/fuzz/corpus/$name"
-done
-
-units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
-    local program names
-    names=$(find tests/unit -name 'test_*.c' -printf '%f\n' | sort)
-    local targets=()
-    for name in $names; do targets+=("build/$1/tests/${name%.c}"); done
-    build "${@:2}" "${targets[@]}" || { failed=$((failed + 1)); echo "FAILED: unit tests do not build: $1"; return; }
+units() { # units VARIANT: every unit test of one build
+    local program good bad rc targets=("${unit_names[@]/#/build/$1/tests/}")
     # shellcheck disable=SC2016 # the inner shell expands it
     printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -n 1 sh -c '"$0" >"$0.log" 2>&1; echo $? >"$0.rc"'
     for program in "${targets[@]}"; do
         echo "== $program"
-        local good bad rc
         rc=$(cat "$program.rc")
         good=$(grep -c '^\[       OK \]' "$program.log")
         bad=$(grep '^\[  FAILED  \] [a-zA-Z_]' "$program.log" | sort -u | wc -l) # each is named twice
@@ -48,26 +33,65 @@ units() { # units VARIANT MAKE-ARGUMENTS...: every unit test of one build
         rm -f "$program.rc"
     done
 }
-units fake SHIM=fake
-units fake-address,undefined SHIM=fake SANITIZE=address,undefined
+
+# What needs neither the programs' runs nor a quiet machine: style, sanitizers, fuzzing's corpora (what it found stays
+# mended; `make fuzz` looks for more), unit tests. A process of its own: its counts go to a file.
+beside_pytest() {
+    local name corpora=()
+    renice -n 5 $BASHPID >/dev/null
+    passed=0
+    failed=0
+    for name in tests/fuzz/fuzz_*.c; do name=${name#tests/fuzz/fuzz_}; corpora+=("${name%.c}"); done
+    step 'layers' make --no-print-directory SHIM=fake layers
+    step 'lint' tests/lint.sh
+    step 'build of the unit tests' build SHIM=fake "${unit_names[@]/#/build/fake/tests/}"
+    units fake
+    step 'build with sanitizers' build "${sanitized[@]}" all "${unit_names[@]/#/build/fake-address,undefined/tests/}" \
+        "${corpora[@]/#/build/fake-address,undefined/fuzz_}"
+    for name in "${corpora[@]}"; do
+        step "fuzz corpus: $name" "build/fake-address,undefined/fuzz_$name" "tests/fuzz/corpus/$name"
+    done
+    units fake-address,undefined
+    echo "$passed $failed" >build/beside.count
+}
 
 marks='not long'
 [ "$which" = long ] && marks=''
-# Half of the tests wait (leases, killed ranks), so there is one process more than processors; tests that share a costly
-# start or a network are one group, and a group stays in one process (tests/conftest.py). SLURM's cluster comes behind
-# them, with the machine to itself. A report of an earlier run never counts.
-rm -f build/pytest-*.xml
-processes=$(nproc)
-processes=$((processes < 8 ? processes + 1 : 8))
 pytests() { # pytests NAME ARGUMENTS...
     build/venv/bin/python -m pytest -q -rs -W ignore::DeprecationWarning -m "$marks" \
         --junit-xml="build/pytest-$1.xml" "${@:2}"
     local ended=$?
     if [ $ended -gt 1 ] && [ $ended -ne 5 ]; then failed=$((failed + 1)); echo "FAILED: pytest itself: exit $ended"; fi
 }
+
+# Reports of an earlier run never count.
+rm -f build/pytest-*.xml build/beside.*
+step 'build with libtorch' build SHIM=torch all
+step 'build with the fake shim' build SHIM=fake all build/fake/tests/test_archive # the latter is run by a long test
+step 'build of the fault shim' build build/tests/fault.so
+
+# pytest's tests wait for most of their time (leases, killed ranks, processes that start), so there are more of its
+# processes than processors, and what needs none of them goes on beside at low priority; tests that share a costly start
+# or a network are one group, and a group stays in one process (tests/conftest.py). SLURM's cluster comes last, with the
+# machine to itself.
+beside_pytest >build/beside.log 2>&1 &
+beside=$!
+trap 'kill $beside 2>/dev/null' EXIT # ^C alone does not end what is in the background
+processes=$(nproc)
+processes=$((processes < 4 ? 2 * processes + 1 : 9))
 pytests most -n $processes --dist loadgroup --ignore=tests/slurm tests
+wait
+trap - EXIT
+cat build/beside.log
 pytests slurm tests/slurm
-read -r good bad < <(build/venv/bin/python - <<'PYTHON'
+
+count() { # count GOOD BAD: a part that did not say has failed
+    passed=$((passed + ${1:-0})); failed=$((failed + ${2:-1}))
+}
+# shellcheck disable=SC2046 # two numbers
+count $(cat build/beside.count)
+# shellcheck disable=SC2046
+count $(build/venv/bin/python - <<'PYTHON'
 import xml.etree.ElementTree as tree
 suites = [suite for name in ("most", "slurm")
           for suite in tree.parse(f"build/pytest-{name}.xml").getroot().iter("testsuite")]
@@ -78,7 +102,5 @@ for suite in suites:
 print(total - bad, bad)
 PYTHON
 )
-passed=$((passed + ${good:-0}))
-failed=$((failed + ${bad:-1}))
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

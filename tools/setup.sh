@@ -32,7 +32,8 @@ mkdir -p build
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
-quiet() { "$@" >build/setup.log 2>&1 || { cat build/setup.log >&2; fail "failed: $*"; }; }
+log=build/setup.log
+quiet() { "$@" >"$log" 2>&1 || { cat "$log" >&2; fail "failed: $*"; }; }
 
 # A package counts as present when Debian says so, or when what it is for is found (another python3, a module's mpicc).
 present() {
@@ -87,19 +88,21 @@ MAKE
     say "to run the programs by hand: source build/env.sh"
 }
 
-missing=()
-for package in "${packages[@]}"; do present "$package" || missing+=("$package"); done
-if [ ${#missing[@]} -gt 0 ] && ! { [ -d build/deps/usr ] && [ "$(id -u)" != 0 ]; }; then
-    command -v apt-get >/dev/null || fail "missing, and this is no Debian: ${missing[*]}. Install their like, or name
-       them by hand: PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
-    if [ "$(id -u)" = 0 ]; then
-        say "installing Debian packages: ${missing[*]}"
-        quiet apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive quiet apt-get install -y -qq --no-install-recommends "${missing[@]}"
-    else
-        unpack "${missing[@]}"
+debian_packages() {
+    local package missing=()
+    for package in "${packages[@]}"; do present "$package" || missing+=("$package"); done
+    if [ ${#missing[@]} -gt 0 ] && ! { [ -d build/deps/usr ] && [ "$(id -u)" != 0 ]; }; then
+        command -v apt-get >/dev/null || fail "missing, and this is no Debian: ${missing[*]}. Install their like, or
+       name them by hand: PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
+        if [ "$(id -u)" = 0 ]; then
+            say "installing Debian packages: ${missing[*]}"
+            quiet apt-get update -qq
+            DEBIAN_FRONTEND=noninteractive quiet apt-get install -y -qq --no-install-recommends "${missing[@]}"
+        else
+            unpack "${missing[@]}"
+        fi
     fi
-fi
+}
 
 wheels=()
 want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1')" 2>/dev/null || wheels+=("$2"); }
@@ -113,23 +116,33 @@ install() { # install PIP-OPTIONS...: what is wanted
     quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "$@" "${wheels[@]}"
     wheels=()
 }
-if [ "$what" = fuzz ]; then exit; fi
-if { [ "$shim" = torch ] && [ -z "${LIBTORCH:-}" ]; } || [ "$what" != build ]; then
+
+python_packages() {
+    log=build/setup-python.log
+    if [ "$what" = build ] && { [ "$shim" != torch ] || [ -n "${LIBTORCH:-}" ]; }; then return; fi
     [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
-    if [ "$what" = lint ]; then
-        want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'
-    elif [ "$what" != build ]; then
-        want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
-        want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
-        want diffusers 'diffusers==0.35.*'; want PyYAML pyyaml
-        want pytest-xdist 'pytest-xdist==3.8.*'; want selenium selenium; want html5lib html5lib; want lxml lxml
-    fi
+    if [ "$what" != build ]; then want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'; fi
+    if [ "$what" = build ] || [ "$what" = lint ]; then install; return; fi
+    want numpy numpy; want scipy 'scipy<1.18'; want pytest pytest; want pyzstd pyzstd
+    want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
+    want diffusers 'diffusers==0.35.*'; want PyYAML pyyaml
+    want pytest-xdist 'pytest-xdist==3.8.*'; want selenium selenium; want html5lib html5lib; want lxml lxml
     if [ "$what" = coverage ]; then want gcovr 'gcovr==8.*'; fi
     install
     # The peers' own metrics and ADM's network; the tests do without the torchvision they depend on.
-    if [ "$what" != build ] && [ "$what" != lint ]; then
-        want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
-        install --no-deps
-    fi
+    want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
+    install --no-deps
+}
+
+# Both are downloads for the most part, so they go on at once where Python is there to begin with.
+if [ "$what" = fuzz ]; then
+    debian_packages
+elif present python3 && present python3-venv; then
+    python_packages &
+    debian_packages
+    wait $!
+else
+    debian_packages
+    python_packages
 fi

@@ -123,20 +123,26 @@ static int place(const struct draft *draft, const struct file_guard *guard, bool
 /* *lost: an fsync failed with EIO, and what is on disk is unknown. */
 static int commit(struct draft *draft, const struct file_guard *guard, bool *lost, struct error *err) {
     const char *step = "fsync";
-    bool refused = false;
-    int rc = draft_sync(draft->temporary);
+    bool refused = false, synced = !guard || !guard->unsynced;
+    int rc = synced ? draft_sync(draft->temporary) : 0;
     *lost = rc != 0 && errno == EIO;
     if (rc == 0) {
         step = "rename";
         rc = place(draft, guard, &refused, err);
     }
-    if (rc == 0) {
+    if (rc == 0 && synced) {
         step = "fsync the folder of";
         rc = folder_sync(draft->parent);
     }
     if (rc != 0 && !refused) error_set(err, CODE_IO, "cannot %s %s: %s", step, draft->path, strerror(errno));
     draft_abandon(draft);
     return rc;
+}
+
+int file_system_sync(const char *path, struct error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : syncfs(fd), number = errno;
+    if (fd >= 0) close(fd);
+    return rc == 0 ? 0 : error_set(err, CODE_IO, "cannot sync the file system of %s: %s", path, strerror(number));
 }
 
 int draft_commit(struct draft *draft, struct error *err) {

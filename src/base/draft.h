@@ -21,7 +21,11 @@ int file_write_atomic(const char *path, const void *data, size_t size, struct er
 struct file_guard {
     int (*check)(const void *context, const char *replaced, struct error *err);
     const void *context;
+    bool unsynced; /* no fsync: the file is durable after file_system_sync, and until then may be empty after a crash of
+                      the machine */
 };
+/* All that was written to the file system of `path` so far is durable. */
+int file_system_sync(const char *path, struct error *err);
 /* file_write_atomic under a condition; guard NULL: under none. Errors are those of the check, too. */
 int file_write_guarded(const char *path, const void *data, size_t size, const struct file_guard *guard,
                        struct error *err);

@@ -198,10 +198,12 @@ int tree_remove(const char *path, struct error *err) {
 }
 
 int folder_make(const char *path, struct error *err) {
+    if (mkdir(path, 0777) == 0) return 0;
+    bool there = errno == EEXIST;
     char *copy = strdup(path);
     if (!copy) return error_memory(err);
     int rc = 0;
-    for (char *p = copy + 1; rc == 0; p++) {
+    for (char *p = copy + 1; rc == 0 && !there; p++) {
         char end = *p;
         if (end != '/' && end != '\0') continue;
         *p = '\0';

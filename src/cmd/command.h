@@ -34,7 +34,7 @@ struct command {
 
 extern const struct command command_run, command_generate, command_evaluate, command_decode, command_verify,
     command_status, command_plan, command_inspect, command_compare, command_reference, command_diagnose, command_report,
-    command_export, command_sample;
+    command_export, command_sample, command_check;
 
 /* Parses the command line and calls the command's function; --help prints instead. */
 int command_call(const struct command *command, int argc, char **argv, struct error *err);

@@ -9,6 +9,7 @@
 #include "solver/plan.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* How evenly the job's batches spread over ranks of one worker each. */
@@ -51,6 +52,19 @@ static int check_initial(const struct job *job, const struct card *card, const s
     return there ? initial_look(job->initial, &job->seeds, card, plan->initial_scale, err) : 0;
 }
 
+/* The card's keys that the job overrides. */
+static void print_overridden(const struct card *card) {
+    const char *key;
+    json_t *pair;
+    json_object_foreach(card->overridden, key, pair) {
+        char *theirs = json_dumps(json_array_get(pair, 0), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)),
+             *ours = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+        print_line(stdout, "model.card.%s: %.200s -> %.200s", key, theirs ? theirs : "?", ours ? ours : "?");
+        free(theirs);
+        free(ours);
+    }
+}
+
 struct plan_options {
     const char *job;
     struct option_list set;
@@ -70,11 +84,13 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
     if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);
+        if (card.overridden && json_object_set(value, "model_card", card.overridden) != 0) rc = error_memory(err);
         if (!cell) *json = value;
         else if (json_object_set_new(*json, cell, value) != 0) value = NULL;
         if (!value) rc = error_memory(err);
     } else if (rc == 0) {
         if (cell) print_line(stdout, "== %s", cell);
+        print_overridden(&card);
         plan_print(&compiled, stdout);
         print_idle(&job, &card);
         if (cell) printf("\n");

@@ -102,7 +102,7 @@ static int check_calm(const void *context, const char *replaced, struct error *e
 
 static int verify_run(const struct run *run, struct verdict *verdict, struct error *err) {
     struct calm calm = {.dir = run->dir};
-    const struct file_guard guard = {check_calm, &calm};
+    const struct file_guard guard = {.check = check_calm, .context = &calm};
     struct error unwritten;
     bool is_calm = look_for_jobs(&calm, calm.last, &unwritten) == 0;
     uint64_t shards = layout_shards(&run->layout);

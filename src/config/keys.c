@@ -141,7 +141,7 @@ int keys_read(const struct key_reader *reader, const struct key_table *table, co
                         value) if (read_key(reader, table, path, name, value, target) != 0) return -1;
     for (size_t i = 0; i < table->count; i++) {
         const struct key *key = &table->keys[i];
-        if (!key->required || json_object_get(map, key->name)) continue;
+        if (!key->required || reader->partial || json_object_get(map, key->name)) continue;
         char *below = path_below(path, key->name), *expected = key_expected(key);
         int rc = !below || !expected ? error_memory(reader->err)
                                      : key_error(reader, below, "missing; expected %s", expected);

@@ -13,6 +13,7 @@
 struct key_reader {     /* what messages and relative paths need */
     const char *where;  /* file; stands in messages where `places` knows no better */
     json_t *places;     /* of yaml_parse, or NULL */
+    bool partial;       /* required keys may be missing: the map goes over another that has them */
     const char *folder; /* that KEY_PATH values are relative to; NULL: paths are neither relative nor to be expanded */
     struct error *err;
 };

@@ -27,6 +27,7 @@ static struct sampler sampler_on(const struct study *study, const struct track *
     sampler.rho = track->rho;
     if (track->grid == own->grid) {
         sampler.shift = own->shift;
+        memcpy(sampler.beta, own->beta, sizeof sampler.beta);
         sampler.steps_offset = own->steps_offset;
         sampler.points = own->points;
     }
@@ -97,7 +98,8 @@ int contest_tracks(struct study *study, struct error *err) {
     int levels[3] = {own->nfe / 2, own->nfe, 2 * own->nfe};
     bool added, own_added = false;
     double own_rho = own->grid == GRID_KARRAS ? own->rho : NAN;
-    enum grid_kind own_grid = own->grid == GRID_EXPONENTIAL ? GRID_UNIFORM_LOGSNR : own->grid;
+    enum grid_kind own_grid = own->grid;
+    if (own_grid == GRID_EXPONENTIAL || own_grid == GRID_LU) own_grid = GRID_UNIFORM_LOGSNR;
     if (own_grid == GRID_UNIFORM && own->clock == CLOCK_LOGSNR) own_grid = GRID_UNIFORM_LOGSNR;
     if (!(study->tracks = calloc(3 * (GRIDS + 1), sizeof *study->tracks))) return error_memory(err);
     for (int level = 0; level < 3; level++) {

@@ -321,6 +321,15 @@ int card_parse(struct card *card, const json_t *json, const char *where, struct 
     return card_from(card, &reader, "", json);
 }
 
+int card_check_part(const struct key_reader *reader, const char *path, const json_t *map) {
+    struct key_reader part = *reader;
+    struct card card = {.low = 0};
+    part.partial = true;
+    int rc = keys_read(&part, &card_keys, path, map, &card);
+    card_release(&card);
+    return rc;
+}
+
 void card_release(struct card *card) {
     if (card->guide) card_release(card->guide);
     free(card->guide);
@@ -330,6 +339,7 @@ void card_release(struct card *card) {
     free(card->schedule.alphas);
     free(card->schedule.sigmas);
     json_decref(card->json);
+    json_decref(card->overridden);
     *card = (struct card){0};
 }
 

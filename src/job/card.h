@@ -100,6 +100,8 @@ struct card {
     struct card *guide;      /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
     struct decoder *decoder; /* of what turns its samples into pictures (decode), or NULL; owned */
     json_t *json;            /* the card as read; owned */
+    json_t *overridden;      /* {key: [the file's value or null, the job's]}, where model.card overrides; NULL: nothing.
+                                Owned */
 };
 
 /* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and
@@ -107,9 +109,15 @@ struct card {
 int card_parse(struct card *card, const json_t *json, const char *where, struct error *err);
 /* The same with the reader's places; the card is the map at `path`. */
 int card_from(struct card *card, const struct key_reader *reader, const char *path, const json_t *map);
+/* Are names and types right of a map that goes over another card? It need not be whole. */
+int card_check_part(const struct key_reader *reader, const char *path, const json_t *map);
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
  * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);
+/* The same under `over`, such as a job's model.card: its keys, also those within time, schedule and labels, take the
+ * place of the file's; a time or schedule of another kind takes that of the whole map. A file that has no card, or is
+ * not there, adds nothing. */
+int card_read_under(struct card *card, const char *model_path, const json_t *over, struct error *err);
 /* The same look-up for any extra file of a TorchScript archive ("features.json": the member "features" of a JSON file).
  * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);

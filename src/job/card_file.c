@@ -62,6 +62,7 @@ static int no_card(const char *path, const char *name, struct error *err) {
                      is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
 }
 
+/* *json NULL: the file has none. */
 static int read_archive(json_t **json, const char *path, const char *name, struct error *err) {
     zip_t *archive;
     uint64_t bytes;
@@ -73,7 +74,7 @@ static int read_archive(json_t **json, const char *path, const char *name, struc
     int rc = found != 0          ? -1
              : !where            ? error_memory(err)
              : index < 0 && kind ? error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, kind)
-             : index < 0         ? no_card(path, name, err)
+             : index < 0         ? 0
                                  : read_entry(json, archive, (zip_uint64_t)index, where, err);
     free(where);
     zip_discard(archive);
@@ -86,16 +87,14 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
     json_t *model = NULL;
     if (file_read(path, &data, &size, err) != 0) return -1;
     int rc = parse_json(&model, data, size, path, err);
-    if (rc == 0) {
-        *json = json_incref(json_object_get(model, member_of(name)));
-        if (!*json) rc = no_card(path, name, err);
-    }
+    if (rc == 0) { *json = json_incref(json_object_get(model, member_of(name))); }
     json_decref(model);
     free(data);
     return rc;
 }
 
-int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
+/* *json NULL: the file has none. */
+static int find_json(json_t **json, const char *model_path, const char *name, struct error *err) {
     *json = NULL;
     char start[16] = {0}; /* what kind of file it is shows here, however large it is */
     int fd = file_open(model_path, O_RDONLY, err);
@@ -109,6 +108,11 @@ int card_read_extra(json_t **json, const char *model_path, const char *name, str
     const char *kind = model_file_kind(start, got);
     return error_set(err, CODE_DATA, "%s: expected a TorchScript archive (zip) or a JSON model, found %s", model_path,
                      kind ? kind : "neither");
+}
+
+int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
+    if (find_json(json, model_path, name, err) != 0) return -1;
+    return *json ? 0 : no_card(model_path, name, err);
 }
 
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err) {
@@ -129,5 +133,55 @@ int card_read(struct card *card, const char *model_path, struct error *err) {
     int rc = where ? card_parse(card, json, where, err) : error_memory(err);
     free(where);
     json_decref(json);
+    return rc;
+}
+
+/* ---- a job's keys over the file's ---- */
+
+/* Both are maps, and of one kind. */
+static bool mergeable(const json_t *theirs, const json_t *ours) {
+    const json_t *kind = json_object_get(ours, "kind");
+    return json_is_object(theirs) && json_is_object(ours) &&
+           (!kind || json_equal(kind, json_object_get(theirs, "kind")));
+}
+
+/* Puts `ours` over the map and notes under its path what it replaces. */
+static int merge(json_t *map, const json_t *ours, const char *path, json_t *overridden, struct error *err) {
+    const char *name;
+    json_t *value;
+    int rc = 0;
+    json_object_foreach((json_t *)ours, name, value) {
+        json_t *theirs = json_object_get(map, name);
+        char *below = text_new("%s%s%s", path, *path ? "." : "", name);
+        if (!below) return error_memory(err);
+        if (mergeable(theirs, value)) rc = merge(theirs, value, below, overridden, err);
+        else if (!theirs || !json_equal(theirs, value))
+            rc = json_object_set_new(overridden, below, json_pack("[O?, O]", theirs, value)) == 0 &&
+                         json_object_set(map, name, value) == 0
+                     ? 0
+                     : error_memory(err);
+        free(below);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
+int card_read_under(struct card *card, const char *model_path, const json_t *over, struct error *err) {
+    json_t *json = NULL, *overridden = json_object();
+    bool there = false;
+    int rc = overridden ? file_exists(model_path, &there, err) : error_memory(err);
+    if (rc == 0 && there) rc = find_json(&json, model_path, "diffusion.json", err);
+    bool alone = !json;
+    char *where = text_new(alone ? "the card's keys given (there is no card in %s)"
+                                 : "%s: its card under the keys given",
+                           model_path);
+    if (rc == 0 && (!where || (alone && !(json = json_object())))) rc = error_memory(err);
+    if (rc == 0 && !json_is_object(json)) rc = error_set(err, CODE_DATA, "%s: expected a map", where);
+    if (rc == 0) rc = merge(json, over, "", overridden, err);
+    if (rc == 0) rc = card_parse(card, json, where, err);
+    if (rc == 0 && !alone && json_object_size(overridden) > 0) card->overridden = json_incref(overridden);
+    json_decref(overridden);
+    json_decref(json);
+    free(where);
     return rc;
 }

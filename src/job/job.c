@@ -73,6 +73,16 @@ int job_from_json(struct job *job, const json_t *resolved, const char *name, str
     return job_make(job, &(struct key_reader){.where = name, .err = err}, resolved);
 }
 
+int job_override(json_t *root, json_t *places, const char *override, struct error *err) {
+    json_t *path = json_object_get(root, "model"), *place = json_object_get(places, "model");
+    if (json_is_string(path) && strncmp(override, "model.", 6) == 0) {
+        bool placed = !place || json_object_set(places, "model.path", place) == 0;
+        if (!placed || json_object_set_new(root, "model", json_pack("{s:O}", "path", path)) != 0)
+            return error_memory(err);
+    }
+    return override_apply(root, places, override, err);
+}
+
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
     json_t *root = json_deep_copy(file->root),
@@ -82,7 +92,7 @@ int job_from_file(struct job *job, const struct job_file *file, const char *cons
     int rc = root && places ? 0 : error_memory(err);
     *job = (struct job){0};
     for (size_t i = 0; i < overrides_count && json_is_object(root) && rc == 0; i++)
-        rc = override_apply(root, places, overrides[i], err);
+        rc = job_override(root, places, overrides[i], err);
     if (rc == 0) rc = job_make(job, &reader, root);
     json_decref(places);
     json_decref(root);

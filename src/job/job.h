@@ -48,7 +48,7 @@ struct job {
     char *name; /* default: the job file's without its extension */
     struct {
         char *path;         /* resolved against the job file's folder; NULL only when `card` is given */
-        json_t *card;       /* the job's own card, or NULL: the one in the file */
+        json_t *card;       /* keys that go over those of the card in the file, or NULL: none */
         bool row_dependent; /* a sample may depend on the others of its batch */
     } model;
     struct seeds seeds;
@@ -107,6 +107,8 @@ struct job_file {
 int job_file_read(struct job_file *file, const char *path, struct error *err);
 void job_file_release(struct job_file *file);
 
+/* override_apply on a job's tree, where `model: PATH` is short for `model: {path: PATH}`, to which it may add. */
+int job_override(json_t *root, json_t *places, const char *override, struct error *err);
 /* A job of a copy of the file under overrides: see job_read. */
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err);

@@ -37,14 +37,13 @@ static json_t *write_job_name(const struct key *key, const void *member) {
 
 /* ---- model: a path, or {path, card, row_dependent} ---- */
 
-static int read_card(KEY_READ_ARGUMENTS) {
-    struct card card; /* only to check it here, where its lines are known */
+static int read_card(KEY_READ_ARGUMENTS) { /* a part of one, over that of the file */
+    json_t **card = member;
     (void)key;
-    if (card_from(&card, reader, path, value) != 0) return -1;
-    json_decref(*(json_t **)member);
-    *(json_t **)member = json_incref(card.json);
-    card_release(&card);
-    return 0;
+    if (card_check_part(reader, path, value) != 0) return -1;
+    json_decref(*card);
+    *card = json_deep_copy(value);
+    return json_equal(*card, value) ? 0 : error_memory(reader->err); /* it may leave members out */
 }
 
 static json_t *write_card(const struct key *key, const void *member) {
@@ -56,7 +55,7 @@ static json_t *write_card(const struct key *key, const void *member) {
 static const struct key_kind CARD = {read_card, write_card};
 static const struct key model_rows[] = {
     {"path", &KEY_PATH, AT(model.path), .expected = "a path"},
-    {"card", &CARD, AT(model.card), .expected = "a model card"},
+    {"card", &CARD, AT(model.card), .expected = "a model card, or some of its keys"},
     {"row_dependent", &KEY_BOOL, AT(model.row_dependent), .expected = "true or false"},
 };
 static const struct key_table model_table = KEY_TABLE(model_rows);
@@ -66,7 +65,12 @@ static int read_model(KEY_READ_ARGUMENTS) { /* the member is the job */
     if (json_is_string(value)) return KEY_PATH.read(reader, key, path, value, &job->model.path);
     if (!json_is_object(value)) return key_fail(reader, path, key->expected, value);
     if (keys_read(reader, &model_table, path, value, member) != 0) return -1;
-    return job->model.path || job->model.card ? 0 : key_fail(reader, path, key->expected, value);
+    if (job->model.path) return 0;
+    if (!job->model.card) return key_fail(reader, path, key->expected, value);
+    struct card card; /* without a file it has to be a whole one; said here, where its lines are known */
+    if (card_from(&card, reader, "model.card", job->model.card) != 0) return -1;
+    card_release(&card);
+    return 0;
 }
 
 static json_t *write_model(const struct key *key, const void *member) {

@@ -10,8 +10,7 @@
 
 /* ---- what it is ---- */
 
-#define EXPORT \
-    "export it with tools/export_model.py (edm, adm, diffusers), or torch.jit.save(torch.jit.trace(net, ...), FILE)"
+#define EXPORT "export it with tools/export.py, or torch.jit.save(torch.jit.trace(net, ...), FILE)"
 
 const char *model_file_kind(const char *start, size_t size) {
     static const struct {

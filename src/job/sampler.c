@@ -10,9 +10,9 @@
 #include <string.h>
 
 const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
-const char *const grid_names[] = {NULL,          "uniform", "quadratic", "uniform-logsnr", "karras",
-                                  "exponential", "leading", "linspace",  "trailing",       "linspace-fractional",
-                                  "times",       "sigmas",  "logsnr",    "steps",          NULL};
+const char *const grid_names[] = {NULL,    "uniform", "quadratic", "uniform-logsnr", "karras",   "exponential",
+                                  "lu",    "beta",    "leading",   "linspace",       "trailing", "linspace-fractional",
+                                  "times", "sigmas",  "logsnr",    "steps",          NULL};
 const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", "mean", "tweedie", NULL};
 const char *const diffusion_names[] = {
     NULL, "constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing", NULL};
@@ -26,6 +26,7 @@ void sampler_init(struct sampler *sampler) {
     *sampler = (struct sampler){
         .order = NAN,
         .rho = NAN,
+        .beta = {NAN, NAN},
         .t_start = NAN,
         .t_end = NAN,
         .eta = NAN,
@@ -108,7 +109,23 @@ static json_t *write_list(const struct key *key, const void *member) {
     return list;
 }
 
-static const struct key_kind LIST = {read_list, write_list};
+/* [alpha, beta] of a beta distribution; the member is the two. */
+static int read_beta(KEY_READ_ARGUMENTS) {
+    const struct key shape = {.kind = &KEY_NUMBER, .expected = key->expected, KEY_RANGE(key->low, key->high)};
+    double *beta = member;
+    if (json_array_size(value) != 2) return key_fail(reader, path, key->expected, value);
+    for (size_t i = 0; i < 2; i++)
+        if (KEY_NUMBER.read(reader, &shape, path, json_array_get(value, i), &beta[i]) != 0) return -1;
+    return 0;
+}
+
+static json_t *write_beta(const struct key *key, const void *member) {
+    (void)key;
+    const double *beta = member;
+    return isnan(beta[0]) ? json_null() : json_pack("[f, f]", beta[0], beta[1]);
+}
+
+static const struct key_kind LIST = {read_list, write_list}, BETA = {read_beta, write_beta};
 static const struct key grid_rows[] = {
     {"times", &LIST, 0, .expected = "a list of times that go down, of 0 or more", .low = 0},
     {"sigmas", &LIST, 0, .expected = "a list of sigma/alpha that goes down, above 0", .low = DBL_MIN},
@@ -118,6 +135,8 @@ static const struct key grid_rows[] = {
      KEY_RANGE(2, 1000000)},
     {"karras", &KEY_NUMBER, offsetof(struct sampler, rho), .expected = "rho, a number above 0",
      KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"beta", &BETA, offsetof(struct sampler, beta), .expected = "[alpha, beta], two numbers from 0.01 to 100",
+     KEY_RANGE(0.01, 100)},
 };
 static const struct key_table grid_table = KEY_TABLE(grid_rows);
 
@@ -132,7 +151,7 @@ static int grid_fail(const struct key_reader *reader, const char *path, const js
     for (size_t i = 0; i < LISTS; i++)
         text_add(&expected, ", {%s: [...]}%s", grid_lists[i].name,
                  grid_lists[i].with_points ? " (also with points: N)" : "");
-    text_add(&expected, " or {karras: RHO}");
+    text_add(&expected, ", {beta: [ALPHA, BETA]} or {karras: RHO}");
     int rc = expected.failed
                  ? error_memory(reader->err)
                  : key_fail_name(reader, path, expected.data, value, name ? text_nearest(name, names) : NULL);
@@ -140,7 +159,7 @@ static int grid_fail(const struct key_reader *reader, const char *path, const js
     return rc;
 }
 
-/* A name, a list such as {times: [...]}, or {karras: RHO}; the member is the whole sampler. */
+/* A name, a list such as {times: [...]}, {karras: RHO} or {beta: [A, B]}; the member is the whole sampler. */
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
     const char *name = json_string_value(value);
@@ -152,6 +171,7 @@ static int read_grid(KEY_READ_ARGUMENTS) {
         if (json_object_size(value) != (size_t)(points ? 2 : 1) || (points && !listed))
             return grid_fail(reader, path, value);
         if (json_object_get(value, "karras")) sampler->grid = GRID_KARRAS;
+        if (json_object_get(value, "beta")) sampler->grid = GRID_BETA;
         return keys_read(reader, &grid_table, path, value, member);
     }
     for (int grid = 1; name && grid < GRID_TIMES; grid++) {
@@ -164,7 +184,8 @@ static int read_grid(KEY_READ_ARGUMENTS) {
 
 static json_t *write_grid(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
-    bool whole = grid_is_list(sampler->grid) || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho));
+    bool whole = grid_is_list(sampler->grid) || (sampler->grid == GRID_KARRAS && !isnan(sampler->rho)) ||
+                 (sampler->grid == GRID_BETA && !isnan(sampler->beta[0]));
     return whole ? keys_write(&grid_table, sampler) : KEY_NAME.write(key, &sampler->grid);
 }
 

@@ -17,6 +17,8 @@ enum grid_kind {
     GRID_UNIFORM_LOGSNR,
     GRID_KARRAS,      /* in sigma/alpha, by its power 1/rho */
     GRID_EXPONENTIAL, /* geometric in sigma/alpha */
+    GRID_LU,          /* the same, under the name of its paper: uniform in lambda (DPM-Solver, Lu et al. 2022) */
+    GRID_BETA,        /* sigma/alpha by the quantiles of a beta distribution */
     GRID_LEADING,     /* diffusers' integer timesteps */
     GRID_LINSPACE,
     GRID_TRAILING,
@@ -65,6 +67,7 @@ struct sampler {
     int steps_offset;      /* GRID_LEADING: added to every integer; -1: unset (0) */
     double shift;          /* S: every time moves to lambda - ln S; NAN: unset (1) */
     double rho;            /* GRID_KARRAS; NAN: unset (7) */
+    double beta[2];        /* GRID_BETA: alpha and beta of the distribution; NAN: unset (0.6) */
     double t_start, t_end; /* NAN: unset */
     enum final_kind final;
     double last_step; /* with final mean or tweedie: where the last step, to 0, starts, as t_end; NAN: unset (0.04) */

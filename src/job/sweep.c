@@ -2,7 +2,6 @@
 
 #include "base/text.h"
 #include "config/expand.h"
-#include "config/override.h"
 #include "format/json_file.h"
 
 #include <stdlib.h>
@@ -224,7 +223,7 @@ static int read_root(const struct reading *reading, json_t **root) {
     *root = json_deep_copy(reading->file->root);
     int rc = places && *root ? 0 : error_memory(reading->err);
     for (size_t i = 0; rc == 0 && json_is_object(*root) && i < reading->overrides_count; i++)
-        rc = override_apply(*root, places, reading->overrides[i], reading->err);
+        rc = job_override(*root, places, reading->overrides[i], reading->err);
     json_decref(places);
     return rc;
 }

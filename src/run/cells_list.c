@@ -55,12 +55,15 @@ static json_t *share_members(struct listing *listing, json_t *document) {
     json_t *shared = sampler ? json_object() : NULL;
     bool whole = shared;
     for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
+        bool plan = strcmp(shared_names[i], "plan") == 0;
         json_t *value = json_object_get(document, shared_names[i]);
+        json_t *kept = plan ? document_pack_plan(value) : json_incref(value);
         char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
-        json_int_t index = key && value ? share_value(listing, key, value) : -1;
+        json_int_t index = key && kept ? share_value(listing, key, kept) : -1;
         whole = key &&
                 (!value || (index >= 0 && json_object_set_new(shared, shared_names[i], json_integer(index)) == 0 &&
                             json_object_set_new(document, shared_names[i], json_null()) == 0)); /* keeps its place */
+        json_decref(kept);
         free(key);
     }
     free(sampler);

@@ -195,7 +195,7 @@ int cells_results(const struct cells *cells, json_t **results, struct error *err
                  "reference, feature network or count; to have them back list their values again and run, and they are "
                  "evaluated anew",
                  json, summing.left_out);
-    const struct file_guard guard = {check_results, summing.results};
+    const struct file_guard guard = {.check = check_results, .context = summing.results};
     if (rc == 0 && results_write_csv(summing.results, csv, &guard, err) != 0 && err->code != CODE_AGAIN) rc = -1;
     free(csv);
     free(json);

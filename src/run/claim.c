@@ -130,26 +130,32 @@ static int check_same(const void *context, const char *replaced, struct error *e
     return same ? 0 : error_set(err, CODE_AGAIN, "another job has changed it");
 }
 
-static int try_update(const char *path, bool anew, claim_change *change, void *context, struct error *err) {
+static int try_update(const char *path, bool anew, bool unsynced, claim_change *change, void *context,
+                      struct error *err) {
     char *text = NULL;
     json_t *older = NULL, *newer = NULL;
     int rc = read_document(path, &text, &older, err);
     if (rc != 0 && text && anew) rc = 0;
     if (rc == 0) rc = change(context, older, &newer, err);
-    const struct file_guard unchanged = {check_same, text};
-    if (rc == 0) rc = json_file_write_guarded(path, newer, &unchanged, err);
+    const struct file_guard unchanged = {check_same, text, unsynced && !text}; /* an older one must not become empty */
+    bool same = unsynced && older && json_equal(newer, older);
+    if (rc == 0 && !same) rc = json_file_write_guarded(path, newer, &unchanged, err);
     json_decref(newer);
     json_decref(older);
     free(text);
     return rc;
 }
 
-int claim_update(const char *path, bool anew, claim_change *change, void *context, struct error *err) {
+static int update(const char *path, bool anew, bool unsynced, claim_change *change, void *context, struct error *err) {
     enum { TRIES = 100 }; /* every one that is in vain is another job's success */
     int rc = -1;
     for (int i = 0; i < TRIES; i++)
-        if ((rc = try_update(path, anew, change, context, err)) == 0 || err->code != CODE_AGAIN) break;
+        if ((rc = try_update(path, anew, unsynced, change, context, err)) == 0 || err->code != CODE_AGAIN) break;
     return rc;
+}
+
+int claim_update(const char *path, bool anew, claim_change *change, void *context, struct error *err) {
+    return update(path, anew, false, change, context, err);
 }
 
 struct taking {
@@ -162,19 +168,21 @@ static int take(void *context, const json_t *older, json_t **newer, struct error
     struct taking *taking = context;
     const struct run *run = taking->run;
     if (settle(run->document, older, run->dir, &taking->vacated, err) != 0) return -1;
-    if (older && !taking->vacated &&
-        !json_equal(json_object_get(older, "plan"), json_object_get(run->document, "plan")))
-        return error_set(err, CODE_DATA,
-                         "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);
-    if (taking->vacated && remove_leavings(run->dir, taking->dir, taking->cell, err) != 0) return -1;
-    *newer = json_incref(run->document);
-    return 0;
+    json_t *whole = json_whole_copy(run->document), *plan = document_plan_json(run->document);
+    int rc = whole && json_object_set_new(whole, "plan", plan) == 0 ? 0 : error_memory(err);
+    if (rc == 0 && older && !taking->vacated && !json_equal(json_object_get(older, "plan"), plan))
+        rc = error_set(err, CODE_DATA,
+                       "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);
+    if (rc == 0 && taking->vacated) rc = remove_leavings(run->dir, taking->dir, taking->cell, err);
+    if (rc == 0) *newer = json_incref(whole);
+    json_decref(whole);
+    return rc;
 }
 
-int claim_take(const struct run *run, const char *dir, const char *cell, struct error *err) {
+int claim_take(const struct run *run, const char *dir, const char *cell, bool unsynced, struct error *err) {
     struct taking taking = {run, dir, cell, false};
     char *path = text_new("%s/run.json", run->dir);
-    int rc = path ? claim_update(path, false, take, &taking, err) : error_memory(err);
+    int rc = path ? update(path, false, unsynced, take, &taking, err) : error_memory(err);
     if (rc == 0 && taking.vacated)
         log_info("%s held another job that made no sample: this one takes its place", run->dir);
     free(path);

@@ -21,8 +21,9 @@ int claim_update(const char *path, bool anew, claim_change *change, void *contex
  * no, and the older run holds samples or metrics, or a job is at work on it. */
 int claim_settle(json_t *document, struct error *err);
 /* Settles again, at a time when other jobs can see this one's attempt, and writes run.json. What an older job that made
- * no sample left is removed; its failures are on record in dir, under this cell's name (failures.h). */
-int claim_take(const struct run *run, const char *dir, const char *cell, struct error *err);
+ * no sample left is removed; its failures are on record in dir, under this cell's name (failures.h). unsynced: of many
+ * runs, whose run.json are durable after one file_system_sync; one that says the same already stays. */
+int claim_take(const struct run *run, const char *dir, const char *cell, bool unsynced, struct error *err);
 /* A member of the document and of run.json that is no part of the fingerprint: set, or with what is new added to the
  * array or object that is there. */
 int claim_note(const struct run *run, const char *key, const json_t *value, struct error *err);

@@ -40,8 +40,9 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
-    int rc = job->model.card ? card_parse(card, job->model.card, file->path, err)
-                             : card_read(card, job->model.path, err);
+    int rc = !job->model.path  ? card_parse(card, job->model.card, file->path, err)
+             : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
+                               : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
@@ -191,6 +192,18 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
     free(path);
     return rc;
+}
+
+json_t *document_plan_json(const json_t *document) {
+    json_t *plan = json_object_get(document, "plan");
+    return json_is_string(plan) ? json_loads(json_string_value(plan), 0, NULL) : json_incref(plan);
+}
+
+json_t *document_pack_plan(const json_t *plan) {
+    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_t *packed = text ? json_string(text) : NULL;
+    free(text);
+    return packed;
 }
 
 /* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */

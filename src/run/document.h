@@ -18,12 +18,16 @@
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
- * needed unless the job gives one. All outputs new. */
+ * needed unless the job gives a whole one. All outputs new. */
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
 size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
+/* A document's plan: new; NULL when out of memory. Documents of a sweep's cells keep it as JSON text, which takes a
+ * fraction of the memory. */
+json_t *document_plan_json(const json_t *document);
+json_t *document_pack_plan(const json_t *plan); /* as that text: new, or NULL */
 /* 0: the document goes on with what `older`, found in dir, began. Another fingerprint, another shard size or a seed
  * list that is no prefix of the new one is CODE_DATA. */
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err);

@@ -47,7 +47,7 @@ int quarantine_write(const struct run *run, const char *dir, const char *cell, c
     int rc = path && list && retry ? failures_read(&failures, dir, err) : error_memory(err);
     for (uint64_t i = 0; rc == 0 && i < count; i++)
         if (json_array_append_new(list, entry(run, failures, cell, shards[i])) != 0) rc = error_memory(err);
-    const struct file_guard guard = {claim_guard, run};
+    const struct file_guard guard = {.check = claim_guard, .context = run};
     bool there = false;
     if (rc == 0 && count == 0) rc = file_exists(path, &there, err);
     if (there) rc = claim_check(run, err);

@@ -32,6 +32,13 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
     return run_open_with(run, document, dir, evaluate, NULL, err);
 }
 
+static int read_plan(struct run *run, struct error *err) {
+    json_t *plan = document_plan_json(run->document);
+    int rc = plan_from_json(&run->plan, plan, err);
+    json_decref(plan);
+    return rc;
+}
+
 int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
                   struct error *err) {
     *run = (struct run){.document = document, .plan_borrowed = plan != NULL};
@@ -66,8 +73,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
         job_add_nulls(&run->job, &run->card, err) != 0 ||
-        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 ||
-        (!plan && plan_from_json(&run->plan, json_object_get(document, "plan"), err) != 0) ||
+        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&

@@ -83,16 +83,10 @@ void builder_mulexp(struct builder *builder, int dst, int src, double a, double 
     builder_append(builder, (struct op){.kind = OP_MULEXP, .dst = dst, .src = src, .a = a, .b = b});
 }
 
-/* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x.
- */
-struct meaning {
-    double input, x0_x, x0_out, epsilon_x, epsilon_out;
-};
-
 /* From x = alpha x0 + sigma epsilon, each coefficient by itself so that none loses digits. v is alpha epsilon - sigma
  * x0 of the unit-variance process, which x is after division by n. The EDM ones (Karras et al. 2022, table 1) are of
  * x/alpha, whose noise level is s: x0 = c_skip x/alpha + c_out F(c_in x/alpha). */
-static struct meaning meaning_at(const struct schedule *schedule, const struct card *card, double t) {
+struct meaning meaning_at(const struct schedule *schedule, const struct card *card, double t) {
     double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
     double s = sigma / alpha, n = hypot(alpha, sigma), data = card->sigma_data, e = hypot(s, data);
     if (fabs(n - 1) < 1e-15) n = 1; /* variance-preserving, up to rounding */

@@ -18,6 +18,14 @@ struct form { /* sum of coefficient * register, in order; no register twice */
 void form_add(struct form *form, double coefficient, int source);
 void form_add_form(struct form *form, double coefficient, const struct form *other);
 
+/* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x.
+ */
+struct meaning {
+    double input, x0_x, x0_out, epsilon_x, epsilon_out;
+};
+/* Of a network with this card at t; infinite where its F says nothing of x0 or epsilon. */
+struct meaning meaning_at(const struct schedule *schedule, const struct card *card, double t);
+
 struct node { /* a grid point */
     double t, alpha, sigma, logsnr;
 };

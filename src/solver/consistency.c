@@ -3,7 +3,10 @@
  * scalings of diffusers' LCMScheduler, of 10 n and 0.5 at trained step n, and f = x0 where the schedule has no steps.
  * The step into sigma 0 is f. tcd: Zheng et al. 2024 (arXiv 2402.19159), strategic stochastic sampling, algorithm 4:
  * DDIM's step to u = (1 - eta) s, then noise forwards from u to s; eta (gamma in the paper) 0 to 1, 0.3 unless said. At
- * trained steps u is one, rounded down. */
+ * trained steps u is one, rounded down.
+ * consistency: Song et al. 2023 (arXiv 2303.01469), algorithm 1; diffusers' CMStochasticIterative: x_s/alpha_s = x0 +
+ * sqrt(rho_s^2 - least^2) z, rho = sigma/alpha, least the schedule's smallest, which x0 itself is a sample at. The
+ * network is the consistency function: its boundary condition, x0 = x at the least time, is in its file. */
 #include "solver/registry.h"
 
 #include <math.h>
@@ -26,6 +29,23 @@ static int lcm_step(struct builder *builder, const int *registers, const struct 
     if (to->sigma > 0) {
         builder_noise(builder, registers[1]);
         form_add(&next, to->sigma, registers[1]);
+    }
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
+static int consistency_step(struct builder *builder, const int *registers, const struct node *from,
+                            const struct node *to, struct error *err) {
+    (void)err;
+    double least, most;
+    schedule_range(builder->schedule, &least, &most);
+    double bottom = least > 0 ? exp(-schedule_logsnr(builder->schedule, least)) : 0, rho = to->sigma / to->alpha;
+    struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
+    struct form next = {.count = 0};
+    form_add_form(&next, to->alpha, &point.x0);
+    if (rho > bottom * (1 + 1e-12)) {
+        builder_noise(builder, registers[1]);
+        form_add(&next, to->alpha * sqrt((rho - bottom) * (rho + bottom)), registers[1]);
     }
     builder_lincomb(builder, 0, &next);
     return 0;
@@ -94,5 +114,19 @@ const struct solver solver_tcd = {
     .leaves_noise = true,
     .new_noise = none,
     .step = tcd_step,
+    .registers = 2,
+};
+const struct solver solver_consistency = {
+    .name = "consistency",
+    .kind = "SDE",
+    .orders = "1",
+    .evaluations = 1,
+    .source = "Song et al. 2023 (Consistency Models), alg. 1",
+    .default_order = 1,
+    .default_grid = GRID_UNIFORM,
+    .default_clock = CLOCK_T,
+    .ends_at_least = true,
+    .new_noise = all,
+    .step = consistency_step,
     .registers = 2,
 };

@@ -1,5 +1,6 @@
 #include "solver/grid.h"
 
+#include "solver/beta.h"
 #include "solver/registry.h"
 
 #include <math.h>
@@ -24,6 +25,17 @@ static double timestep(const struct sampler *sampler, int trained, int i, int co
     }
 }
 
+/* Lee et al. 2024 (arXiv 2407.12173): sigma/alpha from that at t_end to that at t_start by the quantiles of 1 - i/last.
+ */
+static double place_beta(const struct schedule *schedule, const struct sampler *sampler, int i, int last) {
+    const double usual = 0.6;
+    double a = isnan(sampler->beta[0]) ? usual : sampler->beta[0],
+           b = isnan(sampler->beta[1]) ? usual : sampler->beta[1];
+    double most = exp(-schedule_logsnr(schedule, sampler->t_start)),
+           least = exp(-schedule_logsnr(schedule, sampler->t_end));
+    return schedule_time(schedule, -log(least + beta_quantile(1 - (double)i / last, a, b) * (most - least)));
+}
+
 static double place(const struct schedule *schedule, const struct sampler *sampler, int i, int last) {
     double rho = isnan(sampler->rho) ? 7 : sampler->rho, a = sampler->t_start, b = sampler->t_end;
     if (last == 0) return a;
@@ -33,12 +45,13 @@ static double place(const struct schedule *schedule, const struct sampler *sampl
             double from = exp(-schedule_logsnr(schedule, a) / rho), to = exp(-schedule_logsnr(schedule, b) / rho);
             return schedule_time(schedule, -rho * log(between(from, to, i, last)));
         }
+        case GRID_BETA: return place_beta(schedule, sampler, i, last);
         case GRID_UNIFORM:
             if (sampler->clock == CLOCK_T) return between(a, b, i, last);
             break;
         default: break;
     }
-    /* uniform-logsnr; exponential is the same: sigma/alpha is geometric where lambda is uniform */
+    /* uniform-logsnr; exponential and lu are the same: sigma/alpha is geometric where lambda is uniform */
     return schedule_time(schedule, between(schedule_logsnr(schedule, a), schedule_logsnr(schedule, b), i, last));
 }
 

@@ -1,6 +1,9 @@
-/* kdpm2: Crowson 2022 (k-diffusion), sample_dpm_2, after Karras et al. 2022 (arXiv 2206.00364, algorithm 2 with its
- * midpoint geometric); diffusers' KDPM2Discrete: the midpoint rule on d(x/alpha)/d rho = epsilon, rho = sigma/alpha,
- * halfway in log rho; ODE, order 2, 2 NFE a step, into rho = 0 Euler's step. */
+/* Crowson 2022 (k-diffusion), after Karras et al. 2022 (arXiv 2206.00364, algorithm 2 with its midpoint geometric): the
+ * midpoint rule on d(x/alpha)/d rho = epsilon, rho = sigma/alpha, halfway in log rho; 2 NFE a step, into rho = 0
+ * Euler's step.
+ * kdpm2: sample_dpm_2, diffusers' KDPM2Discrete; ODE, order 2.
+ * kdpm2-ancestral: sample_dpm_2_ancestral, diffusers' KDPM2AncestralDiscrete; SDE, order 1: the rule goes down to
+ * rho_s^2 / rho_t, and noise up to rho_s; halfway down is rho_s itself, a point of the grid. */
 #include "solver/registry.h"
 
 #include <math.h>
@@ -27,6 +30,27 @@ static int step(struct builder *builder, const int *registers, const struct node
     return 0;
 }
 
+static int ancestral_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                          struct error *err) {
+    (void)err;
+    double rho = to->sigma / to->alpha, part = rho * from->alpha / from->sigma, ratio = to->alpha / from->alpha;
+    struct point first = builder_evaluate(builder, 0, from->t, registers[0]);
+    euler(builder, registers[1], from, to, &first.epsilon);
+    struct point second = builder_evaluate(builder, registers[1], to->t, registers[0]);
+    builder_noise(builder, registers[2]);
+    struct form next = {.count = 0};
+    form_add(&next, ratio, 0);
+    form_add_form(&next, to->sigma * part - ratio * from->sigma, &second.epsilon);
+    form_add(&next, to->sigma * sqrt((1 - part) * (1 + part)), registers[2]);
+    builder_lincomb(builder, 0, &next);
+    return 0;
+}
+
+static double all(const struct sampler *sampler) {
+    (void)sampler;
+    return 1;
+}
+
 const struct solver solver_kdpm2 = {
     .name = "kdpm2",
     .kind = "ODE",
@@ -38,4 +62,16 @@ const struct solver solver_kdpm2 = {
     .inner_times = true,
     .step = step,
     .registers = 2,
+};
+const struct solver solver_kdpm2_ancestral = {
+    .name = "kdpm2-ancestral",
+    .kind = "SDE",
+    .orders = "1",
+    .evaluations = 2,
+    .source = "Crowson 2022 (k-diffusion), DPM2 ancestral",
+    .default_order = 1,
+    .default_clock = CLOCK_LOGSNR,
+    .new_noise = all,
+    .step = ancestral_step,
+    .registers = 3,
 };

@@ -41,6 +41,7 @@ struct solver {
     enum toggle lowers; /* lower_order_final's default; unset: below 15 steps, as diffusers' multistep solvers */
     bool drops_last;    /* its peers' `leading` and `linspace` have a point more, the last, which they leave out */
     bool into_zero;     /* its own formula makes `final: zero`'s last step; else x0 at the last point is the sample */
+    bool ends_at_least; /* a step to the schedule's least time is x0 already: there a grid ends, with final: none */
     double default_order;
     double default_eta;
     enum grid_kind default_grid;   /* on schedules without integer times; unset: as suits the clock */
@@ -78,7 +79,7 @@ bool solver_takes_order(const struct solver *solver, double order);
     X(midpoint) X(ralston) X(rk4) X(rk45) X(dpm_1) X(dpm_2) X(dpm_3) X(dpm_2s) X(dpm_3s) X(dpm_2m) X(dpm_3m) \
     X(dpmpp_1) X(dpmpp_2) X(dpmpp_3) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m) X(dpmpp_3m_common) \
     X(sde_dpmpp) X(er_sde) X(sa_solver) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) \
-    X(pndm) X(plms) X(kdpm2) X(lcm) X(tcd)
+    X(pndm) X(plms) X(kdpm2) X(kdpm2_ancestral) X(lcm) X(tcd) X(consistency)
 /* clang-format on */
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)

@@ -78,10 +78,10 @@ static int check_start(const struct sampler *sampler, const struct solver *solve
             err, CODE_DATA,
             "sampler.t_start: at %g alpha is 0, and %s%s has no step from there: start lower, such as at %g", t,
             solver->name, solver->evaluations == 0 ? " in this clock" : " with these options", 0.999 * t);
-    if (sampler->grid == GRID_UNIFORM_LOGSNR || sampler->grid == GRID_KARRAS || sampler->grid == GRID_EXPONENTIAL ||
+    if ((sampler->grid >= GRID_UNIFORM_LOGSNR && sampler->grid <= GRID_BETA) ||
         (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_LOGSNR))
         return error_set(err, CODE_DATA,
-                         "sampler.grid: %s is uniform in log(alpha/sigma), which is infinite at t_start = %g: say "
+                         "sampler.grid: %s is made of log(alpha/sigma), which is infinite at t_start = %g: say "
                          "another grid, or start lower, such as at %g",
                          grid_names[sampler->grid], t, 0.999 * t);
     return 0;
@@ -199,6 +199,8 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
         if (edm) sampler->grid = GRID_KARRAS;
     }
     if (sampler->final == FINAL_UNSET && diffuses && sampler->grid == GRID_UNIFORM) sampler->final = FINAL_MEAN;
+    if (sampler->final == FINAL_UNSET && solver->ends_at_least && (discrete || edm) && !grid_has_ends(sampler->grid))
+        sampler->final = FINAL_NONE;
     if (sampler->final == FINAL_UNSET) sampler->final = discrete || edm || flow ? FINAL_ZERO : FINAL_NONE;
     if (isnan(sampler->eta) && solver->options & SOLVER_ETA) sampler->eta = solver->default_eta;
     if (isnan(sampler->tau) && solver->options & SOLVER_TAU) sampler->tau = 1;

@@ -154,7 +154,7 @@ static json_t *describe_generation(const struct conclusion *conclusion, const st
 
 static int write_manifest(struct conclusion *conclusion, struct error *err) {
     struct shard_info *infos = infos_of(conclusion);
-    const struct file_guard guard = {claim_guard, &conclusion->cell->run};
+    const struct file_guard guard = {.check = claim_guard, .context = &conclusion->cell->run};
     int rc = infos ? result_manifest(&conclusion->cell->run, infos, &guard, conclusion->digest, err)
                    : error_memory(err);
     free(infos);
@@ -193,7 +193,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
     const struct run *run = &conclusion->cell->run;
     char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
     json_t *values = NULL;
-    const struct file_guard guard = {claim_guard, run};
+    const struct file_guard guard = {.check = claim_guard, .context = run};
     int rc = path ? claim_check(run, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
@@ -224,7 +224,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
 /* Nothing was made and nothing is to be computed. */
 static int keep_metrics(struct conclusion *conclusion, struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    const struct file_guard guard = {claim_guard, run};
+    const struct file_guard guard = {.check = claim_guard, .context = run};
     if (claim_check(run, err) != 0 || repair_manifest(conclusion, err) != 0) return -1;
     if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
     char *path = text_new("%s/metrics.json", run->dir);
@@ -258,7 +258,7 @@ int conclusion_commit(struct conclusion *conclusion, struct references *referenc
 int conclude_quarantined(const struct cell *cell, double patience, const volatile sig_atomic_t *stop,
                          struct error *err) {
     const struct run *run = &cell->run;
-    const struct file_guard guard = {claim_guard, run};
+    const struct file_guard guard = {.check = claim_guard, .context = run};
     struct error failure = {.code = CODE_OK};
     double until = clock_seconds() + patience;
     uint64_t shards = layout_shards(&run->layout), samples = 0;

@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const double LEASE_SECONDS = 30; /* QTAYLOR_LEASE overrides */
 
@@ -30,10 +31,11 @@ static double lease_seconds(void) {
     return text && text_to_double(text, &value) && value > 0 ? value : LEASE_SECONDS;
 }
 
-/* Makes a folder, and clears what killed processes left in it. Takes the name over; NULL: out of memory. */
+/* Makes a folder, and clears what killed processes left in it (attempt NULL: none was there). Takes the name over;
+ * NULL: out of memory. */
 static int make_folder(const struct attempt *attempt, char *folder, struct error *err) {
     int rc = folder ? folder_make(folder, err) : error_memory(err);
-    if (rc == 0) rc = attempt_clear(attempt, folder, err);
+    if (rc == 0 && attempt) rc = attempt_clear(attempt, folder, err);
     free(folder);
     return rc;
 }
@@ -56,11 +58,15 @@ static int clear_features(const struct run *run, const struct attempt *attempt, 
 }
 
 /* Rank 0: run.json; and all folders of a run, so that one that is missing later has vanished. dir: where its attempts
- * are. */
-static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, struct error *err) {
+ * are; unsynced: as in claim_take. */
+static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, bool unsynced,
+                          struct error *err) {
     const struct run *run = &cell->run;
     const char *folders[] = {"/log"};
-    if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, err) != 0) return -1;
+    bool fresh = mkdir(run->dir, 0777) == 0;
+    if (fresh) attempt = NULL;
+    if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, unsynced, err) != 0)
+        return -1;
     if (redecode_link(run->document, run->dir, err) != 0) return -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
@@ -71,8 +77,7 @@ static int prepare_folder(const struct cell *cell, const char *dir, const struct
         free(file);
         if (rc != 0) return -1;
     }
-    if (clear_features(run, attempt, err) != 0) return -1;
-    return 0;
+    return fresh ? 0 : clear_features(run, attempt, err);
 }
 
 static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, bool make_samples,
@@ -87,8 +92,9 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
                      !json_object_get(run->document,
                                       "made_with"); /* else the scan comes first: perhaps nothing is to be made */
         if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
-        if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, err) != 0) return -1;
+        if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, cells->count > 1, err) != 0) return -1;
     }
+    if (cells->count > 1 && file_system_sync(cells_dir(cells), err) != 0) return -1;
     attempt_forget(attempt);
     return cells_write(cells, err);
 }

@@ -253,7 +253,7 @@ int result_picture(const struct run *run, char **path, struct error *err) {
     }
     *path = NULL;
     if (rc == 0 && !(*path = text_new("%s/grid.png", run->dir))) rc = error_memory(err);
-    const struct file_guard guard = {claim_guard, run};
+    const struct file_guard guard = {.check = claim_guard, .context = run};
     if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, form.height, form.width, form.channels, 0, &guard, err);
     free(pixels);
     return rc;

@@ -336,7 +336,7 @@ static int commit_file(const struct making *making, int output, const void *rows
     struct shard_info info;
     char *path = run_path(run, making->shard, output);
     const struct place_guard place = {run, &meta, &npy, path};
-    const struct file_guard guard = {check_place, &place};
+    const struct file_guard guard = {.check = check_place, .context = &place};
     int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &guard, &info, err) : error_memory(err);
     free(path);
     return rc;

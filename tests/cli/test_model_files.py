@@ -66,9 +66,9 @@ def export(path):
 
 
 KINDS = {
-    "state dict": (lambda path: torch.save(Net().state_dict(), path), "a state dict", "tools/export_model.py"),
+    "state dict": (lambda path: torch.save(Net().state_dict(), path), "a state dict", "tools/export.py"),
     "legacy": (lambda path: torch.save(Net().state_dict(), path, _use_new_zipfile_serialization=False),
-               "a pickle", "tools/export_model.py"),
+               "a pickle", "tools/export.py"),
     "pt2": (export, "an exported program", "torch.jit.save"),
     "text": (write_text, "a text", "TorchScript"),
 }

@@ -6,23 +6,16 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
-import time
 
-import html5lib
 import lxml.etree
-import lxml.html
 import numpy as np
 import PIL.Image
 import pytest
 
-from conftest import Job, environment, qtaylor, FAKE, ROOT
-
-SHOTS = ROOT / "build/shots"
-SVG = "{http://www.w3.org/2000/svg}"
-SWEEP = [{"sampler.solver": ["ddim", "heun", "dpmpp-2m"], "sampler.nfe": [4, 6, 9]},
-         {"sampler.solver": ["taylor"], "sampler.order": [1, 2], "sampler.nfe": [4, 6, 9]}]
+from conftest import Job, qtaylor
+from reports import (SVG, charts, check_chart, luminance, made_up, make_sweep, marks, milliseconds, read_page,
+                     results, show, values_of, write_results)
 
 
 def frechet(a, mu, sigma):
@@ -31,15 +24,6 @@ def frechet(a, mu, sigma):
     mean, covariance = a.mean(0), np.cov(a.T)
     return float(((mean - mu) ** 2).sum() + np.trace(covariance) + np.trace(sigma)
                  - 2 * np.trace(sqrtm(covariance @ sigma).real))
-
-
-def make_sweep(folder, sweep=None, **keys):
-    job = Job(folder)
-    job.add_evaluation()
-    job.keys["evaluate"]["metrics"] = ["fid", "fid_infinity"]
-    job.keys |= {"seeds": "0-299", "name": "a <b> & \"c\"", "sweep": sweep or SWEEP} | keys
-    job.keys["sampler"].pop("nfe", None)
-    return job
 
 
 @pytest.fixture(scope="module")
@@ -58,90 +42,7 @@ def swept(tmp_path_factory):
     return job
 
 
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def write_results(folder, cells):
-    """A results.json of our own: only it is needed for plots and tables."""
-    columns = list(dict.fromkeys(key for cell in cells for key in cell))
-    folder.mkdir(exist_ok=True)
-    (folder / "results.json").write_text(json.dumps({"dir": "elsewhere", "columns": columns, "cells": cells}))
-    qtaylor("report", folder)
-    return read_page(folder)
-
-
-def read_page(folder):
-    text = (folder / "report.html").read_text()
-    html5lib.HTMLParser(strict=True).parse(text)  # raises on anything that is no HTML
-    return lxml.html.document_fromstring(text)
-
-
-def made_up(count, seed=0, **more):
-    rng = np.random.default_rng(seed)
-    return [{"cell": f"solver=s{i % 12},nfe={4 + i}", "solver": f"s{i % 12}", "nfe": 4 + i, "samples": 50,
-             "fid": float(rng.lognormal(2, 2)), "fid_error": float(rng.uniform(0.01, 1)),
-             "samples_per_second": float(rng.lognormal())}
-            | more for i in range(count)]
-
-
 # --- plots, measured: ticks say what the axes are, and every mark is put back into numbers
-
-def marks(svg, name="mark"):
-    found = []
-    for point in svg.iter("{*}g"):
-        if point.get("class") != "point":
-            continue
-        x, y = map(float, re.match(r"translate\((\S+) (\S+)\)",
-                                   point.find("{*}path[@class='mark']").get("transform")).groups())
-        bar = point.find("{*}path[@class='bar']")
-        ends = None
-        if bar is not None:
-            ends = [float(value) for value in re.match(r"M\S+ ([\d.]+)V([\d.]+)", bar.get("d")).groups()]
-        lines = point.find("{*}title").text.split("\n")
-        found.append((lines[-1], x, y, ends, point.find("{*}circle") is not None))
-    return found
-
-
-def axis(svg, which, log):
-    """pixels -> value, from the numbers written at the axis."""
-    texts = [text for text in svg.xpath(f".//*[local-name()='g'][@class='{which}']/*[local-name()='text']")
-             if text.get(which)]
-    texts = [text for text in texts if re.fullmatch(r"[-+.e\d]+", text.text)]
-    values = np.array([float(text.text) for text in texts])
-    assert len(values) >= 2
-    slope, offset = np.polyfit([float(text.get(which)) for text in texts], np.log(values) if log else values, 1)
-    return lambda pixel: np.exp(slope * pixel + offset) if log else slope * pixel + offset
-
-
-def check_chart(svg, cells, x_of, column, log_y=True, error="fid_error"):
-    x_axis, y_axis = axis(svg, "x", True), axis(svg, "y", log_y)
-    found = {name: rest for name, *rest in marks(svg)}
-    expected = {cell["cell"]: cell for cell in cells if isinstance(cell.get(column), float) and x_of(cell)}
-    assert found.keys() == expected.keys()
-    pixel = abs(y_axis(1) - y_axis(0)) / 20  # ticks have four digits
-    near = lambda value: pytest.approx(value, rel=2e-3) if log_y else pytest.approx(value, abs=pixel)
-    for name, (x, y, bar, _) in found.items():
-        cell = expected[name]
-        assert x_axis(x) == pytest.approx(x_of(cell), rel=1e-3)
-        assert y_axis(y) == near(cell[column])
-        if cell.get(error):
-            assert y_axis(bar[0]) == near(cell[column] + cell[error])
-            if not log_y or cell[error] < cell[column] / 2:
-                assert y_axis(bar[1]) == near(cell[column] - cell[error])
-        else:
-            assert bar is None
-
-
-def charts(page, metric="fid"):
-    return page.xpath(f"//div[@data-metric='{metric}']//svg")
-
-
-def milliseconds(cell):
-    if cell.get("model_seconds"):
-        return 1000 * cell["model_seconds"] / (cell["seconds"] * cell["samples_per_second"])
-    return 1000 / cell["samples_per_second"] if cell.get("samples_per_second") else None
-
 
 def test_plots_are_the_numbers(swept):
     page, cells = read_page(swept.run), results(swept.run)["cells"]
@@ -334,50 +235,6 @@ def test_text(swept):
 
 # --- in a browser
 
-@pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    chrome, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chrome or not driver:
-        pytest.skip("no chromium here")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chrome
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    running = webdriver.Chrome(options=options, service=Service(driver))
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    yield running
-    running.quit()
-
-
-def show(browser, path, width=1280, scheme="light", name=None):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
-                            {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-    browser.get(f"file://{path}")
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    if name:
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-        (SHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    assert browser.execute_script(
-        "return [...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    fetched = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
-    assert all(name.startswith("data:") for name in fetched)
-
-
-def luminance(colour):
-    linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
-              for value in (int(number) / 255 for number in re.findall(r"\d+", colour)[:3])]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 @pytest.mark.parametrize("width,scheme", [(1280, "light"), (1280, "dark"), (380, "light")])
 def test_page_in_a_browser(swept, browser, width, scheme):
     show(browser, swept.run / "report.html", width, scheme, f"report-{scheme}-{width}")
@@ -396,13 +253,6 @@ def test_page_in_a_browser(swept, browser, width, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 3
 
 
-def column(browser, name):
-    return browser.execute_script("""
-        const table = document.querySelector('table.sortable');
-        const at = [...table.tHead.rows[0].cells].findIndex(head => head.textContent === arguments[0]);
-        return [...table.tBodies[0].rows].map(row => row.cells[at].dataset.value ?? row.cells[at].textContent)""", name)
-
-
 def test_sorting_and_metrics(swept, browser):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select
@@ -415,12 +265,12 @@ def test_sorting_and_metrics(swept, browser):
         button = browser.find_element(By.XPATH, f"//th/button[text()='{name}']")
         for values in (present, present[::-1]):
             button.click()
-            found = column(browser, name)
+            found = values_of(browser, name)
             filled = [value for value in found if value]
             assert [key(value) for value in filled] == [key(value) for value in values]
             assert found[len(filled):] == [""] * expected.count("")  # what is missing comes last
     assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "descending"
-    assert sorted(column(browser, "cell")) == sorted(cell["cell"] for cell in cells)
+    assert sorted(values_of(browser, "cell")) == sorted(cell["cell"] for cell in cells)
     select = Select(browser.find_element(By.TAG_NAME, "select"))
     assert [option.text for option in select.options] == ["fid", "fid_corrected", "fid_infinity"]
     for metric in ("fid_infinity", "fid"):
@@ -429,136 +279,3 @@ def test_sorting_and_metrics(swept, browser):
                    if div.is_displayed()]
         assert visible == [metric]
     assert browser.get_log("browser") == []
-
-
-# --- sweeps of other kinds
-
-def test_strange_names(tmp_path, browser):
-    job = make_sweep(tmp_path, {"model.path": ["a<b>&\"c'.json", "e<é>.json"], "sampler.nfe": [4]})
-    for name in job.keys["sweep"]["model.path"]:
-        (tmp_path / name).write_text(json.dumps(job.model))
-    job.keys["name"] = "<script>alert(1)<!--& 'x'"
-    qtaylor("run", job.write())
-    qtaylor("report", job.run)
-    page = read_page(job.run)
-    assert page.xpath("//title")[0].text == job.keys["name"] and len(page.xpath("//script")) == 1
-    names = [cell["cell"] for cell in results(job.run)["cells"]]
-    assert names == ["path=a<b>&_c'.json,nfe=4", "path=e<é>.json,nfe=4"]
-    assert [row[0].text for row in page.xpath("//table[@class='sortable']/tbody/tr")] == names
-    assert [cell for cell, *_ in marks(charts(page)[0])] == names
-    legend = [text.text for text in charts(page)[0].xpath(".//g[@class='legend']/text")]
-    assert legend == ["path=a<b>&\"c'.json", "path=e<é>.json"]
-    qtaylor("report", job.run, "--plot", tmp_path / "plot.svg")
-    assert [cell for cell, *_ in marks(lxml.etree.parse(tmp_path / "plot.svg").getroot())] == names
-    show(browser, job.run / "report.html")
-
-
-def test_unfinished_sweep(tmp_path):
-    """Killed with some cells done; then those cells' numbers are there, and the others are named."""
-    job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4, 20]}, workers=1)
-    job.model["delay_ms"] = 4
-    process = subprocess.Popen([FAKE, "run", job.write()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               env=environment())
-    while not (job.run / "sweep.json").exists():
-        assert process.poll() is None
-    assert "no cell of this sweep is finished" in qtaylor("report", job.run, code=75).stderr
-    while not (job.run / "results.json").exists() or not results(job.run)["cells"]:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    done = [cell["cell"] for cell in results(job.run)["cells"]]
-    every = {f"solver={solver},nfe={nfe}" for solver in ("ddim", "heun") for nfe in (4, 20)}
-    data = json.loads(qtaylor("report", job.run, "--json").stdout)
-    assert [cell["cell"] for cell in data["cells"]] == done and set(data["missing"]) == every - set(done) != set()
-    qtaylor("report", job.run)
-    told = f"{4 - len(done)} cells of this sweep are not finished"
-    assert told in read_page(job.run).text_content() and told in qtaylor("report", job.run, "--text").stdout
-
-
-def test_absent_numbers(tmp_path):
-    """No errors, no metric, nulls, other metrics only, no times; a column that nobody knows."""
-    cells = made_up(6, surprise="<&>")
-    for cell in cells:
-        del cell["fid_error"]
-    cells[1]["fid"] = None
-    del cells[2]["fid"]
-    del cells[3]["samples_per_second"]
-    page = write_results(tmp_path / "a", cells)
-    over_nfe, over_time = charts(page)
-    check_chart(over_nfe, cells, lambda cell: cell["nfe"], "fid")
-    check_chart(over_time, cells, milliseconds, "fid")
-    bare = [{"cell": f"nfe={n}", "solver": "x", "nfe": n, "samples": 5, "is": 2.0 + n, "is_std": 0.5} for n in (4, 8)]
-    page = write_results(tmp_path / "b", bare)
-    assert len(charts(page, "is")) == 1 and not charts(page) and not page.xpath("//section[@id='best']")
-    check_chart(charts(page, "is")[0], bare, lambda cell: cell["nfe"], "is", log_y=False, error="is_std")
-    assert "bars: ± one standard deviation" in page.text_content()
-    page = write_results(tmp_path / "c", [{"cell": "nfe=4", "solver": "x", "nfe": 4, "samples": 5}])
-    assert not page.xpath("//svg") and len(page.xpath("//table[@class='sortable']/tbody/tr")) == 1
-    qtaylor("report", tmp_path / "c", "--text")
-    assert "nothing to plot" in qtaylor("report", tmp_path / "c", "--plot", tmp_path / "c.svg", code=65).stderr
-
-
-def test_one_point_and_long_names(tmp_path):
-    name = "solver=" + "long" * 40 + ",nfe=7"
-    cells = [{"cell": name, "solver": "long" * 40, "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25,
-              "samples_per_second": 9.0},
-             {"cell": "solver=b,nfe=7", "solver": "b", "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25,
-              "samples_per_second": 9.0}]
-    for count in (1, 2):
-        page = write_results(tmp_path / str(count), cells[:count])
-        check_chart(charts(page)[0], cells[:count], lambda cell: cell["nfe"], "fid")
-        lines = qtaylor("report", tmp_path / str(count), "--text").stdout.splitlines()
-        assert max(len(line) for line in lines if "longlong" not in line) <= 80
-
-
-def test_plain_run(job, browser):
-    assert "neither a sweep nor a run" in qtaylor("report", job.folder, code=65).stderr
-    job.add_evaluation()
-    job.keys["seeds"] = "0-299"
-    qtaylor("run", job.write())
-    qtaylor("report", job.run)
-    page, metrics = read_page(job.run), json.loads((job.run / "metrics.json").read_text())["metrics"]
-    values = {row[0].text: row[1].get("data-value") or row[1].text for row in page.xpath("//section[@id='cells']//tr")}
-    assert float(values["fid"]) == metrics["fid"] and float(values["fid_error"]) == metrics["fid_error"]
-    assert values["samples"] == "300"
-    assert base64.b64decode(page.xpath("//img")[0].get("src").split(",")[1]) == (job.run / "grid.png").read_bytes()
-    show(browser, job.run / "report.html", name="plain")
-    # The page's job file makes the same run.
-    again = job.folder / "again.yaml"
-    again.write_text(page.xpath("//section[@id='commands']//details//code")[0].text)
-    assert "0 made now" in qtaylor("run", again).stdout
-    (job.run / "metrics.json").unlink()
-    assert "not finished" in qtaylor("report", job.run, code=75).stderr
-
-
-@pytest.mark.parametrize("shape,dtype", [((3, 100, 130), "uint8"), ((3, 9, 5), "float32"), ((4, 8, 8), "float32")])
-def test_pictures_of_other_shapes(tmp_path, shape, dtype):
-    rng = np.random.default_rng(3)
-    job = Job(tmp_path)
-    job.model["card"] |= {"shape": list(shape)}
-    job.model["mixture"]["means"] = rng.uniform(-1, 1, (2, math.prod(shape))).tolist()
-    job.keys |= {"seeds": "5-20", "sweep": {"sampler.nfe": [3]}}
-    job.keys["sampler"].pop("nfe")
-    job.keys["output"] |= {"dtype": dtype, "rounding": "adm"}
-    qtaylor("run", job.write())
-    qtaylor("report", job.run)
-    page = read_page(job.run)
-    if shape[0] == 4:
-        assert not page.xpath("//img") and "samples of 4 channels have no picture" in page.text_content()
-        return
-    stored = np.load(io.BytesIO(subprocess.run(["zstd", "-dc", next(job.run.glob("*/samples/*.zst"))],
-                                               capture_output=True, check=True).stdout)).astype(float)
-    if dtype == "float32":
-        stored = np.trunc(np.clip((stored.transpose(0, 2, 3, 1) + 1) * 127.5, 0, 255))  # the run's rule
-    by = -(-max(shape[1:]) // 64)
-    height, width = -(-shape[1] // by), -(-shape[2] // by)
-    zoom = -(-44 // width)
-    picture = base64.b64decode(page.xpath("//img")[0].get("src").split(",")[1])
-    pixels = np.asarray(PIL.Image.open(io.BytesIO(picture))).astype(float)
-    assert pixels.shape[:2] == (height * zoom,
-                                len(page.xpath("//img")[0].get("alt").split()[1:]) * (width * zoom + 2) - 2)
-    for y in range(height):
-        for x in range(width):
-            box = stored[1, y * by:(y + 1) * by, x * by:(x + 1) * by].mean((0, 1))
-            assert np.abs(pixels[y * zoom, width * zoom + 2 + x * zoom] - box).max() <= 0.51

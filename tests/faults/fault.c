@@ -1,16 +1,21 @@
 /* A library for LD_PRELOAD that makes system calls of qtaylor fail on demand. QTAYLOR_FAULTS holds faults, separated by
  * ";", each a list of words:
  *
- *   rank=1            only in this rank; left out: in every one
- *   call=write        write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir,
- * unlink, stat, lstat, fstat, opendir, scandir; file: any up to unlink but read; look: any that says what is there:
- * open and stat to scandir; tick: those of file and nanosleep; malloc (calloc, realloc, strdup, ... called by the
- * program or by jansson) path=TEXT         only calls on a path that holds TEXT n=3, n=3+         the third such call
- * of the process; the third and all later ones do=ENOSPC         it fails with that error, or do=short          write:
- * half of it is written; or do=SIGKILL        the process sends itself that signal before the call; after: when the
- * call is done; all: to the launcher and all ranks of its session too; or do=away           the folder of the file that
- * was to be opened is renamed to NAME.away before clock=86400       nothing fails, but the rank's wall clock is so many
- * seconds ahead
+ *   rank=1          only in this rank; left out: in every one
+ *   call=write      write, read, fsync, close, open (fopen too), link (renameat2 too), rename (those too), mkdir,
+ *                   unlink, stat, lstat, fstat, opendir, scandir; or one of these groups:
+ *                     file    any up to unlink but read
+ *                     look    any that says what is there: open, and stat to scandir
+ *                     tick    those of file, and nanosleep
+ *                     malloc  calloc, realloc, strdup, ... called by the program or by jansson
+ *   path=TEXT       only calls on a path that holds TEXT
+ *   n=3, n=3+       the third such call of the process; the third and all later ones
+ *   do=ENOSPC       it fails with that error, or
+ *   do=short        write: half of it is written, or
+ *   do=SIGKILL      the process sends itself that signal before the call; after: when the call is done; all: to the
+ *                   launcher and all ranks of its session too, or
+ *   do=away         the folder of the file that was to be opened is renamed to NAME.away before
+ *   clock=86400     nothing fails, but the rank's wall clock is so many seconds ahead
  *
  * QTAYLOR_FAULT_LOG=FILE: a line "rank fault count" a fault when a process ends by itself, "rank fault fired" when one
  * happens first. */
@@ -34,21 +39,15 @@
 
 enum { MOST_FAULTS = 8, WORD = 256 };
 
-static const struct {
+struct named {
     const char *name;
     int number;
-} errors[] =
-    {
-        {"ENOSPC", ENOSPC}, {"EIO", EIO},       {"EDQUOT", EDQUOT}, {"EROFS", EROFS},
-        {"ENOENT", ENOENT}, {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM},
-        {"EINTR", EINTR},   {"EPERM", EPERM},   {"ESTALE", ESTALE},
-},
-  signals[] = {
-      {"SIGKILL", SIGKILL},
-      {"SIGTERM", SIGTERM},
-      {"SIGUSR1", SIGUSR1},
-      {"SIGSTOP", SIGSTOP},
 };
+static const struct named errors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},       {"EDQUOT", EDQUOT}, {"EROFS", EROFS},
+                                      {"ENOENT", ENOENT}, {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM},
+                                      {"EINTR", EINTR},   {"EPERM", EPERM},   {"ESTALE", ESTALE}};
+static const struct named signals[] = {
+    {"SIGKILL", SIGKILL}, {"SIGTERM", SIGTERM}, {"SIGUSR1", SIGUSR1}, {"SIGSTOP", SIGSTOP}};
 
 static struct fault {
     char call[WORD], path[WORD], action[WORD];
@@ -62,13 +61,9 @@ static int faults_count, rank;
 static long skew;
 static _Thread_local bool inside; /* a call made by this library itself */
 
-static int number_of(const char *name, const void *table, size_t count) {
-    const struct {
-        const char *name;
-        int number;
-    } *row = table;
+static int number_of(const char *name, const struct named *table, size_t count) {
     for (size_t i = 0; i < count; i++)
-        if (strcmp(row[i].name, name) == 0) return row[i].number;
+        if (strcmp(table[i].name, name) == 0) return table[i].number;
     return 0;
 }
 

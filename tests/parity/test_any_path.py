@@ -19,7 +19,7 @@ ODE = ["taylor", "taylor-2m", "ddim", "euler", "heun", "edm", "midpoint", "ralst
        "dpm-2s",
        "dpm-3s", "dpm-2m", "dpm-3m", "dpmpp-1", "dpmpp-2", "dpmpp-3", "dpmpp-2s", "dpmpp-3s", "dpmpp-2m", "dpmpp-3m",
        "dpmpp-3m-common", "kdpm2", "unipc", "unipc-bh1", "unip", "deis", "deis-rho", "deis-t", "lms", "ipndm"]
-SDE = ["ddpm", "euler-ancestral", "sde-dpmpp", "er-sde", "sa-solver"]
+SDE = ["ddpm", "euler-ancestral", "sde-dpmpp", "er-sde", "sa-solver", "kdpm2-ancestral"]
 
 
 def job_of(tmp_path, sampler, schedule, prediction="velocity", time=None):

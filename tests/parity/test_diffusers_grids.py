@@ -1,11 +1,12 @@
-"""Grids in sigma beside diffusers' (Karras of any rho, exponential), and what it does differently there: it asks the
-model at rounded times while its sigma stays exact, and ends on a step of no length."""
+"""Grids in sigma beside diffusers' (Karras of any rho, exponential, beta, Lu), and what it does differently there: it
+asks the model at rounded times while its sigma stays exact, and ends on a step of no length."""
 import json
 
 import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from scipy.stats import beta
 
 from conftest import Job, qtaylor
 from oracle import mixture_epsilon, run_plan
@@ -50,13 +51,15 @@ def ours(plan, x):
 SOLVERS = [("DPMSolverMultistepScheduler", "dpmpp-2m"), ("UniPCMultistepScheduler", "unipc"),
            ("EulerDiscreteScheduler", "ddim"), ("HeunDiscreteScheduler", "edm"), ("LMSDiscreteScheduler", "lms")]
 GRIDS = {"karras": ("karras", "use_karras_sigmas", 7.0), "karras 3": ({"karras": 3}, "use_karras_sigmas", 3.0),
-         "exponential": ("exponential", "use_exponential_sigmas", 7.0)}
+         "exponential": ("exponential", "use_exponential_sigmas", 7.0), "beta": ("beta", "use_beta_sigmas", 7.0),
+         "lu": ("lu", "use_lu_lambdas", 7.0)}
+IN_SIGMA = [(*solver, grid) for solver in SOLVERS for grid in GRIDS  # only DPMSolverMultistep has Lu's
+            if grid != "lu" or solver[1] == "dpmpp-2m"]
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20])
 @pytest.mark.parametrize("schedule", BETAS)
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("name, solver", SOLVERS)
+@pytest.mark.parametrize("name, solver, grid", IN_SIGMA)
 def test_grids_in_sigma(tmp_path, name, solver, grid, schedule, steps):
     ours_grid, option, rho = GRIDS[grid]
     if solver == "edm" and schedule == "squaredcos_cap_v2":
@@ -69,6 +72,15 @@ def test_grids_in_sigma(tmp_path, name, solver, grid, schedule, steps):
     expected = np.concatenate([sigmas[:1], sigmas[1:-1:2]]) if solver == "edm" else sigmas[:-1]
     np.testing.assert_allclose(found, expected, rtol=1e-11)
     assert np.abs(ours(plan, x) - them).max() < 1e-9 * np.abs(them).max()
+
+
+@pytest.mark.parametrize("shape", [(0.6, 0.6), (0.3, 2), (4, 1), (1, 1)], ids=str)
+def test_beta_of_other_shapes(tmp_path, shape):
+    plan = plan_of(tmp_path, "linear", {"solver": "ddim", "grid": {"beta": shape}, "steps": 12}, "float32")
+    table = cumprod("linear")
+    most, least = np.sqrt((1 - table[[999, 0]]) / table[[999, 0]])
+    expected = least + beta.ppf(1 - np.arange(12) / 11, *shape) * (most - least)
+    np.testing.assert_allclose([step["sigma"] / step["alpha"] for step in plan["steps"]], expected, rtol=1e-11)
 
 
 def test_a_last_step_of_no_length(tmp_path):

@@ -1,58 +1,11 @@
 /* The executor against a naive interpreter that runs one sample at a time, with a plan written by hand, over both
  * bodies of registers. The model is the fake shim's mixture of two Gaussians. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include "base/files.h"
-#include "base/text.h"
-#include "sample/execute.h"
-#include "sample/noise.h"
+#include "executor.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { BATCH = 5, ELEMENTS = 12, REGISTERS = 4 };
-
-#define CARD \
-    "{\"shape\": [2, 2, 3], \"prediction\": \"epsilon\", \"time\": {\"kind\": \"continuous\"}, " \
-    "\"schedule\": {\"kind\": \"linear\", \"beta0\": 0.1, \"beta1\": 20}, \"labels\": {\"classes\": 2, \"null\": 2}, " \
-    "\"variance\": \"learned\"}"
-#define LOW_MEAN "[-0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]"
-#define HIGH_MEAN "[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0, -0.1, -0.2]"
-#define MIXTURE "{\"means\": [" LOW_MEAN ", " HIGH_MEAN "], \"std\": 0.3, \"weights\": [0.4, 0.6]}"
-#define GAUSSIAN "{\"means\": [" LOW_MEAN "], \"std\": 0.3}"
-
-static const uint64_t seeds[BATCH] = {3, 0, 1234567890123, 42, 7};
-static const int64_t labels[BATCH] = {0, 1, 1, 0, 1};
-static struct card card;
-static struct shim_model *guide; /* GAUSSIAN, described by the same card */
-
-static struct shim_model *model_of(const char *mixture, const char *more) {
-    char folder[] = "/tmp/test_execute_XXXXXX", error[SHIM_ERROR];
-    struct shim_model *model = NULL;
-    assert_non_null(mkdtemp(folder));
-    char *path = text_new("%s/model.json", folder);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fprintf(file, "{\"card\": " CARD ", \"mixture\": %s%s}", mixture, more);
-    assert_int_equal(fclose(file), 0);
-    char *data;
-    size_t size;
-    struct error err;
-    if (file_read(path, &data, &size, &err) != 0) fail_msg("%s", err.message);
-    if (shim_model_load(&model, data, size, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
-    free(data);
-    assert_int_equal(remove(path), 0);
-    assert_int_equal(rmdir(folder), 0);
-    free(path);
-    return model;
-}
+enum { REGISTERS = 4 };
 
 /* ---- a plan with every op, and every order of dst and sources ---- */
 
@@ -206,56 +159,6 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
     memcpy(x, r[0], sizeof r[0]);
 }
 
-/* ---- running the executor ---- */
-
-struct variant { /* what does not change the numbers, and the state, which does */
-    enum state_kind state;
-    bool device_registers;
-};
-static const struct variant variants[] = {
-    {STATE_FLOAT64, false}, {STATE_FLOAT64, true}, {STATE_FLOAT32, false}, {STATE_FLOAT32, true}};
-enum { VARIANTS = sizeof variants / sizeof *variants };
-
-static struct executor_setup setup_of(const struct plan *plan, struct sampler *sampler, struct shim_model *model,
-                                      struct variant variant) {
-    sampler->state = variant.state;
-    return (struct executor_setup){.plan = plan,
-                                   .sampler = sampler,
-                                   .card = &card,
-                                   .model = model,
-                                   .guide = guide,
-                                   .device = SHIM_CPU,
-                                   .device_registers = variant.device_registers,
-                                   .batch = BATCH};
-}
-
-static int run(const struct executor_setup *setup, const struct batch *batch, double *x, int *nfe, struct error *err) {
-    struct executor *executor = NULL;
-    if (executor_new(&executor, setup, err) != 0) return -1;
-    int rc = executor_run(executor, batch, x, nfe, err);
-    executor_free(executor);
-    return rc;
-}
-
-static void run_well(const struct executor_setup *setup, const struct batch *batch, double *x) {
-    struct error err;
-    int nfe = -1;
-    if (run(setup, batch, x, &nfe, &err) != 0) fail_msg("%s", err.message);
-    if (!setup->plan->adaptive) assert_int_equal(nfe, setup->plan->nfe);
-}
-
-static void run_badly(const struct executor_setup *setup, const struct batch *batch, enum code code,
-                      const char *message) {
-    struct error err;
-    double x[BATCH][ELEMENTS];
-    int nfe;
-    assert_int_equal(run(setup, batch, x[0], &nfe, &err), -1);
-    assert_int_equal(err.code, code);
-    if (!strstr(err.message, message)) fail_msg("expected \"%s\" in: %s", message, err.message);
-}
-
-static const struct batch whole = {.rows = BATCH, .seeds = seeds, .labels = labels};
-
 static void every_row_is_the_naive_one(void **state) {
     (void)state;
     struct shim_model *model = model_of(MIXTURE, "");
@@ -403,126 +306,6 @@ static void mistakes(void **state) {
     shim_model_free(model);
 }
 
-/* ---- rk45 ---- */
-
-static void linear_process(double t, double *alpha, double *sigma) {
-    double integral = 0.1 * t + 19.9 * t * t / 2;
-    *alpha = exp(-integral / 2);
-    *sigma = sqrt(-expm1(-integral));
-}
-
-static struct plan rk45_plan(struct sampler *resolved, double tolerance) {
-    struct sampler wanted;
-    struct plan plan;
-    struct error err;
-    sampler_init(&wanted);
-    strcpy(wanted.solver, "rk45");
-    wanted.rtol = wanted.atol = tolerance;
-    if (plan_resolve(resolved, &wanted, &card, &err) != 0 || plan_compile(&plan, resolved, &card, NULL, &err) != 0)
-        fail_msg("%s", err.message);
-    return plan;
-}
-
-/* Data of one Gaussian: the probability-flow ODE leaves (x - alpha mean)/sqrt(alpha^2 std^2 + sigma^2) as it is. */
-static void rk45_follows_the_closed_form(void **state) {
-    (void)state;
-    struct sampler sampler;
-    struct plan plan = rk45_plan(&sampler, 1e-6);
-    struct shim_model *model = model_of(GAUSSIAN, "");
-    double alpha, sigma, alpha0, sigma0, x[BATCH][ELEMENTS], normals[ELEMENTS];
-    linear_process(sampler.t_start, &alpha, &sigma);
-    linear_process(sampler.t_end, &alpha0, &sigma0);
-    struct executor_setup setup = setup_of(&plan, &sampler, model, variants[0]);
-    run_well(&setup, &whole, x[0]);
-    for (int row = 0; row < BATCH; row++) {
-        noise_normals(seeds[row], 0, ELEMENTS, normals);
-        for (int e = 0; e < ELEMENTS; e++) {
-            double mean = -0.5 + 0.1 * e; /* LOW_MEAN */
-            double invariant = (normals[e] - alpha * mean) / hypot(alpha * 0.3, sigma);
-            double expected = alpha0 * mean + hypot(alpha0 * 0.3, sigma0) * invariant;
-            if (fabs(x[row][e] - expected) > 2e-5) fail_msg("%.9g, expected %.9g", x[row][e], expected);
-        }
-    }
-    plan_release(&plan);
-    sampler_release(&sampler);
-    shim_model_free(model);
-}
-
-/* scipy 1.x: solve_ivp(f, (1, 1e-3), normals of all rows, method="RK45", rtol=1e-3, atol=1e-3) with the closed-form
- * probability-flow ODE; loose tolerances, so that steps chosen otherwise show. The model is float32, scipy's is not. */
-static void rk45_is_scipys(void **state) {
-    (void)state;
-    const struct {
-        size_t rows;
-        int nfe;
-        double first, middle, last;
-    } cases[] = {
-        {5, 32, -0.6050941962910129, -0.6658231203587918, 0.32520229726071126},
-        {2, 32, -0.6052215262981665, 0.6529324784336165, 0.26572223994984606},
-        {1, 32, -0.6052506920049193, -0.19619752883053734, 0.3084712782031682},
-    };
-    struct sampler sampler;
-    struct plan plan = rk45_plan(&sampler, 1e-3);
-    struct shim_model *model = model_of(GAUSSIAN, "");
-    struct executor_setup setup = setup_of(&plan, &sampler, model, variants[0]);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct batch batch = {.rows = cases[i].rows, .seeds = seeds, .labels = labels};
-        struct error err;
-        double x[BATCH][ELEMENTS];
-        int nfe;
-        assert_int_equal(run(&setup, &batch, x[0], &nfe, &err), 0);
-        assert_int_equal(nfe, cases[i].nfe);
-        assert_true(fabs(x[0][0] - cases[i].first) < 1e-5);
-        assert_true(fabs(x[cases[i].rows / 2][5] - cases[i].middle) < 1e-5);
-        assert_true(fabs(x[cases[i].rows - 1][11] - cases[i].last) < 1e-5);
-    }
-    plan_release(&plan);
-    sampler_release(&sampler);
-    shim_model_free(model);
-}
-
-/* Steps are chosen by the real rows: a batch of two is the same, NFE too, whether three fillers follow or none. */
-static void rk45_leaves_fillers_out(void **state) {
-    (void)state;
-    struct sampler sampler;
-    struct plan plan = rk45_plan(&sampler, 1e-6);
-    struct shim_model *model = model_of(MIXTURE, "");
-    struct batch two = {.rows = 2, .seeds = seeds, .labels = labels};
-    double x[BATCH][ELEMENTS], expected[BATCH][ELEMENTS];
-    struct error err;
-    for (int v = 0; v < VARIANTS; v++) {
-        int nfe[2] = {0};
-        struct executor_setup setup = setup_of(&plan, &sampler, model, variants[v]);
-        assert_int_equal(run(&setup, &two, x[0], &nfe[0], &err), 0);
-        setup.batch = 2;
-        assert_int_equal(run(&setup, &two, expected[0], &nfe[1], &err), 0);
-        assert_memory_equal(x, expected, 2 * sizeof x[0]);
-        assert_int_equal(nfe[0], nfe[1]);
-        assert_int_equal(nfe[0] % 6, 2); /* two to choose the first step, six a step */
-        assert_true(nfe[0] > 8);
-    }
-    plan_release(&plan);
-    sampler_release(&sampler);
-    shim_model_free(model);
-}
-
-static void rk45_gives_up(void **state) {
-    (void)state;
-    struct sampler sampler;
-    struct plan plan = rk45_plan(&sampler, 1e-6);
-    struct shim_model *model = model_of(MIXTURE, ""), *bad = model_of(MIXTURE, ", \"nan_call\": -1");
-    volatile sig_atomic_t stop = 1;
-    struct executor_setup setup = setup_of(&plan, &sampler, bad, variants[0]);
-    run_badly(&setup, &whole, CODE_DATA, "rk45: the batch is not finite after 1 of");
-    setup.model = model;
-    setup.stop = &stop;
-    run_badly(&setup, &whole, CODE_AGAIN, "interrupted");
-    plan_release(&plan);
-    sampler_release(&sampler);
-    shim_model_free(bad);
-    shim_model_free(model);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_the_naive_one),
@@ -532,24 +315,6 @@ int main(void) {
         cmocka_unit_test(stops_between_ops),
         cmocka_unit_test(what_is_not_finite_is_named),
         cmocka_unit_test(mistakes),
-        cmocka_unit_test(rk45_follows_the_closed_form),
-        cmocka_unit_test(rk45_is_scipys),
-        cmocka_unit_test(rk45_leaves_fillers_out),
-        cmocka_unit_test(rk45_gives_up),
     };
-    struct error err;
-    json_t *json = json_loads(CARD, 0, NULL);
-    if (card_parse(&card, json, "card", &err) != 0) {
-        fprintf(stderr, "%s\n", err.message);
-        return 1;
-    }
-    struct card same = card;
-    guide = model_of(GAUSSIAN, "");
-    card.guide = &same;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    shim_model_free(guide);
-    card.guide = NULL;
-    card_release(&card);
-    json_decref(json);
-    return failed;
+    return cmocka_run_group_tests(tests, setup_models, release_models);
 }

@@ -1,4 +1,5 @@
 """A network and its card as a model file: TorchScript, proved against the network before it gets its name."""
+import copy
 import errno
 import json
 import os
@@ -7,6 +8,11 @@ import sys
 import warnings
 
 import torch
+
+from export.checkpoints import Refusal, few, first_line
+
+# Of the largest number: what rounding may do to the same network called in another way.
+ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
 
 
 class Network(torch.nn.Module):
@@ -34,19 +40,6 @@ def arguments_of(card, batch):
     return x, t, torch.randint(max(labels["classes"], (labels["null"] or -1) + 1), [batch], generator=generator)
 
 
-class Refusal(Exception):
-    """The checkpoint is not what it should be: exit 65."""
-
-
-def first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def few(names):
-    names = [str(name) for name in names]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def prove_pure(name, call, card):
     """The same arguments give the same bits, and so does a row beside other rows: no dropout, no batch statistics, no state."""
     arguments, others = arguments_of(card, 5), arguments_of(card, 6)
@@ -57,11 +50,48 @@ def prove_pure(name, call, card):
     if first.requires_grad:
         raise Refusal(f"{name}: expected gradients to be off, found an output that requires them")
     if not torch.equal(first, call(*arguments)):
-        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: dropout left on, or a "
-                      "state that a call changes")
+        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: dropout left "
+                      "on, or a state that a call changes")
     if not torch.equal(first[:2], call(*mixed)[:2]):
-        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits when those change: "
-                      "batch norm over the batch's own statistics?")
+        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits when those "
+                      "change: batch norm over the batch's own statistics?")
+
+
+def cast_inputs(module, arguments):
+    """Before a layer: what reaches it takes the type of its weights."""
+    dtype = next(module.parameters(recurse=False)).dtype
+    cast = lambda value: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
+    return tuple(map(cast, arguments))
+
+
+class Inside(torch.nn.Module):
+    """The network with weights and arithmetic of a shorter type, behind float32 at its border. Times stay float32 up to the first
+    layer that has weights."""
+
+    def __init__(self, network, dtype):
+        super().__init__()
+        self.network, self.dtype = copy.deepcopy(network).to(dtype), dtype
+        for module in self.network.modules():
+            own = next(module.parameters(recurse=False), None)
+            if own is not None and own.is_floating_point() and not isinstance(module, torch.nn.Embedding):
+                module.register_forward_pre_hook(cast_inputs)
+
+    def forward(self, x, t, labels=None):
+        arguments = (x.to(self.dtype), t) if labels is None else (x.to(self.dtype), t, labels)
+        return self.network(*arguments).float()
+
+
+def compare_types(inside, network, card):
+    """How far the shorter type is from float32."""
+    arguments = arguments_of(card, 5)
+    try:
+        ours, theirs = inside(*arguments), network(*arguments)
+    except RuntimeError as error:
+        raise Refusal(f"--dtype: the network does not run with shorter weights: {first_line(error)}") from error
+    difference, scale = (ours - theirs).abs().max().item(), theirs.abs().max().item()
+    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference:.2g} of {scale:.3g}", file=sys.stderr)
+    if not difference <= 0.2 * scale:
+        raise Refusal(f"--dtype: expected differences of rounding, found {difference:.3g} of {scale:.3g}: say float32")
 
 
 def check(traced, network, card):
@@ -81,7 +111,7 @@ def check(traced, network, card):
             raise Refusal(f"batch {batch}: expected an output of shape {expected}, found {list(ours.shape)}")
         difference, scale = (ours - theirs).abs().max().item(), theirs.abs().max().item()
         print(f"batch {batch}: the file differs from the network by {difference:.2g} of {scale:.3g}", file=sys.stderr)
-        if not difference <= 1e-4 * scale:
+        if not difference <= ROUNDING[card.get("dtype", "float32")] * scale:
             raise Refusal(f"batch {batch}: expected differences of rounding, found {difference:.3g} of {scale:.3g}")
 
 
@@ -100,8 +130,14 @@ def free_of_devices(traced):
     return traced
 
 
-def save(network, card, path):
+def save(network, card, path, dtype="float32"):
     network = network.eval().requires_grad_(False)
+    if dtype != "float32":
+        card = card | {"dtype": dtype}
+        inside = Inside(network, getattr(torch, dtype)).eval().requires_grad_(False)
+        with torch.no_grad():
+            compare_types(inside, network, card)
+        network = inside
     folder = os.path.dirname(path) or "."
     if not os.access(folder, os.W_OK):
         raise OSError(errno.ENOENT if not os.path.exists(folder) else errno.EACCES, "cannot write there", folder)
@@ -119,4 +155,3 @@ def save(network, card, path):
             os.replace(temporary, path)
         finally:
             pathlib.Path(temporary).unlink(missing_ok=True)
-    print(f"{path}: {json.dumps(card)}")

@@ -1,0 +1,62 @@
+"""module: any network of PyTorch. SOURCE is PATH:FUNCTION, a Python file and a function in it that takes nothing and returns a
+torch.nn.Module with forward(x [B,C,H,W], t [B]) or forward(x, t, labels [B]); --card is a file with its card (keys: jobs/README.md).
+Only run files that you trust."""
+import importlib.util
+import os
+import sys
+
+import torch
+
+from export.checkpoints import Refusal, Usage, first_line, read_json
+from export.model_file import Network
+from export.writer import write
+
+
+def add_options(parser):
+    parser.add_argument("--card", required=True, help="a JSON file with the card")
+
+
+def make_network(source):
+    path, colon, name = source.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise Usage(f"SOURCE: expected PATH:FUNCTION, such as net.py:make, found {source}")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(2, os.strerror(2), path)
+    spec = importlib.util.spec_from_file_location("exported_module", path)
+    if not spec:
+        raise Refusal(f"{path}: expected a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    try:
+        spec.loader.exec_module(module)
+        network = getattr(module, name)()
+    except Exception as error:  # whatever the file does
+        raise Refusal(f"{source}: {type(error).__name__}: {first_line(error)}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(network, torch.nn.Module):
+        raise Refusal(f"{source}: expected a torch.nn.Module from {name}(), found {type(network).__name__}")
+    return network
+
+
+def read_card(path):
+    card = read_json(path)
+    missing = [key for key in ("shape", "prediction", "time", "schedule") if not isinstance(card, dict) or key not in card]
+    if missing:
+        raise Refusal(f"{path}: expected a card with shape, prediction, time and schedule, found none of {', '.join(missing)}")
+    return {"range": [-1, 1], "labels": None, "batch": None} | card
+
+
+def sampler_of(card):
+    if card["schedule"].get("kind") in ("flow", "gvp"):
+        return {"solver": "heun", "nfe": 50}
+    if card["schedule"].get("kind") == "edm":
+        return {"solver": "edm", "steps": 18}
+    return {"solver": "dpmpp-2m", "nfe": 20}
+
+
+def export(options):
+    card = read_card(options.card)
+    call = lambda net, x, t, labels: net(x, t) if labels is None else net(x, t, labels)
+    job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none"}
+    write(options, Network(make_network(options.source), call), card, job, ["A sampler to begin with: the card says none."])

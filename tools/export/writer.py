@@ -1,0 +1,73 @@
+"""The folder of an export: model.pt with its card, and job.yaml beside it."""
+import json
+import os
+import pathlib
+import sys
+
+from export.checkpoints import Refusal
+from export.model_file import save
+
+
+def flow(value):
+    """YAML on one line, as the jobs of this project are written; JSON's scalars are YAML's."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    plain = isinstance(value, str) and value.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    return value if plain and value not in ("none", "null", "true", "false") or value == "none" else json.dumps(value)
+
+
+def job_text(name, card, job, comments):
+    keys = {"name": name, "model": {"path": "model.pt"}, "seeds": "0-63", "labels": job.get("labels", "none"), "batch": 16}
+    if card["labels"] is None:
+        keys["labels"] = "none"
+    keys |= {"noise": job["noise"]} if "noise" in job else {}
+    keys |= {"sampler": job["sampler"], "output": {"dir": f"runs/{name}"} | (
+        {"dtype": "float32"} if job.get("latents") else {"rounding": job.get("rounding", "edm")})}
+    lines = [f"# {line}" for comment in comments for line in comment.splitlines()]
+    return "\n".join([*lines, *(f"{key}: {flow(value)}" for key, value in keys.items())]) + "\n"
+
+
+def replace_text(path, text):
+    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def with_null(card, null):
+    """--null: the label that stands for none, for guidance."""
+    if null is None:
+        return card
+    if not card["labels"]:
+        raise Refusal(f"--null {null}: expected a network with labels, found one without")
+    return card | {"labels": card["labels"] | {"null": null}}
+
+
+def write(options, network, card, job, comments=()):
+    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which are stored as
+    they are. On a refusal nothing is written."""
+    card, folder = with_null(card, options.null), pathlib.Path(options.out)
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    try:
+        save(network, card, str(folder / "model.pt"), options.dtype)
+    except BaseException:
+        if made:
+            folder.rmdir()
+        raise
+    said = f"tools/export.py {options.family} {options.source}"
+    replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments]))
+    for comment in comments:
+        print(comment, file=sys.stderr)
+    print(f"{folder / 'model.pt'}: {short(card)}")
+    print(f"{folder / 'job.yaml'}: qtaylor run {folder / 'job.yaml'}")
+
+
+def short(card):
+    """The card on a line, long tables left out."""
+    schedule = {key: "..." if isinstance(value, list) and len(value) > 8 else value for key, value in card["schedule"].items()}
+    return json.dumps(card | {"schedule": schedule})
