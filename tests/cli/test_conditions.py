@@ -20,7 +20,8 @@ def safetensors(path, **arrays):
     names = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16", np.dtype("<i8"): "I64", np.dtype(bool): "BOOL"}
     header, data = {}, b""
     for name, array in arrays.items():
-        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [len(data), len(data) + array.nbytes]}
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape,
+                        "data_offsets": [len(data), len(data) + array.nbytes]}
         data += array.tobytes()
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
@@ -45,11 +46,12 @@ def give(job, values, classes=False, **more):
     job.keys["output"]["dtype"] = "float32"
     np.save(job.folder / "context.npy", values["context"])
     safetensors(job.folder / "rest.safetensors", size=values["size"], mask=values["mask"])
-    job.keys["conditions"] = {"context": "context.npy", "mask": "rest.safetensors#mask", "size": "rest.safetensors#size"} | more
+    files = {"context": "context.npy", "mask": "rest.safetensors#mask", "size": "rest.safetensors#size"}
+    job.keys["conditions"] = files | more
 
 
 def expected(job, rows, values, nulls=None):
-    """The samples by the plan, numpy and the closed-form model under these rows; nulls: those of the null evaluations."""
+    """The samples by the plan, numpy and the closed-form model under these rows; nulls: moves of null evaluations."""
     plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
     classes = job.model["card"]["labels"] is not None
     given = moves(values)[rows]
@@ -177,12 +179,14 @@ def test_files_count_by_content(job):
     (lambda job: job.keys.pop("conditions"), ["conditions.context: missing"]),
     (lambda job: job.keys["conditions"].pop("mask"), ["conditions.mask: missing"]),
     (lambda job: job.keys["conditions"].update(other="context.npy"), ["conditions.other", "no such input"]),
-    (lambda job: job.keys["conditions"].update(mask="context.npy"), ["conditions.mask", "bool of shape [rows, 4]", "<f2"]),
+    (lambda job: job.keys["conditions"].update(mask="context.npy"),
+     ["conditions.mask", "bool of shape [rows, 4]", "<f2"]),
     (lambda job: job.keys["conditions"].update(size="rest.safetensors#sizes"), ["no tensor \"sizes\""]),
     (lambda job: job.keys["conditions"].update(rows="each"), ["each", "100 seeds", "7 rows"]),
     (lambda job: job.keys["conditions"].update(rows=3), ["conditions.rows", "cycle, each"]),
     (lambda job: job.keys["conditions"].update(captions="captions.txt"), ["captions", "7 rows, found 2"]),
-    (lambda job: np.save(job.folder / "context.npy", np.zeros((6, 2, 3), "<f4")), ["conditions.mask", "6 rows", "found 7"]),
+    (lambda job: np.save(job.folder / "context.npy", np.zeros((6, 2, 3), "<f4")),
+     ["conditions.mask", "6 rows", "found 7"]),
     (lambda job: np.save(job.folder / "context.npy", np.zeros((7, 3, 2), "<f4")), ["shape [rows, 2, 3]", "(7, 3, 2)"]),
     (lambda job: os.truncate(job.folder / "context.npy", 150), ["context.npy", "cut short"]),
     (lambda job: os.truncate(job.folder / "rest.safetensors", 150), ["rest.safetensors", "cut short"]),
@@ -218,7 +222,8 @@ def test_exports_say_which_rows(job):
     png, archive, npz = job.folder / "png", job.folder / "x.zip", job.folder / "x.npz"
     qtaylor("export", job.run, "--to", "png", "-o", png, "--ids", "90-99")
     lines = [json.loads(line) for line in (png / "metadata.jsonl").read_text().splitlines()]
-    assert lines == [{"file_name": f"{seed:06d}.png", "row": seed % 7, "text": captions[seed % 7]} for seed in range(90, 100)]
+    assert lines == [{"file_name": f"{seed:06d}.png", "row": seed % 7, "text": captions[seed % 7]}
+                     for seed in range(90, 100)]
     qtaylor("export", job.run, "--to", "png", "-o", archive, "--count", 3)
     with zipfile.ZipFile(archive) as file:
         lines = [json.loads(line) for line in file.read("metadata.jsonl").decode().splitlines()]
@@ -264,15 +269,18 @@ def test_pytorchs_arguments_by_name(tmp_path):
 
     card = {"shape": [3, 4, 4], "range": None, "prediction": "epsilon", "time": {"kind": "continuous"},
             "schedule": {"kind": "linear"}, "labels": {"classes": 2, "null": 2},
-            "inputs": [{"name": "context", "shape": [5, 3], "null": "zeros"}, {"name": "mask", "shape": [5], "dtype": "bool", "null": "zeros"}]}
+            "inputs": [{"name": "context", "shape": [5, 3], "null": "zeros"},
+                       {"name": "mask", "shape": [5], "dtype": "bool", "null": "zeros"}]}
     network = torch.jit.script(Network())
     torch.jit.save(network, str(tmp_path / "model.pt"), _extra_files={"diffusion.json": json.dumps(card)})
     rng = np.random.default_rng(3)
     context, mask = rng.normal(size=(9, 5, 3)).astype("<f4"), rng.random((9, 5)) < 0.5
     np.save(tmp_path / "context.npy", context)
     np.save(tmp_path / "mask.npy", mask)
-    keys = {"model": "model.pt", "seeds": "0-19", "labels": "balanced", "batch": 8, "sampler": {"solver": "taylor", "nfe": 4, "guidance": 3},
-            "output": {"dir": str(tmp_path / "run"), "dtype": "float32"}, "conditions": {"context": "context.npy", "mask": "mask.npy"}}
+    keys = {"model": "model.pt", "seeds": "0-19", "labels": "balanced", "batch": 8,
+            "sampler": {"solver": "taylor", "nfe": 4, "guidance": 3},
+            "output": {"dir": str(tmp_path / "run"), "dtype": "float32"},
+            "conditions": {"context": "context.npy", "mask": "mask.npy"}}
     (tmp_path / "job.yaml").write_text(json.dumps(keys))
     qtaylor("run", tmp_path / "job.yaml", program=TORCH)
     plan = json.loads(qtaylor("plan", tmp_path / "job.yaml", "--json", program=TORCH).stdout)

@@ -138,7 +138,8 @@ def test_fingerprint(job):
     qtaylor("run", job.write())
 
 
-@pytest.mark.parametrize("batch, own, expected", [(None, None, 8), (None, 5, 5), (5, 5, 5), (2, None, 2), (20, None, 20)])
+@pytest.mark.parametrize("batch, own, expected", [
+    (None, None, 8), (None, 5, 5), (5, 5, 5), (2, None, 2), (20, None, 20)])
 def test_batches(job, batch, own, expected):
     job.keys["seeds"] = "0-19"
     give_decoder(job, {"batch": own}, batch=batch)

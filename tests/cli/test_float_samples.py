@@ -1,9 +1,8 @@
-"""Samples that are kept in floats, with a range or without one: what is stored, what feature networks get of it, and who
-refuses it."""
+"""Samples that are kept in floats, with a range or without one: what is stored, what feature networks get of it, and
+who refuses it."""
 import json
 
 import numpy as np
-import pytest
 
 from conftest import qtaylor, stored
 from test_decode import give_decoder
@@ -99,4 +98,5 @@ def test_decoders_without_a_range(job):
     give_decoder(job, {"range": None})
     assert (run_with(job, "without", "float32", None) == pictures).all()
     qtaylor("export", job.folder / "with", "--to", "npz", "-o", job.folder / "x.npz")
-    assert "no range" in qtaylor("export", job.folder / "without", "--to", "npz", "-o", job.folder / "y.npz", code=65).stderr
+    done = qtaylor("export", job.folder / "without", "--to", "npz", "-o", job.folder / "y.npz", code=65)
+    assert "no range" in done.stderr

@@ -51,7 +51,8 @@ def test_latents_are_what_the_same_job_ends_with(job):
         assert (np.load(job.folder / f"{kind}.npy") == kept).all()
         qtaylor("sample", job.run, 42, "--latent", "-o", job.folder / f"one-{kind}.npy")
         assert (np.load(job.folder / f"one-{kind}.npy") == kept[42]).all()
-        assert "the same as on disk" in qtaylor("sample", job.run, 42, "--recompute", "-o", job.folder / f"{kind}.png").stdout
+        done = qtaylor("sample", job.run, 42, "--recompute", "-o", job.folder / f"{kind}.png")
+        assert "the same as on disk" in done.stdout
         assert "latents kept as" in json.loads(qtaylor("report", job.run, "--json").stdout)["environment"]
     keys = json.loads((job.run / "run.json").read_text())["keys"]
     assert keys["decode"]["latents"] == "float16"  # it changes the pictures
@@ -110,7 +111,8 @@ def test_another_decoder(job, ranks):
     assert json.loads(done.stdout)["payload_sha256"] == straight != job.digest()
     other = job.folder / "other"
     document = json.loads((other / "run.json").read_text())
-    assert document["latents_of"] == str(job.run / "latents") and document["job"]["decode"]["path"].endswith("second.json")
+    assert document["latents_of"] == str(job.run / "latents")
+    assert document["job"]["decode"]["path"].endswith("second.json")
     assert "14 files good" in qtaylor("verify", other).stdout
     (other / "samples/000003.npy.zst").unlink()
     qtaylor(*command, ranks=ranks)  # goes on
@@ -173,7 +175,8 @@ def test_killed_at_any_time(job, ranks):
     for folder, wanted in ("latents", 1), ("latents", 3), ("samples", 2):
         job.keys["output"]["dir"] = str(job.folder / f"{folder}{wanted}")
         job.write()
-        process = subprocess.Popen([FAKE, "generate", job.folder / "job.yaml"], env=environment(), stderr=subprocess.DEVNULL)
+        command = [FAKE, "generate", job.folder / "job.yaml"]
+        process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list((job.run / folder).glob("0*.zst"))) < wanted:
             time.sleep(0.001)
         process.kill()

@@ -45,7 +45,8 @@ def write_guide(job):
 
 def write_decoder(job):
     job.keys["decode"] = {"path": f"{LOCAL}/decoder.json"}
-    (job.folder / "decoder.json").write_text(json.dumps({"decoder": {"latent": [1, 4, 4], "image": [3, 8, 8], "scale": 0.5}}))
+    card = {"latent": [1, 4, 4], "image": [3, 8, 8], "scale": 0.5}
+    (job.folder / "decoder.json").write_text(json.dumps({"decoder": card}))
 
 
 def write_conditions(job):
