@@ -299,4 +299,5 @@ def test_pytorchs_arguments_by_name(tmp_path):
     keys["conditions"] = {"contexts": "context.npy", "mask": "mask.npy"}
     keys["output"]["dir"] += "-wrong"
     (tmp_path / "job.yaml").write_text(json.dumps(keys))
-    assert "contexts" in qtaylor("run", tmp_path / "job.yaml", program=TORCH, code=65).stderr
+    done = qtaylor("run", tmp_path / "job.yaml", program=TORCH, code=65)
+    assert "the first call of the model failed" in done.stderr and "Tensor context" in done.stderr
