@@ -8,11 +8,13 @@ CC       ?= cc
 CXX      ?= g++
 MPICC    ?= mpicc
 PYTHON   ?= build/venv/bin/python
+PREFIX   ?= /usr/local
+DESTDIR  ?=
 
 # One folder a variant: build/torch, build/fake, build/fake-address,undefined.
 B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
 
-PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng
+PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng libjpeg libwebp nlopt
 PKG_CONFIG ?= pkg-config
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS     ?= -O2 -g
@@ -35,22 +37,27 @@ FAKE    := $(patsubst %.c,$(B)/%.o,$(wildcard shim/fake_*.c))
 UNIT    := $(patsubst %.c,$(B)/tests/%,$(notdir $(wildcard tests/unit/*/test_*.c))) # in folders as src has them
 
 ifeq ($(SHIM),torch)
-LIBTORCH   ?= $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch)
+LIBTORCH   ?= $(lastword $(wildcard $(CURDIR)/build/venv/lib/python3*/site-packages/torch))
 TORCH_HAS   = $(wildcard $(LIBTORCH)/lib/lib$(1).so)
 SHIM_OBJECTS := $(patsubst %.cpp,$(B)/%.o,$(wildcard shim/torch_*.cpp))
 SHIM_LIBS  := -L$(LIBTORCH)/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 \
               $(if $(call TORCH_HAS,torch_cuda),-ltorch_cuda -lc10_cuda) -Wl,--as-needed \
-              -Wl,-rpath,$(LIBTORCH)/lib -lstdc++
+              -Wl,-rpath,$(LIBTORCH)/lib -Wl,--disable-new-dtags -lstdc++
+TORCH_FLAGS := $(B)/libtorch.flags
 else
 SHIM_OBJECTS := $(FAKE)
 endif
+
+VERSION := $(shell cut -d' ' -f1 VERSION)
+# A tarball of `make dist` has its commit in a file; unpacked inside another repository it must not take that one's.
+COMMIT := if [ -e COMMIT ]; then cat COMMIT; else test -e .git && git describe --always --dirty --abbrev=12; fi
 
 # V=1 shows whole commands.
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage \
-        format lint clean distclean FORCE
+        format lint install uninstall dist clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (other builds: below)
 
 help: ## this list
@@ -106,15 +113,20 @@ $(B)/gen/page_files.o: $(B)/gen/page_files.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 $(B)/version.h: FORCE
 	@mkdir -p $(@D)
-	@printf '#define QTAYLOR_VERSION "0.1.0"\n#define QTAYLOR_COMMIT "%s"\n#define QTAYLOR_CFLAGS "%s"\n' \
-	    "$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" '$(CFLAGS) $(SAN)' >$@.new
+	@printf '#define QTAYLOR_%s "%s"\n' VERSION '$(VERSION)' DATE "$$(cut -d' ' -f2 VERSION)" COMMIT \
+	    "$$($(COMMIT) 2>/dev/null || echo unknown)" CFLAGS '$(CFLAGS) $(SAN)' >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(B)/shim/%.o: shim/%.cpp
+# Everything over libtorch is made anew when it is another one. The newer kind of path in a program (DT_RUNPATH) would
+# let LD_LIBRARY_PATH go before it, and bring in a libtorch that it was not compiled against.
+$(B)/libtorch.flags: FORCE
+	@mkdir -p $(@D)
+	@tools/libtorch.sh '$(LIBTORCH)' >$@.new || { rm -f $@.new; exit 64; }
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/shim/%.o: shim/%.cpp $(TORCH_FLAGS)
 	@mkdir -p $(@D)
 	@echo "  compile $<"
-	$(Q)$(CXX) -std=c++20 -O2 -g -Wall -Wextra -Werror -Ishim -isystem $(LIBTORCH)/include \
-	    -isystem $(LIBTORCH)/include/torch/csrc/api/include -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) @$(TORCH_FLAGS) -O2 -g -Wall -Wextra -Werror -Ishim -MMD -MP -c -o $@ $<
 
 # A unit test is one program over the library and the fake shim.
 unit: $(UNIT) ## the unit tests alone
@@ -126,6 +138,13 @@ $(B)/tests/%: %.c $(B)/libqtaylor.a $(FAKE)
 	@echo "  test    $<"
 	$(Q)$(CC) -Itests/unit $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) \
 	    $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+
+# The same over libtorch: SHIM=torch.
+$(B)/tests/torch_ops: tests/torch/ops.c $(B)/libqtaylor.a $(SHIM_OBJECTS)
+	@mkdir -p $(@D)
+	@echo "  test    $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(SHIM_OBJECTS) $(B)/libqtaylor.a \
+	    -lcmocka $(LDLIBS) $(SHIM_LIBS)
 
 # What tests/faults preloads: see there.
 build/tests/fault.so: tests/faults/fault.c
@@ -204,6 +223,20 @@ $(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECTS)
 $(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FAKE) $(B)/libqtaylor.a $(LDLIBS)
+
+install: all ## put program, pages, slurm/, jobs/, tools under PREFIX=/usr/local (DESTDIR=: staged)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh install $(B)/qtaylor
+	@$(if $(LIBTORCH),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder")
+uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh uninstall
+# `git stash create` is the working tree as a commit of no branch, or nothing where it is as committed.
+DIST := build/qtaylor-$(VERSION).tar.gz
+dist: ## make build/qtaylor-VERSION.tar.gz, which builds without git
+	@mkdir -p $(dir $(DIST))
+	@$(COMMIT) >$(dir $(DIST))COMMIT
+	@tree=$$(git -c user.name=dist -c user.email=dist@localhost stash create) && git archive \
+	    --prefix=qtaylor-$(VERSION)/ --add-file=$(dir $(DIST))COMMIT --output=$(DIST) "$${tree:-HEAD}"
+	@echo "$(DIST): $$(cat $(dir $(DIST))COMMIT)"
 
 clean: ## remove objects and programs (packages and the virtual environment stay)
 	rm -rf build/torch* build/fake*

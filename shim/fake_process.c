@@ -24,6 +24,10 @@ const char *shim_describe(void) {
     return "fake (closed-form models)";
 }
 
+const char *shim_forms(void) {
+    return "closed forms (JSON)";
+}
+
 void shim_describe_device(int device, char *text, int capacity) {
     const char *machine = getenv("QTAYLOR_FAKE_MACHINE");
     (void)device;

@@ -1,7 +1,7 @@
 /* What the bodies of torch_shim.h over libtorch share: torch_process.cpp (the process, its devices and threads),
- * torch_model.cpp (networks), torch_registers.cpp. libtorch 2.6 and later, on CPUs and on CUDA devices. No CUDA
- * headers: devices and streams go through c10's generic interfaces, so that one source compiles against every build of
- * libtorch. */
+ * torch_model.cpp (networks; torch_script.cpp and torch_package.cpp load them), torch_registers.cpp. libtorch 2.6 and
+ * later, on CPUs and on CUDA devices. No CUDA headers: devices and streams go through c10's generic interfaces, so that
+ * one source compiles against every build of libtorch. */
 #ifndef TORCH_INSIDE_HPP
 #define TORCH_INSIDE_HPP
 
@@ -20,13 +20,24 @@
 #include <string>
 #include <vector>
 
+/* A network in one of its forms (torch_script.cpp, torch_package.cpp). Several threads may call it at a time. */
 struct shim_model {
-    torch::jit::Module module;
+    shim_model(c10::Device on, const char *name) : device(on), path(name) {}
+    virtual ~shim_model() = default;
+    virtual c10::IValue forward(std::vector<c10::IValue> inputs, const torch::jit::Kwargs &named = {}) = 0;
+    virtual bool takes(const char *argument) const = 0; /* by name */
+
     c10::Device device;
     std::string path;
-    c10::ScalarType weights; /* where they are not float32: theirs */
+    c10::ScalarType weights = c10::ScalarType::Float; /* where they are not float32: theirs */
     std::atomic<int> channels{0};
 };
+
+/* Of a file's bytes, new. What is wrong with it is thrown. */
+shim_model *script_load(const void *data, size_t size, const char *name, c10::Device device);
+shim_model *package_load(const void *data, size_t size, const char *name, c10::Device device);
+/* An AOTInductor package, rather than TorchScript. */
+bool is_package(const void *data, size_t size);
 
 /* ---- errors ---- */
 
@@ -67,7 +78,8 @@ template <typename... Parts> [[noreturn]] void refuse(const Parts &...parts) {
 
 /* ---- devices and tensors ---- */
 
-c10::Device device_of(int index); /* SHIM_CPU or an index; one that is not there is refused */
+c10::Device device_of(int index);           /* SHIM_CPU or an index; one that is not there is refused */
+std::string compute_capability(int device); /* "90"; empty where the driver does not say */
 
 inline std::vector<int64_t> sizes_of(const shim_shape &shape) {
     return {shape.batch, shape.channels, shape.height, shape.width};

@@ -1,32 +1,10 @@
-/* Networks: TorchScript files, loaded from memory and called. */
+/* Calls networks, whatever their form, and checks what they give. */
 #include "torch_inside.hpp"
 
-#include <caffe2/serialize/read_adapter_interface.h>
-#include <torch/csrc/jit/serialization/import.h>
-
-#include <algorithm>
 #include <array>
 #include <limits>
 
 namespace {
-
-/* A file's bytes, in memory. */
-class memory_reader : public caffe2::serialize::ReadAdapterInterface {
-  public:
-    memory_reader(const void *data, size_t size) : bytes(static_cast<const char *>(data)), count(size) {}
-    size_t size() const override {
-        return count;
-    }
-    size_t read(uint64_t from, void *buffer, size_t wanted, const char *) const override {
-        size_t got = from < count ? std::min<size_t>(wanted, count - from) : 0;
-        if (got > 0) std::memcpy(buffer, bytes + from, got);
-        return got;
-    }
-
-  private:
-    const char *bytes;
-    size_t count;
-};
 
 at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &condition) {
     if (condition.integer_time)
@@ -67,15 +45,11 @@ at::Tensor pick(const c10::IValue &returned, const shim_output &output, int plac
     return floats(returned);
 }
 
-bool takes(const shim_model &model, const char *argument) {
-    return model.module.get_method("forward").function().getSchema().argumentIndexWithName(argument).has_value();
-}
-
 /* The file that FIDs are published with answers one question at a time. */
 at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim_output &output) {
     bool pool = std::strcmp(output.name, "pool") == 0;
     torch::jit::Kwargs named{{pool ? "return_features" : "no_output_bias", true}};
-    at::Tensor answer = floats(model.module.forward({images}, named));
+    at::Tensor answer = floats(model.forward({images}, named));
     /* A float's softmax may underflow to 0; the least float has as good as no part in any sum of p log p, and its log
      * is finite. */
     return pool ? answer : answer.clamp_min(std::numeric_limits<float>::denorm_min()).log();
@@ -90,7 +64,7 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
     torch::jit::Kwargs named;
     for (int i = 0; i < condition.inputs_count; i++)
         named[condition.inputs[i].name] = input_on(model.device, shape.batch, condition.inputs[i]);
-    at::Tensor out = floats(model.module.forward(std::move(inputs), named));
+    at::Tensor out = floats(model.forward(std::move(inputs), named));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;
     if (!fits)
@@ -108,16 +82,14 @@ extern "C" {
 int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
                     char *error) {
     *model = nullptr;
+    bool package = is_package(data, size);
     char where[SHIM_ERROR];
-    std::snprintf(where, sizeof where, "%s: cannot be loaded as a TorchScript file", name);
+    std::snprintf(where, sizeof where, "%s: cannot be loaded as %s", name,
+                  package ? "an AOTInductor package" : "a TorchScript file");
     return guarded(error, where, [&] {
         c10::InferenceMode parameters_are_plain_tensors(false);
-        torch::jit::Module module = torch::jit::load(std::make_shared<memory_reader>(data, size), device_of(device));
-        module.eval();
-        *model = new shim_model{std::move(module), device_of(device), name, at::kFloat};
-        for (const at::Tensor &weight : (*model)->module.parameters())
-            if (weight.is_floating_point() && weight.scalar_type() != at::kFloat)
-                (*model)->weights = weight.scalar_type();
+        *model = package ? package_load(data, size, name, device_of(device))
+                         : script_load(data, size, name, device_of(device));
     });
 }
 
@@ -147,7 +119,7 @@ int shim_decoder_run(struct shim_model *model, const float *latents, struct shim
     return calling(*model, error, [&] {
         c10::DeviceGuard on(model->device);
         at::Tensor input = copy_to(model->device, host_view(latents, sizes_of(latent), at::kFloat));
-        at::Tensor out = floats(model->module.forward({input}));
+        at::Tensor out = floats(model->forward({input}));
         std::vector<int64_t> sizes = sizes_of(image);
         if (out.sizes() != at::IntArrayRef(sizes))
             refuse("its output is ", out.sizes(), " for latents of ", input.sizes(), ", expected ",
@@ -162,9 +134,9 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
         c10::DeviceGuard on(model->device);
         at::Tensor host = host_view(images, sizes_of(shape), is_uint8 ? at::kByte : at::kFloat);
         at::Tensor input = copy_to(model->device, host);
-        bool inception = takes(*model, "return_features") && takes(*model, "no_output_bias");
+        bool inception = model->takes("return_features") && model->takes("no_output_bias");
         c10::IValue returned;
-        if (!inception) returned = model->module.forward({input});
+        if (!inception) returned = model->forward({input});
         for (int i = 0; i < count; i++) {
             const shim_output &output = outputs[i];
             if (!output.values) continue;

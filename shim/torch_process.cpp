@@ -104,6 +104,25 @@ std::string device_name(int index) {
     return named ? name.data() : "a GPU";
 }
 
+/* "2.13.0" of the libtorch that was loaded; the headers' where it does not say. */
+std::string loaded_version() {
+    static const std::string key = "TORCH_VERSION=";
+    std::string config = at::show_config();
+    size_t at = config.find(key);
+    if (at == std::string::npos) return TORCH_VERSION;
+    at += key.size();
+    return config.substr(at, config.find_first_not_of("0123456789.", at) - at);
+}
+
+/* Another libtorch than the one compiled against has other layouts under the same names. */
+void refuse_another_libtorch() {
+    std::string loaded = loaded_version();
+    if (loaded != TORCH_VERSION)
+        refuse("version ", loaded,
+               " is loaded, but this program was built for " TORCH_VERSION
+               ": build it again, or take the other one out of LD_PRELOAD and LD_LIBRARY_PATH");
+}
+
 std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
     if (!at::detail::getCUDAHooks().hasCUDA()) return "";
     long version = at::detail::getCUDAHooks().versionCUDART();
@@ -112,13 +131,30 @@ std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
 
 } // namespace
 
+std::string compute_capability(int index) {
+    using GetDevice = int (*)(int *, int);
+    using GetAttribute = int (*)(int *, int, int);
+    enum { MAJOR = 75, MINOR = 76 }; /* CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_... */
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    if (!driver) return "";
+    auto get_device = reinterpret_cast<GetDevice>(dlsym(driver, "cuDeviceGet"));
+    auto get = reinterpret_cast<GetAttribute>(dlsym(driver, "cuDeviceGetAttribute"));
+    int device = 0, major = 0, minor = 0;
+    bool known = get_device && get && get_device(&device, index) == 0 && get(&major, MAJOR, device) == 0 &&
+                 get(&minor, MINOR, device) == 0;
+    dlclose(driver);
+    return known ? std::to_string(10 * major + minor) : "";
+}
+
 extern "C" {
 
 int shim_start(int allow_tf32, char *error) {
     return guarded(error, "libtorch", [&] {
+        refuse_another_libtorch();
         refuse_two_openmp_runtimes();
         keep_freed_memory();
         setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0); /* without it cuBLAS is not deterministic, and torch refuses */
+        setenv("AOTI_RUNTIME_CHECK_INPUTS", "1", 1); /* packages check the shapes they are given (torch_package.cpp) */
         at::Context &context = at::globalContext();
         context.setDeterministicAlgorithms(true, /*warn_only=*/false);
         context.setDeterministicFillUninitializedMemory(false); /* we never read what was not written */
@@ -137,14 +173,18 @@ int shim_start(int allow_tf32, char *error) {
 const char *shim_describe(void) {
     static const std::string line = [] {
         try {
-            return "libtorch " TORCH_VERSION " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
+            return "libtorch " + loaded_version() + " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
         } catch (...) { return std::string("libtorch " TORCH_VERSION); }
     }();
     return line.c_str();
 }
 
+const char *shim_forms(void) {
+    return "TorchScript, AOTInductor packages";
+}
+
 void shim_describe_device(int device, char *text, int capacity) {
-    std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION);
+    std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION); /* shim_start refuses others */
     try {
         std::string on = device == SHIM_CPU ? "cpu " + at::get_cpu_capability() : device_name(device) + cuda_version();
         std::snprintf(text, static_cast<size_t>(capacity), "libtorch " TORCH_VERSION ", %s", on.c_str());

@@ -80,9 +80,13 @@ int shim_registers_rescale(struct shim_registers *registers, int dst, int src, i
     return guarded(error, "registers", [&] {
         c10::DeviceGuard on(registers->device);
         at::Tensor x = (*registers)[src];
-        auto spread = [](const at::Tensor &of) {
-            return of.flatten(1).std(1, /*unbiased=*/true, /*keepdim=*/true).reshape({-1, 1, 1, 1});
-        };
+        double rounding = x.scalar_type() == at::kDouble ? 1e-12 : 1e-6;
+        auto spread =
+            [&](const at::Tensor &of) { /* 0 where it is but the rounding of the mean */
+                                        at::Tensor flat = of.flatten(1), mean = flat.mean(1, /*keepdim=*/true);
+                                        at::Tensor deviation = flat.std(1, /*unbiased=*/true, /*keepdim=*/true);
+                                        return (deviation * (deviation > rounding * mean.abs())).reshape({-1, 1, 1, 1});
+            };
         at::Tensor own = spread(x), factor = phi * spread((*registers)[like]) / own + (1 - phi);
         (*registers)[dst].copy_(x * at::where(own > 0, factor, at::ones_like(factor)));
     });

@@ -16,10 +16,13 @@ extern "C" {
 enum { SHIM_ERROR = 1000, SHIM_CPU = -1 };
 
 /* Once a process, before any thread: deterministic algorithms, no TF32 unless asked, one inter-op thread. Refuses a
- * process with two OpenMP runtimes mapped. */
+ * process with two OpenMP runtimes mapped, or with another libtorch than it was compiled against. */
 int shim_start(int allow_tf32, char *error);
-/* One line for --version and run.json: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake". Borrowed, static. */
+/* One line for --version and run.json, of the libtorch that was loaded: "libtorch 2.13.0 (cpu, MKL 2024.2)", "fake".
+ * Borrowed, static. */
 const char *shim_describe(void);
+/* The forms of networks it loads: "TorchScript, AOTInductor packages". Borrowed, static. */
+const char *shim_forms(void);
 /* What the samples' last bits depend on, besides model and job: "libtorch 2.13.0, cpu AVX2", or the GPU's name and
  * CUDA's version. capacity >= 64. */
 void shim_describe_device(int device, char *text, int capacity);
@@ -33,7 +36,10 @@ int shim_thread_start(int device, char *error);
 /* ---- models: diffusion networks, decoders, feature networks ---- */
 struct shim_model; /* may be run by several threads at a time */
 
-/* *model is new, made of a file's bytes; name: the file's, for messages. */
+/* *model is new, made of a file's bytes, in one of the forms, which the bytes tell; name: the file's, for messages.
+ * What an AOTInductor package was compiled for (processor, device) must be here, else it is an error; it is called with
+ * the shapes it was compiled for, else the call is one. Its loader unpacks it in the folder for temporaries (TMPDIR).
+ */
 int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
                     char *error);
 void shim_model_free(struct shim_model *model); /* accepts NULL */

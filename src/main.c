@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cluster/build.h"
 #include "cmd/command.h"
+#include "cmd/manual.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,21 +18,33 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_run,      &command_generate, &command_evaluate, &command_decode,  &command_verify,
-    &command_status,   &command_plan,     &command_inspect,  &command_compare, &command_reference,
-    &command_diagnose, &command_report,   &command_export,   &command_sample,  &command_check,
+    &command_run,
+    &command_generate,
+    &command_evaluate,
+    &command_decode,
+    &command_verify,
+    &command_status,
+    &command_plan,
+    &command_inspect,
+    &command_compare,
+    &command_reference,
+    &command_diagnose,
+    &command_report,
+    &command_export,
+    &command_sample,
+    &command_check,
+    &command_tune,
+    NULL,
 };
-enum { COMMANDS = sizeof commands / sizeof *commands };
+enum { COMMANDS = sizeof commands / sizeof *commands - 1 };
 enum { STACK_LEAST = 1 << 20 }; /* bytes */
 
 static void help(FILE *out) {
-    fprintf(out,
-            "usage: qtaylor COMMAND ...\n\nBatch generation from diffusion models with the quasi-Taylor solver.\n\n");
+    fprintf(out, "usage: qtaylor COMMAND ...\n\n" PROGRAM_SUMMARY ".\n\n");
     for (size_t i = 0; i < COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(out,
             "\nqtaylor COMMAND --help tells more; qtaylor --version says what this program is made of (--json too).\n"
-            "Exit status: 0 done and verified, 64 usage, 65 bad data, 70 internal error, 74 input/output error,\n"
-            "75 interrupted or incomplete (run again to continue), 76 done but for quarantined shards.\n");
+            "--man [COMMAND] prints a manual page, --completion bash|zsh what a shell completes by.\n" PROGRAM_STATUS);
 }
 
 static int unknown_command(const char *name, struct error *err) {
@@ -44,14 +57,20 @@ static int unknown_command(const char *name, struct error *err) {
 }
 
 static int dispatch(int argc, char **argv, struct error *err) {
-    const char *name = argc > 1 ? argv[1] : "";
-    if (strcmp(name, "--version") == 0) return version_print(argc > 2 && strcmp(argv[2], "--json") == 0, err);
+    const char *name = argc > 1 ? argv[1] : "", *of = argc > 2 ? argv[2] : NULL;
+    if (strcmp(name, "--version") == 0) return version_print(of && strcmp(of, "--json") == 0, err);
+    if (strcmp(name, "--completion") == 0) return completion_print(commands, of, err);
     if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
         help(stdout);
         return 0;
     }
+    bool manual = strcmp(name, "--man") == 0;
+    if (manual && !of) return manual_print(commands, NULL, err);
+    if (manual) name = of;
     for (size_t i = 0; i < COMMANDS; i++)
-        if (strcmp(name, commands[i]->name) == 0) return command_call(commands[i], argc - 1, argv + 1, err);
+        if (strcmp(name, commands[i]->name) == 0)
+            return manual ? manual_print(commands, commands[i], err)
+                          : command_call(commands[i], argc - 1, argv + 1, err);
     if (*name) return unknown_command(name, err);
     help(stderr);
     return error_set(err, CODE_USAGE, "a command is missing");

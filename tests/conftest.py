@@ -20,7 +20,7 @@ def pytest_configure(config):
 
 # Modules whose tests stay in one process of pytest-xdist, one after the other: they share a cluster, a network, or a
 # start that takes long.
-TOGETHER = ("test_slurm", "test_network", "test_demo", "test_report", "test_metrics")
+TOGETHER = ("test_install", "test_slurm", "test_network", "test_packages", "test_demo", "test_report", "test_metrics")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,5 +24,5 @@ shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh || failed=1
 echo '== ruff'
 build/venv/bin/ruff check -q --output-format concise tools tests || failed=1
 echo '== house'
-tests/house.sh || failed=1
+tests/house.sh strict || failed=1
 exit $failed

@@ -44,6 +44,7 @@ beside_pytest() {
     for name in tests/fuzz/fuzz_*.c; do name=${name#tests/fuzz/fuzz_}; corpora+=("${name%.c}"); done
     step 'layers' make --no-print-directory SHIM=fake layers
     step 'lint' tests/lint.sh
+    step 'ops under libtorch' build/torch/tests/torch_ops
     step 'build of the unit tests' build SHIM=fake "${unit_names[@]/#/build/fake/tests/}"
     units fake
     step 'build with sanitizers' build "${sanitized[@]}" all "${unit_names[@]/#/build/fake-address,undefined/tests/}" \
@@ -66,7 +67,7 @@ pytests() { # pytests NAME ARGUMENTS...
 
 # Reports of an earlier run never count.
 rm -f build/pytest-*.xml build/beside.*
-step 'build with libtorch' build SHIM=torch all
+step 'build with libtorch' build SHIM=torch all build/torch/tests/torch_ops
 step 'build with the fake shim' build SHIM=fake all build/fake/tests/test_archive # the latter is run by a long test
 step 'build of the fault shim' build build/tests/fault.so
 

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Turns checkpoints as their authors distribute them into a folder OUT with model.pt, the network with its card, and job.yaml,
-which makes the pictures that the authors' own code makes:
+"""Turns checkpoints as their authors distribute them into a folder OUT with model.pt, the network with its card, and
+job.yaml, which makes the pictures that the authors' own code makes:
 
   tools/export.py FAMILY SOURCE OUT [options]       then: qtaylor run OUT/job.yaml
   tools/export.py FAMILY --help                     the options of a family
 
-Before a file gets its name it is compared with its network at batches of 1, 5 and 64; its numbers must be finite, the same bits
-at every call, and those of a row independent of the other rows.
+With --format aoti the network is model.pt2, an AOTInductor package: machine code for one batch and one kind of
+processor, timed beside the network itself and TorchScript.
 
-Exit codes: 64 wrong command line, 65 a checkpoint that is not what it should be (nothing is written), 74 a file can't be read or
-written, 70 a bug.
+Before a file gets its name it is compared with its network, as TorchScript at batches of 1, 5 and 64; its numbers must
+be finite, the same bits at every call, and those of a row independent of the other rows.
+
+Exit codes: 64 wrong command line, 65 a checkpoint that is not what it should be (nothing is written), 74 a file can't
+be read or written, 70 a bug.
 
 Tried on randomly initialised networks, those of diffusers and guided-diffusion and small doubles of the others
 (tests/parity/test_export_*.py). No published checkpoint has been through it yet."""
@@ -38,6 +41,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(64, f"{self.prog}: {message}\n")
 
 
+def rows(text):
+    if not text.isdecimal() or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 2147483647, found {text}")
+    return int(text)
+
+
+def check_format(options):
+    """What only a package has is no option of TorchScript."""
+    given = [f"--{name}" for name in ("batch", "channels-last", "autotune") if vars(options)[name.replace("-", "_")]]
+    if options.format != "aoti" and given:
+        raise Usage(f"{given[0]}: only with --format aoti")
+    options.batch = options.batch or 16
+
+
 def parse(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     families = parser.add_subparsers(required=True, metavar="FAMILY", dest="family")
@@ -51,6 +68,13 @@ def parse(arguments):
         family.add_argument("--null", type=int, metavar="LABEL", help="the label that means none, for guidance")
         family.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32",
                             help="weights and arithmetic inside (float32); float32 at the border")
+        family.add_argument("--format", choices=["torchscript", "aoti"], default="torchscript",
+                            help="the model's file: TorchScript (model.pt), or machine code for this kind of processor "
+                                 "(model.pt2)")
+        family.add_argument("--batch", type=rows, metavar="ROWS", help="of aoti: the one batch it is compiled for (16)")
+        family.add_argument("--channels-last", action="store_true", help="of aoti: weights with the channels innermost")
+        family.add_argument("--autotune", action="store_true",
+                            help="of aoti: the compiler tries kernels, which takes longer")
         module.add_options(family)
     return parser, parser.parse_args(arguments)
 
@@ -58,6 +82,7 @@ def parse(arguments):
 def main(arguments=None):
     parser, options = parse(arguments)
     try:
+        check_format(options)
         options.function(options)
     except Usage as error:
         parser.error(str(error))

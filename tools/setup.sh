@@ -14,12 +14,12 @@ shim=${SHIM:-torch}
 case $what in fuzz | lint) shim=fake ;; esac
 torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
-    libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev)
+    libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev libjpeg-dev libwebp-dev libnlopt-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
 if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-14-dev libomp-14-dev) # Debian 12's
 elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)
 elif [ "$what" != build ]; then
-    packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck)
+    packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs)
 fi
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a
 # SLURM cluster of the tests' own.
@@ -42,6 +42,7 @@ present() {
             command -v "$1" >/dev/null && return ;;
         pkg-config) command -v pkg-config >/dev/null && return ;;
         python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
+        libjpeg-turbo-progs) command -v cjpeg >/dev/null && return ;;
         openmpi-bin) command -v mpirun >/dev/null && return ;;
         libopenmpi-dev) command -v "${MPICC:-mpicc}" >/dev/null && return ;;
     esac

@@ -7,9 +7,9 @@
 
 The data are Debian's package dataset-fashion-mnist: 60,000 + 10,000 real 28x28 grey images in ten classes.
 Training goes by the count of steps, on one thread, so a run repeats on the same kind of processor and the same
-version of torch. Stopped in any way and started again with the same --out, it goes on from its last checkpoint,
-OUT/checkpoint.pt, and ends with the same weights. Both networks are frozen TorchScript with their card
-inside.
+version of torch. It takes about twenty minutes. Stopped in any way and started again with the same --out, it goes on
+from its last checkpoint, OUT/checkpoint.pt, and ends with the same weights. Both networks are frozen TorchScript with
+their card inside.
 
 Throughout, x_t = (1 - t) x0 + t z with z unit normals: t = 1 is noise, and the velocity is dx/dt = z - x0.
 """
@@ -31,7 +31,7 @@ from train_digits import export, fid, moments, quantise, sha256
 
 DATA = "/usr/share/datasets/fashion-mnist"
 CLASSES, NULL_LABEL = 10, 10
-STEPS = 4000
+STEPS = 2000
 NO_FLIP = (5, 7, 9)         # sandals, sneakers and boots all point to the left
 FEATURES = 128
 DECAY = 0.999               # of the moving average of the weights

@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "cluster/comm.h"
 #include "torch_shim.h"
-#include "version.h" /* made by the Makefile: QTAYLOR_VERSION, QTAYLOR_COMMIT, QTAYLOR_CFLAGS */
+#include "version.h" /* made by the Makefile: QTAYLOR_VERSION, _DATE, _COMMIT, _CFLAGS */
 
 #include <cblas.h>
 #include <libfyaml.h>
@@ -58,4 +58,12 @@ void build_describe(char *text, size_t capacity) {
         *shim = shim_describe(); /* "libtorch 2.13.0 (cpu AVX2)": what the node's processor can do is its own affair */
     snprintf(text, capacity, "%s %s (%.*s; compiler and flags %.8s)", QTAYLOR_VERSION, QTAYLOR_COMMIT,
              (int)(strstr(shim, " (") ? strstr(shim, " (") - shim : (long)strlen(shim)), shim, hex);
+}
+
+const char *build_version(void) {
+    return QTAYLOR_VERSION;
+}
+
+const char *build_date(void) {
+    return QTAYLOR_DATE;
 }

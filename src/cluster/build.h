@@ -11,4 +11,8 @@ json_t *build_versions(void);
 /* What tells this build from another in a few words: version, commit, libtorch, compiler and flags (a digest). */
 void build_describe(char *text, size_t capacity);
 
+/* The version, "0.1.0", and its day, "2026-11-28": the file VERSION. */
+const char *build_version(void);
+const char *build_date(void);
+
 #endif

@@ -57,6 +57,9 @@ static int read_pixels(float **x, size_t *count, const char *path, const struct 
     if (rc == 0 && (height != card->height || width != card->width || channels != card->channels))
         rc = error_set(err, CODE_DATA, "%s: expected images of the card's shape [%d, %d, %d], found [%d, %d, %d]", path,
                        card->channels, card->height, card->width, channels, height, width);
+    if (rc == 0 && images_floats(images))
+        rc = error_set(err, CODE_DATA,
+                       "%s: expected pixels |u1 [N,H,W,C], found <f4: give float32 images as a .npy file", path);
     size_t numbers = *count * card_elements(card);
     uint8_t *pixels = rc == 0 ? malloc(numbers) : NULL;
     if (rc == 0 && (!pixels || !(*x = malloc(numbers * sizeof **x)))) rc = error_memory(err);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 struct run;
+struct comm;
 
 /* In the help of what loads models. */
 #define MODEL_IS_CODE \
@@ -34,8 +35,11 @@ struct command {
 
 extern const struct command command_run, command_generate, command_evaluate, command_decode, command_verify,
     command_status, command_plan, command_inspect, command_compare, command_reference, command_diagnose, command_report,
-    command_export, command_sample, command_check;
+    command_export, command_sample, command_check, command_tune;
 
+/* Starts MPI, calls work on every rank, and ends MPI; an error was logged, and its message is empty then. */
+typedef int command_work(struct comm *comm, const struct call *call, void *context, struct error *err);
+int command_ranks(const struct call *call, command_work *work, void *context, struct error *err);
 /* Parses the command line and calls the command's function; --help prints instead. */
 int command_call(const struct command *command, int argc, char **argv, struct error *err);
 /* CODE_USAGE: path is one of the files that a run or sweep keeps of itself, or in one of their folders (samples/,

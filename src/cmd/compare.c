@@ -12,6 +12,7 @@
 #include "torch_shim.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,9 @@ struct reader { /* of a run's samples */
     uint64_t next;
 };
 
-static int read_rows(void *context, size_t count, uint8_t *out, struct error *err) {
+static int read_rows(void *context, size_t count, void *to, struct error *err) {
     struct reader *reader = context;
+    char *out = to;
     const struct row *row;
     for (uint64_t got; count > 0; count -= (size_t)got, reader->next += got) {
         if (rows_at(reader->rows, reader->next, &row, &got, err) != 0) return -1;
@@ -38,12 +40,17 @@ static int read_rows(void *context, size_t count, uint8_t *out, struct error *er
 static int extract_run(struct side *side, const struct run *run, const struct extraction *how, struct error *err) {
     const struct sample_form form = card_sample(&run->card);
     struct reader reader = {.next = 0};
-    if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, ROW_PIXELS, err) != 0) return -1;
+    bool floats = run->job.output.dtype == SAMPLE_FLOAT32;
+    if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, floats ? ROW_STORED : ROW_PIXELS, err) != 0)
+        return -1;
     struct picture_source source = {.name = run->dir,
                                     .count = (size_t)rows_count(reader.rows),
                                     .height = form.height,
                                     .width = form.width,
                                     .channels = form.channels,
+                                    .floats = floats,
+                                    .low = form.low,
+                                    .high = form.high,
                                     .read = read_rows,
                                     .context = &reader};
     int rc = extract(side, &source, how, err);
@@ -79,9 +86,15 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
                        "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
                        "network its samples go through, or --features none for their pixels",
                        dir);
-    if (rc == 0 && !made && run.job.output.dtype != SAMPLE_UINT8)
+    if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT16)
         rc = error_set(err, CODE_DATA,
-                       "%s holds samples in floats, which compare does not send through a network: say evaluate: "
+                       "%s holds float16 samples, which compare does not send through a network: say evaluate: "
+                       "{features: ...} in its job and evaluate it",
+                       dir);
+    const struct sample_form form = card_sample(&run.card);
+    if (rc == 0 && !made && !sample_bounded(&form))
+        rc = error_set(err, CODE_DATA,
+                       "%s holds samples without a range, which compare does not send through a network: say evaluate: "
                        "{features: ...} in its job and evaluate it",
                        dir);
     if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
@@ -103,7 +116,7 @@ static int read_side(struct side *side, char **seeds, const char *path, const st
 }
 
 struct compare_options { /* also of reference: a and what is not compare's alone */
-    const char *a, *b, *versus, *features, *indices, *output;
+    const char *a, *b, *versus, *features, *indices, *output, *range;
     int device; /* enum device */
     unsigned metrics;
     bool json;
@@ -112,14 +125,20 @@ struct compare_options { /* also of reference: a and what is not compare's alone
 /* What --features and --device say; *how stays NULL without the former. */
 static int read_extraction(struct extraction *extraction, const struct extraction **how,
                            const struct compare_options *options, unsigned metrics, struct error *err) {
-    int kind = options->device;
+    int kind = options->device, end = 0;
+    double low = 0, high = 0;
     *how = NULL;
+    if (options->range && (sscanf(options->range, "%lf,%lf%n", &low, &high, &end) != 2 || options->range[end] ||
+                           !(low < high) || !isfinite(low) || !isfinite(high)))
+        return error_set(err, CODE_USAGE, "--range: expected LOW,HIGH such as -1,1, found %s", options->range);
     if (!options->features) return 0;
     int chosen;
     if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
     *extraction = (struct extraction){.network = strcmp(options->features, "none") == 0 ? NULL : options->features,
                                       .metrics = metrics,
                                       .device = chosen,
+                                      .low = low,
+                                      .high = high,
                                       .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
     *how = extraction;
     return 0;
@@ -233,7 +252,8 @@ static int reference(const struct call *call, struct error *err) {
     } else if (rc == 0) {
         struct statistics statistics = pool->statistics; /* borrowed */
         memcpy(statistics.network, side.network, SHA256_HEX);
-        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, options->output, err);
+        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, NULL, options->output,
+                              err);
         if (rc == 0)
             print_line(stdout, "%s: mu and sigma of %" PRIu64 " samples, %zu features each%s", options->output,
                        statistics.count, statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");
@@ -247,12 +267,15 @@ static int reference(const struct call *call, struct error *err) {
     "or\n" \
     "arr_0; taken as float32), statistics (.npz with mu and sigma, perhaps mu_s and sigma_s: pytorch-fid's, EDM's, " \
     "ADM's),\n" \
-    "or, through --features, images: a folder or zip of PNGs, or an array uint8 [N,H,W,C] (.npy; arr_0 of ADM's " \
-    ".npz).\n"
+    "or, through --features, images: a folder or zip of PNG, JPEG or WebP files, or an array uint8 [N,H,W,C]\n" \
+    "or float32 [N,C,H,W] (.npy, as export writes it; arr_0 of ADM's .npz).\n"
 
 #define ROW_FEATURES \
     OPTION(STRING, compare_options, features, "features", .argument = "NET", \
            .help = "the feature network that images go through, or none: their pixels")
+#define ROW_RANGE \
+    OPTION(STRING, compare_options, range, "range", .argument = "LOW,HIGH", \
+           .help = "black and white of arrays of floats, such as -1,1")
 #define ROW_DEVICE \
     OPTION(CHOICE, compare_options, device, "device", .help = "where the network runs", .choices = device_names)
 
@@ -266,6 +289,7 @@ static const struct option_row compare_rows[] = {
            .help = "also the difference FID(A) - FID(A2), paired by seeds"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
+    ROW_RANGE,
     ROW_DEVICE,
     ROW_JSON(compare_options),
 };
@@ -275,6 +299,7 @@ static const struct option_row reference_rows[] = {
            .help = "the .npz that the statistics go to, or the .npy that the features go to (also -o)", .letter = 'o',
            .required = true),
     ROW_FEATURES,
+    ROW_RANGE,
     ROW_DEVICE,
 };
 

@@ -47,11 +47,17 @@ static int inspect_model(const char *path, json_t **about, struct error *err) {
     } kinds[] = {
         {"diffusion.json", "diffusion model"}, {"decoder.json", "decoder"}, {"features.json", "feature network"}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        json_t *card = NULL;
+        json_t *card = NULL, *form = NULL;
         char hex[SHA256_HEX];
         if (card_read_extra(&card, path, kinds[i].extra, err) != 0) continue;
         int rc = model_file_digest(path, hex, err);
-        if (rc == 0) *about = json_pack("{s:s, s:s, s:O}", "kind", kinds[i].kind, "sha256", hex, "card", card);
+        if (rc == 0) rc = model_form(&form, path, err);
+        if (rc == 0) {
+            *about = json_pack("{s:s, s:s}", "kind", kinds[i].kind, "sha256", hex);
+            if (json_object_update(*about, form) != 0 || json_object_set(*about, "card", card) != 0)
+                rc = error_memory(err);
+            json_decref(form);
+        }
         json_decref(card);
         return rc;
     }
@@ -85,7 +91,7 @@ static const struct {
     int (*inspect)(const char *path, json_t **about, struct error *err);
 } kinds[] = {
     {".npy.zst", inspect_shard}, {".npz", inspect_statistics}, {".pt", inspect_model},
-    {".json", inspect_json},     {".jsonl", inspect_lines},
+    {".pt2", inspect_model},     {".json", inspect_json},      {".jsonl", inspect_lines},
 };
 
 static int inspect_file(const char *path, json_t **about, struct error *err) {
@@ -98,7 +104,7 @@ static int inspect_file(const char *path, json_t **about, struct error *err) {
         return *about ? 0 : error_memory(err);
     }
     return error_set(err, CODE_USAGE,
-                     "%s: expected a shard (.npy.zst), reference (.npz), network (.pt), .json or .jsonl", path);
+                     "%s: expected a shard (.npy.zst), reference (.npz), network (.pt, .pt2), .json or .jsonl", path);
 }
 
 struct inspect_options {

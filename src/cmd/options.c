@@ -21,7 +21,7 @@ static void add_argument(struct text *out, const struct option_row *row) {
 }
 
 /* "export RUN --to png|npz|npy [--output PATH]" */
-static void add_usage(struct text *out, const struct command *command) {
+void options_usage(struct text *out, const struct command *command) {
     const struct option_table *table = &command->options;
     text_add(out, "usage: qtaylor %s", command->name);
     for (size_t i = 0; i < table->count; i++) {
@@ -53,7 +53,7 @@ static void add_option(struct text *out, const char *name, const struct option_r
 
 int options_help(const struct command *command, struct error *err) {
     struct text out = {0};
-    add_usage(&out, command);
+    options_usage(&out, command);
     text_add(&out, "\n\n%s.\n", command->summary);
     if (command->help) text_add(&out, "\n%s", command->help);
     text_add(&out, "\noptions:\n");
@@ -78,7 +78,7 @@ __attribute__((format(printf, 3, 4))) static int usage(const struct command *com
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    add_usage(&line, command);
+    options_usage(&line, command);
     error_set(err, CODE_USAGE, "%s: %s; %s", command->name, message, line.data ? line.data : "see --help");
     text_release(&line);
     return -1;
@@ -103,15 +103,19 @@ static int unknown_option(const struct command *command, const char *found, stru
     const struct option_table *table = &command->options;
     const char *names[table->count + 2];
     size_t count = 0;
+    bool sets = false;
     for (size_t i = 0; i < table->count; i++)
         if (table->rows[i].kind != OPTION_OPERAND) names[count++] = table->rows[i].name;
+    for (size_t i = 0; i < count; i++) sets |= strcmp(names[i], "set") == 0;
     names[count++] = "help";
     names[count] = NULL;
     char *name = strndup(found + strspn(found, "-"), strcspn(found + strspn(found, "-"), "="));
     const char *near = name ? text_nearest(name, names) : NULL;
+    int rc = near           ? usage(command, err, "unknown option %s; did you mean --%s?", found, near)
+             : sets && name ? usage(command, err, "unknown option %s; if it is a key: --set %s=VALUE", found, name)
+                            : usage(command, err, "unknown option %s", found);
     free(name);
-    return near ? usage(command, err, "unknown option %s; did you mean --%s?", found, near)
-                : usage(command, err, "unknown option %s", found);
+    return rc;
 }
 
 /* ---- parsing ---- */

@@ -1,11 +1,9 @@
 /* run, generate, evaluate and decode: the subcommands that MPI ranks work on together. */
-#include "base/crash.h"
 #include "base/log.h"
 #include "base/outlet.h"
 #include "base/print.h"
 #include "cmd/command.h"
 #include "report/results.h"
-#include "cluster/agree.h"
 #include "run/cells.h"
 #include "work/pipeline.h"
 #include "base/signals.h"
@@ -13,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-bool command_leave_at_once;
 
 enum { PATIENCE = 30 }; /* s that printing waits for whoever reads the results */
 
@@ -25,6 +21,16 @@ struct run_options {
     uint64_t count;
     bool json;
 };
+
+static void print_pixels(const json_t *pixels, FILE *out) {
+    const json_t *clipped = json_object_get(pixels, "clipped");
+    if (!json_is_object(pixels)) return;
+    fprintf(out, "saturated   %.2f %% of the pixel values are 0 or 255",
+            100 * json_number_value(json_object_get(pixels, "saturated")));
+    if (json_is_number(clipped))
+        fprintf(out, "; %.2f %% were clipped from beyond the model's range", 100 * json_number_value(clipped));
+    fprintf(out, "\n");
+}
 
 static void print_result(const json_t *result, FILE *out) {
     const json_t *generation = json_object_get(result, "generation"), *metrics = json_object_get(result, "metrics");
@@ -49,6 +55,7 @@ static void print_result(const json_t *result, FILE *out) {
         fprintf(out, "            %.4f +- %.4f corrected for the bias of finite samples\n",
                 json_number_value(json_object_get(metrics, "fid_corrected")),
                 json_number_value(json_object_get(metrics, "fid_error")));
+    print_pixels(json_object_get(result, "pixels"), out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
 }
@@ -104,30 +111,16 @@ static int work(struct comm *comm, const struct run_options *options, const stru
     return rc;
 }
 
-static int with_ranks(const struct call *call, struct pipeline_options pipeline, struct error *err) {
+static int make(struct comm *comm, const struct call *call, void *context, struct error *err) {
     const struct run_options *options = call->options;
-    struct comm *comm = NULL;
-    int argc = call->argc;
-    char **argv = call->argv;
+    struct pipeline_options pipeline = *(const struct pipeline_options *)context;
     pipeline.count = options->count;
+    return work(comm, options, &pipeline, err);
+}
+
+static int with_ranks(const struct call *call, struct pipeline_options pipeline, struct error *err) {
     signals_catch();
-    if (log_background(err) != 0) return -1;
-    crash_let();
-    int rc = comm_start(&comm, &argc, &argv, err);
-    crash_catch(NULL);
-    if (rc != 0) return -1;
-    log_rank(comm_rank(comm), comm_size(comm));
-    rc = ranks_same_program(comm, argc, argv, err);
-    if (rc == 0) rc = work(comm, options, &pipeline, err);
-    if (rc != 0 && err->message[0]) { /* now: a launcher may kill the last rank to leave */
-        log_error("%s", err->message);
-        log_flush();
-        err->message[0] = '\0';
-        /* A lack of memory or a bug may have struck between two collective calls, in which the others wait. */
-        if (err->code == CODE_INTERNAL && comm_size(comm) > 1) comm_abort(comm, CODE_INTERNAL);
-    }
-    if (!command_leave_at_once) comm_finish(comm);
-    return rc;
+    return command_ranks(call, make, &pipeline, err);
 }
 
 static int run(const struct call *call, struct error *err) {

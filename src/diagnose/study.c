@@ -207,6 +207,10 @@ static int refuse(const struct diagnosis *asked, struct error *err) {
         return error_set(err, CODE_DATA,
                          "sampler.guidance: zero_init_steps and momentum depend on the steps taken, so a path has no "
                          "derivatives: diagnose without them");
+    if (asked->sampler->plan)
+        return error_set(err, CODE_DATA,
+                         "sampler.plan: diagnose compares solvers on a grid, and a plan that is a file has none: say "
+                         "--set sampler.plan=null --set sampler.solver=taylor --set sampler.nfe=10");
     if (asked->sampler->nfe == 0)
         return error_set(err, CODE_DATA,
                          "sampler.solver: %s chooses its own steps, and diagnose compares solvers at an NFE: say --set "

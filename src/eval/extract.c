@@ -78,12 +78,23 @@ static int prepare(struct extractor *extractor, struct error *err) {
     const struct picture_source *source = extractor->source;
     const struct extraction *how = extractor->how;
     struct network *network = &extractor->network;
-    struct card sizes = {.height = source->height, .width = source->width, .channels = source->channels};
+    struct card sizes = {.height = source->height,
+                         .width = source->width,
+                         .channels = source->channels,
+                         .low = source->low,
+                         .high = source->high};
     char message[SHIM_ERROR];
     extractor->count = source->count;
-    extractor->bytes = card_elements(&sizes);
+    extractor->bytes = card_elements(&sizes) * (source->floats ? sizeof(float) : sizeof(uint8_t));
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
-    if (network_open(network, how->network, &sizes, how->metrics, err) != 0) return -1;
+    if (network_open(network, how->network, &sizes, how->metrics, err) != 0)
+        return error_prefix(err, "%s", source->name);
+    if (source->floats) network_take_floats(network, &sizes, false);
+    if (source->floats && !network->floats)
+        return error_set(err, CODE_DATA,
+                         "%s takes pictures in whole numbers of [0, 255], and %s holds float32 numbers: give its "
+                         "pixels (export --to npz), or a network of range [0, 1] or [-1, 1]",
+                         how->network, source->name);
     int spatial = network_find(network, FEATURES_SPATIAL);
     if (how->spatial && spatial >= 0) network->outputs[spatial].wanted = true;
     for (int k = 0; k < network->outputs_count; k++) {
@@ -114,18 +125,28 @@ int extract(struct side *side, const struct picture_source *source, const struct
     return rc;
 }
 
-static int read_images(void *context, size_t rows, uint8_t *out, struct error *err) {
+static int read_images(void *context, size_t rows, void *out, struct error *err) {
     return images_read(context, rows, out, err);
 }
 
 int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err) {
     struct images *images;
     if (images_open(&images, path, err) != 0) return -1;
-    struct picture_source source = {
-        .name = path, .count = images_count(images), .read = read_images, .context = images};
+    struct picture_source source = {.name = path,
+                                    .count = images_count(images),
+                                    .floats = images_floats(images),
+                                    .low = how->low,
+                                    .high = how->high,
+                                    .read = read_images,
+                                    .context = images};
     images_shape(images, &source.height, &source.width, &source.channels);
     images_names(images, side->names);
-    int rc = extract(side, &source, how, err);
+    int rc = source.floats && !(how->low < how->high)
+                 ? error_set(err, CODE_DATA,
+                             "%s holds float32 numbers, which do not say what is black and what is white: say --range "
+                             "LOW,HIGH, the range of the card of the model whose samples they are",
+                             path)
+                 : extract(side, &source, how, err);
     images_close(images);
     return rc;
 }

@@ -13,14 +13,17 @@ struct extraction {
     unsigned metrics;    /* which features are needed, as bits 1 << METRIC_... */
     bool spatial;        /* those of sfid too, where the network has them */
     int device, workers; /* SHIM_CPU or an index; threads */
+    double low, high;    /* of arrays of floats, which do not say: black and white; equal: not known */
 };
 
 struct picture_source {
     const char *name; /* for messages */
     size_t count;
     int height, width, channels;
-    /* The next `rows` of them into out [rows,H,W,C]. */
-    int (*read)(void *context, size_t rows, uint8_t *out, struct error *err);
+    bool floats;      /* float32 [C,H,W] each, else uint8 [H,W,C] */
+    double low, high; /* of floats: black and white */
+    /* The next `rows` of them into out [rows,H,W,C] or [rows,C,H,W]. */
+    int (*read)(void *context, size_t rows, void *out, struct error *err);
     void *context;
 };
 

@@ -1,4 +1,5 @@
-/* A feature network: a TorchScript file whose extra file `features.json` says what it takes and gives:
+/* A feature network: a TorchScript file whose extra file `features.json`, or an AOTInductor package whose metadata of
+ * that name, says what it takes and gives:
  * {"shape": [C,H,W], "range": [0, 255], "outputs": {"pool": 2048, "spatial": 2023, "logits": 1008}}, the outputs in the
  * order of the tuple it returns (or it returns a dictionary; or one tensor, where there is one). Which metric uses
  * which: features.h. Range [0, 255]: a uint8 tensor; [0, 1] or [-1, 1]: float32. (The closed-form models of the tests,

@@ -44,6 +44,13 @@ static int find_contents(struct contents *contents, const char *path, struct err
     return rc;
 }
 
+int side_holds_images(bool *images, const char *path, struct error *err) {
+    struct contents contents;
+    if (find_contents(&contents, path, err) != 0) return -1;
+    *images = contents.images && !contents.statistics;
+    return 0;
+}
+
 static int read_statistics(struct statistics *statistics, const char *path, const char *suffix, struct error *err) {
     statistics_release(statistics); /* those of the features beside */
     return statistics_read(statistics, path, suffix, err);
@@ -60,8 +67,8 @@ int side_read(struct side *side, const char *path, const struct extraction *how,
         return error_set(
             err, CODE_DATA,
             "%s holds images: say --features NET, the feature network they go through, or --features none for their "
-            "pixels; for a job make its reference of them: qtaylor reference %s --features NET -o ref.npz",
-            path, path);
+            "pixels",
+            path);
     } else if (contents.features) {
         struct features features;
         rc = features_read(&features, path, err);

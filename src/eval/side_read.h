@@ -9,5 +9,7 @@
  * `sigma`, and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of
  * these, where `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
 int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
+/* Does `path` hold images, and no statistics, which would be read in their place? */
+int side_holds_images(bool *images, const char *path, struct error *err);
 
 #endif

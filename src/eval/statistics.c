@@ -114,11 +114,11 @@ int statistics_read(struct statistics *statistics, const char *path, const char 
     return rc;
 }
 
-int statistics_write(const struct statistics *statistics, const struct statistics *spatial, const char *path,
-                     struct error *err) {
+int statistics_write(const struct statistics *statistics, const struct statistics *spatial,
+                     const struct features *features, const char *path, struct error *err) {
     size_t dim = statistics->dim;
     int64_t samples = (int64_t)statistics->count;
-    struct npz_array arrays[6];
+    struct npz_array arrays[7];
     size_t count = 0;
     arrays[count++] = (struct npz_array){"mu", {NPY_FLOAT64, sizeof(double), 1, {dim}}, statistics->mu};
     arrays[count++] = (struct npz_array){"sigma", {NPY_FLOAT64, sizeof(double), 2, {dim, dim}}, statistics->sigma};
@@ -131,6 +131,9 @@ int statistics_write(const struct statistics *statistics, const struct statistic
     if (samples > 0) arrays[count++] = (struct npz_array){"count", {NPY_INT64, sizeof samples, 0, {0}}, &samples};
     if (statistics->network[0])
         arrays[count++] = (struct npz_array){"network", {NPY_BYTES, SHA256_HEX - 1, 0, {0}}, statistics->network};
+    if (features)
+        arrays[count++] = (struct npz_array){
+            "features", {NPY_FLOAT32, sizeof(float), 2, {features->count, features->dim}}, features->rows};
     return npz_write(path, arrays, count, err);
 }
 

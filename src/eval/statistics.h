@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "eval/features.h"
 #include "eval/moments.h"
 
 struct statistics {
@@ -19,9 +20,9 @@ struct statistics {
  * (float32 is widened) and shapes, non-finite values, and a sigma that is asymmetric or has a negative variance beyond
  * 1e-6 of its largest variance are errors. Within that, sigma becomes (sigma + sigma^T)/2. */
 int statistics_read(struct statistics *statistics, const char *path, const char *suffix, struct error *err);
-/* spatial: NULL, or what goes to `mu_s` and `sigma_s`. Atomic. */
-int statistics_write(const struct statistics *statistics, const struct statistics *spatial, const char *path,
-                     struct error *err);
+/* spatial: NULL, or what goes to `mu_s` and `sigma_s`. features: NULL, or the rows that go to `features`. Atomic. */
+int statistics_write(const struct statistics *statistics, const struct statistics *spatial,
+                     const struct features *features, const char *path, struct error *err);
 /* From at least two samples. Leaves `network` for the caller to fill. */
 int statistics_from_moments(struct statistics *statistics, const struct moments *moments, struct error *err);
 void statistics_release(struct statistics *statistics);

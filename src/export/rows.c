@@ -218,7 +218,7 @@ static uint8_t *round_sample(const struct run *run, const void *stored) {
 
 int row_convert(const struct run *run, enum row_form form, const void *stored, struct row *row, struct error *err) {
     const struct sample_form sample = card_sample(&run->card);
-    struct png_shape shape = {sample.height, sample.width, sample.channels};
+    struct image_shape shape = {sample.height, sample.width, sample.channels};
     uint8_t *rounded = NULL;
     int rc = 0;
     if (form != ROW_STORED && form != ROW_LATENT && run->job.output.dtype != SAMPLE_UINT8) {

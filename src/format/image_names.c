@@ -6,23 +6,24 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { LEFT_OUT_NAMED = 3 };
+enum { LEFT_OUT_NAMED = 20 };
 
 static const struct {
     const char *name, *extensions;
+    bool read, lossy; /* lossy: as a rule (WebP need not be); of those that are read */
 } formats[IMAGE_FORMATS] = {
-    {"JPEG", ".jpg.jpeg.jpe.jfif."},
-    {"WebP", ".webp."},
-    {"BMP", ".bmp."},
-    {"GIF", ".gif."},
-    {"TIFF", ".tif.tiff."},
-    {"PNM", ".ppm.pgm.pnm.pbm."},
-    {"JPEG 2000", ".jp2.j2k."},
-    {"JPEG XL", ".jxl."},
-    {"AVIF", ".avif."},
-    {"HEIF", ".heic.heif."},
+    {"PNG", ".png.", true, false},
+    {"JPEG", ".jpg.jpeg.jpe.jfif.", true, true},
+    {"WebP", ".webp.", true, true},
+    {"BMP", ".bmp.", false, false},
+    {"GIF", ".gif.", false, false},
+    {"TIFF", ".tif.tiff.", false, false},
+    {"PNM", ".ppm.pgm.pnm.pbm.", false, false},
+    {"JPEG 2000", ".jp2.j2k.", false, false},
+    {"JPEG XL", ".jxl.", false, false},
+    {"AVIF", ".avif.", false, false},
+    {"HEIF", ".heic.heif.", false, false},
 };
 
 bool image_name_hidden(const char *name) {
@@ -33,19 +34,19 @@ bool image_name_hidden(const char *name) {
     return false;
 }
 
-bool image_name_is_png(const char *name) {
-    const char *dot = strrchr(name, '.');
-    return dot && strcasecmp(dot, ".png") == 0;
-}
-
 /* IMAGE_FORMATS: none of them. */
-static size_t other_format(const char *name) {
+static size_t format_of(const char *name) {
     const char *dot = strrchr(name, '.');
     char extension[16] = "";
     size_t format = 0;
     if (dot && strlen(dot) < sizeof extension - 1) strcat(strcpy(extension, dot), "."); /* as the table has them */
     while (format < IMAGE_FORMATS && (!extension[0] || !strcasestr(formats[format].extensions, extension))) format++;
     return format;
+}
+
+bool image_name_is_read(const char *name) {
+    size_t format = format_of(name);
+    return format < IMAGE_FORMATS && formats[format].read;
 }
 
 void image_names_leave_out(struct image_names *names, const char *name) {
@@ -55,17 +56,14 @@ void image_names_leave_out(struct image_names *names, const char *name) {
 }
 
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err) {
-    size_t format = other_format(name), length = strlen(name);
-    bool png = image_name_is_png(name);
+    size_t format = format_of(name), length = strlen(name);
     if (length > 0 && name[length - 1] == '/') return 0; /* a folder in an archive */
-    if (image_name_hidden(name) || (!png && format == IMAGE_FORMATS)) {
+    if (image_name_hidden(name) || format == IMAGE_FORMATS) {
         image_names_leave_out(names, name);
         return 0;
     }
-    if (!png) {
-        names->others[format]++;
-        return names->other || (names->other = strdup(name)) ? 0 : error_memory(err);
-    }
+    names->found[format]++;
+    if (!formats[format].read) return names->other || (names->other = strdup(name)) ? 0 : error_memory(err);
     if (names->count == names->capacity) {
         size_t capacity = 2 * names->capacity + 64;
         struct image_name *list = realloc(names->list, capacity * sizeof *list);
@@ -87,23 +85,34 @@ static int by_number(const void *a, const void *b) {
     return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
+/* "30 PNG, 10 JPEG", of all formats or of the lossy ones alone. */
+static void add_counts(struct text *counts, const struct image_names *names, bool lossy) {
+    for (size_t i = 0; i < IMAGE_FORMATS; i++)
+        if (names->found[i] && (!lossy || formats[i].lossy))
+            text_add(counts, "%s%zu %s", counts->length ? ", " : "", names->found[i], formats[i].name);
+}
+
 int image_names_settle(struct image_names *names, const char *path, const char * or, struct error *err) {
     struct text counts = {0};
     if (names->left_out > 0)
         log_info("%s: left out, as hidden or no images: %zu (%s)", path, names->left_out,
                  names->left_out_names.data ? names->left_out_names.data : "");
     if (names->other) {
-        text_add(&counts, "%zu PNG", names->count);
-        for (size_t i = 0; i < IMAGE_FORMATS; i++)
-            if (names->others[i]) text_add(&counts, ", %zu %s", names->others[i], formats[i].name);
+        add_counts(&counts, names, false);
         error_set(err, CODE_DATA,
-                  "%s: expected .png images alone, found %s files: only PNGs are read, and no image is passed over: "
-                  "convert the others (%s) to PNG, or move them elsewhere",
+                  "%s: expected PNG, JPEG and WebP images alone, found %s files: no image is passed over: convert the "
+                  "others (%s) to PNG, or move them elsewhere",
                   path, counts.data ? counts.data : "other", names->other);
         text_release(&counts);
         return -1;
     }
-    if (names->count == 0) return error_set(err, CODE_DATA, "%s: expected .png images%s, found none", path, or);
+    if (names->count == 0)
+        return error_set(err, CODE_DATA, "%s: expected .png, .jpg or .webp images%s, found none", path, or);
+    add_counts(&counts, names, true);
+    if (counts.length > 0)
+        log_info("%s: lossily compressed: %s of %zu files; their pixels are those that Pillow decodes", path,
+                 counts.data, names->count);
+    text_release(&counts);
     qsort(names->list, names->count, sizeof *names->list, by_number);
     return 0;
 }

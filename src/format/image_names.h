@@ -1,6 +1,6 @@
-/* The files of a folder or an archive by their names: the PNGs in natural order (2.png before 10.png), images in other
- * formats, which make a set of images one that can't be read, and what is left out: hidden files and those that are no
- * images (dataset.json). */
+/* The files of a folder or an archive by their names: the images that are read (PNG, JPEG, WebP) in natural order
+ * (2.png before 10.png), images in other formats, which make a set of images one that can't be read, and what is left
+ * out: hidden files and those that are no images (dataset.json). */
 #ifndef FORMAT_IMAGE_NAMES_H
 #define FORMAT_IMAGE_NAMES_H
 
@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { IMAGE_FORMATS = 10 }; /* besides PNG */
+enum { IMAGE_FORMATS = 11 };
 
-struct image_name { /* of a PNG */
+struct image_name { /* of an image that is read */
     char *name;     /* its path within the folder or the archive */
     uint64_t index; /* in the archive */
 };
@@ -22,17 +22,17 @@ struct image_name { /* of a PNG */
 struct image_names {
     struct image_name *list; /* [count] */
     size_t count, capacity;
-    size_t others[IMAGE_FORMATS]; /* files in each other format */
-    char *other;                  /* the first of them; NULL: none */
+    size_t found[IMAGE_FORMATS]; /* files in each format, going by their names */
+    char *other;                 /* the first in a format that is not read; NULL: none */
     size_t left_out;
     struct text left_out_names; /* of the first few */
 };
 
-/* Adds a file by its name (copied): to the list, the other formats or what is left out. */
+/* Adds a file by its name (copied): to the list, to those in other formats or to what is left out. */
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
-/* Once all are there: sorts them and says (log) what was left out. No PNG, or images in another format: CODE_DATA with
- * their numbers. or: what else `path` might hold, for messages. */
+/* Once all are there: sorts them and says (log) what was left out and how many are in a lossy format. No image, or
+ * images in a format that is not read: CODE_DATA with their numbers. or: what else `path` might hold, for messages. */
 int image_names_settle(struct image_names *names, const char *path, const char * or, struct error *err);
 /* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired.
  */
@@ -41,6 +41,6 @@ void image_names_release(struct image_names *names);
 
 /* ".ipynb_checkpoints/a.png" and "__MACOSX/._a.png" are nobody's images, "./a.png" is one. */
 bool image_name_hidden(const char *name);
-bool image_name_is_png(const char *name);
+bool image_name_is_read(const char *name); /* PNG, JPEG or WebP? */
 
 #endif

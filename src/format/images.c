@@ -5,8 +5,8 @@
 #include "format/npy.h"
 #include "base/text.h"
 #include "format/zip_file.h"
+#include "format/image.h"
 #include "format/image_names.h"
-#include "format/png.h"
 
 #include <errno.h>
 #include <fts.h>
@@ -16,8 +16,8 @@
 #include <string.h>
 
 enum {
-    HEAD = 1 << 17,     /* bytes: more than any .npy header of version 1 */
-    MOST_PNG = 1 << 30, /* bytes of a PNG; an archive that announces more is damaged */
+    HEAD = 1 << 17,      /* bytes: more than any .npy header of version 1 */
+    MOST_FILE = 1 << 30, /* bytes of an image's file; an archive that announces more is damaged */
 };
 
 struct stream { /* a member of an archive, or a file */
@@ -28,10 +28,11 @@ struct stream { /* a member of an archive, or a file */
 struct images {
     char *path;
     zip_t *zip;               /* NULL: a folder */
-    struct stream elements;   /* of the array, the next row's onwards; empty: PNGs */
-    struct image_names names; /* of PNGs */
+    struct stream elements;   /* of the array, the next row's onwards; empty: image files */
+    struct image_names names; /* of image files */
     size_t count, next;
-    struct png_shape shape;
+    struct image_shape shape;
+    bool floats; /* float32 [C,H,W] each, else uint8 [H,W,C] */
 };
 
 static void stream_close(struct stream *stream) {
@@ -62,10 +63,41 @@ void images_names(const struct images *images, char hex[SHA256_HEX]) {
     if (images->names.count > 0) image_names_digest(&images->names, hex);
 }
 
+int images_digest(const struct images *images, char hex[SHA256_HEX], struct error *err) {
+    if (images->zip || images->names.count == 0) return sha256_file(images->path, hex, err);
+    struct sha256 *hash = sha256_new();
+    int rc = hash ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < images->names.count; i++) {
+        const char *name = images->names.list[i].name;
+        char *path = path_join(images->path, name);
+        struct stat info;
+        if (!path) rc = error_memory(err);
+        else if (stat(path, &info) != 0) rc = error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
+        if (rc == 0) {
+            int64_t about[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+            sha256_add(hash, name, strlen(name) + 1);
+            sha256_add(hash, about, sizeof about);
+        }
+        free(path);
+    }
+    if (hash) sha256_finish(hash, hex);
+    return rc;
+}
+
 void images_shape(const struct images *images, int *height, int *width, int *channels) {
     *height = images->shape.height;
     *width = images->shape.width;
     *channels = images->shape.channels;
+}
+
+bool images_floats(const struct images *images) {
+    return images->floats;
+}
+
+static size_t bytes_each(const struct images *images) {
+    const struct image_shape *shape = &images->shape;
+    return (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels *
+           (images->floats ? sizeof(float) : sizeof(uint8_t));
 }
 
 static int list_folder(struct images *images, struct error *err) {
@@ -88,11 +120,11 @@ static int list_folder(struct images *images, struct error *err) {
                 rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
                 break;
             case FTS_SLNONE:
-                if (image_name_hidden(name) || !image_name_is_png(name)) break;
+                if (image_name_hidden(name) || !image_name_is_read(name)) break;
                 rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
                 break;
             case FTS_DEFAULT:
-                if (image_name_hidden(name) || !image_name_is_png(name)) break;
+                if (image_name_hidden(name) || !image_name_is_read(name)) break;
                 rc = error_set(err, CODE_IO, "cannot read %s: expected a regular file, found a FIFO, socket or device",
                                file->fts_path);
                 break;
@@ -160,17 +192,17 @@ static int take_all(const struct stream *stream, void *out, size_t size, bool la
                      got < 0 ? stream_error(stream) : "wrong size");
 }
 
-/* One PNG's bytes and what to call it in messages, both new (caller frees, also after an error). */
+/* One file's bytes and what to call it in messages, both new (caller frees, also after an error). */
 static int load(struct images *images, const struct image_name *entry, char **data, size_t *size, char **where,
                 struct error *err) {
     *data = NULL;
     *where = images->zip ? text_new("%s: %s", images->path, entry->name) : path_join(images->path, entry->name);
     if (!*where) return error_memory(err);
-    return images->zip ? zip_read_member(images->zip, entry->index, MOST_PNG, *where, data, size, err)
+    return images->zip ? zip_read_member(images->zip, entry->index, MOST_FILE, *where, data, size, err)
                        : file_read(*where, data, size, err);
 }
 
-static int open_pngs(struct images *images, struct error *err) {
+static int open_files(struct images *images, struct error *err) {
     if ((images->zip ? list_zip(images, err) : list_folder(images, err)) != 0) return -1;
     if (image_names_settle(&images->names, images->path, images->zip ? " or an array named `arr_0`" : "", err) != 0)
         return -1;
@@ -178,7 +210,7 @@ static int open_pngs(struct images *images, struct error *err) {
     char *data, *where;
     size_t size;
     int rc = load(images, &images->names.list[0], &data, &size, &where, err);
-    if (rc == 0) rc = png_look(&images->shape, data, size, where, err);
+    if (rc == 0) rc = image_look(&images->shape, data, size, where, err);
     free(data);
     free(where);
     return rc;
@@ -186,22 +218,24 @@ static int open_pngs(struct images *images, struct error *err) {
 
 static int check_array(struct images *images, const struct npy *npy, size_t bytes, const char *where,
                        struct error *err) {
-    const size_t *shape = npy->shape;
+    bool floats = npy->type == NPY_FLOAT32;
     char found[NPY_TEXT];
     npy_text(npy, found);
-    if (npy->type != NPY_UINT8 || npy->rank != 4)
-        return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C], found %s", where, found);
-    if (shape[0] < 1 || shape[1] < 1 || shape[2] < 1 || shape[1] > PNG_MOST_SIDE || shape[2] > PNG_MOST_SIDE ||
-        (shape[3] != 1 && shape[3] != 3))
-        return error_set(
-            err, CODE_DATA,
-            "%s: expected one or more images [N,H,W,C] of at most %d pixels a side and 1 or 3 channels, found %s",
-            where, PNG_MOST_SIDE, found);
+    if ((npy->type != NPY_UINT8 && !floats) || npy->rank != 4)
+        return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C] or <f4 [N,C,H,W], found %s", where, found);
+    size_t height = npy->shape[floats ? 2 : 1], width = npy->shape[floats ? 3 : 2],
+           channels = npy->shape[floats ? 1 : 3];
+    if (npy->shape[0] < 1 || height < 1 || width < 1 || height > IMAGE_MOST_SIDE || width > IMAGE_MOST_SIDE ||
+        (channels != 1 && channels != 3 && !(floats && channels >= 1 && channels <= IMAGE_MOST_SIDE)))
+        return error_set(err, CODE_DATA,
+                         "%s: expected one or more images %s of at most %d pixels a side and 1 or 3 channels, found %s",
+                         where, floats ? "[N,C,H,W]" : "[N,H,W,C]", IMAGE_MOST_SIDE, found);
     if (bytes != npy_bytes(npy))
         return error_set(err, CODE_DATA, "%s: its header announces %zu bytes of elements, found %zu", where,
                          npy_bytes(npy), bytes);
-    images->count = shape[0];
-    images->shape = (struct png_shape){(int)shape[1], (int)shape[2], (int)shape[3]};
+    images->count = npy->shape[0];
+    images->shape = (struct image_shape){(int)height, (int)width, (int)channels};
+    images->floats = floats;
     return 0;
 }
 
@@ -241,10 +275,10 @@ static int open_array(struct images *images, zip_uint64_t index, const char *whe
 static int open_zip(struct images *images, struct error *err) {
     uint64_t bytes;
     if (zip_of_file(&images->zip, &bytes, images->path,
-                    "a folder of PNGs, a zip archive of PNGs or an .npz file of samples", err) != 0)
+                    "a folder of images, a zip archive of images or an .npz file of samples", err) != 0)
         return -1;
     zip_int64_t index = zip_name_locate(images->zip, "arr_0.npy", 0);
-    if (index < 0) return open_pngs(images, err);
+    if (index < 0) return open_files(images, err);
     char *where = text_new("%s: arr_0.npy", images->path);
     int rc = where ? open_array(images, (zip_uint64_t)index, where, err) : error_memory(err);
     free(where);
@@ -263,7 +297,7 @@ int images_open(struct images **images, const char *path, struct error *err) {
     for (size_t end = strlen(path); end > 1 && new->path[end - 1] == '/';) new->path[--end] = '\0';
     const char *dot = strrchr(new->path, '.');
     bool npy = dot && strcmp(dot, ".npy") == 0;
-    int rc = S_ISDIR(info.st_mode) ? open_pngs(new, err)
+    int rc = S_ISDIR(info.st_mode) ? open_files(new, err)
              : npy                 ? open_array(new, 0, new->path, err)
                                    : open_zip(new, err);
     if (rc != 0) {
@@ -274,35 +308,34 @@ int images_open(struct images **images, const char *path, struct error *err) {
     return 0;
 }
 
-static int read_pngs(struct images *images, size_t rows, uint8_t *out, struct error *err) {
-    size_t bytes = (size_t)images->shape.height * (size_t)images->shape.width * (size_t)images->shape.channels;
+static int read_files(struct images *images, size_t rows, uint8_t *out, struct error *err) {
+    size_t bytes = bytes_each(images);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < rows; i++) {
         char *data, *where;
         size_t size;
         rc = load(images, &images->names.list[images->next + i], &data, &size, &where, err);
-        if (rc == 0) rc = png_decode(data, size, &images->shape, out + i * bytes, where, err);
+        if (rc == 0) rc = image_decode(data, size, &images->shape, out + i * bytes, where, err);
         free(data);
         free(where);
     }
     return rc;
 }
 
-static int read_array(struct images *images, size_t rows, uint8_t *out, struct error *err) {
-    size_t row = (size_t)images->shape.height * (size_t)images->shape.width * (size_t)images->shape.channels;
+static int read_array(struct images *images, size_t rows, void *out, struct error *err) {
     char *where = text_new("%s%s", images->path, images->zip ? ": arr_0.npy" : "");
     if (!where) return error_memory(err);
     bool last = images->next + rows == images->count;
-    int rc = take_all(&images->elements, out, rows * row, last, where, err);
+    int rc = take_all(&images->elements, out, rows * bytes_each(images), last, where, err);
     free(where);
     return rc;
 }
 
-int images_read(struct images *images, size_t rows, uint8_t *out, struct error *err) {
+int images_read(struct images *images, size_t rows, void *out, struct error *err) {
     if (rows > images->count - images->next)
         return error_set(err, CODE_INTERNAL, "%s: asked for %zu images, %zu are left", images->path, rows,
                          images->count - images->next);
-    if ((images->names.count == 0 ? read_array(images, rows, out, err) : read_pngs(images, rows, out, err)) != 0)
+    if ((images->names.count == 0 ? read_array(images, rows, out, err) : read_files(images, rows, out, err)) != 0)
         return -1;
     images->next += rows;
     return 0;

@@ -1,16 +1,16 @@
-/* Images in any of the forms the field keeps them in, read in order: a folder of PNGs (searched recursively, EDM's
- * tree of 000000/000123.png included) or a zip archive of PNGs, both sorted by name, numbers as numbers (an image in
- * another format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C] (.npy, or ADM's .npz:
- * `arr_0`, stored or deflated; read as a stream, so that it may be larger than memory). Grey, palette and RGB PNGs
- * become C = 1 or 3; an alpha channel is an error. */
+/* Images in any of the forms the field keeps them in, read in order: a folder of PNG, JPEG and WebP files (searched
+ * recursively, EDM's tree of 000000/000123.png included) or a zip archive of them, both sorted by name, numbers as
+ * numbers (an image in another format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C] or
+ * float32 [N,C,H,W] (.npy, or ADM's .npz: `arr_0`, stored or deflated; read as a stream, so that it may be larger than
+ * memory). Grey images become C = 1, those in colour (palettes too) 3; transparency is an error. */
 #ifndef FORMAT_IMAGES_H
 #define FORMAT_IMAGES_H
 
 #include "base/error.h"
 #include "base/hash.h"
 
+#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct images; /* open for reading, by one thread at a time */
 
@@ -20,10 +20,14 @@ void images_close(struct images *images); /* accepts NULL */
 size_t images_count(const struct images *images);
 /* Of their files' names (image_names_digest); "": they have none. */
 void images_names(const struct images *images, char hex[SHA256_HEX]);
-/* Pixels, pixels, and 1 or 3. */
+/* Of what they are read from: an archive's or array's bytes; of a folder the names, sizes and times of its images, so
+ * that large ones need not be read. CODE_IO. */
+int images_digest(const struct images *images, char hex[SHA256_HEX], struct error *err);
+/* Pixels, pixels, and 1 or 3; of floats any number. */
 void images_shape(const struct images *images, int *height, int *width, int *channels);
-/* The next `rows` images (no more than are left) into out [rows,H,W,C]. One of another shape, or damaged, is CODE_DATA
- * naming it. */
-int images_read(struct images *images, size_t rows, uint8_t *out, struct error *err);
+bool images_floats(const struct images *images); /* float32 [C,H,W]; else uint8 [H,W,C] */
+/* The next `rows` images (no more than are left) into out [rows,H,W,C] or [rows,C,H,W]. One of another shape, or
+ * damaged, is CODE_DATA naming it. */
+int images_read(struct images *images, size_t rows, void *out, struct error *err);
 
 #endif

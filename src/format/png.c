@@ -25,45 +25,39 @@ static int refuse_transparency(spng_ctx *context, const struct spng_ihdr *header
 }
 
 /* A decoder that has read what is before the pixels: *context new, whatever is returned (spng_ctx_free takes NULL). */
-static int decoder_new(spng_ctx **context, struct png_shape *shape, const char *data, size_t size, const char *name,
+static int decoder_new(spng_ctx **context, struct image_shape *shape, const char *data, size_t size, const char *name,
                        struct error *err) {
     int code;
     struct spng_ihdr header;
     *context = spng_ctx_new(0);
     if (!*context) return error_memory(err);
-    if ((code = spng_set_image_limits(*context, PNG_MOST_SIDE, PNG_MOST_SIDE)) != 0 ||
+    if ((code = spng_set_image_limits(*context, IMAGE_MOST_SIDE, IMAGE_MOST_SIDE)) != 0 ||
         (code = spng_set_chunk_limits(*context, MOST_CHUNK, MOST_CHUNK)) != 0 ||
         (code = spng_set_png_buffer(*context, data, size)) != 0 || (code = spng_get_ihdr(*context, &header)) != 0)
         return damaged(err, name, code);
     if (header.bit_depth > 8)
         return error_set(err, CODE_DATA, "%s: expected a PNG of at most 8 bits a channel, found %d: convert it first",
                          name, header.bit_depth);
-    *shape = (struct png_shape){.height = (int)header.height,
-                                .width = (int)header.width,
-                                .channels = header.color_type == SPNG_COLOR_TYPE_GRAYSCALE ? 1 : 3};
+    *shape = (struct image_shape){.height = (int)header.height,
+                                  .width = (int)header.width,
+                                  .channels = header.color_type == SPNG_COLOR_TYPE_GRAYSCALE ? 1 : 3};
     return refuse_transparency(*context, &header, name, err);
 }
 
-int png_look(struct png_shape *shape, const char *data, size_t size, const char *name, struct error *err) {
+int png_look(struct image_shape *shape, const char *data, size_t size, const char *name, struct error *err) {
     spng_ctx *context;
     int rc = decoder_new(&context, shape, data, size, name, err);
     spng_ctx_free(context);
     return rc;
 }
 
-int png_decode(const char *data, size_t size, const struct png_shape *shape, uint8_t *out, const char *name,
+int png_decode(const char *data, size_t size, const struct image_shape *shape, uint8_t *out, const char *name,
                struct error *err) {
     spng_ctx *context;
-    struct png_shape found;
+    struct image_shape found;
     int code, rc = decoder_new(&context, &found, data, size, name, err);
     if (rc != 0) goto out;
-    if (found.height != shape->height || found.width != shape->width || found.channels != shape->channels) {
-        rc = error_set(
-            err, CODE_DATA,
-            "%s: expected an image of %d x %d x %d (height x width x channels) as the first one is, found %d x %d x %d",
-            name, shape->height, shape->width, shape->channels, found.height, found.width, found.channels);
-        goto out;
-    }
+    if ((rc = image_expect(shape, &found, name, err)) != 0) goto out;
     size_t bytes = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
     int format = shape->channels == 1 ? SPNG_FMT_G8 : SPNG_FMT_RGB8;
     if ((code = spng_decode_image(context, out, bytes, format, 0)) != 0 ||
@@ -74,7 +68,7 @@ out:
     return rc;
 }
 
-int png_encode(const uint8_t *pixels, const struct png_shape *shape, char **data, size_t *size, struct error *err) {
+int png_encode(const uint8_t *pixels, const struct image_shape *shape, char **data, size_t *size, struct error *err) {
     int code = 0;
     size_t bytes = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
     struct spng_ihdr header = {.width = (uint32_t)shape->width,

@@ -102,6 +102,8 @@ static const char a_positive[] = "a number above 0", some_steps[] = "a whole num
 static const char *const dtype_names[] = {"float32", "int64", NULL}, *const variance_kinds[] = {"fixed", "learned",
                                                                                                 NULL};
 
+static const char *const inside_names[] = {"float32", "bfloat16", "float16", NULL};
+
 static const struct key time_rows[] = {
     {"kind", &KEY_NAME, AT(time.kind), .names = time_names, .required = true},
     {"scale", &KEY_NUMBER, AT(time.scale), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
@@ -147,6 +149,7 @@ static const struct key rows[] = {
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX),
      .nullable = true},
     {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
+    {"dtype", &KEY_NAME, AT(inside), .names = inside_names},
 };
 static const struct key_table card_keys = KEY_TABLE(rows);
 

@@ -92,6 +92,7 @@ struct card {
     } schedule;
     int64_t classes;    /* 0: the model takes no labels */
     int64_t null_label; /* -1: none */
+    int inside;         /* dtype: of weights and arithmetic in the file, float32 at its border; for people to read */
     int batch;          /* the one batch size the file was exported for; 0: any */
     struct card_input inputs[INPUTS_MOST];
     size_t inputs_count;
@@ -112,15 +113,20 @@ int card_from(struct card *card, const struct key_reader *reader, const char *pa
 /* Are names and types right of a map that goes over another card? It need not be whole. */
 int card_check_part(const struct key_reader *reader, const char *path, const json_t *map);
 /* Reads the card inside a model file: the entry ending in "/extra/diffusion.json" of a zip archive (TorchScript),
- * its .pt2 metadata, or, when the file is itself JSON (the closed-form models of the tests), its member "card". */
+ * the text "diffusion.json" of an AOTInductor package's metadata (.pt2), or, when the file is itself JSON (the
+ * closed-form models of the tests), its member "card". */
 int card_read(struct card *card, const char *model_path, struct error *err);
 /* The same under `over`, such as a job's model.card: its keys, also those within time, schedule and labels, take the
  * place of the file's; a time or schedule of another kind takes that of the whole map. A file that has no card, or is
  * not there, adds nothing. */
 int card_read_under(struct card *card, const char *model_path, const json_t *over, struct error *err);
-/* The same look-up for any extra file of a TorchScript archive ("features.json": the member "features" of a JSON file).
+/* The same look-up for any extra file or metadata ("features.json": the member "features" of a JSON file).
  * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
+/* *form new: {"form": "torchscript", "aoti" (AOTInductor package) or "closed form"} and, of a package, what its
+ * metadata says it was compiled for (AOTI_DEVICE_KEY, AOTI_CPU_ISA, ...). By its content; nothing else of it is
+ * checked. */
+int model_form(json_t **form, const char *path, struct error *err);
 /* card->guide from json, or where that is NULL from the file. Whether it fits the card is plan_resolve's to say. */
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
 void card_release(struct card *card);

@@ -58,8 +58,35 @@ static const char *member_of(const char *name) {
 }
 
 static int no_card(const char *path, const char *name, struct error *err) {
-    return error_set(err, CODE_DATA, "%s: expected a card (extra/%s) inside, found none%s", path, name,
-                     is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
+    return error_set(err, CODE_DATA,
+                     "%s: expected a card (extra/%s, or that name in a package's metadata) inside, found none%s", path,
+                     name, is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
+}
+
+/* A package's metadata: names and texts. *metadata new. */
+static int read_metadata(json_t **metadata, zip_t *archive, const char *path, struct error *err) {
+    char *where = text_new("%s: metadata", path);
+    int rc = where ? read_entry(metadata, archive, (zip_uint64_t)model_package_metadata(archive), where, err)
+                   : error_memory(err);
+    free(where);
+    if (rc == 0 && !json_is_object(*metadata)) {
+        json_decref(*metadata);
+        *metadata = NULL;
+        rc = error_set(err, CODE_DATA, "%s: metadata: expected a JSON map", path);
+    }
+    return rc;
+}
+
+/* *json NULL: the file has none. */
+static int read_package(json_t **json, zip_t *archive, const char *path, const char *name, struct error *err) {
+    json_t *metadata = NULL;
+    if (read_metadata(&metadata, archive, path, err) != 0) return -1;
+    const char *text = json_string_value(json_object_get(metadata, name));
+    char *where = text_new("%s: metadata: %s", path, name);
+    int rc = !where ? error_memory(err) : !text ? 0 : parse_json(json, text, strlen(text), where, err);
+    free(where);
+    json_decref(metadata);
+    return rc;
 }
 
 /* *json NULL: the file has none. */
@@ -67,15 +94,22 @@ static int read_archive(json_t **json, const char *path, const char *name, struc
     zip_t *archive;
     uint64_t bytes;
     if (zip_of_file(&archive, &bytes, path, "a whole zip archive", err) != 0) return -1;
+    if (model_package_metadata(archive) >= 0) {
+        int rc = read_package(json, archive, path, name, err);
+        zip_discard(archive);
+        return rc;
+    }
     zip_int64_t index;
     int found = find_extra(&index, archive, name, path, err);
     char *where = text_new("%s: %s", path, name);
     const char *kind = model_archive_kind(archive);
-    int rc = found != 0          ? -1
-             : !where            ? error_memory(err)
-             : index < 0 && kind ? error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, kind)
-             : index < 0         ? 0
-                                 : read_entry(json, archive, (zip_uint64_t)index, where, err);
+    int rc = found != 0 ? -1
+             : !where   ? error_memory(err)
+             : index < 0 && kind
+                 ? error_set(err, CODE_DATA, "%s: expected a TorchScript archive or an AOTInductor package, found %s",
+                             path, kind)
+             : index < 0 ? 0
+                         : read_entry(json, archive, (zip_uint64_t)index, where, err);
     free(where);
     zip_discard(archive);
     return rc;
@@ -93,17 +127,29 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
     return rc;
 }
 
+/* The first bytes of a file, which tell its kind however large it is. *size: of them. */
+static int read_start(char start[16], size_t *size, const char *path, struct error *err) {
+    int fd = file_open(path, O_RDONLY, err);
+    if (fd < 0) return -1;
+    ssize_t got = read(fd, start, 16);
+    int failed = got < 0 ? errno : 0;
+    close(fd);
+    if (failed) return error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(failed));
+    *size = (size_t)got;
+    return 0;
+}
+
+static bool is_archive(const char start[16], size_t size) {
+    return size >= 4 && memcmp(start, "PK\3\4", 4) == 0;
+}
+
 /* *json NULL: the file has none. */
 static int find_json(json_t **json, const char *model_path, const char *name, struct error *err) {
     *json = NULL;
-    char start[16] = {0}; /* what kind of file it is shows here, however large it is */
-    int fd = file_open(model_path, O_RDONLY, err);
-    if (fd < 0) return -1;
-    ssize_t got = read(fd, start, sizeof start);
-    int failed = got < 0 ? errno : 0;
-    close(fd);
-    if (failed) return error_set(err, CODE_IO, "cannot read %s: %s", model_path, strerror(failed));
-    if (got >= 4 && memcmp(start, "PK\3\4", 4) == 0) return read_archive(json, model_path, name, err);
+    char start[16] = {0};
+    size_t got;
+    if (read_start(start, &got, model_path, err) != 0) return -1;
+    if (is_archive(start, got)) return read_archive(json, model_path, name, err);
     if (got && strchr("{ \t\r\n", start[0])) return read_json_model(json, model_path, name, err);
     const char *kind = model_file_kind(start, got);
     return error_set(err, CODE_DATA, "%s: expected a TorchScript archive (zip) or a JSON model, found %s", model_path,
@@ -113,6 +159,34 @@ static int find_json(json_t **json, const char *model_path, const char *name, st
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
     if (find_json(json, model_path, name, err) != 0) return -1;
     return *json ? 0 : no_card(model_path, name, err);
+}
+
+/* What a package was compiled for, out of its metadata: all but cards. */
+static int add_target(json_t *form, zip_t *archive, const char *path, struct error *err) {
+    json_t *metadata = NULL, *value;
+    const char *name;
+    if (read_metadata(&metadata, archive, path, err) != 0) return -1;
+    int rc = 0;
+    json_object_foreach(metadata, name, value) if (!text_ends_in(name, ".json") && rc == 0)
+        rc = json_object_set(form, name, value) == 0 ? 0 : error_memory(err);
+    json_decref(metadata);
+    return rc;
+}
+
+int model_form(json_t **form, const char *path, struct error *err) {
+    char start[16] = {0};
+    size_t got;
+    zip_t *archive = NULL;
+    uint64_t bytes;
+    if (read_start(start, &got, path, err) != 0 ||
+        (is_archive(start, got) && zip_of_file(&archive, &bytes, path, "a whole zip archive", err) != 0))
+        return -1;
+    bool package = archive && model_package_metadata(archive) >= 0;
+    *form = json_pack("{s:s}", "form", package ? "aoti" : archive ? "torchscript" : "closed form");
+    int rc = !*form ? error_memory(err) : package ? add_target(*form, archive, path, err) : 0;
+    if (archive) zip_discard(archive);
+    if (rc != 0) json_decref(*form);
+    return rc;
 }
 
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err) {

@@ -12,8 +12,9 @@ struct fingerprint {
     char hex[SHA256_HEX];
 };
 
-struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed */
-    const char *model, *guide, *labels, *initial, *decoder;
+struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed.
+                         plan: plan_digest of a plan that is a file */
+    const char *model, *guide, *plan, *labels, *initial, *decoder;
     const json_t *conditions; /* instead what conditions_describe says of them (sample/conditions.h) */
 };
 

@@ -20,7 +20,7 @@ static char *name_of_file(const char *path) {
 /* What no single key can tell. */
 static int job_check(const struct job *job, const struct key_reader *reader) {
     const struct sampler *sampler = &job->sampler;
-    if (!sampler->solver[0])
+    if (!sampler->solver[0] && !sampler->plan)
         return key_error(reader, "sampler.solver", "missing; expected the name of a solver (qtaylor plan --list)");
     if (sampler->nfe && sampler->steps)
         return key_error(reader, "sampler.steps", "expected either nfe or steps, found both");
@@ -62,7 +62,7 @@ static int read_root(struct job *job, const struct key_reader *reader, const jso
 
 /* Makes a job of the map `root`. */
 static int job_make(struct job *job, const struct key_reader *reader, const json_t *root) {
-    *job = (struct job){.batch = 64, .output.level = 3};
+    *job = (struct job){.output.level = 3};
     sampler_init(&job->sampler);
     int rc = read_root(job, reader, root);
     if (rc != 0) job_release(job);
@@ -149,6 +149,18 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
     return rc;
 }
 
+int job_set_batch(struct job *job, const struct card *card, struct error *err) {
+    enum { USUAL = 64 };
+    if (job->batch != 0) return 0;
+    for (const struct card *of = card; of && job->batch == 0; of = of->guide) job->batch = of->batch;
+    if (job->batch == 0) job->batch = USUAL;
+    json_t *resolved = keys_write(&job_keys, job);
+    if (!resolved) return error_memory(err);
+    json_decref(job->resolved);
+    job->resolved = resolved;
+    return 0;
+}
+
 void job_release(struct job *job) {
     free(job->name);
     free(job->model.path);
@@ -157,6 +169,8 @@ void job_release(struct job *job) {
     free(job->labels.path);
     free(job->decode.path);
     job_release_conditions(job);
+    free(job->sampler.plan);
+    json_decref(job->sampler.table);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);

@@ -244,8 +244,8 @@ static json_t *write_metrics(const struct key *key, const void *member) {
 static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics};
 static const struct key evaluate_rows[] = {
     {"features", &FEATURES, AT(evaluate.features), .expected = "a feature network's path, or none", .required = true},
-    {"reference", &KEY_PATH, AT(evaluate.reference), .expected = "the path of reference statistics (.npz) or features",
-     .required = true},
+    {"reference", &KEY_PATH, AT(evaluate.reference),
+     .expected = "the path of reference statistics (.npz), features or images", .required = true},
     {"metrics", &METRICS, AT(evaluate.metrics), .expected = "a list such as [fid, kid]"},
     {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number from 2 to 9e15, or 0 for all samples",
      KEY_RANGE(0, 9e15)},

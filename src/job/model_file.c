@@ -1,6 +1,7 @@
 #include "job/model_file.h"
 
 #include "base/files.h"
+#include "base/text.h"
 #include "format/zip_file.h"
 
 #include <pthread.h>
@@ -50,17 +51,32 @@ static bool has_member(zip_t *archive, const char *tail) {
     return false;
 }
 
+zip_int64_t model_package_metadata(zip_t *archive) {
+    static const char folder[] = "data/aotinductor/model/", code[] = ".so";
+    for (zip_int64_t i = 0; i < zip_get_num_entries(archive, 0); i++) {
+        const char *name = zip_get_name(archive, (zip_uint64_t)i, 0);
+        if (!name || !strstr(name, folder) || !text_ends_in(name, code)) continue;
+        char *metadata = text_new("%.*s_metadata.json", (int)(strlen(name) - strlen(code)), name);
+        zip_int64_t found = metadata ? zip_name_locate(archive, metadata, 0) : -1;
+        free(metadata);
+        if (found >= 0) return found;
+    }
+    return -1;
+}
+
 const char *model_archive_kind(zip_t *archive) {
     static const struct {
         const char *tail, *kind;
     } kinds[] = {
         /* the first that fits */
         {"/constants.pkl", NULL}, /* TorchScript */
-        {"archive_format", "an exported program (torch.export, .pt2): " EXPORT},
-        {"serialized_exported_program.json", "an exported program (torch.export, .pt2): " EXPORT},
+        {"archive_format", "an exported program (torch.export, .pt2), which is not compiled: " EXPORT},
+        {"serialized_exported_program.json",
+         "an exported program (torch.export, .pt2), which is not compiled: " EXPORT},
         {"/data.pkl", "a state dict or another pickle of torch.save, weights without code: " EXPORT},
         {".npy", "a numpy archive (.npz)"},
     };
+    if (model_package_metadata(archive) >= 0) return NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (has_member(archive, kinds[i].tail)) return kinds[i].kind;
     return NULL;
@@ -117,7 +133,7 @@ static int check_archive(const char *data, size_t size, const char *path, struct
                        zip_error_strerror(&reason));
         zip_source_free(source);
     } else if (rc == 0 && model_archive_kind(archive)) {
-        rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path,
+        rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive or an AOTInductor package, found %s", path,
                        model_archive_kind(archive));
     } else if (rc == 0) {
         rc = zip_check_names(archive, path, err);
@@ -139,7 +155,9 @@ int model_file_read(char **data, size_t *size, const char *path, const char *exp
         bool archive = *size >= 4 && memcmp(*data, "PK\3\4", 4) == 0;
         const char *kind = archive ? NULL : model_file_kind(*data, *size);
         if (archive) rc = check_archive(*data, *size, path, err);
-        else if (kind) rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive, found %s", path, kind);
+        else if (kind)
+            rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive or an AOTInductor package, found %s",
+                           path, kind);
         if (rc == 0) remember(sha256);
     }
     if (rc == 0) return 0;

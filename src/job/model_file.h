@@ -15,9 +15,11 @@ int model_file_read(char **data, size_t *size, const char *path, const char *exp
 /* The digest of such a file. Cheap from the second time on. */
 int model_file_digest(const char *path, char sha256[SHA256_HEX], struct error *err);
 
-/* What a file is instead of a TorchScript archive and what to do about it, as "a state dict ...: export it with ...",
+/* What a file is instead of a model and what to do about it, as "a state dict ...: export it with ...",
  * by its first bytes (16 tell), or for a zip archive by its members. NULL: nothing known. */
 const char *model_file_kind(const char *start, size_t size);
 const char *model_archive_kind(zip_t *archive);
+/* The member that holds the metadata (JSON, names and texts) of an AOTInductor package (.pt2); -1: it is none. */
+zip_int64_t model_package_metadata(zip_t *archive);
 
 #endif

@@ -57,6 +57,8 @@ enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
 struct sampler {
     char solver[32];
+    char *plan;     /* the file of a plan that stands for the solver, resolved; NULL: there is none. Owned */
+    json_t *table;  /* of solver: table (multistep.h); NULL: there is none. Owned */
     double order;   /* NAN: unset; INFINITY: the limit */
     int nfe, steps; /* 0: unset; exactly one of them is given for fixed-step solvers, none for rk45 */
     enum clock_kind clock;
@@ -109,6 +111,7 @@ struct sampler {
 };
 
 extern const struct key_table sampler_keys;
+extern const struct key_kind KEY_GRID; /* the member is the whole sampler */
 
 /* Nothing said: every key at its "unset" value; guidance 1, state float64. */
 void sampler_init(struct sampler *sampler);

@@ -9,6 +9,7 @@
 #include "report/results.h"
 #include "format/json_file.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +86,29 @@ static void add_value(json_t *environment, const char *name, const char *value) 
     json_array_append_new(values, json_string(value));
 }
 
+/* "12.3 to 45.6 % ...", of all cells. ends: [2] of saturated, [2] of clipped: lowest and highest; NAN: none. */
+static void add_pixels(json_t *environment, const double ends[4]) {
+    static const char *const names[] = {"pixel values of 0 or 255", "pixel values clipped"};
+    for (int i = 0; i < 2; i++) {
+        const double *of = ends + 2 * i;
+        char text[64];
+        if (isnan(of[0])) continue;
+        if (of[0] == of[1]) snprintf(text, sizeof text, "%.2f %%", 100 * of[0]);
+        else snprintf(text, sizeof text, "%.2f to %.2f %%", 100 * of[0], 100 * of[1]);
+        add_value(environment, names[i], text);
+    }
+}
+
+static void note_pixels(double ends[4], const json_t *metrics) {
+    static const char *const keys[] = {"saturated", "clipped"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *share = member(metrics, "pixels", keys[i]);
+        if (!json_is_number(share)) continue;
+        ends[2 * i] = fmin(ends[2 * i], json_number_value(share)); /* of NAN and a number the number */
+        ends[2 * i + 1] = fmax(ends[2 * i + 1], json_number_value(share));
+    }
+}
+
 static void add_environment(json_t *environment, const json_t *document, const json_t *metrics) {
     const json_t *host, *machine, *value;
     const char *name;
@@ -126,6 +150,7 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
                            struct error *err) {
     const char *dir = json_string_value(json_object_get(data, "dir"));
     const json_t *cell;
+    double pixels[] = {NAN, NAN, NAN, NAN};
     size_t i;
     json_array_foreach(json_object_get(data, "cells"), i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
@@ -134,6 +159,7 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
         if (read_if_there(&document, dir, same ? same : name, "run.json", err) != 0) return -1;
         int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", err);
         if (rc == 0) add_environment(environment, document, metrics);
+        note_pixels(pixels, metrics);
         json_t *record = json_object();
         json_object_set(record, "fid_without", json_object_get(json_object_get(metrics, "metrics"), "fid_without"));
         json_object_set(record, "seeds", (json_t *)member(document, "job", "seeds"));
@@ -145,6 +171,7 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
         json_decref(metrics);
         if (rc != 0) return -1;
     }
+    add_pixels(environment, pixels);
     return 0;
 }
 

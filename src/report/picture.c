@@ -38,7 +38,8 @@ int picture_sheet(char **png, size_t *png_size, const uint8_t *const *images, in
             uint8_t *corner = sheet + row * cell_height * stride + column * cell_width * (size_t)channels;
             if (image) paste(corner, stride, image, height, width, channels, zoom);
         }
-    int rc = png_encode(sheet, &(struct png_shape){(int)sheet_height, (int)sheet_width, channels}, png, png_size, err);
+    int rc = png_encode(sheet, &(struct image_shape){(int)sheet_height, (int)sheet_width, channels}, png, png_size,
+                        err);
     free(sheet);
     return rc;
 }

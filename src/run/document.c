@@ -47,6 +47,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
+    if (rc == 0) rc = job_set_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
@@ -149,6 +150,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
+    char digest_of_plan[SHA256_HEX];
     json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
@@ -161,12 +163,14 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
-        digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
+        plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
+        digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     document_sample_bytes(&job, &card), err) != 0)
         goto out;
     const struct file_digests files = {.model = model,
                                        .guide = given(guide),
+                                       .plan = digest_of_plan,
                                        .labels = given(labels),
                                        .initial = given(initial),
                                        .decoder = given(decoder),

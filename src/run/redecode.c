@@ -34,7 +34,10 @@ static int change(json_t *document, const struct run *run, const struct job *job
     struct fingerprint fingerprint;
     const json_t *keys = json_object_get(run->document, "keys");
     if (model_file_digest(job->decode.path, sha256, err) != 0) return -1;
-    const struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
+    char plan[SHA256_HEX];
+    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    const struct file_digests files = {.plan = plan,
+                                       .model = run_sha256(run, MODEL_SHA256),
                                        .guide = run_sha256(run, GUIDE_SHA256),
                                        .labels = run_sha256(run, LABELS_SHA256),
                                        .initial = run_sha256(run, INITIAL_SHA256),

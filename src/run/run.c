@@ -13,13 +13,16 @@
 
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
-    const struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
-                                       .guide = run_sha256(run, GUIDE_SHA256),
-                                       .labels = run_sha256(run, LABELS_SHA256),
-                                       .initial = run_sha256(run, INITIAL_SHA256),
-                                       .decoder = run_sha256(run, DECODER_SHA256),
-                                       .conditions = json_object_get(keys, "conditions")};
+    struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
+                                 .guide = run_sha256(run, GUIDE_SHA256),
+                                 .labels = run_sha256(run, LABELS_SHA256),
+                                 .initial = run_sha256(run, INITIAL_SHA256),
+                                 .decoder = run_sha256(run, DECODER_SHA256),
+                                 .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
+    char plan[SHA256_HEX];
+    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    files.plan = plan;
     if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
@@ -34,7 +37,7 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
 
 static int read_plan(struct run *run, struct error *err) {
     json_t *plan = document_plan_json(run->document);
-    int rc = plan_from_json(&run->plan, plan, err);
+    int rc = plan_from_json(&run->plan, plan, "run.json: plan", err);
     json_decref(plan);
     return rc;
 }
@@ -106,6 +109,7 @@ void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
     free(run->rows);
+    free(run->reference_file);
     if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
     card_release(&run->card);
@@ -113,6 +117,10 @@ void run_close(struct run *run) {
     free(run->dir);
     json_decref(run->document);
     *run = (struct run){0};
+}
+
+const char *run_reference(const struct run *run) {
+    return run->reference_file ? run->reference_file : run->job.evaluate.reference;
 }
 
 const char *run_sha256(const struct run *run, const char *key) {

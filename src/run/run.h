@@ -29,10 +29,11 @@ struct run { /* an opened document; const while ranks work on it */
     char fingerprint[SHA256_HEX];
     char latents[SHA256_HEX];   /* fingerprint_of_latents */
     bool keeps_latents;         /* job.output.latents; who has no use for them may set it to false */
-    char reference[SHA256_HEX]; /* of the file job.evaluate.reference, once ranks agree on it; else "" */
-    int64_t *labels;            /* LABELS_FILE: [seeds]; else NULL */
-    uint64_t condition_rows;    /* rows of the conditions; 0: the job has none */
-    int64_t *rows;              /* ROWS_FILE: [seeds], which of them; else NULL */
+    char reference[SHA256_HEX]; /* of run_reference's file, once ranks agree on it; else "" */
+    char *reference_file; /* made of images that job.evaluate.reference names (reference_images.h); NULL: that file */
+    int64_t *labels;      /* LABELS_FILE: [seeds]; else NULL */
+    uint64_t condition_rows; /* rows of the conditions; 0: the job has none */
+    int64_t *rows;           /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;
 };
 
@@ -46,6 +47,7 @@ void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);
 
+const char *run_reference(const struct run *run); /* the file of the evaluation's reference; borrowed */
 /* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
 #define MODEL_SHA256 "model.sha256"
 #define GUIDE_SHA256 "sampler.guidance.model.sha256"

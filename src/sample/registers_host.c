@@ -72,12 +72,14 @@ static int host_clamp(struct registers *registers, int dst, double low, double h
     return 0;
 }
 
-/* Standard deviation, two passes. */
+/* Standard deviation, two passes; 0 where it is but the rounding of the mean. */
 static double spread(const double *x, size_t count) {
+    const double rounding = 1e-12;
     double mean = 0, square = 0;
     for (size_t i = 0; i < count; i++) mean += x[i] / (double)count;
     for (size_t i = 0; i < count; i++) square += (x[i] - mean) * (x[i] - mean);
-    return sqrt(square / (double)(count - 1));
+    double deviation = sqrt(square / (double)(count - 1));
+    return deviation > rounding * fabs(mean) ? deviation : 0;
 }
 
 static int host_rescale(struct registers *registers, int dst, int src, int like, double phi, struct error *err) {

@@ -89,6 +89,15 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     return NULL;
 }
 
+/* What the rows and the JSON frame say of values at the ends of the range. */
+static void count_ends(struct shard_info *info, const struct npy *npy, const unsigned char *rows, const json_t *about) {
+    const json_t *clipped = json_object_get(about, "clipped");
+    if (npy->type != NPY_UINT8) return;
+    for (size_t i = 0; i < npy_bytes(npy); i++) info->saturated += rows[i] == 0 || rows[i] == UINT8_MAX;
+    info->counted = json_is_integer(clipped) && json_integer_value(clipped) >= 0;
+    if (info->counted) info->clipped = (uint64_t)json_integer_value(clipped);
+}
+
 /* Does the JSON frame name the array that its .npy header describes? */
 static bool agree(const json_t *about, const struct npy *npy) {
     char descr[NPY_DESCR];
@@ -113,7 +122,8 @@ int store_write(const char *path, const struct shard_meta *meta, const struct np
         goto out;
     }
     if (frames_digest(npy, rows, info->sha256, err) != 0) goto out;
-    if (json_object_set_new(about, "sha256", json_string(info->sha256)) != 0) {
+    if (json_object_set_new(about, "sha256", json_string(info->sha256)) != 0 ||
+        (meta->counted && json_object_set_new(about, "clipped", json_integer((json_int_t)meta->clipped)) != 0)) {
         error_memory(err);
         goto out;
     }
@@ -121,6 +131,7 @@ int store_write(const char *path, const struct shard_meta *meta, const struct np
         file_write_guarded(path, file, size, guard, err) != 0)
         goto out;
     info->file_bytes = size;
+    count_ends(info, npy, rows, about);
     rc = 0;
 out:
     free(file);
@@ -147,6 +158,7 @@ static int read_whole(const char *path, struct npy *npy, void **rows, json_t **a
         rc = error_set(err, CODE_DATA, "the sha256 of its .npy stream is not the one it names");
     if (rc == 0 && !agree(*about, npy))
         rc = error_set(err, CODE_DATA, "its JSON frame and its .npy header describe different arrays");
+    if (rc == 0) count_ends(info, npy, *rows, *about);
     if (rc != 0) {
         json_decref(*about);
         free(*rows);

@@ -20,8 +20,10 @@ struct text;
 /* What the job determines about one shard file: its JSON frame,
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
- * with "rows": [...] where there are conditions, which row each sample got,
- * in feature files also "network" and "output", and in files of latents "output". seeds and labels are borrowed. */
+ * with "rows": [...] where there are conditions, which row each sample got, in files of latents "output",
+ * in feature files also "network" and "output", and in files of uint8 samples "clipped": so many values lay outside the
+ * model's range by more than half a level before they were stored (left out where they were not counted). seeds and
+ * labels are borrowed. */
 struct shard_meta {
     shard_id id;
     uint64_t rows;
@@ -35,11 +37,16 @@ struct shard_meta {
     char network[SHA256_HEX]; /* feature files: sha256 of the network file; else "" */
     const char *output;       /* feature files: the network's output, "pool"; "latents"; NULL for samples */
     bool any_labels;          /* labels are NULL because they are not known here: any will do */
+    bool counted;             /* samples: `clipped` is known. Nothing that a file is compared with */
+    uint64_t clipped;
 };
 
 struct shard_info {          /* of a committed file */
     char sha256[SHA256_HEX]; /* of the .npy stream: header and rows, uncompressed */
     uint64_t file_bytes;
+    uint64_t saturated; /* of uint8: values of 0 and 255 */
+    uint64_t clipped;   /* what the file says of it, where counted */
+    bool counted;
 };
 
 enum shard_state {

@@ -120,6 +120,22 @@ static double slope_of(const struct meaning *meaning, double alpha, double sigma
     return sum / ((a * a + b * b) * meaning->input);
 }
 
+/* What the data's mean adds to F. */
+static double offset_of(const struct meaning *meaning, double alpha, double sigma, double width) {
+    double a = meaning->epsilon_out, b = meaning->x0_out, variance = alpha * alpha * width * width + sigma * sigma;
+    return (b * sigma * sigma / variance - a * sigma * alpha / variance) / (a * a + b * b);
+}
+
+void builder_probe(const struct schedule *schedule, const struct card *card, double t, double slopes[PROBES],
+                   double offsets[PROBES]) {
+    struct meaning meaning = meaning_at(schedule, card, t);
+    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
+    for (int i = 0; i < PROBES; i++) {
+        slopes[i] = slope_of(&meaning, alpha, sigma, probe_widths[i]);
+        offsets[i] = offset_of(&meaning, alpha, sigma, probe_widths[i]);
+    }
+}
+
 /* EVAL at t. meaning: of this model there. */
 static void evaluate(struct builder *builder, struct op op, const struct schedule *schedule, double t,
                      const struct meaning *meaning) {

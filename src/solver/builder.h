@@ -82,6 +82,9 @@ int builder_slope(const struct builder *builder, const struct point *point, int 
 double builder_step(const struct builder *builder, const struct node *from, const struct node *to);
 /* Gaussian transition of the forward process from `to` up to `from`: x_from = ratio x_to + sqrt(variance) z. */
 void builder_transition(const struct node *from, const struct node *to, double *ratio, double *variance);
+/* Of a network's output F at t, by its input, on the data of probe.h: F = slopes input + offsets mean. */
+void builder_probe(const struct schedule *schedule, const struct card *card, double t, double slopes[PROBES],
+                   double offsets[PROBES]);
 /* After the last op: CODE_INTERNAL when memory ran out or a form had too many terms. */
 int builder_finish(const struct builder *builder, struct error *err);
 

@@ -270,6 +270,7 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
                  struct error *err) {
     const struct solver *solver = solver_find(resolved->solver);
     struct schedule *schedule;
+    if (resolved->plan) return plan_file_read(plan, resolved, card, warnings, err);
     *plan = (struct plan){.registers = 1};
     if (schedule_new(&schedule, card, err) != 0) return -1;
     snprintf(plan->solver, sizeof plan->solver, "%s", resolved->solver);

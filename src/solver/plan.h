@@ -5,6 +5,7 @@
 #define SOLVER_PLAN_H
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "job/card.h"
 #include "job/sampler.h"
 
@@ -27,6 +28,7 @@ enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the
     X(OP_THRESHOLD, "THRESHOLD") \
     X(OP_PROJECT, "PROJECT") \
     X(OP_LIMIT, "LIMIT")
+struct text;
 #define PLAN_OP_ENUM(symbol, name) symbol,
 enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
 #undef PLAN_OP_ENUM
@@ -86,14 +88,23 @@ bool sampler_ends_in_step(const struct sampler *sampler); /* resolved: one of it
 /* Compiles a resolved sampler. Warnings (steps beyond the radius of convergence) are written to `warnings` (one line
  * each, may be NULL); a negative cut variance is an error naming the step and the smallest number of steps that works.
  */
-struct text;
 int plan_compile(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                  struct error *err);
 void plan_release(struct plan *plan);
 
 json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
-int plan_from_json(struct plan *plan, const json_t *json, struct error *err);
-void plan_print(const struct plan *plan, FILE *out); /* for people */
-void plan_list(FILE *out);                           /* the table of solvers, from the registry */
+/* *plan new. where: the file, for messages. Everything has its type and range, registers are there; what else a plan
+ * must be is not looked at. */
+int plan_from_json(struct plan *plan, const json_t *json, const char *where, struct error *err);
+/* plan_resolve where sampler->plan is a file. */
+int plan_file_resolve(struct sampler *sampler, struct error *err);
+/* The plan in the file resolved->plan, as plan_compile has it of a solver: see plan_file.c for what is asked of it. */
+int plan_file_read(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
+                   struct error *err);
+/* Of what the samples depend on: registers, initial_scale and ops. */
+int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err);
+extern const char *const plan_op_names[], *const plan_label_names[]; /* by the enums; end with NULL */
+void plan_print(const struct plan *plan, FILE *out);                 /* for people */
+void plan_list(FILE *out);                                           /* the table of solvers, from the registry */
 
 #endif

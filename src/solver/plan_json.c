@@ -8,9 +8,9 @@
 #include <string.h>
 
 #define NAME(symbol, name) name,
-static const char *const op_names[] = {PLAN_OPS(NAME) NULL};
+const char *const plan_op_names[] = {PLAN_OPS(NAME) NULL};
 #undef NAME
-static const char *const label_names[] = {"given", "null", "none", NULL};
+const char *const plan_label_names[] = {"given", "null", "none", NULL};
 
 /* json_pack frees what it was given and returns NULL when any of it is NULL: a lack of memory ends in NULL. */
 static json_t *terms_to_json(const struct op *op) {
@@ -24,11 +24,11 @@ static json_t *terms_to_json(const struct op *op) {
 }
 
 static json_t *op_to_json(const struct op *op) {
-    const char *name = op_names[op->kind];
+    const char *name = plan_op_names[op->kind];
     switch (op->kind) {
         case OP_EVAL:
             return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:o*}", "op", name, "dst", op->dst, "src", op->src, "time",
-                             op->time, "labels", label_names[op->labels], "model", op->model, "dst2",
+                             op->time, "labels", plan_label_names[op->labels], "model", op->model, "dst2",
                              op->dst2 ? json_integer(op->dst2) : NULL);
         case OP_LINCOMB:
             return json_pack("{s:s, s:i, s:o, s:o*}", "op", name, "dst", op->dst, "terms", terms_to_json(op),
@@ -80,103 +80,18 @@ json_t *plan_to_json(const struct plan *plan) {
     return NULL;
 }
 
-static int bad(struct error *err, size_t i, const char *what) {
-    return error_set(err, CODE_DATA, "run.json: plan: op %zu: %s", i, what);
-}
-
-/* Its place among `names`, or -1: an error that lists them. */
-static int find_name(const char *const *names, const json_t *json, const char *key, size_t index, struct error *err) {
-    const char *name = json_string_value(json_object_get(json, key));
-    for (int i = 0; name && names[i]; i++)
-        if (strcmp(names[i], name) == 0) return i;
-    struct text expected = {0};
-    text_add(&expected, "%s: expected ", key);
-    text_add_names(&expected, names, ", ", " or ");
-    bad(err, index, expected.data ? expected.data : key);
-    text_release(&expected);
-    return -1;
-}
-
-static bool is_register(const struct plan *plan, int index) {
-    return index >= 0 && index < plan->registers;
-}
-
-static int terms_from_json(const struct plan *plan, struct op *op, const json_t *json, size_t index,
-                           struct error *err) {
-    const json_t *terms = json_object_get(json, "terms"), *channels = json_object_get(json, "channels");
-    for (size_t i = 0; i < 2; i++) op->channels[i] = (int)json_integer_value(json_array_get(channels, i));
-    if (channels && (json_array_size(terms) == 0 || op->channels[0] < 0 || op->channels[1] <= op->channels[0]))
-        return bad(err, index, "channels: expected [first, beyond], and a term");
-    op->terms = calloc(json_array_size(terms) + 1, sizeof *op->terms);
-    if (!op->terms) return error_memory(err);
-    for (size_t i = 0; i < json_array_size(terms); i++) {
-        struct term term = {json_number_value(json_array_get(json_array_get(terms, i), 0)),
-                            (int)json_integer_value(json_array_get(json_array_get(terms, i), 1))};
-        if (!is_register(plan, term.source)) return bad(err, index, "a term of no register");
-        op->terms[op->terms_count++] = term;
+int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err) {
+    json_t *json = plan_to_json(plan);
+    char *text = NULL;
+    if (json) {
+        static const char *const informative[] = {"solver", "nfe", "model_calls", "steps"};
+        for (size_t i = 0; i < sizeof informative / sizeof *informative; i++) json_object_del(json, informative[i]);
+        text = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
     }
-    return 0;
-}
-
-static int op_from_json(const struct plan *plan, struct op *op, const json_t *json, size_t index, struct error *err) {
-    int kind = find_name(op_names, json, "op", index, err);
-    if (kind < 0) return -1;
-    op->kind = (enum op_kind)kind;
-    op->dst = (int)json_integer_value(json_object_get(json, "dst"));
-    op->src = (int)json_integer_value(json_object_get(json, "src"));
-    op->like = (int)json_integer_value(json_object_get(json, op->kind == OP_PROJECT ? "onto" : "like"));
-    op->dst2 = (int)json_integer_value(json_object_get(json, "dst2"));
-    op->phi = json_number_value(json_object_get(json, "phi"));
-    op->a = json_number_value(json_object_get(json, "a"));
-    op->b = json_number_value(json_object_get(json, "b"));
-    if (!is_register(plan, op->dst) || !is_register(plan, op->src) || !is_register(plan, op->like) ||
-        !is_register(plan, op->dst2))
-        return bad(err, index, "a register that is not there");
-    op->stream = (uint32_t)json_integer_value(json_object_get(json, "stream"));
-    op->low = json_number_value(json_object_get(json, "lo"));
-    const json_t *high = json_object_get(json, op->kind == OP_LIMIT ? "norm" : "hi");
-    op->high = op->kind == OP_THRESHOLD && json_is_null(high) ? INFINITY : json_number_value(high);
-    op->quantile = json_number_value(json_object_get(json, "quantile"));
-    if (!(op->quantile >= 0 && op->quantile <= 1)) return bad(err, index, "quantile: expected 0 to 1");
-    if (op->kind == OP_LINCOMB) return terms_from_json(plan, op, json, index, err);
-    if (op->kind != OP_EVAL) return 0;
-    int labels = find_name(label_names, json, "labels", index, err);
-    if (labels < 0) return -1;
-    op->labels = (enum eval_labels)labels;
-    op->time = json_number_value(json_object_get(json, "time"));
-    op->model = (int)json_integer_value(json_object_get(json, "model"));
-    return op->model == 0 || op->model == 1 ? 0 : bad(err, index, "a model that is not there");
-}
-
-int plan_from_json(struct plan *plan, const json_t *json, struct error *err) {
-    const char *solver = json_string_value(json_object_get(json, "solver"));
-    const json_t *ops = json_object_get(json, "ops"), *steps = json_object_get(json, "steps");
-    const json_t *adaptive = json_object_get(json, "adaptive");
-    *plan = (struct plan){.nfe = (int)json_integer_value(json_object_get(json, "nfe")),
-                          .model_calls = (int)json_integer_value(json_object_get(json, "model_calls")),
-                          .registers = (int)json_integer_value(json_object_get(json, "registers")),
-                          .initial_scale = json_number_value(json_object_get(json, "initial_scale")),
-                          .adaptive = adaptive != NULL,
-                          .rtol = json_number_value(json_object_get(adaptive, "rtol")),
-                          .atol = json_number_value(json_object_get(adaptive, "atol"))};
-    if (!solver || strlen(solver) >= sizeof plan->solver || plan->registers < 1 || plan->registers > 64)
-        return error_set(err, CODE_DATA, "run.json: its plan is not readable");
-    strcpy(plan->solver, solver);
-    plan->ops = calloc(json_array_size(ops) + 1, sizeof *plan->ops);
-    plan->steps = calloc(json_array_size(steps) + 1, sizeof *plan->steps);
-    int rc = plan->ops && plan->steps ? 0 : error_memory(err);
-    for (size_t i = 0; rc == 0 && i < json_array_size(ops); i++)
-        rc = op_from_json(plan, &plan->ops[plan->ops_count++], json_array_get(ops, i), i, err);
-    for (size_t i = 0; rc == 0 && i < json_array_size(steps); i++) {
-        const json_t *step = json_array_get(steps, i);
-        const json_t *logsnr = json_object_get(step, "logsnr");
-        plan->steps[plan->steps_count++] = (struct plan_step){
-            json_number_value(json_object_get(step, "t")), json_number_value(json_object_get(step, "s")),
-            json_number_value(json_object_get(step, "alpha")), json_number_value(json_object_get(step, "sigma")),
-            json_is_number(logsnr) ? json_number_value(logsnr) : INFINITY};
-    }
-    if (rc != 0) plan_release(plan);
-    return rc;
+    if (text) sha256_bytes(text, strlen(text), hex);
+    free(text);
+    json_decref(json);
+    return text ? 0 : error_memory(err);
 }
 
 static void print_op(const struct op *op, FILE *out) {
@@ -185,7 +100,7 @@ static void print_op(const struct op *op, FILE *out) {
             fprintf(out, "EVAL     r%d", op->dst);
             if (op->dst2) fprintf(out, ", r%d", op->dst2);
             fprintf(out, " = %s(r%d, t = %.6g, labels %s)", op->model ? "guide" : "model", op->src, op->time,
-                    label_names[op->labels]);
+                    plan_label_names[op->labels]);
             break;
         case OP_LINCOMB:
             fprintf(out, "LINCOMB  r%d =", op->dst);

@@ -6,7 +6,7 @@
 
 const double probe_widths[PROBES] = {0.5, 0.05};
 
-/* forms: [registers][count], coefficients of the start and of noises 1, 2, ... */
+/* forms: [registers][count], coefficients of the start, of noises 1, 2, ... and perhaps of the data's mean */
 static void follow(const struct op *op, double slope, size_t count, double *forms) {
     double *dst = forms + (size_t)op->dst * count;
     const double *src = forms + (size_t)op->src * count;
@@ -40,17 +40,28 @@ static void follow(const struct op *op, double slope, size_t count, double *form
 
 int probe_deviation(const struct plan *plan, const double (*slopes)[PROBES], int which, double *deviation,
                     struct error *err) {
-    size_t count = 1, evaluations = 0;
-    for (size_t i = 0; i < plan->ops_count; i++) count += plan->ops[i].kind == OP_NOISE;
+    double ignored;
+    return probe_samples(plan, slopes, NULL, which, deviation, &ignored, err);
+}
+
+int probe_samples(const struct plan *plan, const double (*slopes)[PROBES], const double (*offsets)[PROBES], int which,
+                  double *deviation, double *mean, struct error *err) {
+    size_t noises = 1, evaluations = 0;
+    for (size_t i = 0; i < plan->ops_count; i++) noises += plan->ops[i].kind == OP_NOISE;
+    size_t count = noises + (offsets != NULL);
     double *forms = calloc((size_t)plan->registers * count, sizeof *forms), sum = 0;
     if (!forms) return error_memory(err);
     forms[0] = plan->initial_scale;
     for (size_t i = 0; i < plan->ops_count; i++) {
         const struct op *op = &plan->ops[i];
-        follow(op, op->kind == OP_EVAL ? slopes[evaluations++][which] : 0, count, forms);
+        bool eval = op->kind == OP_EVAL;
+        follow(op, eval ? slopes[evaluations][which] : 0, count, forms);
+        if (eval && offsets) forms[(size_t)op->dst * count + noises] += offsets[evaluations][which];
+        evaluations += eval;
     }
-    for (size_t i = 0; i < count; i++) sum += forms[i] * forms[i];
-    free(forms);
+    for (size_t i = 0; i < noises; i++) sum += forms[i] * forms[i];
     *deviation = sqrt(sum);
+    *mean = offsets ? forms[noises] : 0;
+    free(forms);
     return 0;
 }

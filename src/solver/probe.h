@@ -10,8 +10,13 @@ enum { PROBES = 2 };
 extern const double probe_widths[PROBES]; /* that of images as a whole, and of what they vary by in one direction */
 
 /* Standard deviation of the samples on data of probe_widths[which]. slopes: of every EVAL in order, its output by its
- * input there. Clamps are left out, learned variance is in the middle. */
+ * input there. Clamps are left out, learned variance is in the middle. The streams of NOISE count from 1 to at most the
+ * number of these ops. */
 int probe_deviation(const struct plan *plan, const double (*slopes)[PROBES], int which, double *deviation,
                     struct error *err);
+/* The same, and what is left of the data's mean in that of the samples. offsets: of every EVAL, what the mean adds to
+ * its output. */
+int probe_samples(const struct plan *plan, const double (*slopes)[PROBES], const double (*offsets)[PROBES], int which,
+                  double *deviation, double *mean, struct error *err);
 
 #endif

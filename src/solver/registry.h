@@ -19,7 +19,8 @@
     X(SOLVER_TOLERANCES, "rtol, atol") \
     X(SOLVER_LOWER, "lower_order_final") \
     X(SOLVER_DIFFUSION, "diffusion, last_step") \
-    X(SOLVER_TYPE, "solver_type")
+    X(SOLVER_TYPE, "solver_type") \
+    X(SOLVER_TABLE, "table")
 /* clang-format on */
 #define SOLVER_OPTION_BIT(symbol, name) symbol##_BIT,
 enum { SOLVER_OPTIONS(SOLVER_OPTION_BIT) SOLVER_OPTIONS_COUNT };
@@ -79,7 +80,8 @@ bool solver_takes_order(const struct solver *solver, double order);
     X(midpoint) X(ralston) X(rk4) X(rk45) X(dpm_1) X(dpm_2) X(dpm_3) X(dpm_2s) X(dpm_3s) X(dpm_2m) X(dpm_3m) \
     X(dpmpp_1) X(dpmpp_2) X(dpmpp_3) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m) X(dpmpp_3m_common) \
     X(sde_dpmpp) X(er_sde) X(sa_solver) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) \
-    X(pndm) X(plms) X(kdpm2) X(kdpm2_ancestral) X(lcm) X(tcd) X(consistency)
+    X(pndm) X(plms) X(kdpm2) X(kdpm2_ancestral) X(lcm) X(tcd) X(consistency) \
+    X(res_2m) X(gradient_estimation) X(table)
 /* clang-format on */
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)

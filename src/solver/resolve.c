@@ -2,6 +2,7 @@
  * steps that the wanted NFE allows. */
 #include "base/text.h"
 #include "solver/grid.h"
+#include "solver/multistep.h"
 #include "solver/registry.h"
 #include "solver/sampler_check.h"
 
@@ -10,6 +11,8 @@
 #include <string.h>
 
 void sampler_release(struct sampler *sampler) {
+    free(sampler->plan);
+    json_decref(sampler->table);
     free(sampler->times);
     free(sampler->guidance.model);
     free(sampler->guidance.scales);
@@ -30,8 +33,14 @@ static int unknown_solver(const char *name, struct error *err) {
     return guess ? error_suffix(err, "; did you mean %s?", guess) : -1;
 }
 
-/* Grids uniform or quadratic in the time of a flow go to 0 itself, and final: zero is their last step. */
-static bool reaches_zero(const struct sampler *sampler, const struct schedule *schedule) {
+/* Grids uniform or quadratic in the time of a flow go to 0 itself, and final: zero is their last step. So do adaptive
+ * solvers, where the slope is finite there: it is what the network says, not divided by sigma. */
+static bool reaches_zero(const struct sampler *sampler, const struct solver *solver, const struct card *card,
+                         const struct schedule *schedule) {
+    bool slope = sampler->clock == CLOCK_T && !sampler->clip.on;
+    for (const struct card *of = card; of; of = of->guide)
+        slope &= of->prediction == PREDICTION_VELOCITY || of->prediction == PREDICTION_V;
+    if (solver->evaluations == 0) return schedule_is_flow(schedule) && slope;
     bool in_time = (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_T) || sampler->grid == GRID_QUADRATIC;
     return schedule_is_flow(schedule) && in_time && sampler->final == FINAL_ZERO;
 }
@@ -89,7 +98,7 @@ static int check_start(const struct sampler *sampler, const struct solver *solve
 
 static const double SBDM_START = 0.999, LAST_STEP = 0.04; /* SiT's */
 
-static int fill_times(struct sampler *sampler, const struct schedule *schedule, struct error *err) {
+static int fill_times(struct sampler *sampler, const struct schedule *schedule, bool to_zero, struct error *err) {
     enum grid_kind grid = sampler->grid;
     if (grid_has_ends(grid) && !(isnan(sampler->t_start) && isnan(sampler->t_end)))
         return error_set(err, CODE_DATA, "sampler.%s: grid: %s has its own first and last time: leave it out",
@@ -114,11 +123,12 @@ static int fill_times(struct sampler *sampler, const struct schedule *schedule, 
         sampler->t_start *= SBDM_START;
     if (isnan(sampler->t_end) && ends)
         sampler->t_end = sampler->last_step = sampler->last_step > 0 ? sampler->last_step : LAST_STEP;
-    if (isnan(sampler->t_end)) sampler->t_end = reaches_zero(sampler, schedule) ? 0 : schedule_default_t_end(schedule);
+    if (isnan(sampler->t_end)) sampler->t_end = to_zero ? 0 : schedule_default_t_end(schedule);
     return 0;
 }
 
-static int check_times(const struct sampler *sampler, const struct schedule *schedule, struct error *err) {
+static int check_times(const struct sampler *sampler, const struct schedule *schedule, bool to_zero,
+                       struct error *err) {
     const double rounding = 1e-12;
     double least, most, start = sampler->t_start, end = sampler->t_end;
     schedule_range(schedule, &least, &most);
@@ -128,8 +138,7 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
                          "sampler.t_start: expected a time of the schedule, above %g and at most %g; found %g", least,
                          most, start);
     bool one_point = grid_is_list(sampler->grid) && sampler->times_count == 1;
-    bool to_zero = end == 0 && reaches_zero(sampler, schedule);
-    if (!to_zero && (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point)))
+    if (!(to_zero && end == 0) && (!(end > 0 && end >= least * (1 - rounding)) || !(end < start || one_point)))
         return error_set(err, CODE_DATA,
                          "sampler.t_end: expected a time of the schedule, %s%g and below t_start = %g; found %g%s",
                          least > 0 ? "at least " : "above ", least, start, end,
@@ -253,19 +262,24 @@ static int resolve_adaptive(struct sampler *sampler, const struct solver *solver
 
 static int resolve(struct sampler *sampler, const struct card *card, const struct schedule *schedule,
                    struct error *err) {
+    if (sampler->plan && plan_file_resolve(sampler, err) != 0) return -1;
+    if (sampler->plan) return card->guide ? sampler_check_guide(card, schedule, err) : 0;
     const struct solver *solver = solver_find(sampler->solver);
     if (!solver) return unknown_solver(sampler->solver, err);
+    if (multistep_resolve(sampler, schedule, err) != 0) return -1;
     if (sampler_check(sampler, solver, card, schedule, err) != 0) return -1;
     if (solver->evaluations == 0) {
         if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
-        return fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
+        bool to_zero = reaches_zero(sampler, solver, card, schedule);
+        return fill_times(sampler, schedule, to_zero, err) != 0 || check_times(sampler, schedule, to_zero, err) != 0 ||
                        check_clock(sampler, solver, schedule, err) != 0 ||
                        check_start(sampler, solver, card, schedule, err) != 0
                    ? -1
                    : 0;
     }
     fill_defaults(sampler, solver, schedule, card);
-    if (fill_times(sampler, schedule, err) != 0 || check_times(sampler, schedule, err) != 0 ||
+    bool to_zero = reaches_zero(sampler, solver, card, schedule);
+    if (fill_times(sampler, schedule, to_zero, err) != 0 || check_times(sampler, schedule, to_zero, err) != 0 ||
         check_clock(sampler, solver, schedule, err) != 0 || check_diffusion(sampler, schedule, err) != 0 ||
         check_start(sampler, solver, card, schedule, err) != 0)
         return -1;
@@ -285,7 +299,10 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     *resolved = *wanted;
     resolved->times = resolved->guidance.scales = NULL;
     resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
-    int copied = guidance->model && !resolved->guidance.model ? error_memory(err) : 0;
+    resolved->table = json_incref(wanted->table);
+    resolved->plan = wanted->plan ? strdup(wanted->plan) : NULL;
+    bool lost = (guidance->model && !resolved->guidance.model) || (wanted->plan && !resolved->plan);
+    int copied = lost ? error_memory(err) : 0;
     if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
     if (copied == 0)
         copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);

@@ -40,7 +40,7 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
 }
 
 /* The same shape, process and labels; what it predicts may differ, and how it is told the time. */
-static int check_guide(const struct card *card, const struct schedule *schedule, struct error *err) {
+int sampler_check_guide(const struct card *card, const struct schedule *schedule, struct error *err) {
     const struct card *guide = card->guide;
     const struct schedule *theirs = schedule_guide(schedule);
     const char *key = "sampler.guidance.model";
@@ -106,7 +106,7 @@ static int check_guidance(const struct sampler *sampler, const struct solver *so
         return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d",
                          card->channels, sampler->guidance.channels);
     if (guidance_check(&sampler->guidance, card, solver->evaluations == 0, err) != 0) return -1;
-    if (card->guide) return check_guide(card, schedule, err);
+    if (card->guide) return sampler_check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
     if (card->classes == 0 && card->inputs_count == 0)
         return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");

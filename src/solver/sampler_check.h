@@ -8,5 +8,7 @@
  * that the model cannot have. sampler: as the job has it, not resolved. */
 int sampler_check(const struct sampler *sampler, const struct solver *solver, const struct card *card,
                   const struct schedule *schedule, struct error *err);
+/* CODE_DATA where the model card->guide cannot guide this one. */
+int sampler_check_guide(const struct card *card, const struct schedule *schedule, struct error *err);
 
 #endif

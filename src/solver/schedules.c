@@ -153,7 +153,13 @@ static int cosine_series(const struct schedule *s, double t, int order, double *
         alpha[k] = cycle[k % 4] * factor;
         factor *= rate / (k + 1);
     }
-    sigma_from_alpha(cosine_sigma(s, t), order, alpha, sigma);
+    if (t > 0 || s->card->schedule.s > 0) sigma_from_alpha(cosine_sigma(s, t), order, alpha, sigma);
+    else { /* gvp at its end, where sigma is a sine that passes through 0 */ factor = 1;
+        for (int k = 0; k <= order; k++) {
+            sigma[k] = k % 2 ? (k % 4 == 1 ? -factor : factor) : 0;
+            factor *= rate / (k + 1);
+        }
+    }
     return 0;
 }
 

@@ -152,6 +152,34 @@ static json_t *describe_generation(const struct conclusion *conclusion, const st
     return kept ? json_incref(kept) : json_null();
 }
 
+static const double CLIPPED_MOST = 0.5; /* of digits, whose background is black, 0.21 */
+
+static double share(uint64_t part, uint64_t whole) {
+    return (double)part / (double)whole;
+}
+
+/* {"values", "saturated", "clipped"}: how many values the samples have, and what share of them is 0 or 255, and was
+ * clipped (null where a shard does not say: it is an older version's). null of float samples. */
+static json_t *describe_pixels(const struct conclusion *conclusion) {
+    const struct run *run = &conclusion->cell->run;
+    uint64_t values = run->layout.samples * card_elements(&run->card), saturated = 0, clipped = 0;
+    bool counted = true;
+    if (run->job.output.dtype != SAMPLE_UINT8) return json_null();
+    for (uint64_t i = 0; i < layout_shards(&run->layout); i++) {
+        const struct shard_info *info = &conclusion->status[i].samples_info;
+        saturated += info->saturated;
+        clipped += info->clipped;
+        counted &= info->counted;
+    }
+    if (counted && share(clipped, values) > CLIPPED_MOST)
+        log_warn(
+            "%s: %.0f %% of the pixel values lay beyond the model's range and were clipped: is the sampler unstable "
+            "or guided too strongly, or the model's card wrong (qtaylor check)?",
+            run->dir, 100 * share(clipped, values));
+    return json_pack("{s:I, s:f, s:o}", "values", (json_int_t)values, "saturated", share(saturated, values), "clipped",
+                     counted ? json_real(share(clipped, values)) : json_null());
+}
+
 static int write_manifest(struct conclusion *conclusion, struct error *err) {
     struct shard_info *infos = infos_of(conclusion);
     const struct file_guard guard = {.check = claim_guard, .context = &conclusion->cell->run};
@@ -206,12 +234,13 @@ static int conclude(struct conclusion *conclusion, struct references *references
     if (rc == 0 && run->job.evaluate.enabled) rc = compute_metrics(conclusion, references, threads, &values, err);
     if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
-        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:O?, s:O?, s:s?}", "run", run->dir,
+        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:O?, s:O?, s:s?}", "run", run->dir,
                                    "solver", run->plan.solver, "samples", (json_int_t)run->layout.samples,
                                    "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
                                    run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES],
-                                   "generation", describe_generation(conclusion, place), "metrics", values, "inputs",
-                                   conclusion->inputs, "picture", picture);
+                                   "generation", describe_generation(conclusion, place), "pixels",
+                                   describe_pixels(conclusion), "metrics", values, "inputs", conclusion->inputs,
+                                   "picture", picture);
         rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }

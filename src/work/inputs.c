@@ -26,7 +26,7 @@ static int read_inputs(struct run *run, struct references *references, bool warn
 }
 
 static int compare_inputs(struct run *run, const struct digests *digests, struct error *err) {
-    const char *features = run->job.evaluate.features, *reference = run->job.evaluate.reference;
+    const char *features = run->job.evaluate.features, *reference = run_reference(run);
     if (features && sha256_expect(features, run->network.sha256, digests->network, err) != 0) return -1;
     if (sha256_file(reference, run->reference, err) != 0) return -1;
     return sha256_expect(reference, run->reference, digests->reference, err);

@@ -12,6 +12,7 @@
 #include "run/redecode.h"
 #include "work/inputs.h"
 #include "work/place.h"
+#include "work/reference_images.h"
 #include "work/result.h"
 #include "run/scan.h"
 #include "work/units.h"
@@ -176,7 +177,8 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = place_rank(comm, &cells->cells[0].run.job, &place, &hosts, err)) != 0)
         goto out;
-    if ((rc = inputs_agree(comm, cells, references, err)) != 0 ||
+    if ((rc = reference_images_agree(comm, cells, &place, err)) != 0 ||
+        (rc = inputs_agree(comm, cells, references, err)) != 0 ||
         (rc = attempt_begin(attempt, &turn, comm, cells_dir(cells), err)) != 0)
         goto out;
     if (rank == 0) rc = prepare(cells, *attempt, hosts, options->make_samples, err);

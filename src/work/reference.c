@@ -9,7 +9,7 @@
 
 struct reference {
     struct reference *next;
-    const char *path; /* borrowed from a job */
+    const char *path; /* borrowed from a run */
     char network[SHA256_HEX];
     unsigned metrics;
     bool factored;
@@ -40,7 +40,7 @@ void references_free(struct references *references) {
 
 static int find_or_read(struct references *references, const struct run *run, struct reference **found,
                         struct error *err) {
-    const char *path = run->job.evaluate.reference;
+    const char *path = run_reference(run);
     for (*found = references->first; *found; *found = (*found)->next)
         if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, run->network.sha256) == 0 &&
             (*found)->metrics == run->job.evaluate.metrics)

@@ -10,6 +10,7 @@
 #include "cluster/build.h"
 #include "run/claim.h"
 #include "run/scan.h"
+#include "work/reference_images.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +122,7 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
 }
 
 int result_reference(const struct run *run, struct side *reference, struct error *err) {
-    const char *path = run->job.evaluate.reference;
+    const char *path = run_reference(run);
     char sha256[SHA256_HEX], after[SHA256_HEX];
     if (sha256_file(path, sha256, err) != 0) return -1;
     if (run->reference[0] && sha256_expect(path, sha256, run->reference, err) != 0) return -1;
@@ -156,12 +157,15 @@ int result_foresee(const struct job *job, const struct card *card, bool files, s
     struct run run = {.job = *job, .card = *card, .dir = job->output.dir}; /* borrowed */
     struct side reference;
     uint64_t count;
+    bool images;
     if (!job->evaluate.enabled) return 0;
     int rc = count_of(&run, &count, err);
     if (rc == 0) rc = score_enough(job->evaluate.metrics, count, err);
     if (rc != 0 || !files) return rc;
     rc = network_open(&run.network, job->evaluate.features, card, job->evaluate.metrics, err);
-    if (rc == 0 && (rc = side_read(&reference, job->evaluate.reference, NULL, err)) == 0) {
+    if (rc == 0) rc = side_holds_images(&images, job->evaluate.reference, err);
+    if (rc == 0 && images) rc = reference_images_check(job->evaluate.reference, err); /* they give what metrics need */
+    else if (rc == 0 && (rc = side_read(&reference, job->evaluate.reference, NULL, err)) == 0) {
         rc = result_fits(&run, &reference, true, err);
         side_release(&reference);
     }

@@ -72,7 +72,9 @@ struct making {
     bool refused;                     /* another job's work is in its place */
     bool featureless;                 /* some batch's features failed: the samples are kept without */
     double start;
-    struct tally tally; /* added to by several workers */
+    /* Added to by several workers: */
+    uint64_t clipped; /* of uint8 samples, see quantise.h */
+    struct tally tally;
 };
 
 /* Names the run and the shard in *err; returns -1. */
@@ -170,7 +172,9 @@ static int store_samples(struct making *making, const void *values, enum npy_typ
     size_t elements = sample_elements(&form);
     char *stored = making->samples + row * npy_row_bytes(&npy);
     if (run->job.output.dtype == SAMPLE_UINT8) {
-        quantise_uint8(values, type, count, &form, run->job.output.rounding, (uint8_t *)stored);
+        uint64_t clipped = quantise_uint8(values, type, count, &form, run->job.output.rounding, (uint8_t *)stored);
+#pragma omp atomic
+        making->clipped += clipped;
         return 0;
     }
     for (size_t i = 0; i < count * elements; i++) {
@@ -334,6 +338,8 @@ static int commit_file(const struct making *making, int output, const void *rows
     struct npy npy = run_npy(run, making->shard, output);
     struct shard_meta meta = run_meta(run, making->shard, output, making->seeds, making->labels);
     struct shard_info info;
+    meta.counted = output == SAMPLES && npy.type == NPY_UINT8;
+    meta.clipped = making->clipped;
     char *path = run_path(run, making->shard, output);
     const struct place_guard place = {run, &meta, &npy, path};
     const struct file_guard guard = {.check = check_place, .context = &place};

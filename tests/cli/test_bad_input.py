@@ -185,7 +185,7 @@ IMPOSSIBLE = {
                               ["prdc needs at least 4 samples", "reference has 3"]),
     "kid of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["kid"]},
                           ["kid needs every sample's features"]),
-    "images as reference": ("0-99", {"reference": "images.npy"}, ["images.npy holds images", "qtaylor reference"]),
+    "floats as reference": ("0-99", {"reference": "images.npy"}, ["images.npy holds float32", "qtaylor reference"]),
     "no reference": ("0-99", {"reference": "nothing.npz"}, ["nothing.npz"]),
 }
 
@@ -201,7 +201,7 @@ def test_what_evaluate_cannot_do_is_said_before_anything_is_made(job, name):
     rows = np.random.default_rng(0).normal(size=(300, 8))
     np.save(job.folder / "rows.npy", rows)
     np.save(job.folder / "three.npy", rows[:3])
-    np.save(job.folder / "images.npy", np.zeros((9, 4, 4, 1), np.uint8))
+    np.save(job.folder / "images.npy", np.zeros((9, 1, 4, 4), np.float32))
     job.keys["seeds"] = seeds
     job.keys["evaluate"] |= {"reference": "rows.npy"} | change
     path = job.write()

@@ -109,7 +109,7 @@ def test_refusals(tmp_path):
 
     a, f = tmp_path / "a.npz", tmp_path / "f.npz"
     assert "say --features NET" in refused("compare", a, f)
-    assert "expected .png images" in refused("compare", tmp_path / "empty", f, "--features", net)
+    assert "expected .png, .jpg or .webp images" in refused("compare", tmp_path / "empty", f, "--features", net)
     assert "found `nothing`" in refused("compare", f, tmp_path / "other.npz")
     assert "sfid needs spatial features or their statistics (mu_s, sigma_s), and the reference has none" in refused(
         "compare", a, qtaylor_reference(tmp_path, f), "--features", net, "--metrics", "sfid")
@@ -307,7 +307,7 @@ def test_numbers_in_names_pair_the_same_pictures(tmp_path):
     assert versus("padded", "other")[1] is False
 
 
-def test_other_images_beside_pngs_are_refused_and_other_files_named(tmp_path):
+def test_images_that_are_not_read_are_refused_and_other_files_named(tmp_path):
     rng = np.random.default_rng(6)
     images = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
     save_pngs(tmp_path / "a", images[:30])
@@ -316,10 +316,10 @@ def test_other_images_beside_pngs_are_refused_and_other_files_named(tmp_path):
     said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none").stderr
     assert "left out, as hidden or no images: 2 (" in said and "dataset.json" in said and ".hidden.png" in said
     for i, image in enumerate(images[30:]):
-        Image.fromarray(image).save(tmp_path / f"a/{i}.jpg")
+        Image.fromarray(image).save(tmp_path / f"a/{i}.gif")
     said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none", code=65).stderr
-    assert "found 30 PNG, 10 JPEG files" in said
-    assert "found 30 PNG, 10 JPEG files" in qtaylor("reference", tmp_path / "a", "--features", "none", "-o",
+    assert "found 30 PNG, 10 GIF files" in said
+    assert "found 30 PNG, 10 GIF files" in qtaylor("reference", tmp_path / "a", "--features", "none", "-o",
                                                     tmp_path / "x.npz", code=65).stderr
     assert not (tmp_path / "x.npz").exists()
 

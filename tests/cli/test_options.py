@@ -7,7 +7,7 @@ import pytest
 from conftest import qtaylor
 
 COMMANDS = ("run generate evaluate decode verify status plan inspect compare reference diagnose report export sample "
-            "check").split()
+            "check tune").split()
 
 
 def test_these_are_all_the_commands():
@@ -52,6 +52,7 @@ def test_an_unknown_option_names_the_nearest_and_all(command):
     (["compare", "a", "b", "--metrics", "fid,recall"], "prdc, found recall; did you mean prdc?"),
     (["compare", "a", "b", "--metrics", ""], "kid, is or prdc, found nothing"),
     (["compare", "a", "b", "-z"], "unknown option -z"),
+    (["run", "job.yaml", "--device", "cpu"], "unknown option --device; if it is a key: --set device=VALUE"),
     (["plan", "--json"], "an argument is missing: JOB"),
     (["exprot"], "unknown command exprot; did you mean export?"),
 ])

@@ -115,4 +115,4 @@ def test_karras_grid_of_any_rho(job):
 def test_the_job_of_all_solvers_has_all():
     listed = [line.split("|")[1].strip() for line in qtaylor("plan", "--list").stdout.splitlines()[2:]]
     plans = json.loads(qtaylor("plan", ROOT / "jobs/digits/solvers.yaml", "--json").stdout)
-    assert sorted(plan["solver"] for plan in plans.values()) == sorted(listed) and len(listed) > 35
+    assert sorted(plan["solver"] for plan in plans.values()) == sorted(set(listed) - {"table"}) and len(listed) > 35

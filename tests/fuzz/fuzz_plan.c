@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct plan plan;
     struct error err;
     json_t *json = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, NULL);
-    if (json && plan_from_json(&plan, json, &err) == 0) {
+    if (json && plan_from_json(&plan, json, "run.json: plan", &err) == 0) {
         bool evaluates = plan.adaptive;
         for (size_t i = 0; i < plan.ops_count; i++) evaluates |= plan.ops[i].kind == OP_EVAL;
         if (!evaluates) execute(&plan); /* there is no model here */

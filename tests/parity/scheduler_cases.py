@@ -37,7 +37,8 @@ CASES = {
         *product("HeunDiscrete KDPM2Discrete KDPM2AncestralDiscrete", V, beta_schedule=["linear"])],
     "epsilon": every(PLAIN, EPSILON),
     "sample": every(f"EulerDiscrete HeunDiscrete LMSDiscrete {MULTISTEP} DDIM DDPM LCM TCD", SAMPLE),
-    "spacing": every(f"{ON_SIGMA} EulerAncestralDiscrete {MULTISTEP} DDPM", timestep_spacing=SPACINGS, steps_offset=[0, 1]),
+    "spacing": every(f"{ON_SIGMA} EulerAncestralDiscrete {MULTISTEP} DDPM", timestep_spacing=SPACINGS,
+                     steps_offset=[0, 1]),
     "sigmas": [
         *every(f"EulerDiscrete HeunDiscrete LMSDiscrete {SOLVERS}", use_karras_sigmas=[True]),
         *every(f"{ON_SIGMA} {SOLVERS}", use_exponential_sigmas=[True]),
@@ -62,7 +63,7 @@ CASES = {
     "deis": [
         *every("DEISMultistep", solver_order=ORDERS, lower_order_final=EITHER),
         *every("DEISMultistep", {"use_karras_sigmas": True}, solver_order=[1, 2])],
-    "flow sigmas": product(SOLVERS, FLOWS, flow_shift=[1.0, 3.0]),
+    "flow sigmas": [*product(SOLVERS, FLOWS, flow_shift=[1.0, 3.0]), *product(MULTISTEP, FLOWS | SAMPLE)],
     "flow": [
         *product("FlowMatchEulerDiscrete FlowMatchHeunDiscrete FlowMatchLCM", shift=[1.0, 3.0]),
         *product("FlowMatchEulerDiscrete FlowMatchLCM", {"shift": 3.0}, use_karras_sigmas=[True]),
@@ -77,7 +78,8 @@ CASES = {
         *product("EDMDPMSolverMultistep", solver_order=[3])],
     "consistency": product("CMStochasticIterative", clip_denoised=EITHER),
     "distilled": every("LCM TCD", clip_sample=EITHER),
-    "ddpm": every("DDPM DDPMParallel", variance_type=["fixed_small", "fixed_small_log", "fixed_large"], clip_sample=EITHER),
+    "ddpm": every("DDPM DDPMParallel", variance_type=["fixed_small", "fixed_small_log", "fixed_large"],
+                  clip_sample=EITHER),
     "ddim": every("DDIM DDIMParallel", clip_sample=EITHER, set_alpha_to_one=EITHER, steps_offset=[0, 1]),
     "unclip": product("UnCLIP", SAMPLE, clip_sample=EITHER),
     "pndm": [
@@ -87,7 +89,8 @@ CASES = {
         "DDIM DDPM EulerDiscrete EulerAncestralDiscrete DPMSolverMultistep UniPCMultistep LCM",
         {"rescale_betas_zero_snr": True}, timestep_spacing=["trailing", "leading"]),
     "thresholds": [
-        *every(f"{SOLVERS} DDIM DDPM", {"thresholding": True, "dynamic_thresholding_ratio": 0.9}, sample_max_value=[1.0, 1.5]),
+        *every(f"{SOLVERS} DDIM DDPM", {"thresholding": True, "dynamic_thresholding_ratio": 0.9},
+               sample_max_value=[1.0, 1.5]),
         *every("HeunDiscrete", {"clip_sample": True}, clip_sample_range=[1.0, 0.5])],
     "tables": [
         *product("DDIM EulerDiscrete DPMSolverMultistep DDPM", V, trained_betas=[BETAS]),
@@ -110,7 +113,8 @@ REFUSALS = [
     ("DDIM", {"timestep_spacing": "linspace"}, "timestep_spacing: linspace"),
     ("DDIM", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
     ("DDPM", {"variance_type": "learned"}, "variance_type: learned"),
-    ("DDPM", {"variance_type": "fixed_large", "timestep_spacing": "trailing"}, "noise is added to the finished picture"),
+    ("DDPM", {"variance_type": "fixed_large", "timestep_spacing": "trailing"},
+     "noise is added to the finished picture"),
     ("PNDM", V, "prediction_type: v_prediction"),
     ("LCM", {"timestep_scaling": 5.0}, "timestep_scaling"),
     ("EulerDiscrete", {"interpolation_type": "log_linear"}, "interpolation_type"),
@@ -121,7 +125,8 @@ REFUSALS = [
     ("DPMSolverMultistep", {"algorithm_type": "sde-dpmsolver", **LEAST}, "algorithm_type: sde-dpmsolver"),
     ("DPMSolverMultistep", {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}, "solver_order: 3"),
     ("DPMSolverMultistep", {"algorithm_type": "dpmsolver", "solver_order": 3, **LEAST}, "solver_order: 3"),
-    ("DPMSolverMultistep", {"solver_type": "heun", "use_karras_sigmas": True, "lower_order_final": False, **LEAST}, "no length"),
+    ("DPMSolverMultistep", {"solver_type": "heun", "use_karras_sigmas": True, "lower_order_final": False, **LEAST},
+     "no length"),
     ("DPMSolverMultistep", FLOWS | {"use_dynamic_shifting": True}, "use_dynamic_shifting: True"),
     ("DPMSolverSinglestep", {"solver_type": "heun"}, "solver_type: heun"),
     ("DPMSolverSinglestep", {"algorithm_type": "sde-dpmsolver++"}, "algorithm_type"),

@@ -1,5 +1,5 @@
-"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64, and
-what it refuses of them."""
+"""The samplers that tools/export.py diffusers makes of DDIM and DDPM, beside the schedulers themselves in float64,
+and what it refuses of them."""
 import itertools
 import sys
 
@@ -19,7 +19,8 @@ def theirs(scheduler, steps, x, noise, **called):
     if getattr(scheduler.config, "set_alpha_to_one", True) is False:
         scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
     count = iter(range(1, steps + 2))
-    sys.modules[type(scheduler).__module__].randn_tensor = lambda shape, **_: torch.from_numpy(noise[next(count)]).unsqueeze(1)
+    module = sys.modules[type(scheduler).__module__]
+    module.randn_tensor = lambda shape, **_: torch.from_numpy(noise[next(count)]).unsqueeze(1)
     scheduler.set_timesteps(steps)
     sample = torch.from_numpy(x).unsqueeze(1)  # one channel
     for n in scheduler.timesteps:

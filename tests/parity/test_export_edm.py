@@ -1,5 +1,5 @@
-"""tools/export.py edm: a double of what EDM's pickles hold, with the names, the pickling and the habits of its classes: the file
-against the network, and whole runs against EDM's sampler."""
+"""tools/export.py edm: a double of what EDM's pickles hold, with the names, the pickling and the habits of its classes:
+the file against the network, and whole runs against EDM's sampler."""
 import pickle
 import sys
 import textwrap
@@ -34,8 +34,8 @@ def _reconstruct_persistent_obj(meta):
     obj.__dict__.update(meta["state"])
     return obj
 """
-# Small; but what a tracer trips over is here as there: an autograd.Function, arange on the input's device, sums in place, sizes
-# that depend on the batch, numpy's numbers, class_labels=None, a label as a row of numbers.
+# Small; but what a tracer trips over is here as there: an autograd.Function, arange on the input's device, sums in
+# place, sizes that depend on the batch, numpy's numbers, class_labels=None, a label as a row of numbers.
 NETWORKS = """
 import numpy as np
 import torch
@@ -73,7 +73,8 @@ class SongUNet(torch.nn.Module):
         super().__init__()
         self.map_noise = PositionalEmbedding()
         self.map_label = torch.nn.Linear(label_dim, 32) if label_dim else None
-        self.enc = torch.nn.ModuleDict({'8x8_conv': torch.nn.Conv2d(channels, 16, 3, padding=1), '8x8_block0': UNetBlock(16, 2)})
+        self.enc = torch.nn.ModuleDict({'8x8_conv': torch.nn.Conv2d(channels, 16, 3, padding=1),
+                                        '8x8_block0': UNetBlock(16, 2)})
         self.out = torch.nn.Conv2d(16, out, 3, padding=1)
 
     def forward(self, x, noise_labels, class_labels, augment_labels=None):
@@ -95,7 +96,9 @@ class Precond(torch.nn.Module):
 
     outputs = 1
     def labels(self, class_labels):
-        return None if self.label_dim == 0 else torch.zeros([1, self.label_dim]) if class_labels is None else class_labels
+        if self.label_dim == 0:
+            return None
+        return torch.zeros([1, self.label_dim]) if class_labels is None else class_labels
 
 class EDMPrecond(Precond):
     def forward(self, x, sigma, class_labels=None):
@@ -108,7 +111,8 @@ class VPPrecond(Precond):
     def forward(self, x, sigma, class_labels=None):
         sigma = sigma.to(torch.float32).reshape(-1, 1, 1, 1)
         t = ((self.beta_min ** 2 + 2 * self.beta_d * (1 + sigma ** 2).log()).sqrt() - self.beta_min) / self.beta_d
-        return x - sigma * self.model(x.float() / (sigma ** 2 + 1).sqrt(), ((self.M - 1) * t).flatten(), class_labels=self.labels(class_labels))
+        return x - sigma * self.model(x.float() / (sigma ** 2 + 1).sqrt(), ((self.M - 1) * t).flatten(),
+                                      class_labels=self.labels(class_labels))
 
 class VEPrecond(Precond):
     def forward(self, x, sigma, class_labels=None):
@@ -121,7 +125,8 @@ class iDDPMPrecond(Precond):
 
 
 class Persistent:
-    """Pickles a module of NETWORKS, and those in it, as EDM's persistence does: the source, the class's name and the state."""
+    """Pickles a module of NETWORKS, and those in it, as EDM's persistence does: the source, the class's name, the
+    state."""
 
     def __init__(self, module, reconstruct):
         self.module, self.reconstruct = module, reconstruct
@@ -131,8 +136,8 @@ class Persistent:
         if type(self.module).__module__ == "edm_double":
             state["_modules"] = {name: Persistent(child, self.reconstruct) if child is not None else None
                                  for name, child in self.module._modules.items()}
-            return self.reconstruct, ({"type": "class", "version": 6, "module_src": NETWORKS, "class_name": type(self.module).__name__,
-                                       "state": state},)
+            return self.reconstruct, ({"type": "class", "version": 6, "module_src": NETWORKS,
+                                       "class_name": type(self.module).__name__, "state": state},)
         children = {name: Persistent(child, self.reconstruct) for name, child in self.module._modules.items()}
         return plain_module, (type(self.module), state | {"_modules": children})
 
@@ -189,8 +194,11 @@ def edm_sampler(network, x, labels, steps, low, high):
     return x
 
 
+LONG = (("EDMPrecond", 0), ("VPPrecond", 5), ("VEPrecond", 0), ("VEPrecond", 5))
+
+
 @pytest.mark.parametrize("kind,label_dim", [("EDMPrecond", 5), ("VPPrecond", 0)] + [
-    pytest.param(kind, dim, marks=pytest.mark.long) for kind, dim in (("EDMPrecond", 0), ("VPPrecond", 5), ("VEPrecond", 0), ("VEPrecond", 5))])
+    pytest.param(kind, dim, marks=pytest.mark.long) for kind, dim in LONG])
 def test_edm_is_sampled_as_its_generate_does(tmp_path, edm, kind, label_dim):
     folder, make = edm
     network, path = make(kind, label_dim, **EDM[kind])
@@ -199,12 +207,14 @@ def test_edm_is_sampled_as_its_generate_does(tmp_path, edm, kind, label_dim):
     rows = lambda labels: torch.cat([torch.eye(5), torch.zeros(1, 5)])[labels]
     arguments = lambda batch, rng: (torch.randn(batch, 3, 8, 8, generator=rng), torch.randn(batch, generator=rng),
                                     *([torch.randint(6, [batch], generator=rng)] if label_dim else []))
-    assert_same(file, network.model, arguments, lambda net, x, t, *labels: net(x, t, rows(labels[0]) if labels else None))
+    assert_same(file, network.model, arguments,
+                lambda net, x, t, *labels: net(x, t, rows(labels[0]) if labels else None))
     low, high = max(0.002, EDM[kind]["sigma_min"]), min(80, EDM[kind]["sigma_max"])
     assert card["schedule"] == {"kind": "edm", "sigma_min": low, "sigma_max": high}
     ours = run_job(tmp_path, "out/model.pt", seeds="0-7", labels="balanced" if label_dim else "none", noise="torch-cpu",
                    sampler={"solver": "edm", "nfe": 35})
-    latents = np.stack([torch.randn([3, 8, 8], generator=torch.Generator().manual_seed(seed)).double().numpy() for seed in range(8)])
+    drawn = [torch.randn([3, 8, 8], generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
+    latents = torch.stack(drawn).double().numpy()
     with torch.no_grad():
         theirs = edm_sampler(network, latents, rows(torch.arange(8) % 5) if label_dim else None, 18, low, high)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=5e-4 * np.abs(theirs).max())

@@ -7,8 +7,10 @@ import yaml
 from conftest import ROOT, qtaylor
 
 VARIANTS = {
-    "cifar10/edm-vp": [([], 35)], "cifar10/edm-ve": [([], 35)], "imagenet64/adm": [([], 250)], "imagenet64/edm": [([], 511)],
-    "cifar10/scoresde-vp": [([], 10), (["sampler={solver: edm, nfe: 35}", "model.card.schedule={kind: edm, sigma_min: 0.002, sigma_max: 80}"], 35)],
+    "cifar10/edm-vp": [([], 35)], "cifar10/edm-ve": [([], 35)], "imagenet64/adm": [([], 250)],
+    "imagenet64/edm": [([], 511)],
+    "cifar10/scoresde-vp": [([], 10), (["sampler={solver: edm, nfe: 35}",
+                                        "model.card.schedule={kind: edm, sigma_min: 0.002, sigma_max: 80}"], 35)],
 }
 
 
@@ -16,10 +18,10 @@ VARIANTS = {
 def test_the_jobs_plan_as_published(tmp_path, name):
     path = ROOT / f"jobs/{name}.yaml"
     job = yaml.safe_load(path.read_text())
-    assert job["seeds"] == "0-49999" and job["output"]["rounding"] == name.split("/")[1].replace("edm-vp", "edm").replace(
-        "edm-ve", "edm").replace("scoresde-vp", "edm")
+    assert job["seeds"] == "0-49999" and job["output"]["rounding"] == ("adm" if name.endswith("/adm") else "edm")
     for overrides, nfe in VARIANTS[name]:
-        plan = json.loads(qtaylor("plan", path, "--json", *(word for override in overrides for word in ("--set", override))).stdout)
+        words = [word for override in overrides for word in ("--set", override)]
+        plan = json.loads(qtaylor("plan", path, "--json", *words).stdout)
         assert plan["nfe"] == nfe
     # The sweep in its comments, where its card is.
     lines = path.read_text().splitlines()

@@ -189,6 +189,28 @@ def taylor_2m(times):
     return x
 
 
+def res_2m(times):
+    """x0 as the straight line through the last two, integrated against the exponential by quadrature."""
+    x, history = X, []
+    for i, (t, s) in enumerate(zip(times, times[1:])):
+        history.insert(0, x0_of(x, t))
+        (_, a), (alpha, b) = linear_alpha_sigma(t), linear_alpha_sigma(s)
+        past = [logsnr(times[i - k]) for k in range(min(2, i + 1))]
+        w = weights(lambda u: np.exp(u - logsnr(s)), past, logsnr(t), logsnr(s))
+        x = b / a * x + alpha * sum(v * m for v, m in zip(w, history))
+    return x
+
+
+def gradient_estimation(times):
+    x, before = X, None
+    for t, s in zip(times, times[1:]):
+        e = epsilon(x, t)
+        mean, before = e if before is None else 2 * e - before, e
+        (a, u), (b, v) = linear_alpha_sigma(t), linear_alpha_sigma(s)
+        x = b * ((x - u * mean) / a) + v * mean
+    return x
+
+
 def drawn(stream):
     return np.random.default_rng(stream).normal(size=X.shape)
 
@@ -197,7 +219,8 @@ FORMULAS = {
     **{f"{name}-{k}": ({"per step": k}, lambda t, k=k, data=name == "dpmpp": singlestep(t, k, data))
        for name in ("dpm", "dpmpp") for k in (2, 3)},
     "dpmpp-3m": ({}, multistep_3m),
-    "ipndm": ({}, ipndm), "taylor-2m": ({"clock": "t"}, taylor_2m),
+    "ipndm": ({}, ipndm), "res-2m": ({}, res_2m), "gradient-estimation": ({}, gradient_estimation),
+    "taylor-2m": ({"clock": "t"}, taylor_2m),
     **{f"deis {order}": ({"solver": "deis", "order": order}, lambda t, k=order: deis(t, k, lambda u: u))
        for order in (2, 4)},
     **{f"deis-rho {k}": ({"solver": "deis-rho", "order": k}, lambda t, k=k: deis(t, k, lambda u: np.exp(-u)))
@@ -294,7 +317,7 @@ ORDERS = {  # what plan --list says
     **{f"sa-solver {k}": ({"solver": "sa-solver", "order": k, "tau": 0}, k) for k in (1, 2, 3)},
     # before, terms of higher order cancel it
     "sa-solver 4": ({"solver": "sa-solver", "order": 4, "tau": 0, "from": 1536}, 4),
-    "ipndm": ({}, 2), "pndm": ({}, 2),
+    "ipndm": ({}, 2), "pndm": ({}, 2), "res-2m": ({}, 2), "gradient-estimation": ({}, 1),
 }
 
 

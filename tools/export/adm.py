@@ -1,6 +1,6 @@
-"""adm: a state dict of guided-diffusion's UNetModel, with the flags of its README's commands (those of training alone are passed
-over; heads, attention order and noise schedule leave no mark in the state, so they can't be checked). --code: its folder
-guided_diffusion. The job is that of image_sample.py at --steps respaced steps."""
+"""adm: a state dict of guided-diffusion's UNetModel, with the flags of its README's commands (those of training
+alone are passed over; heads, attention order and noise schedule leave no mark in the state, so they can't be
+checked). --code: its folder guided_diffusion. The job is that of image_sample.py at --steps respaced steps."""
 from export.checkpoints import Refusal, Usage, import_inside, load_strictly, read_state
 from export.model_file import Network
 from export.writer import write
@@ -59,7 +59,8 @@ def export(options):
     unet, state = import_inside(options.code, "unet"), read_state(options.source)
     conditional, there = options.class_cond == "True", "label_emb.weight" in state
     if there != conditional:
-        raise Refusal(f"--class_cond {options.class_cond}, and the state {'has' if there else 'has no'} label_emb.weight")
+        raise Refusal(f"--class_cond {options.class_cond}, and the state {'has' if there else 'has no'} "
+                      "label_emb.weight")
     classes = len(state["label_emb.weight"]) if conditional else None
     network = make_network(unet, options, classes)
     load_strictly(network, state)

@@ -22,6 +22,10 @@ def first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def last_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def few(names):
     names = [str(name) for name in names]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -47,7 +51,8 @@ def is_state(value):
 
 
 def read_state(path, *keys):
-    """The state dict in a file, which is one itself or has one under one of the keys, the first that is there; in float32."""
+    """The state dict in a file, which is one itself or has one under one of the keys, the first that is there; in
+    float32."""
     found = read_file(path)
     place = next((key for key in keys if isinstance(found, dict) and is_state(found.get(key))), None)
     state = found[place] if place else found
@@ -73,7 +78,8 @@ def load_strictly(network, state, what="the state under these flags"):
     wanted = network.state_dict()
     mismatched = [f"{name} {list(state[name].shape)} for {list(wanted[name].shape)}"
                   for name in wanted.keys() & state.keys() if state[name].shape != wanted[name].shape]
-    refuse_weights(what, missing=wanted.keys() - state.keys(), unexpected=state.keys() - wanted.keys(), mismatched=mismatched)
+    refuse_weights(what, missing=wanted.keys() - state.keys(), unexpected=state.keys() - wanted.keys(),
+                   mismatched=mismatched)
     network.load_state_dict(state)
 
 
@@ -91,14 +97,16 @@ def import_code(folder, *modules):
     try:
         return [importlib.import_module(module) for module in modules]
     except ImportError as error:
-        raise Refusal(f"{folder}: its code does not import here: {first_line(error)}: install what it needs beside torch "
+        raise Refusal(f"{folder}: its code does not import here: {first_line(error)}: install what it needs beside "
+                      "torch "
                       "(pip install NAME)") from error
     finally:
         sys.path.remove(os.path.abspath(folder))
 
 
 def import_inside(folder, name):
-    """A module of a package without what the package itself imports: folder/name.py, which imports its neighbours with dots."""
+    """A module of a package without what the package itself imports: folder/name.py, which imports its neighbours
+    with dots."""
     if not os.path.exists(os.path.join(folder, f"{name}.py")):
         raise Usage(f"--code: expected {name}.py, found none in {folder}")
     package = f"checkout_{abs(hash(os.path.abspath(folder))):x}"

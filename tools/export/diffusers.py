@@ -1,6 +1,7 @@
-"""diffusers: a folder of a model (UNet2DModel, DiTTransformer2DModel) or of a pipeline around one, with its scheduler. job.yaml makes
-the pictures that the pipeline makes at --steps steps (the pipelines' own number unless said): the class of scheduler_config.json is
-translated key by key, and what no job can say is refused by name. --list prints what is translated and what is not."""
+"""diffusers: a folder of a model (UNet2DModel, DiTTransformer2DModel) or of a pipeline around one, with its
+scheduler. job.yaml makes the pictures that the pipeline makes at --steps steps (the pipelines' own number unless
+said): the class of scheduler_config.json is translated key by key, and what no job can say is refused by name.
+--list prints what is translated and what is not."""
 import argparse
 import errno
 import os
@@ -22,7 +23,8 @@ class List(argparse.Action):
 def add_options(parser):
     parser.add_argument("--list", action=List, nargs=0, help="the table of schedulers, and nothing else")
     parser.add_argument("--steps", type=int, help="num_inference_steps")
-    parser.add_argument("--scheduler", metavar="CLASS", help="this class with the folder's config, as from_config has it")
+    parser.add_argument("--scheduler", metavar="CLASS",
+                        help="this class with the folder's config, as from_config has it")
 
 
 def load_network(folder):
@@ -31,9 +33,11 @@ def load_network(folder):
     path = os.path.join(folder, "config.json")
     name = read_json(path).get("_class_name")
     if name not in NETWORKS:
-        raise Refusal(f"{path}: expected _class_name {' or '.join(NETWORKS)}, found {name}: no other network is exported yet")
+        raise Refusal(f"{path}: expected _class_name {' or '.join(NETWORKS)}, found {name}: no other network is "
+                      "exported yet")
     try:
-        network, info = getattr(diffusers, name).from_pretrained(folder, output_loading_info=True, local_files_only=True)
+        network, info = getattr(diffusers, name).from_pretrained(folder, output_loading_info=True,
+                                                                 local_files_only=True)
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise Refusal(f"{folder}: diffusers does not load it: {' '.join(str(error).split())[:300]}") from error
     refuse_weights(folder, missing=info["missing_keys"], unexpected=info["unexpected_keys"],
@@ -45,7 +49,8 @@ def load_scheduler(folder, other):
     places = [os.path.join(folder, "scheduler", "scheduler_config.json"), os.path.join(folder, "scheduler_config.json")]
     place = next(filter(os.path.exists, places), None)
     if not place:
-        raise Refusal(f"expected the scheduler's config in {' or '.join(places)}, found none: it says which betas the network "
+        raise Refusal(f"expected the scheduler's config in {' or '.join(places)}, found none: it says which betas the "
+                      "network "
                       "learnt")
     return schedulers.read_scheduler(place, other)
 
@@ -53,7 +58,8 @@ def load_scheduler(folder, other):
 def note_decoder(folder):
     path = os.path.join(folder, "model_index.json")
     decoders = [name for name in (read_json(path) if os.path.exists(path) else {}) if name in ("vae", "vqvae", "movq")]
-    return [f"the pipeline decodes what this network makes ({few(decoders)}): these samples are latents, not pictures"] \
+    return [f"the pipeline decodes what this network makes ({few(decoders)}): these samples are latents, not "
+            "pictures"] \
         if decoders else []
 
 
@@ -67,7 +73,8 @@ def shape_of(folder, config):
 def describe_unet(folder, config):
     """labels and call."""
     if config.class_embed_type:
-        raise Refusal(f"{folder}: class_embed_type: expected none, found {config.class_embed_type}: its classes are no labels")
+        raise Refusal(f"{folder}: class_embed_type: expected none, found {config.class_embed_type}: its classes are "
+                      "no labels")
     classes = config.num_class_embeds
     return {"classes": classes, "null": None} if classes else None, \
         lambda net, x, t, labels: net(x, t, class_labels=labels, return_dict=False)[0]
@@ -87,10 +94,15 @@ def card_of(folder, network, scheduler, translation):
     out = config.out_channels or config.in_channels
     learned = out == 2 * config.in_channels
     if out != config.in_channels and not learned:
-        raise Refusal(f"{folder}: expected as many out_channels as in_channels ({config.in_channels}), or twice as many, found {out}")
+        raise Refusal(f"{folder}: expected as many out_channels as in_channels ({config.in_channels}), or twice as "
+                      f"many, found {out}")
     if learned and unet and scheduler.config.get("variance_type") not in ("learned", "learned_range"):
-        raise Refusal(f"{folder}: {out} out_channels of {config.in_channels} in_channels: expected variance_type learned_range, found "
+        raise Refusal(f"{folder}: {out} out_channels of {config.in_channels} in_channels: expected variance_type "
+                      "learned_range, found "
                       f"{scheduler.config.get('variance_type')}")
+    if translation.sampler.get("variance") == "learned" and not (learned and unet):
+        raise Refusal(f"{folder}: variance_type {scheduler.config.variance_type}: expected a UNet2DModel with twice as "
+                      "many out_channels as in_channels, whose pipeline hands the variance on")
     card = {"shape": shape_of(folder, config), "range": [-1, 1], **translation.card, "labels": labels, "batch": None}
     return card | ({"variance": "learned"} if learned else {}), call
 
@@ -109,7 +121,8 @@ def export(options):
     folder = options.source
     if not os.path.isdir(folder):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
-    inside = next((path for path in (os.path.join(folder, name) for name in ("unet", "transformer")) if os.path.isdir(path)), folder)
+    inside = next((path for path in (os.path.join(folder, name) for name in ("unet", "transformer"))
+                   if os.path.isdir(path)), folder)
     network, scheduler = load_network(inside), load_scheduler(folder, options.scheduler)
     steps = options.steps or schedulers.usual_steps(scheduler)
     translation = schedulers.translate(scheduler, steps)

@@ -1,6 +1,7 @@
-"""edm: a pickle of EDM's. --code: a clone of NVlabs/edm, for its torch_utils and dnnlib; unpickling runs the code in the file, so
-take only files that you trust. The raw network is exported, and the card names its preconditioning: EDMPrecond, VPPrecond,
-VEPrecond or iDDPMPrecond. The job is that of EDM's generate.py with its defaults: 18 steps of Heun."""
+"""edm: a pickle of EDM's. --code: a clone of NVlabs/edm, for its torch_utils and dnnlib; unpickling runs the code in
+the file, so take only files that you trust. The raw network is exported, and the card names its preconditioning:
+EDMPrecond, VPPrecond, VEPrecond or iDDPMPrecond. The job is that of EDM's generate.py with its defaults: 18 steps of
+Heun."""
 import pickle
 import sys
 
@@ -23,7 +24,8 @@ def edm_card(net):
     kind = type(net).__name__
     if kind not in ("EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"):
         raise Refusal(f"expected EDMPrecond, VPPrecond, VEPrecond or iDDPMPrecond in the pickle, found {kind}")
-    card = {"shape": [net.img_channels, net.img_resolution, net.img_resolution], "range": [-1, 1], "time": {"kind": "c_noise"},
+    card = {"shape": [net.img_channels, net.img_resolution, net.img_resolution], "range": [-1, 1],
+            "time": {"kind": "c_noise"},
             "labels": {"classes": net.label_dim, "null": net.label_dim} if net.label_dim else None, "batch": None,
             "schedule": {"kind": "edm", "sigma_min": max(0.002, float(net.sigma_min)),
                          "sigma_max": min(80.0, float(net.sigma_max))}}

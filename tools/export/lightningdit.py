@@ -1,6 +1,6 @@
-"""lightningdit: a checkpoint of hustvl/LightningDiT (`ema`). The job is that of inference.py: Euler on the N - 1 steps between N
-points, with timestep_shift and cfg_interval_start of its configs, guidance on the first three channels. The samples are latents:
-times the standard deviation plus the mean of latents_stats.pt, and decode."""
+"""lightningdit: a checkpoint of hustvl/LightningDiT (`ema`). The job is that of inference.py: Euler on the N - 1
+steps between N points, with timestep_shift and cfg_interval_start of its configs, guidance on the first three
+channels. The samples are latents: times the standard deviation plus the mean of latents_stats.pt, and decode."""
 import contextlib
 
 import torch
@@ -14,7 +14,8 @@ from export.writer import write
 def add_options(parser):
     add_transformer_options(parser, "hustvl/LightningDiT")
     parser.add_argument("--timestep-shift", type=float, default=0.3, help="0: none (0.3)")
-    parser.add_argument("--cfg-interval-start", type=float, default=0.11, help="the data's time from which it guides (0.11)")
+    parser.add_argument("--cfg-interval-start", type=float, default=0.11,
+                        help="the data's time from which it guides (0.11)")
 
 
 @contextlib.contextmanager
@@ -51,5 +52,6 @@ def export(options):
     interval = {"interval": {"t": [0, 1 - start]}} if start > 0 else {}
     sampler = guided(sampler_of(options), options.cfg_scale, channels=3, **interval)
     write(options, Network(network, lambda net, x, t, labels: net(x, t, labels)), latent_card(sizes, noise_at=0),
-          latent_job(sampler), ["What inference.py makes; latents, of which its decoder takes x std / multiplier + mean of "
+          latent_job(sampler),
+          ["What inference.py makes; latents, of which its decoder takes x std / multiplier + mean of "
                                 "latents_stats.pt."])

@@ -1,4 +1,5 @@
-"""A network and its card as a model file: TorchScript, proved against the network before it gets its name."""
+"""A network and its card as a model file: TorchScript or an AOTInductor package, proved against the network before it
+gets its name."""
 import copy
 import errno
 import json
@@ -9,15 +10,16 @@ import warnings
 
 import torch
 
-from export.checkpoints import Refusal, few, first_line
+from export.checkpoints import Refusal, few, first_line, last_line
+from export.forms import save_package
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
 
 
 class Network(torch.nn.Module):
-    """forward(x, t) or, with classes, forward(x, t, labels). call: the checkpoint's own way; one_hot: labels as rows of numbers,
-    where a label beyond the classes is none of them."""
+    """forward(x, t) or, with classes, forward(x, t, labels). call: the checkpoint's own way; one_hot: labels as rows
+    of numbers, where a label beyond the classes is none of them."""
 
     def __init__(self, network, call, one_hot=0):
         super().__init__()
@@ -34,6 +36,7 @@ def arguments_of(card, batch):
     x = torch.randn([batch, *card["shape"]], generator=generator)
     steps = card["time"].get("steps", 0)
     t = torch.randint(steps, [batch], generator=generator) if steps else torch.rand(batch, generator=generator) * 3 - 1
+    t = t.exp() if card["time"]["kind"] == "sigma" else t
     labels = card["labels"]
     if not labels:
         return x, t
@@ -41,7 +44,8 @@ def arguments_of(card, batch):
 
 
 def prove_pure(name, call, card):
-    """The same arguments give the same bits, and so does a row beside other rows: no dropout, no batch statistics, no state."""
+    """The same arguments give the same bits, and so does a row beside other rows: no dropout, no batch statistics,
+    no state."""
     arguments, others = arguments_of(card, 5), arguments_of(card, 6)
     mixed = [torch.cat([mine[:2], other[2:5]]) for mine, other in zip(arguments, others)]
     first = call(*arguments)
@@ -50,10 +54,12 @@ def prove_pure(name, call, card):
     if first.requires_grad:
         raise Refusal(f"{name}: expected gradients to be off, found an output that requires them")
     if not torch.equal(first, call(*arguments)):
-        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: dropout left "
+        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: "
+                      "dropout left "
                       "on, or a state that a call changes")
     if not torch.equal(first[:2], call(*mixed)[:2]):
-        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits when those "
+        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits "
+                      "when those "
                       "change: batch norm over the batch's own statistics?")
 
 
@@ -65,8 +71,8 @@ def cast_inputs(module, arguments):
 
 
 class Inside(torch.nn.Module):
-    """The network with weights and arithmetic of a shorter type, behind float32 at its border. Times stay float32 up to the first
-    layer that has weights."""
+    """The network with weights and arithmetic of a shorter type, behind float32 at its border. Times stay float32 up
+    to the first layer that has weights."""
 
     def __init__(self, network, dtype):
         super().__init__()
@@ -89,9 +95,20 @@ def compare_types(inside, network, card):
     except RuntimeError as error:
         raise Refusal(f"--dtype: the network does not run with shorter weights: {first_line(error)}") from error
     difference, scale = (ours - theirs).abs().max().item(), theirs.abs().max().item()
-    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference:.2g} of {scale:.3g}", file=sys.stderr)
+    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference:.2g} of {scale:.3g}",
+          file=sys.stderr)
     if not difference <= 0.2 * scale:
         raise Refusal(f"--dtype: expected differences of rounding, found {difference:.3g} of {scale:.3g}: say float32")
+
+
+def runs_at_any_batch(traced, card):
+    """A trace remembers what the network made of the batch size as a number of Python's."""
+    for batch in (1, 5, 64):
+        try:
+            traced(*arguments_of(card, batch))
+        except RuntimeError as error:
+            raise Refusal(f"the file: expected it to run at a batch of {batch}, as the network does; traced at 3, it "
+                          f"fails: {last_line(error)}: take sizes from x.shape, not from len(x)") from error
 
 
 def check(traced, network, card):
@@ -99,6 +116,8 @@ def check(traced, network, card):
     if training:
         raise Refusal(f"the network: expected eval mode throughout, found training mode in {few(training)}")
     prove_pure("the network", network, card)
+    with torch.no_grad():
+        runs_at_any_batch(traced, card)
     prove_pure("the file", traced, card)
     channels, *size = card["shape"]
     twice = card.get("variance") == "learned" or card["prediction"] == "edm-iddpm"  # whose second half is passed over
@@ -116,10 +135,11 @@ def check(traced, network, card):
 
 
 def free_of_devices(traced):
-    """A trace remembers the device it was made on wherever the network made a tensor: freezing folds those that depend on nothing
-    (they move with the weights); the others are made to ask where x is."""
+    """A trace remembers the device it was made on wherever the network made a tensor: freezing folds those that
+    depend on nothing (they move with the weights); the others are made to ask where x is."""
     graph = traced.graph
-    left = [node for node in graph.findAllNodes("prim::Constant", recurse=True) if str(node.output().type()) == "Device"]
+    left = [node for node in graph.findAllNodes("prim::Constant", recurse=True)
+            if str(node.output().type()) == "Device"]
     if left:
         device = graph.create("prim::device", [list(graph.inputs())[1]], 1)
         device.output().setType(torch._C.DeviceObjType.get())
@@ -130,7 +150,19 @@ def free_of_devices(traced):
     return traced
 
 
-def save(network, card, path, dtype="float32"):
+def trace(network, card):
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check() looks for
+        try:
+            return free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: "
+                          f"{first_line(error)}") from error
+
+
+def save(network, card, path, dtype="float32", package=None):
+    """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of
+    save_package. The card as it is in the file."""
     network = network.eval().requires_grad_(False)
     if dtype != "float32":
         card = card | {"dtype": dtype}
@@ -141,17 +173,28 @@ def save(network, card, path, dtype="float32"):
     folder = os.path.dirname(path) or "."
     if not os.access(folder, os.W_OK):
         raise OSError(errno.ENOENT if not os.path.exists(folder) else errno.EACCES, "cannot write there", folder)
+    traced = trace(network, card)
     temporary = f"{path}.tmp-{os.getpid()}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check() looks for
-        try:
-            with torch.no_grad():
-                traced = free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error
-        try:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             torch.jit.save(traced, temporary, _extra_files={"diffusion.json": json.dumps(card)})
-            check(torch.jit.load(temporary), network, card)
-            os.replace(temporary, path)
-        finally:
-            pathlib.Path(temporary).unlink(missing_ok=True)
+            traced = torch.jit.load(temporary)
+            check(traced, network, card)
+        if package:
+            return as_package(network, card, path, [("TorchScript", traced)], package)
+        os.replace(temporary, path)
+    finally:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+    return card
+
+
+def as_package(network, card, path, beside, package):
+    package = dict(package)
+    arguments = arguments_of(card, package.pop("batch"))
+    try:
+        return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")],
+                            beside=beside, **package)
+    except (RuntimeError, TypeError, ValueError) as error:  # torch.export's and the compiler's are RuntimeErrors
+        raise Refusal(f"--format aoti: the network cannot be compiled: {first_line(error)}; say --format "
+                      "torchscript") from error

@@ -1,6 +1,6 @@
-"""module: any network of PyTorch. SOURCE is PATH:FUNCTION, a Python file and a function in it that takes nothing and returns a
-torch.nn.Module with forward(x [B,C,H,W], t [B]) or forward(x, t, labels [B]); --card is a file with its card (keys: jobs/README.md).
-Only run files that you trust."""
+"""module: any network of PyTorch. SOURCE is PATH:FUNCTION, a Python file and a function in it that takes nothing and
+returns a torch.nn.Module with forward(x [B,C,H,W], t [B]) or forward(x, t, labels [B]); --card is a file with its
+card (keys: jobs/README.md). Only run files that you trust."""
 import importlib.util
 import os
 import sys
@@ -41,10 +41,13 @@ def make_network(source):
 
 def read_card(path):
     card = read_json(path)
-    missing = [key for key in ("shape", "prediction", "time", "schedule") if not isinstance(card, dict) or key not in card]
+    wanted = ("shape", "prediction", "time", "schedule")
+    missing = [key for key in wanted if not isinstance(card, dict) or key not in card]
     if missing:
-        raise Refusal(f"{path}: expected a card with shape, prediction, time and schedule, found none of {', '.join(missing)}")
-    return {"range": [-1, 1], "labels": None, "batch": None} | card
+        raise Refusal(f"{path}: expected a card with shape, prediction, time and schedule, found none of "
+                      f"{', '.join(missing)}")
+    labels = {"null": None} | card["labels"] if card.get("labels") else None
+    return {"range": [-1, 1], "batch": None} | card | {"labels": labels}
 
 
 def sampler_of(card):
@@ -59,4 +62,5 @@ def export(options):
     card = read_card(options.card)
     call = lambda net, x, t, labels: net(x, t) if labels is None else net(x, t, labels)
     job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none"}
-    write(options, Network(make_network(options.source), call), card, job, ["A sampler to begin with: the card says none."])
+    write(options, Network(make_network(options.source), call), card, job,
+          ["A sampler to begin with: the card says none."])

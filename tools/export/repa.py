@@ -1,6 +1,7 @@
-"""repa: a checkpoint of sihyun-yu/REPA (`ema`). The job is that of generate.py: --mode sde (the default there), or ode, with --heun;
-guidance on all channels where guidance-low <= t <= guidance-high. Its time is 1 at the noise, and its velocity noise minus data; the
-projectors have no part in sampling. The samples are latents: divide by 0.18215 and decode."""
+"""repa: a checkpoint of sihyun-yu/REPA (`ema`). The job is that of generate.py: --mode sde (the default there), or
+ode, with --heun; guidance on all channels where guidance-low <= t <= guidance-high. Its time is 1 at the noise, and
+its velocity noise minus data; the projectors have no part in sampling. The samples are latents: divide by 0.18215
+and decode."""
 import torch
 
 from export.checkpoints import Refusal, import_code, load_strictly, read_state
@@ -47,8 +48,10 @@ def export(options):
     low, high = options.guidance_low, options.guidance_high
     interval = {} if (low, high) == (0, 1) else {"interval": {"t": [low, high]}}
     if options.heun and interval and options.cfg_scale != 1:
-        raise Refusal("--heun with --guidance-low or -high: its second evaluation is guided where the first is, at another time than "
+        raise Refusal("--heun with --guidance-low or -high: its second evaluation is guided where the first is, at "
+                      "another time than "
                       "its own, which no job does")
     sampler = guided(sampler_of(options), options.cfg_scale, **interval)
     write(options, Network(network, lambda net, x, t, labels: net(x, t, labels)[0]), card, latent_job(sampler),
-          [f"What generate.py makes ({options.mode}); latents, of which REPA's decoder takes those divided by 0.18215."])
+          [f"What generate.py makes ({options.mode}); latents, of which REPA's decoder takes those divided by "
+           "0.18215."])

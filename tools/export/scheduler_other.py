@@ -8,8 +8,10 @@ from export.translation import THRESHOLDING, Translation, clipping, digits, refu
 
 # ---- flow matching: asked at sigma times num_train_timesteps, F = z - x0 ----
 
-FLOW_SIGMAS = {"num_train_timesteps", "shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "shift_terminal",
-               "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "time_shift_type"}  # the last is of dynamic shifting
+FLOW_SIGMAS = {"num_train_timesteps", "shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len",
+               "shift_terminal",
+               "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
+               "time_shift_type"}  # the last is of dynamic shifting
 
 
 def flow_card(scheduler):
@@ -46,7 +48,8 @@ def flow_lcm(scheduler, steps):
 
 # ---- EDM's preconditioning ----
 
-EDM = {"sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "num_train_timesteps", "prediction_type", "rho", "final_sigmas_type"}
+EDM = {"sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "num_train_timesteps", "prediction_type", "rho",
+       "final_sigmas_type"}
 
 
 def negative(call):
@@ -57,7 +60,8 @@ def in_edm(scheduler, sampler):
     """v_prediction is epsilon, as these classes call the two, with the other sign."""
     config, steps = scheduler.config, len(scheduler.timesteps)
     last = float(scheduler.sigmas[-1])
-    grid = "exponential" if config.sigma_schedule == "exponential" else "karras" if config.rho == 7 else {"karras": config.rho}
+    karras = "karras" if config.rho == 7 else {"karras": config.rho}
+    grid = "exponential" if config.sigma_schedule == "exponential" else karras
     if last > 0 and steps < 2:
         refuse(scheduler, "final_sigmas_type", "one step of no length: ask for two or more")
     shape = {"grid": grid, "steps": steps} if last == 0 else {"grid": grid, "steps": steps - 1, "final": "none"}

@@ -1,7 +1,7 @@
 """Schedulers of diffusers that step from one sigma/alpha to another: Euler, Heun, LMS, KDPM2, DPM-Solver, UniPC, DEIS.
 
-The network is asked at the time that its table has for a sigma, exactly, rounded or cut to an integer, as the class does it: a
-file that rounds has the rounding inside."""
+The network is asked at the time that its table has for a sigma, exactly, rounded or cut to an integer, as the class
+does it: a file that rounds has the rounding inside."""
 import math
 
 import numpy as np
@@ -27,7 +27,8 @@ from export.translation import (
     with_clip,
 )
 
-SIGMAS = {"use_karras_sigmas": "karras", "use_lu_lambdas": "lu", "use_exponential_sigmas": "exponential", "use_beta_sigmas": "beta"}
+SIGMAS = {"use_karras_sigmas": "karras", "use_lu_lambdas": "lu", "use_exponential_sigmas": "exponential",
+          "use_beta_sigmas": "beta"}
 FLOW = {"use_flow_sigmas", "flow_shift", "time_shift_type"}  # the last is of dynamic shifting alone
 
 
@@ -48,7 +49,8 @@ def rounding_of(scheduler, asked, exact):
     for shift in (1e-3, -1e-3):
         if np.array_equal(asked, np.clip(np.floor(exact + shift), 0, None)):
             return lambda call: cut(call, shift)
-    raise Refusal(f"{type(scheduler).__name__}: it asks the network at {asked.tolist()}, expected {digits(exact)} of its sigmas, or "
+    raise Refusal(f"{type(scheduler).__name__}: it asks the network at {asked.tolist()}, expected {digits(exact)} of "
+                  "its sigmas, or "
                   "these rounded")
 
 
@@ -83,7 +85,8 @@ def sigma_grid(scheduler, nodes, final, dropped):
     if named and np.allclose(np.log([nodes[0], nodes[-1]]), np.log(ends), rtol=0, atol=1e-3):
         return {"grid": named, "steps": len(nodes) - dropped} | shape
     if nodes[0] > ends[0] * 1.001 or nodes[-1] < ends[1] * 0.999:
-        raise Refusal(f"{type(scheduler).__name__}: its sigmas go from {nodes[0]:g} to {nodes[-1]:g}, expected within those that the "
+        raise Refusal(f"{type(scheduler).__name__}: its sigmas go from {nodes[0]:g} to {nodes[-1]:g}, expected within "
+                      "those that the "
                       f"network learnt, {ends[0]:g} to {ends[1]:g}")
     return {"grid": {"sigmas": digits(nodes)}} | shape
 
@@ -106,25 +109,31 @@ def place(scheduler, sampler, asked, nodes, last, drops_last=False):
         grid = {"grid": "linspace-fractional", "steps": len(asked)} | ({"final": final} if final != "zero" else {})
         return Translation(sampler | grid, trained_card(scheduler, "float32"))
     wrap = rounding_of(scheduler, asked, exact_times(scheduler, nodes))
-    notes = ["Its scheduler asks the network at whole timesteps beside its own sigmas: model.pt rounds the times that it gets."]
-    return Translation(sampler | sigma_grid(scheduler, nodes, final, dropped), trained_card(scheduler, "float32"), wrap=wrap,
+    notes = ["Its scheduler asks the network at whole timesteps beside its own sigmas: model.pt rounds the times that "
+             "it gets."]
+    return Translation(sampler | sigma_grid(scheduler, nodes, final, dropped), trained_card(scheduler, "float32"),
+                       wrap=wrap,
                        notes=notes if wrap else [])
 
 
 def place_flow(scheduler, sampler, asked, nodes, last):
     """use_flow_sigmas: sigmas are the flow's times; the network is asked at them times num_train_timesteps, cut."""
     if prediction_of(scheduler) == "v":
-        refuse(scheduler, "prediction_type", "v_prediction is of variance-preserving paths, and use_flow_sigmas is none")
+        refuse(scheduler, "prediction_type",
+               "v_prediction is of variance-preserving paths, and use_flow_sigmas is none")
     trained, nodes = scheduler.config.num_train_timesteps, [float(sigma) for sigma in nodes]
     if not all(later < earlier for earlier, later in zip(nodes, nodes[1:])):
         raise Refusal(f"{type(scheduler).__name__}: expected sigmas that fall, found {digits(nodes)}")
     if 0 < float(last) < nodes[-1] * (1 - 1e-6):
-        refuse(scheduler, "final_sigmas_type", f"with use_flow_sigmas its last step ends at sigma {float(last):g} of the betas")
-    card = {"prediction": prediction_of(scheduler), "time": {"kind": "continuous", "scale": trained}, "schedule": {"kind": "flow"}}
+        refuse(scheduler, "final_sigmas_type",
+               f"with use_flow_sigmas its last step ends at sigma {float(last):g} of the betas")
+    card = {"prediction": prediction_of(scheduler), "time": {"kind": "continuous", "scale": trained},
+            "schedule": {"kind": "flow"}}
     wrap = rounding_of(scheduler, asked, np.asarray(nodes) * trained)
     notes = ["Its scheduler asks the network at whole timesteps: model.pt cuts the times that it gets."] if wrap else []
     final = {"final": "none"} if float(last) > 0 else {}
-    return Translation(sampler | {"grid": {"times": digits(nodes)}} | final, card, start=1 / nodes[0], wrap=wrap, notes=notes)
+    return Translation(sampler | {"grid": {"times": digits(nodes)}} | final, card, wrap=wrap,
+                       notes=notes)
 
 
 # ---- Euler, Heun, LMS, KDPM2: x is x0 + sigma z ----
@@ -133,9 +142,11 @@ EULERS = BETAS | SPACING | {"use_karras_sigmas", "use_exponential_sigmas", "use_
 
 
 def check_second_order(scheduler, first):
-    """From there the second half of a step is a difference of numbers so large that their rounding decides the pictures."""
+    """From there the second half of a step is a difference of numbers so large that their rounding decides the
+    pictures."""
     if first > 1000:
-        refuse(scheduler, "beta_schedule", f"it starts at sigma/alpha {first:g}, from where a first step of order 2 is a difference "
+        refuse(scheduler, "beta_schedule",
+               f"it starts at sigma/alpha {first:g}, from where a first step of order 2 is a difference "
                "of numbers so large that rounding decides the pictures")
 
 
@@ -146,10 +157,12 @@ def in_x(scheduler, sampler, nodes, asked, last=0.0):
 
 
 def continuous_euler(scheduler, steps):
-    """timestep_type continuous with v_prediction (Stable Video Diffusion): asked at log(sigma)/4 on sigmas of its own."""
+    """timestep_type continuous with v_prediction (Stable Video Diffusion): asked at log(sigma)/4 on sigmas of its
+    own."""
     config, nodes = scheduler.config, scheduler.sigmas.tolist()[:-1]
     if not config.use_karras_sigmas or not config.sigma_min or not config.sigma_max or steps < 2:
-        refuse(scheduler, "timestep_type", "continuous is translated with use_karras_sigmas, sigma_min and sigma_max, of two steps "
+        refuse(scheduler, "timestep_type",
+               "continuous is translated with use_karras_sigmas, sigma_min and sigma_max, of two steps "
                "or more")
     ends = [-math.log(config.sigma_max), -math.log(config.sigma_min)]
     card = {"prediction": "v", "time": {"kind": "c_noise"}, "schedule": {"kind": "log-linear", "logsnr": ends}}
@@ -160,7 +173,8 @@ def continuous_euler(scheduler, steps):
 
 
 def euler(scheduler, steps):
-    refuse_keys(scheduler, EULERS | {"interpolation_type", "sigma_min", "sigma_max", "timestep_type", "rescale_betas_zero_snr",
+    refuse_keys(scheduler, EULERS | {"interpolation_type", "sigma_min", "sigma_max", "timestep_type",
+                                     "rescale_betas_zero_snr",
                                      "final_sigmas_type"})
     config = scheduler.config
     if config.prediction_type == "v_prediction" and config.timestep_type == "continuous":
@@ -168,7 +182,8 @@ def euler(scheduler, steps):
         return continuous_euler(scheduler, steps)
     set_trained_steps(scheduler, steps)
     if config.interpolation_type != "linear" and not any(config[key] for key in EULERS & SIGMAS.keys()):
-        refuse(scheduler, "interpolation_type", "it asks the network at other times than those of its sigmas; expected linear")
+        refuse(scheduler, "interpolation_type",
+               "it asks the network at other times than those of its sigmas; expected linear")
     if prediction_of(scheduler) not in ("epsilon", "v", "x0"):
         refuse(scheduler, "prediction_type", "the scheduler itself does not take it")
     sigmas = scheduler.sigmas.tolist()
@@ -205,7 +220,8 @@ def kdpm2(scheduler, steps, solver="kdpm2"):
     check_second_order(scheduler, nodes[0])
     translation = in_x(scheduler, {"solver": solver}, nodes, scheduler.timesteps[::2])
     if translation.wrap:
-        refuse(scheduler, "use_karras_sigmas", "it asks the network at rounded times in one half of a step and at exact ones in the "
+        refuse(scheduler, "use_karras_sigmas",
+               "it asks the network at rounded times in one half of a step and at exact ones in the "
                "other, which no job does")
     translation.card["time"] = translation.card["time"] | {"dtype": "float32"}  # half a step is between timesteps
     return translation
@@ -236,7 +252,8 @@ def lowered(scheduler, order):
     few = config.lower_order_final and len(scheduler.timesteps) < FEW_STEPS
     if sigmas[-1] > 0 and sigmas[-1] >= sigmas[-2] * (1 - 1e-6) and order > 1:
         if few and order > 2:
-            refuse(scheduler, "lower_order_final", "with a last step of no length it lowers the step before it, which no job does")
+            refuse(scheduler, "lower_order_final",
+                   "with a last step of no length it lowers the step before it, which no job does")
         if not few and config.algorithm_type != "deis" and (order > 2 or config.solver_type == "heun"):
             refuse(scheduler, "final_sigmas_type", "its last step, of no length, is not a number; expected zero")
         return {"lower_order_final": False}
@@ -267,7 +284,8 @@ def dpm_solver(scheduler):
         sampler = {"solver": "sde-dpmpp", "order": order}
     else:
         if order == 3 and algorithm == "dpmsolver":
-            refuse(scheduler, "solver_order", "its third order is of second order, and solver dpm-3m of third; expected 1 or 2")
+            refuse(scheduler, "solver_order",
+                   "its third order is of second order, and solver dpm-3m of third; expected 1 or 2")
         names = {"dpmsolver++": ("dpmpp-1", "dpmpp-2m", "dpmpp-3m-common"), "dpmsolver": ("dpm-1", "dpm-2m")}[algorithm]
         sampler = {"solver": names[order - 1]}
     if kind == "heun" and order > 1:
@@ -278,7 +296,8 @@ def dpm_solver(scheduler):
 
 
 def dpm_singlestep(scheduler, steps):
-    refuse_keys(scheduler, (MULTISTEP - SPACING) | {"algorithm_type", "final_sigmas_type", "lambda_min_clipped", "variance_type"})
+    refuse_keys(scheduler, (MULTISTEP - SPACING) | {"algorithm_type", "final_sigmas_type", "lambda_min_clipped",
+                                                    "variance_type"})
     set_trained_steps(scheduler, steps)
     config = scheduler.config
     order, data = config.solver_order, config.algorithm_type == "dpmsolver++"
@@ -290,7 +309,8 @@ def dpm_singlestep(scheduler, steps):
         return of_vp(scheduler, with_clip(dpm_solver(scheduler), clipping(scheduler)))
     sigmas = scheduler.sigmas.tolist()
     if sigmas[-1] > 0 and sigmas[-1] >= sigmas[-2] * (1 - 1e-6):
-        refuse(scheduler, "final_sigmas_type", "its last step has no length, which no job with single steps has; expected zero")
+        refuse(scheduler, "final_sigmas_type",
+               "its last step has no length, which no job with single steps has; expected zero")
     sampler = {"solver": f"{'dpmpp' if data else 'dpm'}-{order}s", "lower_order_final": bool(config.lower_order_final)}
     return of_vp(scheduler, with_clip(sampler, clipping(scheduler)))
 

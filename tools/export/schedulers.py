@@ -6,7 +6,8 @@ from export.checkpoints import Refusal, first_line, read_json
 TRAINED, SIGMA, OTHER = "scheduler_trained", "scheduler_sigma", "scheduler_other"
 # class: (module, function, what it is in a job)
 TRANSLATED = {
-    "DDIMScheduler": (TRAINED, "ddim", "`ddim`, with `epsilon: kept` where it clips; spacing whose steps do not meet is refused"),
+    "DDIMScheduler": (TRAINED, "ddim",
+                      "`ddim`, with `epsilon: kept` where it clips; spacing whose steps do not meet is refused"),
     "DDIMParallelScheduler": (TRAINED, "ddim", "as DDIMScheduler"),
     "DDPMScheduler": (TRAINED, "ddpm", "`ddpm`, variance `small`, `large` or `learned`"),
     "DDPMParallelScheduler": (TRAINED, "ddpm", "as DDPMScheduler"),
@@ -19,14 +20,20 @@ TRANSLATED = {
     "HeunDiscreteScheduler": (SIGMA, "heun", "`edm`"),
     "LMSDiscreteScheduler": (SIGMA, "lms", "`lms`, order 4"),
     "KDPM2DiscreteScheduler": (SIGMA, "kdpm2", "`kdpm2`; sigmas that it rounds half of are refused"),
-    "KDPM2AncestralDiscreteScheduler": (SIGMA, "kdpm2_ancestral", "`kdpm2-ancestral`; sigmas that it rounds half of are refused"),
-    "DPMSolverMultistepScheduler": (SIGMA, "dpm_multistep", "`dpmpp-1`, `dpmpp-2m`, `dpmpp-3m-common`, `dpm-1`, `dpm-2m`, "
+    "KDPM2AncestralDiscreteScheduler": (SIGMA, "kdpm2_ancestral",
+                                        "`kdpm2-ancestral`; sigmas that it rounds half of are refused"),
+    "DPMSolverMultistepScheduler": (SIGMA, "dpm_multistep",
+                                    "`dpmpp-1`, `dpmpp-2m`, `dpmpp-3m-common`, `dpm-1`, `dpm-2m`, "
                                     "`sde-dpmpp` of order 1 and 2; `sde-dpmsolver` is refused"),
-    "DPMSolverSinglestepScheduler": (SIGMA, "dpm_singlestep", "`dpmpp-2s`, `dpmpp-3s`, `dpm-2s`, `dpm-3s`, or of order 1 as "
+    "DPMSolverSinglestepScheduler": (SIGMA, "dpm_singlestep",
+                                     "`dpmpp-2s`, `dpmpp-3s`, `dpm-2s`, `dpm-3s`, or of order 1 as "
                                      "DPMSolverMultistepScheduler; `solver_type: heun` is refused"),
-    "UniPCMultistepScheduler": (SIGMA, "unipc", "`unipc`, `unipc-bh1`; `predict_x0: false`, `disable_corrector`, `solver_p` are refused"),
+    "UniPCMultistepScheduler": (SIGMA, "unipc",
+                                "`unipc`, `unipc-bh1`; `predict_x0: false`, `disable_corrector`, `solver_p` are "
+                                "refused"),
     "DEISMultistepScheduler": (SIGMA, "deis", "`deis`"),
-    "FlowMatchEulerDiscreteScheduler": (OTHER, "flow_euler", "`euler`, or `consistency` where `stochastic_sampling` is true; "
+    "FlowMatchEulerDiscreteScheduler": (OTHER, "flow_euler",
+                                        "`euler`, or `consistency` where `stochastic_sampling` is true; "
                                         "`use_dynamic_shifting` and `invert_sigmas` are refused"),
     "FlowMatchHeunDiscreteScheduler": (OTHER, "flow_heun", "`heun`"),
     "FlowMatchLCMScheduler": (OTHER, "flow_lcm", "`consistency`; `scale_factors` are refused"),
@@ -50,7 +57,8 @@ REFUSED = {
     "KarrasVeScheduler": "it is deprecated; EDM's sampler is solver edm with churn",
     "RePaintScheduler": "it fills holes in pictures, and needs pictures and masks",
     "SASolverScheduler": "its tau is 1 between two times and 0 elsewhere, and solver sa-solver has one tau",
-    "SCMScheduler": "of trigonometric flow, x = cos(t) x0 + sin(t) z with scaled data, for networks that take text (Sana-Sprint)",
+    "SCMScheduler": "of trigonometric flow, x = cos(t) x0 + sin(t) z with scaled data, for networks that take text "
+                    "(Sana-Sprint)",
     "ScoreSdeVeScheduler": "its corrector takes steps of Langevin dynamics whose length depends on the batch",
     "ScoreSdeVpScheduler": "it is deprecated; solver euler-maruyama is the reverse SDE",
 }
@@ -95,7 +103,9 @@ def read_scheduler(path, other=None):
 
 def table():
     """The table of jobs/README.md."""
-    rows = [(name, what) for name, (_, _, what) in TRANSLATED.items()] + [(name, f"refused: {why}") for name, why in REFUSED.items()]
-    return "\n".join(["| scheduler of diffusers | in a job |", "|---|---|", *(f"| {name} | {what} |" for name, what in sorted(rows))])
+    rows = {name: what for name, (_, _, what) in TRANSLATED.items()}
+    rows |= {name: f"refused: {why}" for name, why in REFUSED.items()}
+    lines = [f"| {name} | {what} |" for name, what in sorted(rows.items())]
+    return "\n".join(["| scheduler of diffusers | in a job |", "|---|---|", *lines])
 
 

@@ -1,7 +1,8 @@
-"""sit: a state dict of willisma/SiT, or a checkpoint of its train.py (`ema`). The job is that of sample_ddp.py: dopri5 at its
-tolerances unless --sampling-method or --mode SDE say otherwise, guidance on the first three channels as forward_with_cfg has it.
-torchdiffeq chooses its adaptive steps in another way: the pictures agree to the tolerance. What the network learnt of the variance
-is dropped, as its forward does. The samples are latents: divide by 0.18215 and decode."""
+"""sit: a state dict of willisma/SiT, or a checkpoint of its train.py (`ema`). The job is that of sample_ddp.py:
+dopri5 at its tolerances unless --sampling-method or --mode SDE say otherwise, guidance on the first three channels
+as forward_with_cfg has it. torchdiffeq chooses its adaptive steps in another way: the pictures agree to the
+tolerance. What the network learnt of the variance is dropped, as its forward does. The samples are latents: divide
+by 0.18215 and decode."""
 from export.checkpoints import Refusal, import_code, load_strictly, read_state
 from export.flows import ODE, add_transformer_options, guided, latent_card, latent_job, learns_sigma, transformer_sizes
 from export.model_file import Network
@@ -30,7 +31,7 @@ def sampler_of(options):
         return {"solver": "euler-maruyama", "diffusion": diffusion, "final": options.last_step.lower(),
                 "last_step": options.last_step_size, "nfe": options.steps}
     if options.sampling_method == "dopri5":
-        return {"solver": "rk45", "rtol": options.rtol, "atol": options.atol, "t_end": 1e-5}
+        return {"solver": "rk45", "rtol": options.rtol, "atol": options.atol}
     if options.sampling_method not in ODE:
         raise Refusal(f"--sampling-method {options.sampling_method}: expected dopri5, {', '.join(ODE)}")
     return {"solver": ODE[options.sampling_method], "grid": "uniform", "steps": options.steps - 1}
@@ -45,4 +46,5 @@ def export(options):
     card = latent_card(sizes, noise_at=0, schedule="flow" if options.path_type == "Linear" else "gvp")
     sampler = guided(sampler_of(options), options.cfg_scale, channels=3)
     write(options, Network(network, lambda net, x, t, labels: net(x, t, labels)), card, latent_job(sampler),
-          [f"What sample_ddp.py makes ({options.mode}); latents, of which SiT's decoder takes those divided by 0.18215."])
+          [f"What sample_ddp.py makes ({options.mode}); latents, of which SiT's decoder takes those divided by "
+           "0.18215."])

@@ -1,6 +1,6 @@
-"""torchcfm: a checkpoint of atong01/conditional-flow-matching's image examples (`ema_model`): UNetModelWrapper of its models/unet.
-The job is that of compute_fid.py: dopri5 with its tolerance, or --integration-method euler at --steps. torchdiffeq chooses its
-adaptive steps in another way: the pictures agree to the tolerance."""
+"""torchcfm: a checkpoint of atong01/conditional-flow-matching's image examples (`ema_model`): UNetModelWrapper of
+its models/unet. The job is that of compute_fid.py: dopri5 with its tolerance, or --integration-method euler at
+--steps. torchdiffeq chooses its adaptive steps in another way: the pictures agree to the tolerance."""
 import os
 
 from export.checkpoints import Refusal, Usage, import_inside, load_strictly, read_state
@@ -18,7 +18,8 @@ def add_options(parser):
     parser.add_argument("--attention-resolutions", default="16")
     parser.add_argument("--use-scale-shift-norm", action="store_true")
     parser.add_argument("--resblock-updown", action="store_true")
-    parser.add_argument("--model", choices=["otcfm", "icfm", "fm", "si"], default="otcfm", help="how it was trained; si: on cos, sin")
+    parser.add_argument("--model", choices=["otcfm", "icfm", "fm", "si"], default="otcfm",
+                        help="how it was trained; si: on cos, sin")
     parser.add_argument("--integration-method", choices=["dopri5", "euler"], default="dopri5")
     parser.add_argument("--steps", type=int, default=100, help="of Euler (100)")
     parser.add_argument("--tol", type=float, default=1e-5, help="of dopri5 (1e-5)")
@@ -34,7 +35,8 @@ def make_network(unet, state, options):
         raise Usage(f"--channel-mult: expected whole numbers such as 1,2,2,2, found {options.channel_mult}") from error
     classes = len(state["label_emb.weight"]) if "label_emb.weight" in state else None
     network = unet.UNetModelWrapper(
-        dim=(channels, options.image_size, options.image_size), num_channels=width, num_res_blocks=options.num_res_blocks,
+        dim=(channels, options.image_size, options.image_size), num_channels=width,
+        num_res_blocks=options.num_res_blocks,
         channel_mult=multiples, num_heads=options.num_heads, num_head_channels=options.num_head_channels,
         attention_resolutions=options.attention_resolutions, use_scale_shift_norm=options.use_scale_shift_norm,
         resblock_updown=options.resblock_updown, class_cond=classes is not None, num_classes=classes)
@@ -48,13 +50,14 @@ def make_network(unet, state, options):
 def export(options):
     unet = import_inside(os.path.join(options.code, "torchcfm", "models", "unet"), "unet")
     network, channels, classes = make_network(unet, read_state(options.source, "ema_model"), options)
+    path = "gvp" if options.model == "si" else "flow"
     card = {"shape": [channels, options.image_size, options.image_size], "range": [-1, 1], "prediction": "velocity",
-            "time": {"kind": "continuous", "noise_at": 0}, "schedule": {"kind": "gvp" if options.model == "si" else "flow"},
+            "time": {"kind": "continuous", "noise_at": 0}, "schedule": {"kind": path},
             "labels": {"classes": classes, "null": None} if classes else None, "batch": None}
     if options.integration_method == "euler":
         sampler = {"solver": "euler", "grid": "uniform", "steps": options.steps}
     else:
-        sampler = {"solver": "rk45", "rtol": options.tol, "atol": options.tol, "t_end": 1e-5}
+        sampler = {"solver": "rk45", "rtol": options.tol, "atol": options.tol}
     call = lambda net, x, t, labels: net(t, x) if labels is None else net(t, x, labels)
     write(options, Network(network, call), card, {"sampler": sampler, "labels": "balanced" if classes else "none"},
           [f"What compute_fid.py makes ({options.integration_method})."])

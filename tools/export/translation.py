@@ -18,8 +18,9 @@ PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v", "flow_
 
 @dataclasses.dataclass
 class Translation:
-    """card: its keys schedule, time and prediction, and what comes with these. start: what the pipeline multiplies unit normals
-    by, in the job's x. wrap: None, or a function of the network's call, call(network, x, t, labels), which makes another one."""
+    """card: its keys schedule, time and prediction, and what comes with these. start: what the pipeline multiplies
+    unit normals by, in the job's x. wrap: None, or a function of the network's call, call(network, x, t, labels),
+    which makes another one."""
 
     sampler: dict
     card: dict
@@ -70,10 +71,12 @@ def schedule_of(scheduler):
     if len(table) != steps:
         refuse(scheduler, "trained_betas", f"expected {steps} numbers (num_train_timesteps), found {len(table)}")
     if not (np.diff(table) < 0).all() or not (table[:-1] > 0).all() or not table[0] < 1:
-        raise Refusal(f"{type(scheduler).__name__}: expected alphas_cumprod between 0 and 1 that fall from step to step")
+        raise Refusal(f"{type(scheduler).__name__}: expected alphas_cumprod between 0 and 1 that fall from step to "
+                      "step")
     if table[-1] == 0 and prediction_of(scheduler) == "epsilon":
         key = "rescale_betas_zero_snr" if config.get("rescale_betas_zero_snr") else "trained_betas"
-        refuse(scheduler, key, "alpha is 0 in the last step, where epsilon says nothing: expected another prediction_type")
+        refuse(scheduler, key,
+               "alpha is 0 in the last step, where epsilon says nothing: expected another prediction_type")
     return {"kind": "table", "steps": steps, "alphas_cumprod": table.tolist()}
 
 
@@ -122,7 +125,8 @@ def digits(values):
 # ---- x0 ----
 
 def clipping(scheduler, follows=True):
-    """sampler.clip: True, or a map; None where x0 is left alone. follows: does epsilon follow the clipped x0 in the formula?"""
+    """sampler.clip: True, or a map; None where x0 is left alone. follows: does epsilon follow the clipped x0 in the
+    formula?"""
     config = scheduler.config
     if not (config.get("thresholding") or config.get("clip_sample")):
         return None
@@ -154,9 +158,11 @@ def set_trained_steps(scheduler, steps):
     set_steps(scheduler, steps)
     first, trained = float(scheduler.timesteps[0]), scheduler.config.num_train_timesteps
     if first > trained - 1:
-        refuse(scheduler, "steps_offset", f"the first of {steps} timesteps, {first:g}, is beyond the model's last, {trained - 1}")
+        refuse(scheduler, "steps_offset",
+               f"the first of {steps} timesteps, {first:g}, is beyond the model's last, {trained - 1}")
 
 
 def start_of(sigma, scale):
-    """A pipeline whose x is x0 + sigma z starts at scale times unit normals; the job's x is that over sqrt(1 + sigma^2)."""
+    """A pipeline whose x is x0 + sigma z starts at scale times unit normals; the job's x is that over sqrt(1 +
+    sigma^2)."""
     return float(scale) / math.hypot(1, float(sigma))

@@ -1,4 +1,4 @@
-"""The folder of an export: model.pt with its card, and job.yaml beside it."""
+"""The folder of an export: model.pt (or model.pt2) with its card, and job.yaml beside it."""
 import json
 import os
 import pathlib
@@ -18,8 +18,9 @@ def flow(value):
     return value if plain and value not in ("none", "null", "true", "false") or value == "none" else json.dumps(value)
 
 
-def job_text(name, card, job, comments):
-    keys = {"name": name, "model": {"path": "model.pt"}, "seeds": "0-63", "labels": job.get("labels", "none"), "batch": 16}
+def job_text(name, card, job, comments, model="model.pt"):
+    keys = {"name": name, "model": {"path": model}, "seeds": "0-63", "labels": job.get("labels", "none"),
+            "batch": card["batch"] or 16}
     if card["labels"] is None:
         keys["labels"] = "none"
     keys |= {"noise": job["noise"]} if "noise" in job else {}
@@ -48,26 +49,31 @@ def with_null(card, null):
 
 
 def write(options, network, card, job, comments=()):
-    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which are stored as
-    they are. On a refusal nothing is written."""
+    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which
+    are stored as they are. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
+    package = options.format == "aoti" and {"batch": options.batch, "channels_last": options.channels_last,
+                                            "autotune": options.autotune}
+    model = folder / ("model.pt2" if package else "model.pt")
     try:
-        save(network, card, str(folder / "model.pt"), options.dtype)
+        card = save(network, card, str(model), options.dtype, package)
     except BaseException:
         if made:
             folder.rmdir()
         raise
     said = f"tools/export.py {options.family} {options.source}"
-    replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments]))
+    replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
+                                               model.name))
     for comment in comments:
         print(comment, file=sys.stderr)
-    print(f"{folder / 'model.pt'}: {short(card)}")
+    print(f"{model}: {short(card)}")
     print(f"{folder / 'job.yaml'}: qtaylor run {folder / 'job.yaml'}")
 
 
 def short(card):
     """The card on a line, long tables left out."""
-    schedule = {key: "..." if isinstance(value, list) and len(value) > 8 else value for key, value in card["schedule"].items()}
+    long = lambda value: isinstance(value, list) and len(value) > 8
+    schedule = {key: "..." if long(value) else value for key, value in card["schedule"].items()}
     return json.dumps(card | {"schedule": schedule})

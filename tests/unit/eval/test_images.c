@@ -91,10 +91,10 @@ static void numbers_in_names_are_numbers(void **state) {
     assert_string_not_equal(hex[0], hex[2]);
 }
 
-/* What is right: N PNGs beside M images that can't be read are no set of N. */
-static void other_formats_beside_pngs_are_refused(void **state) {
+/* What is right: N images beside M that can't be read are no set of N. */
+static void other_formats_beside_images_are_refused(void **state) {
     (void)state;
-    static const char *const others[] = {"a.jpg", "b.JPEG", "0/c.webp", "d.tiff"};
+    static const char *const others[] = {"a.gif", "b.GIF", "0/c.webp", "d.tiff"};
     for (int in_zip = 0; in_zip <= 1; in_zip++) {
         zip_t *zip = in_zip ? zip_new("images.zip") : NULL;
         for (size_t i = 0; i < 4; i++) {
@@ -106,8 +106,8 @@ static void other_formats_beside_pngs_are_refused(void **state) {
         if (zip) zip_put(zip, "0.png", picture(0, 1), false);
         else put_picture("folder/0.png", 0, 1);
         if (zip) assert_int_equal(zip_close(zip), 0);
-        assert_refused(zip ? "images.zip" : "folder", CODE_DATA, "found 1 PNG, 2 JPEG, 1 WebP, 1 TIFF files",
-                       "only PNGs are read");
+        assert_refused(zip ? "images.zip" : "folder", CODE_DATA, "found 1 PNG, 1 WebP, 2 GIF, 1 TIFF files",
+                       "PNG, JPEG and WebP images alone");
     }
 }
 
@@ -255,7 +255,9 @@ static void other_arrays_are_refused(void **state) {
         int change; /* bytes behind the header more or fewer than it announces */
         const char *message;
     } cases[] = {
-        {{NPY_FLOAT32, 4, 4, {2, H, W, 3}}, 0, "expected images |u1 [N,H,W,C], found <f4 of shape (2, 5, 7, 3)"},
+        {{NPY_FLOAT64, 8, 4, {2, H, W, 3}},
+         0,
+         "expected images |u1 [N,H,W,C] or <f4 [N,C,H,W], found <f8 of shape (2, 5, 7, 3)"},
         {{NPY_UINT8, 1, 3, {2, H, W}}, 0, "found |u1 of shape (2, 5, 7)"},
         {{NPY_UINT8, 1, 4, {2, H, W, 4}}, 0, "found |u1 of shape (2, 5, 7, 4)"},
         {{NPY_UINT8, 1, 4, {2, 3, H, W}}, 0, "1 or 3 channels, found |u1 of shape (2, 3, 5, 7)"},
@@ -273,28 +275,29 @@ static void other_arrays_are_refused(void **state) {
             assert_refused("x.npz", CODE_DATA, "/x.npz: arr_0.npy: ", cases[i].message);
         }
     npz_new("x.npz", "samples.npy", cases[0].npy, false, 0);
-    assert_refused("x.npz", CODE_DATA, "/x.npz: ", "expected .png images or an array named `arr_0`, found none");
+    assert_refused("x.npz", CODE_DATA,
+                   "/x.npz: ", "expected .png, .jpg or .webp images or an array named `arr_0`, found none");
 }
 
 static void what_holds_no_images_is_refused(void **state) {
     (void)state;
     put("text.png", "no archive", 10);
-    assert_refused("text.png", CODE_DATA, "/text.png: ", "a folder of PNGs, a zip archive of PNGs or an .npz file");
+    assert_refused("text.png", CODE_DATA, "/text.png: ", "a folder of images, a zip archive of images or an .npz file");
     assert_refused("nowhere", CODE_IO, "/nowhere: ", "No such file");
     assert_refused("text.png/0.png", CODE_IO, "/text.png/0.png: ", "Not a directory");
     put("empty/readme.txt", "", 0);
-    assert_refused("empty", CODE_DATA, "/empty: ", "expected .png images, found none");
+    assert_refused("empty", CODE_DATA, "/empty: ", "expected .png, .jpg or .webp images, found none");
     put("empty/.hidden.jpg", "", 0);
-    assert_refused("empty", CODE_DATA, "/empty: ", "expected .png images, found none");
-    static const char *const others[] = {"1.jpg", "1.JPEG", "1.webp"};
+    assert_refused("empty", CODE_DATA, "/empty: ", "expected .png, .jpg or .webp images, found none");
+    static const char *const others[] = {"1.bmp", "1.TIFF", "1.avif"};
     for (size_t i = 0; i < 3; i++) {
         char *name = text_new("others%zu/0/%s", i, others[i]), *above = text_new("others%zu", i);
         put(name, "", 0);
-        assert_refused(above, CODE_DATA, "only PNGs are read", others[i]);
+        assert_refused(above, CODE_DATA, "PNG, JPEG and WebP images alone", others[i]);
         zip_t *zip = zip_new("others.zip");
         zip_put(zip, others[i], text("no image"), false);
         assert_int_equal(zip_close(zip), 0);
-        assert_refused("others.zip", CODE_DATA, "only PNGs are read", others[i]);
+        assert_refused("others.zip", CODE_DATA, "PNG, JPEG and WebP images alone", others[i]);
         free(name);
         free(above);
     }
@@ -324,7 +327,7 @@ int main(void) {
         TEST(folders_are_read_in_order),
         TEST(what_is_no_image_is_left_out),
         TEST(numbers_in_names_are_numbers),
-        TEST(other_formats_beside_pngs_are_refused),
+        TEST(other_formats_beside_images_are_refused),
         TEST(links_are_followed),
         TEST(zips_are_read_in_order),
         TEST(samples_are_read),

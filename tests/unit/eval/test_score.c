@@ -50,7 +50,7 @@ static void fid_against_statistics(void **state) {
     struct error err;
     json_t *values;
     memset(statistics.network, 'a', SHA256_HEX - 1);
-    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, NULL, path, &err), 0);
     assert_int_equal(side_read(&reference, path, NULL, &err), 0);
     assert_int_equal(reference.views[FEATURES_POOL].statistics.count, 50);
     assert_int_equal(score(&values, &options, &samples, &reference, &err), 0);

@@ -146,7 +146,7 @@ static void writes(void **state) {
     struct error err;
     char *first, *second;
     size_t first_size, second_size;
-    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, NULL, path, &err), 0);
     check_read(100, digest);
     assert_int_equal(file_read(path, &first, &first_size, &err), 0);
     int code;
@@ -168,7 +168,7 @@ static void writes(void **state) {
         free(expected);
     }
     zip_discard(zip);
-    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, NULL, path, &err), 0);
     assert_int_equal(file_read(path, &second, &second_size, &err), 0);
     assert_int_equal(second_size, first_size);
     assert_memory_equal(second, first, first_size);
@@ -176,9 +176,9 @@ static void writes(void **state) {
     free(second);
     statistics.count = 0;
     statistics.network[0] = '\0';
-    assert_int_equal(statistics_write(&statistics, NULL, path, &err), 0);
+    assert_int_equal(statistics_write(&statistics, NULL, NULL, path, &err), 0);
     check_read(0, "");
-    assert_int_equal(statistics_write(&statistics, NULL, "/no/such/folder/a.npz", &err), -1);
+    assert_int_equal(statistics_write(&statistics, NULL, NULL, "/no/such/folder/a.npz", &err), -1);
     assert_int_equal(err.code, CODE_IO);
 }
 

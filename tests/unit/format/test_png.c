@@ -12,7 +12,7 @@ static void pngs_of_each_depth_are_8_bit(void **state) {
                 for (size_t i = 0; i < MOST; i++) samples[i] = (uint8_t)((31 * i + 7) & (size_t)most);
                 const struct look look = {type, depth, H, W, in, interlaced, false};
                 struct bytes png = encode(&look, samples);
-                struct png_shape shape;
+                struct image_shape shape;
                 struct error err = {0};
                 if (png_look(&shape, png.data, png.size, "x.png", &err) != 0 ||
                     png_decode(png.data, png.size, &shape, found, "x.png", &err) != 0)
@@ -72,7 +72,7 @@ static void other_pngs_are_refused(void **state) {
 
 static void damaged_pngs_are_refused(void **state) {
     (void)state;
-    const struct png_shape shape = {H, W, 3};
+    const struct image_shape shape = {H, W, 3};
     struct bytes png = picture(1, 3);
     struct error err;
     uint8_t out[MOST];

@@ -34,7 +34,7 @@ static void defaults(void **state) {
     assert_null(job.model.card);
     assert_int_equal(job.seeds.count, 10);
     assert_int_equal(job.labels.rule, LABELS_NONE);
-    assert_int_equal(job.batch, 64);
+    assert_int_equal(job.batch, 0); /* until job_set_batch */
     assert_string_equal(job.sampler.solver, "taylor");
     assert_int_equal(job.sampler.nfe, 10);
     assert_int_equal(job.sampler.steps, 0);

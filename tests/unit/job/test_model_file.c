@@ -149,6 +149,10 @@ static void other_files_are_called_what_they_are(void **state) {
         assert_int_equal(err.code, CODE_DATA);
         if (!strstr(err.message, archives[i].words)) fail_msg("expected \"%s\" in: %s", archives[i].words, err.message);
     }
+    static const char *package[] = {"m/data/aotinductor/model/a.wrapper.so", "m/archive_format",
+                                    "m/data/aotinductor/model/a.wrapper_metadata.json", NULL};
+    write_zip(package);
+    assert_int_equal(model_file_digest(path, sha256, &err), 0);
     write_bytes("\n {\"card\": {}}", 14); /* a model of the fake shim */
     assert_int_equal(model_file_digest(path, sha256, &err), 0);
 }

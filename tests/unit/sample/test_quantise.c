@@ -129,12 +129,23 @@ static void layout(void **state) {
                 for (int c = 0; c < C; c++) assert_int_equal(out[n][h][w][c], ((n * C + c) * H + h) * W + w);
 }
 
+/* Beyond the range by more than half a level, 1/255 of [-1, 1]. */
+static void clipped(void **state) {
+    (void)state;
+    const double half = 1. / 255, x[] = {-1, 1, 1 + 0.99 * half, -1 - 0.99 * half, 1 + 1.01 * half, -1 - 1.01 * half};
+    uint8_t out[6];
+    struct card card = unit_card;
+    card.width = 6;
+    for (int rule = ROUNDING_EDM; rule <= ROUNDING_DIFFUSERS; rule++)
+        assert_int_equal(quantise_uint8(x, 1, &card, (enum rounding)rule, out), 2);
+    card.high = 3; /* one of half the level's width from -1 */
+    assert_int_equal(quantise_uint8(x, 1, &card, ROUNDING_EDM, out), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rules),
-        cmocka_unit_test(every_level),
-        cmocka_unit_test(other_ranges),
-        cmocka_unit_test(layout),
+        cmocka_unit_test(rules),  cmocka_unit_test(every_level), cmocka_unit_test(other_ranges),
+        cmocka_unit_test(layout), cmocka_unit_test(clipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,6 +223,38 @@ static void lies_are_noticed(void **state) {
     }
 }
 
+/* What was clipped stands in the file, where it was counted; what is 0 or 255 is seen in its rows. */
+static void values_at_the_ends(void **state) {
+    (void)state;
+    static const float reals[ROWS * 12] = {255};
+    const struct npy reals_npy = {NPY_FLOAT32, 4, 4, {ROWS, 3, 2, 2}};
+    struct shard_meta counting = sample_meta;
+    counting.counted = true;
+    counting.clipped = 3;
+    const struct {
+        const struct shard_meta *written;
+        struct npy npy;
+        const void *rows;
+        uint64_t saturated, clipped;
+        bool counted;
+    } cases[] = {{&sample_meta, bytes_npy, bytes, 4, 0, false},
+                 {&counting, bytes_npy, bytes, 4, 3, true},
+                 {&sample_meta, reals_npy, reals, 0, 0, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct shard_info infos[2];
+        enum shard_state found;
+        struct error why, err;
+        write_shard(cases[i].written, &cases[i].npy, cases[i].rows, &infos[0]);
+        assert_int_equal(store_check(path, &sample_meta, &cases[i].npy, &found, &infos[1], NULL, &why, &err), 0);
+        assert_int_equal(found, SHARD_GOOD); /* whether it is counted or not makes no other file of it */
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(infos[k].saturated, cases[i].saturated);
+            assert_int_equal(infos[k].clipped, cases[i].clipped);
+            assert_int_equal(infos[k].counted, cases[i].counted);
+        }
+    }
+}
+
 /* The file's own labels are given; with any_labels they need not be known. */
 static void labels_come_from_the_file(void **state) {
     (void)state;
@@ -254,6 +286,7 @@ int main(void) {
         SHARD_TEST(labels_come_from_the_file),  SHARD_TEST(files_make_the_round_trip),
         SHARD_TEST(same_input_same_bytes),      SHARD_TEST(any_change_is_noticed),
         SHARD_TEST(wrong_files_are_told_apart), SHARD_TEST(lies_are_noticed),
+        SHARD_TEST(values_at_the_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,7 +79,7 @@ static void paths_and_strangers(void **state) {
 static void manifest_and_digest(void **state) {
     (void)state;
     struct shard_meta metas[3] = {sample_meta, sample_meta, sample_meta};
-    struct shard_info infos[3] = {{HEX, 100}, {"", 0}, {OTHER_HEX, 300}};
+    struct shard_info infos[3] = {{HEX, .file_bytes = 100}, {"", .file_bytes = 0}, {OTHER_HEX, .file_bytes = 300}};
     struct error err;
     char *data, *text = text_new("%s/manifest.jsonl", run), digest[SHA256_HEX], expected[SHA256_HEX];
     size_t size;

@@ -61,7 +61,7 @@ static struct sampler random_sampler(int solvers) {
 static void any_choice(void **state) {
     (void)state;
     int solvers = 0, compiled = 0, guided = 0, learned = 0, used[64] = {0};
-    while (solver_at((size_t)solvers)) solvers++;
+    while (strcmp(solver_at((size_t)solvers)->name, "table") != 0) solvers++; /* the last */
     for (int i = 0; i < 12000; i++) {
         struct sampler sampler = random_sampler(solvers);
         const struct world *world = &worlds[draw(3)];
@@ -121,7 +121,7 @@ static void any_choice_on_a_path(void **state) {
     const struct world paths[] = {{SCHEDULE_FLOW, flow_process}, {SCHEDULE_GVP, gvp_process}};
     const enum prediction same[] = {PREDICTION_VELOCITY, PREDICTION_V};
     int solvers = 0, compiled = 0, used[64] = {0};
-    while (solver_at((size_t)solvers)) solvers++;
+    while (strcmp(solver_at((size_t)solvers)->name, "table") != 0) solvers++; /* the last */
     for (int i = 0; i < 12000; i++) {
         struct sampler sampler = random_sampler(solvers);
         const struct world *world = &paths[draw(2)];

@@ -1,0 +1,102 @@
+#include "tune/engine.h"
+
+#include "base/crash.h"
+#include "cluster/agree.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 16 }; /* paths; the same for any number of ranks and workers, so that results are */
+
+static _Thread_local bool thread_started;
+
+static int start_worker(struct engine *engine, int worker, struct error *err) {
+    const struct tuning *asked = engine->asked;
+    char message[SHIM_ERROR];
+    if (!thread_started) {
+        if (crash_thread_start(err) != 0) return -1;
+        if (shim_thread_start(asked->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
+        thread_started = true;
+    }
+    if (engine->executors[worker]) return 0;
+    struct executor_setup setup = {.plan = &engine->program,
+                                   .sampler = asked->sampler,
+                                   .card = asked->card,
+                                   .model = asked->model,
+                                   .guide = asked->guide,
+                                   .device = asked->device,
+                                   .batch = (int)engine->block,
+                                   .noise = asked->noise};
+    engine->scratch[worker] = malloc(engine->block * engine->elements * sizeof(double));
+    if (!engine->scratch[worker]) return error_memory(err);
+    return executor_new(&engine->executors[worker], &setup, err);
+}
+
+int engine_new(struct engine *engine, const struct tuning *asked, const struct plan *first, struct error *err) {
+    *engine = (struct engine){.asked = asked, .elements = card_elements(asked->card), .program = *first};
+    engine->program.registers = ENGINE_REGISTERS;
+    engine->paths = asked->fit + asked->select + asked->judge;
+    engine->block = asked->card->batch > 0 ? (size_t)asked->batch : BLOCK;
+    engine->blocks = (engine->paths + engine->block - 1) / engine->block;
+    engine->executors = calloc((size_t)asked->workers, sizeof *engine->executors);
+    engine->scratch = calloc((size_t)asked->workers, sizeof *engine->scratch);
+    if (!engine->executors || !engine->scratch) return error_memory(err);
+    return schedule_new(&engine->schedule, asked->card, err);
+}
+
+void engine_release(struct engine *engine) {
+    for (int i = 0; engine->executors && engine->scratch && i < engine->asked->workers; i++) {
+        executor_free(engine->executors[i]);
+        free(engine->scratch[i]);
+    }
+    free(engine->executors);
+    free(engine->scratch);
+    schedule_free(engine->schedule);
+    *engine = (struct engine){0};
+}
+
+static bool is_mine(const struct engine *engine, size_t item) {
+    const struct comm *comm = engine->asked->comm;
+    return item % (size_t)comm_size(comm) == (size_t)comm_rank(comm);
+}
+
+int engine_each(struct engine *engine, size_t items, int evaluations, engine_work *work, void *context,
+                struct error *err) {
+    struct error failure = {.code = CODE_OK};
+#pragma omp parallel num_threads(engine->asked->workers)
+    {
+        int worker = omp_get_thread_num();
+        struct error one = {.code = CODE_OK};
+        start_worker(engine, worker, &one);
+#pragma omp for schedule(dynamic)
+        for (size_t item = 0; item < items; item++)
+            if (is_mine(engine, item) && one.code == CODE_OK)
+                work(context, engine->executors[worker], engine->scratch[worker], item, &one);
+#pragma omp critical(tune_failure)
+        if (one.code != CODE_OK) failure = one;
+    }
+    engine->rows += items * (uint64_t)evaluations * engine->block;
+    if (failure.code != CODE_OK) *err = failure;
+    return ranks_agree(engine->asked->comm, failure.code == CODE_OK ? 0 : -1, err);
+}
+
+int engine_share(const struct engine *engine, double *values, size_t items, size_t width, struct error *err) {
+    struct comm *comm = engine->asked->comm;
+    size_t size = (size_t)comm_size(comm), count = items * width;
+    double *all = malloc((size * count + 1) * sizeof *all);
+    int rc = ranks_agree(comm, all ? 0 : error_memory(err), err);
+    if (rc == 0) rc = comm_gather(comm, values, count * sizeof *values, all, err);
+    for (size_t item = 0; rc == 0 && item < items; item++)
+        memcpy(values + item * width, all + (item % size) * count + item * width, width * sizeof *values);
+    free(all);
+    return rc;
+}
+
+struct batch engine_batch(const struct engine *engine, size_t block, size_t *first) {
+    const struct tuning *asked = engine->asked;
+    *first = block * engine->block;
+    size_t rows = engine->paths - *first < engine->block ? engine->paths - *first : engine->block;
+    return (struct batch){
+        .rows = rows, .seeds = asked->seeds + *first, .labels = asked->labels ? asked->labels + *first : NULL};
+}

@@ -1,0 +1,38 @@
+/* What a tuning computes with: paths in blocks of the same size whatever there is of ranks and workers, one executor a
+ * worker, and results that every rank gets. */
+#ifndef TUNE_ENGINE_H
+#define TUNE_ENGINE_H
+
+#include "sample/execute.h"
+#include "solver/schedule.h"
+#include "tune/tune.h"
+
+enum { ENGINE_REGISTERS = 24 }; /* of a plan, at most */
+
+struct engine {
+    const struct tuning *asked;
+    struct schedule *schedule;
+    size_t elements, paths, block, blocks; /* block: paths in each but perhaps the last */
+    struct plan program;                   /* what executors are made for: ENGINE_REGISTERS */
+    struct executor **executors;           /* [asked->workers] */
+    double **scratch;                      /* [asked->workers][block][elements] */
+    uint64_t rows;                         /* the model's so far, on all ranks */
+};
+
+/* first: a plan of the model, and of the guiding one, which must live as long. *engine is to be given to engine_release
+ * also on failure. */
+int engine_new(struct engine *engine, const struct tuning *asked, const struct plan *first, struct error *err);
+void engine_release(struct engine *engine);
+
+/* One item of work, on the rank that `item` belongs to; called by worker threads, each item once. */
+typedef int engine_work(void *context, struct executor *executor, double *scratch, size_t item, struct error *err);
+/* Collective: all items. evaluations: model calls an item, for the count. */
+int engine_each(struct engine *engine, size_t items, int evaluations, engine_work *work, void *context,
+                struct error *err);
+/* Collective: values [items][width], each item's filled on the rank it belongs to, on every rank. */
+int engine_share(const struct engine *engine, double *values, size_t items, size_t width, struct error *err);
+
+/* The batch of a block, and where its paths start. */
+struct batch engine_batch(const struct engine *engine, size_t block, size_t *first);
+
+#endif

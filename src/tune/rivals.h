@@ -1,0 +1,25 @@
+/* The best that the registry has at an NFE. */
+#ifndef TUNE_RIVALS_H
+#define TUNE_RIVALS_H
+
+#include "tune/teacher.h"
+
+enum { RIVALS = 3 };
+struct rival {
+    json_t *sampler; /* as a job has it, without what the job says already; owned */
+    struct plan plan;
+    double *errors; /* [paths]: as in struct fit; owned */
+    double error;   /* rms over judging paths */
+};
+struct rivals {
+    struct rival list[RIVALS]; /* the nearest first */
+    size_t count, tried;
+};
+
+/* Collective. Every solver of the ODE, of the usual grids and orders, with at most this NFE: on the paths that choose,
+ * and the best of them on all. *rivals new. -1 with CODE_DATA where none is left. */
+int rivals_best(struct rivals *rivals, struct engine *engine, const struct teacher *teacher, int nfe,
+                struct error *err);
+void rivals_release(struct rivals *rivals);
+
+#endif

@@ -1,0 +1,269 @@
+#include "tune/tune.h"
+
+#include "base/log.h"
+#include "cluster/agree.h"
+#include "tune/fit.h"
+#include "tune/grids.h"
+#include "tune/judge.h"
+#include "tune/rivals.h"
+
+#include <math.h>
+#include <nlopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ORDER_ENTRIES = 2, ENTRIES = 2 * ORDER_ENTRIES, POLISH_EVALUATIONS = 30, POLISH_DIMENSIONS = 24 };
+
+struct entry { /* a fitted table */
+    struct fit fit;
+    struct grid_of grid;
+    bool polished;
+    double chosen; /* its error on the paths that choose */
+};
+
+struct search { /* one NFE */
+    struct engine *engine;
+    const struct teacher *teacher;
+    size_t steps, count;
+    struct entry entries[ENTRIES + 1]; /* the best of the grids first, and then the polished one */
+    /* while polishing */
+    struct entry polished;
+    int order, rc;
+    struct error *err;
+};
+
+static struct entry entry_of(const struct search *search, const struct fit *fit, const struct grid_of *grid) {
+    const struct tuning *asked = search->engine->asked;
+    return (struct entry){.fit = *fit, .grid = *grid, .chosen = fit_rms(fit->errors, asked->fit, asked->select)};
+}
+
+/* Takes over the fit. The best few of each order stay, as the smallest error is not always the best FID; later ones
+ * must be better, not the same. */
+static void enter(struct search *search, struct fit *fit, const struct grid_of *grid) {
+    struct entry entry = entry_of(search, fit, grid);
+    size_t at = search->count, alike = 0, last = 0;
+    for (size_t i = 0; i < search->count; i++) {
+        if (search->entries[i].fit.order != fit->order) continue;
+        alike++;
+        last = i;
+    }
+    if (alike == ORDER_ENTRIES && !(entry.chosen < search->entries[last].chosen)) {
+        fit_release(fit);
+        return;
+    }
+    if (alike == ORDER_ENTRIES) {
+        fit_release(&search->entries[last].fit);
+        memmove(&search->entries[last], &search->entries[last + 1], (--search->count - last) * sizeof entry);
+        at--;
+    }
+    while (at > 0 && entry.chosen < search->entries[at - 1].chosen) at--;
+    memmove(&search->entries[at + 1], &search->entries[at], (search->count++ - at) * sizeof entry);
+    search->entries[at] = entry;
+}
+
+static int fit_grids(struct search *search, struct error *err) {
+    struct engine *engine = search->engine;
+    struct grid_of *grids;
+    double times[FIT_STEPS + 1];
+    size_t count;
+    int first = engine->asked->order ? engine->asked->order : 2, last = engine->asked->order ? engine->asked->order : 3;
+    int rc = ranks_agree(engine->asked->comm, grids_list(&grids, &count, engine, err), err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (!grids_make(engine, &grids[i], search->steps, NULL, times)) continue;
+        for (int order = first; order <= last && rc == 0; order++) {
+            struct fit fit;
+            if (order > first && (size_t)order > search->steps) break; /* the same again */
+            rc = fit_run(&fit, engine, search->teacher, times, search->steps, order, err);
+            if (rc == 0) enter(search, &fit, &grids[i]);
+        }
+    }
+    free(grids);
+    if (rc == 0 && search->count == 0)
+        rc = error_set(err, CODE_DATA, "there is no grid of %zu steps between t_start and t_end", search->steps);
+    return rc;
+}
+
+/* The end's error over fitting and choosing paths of the fit on stretched gaps. */
+static double polish_error(unsigned count, const double *stretch, double *gradient, void *context) {
+    struct search *search = context;
+    const struct tuning *asked = search->engine->asked;
+    const struct grid_of *grid = &search->entries[0].grid;
+    double times[FIT_STEPS + 1];
+    struct fit fit;
+    (void)count, (void)gradient;
+    if (search->rc != 0 || !grids_make(search->engine, grid, search->steps, stretch, times)) return HUGE_VAL;
+    search->rc = fit_run(&fit, search->engine, search->teacher, times, search->steps, search->order, search->err);
+    if (search->rc != 0) return HUGE_VAL;
+    double error = fit_rms(fit.errors, 0, asked->fit + asked->select);
+    struct entry entry = entry_of(search, &fit, grid);
+    if (search->polished.fit.errors && !(entry.chosen < search->polished.chosen)) {
+        fit_release(&fit);
+    } else {
+        fit_release(&search->polished.fit);
+        search->polished = entry;
+        search->polished.polished = true;
+    }
+    return isfinite(error) ? error : HUGE_VAL;
+}
+
+/* NLopt's BOBYQA (Powell 2009) over the times, from the best grid's; every rank walks the same way. */
+static int polish(struct search *search, struct error *err) {
+    size_t gaps = grids_gaps(search->engine, search->steps);
+    double stretch[POLISH_DIMENSIONS] = {0}, found;
+    if (gaps < 2 || gaps - 1 > POLISH_DIMENSIONS) return 0;
+    unsigned count = (unsigned)gaps - 1;
+    nlopt_opt optimiser = nlopt_create(count > 1 ? NLOPT_LN_BOBYQA : NLOPT_LN_SBPLX, count);
+    search->order = search->entries[0].fit.order;
+    search->err = err;
+    bool set = optimiser && nlopt_set_min_objective(optimiser, polish_error, search) >= 0 &&
+               nlopt_set_lower_bounds1(optimiser, -1.5) >= 0 && nlopt_set_upper_bounds1(optimiser, 1.5) >= 0 &&
+               nlopt_set_initial_step1(optimiser, 0.2) >= 0 && nlopt_set_xtol_abs1(optimiser, 0.01) >= 0 &&
+               nlopt_set_maxeval(optimiser, POLISH_EVALUATIONS) >= 0;
+    search->rc = ranks_agree(search->engine->asked->comm, set ? 0 : error_memory(err), err);
+    if (search->rc == 0) nlopt_optimize(optimiser, stretch, &found); /* its verdict does not matter: the best is kept */
+    nlopt_destroy(optimiser);
+    if (search->rc == 0 && search->polished.fit.errors && search->polished.chosen < search->entries[0].chosen) {
+        search->entries[search->count++] = search->polished;
+        search->polished.fit.errors = NULL;
+    }
+    fit_release(&search->polished.fit);
+    return search->rc;
+}
+
+/* ---- the judgement ---- */
+
+struct verdict {
+    size_t entry, rival; /* the best of each */
+    struct judged judged[ENTRIES + 1], rivals[RIVALS];
+    json_t *delta; /* of FIDs; NULL: by errors */
+    bool wins;
+};
+
+static int table_plan(struct plan *plan, const struct engine *engine, const struct fit *fit, struct error *err) {
+    struct sampler wanted = tune_sampler(engine->asked, "table"), resolved;
+    json_t *table = fit_table(fit);
+    int rc = table ? multistep_read(&wanted.table, table, err) : error_memory(err);
+    if (rc == 0 && (rc = tune_compile(&resolved, plan, &wanted, engine->asked->card, err)) == 0)
+        sampler_release(&resolved);
+    json_decref(wanted.table);
+    json_decref(table);
+    return rc;
+}
+
+static double fid_of(const struct judged *judged) {
+    const json_t *fid = json_object_get(judged->values, "fid_corrected");
+    return json_is_number(fid) ? json_number_value(fid) : INFINITY;
+}
+
+/* FIDs of all tables and rivals, and the difference of the best two. */
+static int judge_all(struct verdict *verdict, struct search *search, const struct rivals *rivals, struct error *err) {
+    struct engine *engine = search->engine;
+    int rc = 0;
+    for (size_t i = 0; i < search->count && rc == 0; i++) {
+        struct plan plan;
+        rc = ranks_agree(engine->asked->comm, table_plan(&plan, engine, &search->entries[i].fit, err), err);
+        if (rc != 0) break;
+        rc = judge_plan(&verdict->judged[i], engine, &plan, err);
+        plan_release(&plan);
+        if (fid_of(&verdict->judged[i]) < fid_of(&verdict->judged[verdict->entry])) verdict->entry = i;
+    }
+    for (size_t i = 0; i < rivals->count && rc == 0; i++) {
+        rc = judge_plan(&verdict->rivals[i], engine, &rivals->list[i].plan, err);
+        if (fid_of(&verdict->rivals[i]) < fid_of(&verdict->rivals[verdict->rival])) verdict->rival = i;
+    }
+    const struct judged *ours = &verdict->judged[verdict->entry], *theirs = &verdict->rivals[verdict->rival];
+    verdict->wins = fid_of(ours) < fid_of(theirs);
+    if (rc != 0 || !ours->values || !theirs->values) return rc;
+    return judge_compare(&verdict->delta, engine, ours, theirs, err);
+}
+
+static void release_verdict(struct verdict *verdict) {
+    for (size_t i = 0; i <= ENTRIES; i++) judge_release(&verdict->judged[i]);
+    for (size_t i = 0; i < RIVALS; i++) judge_release(&verdict->rivals[i]);
+    json_decref(verdict->delta);
+}
+
+/* Mean of the ratio of two rms errors over judging paths, and its standard error by a jackknife over paths. */
+static void compare(const struct tuning *asked, const double *ours, const double *theirs, double *ratio,
+                    double *error) {
+    size_t first = asked->fit + asked->select, count = asked->judge;
+    double a = 0, b = 0, sum = 0, squares = 0;
+    for (size_t i = first; i < first + count; i++) {
+        a += ours[i];
+        b += theirs[i];
+    }
+    *ratio = sqrt(a / b);
+    for (size_t i = first; i < first + count; i++) {
+        double left = sqrt((a - ours[i]) / (b - theirs[i]));
+        sum += left;
+        squares += left * left;
+    }
+    double mean = sum / (double)count;
+    *error = sqrt(fmax(squares / (double)count - mean * mean, 0) * (double)(count - 1));
+}
+
+static json_t *number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *describe(const struct search *search, const struct rivals *rivals, struct verdict *verdict) {
+    const struct tuning *asked = search->engine->asked;
+    const struct entry *entry = &search->entries[verdict->entry];
+    const struct rival *rival = &rivals->list[verdict->rival];
+    double ratio, ratio_error;
+    char grid[GRID_TEXT];
+    grids_name(&entry->grid, grid);
+    compare(asked, entry->fit.errors, rival->errors, &ratio, &ratio_error);
+    if (asked->samples == 0) verdict->wins = ratio < 1;
+    return json_pack("{si so ss si sb so sO* s{sO so sI sO*} so so sO* sb}", "nfe", (int)search->steps, "error",
+                     number(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid", grid,
+                     "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "fid",
+                     verdict->judged[verdict->entry].values, "rival", "sampler", rival->sampler, "error",
+                     number(rival->error), "tried", (json_int_t)rivals->tried, "fid",
+                     verdict->rivals[verdict->rival].values, "ratio", number(ratio), "ratio_error", number(ratio_error),
+                     "delta", verdict->delta, "wins", verdict->wins);
+}
+
+static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {
+    struct search search = {.engine = engine, .teacher = teacher, .steps = (size_t)nfe};
+    struct verdict verdict = {0};
+    struct rivals rivals;
+    if (rivals_best(&rivals, engine, teacher, nfe, err) != 0) return -1;
+    int rc = fit_grids(&search, err);
+    if (rc == 0) rc = polish(&search, err);
+    for (size_t i = 1; i < search.count; i++)
+        if (search.entries[i].chosen < search.entries[verdict.entry].chosen) verdict.entry = i;
+    if (rc == 0 && engine->asked->samples > 0) rc = judge_all(&verdict, &search, &rivals, err);
+    if (rc == 0 && json_array_append_new(list, describe(&search, &rivals, &verdict)) != 0) rc = error_memory(err);
+    for (size_t i = 0; i < search.count; i++) fit_release(&search.entries[i].fit);
+    release_verdict(&verdict);
+    rivals_release(&rivals);
+    return rc;
+}
+
+int tune(json_t **found, const struct tuning *tuning, struct error *err) {
+    struct teacher teacher = {0};
+    struct engine engine = {.asked = tuning};
+    json_t *list = json_array();
+    int rc = list ? teacher_plan(&teacher, tuning, err) : error_memory(err);
+    if (rc == 0) rc = engine_new(&engine, tuning, &teacher.plan, err);
+    rc = ranks_agree(tuning->comm, rc, err);
+    if (rc == 0) rc = teacher_run(&teacher, &engine, err);
+    for (size_t i = 0; i < tuning->nfes_count && rc == 0; i++) {
+        rc = tune_nfe(list, &engine, &teacher, tuning->nfes[i], err);
+        if (rc != 0 && err->code == CODE_DATA && err->message[0]) error_prefix(err, "NFE %d", tuning->nfes[i]);
+    }
+    *found = NULL;
+    if (rc == 0) {
+        *found = json_pack("{s{ss si sf sf} s{sI sI sI} sI sO sI}", "teacher", "solver", teacher.plan.solver, "nfe",
+                           teacher.plan.nfe, "error", teacher.error, "spread", teacher.spread, "paths", "fit",
+                           (json_int_t)tuning->fit, "select", (json_int_t)tuning->select, "judge",
+                           (json_int_t)tuning->judge, "samples", (json_int_t)tuning->samples, "tuned", list,
+                           "model_rows", (json_int_t)engine.rows);
+        rc = ranks_agree(tuning->comm, *found ? 0 : error_memory(err), err);
+    }
+    json_decref(list);
+    engine_release(&engine);
+    teacher_release(&teacher);
+    return rc;
+}

@@ -1,0 +1,48 @@
+/* Fits a few-step sampler to a model: its own paths, finely integrated, take the place of the ideal derivatives. For
+ * each number of evaluations (NFE) a table of coefficients (job/multistep.h) is fitted step by step by least squares
+ * along the student's own states, over several grids; the best one's times are polished; and on paths that neither saw
+ * it is compared with the best solver of the registry. Design: linear multistep samplers fitted to a teacher, as Wang
+ * et al. 2025 (arXiv 2505.21114) search them, but by regression and without gradients. */
+#ifndef TUNE_TUNE_H
+#define TUNE_TUNE_H
+
+#include "base/error.h"
+#include "cluster/comm.h"
+#include "eval/network.h"
+#include "eval/side.h"
+#include "job/card.h"
+#include "job/job.h"
+#include "torch_shim.h"
+
+#include <jansson.h>
+
+enum { TUNE_NFES = 32, TUNE_ORDERS = 4 };
+
+struct tuning {                    /* what is asked; all pointers borrowed */
+    const struct sampler *sampler; /* resolved, not adaptive: its range, final, guidance and clipping are meant */
+    const struct card *card;
+    struct shim_model *model, *guide; /* guide: as in executor_setup */
+    struct comm *comm;
+    int device, workers, batch;
+    enum noise_kind noise;
+    size_t fit, select, judge;     /* paths: to fit coefficients, to choose with, and to compare with */
+    const uint64_t *seeds;         /* [fit + select + judge + samples] */
+    const int64_t *labels;         /* the same, or NULL */
+    size_t samples;                /* that FIDs are of; 0: there are none */
+    const struct network *network; /* loaded; with the next two, where samples > 0 */
+    const struct side *reference;  /* factored for FID */
+    enum rounding rounding;
+    int teacher; /* steps of the fine solution */
+    int order;   /* of the fit: so many evaluations a step at most, 1 to TUNE_ORDERS; 0: chosen */
+    int nfes[TUNE_NFES];
+    size_t nfes_count;
+};
+
+/* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,
+ * spread}, "paths": {fit, select, judge}, "samples", "tuned": [{"nfe", "error", "grid", "order", "polished", "table",
+ * "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...], "model_rows"}. Errors
+ * are rms over elements and judging paths of end points to the teacher's; table is as multistep_read takes it; with
+ * samples, fid is score()'s, delta score_difference's, and the lower FID wins, else the smaller error. */
+int tune(json_t **found, const struct tuning *tuning, struct error *err);
+
+#endif

@@ -1,0 +1,131 @@
+/* Statistics of references that are images. */
+#include "work/reference_images.h"
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cluster/agree.h"
+#include "eval/side_read.h"
+#include "format/images.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own */
+
+static const unsigned of_every_image = 1u << METRIC_KID | 1u << METRIC_PRDC; /* metrics that statistics won't do for */
+
+static char *path_of(const struct cells *cells, const file_name name) {
+    return text_new("%s/references/%s.npz", cells_dir(cells), name);
+}
+
+/* Features of the logits are the samples' alone. */
+static unsigned reference_metrics(const struct run *run) {
+    return run->job.evaluate.metrics & ~(1u << METRIC_IS);
+}
+
+static int open_checked(struct images **images, const char *path, struct error *err) {
+    if (images_open(images, path, err) != 0) return -1;
+    if (images_count(*images) >= 2 && !images_floats(*images)) return 0;
+    if (images_floats(*images))
+        error_set(err, CODE_DATA,
+                  "%s holds float32 numbers, which do not say what is black and what is white: make the reference of "
+                  "them: qtaylor reference %s --features NET --range LOW,HIGH -o ref.npz",
+                  path, path);
+    else error_set(err, CODE_DATA, "%s: expected 2 images or more, found %zu", path, images_count(*images));
+    images_close(*images);
+    return -1;
+}
+
+int reference_images_check(const char *path, struct error *err) {
+    struct images *images;
+    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.reference");
+    images_close(images);
+    return 0;
+}
+
+/* Other sizes have another meaning, though some networks take any. */
+static void compare_sizes(const struct images *images, const struct run *run) {
+    int height, width, channels;
+    images_shape(images, &height, &width, &channels);
+    if (height != run->card.height || width != run->card.width)
+        log_warn("%s: the reference's images are of %d x %d pixels, the samples of %d x %d: the metrics also say how "
+                 "sharp each looks to the network",
+                 run->job.evaluate.reference, height, width, run->card.height, run->card.width);
+}
+
+static int name_of(file_name name, const struct run *run, struct error *err) {
+    struct images *images;
+    char digest[SHA256_HEX];
+    if (open_checked(&images, run->job.evaluate.reference, err) != 0) return -1;
+    int rc = images_digest(images, digest, err);
+    if (rc == 0) compare_sizes(images, run);
+    images_close(images);
+    char *text = text_new("%s %s%s%s", digest, run->network.sha256,
+                          reference_metrics(run) >> METRIC_SFID & 1 ? " spatial" : "",
+                          run->job.evaluate.metrics & of_every_image ? " features" : "");
+    if (rc == 0 && !text) rc = error_memory(err);
+    if (rc == 0) sha256_bytes(text, strlen(text), name);
+    free(text);
+    return rc;
+}
+
+static int make(const char *path, const struct run *run, const struct place *place, struct error *err) {
+    const struct extraction how = {.network = run->job.evaluate.features,
+                                   .metrics = reference_metrics(run) | 1u << METRIC_FID,
+                                   .device = place->device,
+                                   .workers = place->workers};
+    struct side side;
+    char *folder = path_folder(path);
+    int rc = folder ? side_read(&side, run->job.evaluate.reference, &how, err) : error_memory(err);
+    if (rc == 0 && (rc = folder_make(folder, err)) != 0) side_release(&side);
+    if (rc == 0) {
+        const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
+        struct statistics statistics = pool->statistics; /* borrowed */
+        memcpy(statistics.network, side.network, SHA256_HEX);
+        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL,
+                              run->job.evaluate.metrics & of_every_image ? &pool->features : NULL, path, err);
+        side_release(&side);
+    }
+    free(folder);
+    return rc;
+}
+
+static bool alike(const struct run *a, const struct run *b) {
+    return a->job.evaluate.enabled && strcmp(a->job.evaluate.reference, b->job.evaluate.reference) == 0 &&
+           strcmp(a->network.sha256, b->network.sha256) == 0 && a->job.evaluate.metrics == b->job.evaluate.metrics;
+}
+
+/* Rank 0. */
+static int find_or_make(file_name *names, const struct cells *cells, size_t i, const struct place *place,
+                        struct error *err) {
+    const struct run *run = &cells->cells[i].run;
+    bool images, there;
+    for (size_t k = 0; k < i; k++)
+        if (alike(&cells->cells[k].run, run)) {
+            memcpy(names[i], names[k], sizeof *names);
+            return 0;
+        }
+    if (side_holds_images(&images, run->job.evaluate.reference, err) != 0) return -1;
+    if (!images) return 0;
+    if (name_of(names[i], run, err) != 0) return error_prefix(err, "evaluate.reference");
+    char *path = path_of(cells, names[i]);
+    int rc = path ? file_exists(path, &there, err) : error_memory(err);
+    if (rc == 0 && !there) rc = make(path, run, place, err);
+    free(path);
+    return rc == 0 ? 0 : error_prefix(err, "evaluate.reference");
+}
+
+int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, struct error *err) {
+    file_name *names = calloc(cells->count, sizeof *names);
+    int rc = names ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && comm_rank(comm) == 0 && i < cells->count; i++)
+        if (cells->cells[i].run.job.evaluate.enabled) rc = find_or_make(names, cells, i, place, err);
+    rc = ranks_agree(comm, rc, err);
+    if (rc == 0) rc = comm_broadcast(comm, names, cells->count * sizeof *names, 0, err);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++)
+        if (names[i][0] && !(cells->cells[i].run.reference_file = path_of(cells, names[i]))) rc = error_memory(err);
+    free(names);
+    return ranks_agree(comm, rc, err);
+}

@@ -1,0 +1,19 @@
+/* References that are images: each goes through its cells' feature network once, and what comes out stays beside the
+ * run, as statistics in DIR/references/NAME.npz. NAME says what it was made of: the images, the network, and which
+ * features the metrics need. */
+#ifndef WORK_REFERENCE_IMAGES_H
+#define WORK_REFERENCE_IMAGES_H
+
+#include "base/error.h"
+#include "cluster/comm.h"
+#include "run/cells.h"
+#include "work/place.h"
+
+/* Collective, outside of parallel regions, before references are read. Rank 0 makes what is not there, on its own
+ * device with its own workers, while the others wait. Fills the runs' `reference_file` where their reference is
+ * images. Images that can't be read, or are of a size that the network does not take: CODE_DATA. */
+int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, struct error *err);
+/* Are there images enough at `path`, of whole numbers? Looks at the first alone. CODE_DATA: not. Not collective. */
+int reference_images_check(const char *path, struct error *err);
+
+#endif

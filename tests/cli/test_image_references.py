@@ -1,0 +1,110 @@
+"""A job's reference may be images: they go through its feature network once."""
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import qtaylor
+
+
+def images_new(folder, count, seed=0):
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    for index in range(count):
+        pixels = Image.fromarray(rng.integers(0, 256, (4, 4), dtype=np.uint8))
+        pixels.save(folder / f"{index}.{'jpg' if index % 3 else 'png'}")
+
+
+@pytest.fixture
+def with_images(job):
+    job.add_evaluation()
+    images_new(job.folder / "images", 60)
+    job.keys["evaluate"] |= {"reference": "images", "metrics": ["fid", "kid", "prdc"]}
+    return job
+
+
+def metrics(run):
+    values = json.loads((run / "metrics.json").read_text())["metrics"]
+    return values, {key: value for key, value in values.items() if key not in ("reference", "network", "samples")}
+
+
+def made(run):
+    return sorted((run / "references").iterdir())
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_folder_is_what_compare_makes_of_it(with_images, ranks):
+    job = with_images
+    qtaylor("run", job.write(), ranks=ranks)
+    values, numbers = metrics(job.run)
+    assert values["reference"]["path"] == str(job.folder / "images") and values["reference"]["count"] == 60
+    options = ["--features", job.folder / "features.json", "--metrics", "fid,kid,prdc", "--json"]
+    assert json.loads(qtaylor("compare", job.run, job.folder / "images", *options).stdout)["metrics"] == numbers
+    (file,) = made(job.run)
+    with np.load(file) as arrays:
+        assert arrays["features"].shape == (60, 8) and arrays["count"] == 60
+        np.testing.assert_allclose(arrays["sigma"], np.cov(arrays["features"].astype(float).T), rtol=1e-9)
+    assert "60 images" not in qtaylor("run", job.write(), ranks=ranks).stderr  # it is there
+    assert made(job.run) == [file]
+
+
+def test_other_images_are_another_reference(with_images):
+    job = with_images
+    qtaylor("run", job.write())
+    first = metrics(job.run)[1]
+    Image.new("L", (4, 4)).save(job.folder / "images/x.png")
+    qtaylor("run", job.write())
+    values, numbers = metrics(job.run)
+    assert values["reference"]["count"] == 61 and numbers != first and len(made(job.run)) == 2
+    (job.folder / "images/x.png").unlink()
+    qtaylor("evaluate", job.run)
+    assert metrics(job.run)[1] == first and len(made(job.run)) == 2
+    made(job.run)[0].unlink()
+    made(job.run)[0].unlink()
+    qtaylor("evaluate", job.run)
+    assert metrics(job.run)[1] == first and len(made(job.run)) == 1
+
+
+def test_cells_share_what_is_made(with_images):
+    job = with_images
+    job.keys["sweep"] = {"sampler.nfe": [3, 4]}
+    shutil.make_archive(job.folder / "images", "zip", job.folder / "images")
+    job.keys["evaluate"] |= {"reference": "images.zip", "metrics": ["fid"]}
+    assert qtaylor("run", job.write(), ranks=2).stderr.count("60 images [4,4,1] through") == 1
+    (file,) = made(job.run)
+    with np.load(file) as arrays:
+        assert "features" not in arrays
+    numbers = [metrics(job.run / f"nfe={nfe}")[1]["fid"] for nfe in (3, 4)]
+    assert numbers[0] != numbers[1]
+
+
+def test_what_the_images_cannot_give_is_said_before_the_first_sample(with_images):
+    job = with_images
+
+    def refused(command="run", code=65):
+        said = qtaylor(command, job.write(), code=code).stderr
+        assert not (job.run / "samples").exists()
+        return said
+
+    path = job.folder / "images/7.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    assert "evaluate.reference: " in (said := refused()) and "images/7.jpg as a JPEG" in said
+    path.write_bytes(whole)
+    job.keys["evaluate"]["metrics"] = ["sfid"]
+    assert "sfid needs an output `spatial`" in refused()
+    job.keys["evaluate"]["metrics"] = ["fid"]
+    Image.new("L", (5, 4)).save(job.folder / "images/9.png")
+    assert "images/9.png: expected an image of 4 x 4 x 1" in refused()
+    Image.new("L", (5, 4)).save(job.folder / "images/0.png")
+    assert "/images: feature network" in (said := refused()) and "[1,4,5]" in said
+    shutil.rmtree(job.folder / "images")
+    images_new(job.folder / "images", 1)
+    for command in ("plan", "run"):
+        assert "2" in refused(command) and not (job.run / "metrics.json").exists()
+    shutil.rmtree(job.folder / "images")
+    (job.folder / "images").mkdir()
+    for command in ("plan", "run"):
+        assert "expected .png, .jpg or .webp images, found none" in refused(command)

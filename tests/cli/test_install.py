@@ -1,0 +1,115 @@
+"""make install, uninstall and dist: what is installed works from where it stands, and goes away without a trace."""
+import json
+import os
+import re
+import subprocess
+import tarfile
+
+import pytest
+
+from conftest import FAKE, ROOT, environment, qtaylor
+
+PREFIX = "/opt/qtaylor 1"
+BUILD = ROOT / "build/fake"
+pytestmark = pytest.mark.skipif(FAKE != BUILD / "qtaylor", reason="make install takes the usual build")
+VERSION = (ROOT / "VERSION").read_text().split()[0]
+
+
+def make(*arguments, cwd=ROOT, code=0):
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
+    done = subprocess.run(["make", "SHIM=fake", *map(str, arguments)], capture_output=True, text=True, cwd=cwd,
+                          env=inherited, timeout=600)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def install(*arguments, code=0):
+    return make("-o", "all", "install", *arguments, code=code)  # of what is built, while other tests run it
+
+
+def unpack(folder):
+    """The tree of a new tarball, and the commit that it is said to be of."""
+    commit = re.search(r"gz: (\S+)$", make("dist", f"DIST={folder}/dist/it.tar.gz"), re.M)[1]
+    with tarfile.open(folder / "dist/it.tar.gz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder / f"qtaylor-{VERSION}", commit
+
+
+@pytest.fixture
+def stage(tmp_path):
+    install(f"DESTDIR={tmp_path}/stage", f"PREFIX={PREFIX}")
+    return tmp_path / "stage"
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def test_what_is_installed_goes_away(stage):
+    place = stage / PREFIX[1:]
+    listed = (place / "share/qtaylor/installed").read_text().split("\n")[:-1]
+    assert files(place) == sorted(listed)
+    for name in ("bin/qtaylor", "share/qtaylor/jobs/digits/model.pt", "share/qtaylor/slurm/common.sh",
+                 "share/qtaylor/tools/export.py", "share/doc/qtaylor/LICENSE", "share/man/man1/qtaylor.1",
+                 "share/man/man1/qtaylor-run.1", "share/bash-completion/completions/qtaylor",
+                 "share/zsh/site-functions/_qtaylor"):
+        assert name in listed
+    (place / "share/qtaylor/jobs/mine.yaml").write_text("name: mine\n")
+    (place / "share/qtaylor/old").write_text("of an older version\n")
+    with open(place / "share/qtaylor/installed", "a") as file:
+        file.write("share/qtaylor/old\n")
+    install(f"DESTDIR={stage}", f"PREFIX={PREFIX}")
+    assert files(place) == sorted([*listed, "share/qtaylor/jobs/mine.yaml"])
+    (place / "share/qtaylor/tools/__pycache__").mkdir()
+    make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}")
+    assert files(stage) == [f"{PREFIX[1:]}/share/qtaylor/jobs/mine.yaml"]
+    assert not (place / "share/qtaylor/tools").exists()
+    assert "nothing is installed" in make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}", code=2)
+
+
+def test_a_relative_place_is_refused():
+    assert "expected an absolute path" in install("PREFIX=opt", code=2)
+
+
+def test_slurm_scripts_find_program_and_jobs(stage, job, tmp_path):
+    """As SLURM runs a copy: from its spool folder's name, in the folder of `sbatch`; srun is a stand-in of one task."""
+    place = stage / PREFIX[1:]
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "srun").write_text('#!/bin/bash\nwhile [[ $1 = --* ]]; do shift; done\nexec "$@"\n')
+    (tools / "srun").chmod(0o755)
+    job.write()
+    for script in sorted((ROOT / "slurm").glob("*.sbatch")):
+        text = (place / "share/qtaylor/slurm" / script.name).read_text()
+        home = f"{PREFIX}/share/qtaylor"
+        assert f': "${{QTAYLOR_HOME:={home}}}"' in text
+        assert re.search(rf'^JOB="{home}/jobs/digits/(job|sweep).yaml" ', text, re.M) and "qtaylor folder" not in text
+    text = (place / "share/qtaylor/slurm/generate-50k.sbatch").read_text()
+    text = re.sub(r"^JOB=\S+ \S+", "JOB=job.yaml ", text, flags=re.M)  # the one line that a user changes
+    text = text.replace("0-49999", "0-99").replace("DEVICE=cuda", "DEVICE=cpu")
+    spool = tmp_path / "slurm_script"
+    spool.write_text(text.replace(f":={PREFIX}", f":={stage}{PREFIX}"))  # staged: not yet where it will be
+    done = subprocess.run(["bash", spool], capture_output=True, text=True, cwd=job.folder, timeout=60, env=environment(
+        PATH=f"{tools}:{os.environ['PATH']}", SLURM_JOB_ID=1, SLURM_NTASKS=1, SLURM_JOB_NODELIST="here"))
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "done and verified" in said, said
+    assert json.loads(qtaylor("verify", job.run, "--json", program=place / "bin/qtaylor").stdout)["samples"] == 100
+
+
+def test_a_tarball_knows_what_it_is(tmp_path):
+    """Unpacked in another repository, whose commit it must not take for its own."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    tree, commit = unpack(tmp_path)
+    make("build/fake/version.h", cwd=tree)
+    made = (tree / "build/fake/version.h").read_text()
+    assert f'QTAYLOR_VERSION "{VERSION}"\n' in made and f'QTAYLOR_COMMIT "{commit}"\n' in made
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert set(tracked) <= set(files(tree))
+
+
+@pytest.mark.long
+def test_a_tarball_builds_without_git(tmp_path):
+    tree, commit = unpack(tmp_path)
+    make("-j2", "all", cwd=tree)
+    said = qtaylor("--version", program=tree / "build/fake/qtaylor").stdout
+    assert said.startswith(f"qtaylor {VERSION}\n") and f"commit     {commit}\n" in said

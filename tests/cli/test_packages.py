@@ -1,0 +1,197 @@
+"""AOTInductor packages (.pt2) through the program, beside the same networks as TorchScript; and packages of another
+processor, device or batch, damaged ones, and ones without a card. Packages are compiled once and kept in
+build/packages."""
+import hashlib
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from conftest import CARD, ROOT, TORCH, qtaylor
+from test_plan import stored_samples
+
+torch = pytest.importorskip("torch")
+sys.path.insert(0, str(ROOT / "tools"))
+from export import forms  # noqa: E402
+
+BATCH = 8
+FEATURES = {"shape": [1, 4, 4], "range": [-1, 1], "outputs": {"pool": 16}}
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inside = torch.nn.Conv2d(1, 8, 3, padding=1)
+        self.outside = torch.nn.Conv2d(8, 1, 3, padding=1)
+        self.classes = torch.nn.Embedding(3, 8)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        shift = (self.classes(labels) + t[:, None])[:, :, None, None]
+        return 0.5 * x + 0.1 * self.outside(torch.relu(self.inside(x) + shift))
+
+
+class Features(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(images).flatten(1)
+
+
+def package(network, arguments, card, name):
+    """The path of a package in build/, made where it is not there yet."""
+    sources = "".join(map(inspect.getsource, (network, forms)))
+    made_of = sources + torch.__version__ + forms.processor_flags() + json.dumps(card)
+    path = ROOT / "build" / "packages" / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.pt2"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        forms.save_package(network(), arguments, card, path, name)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made():
+    x, t, labels = torch.randn(BATCH, 1, 4, 4), torch.rand(BATCH), torch.arange(BATCH) % 3
+    return {"model": package(Net, (x, t, labels), CARD, "diffusion.json"),
+            "features": package(Features, (x,), FEATURES, "features.json")}
+
+
+@pytest.fixture
+def packages(job, made):
+    shutil.copy(made["model"], job.folder / "model.pt2")
+    torch.jit.save(torch.jit.script(Net().eval()), str(job.folder / "model.pt"),
+                   _extra_files={"diffusion.json": json.dumps(CARD)})
+    job.keys |= {"model": {"path": "model.pt2"}, "seeds": "0-40", "labels": "balanced"}
+    job.keys.pop("batch", None)
+    job.keys["output"] = job.keys["output"] | {"dtype": "float32"}
+    job.keys["output"].pop("samples_per_shard", None)
+    return job
+
+
+def rewrite(path, metadata=None, drop=()):
+    """The package with its metadata changed by a function, and members left out."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(member, archive.read(member)) for member in archive.namelist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in members:
+            if member.endswith("_metadata.json") and metadata:
+                changed = json.loads(data)
+                metadata(changed)
+                data = json.dumps(changed).encode()
+            if not member.endswith(drop or ("\0",)):
+                archive.writestr(member, data)
+
+
+def test_the_samples_are_those_of_torchscript_whatever_makes_them(packages):
+    ours = []
+    for ranks, workers in (1, 1), (1, 2), (2, 1), (5, 2):
+        packages.keys["workers"] = workers
+        packages.keys["output"]["dir"] = str(packages.folder / f"{ranks}-{workers}")
+        qtaylor("generate", packages.write(), program=TORCH, ranks=ranks)
+        ours.append(stored_samples(packages.run))
+        assert np.array_equal(ours[0], ours[-1]), (ranks, workers)
+    assert json.loads((packages.run / "run.json").read_text())["job"]["batch"] == BATCH
+    packages.keys |= {"model": {"path": "model.pt"}, "batch": BATCH}
+    packages.keys["output"]["dir"] = str(packages.folder / "script")
+    qtaylor("generate", packages.write(), program=TORCH)
+    theirs = stored_samples(packages.run)
+    assert 0 < np.abs(theirs).max() < 100 and np.abs(ours[0] - theirs).max() < 1e-5 * np.abs(theirs).max()
+
+
+def test_features(packages, made):
+    shutil.copy(made["features"], packages.folder / "features.pt2")
+    np.savez(packages.folder / "reference.npz", mu=np.zeros(16), sigma=np.eye(16))
+    packages.keys["evaluate"] = {"features": "features.pt2", "reference": "reference.npz", "metrics": ["fid"]}
+    qtaylor("run", packages.write(), program=TORCH)
+    ours = json.loads((packages.run / "metrics.json").read_text())["metrics"]["fid"]
+    packages.keys["evaluate"]["features"] = "features.pt"
+    torch.jit.save(torch.jit.script(Features()), str(packages.folder / "features.pt"),
+                   _extra_files={"features.json": json.dumps(FEATURES)})
+    packages.keys["output"]["dir"] = str(packages.folder / "script")
+    qtaylor("run", packages.write(), program=TORCH)
+    theirs = json.loads((packages.run / "metrics.json").read_text())["metrics"]["fid"]
+    assert abs(ours - theirs) < 1e-4 * theirs
+
+
+def test_inspect_tells_the_form(packages):
+    assert "AOTInductor" in json.loads(qtaylor("--version", "--json", program=TORCH).stdout)["networks"]
+    about = json.loads(qtaylor("inspect", packages.folder / "model.pt2", program=TORCH).stdout)
+    assert about["form"] == "aoti" and about["card"]["batch"] == BATCH and about["AOTI_DEVICE_KEY"] == "cpu"
+    assert json.loads(qtaylor("inspect", packages.folder / "model.pt", program=TORCH).stdout)["form"] == "torchscript"
+
+
+def card(**keys):
+    """An edit of the metadata: a card of batches of 8, but for these keys."""
+    return lambda m: m.update({"diffusion.json": json.dumps(CARD | {"batch": 8} | keys)})
+
+
+MISTAKES = {
+    "another processor": (lambda m: m.update(AOTI_CPU_ISA="AVX512 AVX1024"),
+                          ["model.pt2", "avx1024", "compiled for a processor", "TorchScript"]),
+    "another compiler's flags": (lambda m: m.update(cpu_flags="avx2 amx_fp4"), ["amx_fp4", "compiled for a processor"]),
+    "another architecture": (lambda m: m.update(AOTI_MACHINE="riscv64"), ["riscv64", "compiled for"]),
+    "another device": (lambda m: m.update(AOTI_DEVICE_KEY="cuda"), ["compiled for device cuda", "device: cuda"]),
+    "no card": (lambda m: m.pop("diffusion.json"),
+                ["model.pt2", "extra/diffusion.json, or that name in a package's metadata",
+                 "model: {path: ..., card: {...}}"]),
+    "a card that is no JSON": (lambda m: m.update({"diffusion.json": "{"}),
+                               ["metadata: diffusion.json", "expected JSON"]),
+    "another batch in its card": (card(batch=5), ["compiled for 8 rows", "gets 5"]),
+    "no batch in its card": (lambda m: m.update({"diffusion.json": json.dumps(CARD)}),
+                             ["compiled for 8 rows", "gets 64"]),
+    "another shape in its card": (card(shape=[1, 4, 2]), ["compiled for 4 values in axis 3 of x", "gets 2"]),
+    "times of another type": (card(time={"kind": "discrete", "steps": 1000}), ["its input t", "time.dtype"]),
+    "no labels in its card": (card(labels=None), ["takes 3 tensors", "gets 2"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(packages, name):
+    change, words = MISTAKES[name]
+    rewrite(packages.folder / "model.pt2", change)
+    if name == "no labels in its card":
+        packages.keys["labels"] = "none"
+    done = qtaylor("generate", packages.write(), program=TORCH, code=65)
+    assert all(word in done.stderr for word in words), done.stderr
+    assert not list(packages.run.glob("samples/*"))
+
+
+def test_another_batch(packages):
+    packages.keys["batch"] = 16
+    assert "batch: 16" in qtaylor("generate", packages.write(), program=TORCH, code=65).stderr
+
+
+def test_truncated_or_without_its_code(packages):
+    path = packages.folder / "model.pt2"
+    shutil.copy(path, packages.folder / "whole.pt2")
+    rewrite(path, drop=(".wrapper.so",))
+    done = qtaylor("generate", packages.write(), program=TORCH, code=65)
+    assert "not compiled" in done.stderr, done.stderr
+    shutil.copy(packages.folder / "whole.pt2", path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    assert "whole zip archive" in qtaylor("generate", packages.write(), program=TORCH, code=65).stderr
+    assert not packages.run.exists()
+
+
+@pytest.mark.long
+def test_the_exporter_makes_one(packages):
+    source = inspect.getsource(Net)
+    (packages.folder / "net.py").write_text(f"import torch\n\n\n{source}\n\ndef make():\n    return Net()\n")
+    (packages.folder / "card.json").write_text(json.dumps(CARD))
+    done = subprocess.run([sys.executable, ROOT / "tools/export.py", "module", f"{packages.folder}/net.py:make",
+                           packages.folder / "out",
+                           "--card", packages.folder / "card.json", "--format", "aoti", "--batch", "8"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for form in ("eager", "TorchScript", "AOTInductor"):
+        assert f"{form}: " in done.stderr and "ms a call of 8" in done.stderr
+    ours, theirs = packages.folder / "ours", packages.folder / "theirs"
+    job = packages.folder / "out" / "job.yaml"
+    qtaylor("generate", job, "--set", f"output.dir={ours}", "--set", "output.dtype=float32", program=TORCH)
+    qtaylor("generate", job, "--set", f"output.dir={theirs}", "--set", "output.dtype=float32", "--set",
+            f"model.path={packages.folder}/model.pt", program=TORCH)
+    ours, theirs = stored_samples(ours), stored_samples(theirs)
+    assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()

@@ -1,0 +1,164 @@
+"""qtaylor tune: tables fitted to a model, against closed forms and the registry's solvers on other paths."""
+
+import json
+
+import numpy as np
+import pytest
+
+from conftest import qtaylor
+from oracle import linear_alpha_sigma
+
+FLOW = {"prediction": "velocity", "schedule": {"kind": "flow"}, "labels": None}
+
+
+def tune(job, *options, ranks=0, folder="tuned", **env):
+    path = job.write()
+    return json.loads(
+        qtaylor("tune", path, "-o", job.folder / folder, "--json", *options, ranks=ranks, timeout=300, **env).stdout
+    )
+
+
+@pytest.mark.parametrize("nfe", [1, 4])
+def test_on_gaussian_data_the_fit_of_order_1_is_the_exact_solution(job, nfe):
+    """x' = alpha' m + sqrt(v'/v) (x - alpha m), v = alpha^2 s^2 + sigma^2, in x and epsilon = sigma (x - alpha m)/v."""
+    job.model["card"]["labels"], job.keys["labels"] = None, "none"
+    std, job.model["mixture"] = 0.4, {"means": [np.linspace(-1, 1.5, 16).tolist()], "std": 0.4, "weights": [1]}
+    job.keys["sampler"] |= {
+        "t_start": 0.3,
+        "t_end": 0.01,
+    }  # where what the network's float32 rounds off is not magnified
+    found = tune(job, "--nfe", nfe, "--order", 1, "--teacher", 600, "--paths", 256)
+    [one] = found["tuned"]
+    table = one["table"]
+    for t, s, step in zip(table["times"], table["times"][1:], table["steps"]):
+        (alpha, sigma), (alpha_s, sigma_s) = linear_alpha_sigma(t), linear_alpha_sigma(s)
+        v, v_s = alpha**2 * std**2 + sigma**2, alpha_s**2 * std**2 + sigma_s**2
+        on_x = alpha_s / alpha
+        on_epsilon = v / sigma * (np.sqrt(v_s / v) - on_x)
+        assert step["x"] == pytest.approx(on_x, rel=1e-8, abs=1e-8)
+        assert step["epsilon"] == [pytest.approx(on_epsilon, rel=1e-8, abs=1e-8)]
+    assert one["error"] < 1e-6 < one["rival"]["error"] and one["wins"]
+
+
+def test_on_a_mixture_it_is_nearer_than_every_solver(job):
+    job.keys["labels"] = "none"  # the mixture of both classes
+    found = tune(job, "--nfe", "4,5,6,8,10")
+    assert [one["nfe"] for one in found["tuned"]] == [4, 5, 6, 8, 10]
+    assert found["teacher"]["error"] < 0.2 * min(one["error"] for one in found["tuned"])
+    for one in found["tuned"]:
+        assert one["wins"] and one["ratio"] < 1 and one["rival"]["tried"] > 50
+        assert one["ratio"] == pytest.approx(one["error"] / one["rival"]["error"], rel=1e-9)
+        file = json.loads((job.folder / f"tuned/tuned-nfe{one['nfe']}.json").read_text())
+        assert {key: file[key] for key in ("times", "steps")} == one["table"] and file["made"]["by"] == "qtaylor tune"
+    qtaylor("run", job.folder / "tuned/compare.yaml", "--set", "seeds=0-7")
+    assert len(list((job.folder / "tuned/compare").glob("*/metrics.json"))) == 10
+
+
+def test_what_is_promised_is_what_the_table_makes(job):
+    """The error that is told, measured again: the table's samples against those of many steps, on the same seeds."""
+    from test_plan import stored_samples
+
+    job.keys["labels"] = "none"
+    found = tune(job, "--nfe", 5, "--paths", 64)
+    job.keys |= {"seeds": "148-163", "sampler": {"solver": "table", "table": "tuned/tuned-nfe5.json"}}
+    job.keys["output"] = {"dir": str(job.folder / "table"), "dtype": "float32"}
+    qtaylor("run", job.write())
+    tables = stored_samples(job.run)
+    job.keys["sampler"] = {"solver": "rk4", "nfe": 800, "clock": "logsnr"}
+    job.keys["output"]["dir"] = str(job.folder / "fine")
+    qtaylor("run", job.write())
+    error = np.sqrt(((tables - stored_samples(job.run)) ** 2).mean())
+    assert found["tuned"][0]["error"] == pytest.approx(error, rel=0.05)
+
+
+def test_any_number_of_ranks_and_workers_finds_the_same(job):
+    options = ("--nfe", "3,4", "--paths", "40")
+    texts = []
+    for ranks, workers in ((0, 1), (1, 3), (3, 1)):
+        job.keys["workers"] = workers
+        found = tune(job, *options, ranks=ranks, folder=f"ranks-{ranks}")
+        texts.append(
+            [json.dumps(found)] + [(job.folder / f"ranks-{ranks}/tuned-nfe{nfe}.json").read_text() for nfe in (3, 4)]
+        )
+    assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.parametrize(
+    "card, sampler",
+    [
+        (FLOW, {"solver": "euler", "nfe": 10}),
+        ({}, {"solver": "ddim", "nfe": 10, "guidance": 2.5}),
+        ({}, {"solver": "ddim", "nfe": 10, "final": "denoise", "clip": True}),
+        ({"schedule": {"kind": "discrete-cosine"}, "time": {"kind": "discrete"}}, {"solver": "ddim", "nfe": 10}),
+        (
+            {"schedule": {"kind": "edm"}, "time": {"kind": "sigma"}, "prediction": "x0", "labels": None},
+            {"solver": "edm", "nfe": 11},
+        ),
+        (
+            {"schedule": {"kind": "table", "alphas": [0.9, 0.5, 0], "sigmas": [0.1, 0.5, 1]}, "prediction": "v"},
+            {"solver": "ddim", "nfe": 5, "clock": "t", "grid": "uniform"},
+        ),
+    ],
+    ids=["flow", "guided", "clipped", "whole-timesteps", "edm", "no-signal"],
+)
+def test_every_kind_of_model(job, card, sampler):
+    job.model["card"] |= card
+    job.keys["sampler"] = sampler
+    if job.model["card"]["labels"] is None:
+        job.keys["labels"] = "none"
+    for one in tune(job, "--nfe", "4,6", "--paths", 64)["tuned"]:
+        assert one["error"] is not None and one["ratio"] < 1.05
+        if one["wins"]:
+            job.keys["sampler"] = {"solver": "table", "table": one["table"]} | {
+                key: sampler[key] for key in ("guidance", "clip") if key in sampler
+            }
+            assert json.loads(qtaylor("plan", job.write(), "--json").stdout)["nfe"] == one["nfe"]
+
+
+@pytest.mark.parametrize(
+    "options, keys, code, said",
+    [
+        (["--nfe", "4,x"], {}, 64, "--nfe 4,x: expected a list such as 4,5,6,8,10"),
+        (["--nfe", "0"], {}, 64, "of at most 32 numbers from 1 to 100"),
+        (["--paths", "4"], {}, 64, "--paths 4: expected a number from 8"),
+        (["--teacher", "1"], {}, 64, "--teacher 1: expected a number of steps"),
+        (["--order", "9"], {}, 64, "--order 9: expected 1 to 4"),
+        ([], {"sweep": {"sampler.nfe": [4, 5]}}, 65, "sweep: tune takes one job, found 2"),
+        ([], {"sampler": {"solver": "rk45"}}, 65, "sampler.solver: tune needs the range of a sampler with a grid"),
+        ([], {"initial": "x.npy"}, 65, "x.npy"),
+        (
+            [],
+            {"sampler": {"solver": "ddim", "nfe": 4, "guidance": {"scale": 2, "form": "apg", "momentum": -0.5}}},
+            65,
+            "sampler.guidance.momentum",
+        ),
+        ([], {"noise": "torch-cpu", "seeds": "4294967290"}, 65, "there are no 128 behind the largest"),
+    ],
+)
+def test_mistakes(job, options, keys, code, said):
+    job.keys |= keys
+    done = qtaylor("tune", job.write(), *options, code=74 if "initial" in keys else code)
+    assert said in done.stderr
+    assert not (job.folder / "run-tuned").exists()
+
+
+def test_where_the_job_evaluates_its_fid_judges(job):
+    """The FIDs that are told are those that `run` finds of the same seeds, and the lower one wins."""
+    job.add_evaluation()
+    job.keys["labels"] = "none"
+    [one] = tune(job, "--nfe", 4, "--paths", 32, "--samples", 240)["tuned"]
+    assert one["wins"] == (one["fid"]["fid_corrected"] < one["rival"]["fid"]["fid_corrected"])
+    assert one["delta"]["fid_delta"] == pytest.approx(
+        one["fid"]["fid_corrected"] - one["rival"]["fid"]["fid_corrected"]
+    )
+    for number, (sampler, fid) in enumerate(
+        (({"solver": "table", "table": one["table"]}, one["fid"]), (one["rival"]["sampler"], one["rival"]["fid"]))
+    ):
+        job.keys |= {"seeds": "132-371", "sampler": sampler, "batch": 16}
+        job.keys["output"]["dir"] = str(job.folder / f"run-{number}")
+        found = json.loads(qtaylor("run", job.write(), "--json").stdout)["metrics"]
+        assert found["fid"] == pytest.approx(fid["fid"], rel=1e-9) and found["fid_error"] == pytest.approx(
+            fid["fid_error"], rel=1e-6
+        )
+    assert "delta" not in tune(job, "--nfe", 4, "--paths", 32, "--no-fid")["tuned"][0]
+    assert "--samples 5: expected at least 200" in qtaylor("tune", job.write(), "--samples", 5, code=64).stderr

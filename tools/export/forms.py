@@ -1,0 +1,85 @@
+"""A network as an AOTInductor package (.pt2): machine code for one batch, device and processor, compared with the
+network and timed beside it before the file gets its name."""
+import json
+import os
+import pathlib
+import sys
+import time
+
+import torch
+
+# Flags of a processor that the compiler makes use of when it compiles for the machine it runs on.
+FLAGS = ("avx", "amx", "fma", "bmi", "f16c", "gfni", "vaes", "vpclmulqdq", "sha_ni")
+
+
+def processor_flags():
+    """Those of this machine, as Linux names them: the program refuses a package on one that lacks any of them."""
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return " ".join(sorted(flag for flag in line.split(":")[1].split() if flag.startswith(FLAGS)))
+    return ""
+
+
+def milliseconds(call, arguments, repeats=5):
+    """The best of a few calls, on one thread: a worker has no more."""
+    threads, best = torch.get_num_threads(), float("inf")
+    torch.set_num_threads(1)
+    try:
+        for _ in range(repeats + 1):  # the first warms up
+            start = time.perf_counter()
+            call(*arguments)
+            if arguments[0].is_cuda:
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return 1000 * best
+
+
+def compile_package(network, arguments, metadata, path, autotune=False):
+    """forward(*arguments) as machine code in path; metadata: names and texts that it carries."""
+    configs = {"freezing": True, "cpp.threads": 1, "max_autotune": autotune, "aot_inductor.metadata": metadata}
+    with torch.no_grad():
+        program = torch.export.export(network, arguments)
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=configs)
+
+
+def deviation(call, network, arguments):
+    """The largest difference between the two, and the largest number that the network gives."""
+    with torch.no_grad():
+        ours, theirs = call(*arguments), network(*arguments)
+    if not isinstance(theirs, (tuple, list)):
+        ours, theirs = [ours], [theirs]
+    pairs = list(zip(ours, theirs, strict=True))
+    return max((a - b).abs().max().item() for a, b in pairs), max(b.abs().max().item() for _, b in pairs)
+
+
+def save_package(network, arguments, card, path, name="diffusion.json", channels_last=False, autotune=False,
+                 tolerance=1e-4, beside=()):
+    """Writes path for batches of as many rows as the arguments have, its card (under `name`) saying so. tolerance: of
+    the network's largest number. beside: (name, call) of other forms to time. ValueError: it is not the network, and
+    is not written."""
+    import torch._inductor  # and its compiler, only where it is needed
+
+    network = network.eval().requires_grad_(False)
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    device, rows = arguments[0].device, len(arguments[0])
+    card = card | {"batch": rows} if name == "diffusion.json" else card  # what features take says nothing of batches
+    metadata = {name: json.dumps(card)} | ({"cpu_flags": processor_flags()} if device.type == "cpu" else {})
+    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}.pt2")
+    try:
+        compile_package(network, arguments, metadata, temporary, autotune)
+        package = torch._inductor.aoti_load_package(str(temporary))
+        difference, scale = deviation(package, network, arguments)
+        print(f"AOTInductor, batch {rows}: differs from the network by {difference:.2g} of {scale:.3g}",
+              file=sys.stderr)
+        if not difference <= tolerance * scale:
+            raise ValueError(f"expected differences of rounding, found {difference:.3g} of {scale:.3g}")
+        for form, call in (("eager", network), *beside, ("AOTInductor", package)):
+            with torch.no_grad():
+                print(f"{form}: {milliseconds(call, arguments):.3g} ms a call of {rows}, one thread", file=sys.stderr)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return card

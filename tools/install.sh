@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Puts the program and what belongs to it under $DESTDIR$PREFIX, or takes it away; make install and make uninstall.
+#   tools/install.sh install build/torch/qtaylor
+#   tools/install.sh uninstall
+# share/qtaylor/installed lists what was put there: only that is taken away.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${PREFIX:=/usr/local}" "${DESTDIR:=}"
+
+fail() { printf 'install: %s\n' "$*" >&2; exit 64; }
+[[ $PREFIX = /* ]] || fail "PREFIX=$PREFIX: expected an absolute path"
+case $PREFIX in
+    *[\"\$\`\\\|\&]* | *$'\n'*) fail "PREFIX=$PREFIX: expected none of \" \$ \` \\ | & and no line end" ;;
+esac
+[[ -z $DESTDIR || $DESTDIR = /* ]] || fail "DESTDIR=$DESTDIR: expected an absolute path, or nothing"
+place=$DESTDIR$PREFIX
+home=share/qtaylor # as the SLURM scripts call it: QTAYLOR_HOME
+list=$place/$home/installed
+draft=$(mktemp)
+trap 'rm -f "$draft" "$draft.list"' EXIT
+
+put() { # put MODE FILE PLACE
+    install -D -m "$1" "$2" "$place/$3"
+    printf '%s\n' "$3" >>"$draft.list"
+}
+
+put_changed() { # put_changed MODE FILE PLACE SED-SCRIPT
+    sed -e "$4" "$2" >"$draft"
+    put "$1" "$draft" "$3"
+}
+
+# What a file of names says is removed, and the folders that are empty then.
+remove() { # remove FILE
+    local name folder
+    while IFS= read -r name; do rm -f "$place/$name"; done <"$1"
+    while IFS= read -r name; do
+        folder=$(dirname "$name")
+        (cd "$place" 2>/dev/null && rmdir -p --ignore-fail-on-non-empty -- "$folder" 2>/dev/null) || true
+    done <"$1"
+}
+
+# SLURM copies a script elsewhere before it runs: the installed ones name their place, and the program as seen from it.
+put_slurm() {
+    local file
+    for file in slurm/*.sbatch; do
+        put_changed 755 "$file" "$home/$file" "s|{QTAYLOR_HOME:=.*}\"|{QTAYLOR_HOME:=$PREFIX/$home}\"|
+            s|^JOB=jobs/\([^ ]*\)|JOB=\"$PREFIX/$home/jobs/\1\"|
+            s|it from the qtaylor folder:|it from the folder that results shall be in:|"
+    done
+    # shellcheck disable=SC2016 # text of the script
+    put_changed 644 slurm/common.sh "$home/slurm/common.sh" \
+        's|{PROGRAM:=[^}]*}|{PROGRAM:=../../bin/qtaylor}|; s|relative to the qtaylor folder|relative to $QTAYLOR_HOME|'
+}
+
+install_all() { # install_all PROGRAM
+    local file command
+    : >"$draft.list"
+    put 755 "$1" bin/qtaylor
+    put_slurm
+    while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(find jobs -type f | sort)
+    for file in tools/export.py tools/export/*.py tools/digits_networks.py tools/train_digits.py tools/train_fashion.py
+    do put 644 "$file" "$home/$file"; done
+    for file in README.md CHANGELOG.md LICENSE; do put 644 "$file" "share/doc/qtaylor/$file"; done
+    "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
+    for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
+        "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"
+    done
+    "$1" --completion bash >"$draft" && put 644 "$draft" share/bash-completion/completions/qtaylor
+    "$1" --completion zsh >"$draft" && put 644 "$draft" share/zsh/site-functions/_qtaylor
+    if [ -f "$list" ]; then # files of an older version
+        grep -vxFf "$draft.list" "$list" >"$draft" || true
+        remove "$draft"
+    fi
+    echo "$home/installed" >>"$draft.list"
+    install -m 644 "$draft.list" "$list"
+    echo "installed in $place: $(wc -l <"$list") files, listed in $list"
+}
+
+case ${1:-} in
+    install) install_all "${2:?the program}" ;;
+    uninstall)
+        [ -f "$list" ] || fail "$list is not there: nothing is installed in $place"
+        cp "$list" "$draft"
+        find "$place/$home/tools" -name __pycache__ -prune -exec rm -rf {} + # Python's own, of the tools' use
+        remove "$draft"
+        echo "removed from $place" ;;
+    *) fail 'expected install PROGRAM or uninstall' ;;
+esac
