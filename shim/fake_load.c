@@ -9,6 +9,11 @@ static long integer(const json_t *json, const char *key) {
     return (long)json_integer_value(json_object_get(json, key));
 }
 
+static double number_or(const json_t *json, const char *key, double unset) {
+    const json_t *value = json_object_get(json, key);
+    return value ? json_number_value(value) : unset;
+}
+
 static int load_mixture(struct shim_model *model, const char *path, char *error) {
     const json_t *mixture = json_object_get(model->json, "mixture"), *means = json_object_get(mixture, "means");
     const json_t *weights = json_object_get(mixture, "weights");
@@ -51,7 +56,11 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
         model->nan_times[i] = time ? json_number_value(time) : INFINITY;
         model->disturb_times[i] = disturbed ? json_number_value(disturbed) : i == 0 ? -INFINITY : INFINITY;
     }
-    if (model->is_features) {
+    model->is_decoder = json_object_get(model->json, "decoder") != NULL;
+    model->delay_ms = integer(model->json, "delay_ms");
+    model->fail_above = number_or(model->json, "fail_above", INFINITY);
+    model->nan_above = number_or(model->json, "nan_above", INFINITY);
+    if (model->is_features || model->is_decoder) {
         model->has_matrix = json_object_get(model->json, "matrix") != NULL;
         model->matrix = (uint64_t)integer(model->json, "matrix");
         return 0;
@@ -59,12 +68,11 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
     const char *seconds = getenv("QTAYLOR_FAKE_LOAD");
     for (struct timespec left = {.tv_sec = seconds ? strtol(seconds, NULL, 10) : 0}; left.tv_sec > 0;)
         if (nanosleep(&left, &left) == 0) break;
-    model->delay_ms = integer(model->json, "delay_ms");
     model->fail_call = integer(model->json, "fail_call");
     model->nan_call = integer(model->json, "nan_call");
     model->crash_call = integer(model->json, "crash_call");
     const json_t *card = json_object_get(model->json, "card");
-    if (!card) return fake_fail(error, "%s: expected \"card\" or \"features\"", path);
+    if (!card) return fake_fail(error, "%s: expected \"card\", \"decoder\" or \"features\"", path);
     if (card_parse(&model->card, card, path, &err) != 0 || schedule_new(&model->schedule, &model->card, &err) != 0)
         return fake_fail(error, "%s", err.message);
     model->given = json_object_get(model->json, "channels")

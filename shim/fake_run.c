@@ -106,11 +106,15 @@ static bool hits(long wanted, long call) {
     return wanted == -1 || wanted == call;
 }
 
+void fake_delay(const struct shim_model *model) {
+    struct timespec wait = {model->delay_ms / 1000, model->delay_ms % 1000 * 1000000};
+    if (model->delay_ms > 0) nanosleep(&wait, NULL);
+}
+
 /* The delay and the misbehaviour asked for. *nan: this call returns NaN. */
 static int misbehave(const struct shim_model *model, bool *nan, char *error) {
     long call = atomic_fetch_add(&calls, 1) + 1;
-    struct timespec wait = {model->delay_ms / 1000, model->delay_ms % 1000 * 1000000};
-    if (model->delay_ms > 0) nanosleep(&wait, NULL);
+    fake_delay(model);
     if (hits(model->crash_call, call)) raise(SIGKILL);
     *nan = hits(model->nan_call, call);
     return hits(model->fail_call, call) ? fake_fail(error, "the model fails in call %ld, as its file asks", call) : 0;
@@ -130,18 +134,14 @@ static int act_on_poison(const char *does, char *error) {
     return strcmp(does, "fail") == 0 ? fake_fail(error, "the model does not like a sample, as it was asked") : 0;
 }
 
-/* Entry (row, column) of the linear map, row of D and column of C*H*W: splitmix64's finaliser over
- * seed * 0x9E3779B97F4A7C15 + row * 0xBF58476D1CE4E5B9 + column * 0x94D049BB133111EB (modulo 2^64), whose upper 53 bits
- * are then scaled to [-1, 1). */
-static double entry(uint64_t seed, uint64_t row, uint64_t column) {
+double fake_entry(uint64_t seed, uint64_t row, uint64_t column) {
     uint64_t z = seed * 0x9E3779B97F4A7C15u + row * 0xBF58476D1CE4E5B9u + column * 0x94D049BB133111EBu;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return (double)((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1;
 }
 
-/* As a network in train mode: see the top. */
-static void disturb(struct shim_model *model, double time, float *out, size_t rows, size_t size) {
+void fake_disturb(struct shim_model *model, double time, float *out, size_t rows, size_t size) {
     long call = atomic_fetch_add(&model->used, 1) + 1;
     if (time < model->disturb_times[0] || time > model->disturb_times[1]) return;
     for (size_t i = 0; i < size; i++) {
@@ -152,16 +152,35 @@ static void disturb(struct shim_model *model, double time, float *out, size_t ro
             if (model->disturb_row >= 0 && (size_t)model->disturb_row != row) continue;
             if (model->mixing != 0) *value = (float)(*value + model->mixing * mean);
             if (model->drift != 0) *value = (float)(*value * (1 + (double)call * model->drift));
-            if (entry((uint64_t)call, row, i) < 2 * model->dropout - 1) *value = 0;
+            if (fake_entry((uint64_t)call, row, i) < 2 * model->dropout - 1) *value = 0;
         }
     }
+}
+
+/* By how much a row's inputs move the whole mixture: the sum over inputs of the mean of its values, input k times k
+ * + 1.
+ */
+static double moved(const struct shim_condition *condition, size_t row) {
+    double sum = 0;
+    for (int k = 0; k < condition->inputs_count; k++) {
+        const struct shim_input *input = &condition->inputs[k];
+        size_t count = 1;
+        double mean = 0;
+        for (int i = 0; i < input->rank; i++) count *= (size_t)input->shape[i];
+        for (size_t i = row * count; i < (row + 1) * count; i++)
+            mean += input->type == SHIM_FLOAT32 ? (double)((const float *)input->values)[i]
+                    : input->type == SHIM_INT64 ? (double)((const int64_t *)input->values)[i]
+                                                : (double)((const char *)input->values)[i];
+        sum += (k + 1) * mean / (double)count;
+    }
+    return sum;
 }
 
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error) {
     size_t elements = (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     bool nan;
-    if (model->is_features) return fake_fail(error, "a feature network is no diffusion model");
+    if (model->is_features || model->is_decoder) return fake_fail(error, "this is no diffusion model");
     if (elements != model->elements)
         return fake_fail(error, "the model takes %zu elements a sample, not %zu", model->elements, elements);
     int channels = shape.channels * (model->card.learned_variance ? 2 : 1);
@@ -182,8 +201,10 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
                    (condition->time >= model->nan_times[0] && condition->time <= model->nan_times[1]);
         bool one = label >= 0 && (size_t)label < model->components;
         size_t first = one ? (size_t)label : 0, last = one ? first : model->components - 1;
-        for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale;
+        double move = moved(condition, row);
+        for (size_t i = 0; i < elements; i++) x_t[i] = x[row * elements + i] / scale - alpha * move;
         posterior(model, x_t, alpha, sigma, first, last, x0, epsilon);
+        for (size_t i = 0; i < elements; i++) x_t[i] += alpha * move, x0[i] += move;
         for (size_t i = 0; i < elements; i++) {
             double output = predict(model, t, x_t[i], x0[i], epsilon[i]);
             out[row * elements + i] = bad ? NAN : (float)output;
@@ -192,7 +213,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
                                                           (double)(condition->labels ? label : 0));
         }
     }
-    disturb(model, condition->time, out, (size_t)shape.batch, elements);
+    fake_disturb(model, condition->time, out, (size_t)shape.batch, elements);
     return 0;
 }
 
@@ -203,7 +224,7 @@ static double feature(const struct shim_model *model, const void *images, int is
     double sum = 0;
     for (size_t i = 0; i < elements; i++) {
         size_t at = row * elements + i;
-        double coefficient = model->has_matrix ? entry(model->matrix, d, i) : (double)(i == d);
+        double coefficient = model->has_matrix ? fake_entry(model->matrix, d, i) : (double)(i == d);
         sum += coefficient * (is_uint8 ? bytes[at] : floats[at]);
     }
     return sum;
@@ -221,7 +242,7 @@ int shim_features_run(struct shim_model *model, const void *images, int is_uint8
             return fake_fail(error, "the identity has %zu outputs, not %zu", elements, dim);
         for (size_t i = 0; outputs[k].values && i < (size_t)shape.batch * dim; i++)
             outputs[k].values[i] = (float)feature(model, images, is_uint8, elements, i / dim, before + i % dim);
-        if (outputs[k].values) disturb(model, 0, outputs[k].values, (size_t)shape.batch, dim);
+        if (outputs[k].values) fake_disturb(model, 0, outputs[k].values, (size_t)shape.batch, dim);
         if (model->has_matrix) before += dim;
     }
     return 0;

@@ -12,6 +12,13 @@ at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &cond
     return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
 }
 
+at::Tensor input_on(c10::Device device, int batch, const shim_input &input) {
+    static const at::ScalarType types[] = {at::kFloat, at::kLong, at::kBool};
+    std::vector<int64_t> sizes{batch};
+    sizes.insert(sizes.end(), input.shape, input.shape + input.rank);
+    return copy_to(device, host_view(input.values, sizes, types[input.type]));
+}
+
 at::Tensor floats(const c10::IValue &output) {
     if (!output.isTensor())
         refuse("the model returned ", output.tagKind(), ", expected a tensor; export a model that gives one");
@@ -54,7 +61,10 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
                    const at::Tensor &labels) {
     std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
     if (labels.defined()) inputs.emplace_back(labels);
-    at::Tensor out = floats(model.forward(std::move(inputs)));
+    torch::jit::Kwargs named;
+    for (int i = 0; i < condition.inputs_count; i++)
+        named[condition.inputs[i].name] = input_on(model.device, shape.batch, condition.inputs[i]);
+    at::Tensor out = floats(model.forward(std::move(inputs), named));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;
     if (!fits)
@@ -101,6 +111,20 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         at::Tensor both = diffuse(*model, input, shape, *condition, labels);
         host_view(out, sizes, at::kFloat).copy_(both.narrow(1, 0, shape.channels));
         if (variance) host_view(variance, sizes, at::kFloat).copy_(both.narrow(1, shape.channels, shape.channels));
+    });
+}
+
+int shim_decoder_run(struct shim_model *model, const float *latents, struct shim_shape latent, struct shim_shape image,
+                     float *images, char *error) {
+    return calling(*model, error, [&] {
+        c10::DeviceGuard on(model->device);
+        at::Tensor input = copy_to(model->device, host_view(latents, sizes_of(latent), at::kFloat));
+        at::Tensor out = floats(model->forward({input}));
+        std::vector<int64_t> sizes = sizes_of(image);
+        if (out.sizes() != at::IntArrayRef(sizes))
+            refuse("its output is ", out.sizes(), " for latents of ", input.sizes(), ", expected ",
+                   at::IntArrayRef(sizes), ", as its decoder.json says");
+        host_view(images, sizes, at::kFloat).copy_(out);
     });
 }
 

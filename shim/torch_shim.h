@@ -33,7 +33,7 @@ int shim_device_identity(int device, char *identity, int capacity, char *error);
  */
 int shim_thread_start(int device, char *error);
 
-/* ---- models: diffusion networks, feature networks ---- */
+/* ---- models: diffusion networks, decoders, feature networks ---- */
 struct shim_model; /* may be run by several threads at a time */
 
 /* *model is new, made of a file's bytes, in one of the forms, which the bytes tell; name: the file's, for messages.
@@ -49,17 +49,30 @@ int shim_model_channels(const struct shim_model *model);
 struct shim_shape {
     int batch, channels, height, width;
 };
+enum { SHIM_FLOAT32, SHIM_INT64, SHIM_BOOL };
+struct shim_input { /* one more argument of forward, by its name: [B, shape] */
+    const char *name;
+    const void *values; /* float, int64_t or one byte (0, 1) each */
+    int type, rank;
+    int64_t shape[3];
+};
 struct shim_condition { /* what a diffusion network gets besides x */
     double time;
-    int integer_time;      /* 1: t is int64 [B], else float32 [B] */
-    const int64_t *labels; /* [B], or NULL: forward(x, t) without a third argument */
-    int channels;          /* that the output must have; 0: C or more */
+    int integer_time;                /* 1: t is int64 [B], else float32 [B] */
+    const int64_t *labels;           /* [B], or NULL: forward(x, t) without a third argument */
+    const struct shim_input *inputs; /* [inputs_count] */
+    int inputs_count;
+    int channels; /* that the output must have; 0: C or more */
 };
 
-/* out[B,C,H,W] = the first C channels of forward(x, t, labels), variance[B,C,H,W] the next C, unless NULL. An output
- * that is not [B, >= C, H, W], or [B, channels, H, W], is an error. */
+/* out[B,C,H,W] = the first C channels of forward(x, t, labels, inputs by name), variance[B,C,H,W] the next C, unless
+ * NULL. An output that is not [B, >= C, H, W], or [B, channels, H, W], is an error. */
 int shim_model_run(struct shim_model *model, const float *x, struct shim_shape shape,
                    const struct shim_condition *condition, float *out, float *variance, char *error);
+
+/* images[B,C,H,W] = forward(latents) as float32, of the sizes of `image`; an output of others is an error. */
+int shim_decoder_run(struct shim_model *model, const float *latents, struct shim_shape latent, struct shim_shape image,
+                     float *images, char *error);
 
 struct shim_output { /* of a feature network */
     const char *name;

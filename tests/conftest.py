@@ -48,12 +48,12 @@ def qtaylor(*arguments, ranks=0, program=FAKE, code=0, timeout=120, **env):
     return done
 
 
-def stored(run):
+def stored(run, folder="samples"):
     """The rows of all a run's shards, by zstd and numpy alone."""
     import numpy
 
     parts = [subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
-             for path in sorted((run / "samples").iterdir())]
+             for path in sorted((run / folder).iterdir())]
     return numpy.concatenate([numpy.load(io.BytesIO(part)) for part in parts])
 
 

@@ -14,7 +14,7 @@
 /* Numbers that a task notes while it makes a unit (times, counts). The coordinator sums the values over the units that
  * another unit needs, and hands the sums to whoever makes that one. code is the unit's own outcome (an enum code), and
  * not summed. */
-enum { TALLY = 6 };
+enum { TALLY = 7 };
 struct tally {
     double values[TALLY];
     int32_t code;

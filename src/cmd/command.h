@@ -33,9 +33,9 @@ struct command {
     int (*function)(const struct call *call, struct error *err);
 };
 
-extern const struct command command_run, command_generate, command_evaluate, command_verify, command_status,
-    command_plan, command_inspect, command_compare, command_reference, command_diagnose, command_report, command_export,
-    command_sample, command_check, command_tune;
+extern const struct command command_run, command_generate, command_evaluate, command_decode, command_verify,
+    command_status, command_plan, command_inspect, command_compare, command_reference, command_diagnose, command_report,
+    command_export, command_sample, command_check, command_tune;
 
 /* Starts MPI, calls work on every rank, and ends MPI; an error was logged, and its message is empty then. */
 typedef int command_work(struct comm *comm, const struct call *call, void *context, struct error *err);

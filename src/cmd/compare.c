@@ -38,19 +38,19 @@ static int read_rows(void *context, size_t count, void *to, struct error *err) {
 
 /* A run's samples through a network that it was not evaluated with. */
 static int extract_run(struct side *side, const struct run *run, const struct extraction *how, struct error *err) {
-    const struct card *card = &run->card;
+    const struct sample_form form = card_sample(&run->card);
     struct reader reader = {.next = 0};
     bool floats = run->job.output.dtype == SAMPLE_FLOAT32;
     if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, floats ? ROW_STORED : ROW_PIXELS, err) != 0)
         return -1;
     struct picture_source source = {.name = run->dir,
                                     .count = (size_t)rows_count(reader.rows),
-                                    .height = card->height,
-                                    .width = card->width,
-                                    .channels = card->channels,
+                                    .height = form.height,
+                                    .width = form.width,
+                                    .channels = form.channels,
                                     .floats = floats,
-                                    .low = card->low,
-                                    .high = card->high,
+                                    .low = form.low,
+                                    .high = form.high,
                                     .read = read_rows,
                                     .context = &reader};
     int rc = extract(side, &source, how, err);
@@ -65,7 +65,8 @@ static int evaluated_with(const struct run *run, const struct extraction *how, b
     *same = false;
     if (!run->job.evaluate.enabled) return 0;
     if (network_open(&network, how->network, &run->card, 0, err) != 0) return -1;
-    if (run->job.output.dtype == SAMPLE_FLOAT32) network_take_floats(&network, &run->card);
+    if (run->job.output.dtype != SAMPLE_UINT8)
+        network_take_floats(&network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
     *same = strcmp(network.key, run->network.key) == 0;
     network_release(&network);
     return 0;
@@ -78,11 +79,23 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
     struct run run;
     bool made = true;
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
+    run.keeps_latents = false;
     int rc = how ? evaluated_with(&run, how, &made, err) : 0;
     if (rc == 0 && !how && !run.job.evaluate.enabled)
         rc = error_set(err, CODE_DATA,
                        "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
                        "network its samples go through, or --features none for their pixels",
+                       dir);
+    if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT16)
+        rc = error_set(err, CODE_DATA,
+                       "%s holds float16 samples, which compare does not send through a network: say evaluate: "
+                       "{features: ...} in its job and evaluate it",
+                       dir);
+    const struct sample_form form = card_sample(&run.card);
+    if (rc == 0 && !made && !sample_bounded(&form))
+        rc = error_set(err, CODE_DATA,
+                       "%s holds samples without a range, which compare does not send through a network: say evaluate: "
+                       "{features: ...} in its job and evaluate it",
                        dir);
     if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
     if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);

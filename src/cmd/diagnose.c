@@ -9,6 +9,7 @@
 #include "run/run.h"
 #include "work/place.h"
 #include "work/proof.h"
+#include "sample/conditions.h"
 #include "sample/model.h"
 
 #include <inttypes.h>
@@ -301,12 +302,18 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
     if (set_up(&asked, run, wanted, err) != 0) return -1;
     uint64_t *seeds = calloc(asked.paths, sizeof *seeds);
     int64_t *labels = calloc(asked.paths, sizeof *labels);
-    int rc = seeds && labels ? 0 : error_memory(err);
+    uint64_t *rows = calloc(asked.paths, sizeof *rows);
+    struct conditions *conditions = NULL;
+    int rc = seeds && labels && rows ? 0 : error_memory(err);
     for (size_t i = 0; i < asked.paths && rc == 0; i++) {
         seeds[i] = seeds_at(&run->job.seeds, i);
         labels[i] = run_label(run, i);
+        if (run->condition_rows > 0) rows[i] = run_row(run, i);
     }
     asked.seeds = seeds;
+    if (rc == 0) rc = conditions_open(&conditions, &run->card, &run->job, err);
+    if (conditions) asked.condition_rows = rows;
+    asked.conditions = conditions;
     if (run->card.classes > 0) asked.labels = labels;
     if (rc == 0 && shim_start(run->job.precision == PRECISION_TF32, message) != 0)
         rc = error_set(err, CODE_INTERNAL, "%s", message);
@@ -315,10 +322,14 @@ static int diagnose_run(const struct run *run, uint64_t wanted, json_t **found, 
     const char *guide = run->sampler.guidance.model;
     if (rc == 0 && guide)
         rc = model_load(&asked.guide, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), asked.device, err);
-    if (rc == 0) rc = prove_models(run, asked.model, asked.guide, asked.device, err);
+    const struct cell cell = {
+        .run = *run, .tag = "", .model = asked.model, .guide = asked.guide, .conditions = conditions};
+    if (rc == 0) rc = prove_models(&cell, asked.device, err);
     if (rc == 0) rc = diagnose(found, &asked, err);
+    conditions_close(conditions);
     shim_model_free(asked.guide);
     shim_model_free(asked.model);
+    free(rows);
     free(labels);
     free(seeds);
     return rc;

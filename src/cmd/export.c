@@ -21,15 +21,15 @@ struct export_options {
     const char *run, *output, *ids;
     int to; /* enum form */
     uint64_t count;
-    bool subdirs, force, json;
+    bool subdirs, latents, force, json;
 };
 
 /* Where it goes when nobody says: new. */
-static char *usual_path(const struct run *run, enum form to, const struct rows *rows) {
+static char *usual_path(const struct run *run, enum form to, bool latents, const struct rows *rows) {
     if (to == TO_PNG) return text_new("%s/png", run->dir);
     struct npy npy = rows_npy(rows);
-    return text_new("%s/samples_%zux%zux%zux%zu.%s", run->dir, npy.shape[0], npy.shape[1], npy.shape[2], npy.shape[3],
-                    form_names[to]);
+    return text_new("%s/%s_%zux%zux%zux%zu.%s", run->dir, latents ? LATENTS_FOLDER : "samples", npy.shape[0],
+                    npy.shape[1], npy.shape[2], npy.shape[3], form_names[to]);
 }
 
 /* A file is replaced when that is wished; a folder of somebody's pictures never is. */
@@ -72,7 +72,7 @@ static int print_result(const struct export_options *options, const struct rows 
 static int export_to(const struct export_options *options, const struct run *run, struct rows *rows,
                      struct error *err) {
     bool png = options->to == TO_PNG, zip = png && options->output && text_ends_in(options->output, ".zip");
-    char *path = options->output ? strdup(options->output) : usual_path(run, options->to, rows);
+    char *path = options->output ? strdup(options->output) : usual_path(run, options->to, options->latents, rows);
     for (size_t end = path ? strlen(path) : 0; end > 1 && path[end - 1] == '/';) path[--end] = '\0';
     int rc = path ? 0 : error_memory(err);
     if (rc == 0 && options->json && (rc = path_check_utf8(options->run, err)) == 0) rc = path_check_utf8(path, err);
@@ -95,6 +95,8 @@ static int export(const struct call *call, struct error *err) {
     struct rows *rows = NULL;
     if (options->subdirs && (options->to != TO_PNG || (options->output && text_ends_in(options->output, ".zip"))))
         return error_set(err, CODE_USAGE, "export: --subdirs is for a folder of PNGs: leave it out");
+    if (options->latents && options->to != TO_NPY)
+        return error_set(err, CODE_USAGE, "export: --latents are one array: say --to npy");
     if (options->ids && seeds_parse(&ids, options->ids, err) != 0) {
         error_prefix(err, "--ids");
         err->code = CODE_USAGE;
@@ -102,7 +104,8 @@ static int export(const struct call *call, struct error *err) {
     }
     int rc = command_open_run(&run, options->run, err);
     if (rc == 0) {
-        rc = rows_open(&rows, &run, options->ids ? &ids : NULL, options->count, forms[options->to], err);
+        rc = rows_open(&rows, &run, options->ids ? &ids : NULL, options->count,
+                       options->latents ? ROW_LATENT : forms[options->to], err);
         if (rc == 0) rc = export_to(options, &run, rows, err);
         rows_close(rows);
         run_close(&run);
@@ -118,6 +121,7 @@ static const struct option_row rows[] = {
     OPTION(STRING, export_options, ids, "ids", .argument = "IDS", .help = "only these seeds, as in 0-99,200"),
     ROW_COUNT(export_options),
     OPTION(FLAG, export_options, subdirs, "subdirs", .help = "PNGs in folders of 1000"),
+    OPTION(FLAG, export_options, latents, "latents", .help = "with --to npy: the latents that the run keeps"),
     ROW_FORCE(export_options),
     ROW_JSON(export_options),
 };
@@ -128,10 +132,11 @@ const struct command command_export = {
     "PATH\n"
     "        ends in .zip, one archive as EDM's dataset tool makes it (00000/img00000123.png, stored). Samples of "
     "classes\n"
-    "        come with a dataset.json. EDM's and StyleGAN's readers and fid.py, pytorch-fid and clean-fid take them.\n"
+    "        come with a dataset.json, those of conditions with a metadata.jsonl. EDM's and StyleGAN's readers and "
+    "fid.py, pytorch-fid and clean-fid take them.\n"
     "  npz   ADM's sample file: arr_0 uint8 [N,H,W,C]; where there are classes, arr_1 int64 [N]; of any size\n"
-    "  npy   one array as it is stored: uint8 [N,H,W,C], or float32 [N,C,H,W]\n"
-    "PNGs and npz of a float32 run are rounded by the run's rule. Samples come in the run's order, or in that of "
+    "  npy   one array as it is stored: uint8 [N,H,W,C], or float32 or float16 [N,C,H,W]\n"
+    "PNGs and npz of a run in floats are rounded by the run's rule. Samples come in the run's order, or in that of "
     "--ids.\n"
     "PATH is by default RUN/png, RUN/samples_NxHxWxC.npz or .npy; it appears whole or not at all. A file is replaced "
     "only with\n"

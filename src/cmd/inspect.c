@@ -44,7 +44,8 @@ static int inspect_statistics(const char *path, json_t **about, struct error *er
 static int inspect_model(const char *path, json_t **about, struct error *err) {
     static const struct {
         const char *extra, *kind;
-    } kinds[] = {{"diffusion.json", "diffusion model"}, {"features.json", "feature network"}};
+    } kinds[] = {
+        {"diffusion.json", "diffusion model"}, {"decoder.json", "decoder"}, {"features.json", "feature network"}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         json_t *card = NULL, *form = NULL;
         char hex[SHA256_HEX];
@@ -60,7 +61,7 @@ static int inspect_model(const char *path, json_t **about, struct error *err) {
         json_decref(card);
         return rc;
     }
-    return error_prefix(err, "no model card and no feature card in it");
+    return error_prefix(err, "no card of a model, a decoder or a feature network in it");
 }
 
 static int inspect_json(const char *path, json_t **about, struct error *err) {

@@ -16,8 +16,8 @@
 static void print_idle(const struct job *job, const struct card *card) {
     struct layout layout;
     struct error ignored;
-    if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard, card_elements(card),
-                    &ignored) != 0)
+    if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard,
+                    document_sample_bytes(job, card), &ignored) != 0)
         return;
     uint64_t batch = layout.batch,
              padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */

@@ -1,4 +1,4 @@
-/* run, generate and evaluate: the subcommands that MPI ranks work on together. */
+/* run, generate, evaluate and decode: the subcommands that MPI ranks work on together. */
 #include "base/log.h"
 #include "base/outlet.h"
 #include "base/print.h"
@@ -16,6 +16,7 @@ enum { PATIENCE = 30 }; /* s that printing waits for whoever reads the results *
 
 struct run_options {
     const char *job, *run, *cell; /* job or run */
+    const char *decoder, *output; /* of decode */
     struct option_list set;
     uint64_t count;
     bool json;
@@ -95,7 +96,8 @@ static int work(struct comm *comm, const struct run_options *options, const stru
     json_t *list = NULL, *results = NULL;
     const struct option_list *set = &options->set;
     if (comm_rank(comm) == 0) {
-        if (options->run) cells_list_run(&list, options->run, err);
+        if (options->decoder) cells_list_redecoded(&list, options->run, options->decoder, options->output, err);
+        else if (options->run) cells_list_run(&list, options->run, err);
         else if (options->cell) cells_list_cell(&list, options->job, set->items, set->count, options->cell, err);
         else cells_list(&list, options->job, set->items, set->count, err);
     }
@@ -133,6 +135,18 @@ static int evaluate(const struct call *call, struct error *err) {
     return with_ranks(call, (struct pipeline_options){.evaluate = true}, err);
 }
 
+/* Without a decoder, the run's own goes on with what is missing. */
+static int decode(const struct call *call, struct error *err) {
+    const struct run_options *options = call->options;
+    if (!options->decoder != !options->output)
+        return error_set(
+            err, CODE_USAGE,
+            "decode: --decoder and --output belong together: another decoder's pictures are a run of their "
+            "own, in a folder of their own");
+    return with_ranks(call, (struct pipeline_options){.make_samples = true, .only_decode = true, .evaluate = true},
+                      err);
+}
+
 static const struct option_row make_rows[] = {
     ROW_JOB(run_options),
     ROW_SET(run_options),
@@ -141,6 +155,12 @@ static const struct option_row make_rows[] = {
     ROW_JSON(run_options),
 };
 static const struct option_row evaluate_rows[] = {ROW_RUN(run_options), ROW_COUNT(run_options), ROW_JSON(run_options)};
+static const struct option_row decode_rows[] = {
+    ROW_RUN(run_options),
+    OPTION(STRING, run_options, decoder, "decoder", .argument = "FILE", .help = "another decoder than the run's own"),
+    ROW_OUTPUT(run_options, "DIR"),
+    ROW_JSON(run_options),
+};
 
 const struct command command_run = {
     "run", "Generate what is missing and evaluate",
@@ -158,3 +178,14 @@ const struct command command_evaluate = {
     "The network and the reference are the files that RUN/run.json names: look there before you evaluate the run of\n"
     "somebody else.\n",
     OPTION_TABLE(evaluate_rows, run_options), evaluate};
+const struct command command_decode = {
+    "decode", "Make pictures of the latents that a run keeps, with its decoder or another one",
+    "RUN keeps its latents (output.latents). Its pictures that are missing are made of them; with --decoder the "
+    "pictures\n"
+    "of another decoder are made, as a run in the folder DIR whose latents/ is a link to RUN's. No sample is solved "
+    "for:\n"
+    "where latents are missing, that is exit status 75 (run the job again). Both are evaluated as the job says. Start "
+    "it "
+    "under\n"
+    "mpirun or srun to use several ranks; run it again to continue after an interruption.\n" MODEL_IS_CODE,
+    OPTION_TABLE(decode_rows, run_options), decode};

@@ -36,8 +36,9 @@ static int compare(const struct run *run, uint64_t seed, const char *made, const
     return rc;
 }
 
-static int write_sample(const struct run *run, const void *stored, const char *path, bool png, struct error *err) {
-    struct npy npy = run_npy(run, (shard_id){0}, SAMPLES);
+static int write_sample(const struct run *run, const void *stored, const char *path, bool png, bool latent,
+                        struct error *err) {
+    struct npy npy = run_npy(run, (shard_id){0}, latent ? LATENTS : SAMPLES);
     struct row row;
     if (!png) {
         memmove(npy.shape, npy.shape + 1, 3 * sizeof *npy.shape);
@@ -52,7 +53,7 @@ static int write_sample(const struct run *run, const void *stored, const char *p
 
 struct sample_options {
     const char *run, *id, *output;
-    bool recompute, force;
+    bool recompute, latent, force;
 };
 
 /* Writes the sample from its shard, verified; with --recompute as the model makes it, once that was compared. */
@@ -64,14 +65,14 @@ static int find(const struct sample_options *options, const struct run *run, con
     void *made = NULL;
     int rc = seeds_locate(&run->job.seeds, seed, &position, err);
     if (rc != 0) return error_prefix(err, "%s", run->dir);
-    rc = rows_open(&rows, run, seed, 0, ROW_STORED, err);
+    rc = rows_open(&rows, run, seed, 0, options->latent ? ROW_LATENT : ROW_STORED, err);
     if (rc == 0) rc = rows_at(rows, 0, &row, &count, err);
     bool gap = rc != 0 && err->code == CODE_AGAIN;
     if (gap && options->recompute) rc = 0;
     else if (gap) error_prefix(err, "not on disk (--recompute makes it from the model)");
     if (rc == 0 && options->recompute) rc = run_remake(run, position, &made, err);
     if (rc == 0 && made && !gap) rc = compare(run, seed->ranges[0].first, made, row, err);
-    if (rc == 0) rc = write_sample(run, made ? made : row->bytes, path, png, err);
+    if (rc == 0) rc = write_sample(run, made ? made : row->bytes, path, png, options->latent, err);
     if (rc == 0)
         print_line(stdout, "%s: %s", path,
                    !made ? "from disk"
@@ -87,13 +88,17 @@ static int write_one(const struct sample_options *options, const struct run *run
     char *path = options->output ? strdup(options->output) : text_new("%06" PRIu64 ".png", seed->ranges[0].first);
     bool png = path && text_ends_in(path, ".png");
     bool there = false;
+    const struct sample_form form = card_sample(&run->card);
     int rc = path ? command_check_output("sample", path, err) : error_memory(err);
     if (rc == 0) rc = file_exists(path, &there, err);
     if (rc == 0 && !png && !text_ends_in(path, ".npy"))
         rc = error_set(err, CODE_USAGE, "sample: --output: expected a name that ends in .png or .npy, found %s", path);
-    else if (rc == 0 && png && run->card.channels != 1 && run->card.channels != 3)
+    else if (rc == 0 && png && !sample_bounded(&form))
+        rc = error_set(err, CODE_DATA, "%s: its samples have no range, and are no pictures: say --output FILE.npy",
+                       run->dir);
+    else if (rc == 0 && png && form.channels != 1 && form.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: say --output FILE.npy",
-                       run->dir, run->card.channels);
+                       run->dir, form.channels);
     else if (rc == 0 && !options->force && there)
         rc = error_set(err, CODE_USAGE, "sample: %s is there already: say --force to replace it, or another --output",
                        path);
@@ -108,6 +113,10 @@ static int sample(const struct call *call, struct error *err) {
     struct seeds seed = {0};
     struct run run;
     int rc = 0;
+    if (options->latent && (options->recompute || !options->output || !text_ends_in(options->output, ".npy")))
+        return error_set(
+            err, CODE_USAGE,
+            "sample: --latent reads a kept latent into a .npy: say --output FILE.npy, without --recompute");
     if (seeds_parse(&seed, options->id, err) != 0 || seed.count != 1)
         rc = error_set(err, CODE_USAGE, "sample: ID: expected one seed, found %s", options->id);
     if (rc == 0 && (rc = command_open_run(&run, options->run, err)) == 0) {
@@ -123,6 +132,7 @@ static const struct option_row rows[] = {
     OPTION(OPERAND, sample_options, id, "ID"),
     ROW_OUTPUT(sample_options, "FILE"),
     OPTION(FLAG, sample_options, recompute, "recompute", .help = "run the model again for this sample's batch"),
+    OPTION(FLAG, sample_options, latent, "latent", .help = "the latent that it was decoded of, where the run keeps it"),
     ROW_FORCE(sample_options),
 };
 

@@ -85,6 +85,7 @@ static void print_status(const json_t *status) {
     printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
            samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"),
            integer(status, "shards"));
+    if (json_object_get(status, "latents")) printf("latents     %lld of %lld\n", integer(status, "latents"), samples);
     print_life(status);
     print_quarantine(status);
 }

@@ -260,13 +260,19 @@ static int tune_models(json_t **found, struct tuning *asked, struct run *run, st
     char message[SHIM_ERROR];
     const char *guide = run->sampler.guidance.model;
     int rc = 0;
-    if (shim_start(run->job.precision == PRECISION_TF32, message) != 0)
+    const struct sample_form form = card_sample(&run->card);
+    if (run->card.inputs_count > 0 || run->card.decoder || !sample_bounded(&form))
+        rc = error_set(
+            err, CODE_DATA,
+            "tune: expected a job without conditions and decode, of samples with a range: it follows no others");
+    if (rc == 0 && shim_start(run->job.precision == PRECISION_TF32, message) != 0)
         rc = error_set(err, CODE_INTERNAL, "%s", message);
     if (rc == 0)
         rc = model_load(&asked->model, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), asked->device, err);
     if (rc == 0 && guide)
         rc = model_load(&asked->guide, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), asked->device, err);
-    if (rc == 0) rc = prove_models(run, asked->model, asked->guide, asked->device, err);
+    const struct cell cell = {.run = *run, .tag = "", .model = asked->model, .guide = asked->guide};
+    if (rc == 0) rc = prove_models(&cell, asked->device, err);
     if (rc == 0 && asked->samples > 0) rc = load_judge(run, asked, &reference, err);
     rc = ranks_agree(asked->comm, rc, err);
     if (rc == 0) rc = tune(found, asked, err);

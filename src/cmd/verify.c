@@ -58,8 +58,8 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
         struct error one;
         struct shard_info ignored;
         int failed = judge(run, (shard_id){i}, SAMPLES, verdict, &infos[i], &one);
-        for (int k = 0; failed == 0 && k < NETWORK_OUTPUTS; k++)
-            if (run_wants(run, k)) failed = judge(run, (shard_id){i}, k, verdict, &ignored, &one);
+        for (int k = LATENTS; failed == 0 && k < NETWORK_OUTPUTS; k++)
+            if (k != SAMPLES && run_wants(run, k)) failed = judge(run, (shard_id){i}, k, verdict, &ignored, &one);
         if (failed) {
 #pragma omp critical(verify)
             rc = (*err = one, -1);
@@ -110,6 +110,8 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     struct text names = {0};
     int rc = infos ? verify_files(run, verdict, infos, err) : error_memory(err);
     if (rc == 0) rc = store_strangers(run->dir, "", NULL, shards, &names, &verdict->strangers, err);
+    if (rc == 0 && run_wants(run, LATENTS))
+        rc = store_strangers(run->dir, "", LATENTS_FOLDER, shards, &names, &verdict->strangers, err);
     for (int k = 0; rc == 0 && k < NETWORK_OUTPUTS; k++)
         if (run_wants(run, k))
             rc = store_strangers(run->dir, run->network.key, run->network.outputs[k].name, shards, &names,

@@ -56,8 +56,7 @@ extern const struct key_kind KEY_STRING, /* char *; not empty; new */
     KEY_BOOL,     /* bool */
     KEY_NAME,     /* an enum */
     KEY_PAIR,     /* double, double: [low, high], low < high */
-    KEY_TABLE_OF, /* a map read by key->table; its rows' offsets count from this key's */
-    KEY_LATER;    /* known, but not supported yet */
+    KEY_TABLE_OF; /* a map read by key->table; its rows' offsets count from this key's */
 
 /* Reads a map into *target by table. path: its dotted path, "" for the root. */
 int keys_read(const struct key_reader *reader, const struct key_table *table, const char *path, const json_t *map,

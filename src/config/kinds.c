@@ -176,19 +176,8 @@ static json_t *write_table(const struct key *key, const void *member) {
     return keys_write(key->table, member);
 }
 
-static int read_later(KEY_READ_ARGUMENTS) {
-    (void)key, (void)value, (void)member;
-    return key_error(reader, path, "not supported yet; leave the key out");
-}
-
-static json_t *write_later(const struct key *key, const void *member) {
-    (void)key, (void)member;
-    return json_null();
-}
-
 const struct key_kind KEY_STRING = {read_string, write_string}, KEY_PATH = {read_path, write_path},
                       KEY_FOLDER = {read_folder, write_path}, KEY_INT = {read_int, write_int},
                       KEY_INT64 = {read_int64, write_int64}, KEY_NUMBER = {read_number, write_number},
                       KEY_BOOL = {read_bool, write_bool}, KEY_NAME = {read_name, write_name},
-                      KEY_PAIR = {read_pair, write_pair}, KEY_TABLE_OF = {read_table, write_table},
-                      KEY_LATER = {read_later, write_later};
+                      KEY_PAIR = {read_pair, write_pair}, KEY_TABLE_OF = {read_table, write_table};

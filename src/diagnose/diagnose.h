@@ -18,9 +18,11 @@ struct diagnosis {                 /* what is asked; all pointers borrowed */
     struct shim_model *model, *guide; /* guide: as in executor_setup */
     int device, workers, batch;
     enum noise_kind noise;
-    size_t paths;          /* so many seeds */
-    const uint64_t *seeds; /* [paths] */
-    const int64_t *labels; /* [paths], or NULL */
+    size_t paths;                        /* so many seeds */
+    const uint64_t *seeds;               /* [paths] */
+    const int64_t *labels;               /* [paths], or NULL */
+    const struct conditions *conditions; /* as in executor_setup */
+    const uint64_t *condition_rows;      /* [paths], or NULL */
 };
 
 /* Runs `workers` OpenMP threads of its own; not collective. *findings (new): README, `qtaylor diagnose`. What can't be

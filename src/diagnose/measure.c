@@ -22,7 +22,8 @@ static int run_start(struct walk *walk, struct error *err) {
     const struct diagnosis *asked = walk->study->asked;
     walk->batch = (struct batch){.rows = walk->rows,
                                  .seeds = asked->seeds + walk->first,
-                                 .labels = asked->labels ? asked->labels + walk->first : NULL};
+                                 .labels = asked->labels ? asked->labels + walk->first : NULL,
+                                 .condition_rows = asked->condition_rows ? asked->condition_rows + walk->first : NULL};
     return executor_start(walk->executor, &walk->batch, err);
 }
 
@@ -279,6 +280,7 @@ static int walk_init(struct walk *walk, struct study *study, const struct plan *
                                    .card = asked->card,
                                    .model = asked->model,
                                    .guide = asked->guide,
+                                   .conditions = asked->conditions,
                                    .device = asked->device,
                                    .batch = asked->batch,
                                    .noise = asked->noise};

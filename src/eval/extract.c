@@ -89,7 +89,7 @@ static int prepare(struct extractor *extractor, struct error *err) {
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
     if (network_open(network, how->network, &sizes, how->metrics, err) != 0)
         return error_prefix(err, "%s", source->name);
-    if (source->floats) network_take_floats(network, &sizes);
+    if (source->floats) network_take_floats(network, &sizes, false);
     if (source->floats && !network->floats)
         return error_set(err, CODE_DATA,
                          "%s takes pictures in whole numbers of [0, 255], and %s holds float32 numbers: give its "

@@ -2,6 +2,7 @@
 #include "eval/features.h"
 
 #include "base/text.h"
+#include "format/floats.h"
 #include "format/npz.h"
 
 #include <math.h>
@@ -12,26 +13,6 @@ const char *const feature_kind_names[] = {"pool", "spatial", "logits", NULL};
 
 enum feature_kind features_of_metric(enum metric metric) {
     return metric == METRIC_SFID ? FEATURES_SPATIAL : metric == METRIC_IS ? FEATURES_LOGITS : FEATURES_POOL;
-}
-
-/* IEEE half precision. */
-static float from_half(uint16_t bits) {
-    int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    float value = exponent == 31  ? (fraction ? NAN : INFINITY)
-                  : exponent == 0 ? ldexpf((float)fraction, -24)
-                                  : ldexpf((float)(fraction + 1024), exponent - 25);
-    return bits >> 15 ? -value : value;
-}
-
-static float element(const char *data, enum npy_type type, size_t index) {
-    uint16_t half;
-    float single;
-    double wide;
-    switch (type) {
-        case NPY_FLOAT16: return memcpy(&half, data + 2 * index, sizeof half), from_half(half);
-        case NPY_FLOAT64: return memcpy(&wide, data + 8 * index, sizeof wide), (float)wide;
-        default: return memcpy(&single, data + 4 * index, sizeof single), single;
-    }
 }
 
 int features_check(const struct features *features, struct error *err) {
@@ -58,7 +39,7 @@ static int convert(struct features *features, const struct npy *npy, const char 
     size_t count = npy->shape[0], dim = npy->shape[1];
     *features = (struct features){count, dim, malloc(count * dim * sizeof(float))};
     if (!features->rows) return error_memory(err);
-    for (size_t i = 0; i < count * dim; i++) features->rows[i] = element(data, npy->type, i);
+    for (size_t i = 0; i < count * dim; i++) features->rows[i] = (float)floats_at(data, npy->type, i);
     return features_check(features, err) == 0 ? 0 : error_prefix(err, "%s", path);
 }
 

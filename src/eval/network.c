@@ -1,8 +1,10 @@
 /* A feature network: its description, its file, and samples through it. */
 #include "eval/network.h"
 
+#include "format/floats.h"
 #include "sample/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,19 +57,19 @@ static int parse_description(struct network *network, json_t *json, struct error
     return parse_outputs(network, outputs, err);
 }
 
-static int check_sizes(const struct network *network, const struct card *card, struct error *err) {
-    bool repeated = card->channels == 1 && network->channels == 3;
-    if (network->height == card->height && network->width == card->width &&
-        (network->channels == card->channels || repeated))
+static int check_sizes(const struct network *network, const struct sample_form *sample, struct error *err) {
+    bool repeated = sample->channels == 1 && network->channels == 3;
+    if (network->height == sample->height && network->width == sample->width &&
+        (network->channels == sample->channels || repeated))
         return 0;
     return error_set(
         err, CODE_DATA,
         "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network made for this size",
-        network->channels, network->height, network->width, card->channels, card->height, card->width);
+        network->channels, network->height, network->width, sample->channels, sample->height, sample->width);
 }
 
-static json_t *inception_card(const struct card *card) {
-    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i, s:i}}", "shape", 3, card->height, card->width, "range", 0, 255,
+static json_t *inception_card(const struct sample_form *sample) {
+    return json_pack("{s:[i,i,i], s:[i,i], s:{s:i, s:i}}", "shape", 3, sample->height, sample->width, "range", 0, 255,
                      "outputs", "pool", 2048, "logits", 1008);
 }
 
@@ -94,15 +96,16 @@ static int want(struct network *network, unsigned metrics, struct error *err) {
 int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
                  struct error *err) {
     static const char pixels[] = "pixels";
-    *network = (struct network){.channels = card->channels,
-                                .height = card->height,
-                                .width = card->width,
+    const struct sample_form sample = card_sample(card);
+    *network = (struct network){.channels = sample.channels,
+                                .height = sample.height,
+                                .width = sample.width,
                                 .low = 0,
                                 .high = 1,
-                                .sample_channels = card->channels,
+                                .sample_channels = sample.channels,
                                 .pixels = !path,
                                 .outputs_count = 1,
-                                .outputs = {{.dim = card_elements(card)}}};
+                                .outputs = {{.dim = sample_elements(&sample)}}};
     if (!path) {
         memcpy(network->outputs[0].name, pixels, sizeof pixels);
         sha256_bytes(pixels, sizeof pixels - 1, network->sha256);
@@ -113,9 +116,9 @@ int network_open(struct network *network, const char *path, const struct card *c
     if (sha256_file(path, network->sha256, err) != 0) return -1;
     memcpy(network->key, network->sha256, SHA256_HEX);
     int rc;
-    if (strcmp(network->sha256, inception_sha256) == 0) rc = (json = inception_card(card)) ? 0 : error_memory(err);
+    if (strcmp(network->sha256, inception_sha256) == 0) rc = (json = inception_card(&sample)) ? 0 : error_memory(err);
     else rc = card_read_extra(&json, path, "features.json", err);
-    if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, card, err);
+    if (rc == 0 && (rc = parse_description(network, json, err)) == 0) rc = check_sizes(network, &sample, err);
     if (rc == 0) rc = want(network, metrics, err);
     json_decref(json);
     return rc == 0 ? 0 : error_prefix(err, "feature network %s", path);
@@ -125,12 +128,13 @@ static bool takes_bytes(const struct network *network) {
     return network->high == 255;
 }
 
-void network_take_floats(struct network *network, const struct card *card) {
+void network_take_floats(struct network *network, const struct card *card, bool half) {
     char text[SHA256_HEX + 8];
     if (takes_bytes(network)) return;
     network->floats = true;
-    network->sample_low = card->low;
-    network->sample_high = card->high;
+    network->half = half;
+    network->sample_low = card_sample(card).low;
+    network->sample_high = card_sample(card).high;
     int length = snprintf(text, sizeof text, "%s floats", network->sha256);
     sha256_bytes(text, (size_t)length, network->key);
 }
@@ -138,7 +142,7 @@ void network_take_floats(struct network *network, const struct card *card) {
 int network_check(const struct network *network, const char *path, bool floats, struct error *err) {
     if (!floats || !takes_bytes(network)) return 0;
     return error_set(err, CODE_DATA,
-                     "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are float32: "
+                     "evaluate.features: %s takes pictures in whole numbers of [0, 255], and the samples are floats: "
                      "say output.dtype: uint8, or choose a network of range [0, 1] or [-1, 1]",
                      path);
 }
@@ -157,13 +161,16 @@ void network_release(struct network *network) {
 static void convert(const struct network *network, const void *sample, void *image) {
     size_t pixels = (size_t)network->height * (size_t)network->width, from = (size_t)network->sample_channels;
     double low = network->floats ? network->sample_low : 0, high = network->floats ? network->sample_high : 255;
-    double scale = (network->high - network->low) / (high - low), shift = network->low - low * scale;
+    bool ranged = isfinite(low);
+    double scale = ranged ? (network->high - network->low) / (high - low) : 1;
+    double shift = ranged ? network->low - low * scale : 0;
+    enum npy_type type = network->half ? NPY_FLOAT16 : NPY_FLOAT32;
     for (size_t c = 0; c < (size_t)network->channels; c++)
         for (size_t p = 0, channel = from == 1 ? 0 : c; p < pixels; p++) {
             if (takes_bytes(network))
                 ((uint8_t *)image)[c * pixels + p] = ((const uint8_t *)sample)[p * from + channel];
             else if (network->floats)
-                ((float *)image)[c * pixels + p] = (float)(((const float *)sample)[channel * pixels + p] * scale +
+                ((float *)image)[c * pixels + p] = (float)(floats_at(sample, type, channel * pixels + p) * scale +
                                                            shift);
             else
                 ((float *)image)[c * pixels + p] = (float)(((const uint8_t *)sample)[p * from + channel] * scale +
@@ -194,7 +201,8 @@ int network_run(const struct network *network, const void *stored, size_t rows, 
                 float *const features[NETWORK_OUTPUTS], struct error *err) {
     const char *samples = stored;
     size_t dims = 0, pixels = (size_t)network->height * (size_t)network->width;
-    size_t sample_bytes = pixels * (size_t)network->sample_channels * (network->floats ? sizeof(float) : 1);
+    size_t sample_bytes = pixels * (size_t)network->sample_channels *
+                          (network->floats ? (network->half ? sizeof(uint16_t) : sizeof(float)) : 1);
     size_t image_bytes = pixels * (size_t)network->channels * (takes_bytes(network) ? sizeof(uint8_t) : sizeof(float));
     if (network->pixels) { /* the image in [0, 1] is the feature */
         for (size_t row = 0; row < rows; row++)

@@ -5,8 +5,9 @@
  * which: features.h. Range [0, 255]: a uint8 tensor; [0, 1] or [-1, 1]: float32. (The closed-form models of the tests,
  * plain JSON files, hold it as member "features".) The Inception file of published FIDs (inception-2015-12-05.pt, known
  * by its sha256) needs no description: 3 channels of any size, [0, 255], pool 2048 and logits 1008. Or `none`: the
- * pixels themselves, C,H,W order, as C*H*W floats in [0, 1]. float32 samples reach a network of floats (or none) as
- * they are, mapped from their range to its own, neither rounded nor clipped; one of bytes takes none. */
+ * pixels themselves, C,H,W order, as C*H*W floats in [0, 1]. float32 and float16 samples reach a network of
+ * floats (or none) as they are, mapped from their range, where they have one, to its own, neither rounded nor clipped;
+ * one of bytes takes none. */
 #ifndef EVAL_NETWORK_H
 #define EVAL_NETWORK_H
 
@@ -34,24 +35,26 @@ struct network {
     int channels, height, width; /* what it takes; grey samples are repeated to 3 channels where it takes 3 */
     int sample_channels;         /* what the samples have */
     double low, high;
-    bool floats; /* the samples are float32 [C,H,W] in [sample_low, sample_high], else uint8 [H,W,C] */
-    double sample_low, sample_high;
-    char sha256[SHA256_HEX];  /* of the file; of the word "pixels" for none */
+    bool floats; /* the samples are float32 (half: float16) [C,H,W], else uint8 [H,W,C] */
+    bool half;
+    double sample_low, sample_high; /* their range; infinite: they have none, and stay as they are */
+    char sha256[SHA256_HEX];        /* of the file; of the word "pixels" for none */
     char key[SHA256_HEX];     /* of feature files: sha256, but another one where it sees floats (older versions rounded
                                  them) */
     bool pixels;              /* no network: the pixels are the features */
     struct shim_model *model; /* NULL before network_load, and always with `pixels` */
 };
 
-/* Reads card and digest; loads nothing. path NULL: none. `card` is the diffusion model's, of which only the sizes of
- * the samples count: some that do not fit are an error, and so is a network without an output that one of the metrics
- * needs. */
+/* Reads card and digest; loads nothing. path NULL: none. Of the diffusion model's `card` only the sizes of the
+ * samples (card_sample) count: some that do not fit are an error, and so is a network without an output that one of the
+ * metrics needs. */
 int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
                  struct error *err);
 /* The output that is features of this kind, or -1. The only output stands for pool whatever its name. */
 int network_find(const struct network *network, enum feature_kind kind);
-/* The samples are float32, in the card's range. A network of bytes is left as it is: see network_check. */
-void network_take_floats(struct network *network, const struct card *card);
+/* The samples are float32 or float16, in the range of card_sample. A network of bytes is left as it is: see
+ * network_check. */
+void network_take_floats(struct network *network, const struct card *card, bool half);
 /* An error for a network of bytes and samples that are none. */
 int network_check(const struct network *network, const char *path, bool floats, struct error *err);
 /* The network's proof (sample/proof.h) on noise in batches of `batch`; none passes. In a thread after

@@ -1,5 +1,6 @@
 /* The proof of a feature network, on noise in the place of samples. */
 #include "base/text.h"
+#include "format/floats.h"
 #include "eval/network.h"
 #include "sample/noise.h"
 #include "sample/proof.h"
@@ -17,15 +18,18 @@ struct question { /* proof.context */
     float *features;                 /* [batch * outputs] */
 };
 
-/* Noise over the whole range: a standard deviation is a quarter of it. */
+/* Noise over the whole range: a standard deviation is a quarter of it. Without one, unit normals. */
 static void make_sample(const struct question *question, uint64_t seed, size_t row) {
     const struct network *network = question->network;
     double middle = (network->sample_low + network->sample_high) / 2,
            half = (network->sample_high - network->sample_low) / 2;
+    bool ranged = isfinite(half);
+    enum npy_type type = network->half ? NPY_FLOAT16 : NPY_FLOAT32;
     noise_normals(seed, NOISE_STREAM_INITIAL, question->elements, question->normals);
     for (size_t i = 0, at = row * question->elements; i < question->elements; i++, at++) {
         double value = fmin(fmax(question->normals[i] / 2, -1), 1);
-        if (network->floats) ((float *)question->samples)[at] = (float)(middle + half * value);
+        if (network->floats)
+            floats_put(question->samples, type, at, ranged ? middle + half * value : question->normals[i]);
         else ((uint8_t *)question->samples)[at] = (uint8_t)(127.5 + 127.5 * value);
     }
 }

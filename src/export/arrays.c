@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int take(void *context, uint64_t first, const char **bytes, size_t *size, struct error *err) {
@@ -18,8 +19,18 @@ static int take(void *context, uint64_t first, const char **bytes, size_t *size,
 
 int export_npz(struct rows *rows, const char *path, struct error *err) {
     struct npy vector = {NPY_INT64, sizeof(int64_t), 1, {(size_t)rows_count(rows)}};
-    struct npz_array arrays[] = {{"arr_0", rows_npy(rows), NULL}, {"arr_1", vector, rows_labels(rows)}};
-    return npz_stream(path, arrays, rows_labels(rows) ? 2 : 1, take, rows, err);
+    struct npz_array arrays[3] = {{"arr_0", rows_npy(rows), NULL}};
+    size_t count = 1;
+    int64_t *numbers = NULL;
+    if (rows_labels(rows)) arrays[count++] = (struct npz_array){"arr_1", vector, rows_labels(rows)};
+    if (rows_run(rows)->condition_rows > 0) {
+        if (!(numbers = malloc(vector.shape[0] * sizeof *numbers))) return error_memory(err);
+        for (size_t i = 0; i < vector.shape[0]; i++) numbers[i] = (int64_t)rows_condition(rows, i);
+        arrays[count++] = (struct npz_array){"rows", vector, numbers};
+    }
+    int rc = npz_stream(path, arrays, count, take, rows, err);
+    free(numbers);
+    return rc;
 }
 
 int export_npy(struct rows *rows, const char *path, struct error *err) {

@@ -8,12 +8,14 @@
 #include <stdbool.h>
 
 /* {seed:06d}.png, one file a sample, in a folder; subfolders: in {seed-seed%1000:06d}/ as EDM's generate.py --subdirs.
- * Samples of classes also get dataset.json. rows: ROW_PNG. The folder must not be there, or be empty. */
+ * Samples of classes also get dataset.json, those of conditions metadata.jsonl. rows: ROW_PNG. The folder must not be
+ * there, or be empty. */
 int export_folder(struct rows *rows, const char *path, bool subfolders, struct error *err);
 /* The same files in one zip, stored, named as by EDM's dataset_tool.py with the seed as index: 00012/img00012345.png;
  * and dataset.json where there are classes, {"labels": [[NAME, CLASS], ...]}. */
 int export_zip(struct rows *rows, const char *path, struct error *err);
-/* ADM's sample file: arr_0, the samples, and where there are classes arr_1, int64 [N]. rows: ROW_PIXELS. */
+/* ADM's sample file: arr_0, the samples, where there are classes arr_1, int64 [N], and where there are
+ * conditions "rows", int64 [N], which of them each got. rows: ROW_PIXELS. */
 int export_npz(struct rows *rows, const char *path, struct error *err);
 /* One array. rows: ROW_STORED or ROW_PIXELS. */
 int export_npy(struct rows *rows, const char *path, struct error *err);

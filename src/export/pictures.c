@@ -4,9 +4,13 @@
 #include "base/text.h"
 #include "format/archive.h"
 #include "export/export.h"
+#include "run/captions.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
+
+static const char LABELS[] = "dataset.json", ROWS[] = "metadata.jsonl";
 
 enum naming { FLAT, SUBFOLDERS, DATASET };
 
@@ -30,6 +34,29 @@ static int list_labels(const struct rows *rows, enum naming naming, struct text 
     }
     text_add(json, "]}\n");
     return json->failed ? error_memory(err) : 0;
+}
+
+/* metadata.jsonl, where the run has conditions: a line a sample, {"file_name", "row": of the conditions, "text": its
+ * caption, where there are some}, as the readers of image folders take it. */
+static int list_rows(const struct rows *rows, enum naming naming, struct text *lines, struct error *err) {
+    const struct run *run = rows_run(rows);
+    const char *path = run->job.conditions.captions;
+    struct captions captions = {0};
+    if (path && captions_read(&captions, path, run->condition_rows, err) != 0) return -1;
+    for (uint64_t i = 0; i < rows_count(rows); i++) {
+        uint64_t row = rows_condition(rows, i);
+        char *name = name_of(naming, rows_seed(rows, i));
+        json_t *line = json_pack("{s:s*, s:I, s:s*}", "file_name", name, "row", (json_int_t)row, "text",
+                                 path ? captions.lines[row] : NULL);
+        char *text = name && line ? json_dumps(line, JSON_COMPACT) : NULL;
+        text_add(lines, "%s\n", text ? text : "");
+        lines->failed |= !text;
+        free(text);
+        json_decref(line);
+        free(name);
+    }
+    captions_release(&captions);
+    return lines->failed ? error_memory(err) : 0;
 }
 
 /* ---- a folder ---- */
@@ -65,10 +92,13 @@ static int put_all(struct rows *rows, const char *folder, enum naming naming, st
     return 0;
 }
 
-static int put_labels(const struct rows *rows, const char *folder, enum naming naming, struct error *err) {
+typedef int list_fn(const struct rows *rows, enum naming naming, struct text *text, struct error *err);
+
+static int put_list(const struct rows *rows, const char *folder, enum naming naming, const char *name, list_fn *list,
+                    struct error *err) {
     struct text json = {0};
-    char *path = path_join(folder, "dataset.json");
-    int rc = path ? list_labels(rows, naming, &json, err) : error_memory(err);
+    char *path = path_join(folder, name);
+    int rc = path ? list(rows, naming, &json, err) : error_memory(err);
     if (rc == 0) rc = file_write(path, json.data, json.length, err);
     text_release(&json);
     free(path);
@@ -80,22 +110,31 @@ int export_folder(struct rows *rows, const char *path, bool subfolders, struct e
     enum naming naming = subfolders ? SUBFOLDERS : FLAT;
     if (draft_begin(&draft, path, true, err) != 0) return -1;
     int rc = put_all(rows, draft.temporary, naming, err);
-    if (rc == 0 && rows_labels(rows)) rc = put_labels(rows, draft.temporary, naming, err);
+    if (rc == 0 && rows_labels(rows)) rc = put_list(rows, draft.temporary, naming, LABELS, list_labels, err);
+    if (rc == 0 && rows_run(rows)->condition_rows > 0)
+        rc = put_list(rows, draft.temporary, naming, ROWS, list_rows, err);
     if (rc == 0) return draft_commit(&draft, err);
     draft_abandon(&draft);
     return -1;
 }
 
-/* ---- a zip: a member a sample, and the labels behind them ---- */
+/* ---- a zip: a member a sample, and lists behind them ---- */
 
 struct zip {
     struct rows *rows;
-    struct text labels;
+    size_t count; /* of lists */
+    struct list {
+        const char *name;
+        list_fn *make;
+        struct text text;
+    } lists[2];
 };
 
 static char *member_name(void *context, size_t member) {
-    const struct rows *rows = ((struct zip *)context)->rows;
-    return member < rows_count(rows) ? name_of(DATASET, rows_seed(rows, member)) : text_new("dataset.json");
+    const struct zip *zip = context;
+    uint64_t samples = rows_count(zip->rows);
+    return member < samples ? name_of(DATASET, rows_seed(zip->rows, member))
+                            : strdup(zip->lists[member - samples].name);
 }
 
 static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size,
@@ -110,9 +149,10 @@ static int member_bytes(void *context, size_t member, uint64_t offset, const cha
         *size = row->size;
         return 0;
     }
-    if (zip->labels.length == 0 && list_labels(zip->rows, DATASET, &zip->labels, err) != 0) return -1;
-    *bytes = zip->labels.data;
-    *size = zip->labels.length;
+    struct list *list = &zip->lists[member - rows_count(zip->rows)];
+    if (list->text.length == 0 && list->make(zip->rows, DATASET, &list->text, err) != 0) return -1;
+    *bytes = list->text.data;
+    *size = list->text.length;
     return 0;
 }
 
@@ -126,9 +166,10 @@ static int member_size(void *context, size_t member, uint64_t *size, struct erro
 
 int export_zip(struct rows *rows, const char *path, struct error *err) {
     struct zip zip = {.rows = rows};
-    struct archive archive = {(size_t)rows_count(rows) + (rows_labels(rows) ? 1 : 0), member_name, member_size,
-                              member_bytes, &zip};
+    if (rows_labels(rows)) zip.lists[zip.count++] = (struct list){LABELS, list_labels, {0}};
+    if (rows_run(rows)->condition_rows > 0) zip.lists[zip.count++] = (struct list){ROWS, list_rows, {0}};
+    struct archive archive = {(size_t)rows_count(rows) + zip.count, member_name, member_size, member_bytes, &zip};
     int rc = archive_write(path, &archive, err);
-    text_release(&zip.labels);
+    for (size_t i = 0; i < zip.count; i++) text_release(&zip.lists[i].text);
     return rc;
 }

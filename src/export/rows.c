@@ -35,6 +35,11 @@ static shard_id shard_of(const struct rows *rows, uint64_t index) {
     return (shard_id){position(rows, index) / rows->run->layout.shard_rows};
 }
 
+/* Of the shard's files. */
+static int output_of(const struct rows *rows) {
+    return rows->form == ROW_LATENT ? LATENTS : SAMPLES;
+}
+
 uint64_t rows_count(const struct rows *rows) {
     return rows->count;
 }
@@ -43,15 +48,23 @@ uint64_t rows_seed(const struct rows *rows, uint64_t index) {
     return seeds_at(&rows->run->job.seeds, position(rows, index));
 }
 
+uint64_t rows_condition(const struct rows *rows, uint64_t index) {
+    return run_row(rows->run, position(rows, index));
+}
+
+const struct run *rows_run(const struct rows *rows) {
+    return rows->run;
+}
+
 const int64_t *rows_labels(const struct rows *rows) {
     return rows->labels;
 }
 
 struct npy rows_npy(const struct rows *rows) {
-    const struct card *card = &rows->run->card;
-    struct npy npy = run_npy(rows->run, (shard_id){0}, SAMPLES);
+    const struct sample_form form = card_sample(&rows->run->card);
+    struct npy npy = run_npy(rows->run, (shard_id){0}, output_of(rows));
     if (rows->form == ROW_PIXELS)
-        npy = (struct npy){NPY_UINT8, 1, 4, {0, (size_t)card->height, (size_t)card->width, (size_t)card->channels}};
+        npy = (struct npy){NPY_UINT8, 1, 4, {0, (size_t)form.height, (size_t)form.width, (size_t)form.channels}};
     npy.shape[0] = (size_t)rows->count;
     return npy;
 }
@@ -92,7 +105,7 @@ static int find_gaps(const struct rows *rows, struct error *err) {
     for (uint64_t i = 0; i < rows->count; i++) wanted[shard_of(rows, i).value]++;
     int rc = 0;
     for (uint64_t i = 0; rc == 0 && i < shards; i++) {
-        char *path = wanted[i] ? run_path(rows->run, (shard_id){i}, SAMPLES) : NULL;
+        char *path = wanted[i] ? run_path(rows->run, (shard_id){i}, output_of(rows)) : NULL;
         bool there = false;
         if (wanted[i]) rc = path ? file_exists(path, &there, err) : error_memory(err);
         if (there) wanted[i] = 0;
@@ -118,13 +131,19 @@ static int find_gaps(const struct rows *rows, struct error *err) {
 int rows_open(struct rows **rows, const struct run *run, const struct seeds *ids, uint64_t count, enum row_form form,
               struct error *err) {
     bool labelled = run->card.classes > 0 && run->job.labels.rule != LABELS_NONE;
+    const struct sample_form sample = card_sample(&run->card);
     struct rows *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     *made = (struct rows){.run = run, .form = form};
     int rc = choose(made, ids, count, err);
-    if (rc == 0 && form == ROW_PNG && run->card.channels != 1 && run->card.channels != 3)
+    if (rc == 0 && (form == ROW_PNG || form == ROW_PIXELS) && !sample_bounded(&sample))
+        rc = error_set(err, CODE_DATA, "%s: its samples have no range, and are no pictures: export them as npy",
+                       run->dir);
+    if (rc == 0 && form == ROW_PNG && sample.channels != 1 && sample.channels != 3)
         rc = error_set(err, CODE_DATA, "%s: a PNG has 1 or 3 channels, the samples have %d: export them as npz or npy",
-                       run->dir, run->card.channels);
+                       run->dir, sample.channels);
+    if (rc == 0 && form == ROW_LATENT && !run_wants(run, LATENTS))
+        rc = error_set(err, CODE_DATA, "%s keeps no latents: its job does not say output.latents", run->dir);
     if (rc == 0) rc = find_gaps(made, err);
     if (rc == 0 && labelled && !(made->labels = malloc(made->count * sizeof *made->labels))) rc = error_memory(err);
     if (rc == 0 && !(made->window.shard = malloc(window_rows(made) * sizeof(shard_id)))) rc = error_memory(err);
@@ -187,25 +206,22 @@ static int window_place(struct rows *rows, uint64_t first, struct error *err) {
     return 0;
 }
 
-/* float32 -> pixels: new. */
+/* Floats -> pixels: new. */
 static uint8_t *round_sample(const struct run *run, const void *stored) {
-    size_t elements = card_elements(&run->card);
-    const float *values = stored;
-    uint8_t *pixels = malloc(elements);
-    double *x = malloc(elements * sizeof *x);
-    for (size_t i = 0; x && i < elements; i++) x[i] = values[i];
-    if (x && pixels) quantise_uint8(x, 1, &run->card, run->job.output.rounding, pixels);
-    else free(pixels), pixels = NULL;
-    free(x);
+    const struct sample_form form = card_sample(&run->card);
+    uint8_t *pixels = malloc(sample_elements(&form));
+    if (pixels)
+        quantise_uint8(stored, run->job.output.dtype == SAMPLE_FLOAT16 ? NPY_FLOAT16 : NPY_FLOAT32, 1, &form,
+                       run->job.output.rounding, pixels);
     return pixels;
 }
 
 int row_convert(const struct run *run, enum row_form form, const void *stored, struct row *row, struct error *err) {
-    const struct card *card = &run->card;
-    struct image_shape shape = {card->height, card->width, card->channels};
+    const struct sample_form sample = card_sample(&run->card);
+    struct image_shape shape = {sample.height, sample.width, sample.channels};
     uint8_t *rounded = NULL;
     int rc = 0;
-    if (form != ROW_STORED && run->job.output.dtype == SAMPLE_FLOAT32) {
+    if (form != ROW_STORED && form != ROW_LATENT && run->job.output.dtype != SAMPLE_UINT8) {
         if (!(rounded = round_sample(run, stored))) return error_memory(err);
         stored = rounded;
     }
@@ -215,19 +231,20 @@ int row_convert(const struct run *run, enum row_form form, const void *stored, s
     return rc;
 }
 
-/* A shard's verified samples and labels, both new. */
-static int load(const struct run *run, shard_id shard, char **samples, int64_t **labels, struct error *err) {
+/* A shard's verified samples or latents, and labels, both new. */
+static int load(const struct run *run, shard_id shard, int output, char **samples, int64_t **labels,
+                struct error *err) {
     uint64_t count = layout_rows(&run->layout, shard);
     uint64_t *seeds = malloc(count * sizeof *seeds);
-    char *path = run_path(run, shard, SAMPLES);
+    char *path = run_path(run, shard, output);
     void *stored = NULL;
     int rc = -1;
     *labels = malloc(count * sizeof **labels);
     if (!seeds || !path || !*labels) {
         error_memory(err);
     } else {
-        struct shard_meta meta = run_meta(run, shard, SAMPLES, seeds, *labels);
-        struct npy npy = run_npy(run, shard, SAMPLES);
+        struct shard_meta meta = run_meta(run, shard, output, seeds, *labels);
+        struct npy npy = run_npy(run, shard, output);
         enum shard_state state;
         struct error why;
         rc = store_load(path, &meta, &npy, &state, &stored, *labels, &why, err);
@@ -243,11 +260,11 @@ static int load(const struct run *run, shard_id shard, char **samples, int64_t *
 
 static int window_fill(struct rows *rows, shard_id shard, struct error *err) {
     const struct run *run = rows->run;
-    struct npy npy = run_npy(run, shard, SAMPLES);
+    struct npy npy = run_npy(run, shard, output_of(rows));
     size_t bytes = npy_row_bytes(&npy);
     char *samples;
     int64_t *labels;
-    int rc = load(run, shard, &samples, &labels, err);
+    int rc = load(run, shard, output_of(rows), &samples, &labels, err);
     for (uint64_t i = 0; rc == 0 && i < rows->window.count; i++) {
         uint64_t index = rows->window.first + i, row = position(rows, index) - layout_first(&run->layout, shard);
         if (shard_of(rows, index).value != shard.value) continue;

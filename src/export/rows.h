@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 enum row_form {
-    ROW_STORED, /* as in the shard: uint8 [H,W,C] or float32 [C,H,W] */
-    ROW_PIXELS, /* uint8 [H,W,C]; float32 is rounded by the run's rule, as its feature network sees it */
+    ROW_STORED, /* as in the shard: uint8 [H,W,C], or float32 or float16 [C,H,W] */
+    ROW_LATENT, /* what it was decoded of, as it is kept: float32 or float16 [C,H,W] */
+    ROW_PIXELS, /* uint8 [H,W,C]; floats are rounded by the run's rule */
     ROW_PNG,    /* those pixels as a PNG file */
 };
 
@@ -35,6 +36,9 @@ void rows_close(struct rows *rows); /* accepts NULL */
 
 uint64_t rows_count(const struct rows *rows);
 uint64_t rows_seed(const struct rows *rows, uint64_t index);
+/* Which row of the run's conditions a sample got; the run has some. */
+uint64_t rows_condition(const struct rows *rows, uint64_t index);
+const struct run *rows_run(const struct rows *rows);
 /* All rows as one array (not of PNGs). */
 struct npy rows_npy(const struct rows *rows);
 /* [count], filled in as rows are read; NULL: the samples are of no class. */

@@ -16,7 +16,7 @@ static const struct {
     size_t item;
 } types[] = {
     {"|u1", NPY_UINT8, 1},   {"<f2", NPY_FLOAT16, 2}, {"<f4", NPY_FLOAT32, 4},
-    {"<f8", NPY_FLOAT64, 8}, {"<i8", NPY_INT64, 8},
+    {"<f8", NPY_FLOAT64, 8}, {"<i8", NPY_INT64, 8},   {"|b1", NPY_BOOL, 1},
 };
 enum { TYPES = sizeof types / sizeof *types };
 
@@ -105,8 +105,9 @@ static int parse_type(struct npy *npy, const char *value, const char *name, stru
         npy->item = length;
         return 0;
     }
-    return error_set(err, CODE_DATA, "%s: expected elements |u1, <f2, <f4, <f8, <i8 or |Sn (little-endian), found %s",
-                     name, descr);
+    return error_set(err, CODE_DATA,
+                     "%s: expected elements |u1, <f2, <f4, <f8, <i8, |b1 or |Sn (little-endian), found %s", name,
+                     descr);
 }
 
 static int bad_shape(const char *value, const char *name, const char *what, struct error *err) {

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum npy_type { NPY_UINT8, NPY_FLOAT16, NPY_FLOAT32, NPY_FLOAT64, NPY_INT64, NPY_BYTES /* |Sn */ };
+enum npy_type { NPY_UINT8, NPY_FLOAT16, NPY_FLOAT32, NPY_FLOAT64, NPY_INT64, NPY_BOOL, NPY_BYTES /* |Sn */ };
 
 struct npy { /* an array's type and shape */
     enum npy_type type;

@@ -1,6 +1,8 @@
 #include "job/card.h"
 
 #include "config/keys.h"
+#include "job/card_inputs.h"
+#include "job/decoder.h"
 
 #include <float.h>
 #include <inttypes.h>
@@ -80,7 +82,15 @@ static int read_levels(KEY_READ_ARGUMENTS) {
     return count <= STEPS_MOST ? 0 : key_error(reader, path, "expected %s, found %zu", key->expected, count);
 }
 
-static const struct key_kind SHAPE = {read_shape, NULL}, DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
+static int read_range(KEY_READ_ARGUMENTS) {
+    if (!json_is_null(value)) return KEY_PAIR.read(reader, key, path, value, member);
+    ((double *)member)[0] = -INFINITY;
+    ((double *)member)[1] = INFINITY;
+    return 0;
+}
+
+const struct key_kind CARD_SHAPE = {read_shape, NULL}, CARD_RANGE = {read_range, NULL};
+static const struct key_kind DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
                              CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL},
                              NOISE_AT = {read_noise_at, NULL};
 
@@ -122,18 +132,20 @@ static const struct key label_rows[] = {
      .required = true},
     {"null", &KEY_INT64, AT(null_label), .expected = "a label, -1 or null", KEY_RANGE(-1, INT_MAX), .nullable = true},
 };
+static const struct key_kind INPUTS = {card_read_inputs, NULL};
 static const struct key_table time_keys = KEY_TABLE(time_rows), schedule_keys = KEY_TABLE(schedule_rows),
                               label_keys = KEY_TABLE(label_rows);
 static const struct key rows[] = {
-    {"shape", &SHAPE, AT(channels), .expected = "[channels, height, width], whole numbers of 1 or more",
+    {"shape", &CARD_SHAPE, AT(channels), .expected = "[channels, height, width], whole numbers of 1 or more",
      .required = true},
-    {"range", &KEY_PAIR, AT(low), .expected = "two numbers that go up, such as [-1, 1]"},
+    {"range", &CARD_RANGE, AT(low), .expected = "two numbers that go up, such as [-1, 1], or null"},
     {"prediction", &KEY_NAME, AT(prediction), .names = prediction_names, .required = true},
     {"sigma_data", &KEY_NUMBER, AT(sigma_data), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"time", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: continuous}", .table = &time_keys, .required = true},
     {"schedule", &KEY_TABLE_OF, 0, .expected = "a map such as {kind: linear}", .table = &schedule_keys,
      .required = true},
     {"labels", &KEY_TABLE_OF, 0, .table = &label_keys, .nullable = true},
+    {"inputs", &INPUTS, 0, .expected = "a list of at most 8 maps {name, shape, dtype, null}"},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX),
      .nullable = true},
     {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
@@ -324,6 +336,8 @@ int card_check_part(const struct key_reader *reader, const char *path, const jso
 void card_release(struct card *card) {
     if (card->guide) card_release(card->guide);
     free(card->guide);
+    decoder_free(card->decoder);
+    for (size_t i = 0; i < card->inputs_count; i++) free(card->inputs[i].null);
     free(card->schedule.alphas_cumprod);
     free(card->schedule.alphas);
     free(card->schedule.sigmas);
@@ -334,4 +348,17 @@ void card_release(struct card *card) {
 
 size_t card_elements(const struct card *card) {
     return (size_t)card->channels * (size_t)card->height * (size_t)card->width;
+}
+
+struct sample_form card_sample(const struct card *card) {
+    if (card->decoder) return card->decoder->image;
+    return (struct sample_form){card->channels, card->height, card->width, card->low, card->high};
+}
+
+bool sample_bounded(const struct sample_form *form) {
+    return isfinite(form->low);
+}
+
+size_t sample_elements(const struct sample_form *form) {
+    return (size_t)form->channels * (size_t)form->height * (size_t)form->width;
 }

@@ -46,9 +46,30 @@ enum schedule_kind {
     SCHEDULE_GVP,  /* alpha = cos(pi t/2), sigma = sin(pi t/2) */
 };
 
+struct decoder; /* job/decoder.h */
+
+enum input_dtype { INPUT_FLOAT32, INPUT_INT64, INPUT_BOOL };
+extern const char *const input_dtype_names[]; /* ends with NULL */
+enum { INPUTS_MOST = 8, INPUT_AXES = 3 };
+#define INPUT_ZEROS "zeros"
+
+struct card_input { /* what a network gets besides x, time and labels, by the name of forward's argument */
+    char name[64];
+    int rank;
+    size_t shape[INPUT_AXES]; /* of one row */
+    enum input_dtype dtype;   /* float32 by default */
+    char *null;               /* what stands for none: "zeros", or a file's path; NULL: nothing does. Owned */
+};
+
+/* What is stored of a sample. */
+struct sample_form {
+    int channels, height, width;
+    double low, high; /* its range; infinite: it has none, and is no picture (sample_bounded) */
+};
+
 struct card {
     int channels, height, width;
-    double low, high; /* range of x0; [-1, 1] unless the card says otherwise */
+    double low, high; /* range of x0; [-1, 1] unless the card says otherwise; infinite: none ("range": null) */
     enum prediction prediction;
     double sigma_data; /* edm; 0.5 by default */
     struct {
@@ -69,16 +90,19 @@ struct card {
         double *alphas_cumprod;          /* table: [steps], the last may be 0; or NULL, and: */
         double *alphas, *sigmas; /* table: [steps] each, alpha/sigma falling, the last alpha may be 0. All owned */
     } schedule;
-    int64_t classes;       /* 0: the model takes no labels */
-    int64_t null_label;    /* -1: none */
-    int inside;            /* dtype: of weights and arithmetic in the file, float32 at its border; for people to read */
-    int batch;             /* the one batch size the file was exported for; 0: any */
-    bool learned_variance; /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
-                              v)/2 log beta~ */
-    struct card *guide;    /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
-    json_t *json;          /* the card as read; owned */
-    json_t *overridden;    /* {key: [the file's value or null, the job's]}, where model.card overrides; NULL: nothing.
-                              Owned */
+    int64_t classes;    /* 0: the model takes no labels */
+    int64_t null_label; /* -1: none */
+    int inside;         /* dtype: of weights and arithmetic in the file, float32 at its border; for people to read */
+    int batch;          /* the one batch size the file was exported for; 0: any */
+    struct card_input inputs[INPUTS_MOST];
+    size_t inputs_count;
+    bool learned_variance;   /* C' = 2C: the output's channels C..2C are v of log variance = (1 + v)/2 log beta + (1 -
+                                v)/2 log beta~ */
+    struct card *guide;      /* of the model that guides this one (sampler.guidance.model), or NULL; owned */
+    struct decoder *decoder; /* of what turns its samples into pictures (decode), or NULL; owned */
+    json_t *json;            /* the card as read; owned */
+    json_t *overridden;      /* {key: [the file's value or null, the job's]}, where model.card overrides; NULL: nothing.
+                                Owned */
 };
 
 /* Parses a card. `where` names its place in messages ("model.pt: diffusion.json"). Unknown keys, wrong types and
@@ -107,5 +131,11 @@ int model_form(json_t **form, const char *path, struct error *err);
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
 void card_release(struct card *card);
 size_t card_elements(const struct card *card); /* channels * height * width */
+/* The decoder's pictures where there is one, else the model's own x0. */
+struct sample_form card_sample(const struct card *card);
+size_t sample_elements(const struct sample_form *form); /* channels * height * width */
+bool sample_bounded(const struct sample_form *form);    /* has it a range, which pixels can be made of? */
+extern const struct key_kind CARD_SHAPE;                /* int, int, int: [channels, height, width] */
+extern const struct key_kind CARD_RANGE;                /* KEY_PAIR; null: infinite */
 
 #endif

@@ -52,6 +52,11 @@ static bool is_model_card(const char *name) {
     return strcmp(name, "diffusion.json") == 0;
 }
 
+/* Where a JSON model has the extra file of this name. */
+static const char *member_of(const char *name) {
+    return is_model_card(name) ? "card" : strcmp(name, "decoder.json") == 0 ? "decoder" : "features";
+}
+
 static int no_card(const char *path, const char *name, struct error *err) {
     return error_set(err, CODE_DATA,
                      "%s: expected a card (extra/%s, or that name in a package's metadata) inside, found none%s", path,
@@ -116,7 +121,7 @@ static int read_json_model(json_t **json, const char *path, const char *name, st
     json_t *model = NULL;
     if (file_read(path, &data, &size, err) != 0) return -1;
     int rc = parse_json(&model, data, size, path, err);
-    if (rc == 0) { *json = json_incref(json_object_get(model, is_model_card(name) ? "card" : "features")); }
+    if (rc == 0) { *json = json_incref(json_object_get(model, member_of(name))); }
     json_decref(model);
     free(data);
     return rc;

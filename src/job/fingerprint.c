@@ -1,6 +1,7 @@
 #include "job/fingerprint.h"
 
 #include "base/text.h"
+#include "job/decoder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,22 +30,42 @@ static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_
     return NULL;
 }
 
+/* What its file holds, how many latents it is given at once, on which kernels may depend, and whether they are rounded
+ * to half precision before. */
+static json_t *decode_keys(const struct job *job, const struct card *card, const char *sha256) {
+    const char *latents = job->output.latents == LATENTS_FLOAT16 ? latents_names[LATENTS_FLOAT16] : NULL;
+    return json_pack("{ss? si ss*}", "sha256", sha256, "batch", decoder_batch(card->decoder, job), "latents", latents);
+}
+
+/* What they are, and who gets which row. */
+static json_t *condition_keys(const struct job *job, const json_t *about) {
+    static const char *const rules[] = {[ROWS_CYCLE] = "cycle", [ROWS_EACH] = "each", [ROWS_FILE] = "file"};
+    json_t *keys = json_copy((json_t *)about);
+    if (keys && json_object_set_new(keys, "rows", json_string(rules[job->conditions.rule])) == 0) return keys;
+    json_decref(keys);
+    return NULL;
+}
+
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
-                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256,
-                     const char *plan_sha256, const char *label_sha256, const char *initial_sha256, int plan_version,
+                     const struct sampler *sampler, const struct file_digests *files, int plan_version,
                      struct error *err) {
     *fingerprint = (struct fingerprint){0};
     /* A rounding rule has no meaning for float32 samples. */
     const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
-    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", model_sha256,
-                                  "card", card->json, "sampler", sampler_keys_of(sampler, guide_sha256, plan_sha256),
-                                  "labels", label_keys(job, label_sha256), "noise", noise_names[job->noise], "batch",
-                                  job->batch, "precision", precision_names[job->precision], "initial", initial_sha256,
+    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", files->model,
+                                  "card", card->json, "sampler", sampler_keys_of(sampler, files->guide, files->plan),
+                                  "labels", label_keys(job, files->labels), "noise", noise_names[job->noise], "batch",
+                                  job->batch, "precision", precision_names[job->precision], "initial", files->initial,
                                   "output", "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding,
                                   "plan_version", plan_version);
-    if (job->model.row_dependent) /* one that is false is not said: older runs stay what they are */
+    /* What a job does not have is not said: older runs stay what they are. */
+    if (job->model.row_dependent)
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
-    if (fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
+    bool whole = !card->decoder ||
+                 json_object_set_new(fingerprint->keys, "decode", decode_keys(job, card, files->decoder)) == 0;
+    if (files->conditions)
+        whole &= json_object_set_new(fingerprint->keys, "conditions", condition_keys(job, files->conditions)) == 0;
+    if (whole && fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
     fingerprint_release(fingerprint);
     return error_memory(err);
 }
@@ -55,6 +76,18 @@ int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *e
     sha256_bytes(text, strlen(text), hex);
     free(text);
     return 0;
+}
+
+int fingerprint_of_latents(const json_t *keys, char hex[SHA256_HEX], struct error *err) {
+    json_t *copy = json_copy((json_t *)keys);
+    int rc = copy ? 0 : error_memory(err);
+    if (rc == 0) {
+        json_object_del(copy, "decode");
+        json_object_del(copy, "output");
+        rc = fingerprint_digest(copy, hex, err);
+    }
+    json_decref(copy);
+    return rc;
 }
 
 void fingerprint_release(struct fingerprint *fingerprint) {

@@ -12,14 +12,20 @@ struct fingerprint {
     char hex[SHA256_HEX];
 };
 
-/* sampler: the resolved one. guide_sha256 (the guiding model's), label_sha256 and initial_sha256: of those files, or
- * NULL. plan_sha256: plan_digest of a plan that is a file, or NULL. plan_version: see solver/plan.h. */
+struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed.
+                         plan: plan_digest of a plan that is a file */
+    const char *model, *guide, *plan, *labels, *initial, *decoder;
+    const json_t *conditions; /* instead what conditions_describe says of them (sample/conditions.h) */
+};
+
+/* sampler: the resolved one. plan_version: see solver/plan.h. */
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
-                     const struct sampler *sampler, const char *model_sha256, const char *guide_sha256,
-                     const char *plan_sha256, const char *label_sha256, const char *initial_sha256, int plan_version,
+                     const struct sampler *sampler, const struct file_digests *files, int plan_version,
                      struct error *err);
 /* Of keys alone. */
 int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *err);
+/* Of what determines latents: the keys without decoder, rounding and type of the samples. */
+int fingerprint_of_latents(const json_t *keys, char hex[SHA256_HEX], struct error *err);
 void fingerprint_release(struct fingerprint *fingerprint);
 /* 0 when equal; otherwise CODE_DATA, naming the first key that differs (dotted path) with both values. */
 int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err);

@@ -5,6 +5,7 @@
 #include "config/keys.h"
 #include "config/override.h"
 #include "config/yaml.h"
+#include "job/job_conditions.h"
 #include "format/json_file.h"
 
 #include <stdlib.h>
@@ -28,6 +29,10 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
                          sampler->t_end);
     if (job->labels.rule == LABELS_EDM && job->noise == NOISE_PHILOX)
         return key_error(reader, "labels", "expected noise: torch-cpu or torch-cuda beside edm labels, found philox");
+    if (job->output.latents != LATENTS_NONE && !job->decode.path)
+        return key_error(reader, "output.latents",
+                         "expected a decoder beside it (decode: {path: ...}): without one the samples are what the "
+                         "model makes");
     uint64_t pair[2];
     int twice = job->noise == NOISE_PHILOX ? 0 : seeds_collide(&job->seeds, pair);
     if (twice > 0)
@@ -162,6 +167,8 @@ void job_release(struct job *job) {
     json_decref(job->model.card);
     seeds_release(&job->seeds);
     free(job->labels.path);
+    free(job->decode.path);
+    job_release_conditions(job);
     free(job->sampler.plan);
     json_decref(job->sampler.table);
     free(job->sampler.times);

@@ -21,8 +21,14 @@ enum label_rule {
     LABELS_CONSTANT, /* one class for all */
     LABELS_FILE,     /* one label a sample, in the order of the seed list */
 };
+enum rows_rule {             /* which row of the conditions a sample gets */
+                 ROWS_CYCLE, /* its position in the seed list, modulo their number */
+                 ROWS_EACH,  /* its position: as many rows as samples */
+                 ROWS_FILE,  /* one number a sample, in the order of the seed list */
+};
 enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
-enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32 };
+enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32, SAMPLE_FLOAT16 };
+enum latents_kind { LATENTS_NONE, LATENTS_FLOAT32, LATENTS_FLOAT16 };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision_kind { PRECISION_FP32, PRECISION_TF32 };
 enum metric { METRIC_FID, METRIC_SFID, METRIC_FID_INFINITY, METRIC_KID, METRIC_IS, METRIC_PRDC, METRIC_KINDS };
@@ -30,9 +36,10 @@ enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
 extern const char *const label_rule_names[],
-    *const rounding_names[], *const sample_dtype_names[], *const metric_names[], *const device_names[],
-                                                                                     *const precision_names[],
-                                                                                         *const noise_names[];
+    *const rounding_names[], *const sample_dtype_names[], *const latents_names[], *const metric_names[],
+                                                                                      *const device_names[],
+                                                                                          *const precision_names[],
+                                                                                              *const noise_names[];
 
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
@@ -53,11 +60,25 @@ struct job {
     int batch; /* 0: not given, until job_set_batch */
     struct sampler sampler;
     struct {
+        struct condition_file {       /* of one input of the model; resolved, perhaps "FILE.safetensors#KEY" */
+            char *name, *path, *null; /* null NULL: what the card says */
+        } files[INPUTS_MOST];
+        size_t count;
+        enum rows_rule rule;
+        char *rows;     /* ROWS_FILE, resolved */
+        char *captions; /* a text with one line a row, or NULL; resolved */
+    } conditions;
+    struct {
+        char *path; /* of the decoder, resolved; NULL: the samples are what the model makes */
+        int batch;  /* latents that it is given at once; 0: unset (decoder_batch) */
+    } decode;
+    struct {
         char *dir;                  /* against the working directory; default runs/NAME */
         uint64_t samples_per_shard; /* 0: unset (layout_init chooses) */
         int level;                  /* zstd */
         enum rounding rounding;
         enum sample_dtype dtype;
+        enum latents_kind latents; /* kept beside the pictures, and as which type */
     } output;
     struct {
         bool enabled;     /* the job has an `evaluate:` block */
@@ -106,5 +127,6 @@ int job_parse(struct job *job, const char *text, const char *name, const char *f
 /* The batch of a job that gives none: the one that the model's file, or its guide's, was made for, else 64. */
 int job_set_batch(struct job *job, const struct card *card, struct error *err);
 void job_release(struct job *job);
+const struct condition_file *job_condition(const struct job *job, const char *name); /* or NULL */
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "job/job.h"
+#include "job/job_conditions.h"
 #include "config/keys.h"
 
 #include <limits.h>
@@ -13,7 +14,8 @@ const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "co
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
 const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", NULL};
 _Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
-const char *const sample_dtype_names[] = {"uint8", "float32", NULL};
+const char *const sample_dtype_names[] = {"uint8", "float32", "float16", NULL};
+const char *const latents_names[] = {"false", "float32", "float16", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
 const char *const precision_names[] = {"fp32", "tf32", NULL};
 const char *const noise_names[] = {"philox", "torch-cpu", "torch-cuda", NULL};
@@ -138,6 +140,30 @@ static json_t *write_labels(const struct key *key, const void *member) {
     return json_string(label_rule_names[job->labels.rule]);
 }
 
+/* ---- conditions: job_conditions.c ---- */
+
+static const struct key_kind CONDITIONS = {job_read_conditions, job_write_conditions};
+
+/* ---- decode ---- */
+
+static const struct key decode_rows[] = {
+    {"path", &KEY_PATH, AT(decode.path), .expected = "a decoder's path", .required = true},
+    {"batch", &KEY_INT, AT(decode.batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
+};
+static const struct key_table decode_table = KEY_TABLE(decode_rows);
+
+static int read_decode(KEY_READ_ARGUMENTS) { /* the member is the job */
+    (void)key;
+    return keys_read(reader, &decode_table, path, value, member);
+}
+
+static json_t *write_decode(const struct key *key, const void *member) {
+    (void)key;
+    return ((const struct job *)member)->decode.path ? keys_write(&decode_table, member) : json_null();
+}
+
+static const struct key_kind DECODE = {read_decode, write_decode};
+
 /* ---- evaluate ---- */
 
 static int read_features(KEY_READ_ARGUMENTS) {
@@ -256,6 +282,17 @@ static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL =
                              SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
                              EVALUATE = {read_evaluate, write_evaluate}, SWEEP = {read_sweep, write_sweep};
 
+static int read_latents(KEY_READ_ARGUMENTS) {
+    if (!json_is_boolean(value)) return KEY_NAME.read(reader, key, path, value, member);
+    *(enum latents_kind *)member = json_is_true(value) ? LATENTS_FLOAT32 : LATENTS_NONE;
+    return 0;
+}
+
+static json_t *write_latents(const struct key *key, const void *member) {
+    return *(const enum latents_kind *)member == LATENTS_NONE ? json_null() : KEY_NAME.write(key, member);
+}
+
+static const struct key_kind LATENTS_KEPT = {read_latents, write_latents};
 static const struct key output_rows[] = {
     {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
     {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard), .expected = "a whole number from 1 to 2147483647",
@@ -263,6 +300,8 @@ static const struct key output_rows[] = {
     {"level", &KEY_INT, AT(output.level), .expected = "a zstd level from 1 to 22", KEY_RANGE(1, 22)},
     {"rounding", &KEY_NAME, AT(output.rounding), .names = rounding_names},
     {"dtype", &KEY_NAME, AT(output.dtype), .names = sample_dtype_names},
+    {"latents", &LATENTS_KEPT, AT(output.latents), .expected = "true, false, float32 or float16",
+     .names = latents_names},
 };
 static const struct key_table output_table = KEY_TABLE(output_rows);
 
@@ -274,6 +313,8 @@ static const struct key rows[] = {
      KEY_RANGE(0, 9e15)},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
+    {"conditions", &CONDITIONS, 0, .expected = "a map of the model's inputs to files, rows and captions"},
+    {"decode", &DECODE, 0, .expected = "a map with path and batch"},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
     {"device", &KEY_NAME, AT(device), .names = device_names},
@@ -283,6 +324,5 @@ static const struct key rows[] = {
     {"noise", &KEY_NAME, AT(noise), .names = noise_names},
     {"initial", &KEY_PATH, AT(initial), .expected = "a path (.npy)"},
     {"sweep", &SWEEP, 0, .expected = "a map of key: [values], or a list of such maps"},
-    {.name = "decode", .kind = &KEY_LATER},
 };
 const struct key_table job_keys = KEY_TABLE(rows);

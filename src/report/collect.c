@@ -125,13 +125,18 @@ static void add_environment(json_t *environment, const json_t *document, const j
               json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
+    add_value(environment, "decoder (sha256)",
+              json_string_value(json_object_get(member(document, "keys", "decode"), "sha256")));
+    add_value(environment, "latents kept as",
+              json_string_value(json_object_get(member(document, "job", "output"), "latents")));
     json_object_foreach(json_object_get(document, "row_difference"), name, value) {
         char text[32];
         snprintf(text, sizeof text, "%.1e of the largest output", json_number_value(value));
         add_value(environment,
-                  strcmp(name, "model") == 0   ? "model's row difference"
-                  : strcmp(name, "guide") == 0 ? "guide's row difference"
-                                               : "features' row difference",
+                  strcmp(name, "model") == 0     ? "model's row difference"
+                  : strcmp(name, "guide") == 0   ? "guide's row difference"
+                  : strcmp(name, "decoder") == 0 ? "decoder's row difference"
+                                                 : "features' row difference",
                   text);
     }
     add_value(environment, "feature network (sha256)",

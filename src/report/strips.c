@@ -17,34 +17,30 @@
  * grid. */
 enum { STRIPS_MOST = 48, SIDE_MOST = 64, SIDE_LEAST = 44, SAMPLES_MOST = 10, WIDTH_MOST = 540, GRID_BYTES = 4 << 20 };
 
-/* float32 samples by the run's own rule, as `export` rounds them: new; NULL with *err set. */
-static uint8_t *to_pixels(const struct npy *npy, const float *rows, const json_t *document, struct error *err) {
-    const json_t *range = json_object_get(json_object_get(document, "card"), "range");
+/* Samples in floats by the run's own rule, as `export` rounds them: new; NULL with *err set. */
+static uint8_t *to_pixels(const struct npy *npy, const void *rows, const json_t *document, struct error *err) {
+    const json_t *decoder = json_object_get(document, "decoder"), *card = json_object_get(document, "card"),
+                 *range = json_object_get(decoder ? decoder : card, "range");
     const char *rule = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
                                                          "rounding"));
-    struct card card = {.channels = (int)npy->shape[1],
-                        .height = (int)npy->shape[2],
-                        .width = (int)npy->shape[3],
-                        .low = json_number_value(json_array_get(range, 0)),
-                        .high = json_number_value(json_array_get(range, 1))};
-    size_t elements = npy->shape[0] * card_elements(&card);
+    struct sample_form form = {.channels = (int)npy->shape[1],
+                               .height = (int)npy->shape[2],
+                               .width = (int)npy->shape[3],
+                               .low = range ? json_number_value(json_array_get(range, 0)) : -1,
+                               .high = range ? json_number_value(json_array_get(range, 1)) : 1};
     int rounding = 0;
     while (rule && rounding_names[rounding] && strcmp(rule, rounding_names[rounding]) != 0) rounding++;
-    if (!rule || !rounding_names[rounding] || !(card.low < card.high)) {
+    if (json_is_null(range)) {
+        error_set(err, CODE_DATA, "samples without a range are no pictures");
+        return NULL;
+    }
+    if (!rule || !rounding_names[rounding] || !(form.low < form.high)) {
         error_set(err, CODE_DATA, "run.json does not say how samples become pixels (card.range, job.output.rounding)");
         return NULL;
     }
-    uint8_t *pixels = malloc(elements);
-    double *x = malloc(elements * sizeof *x);
-    for (size_t i = 0; x && i < elements; i++) x[i] = rows[i];
-    if (x && pixels) {
-        quantise_uint8(x, npy->shape[0], &card, (enum rounding)rounding, pixels);
-    } else {
-        error_memory(err);
-        free(pixels);
-        pixels = NULL;
-    }
-    free(x);
+    uint8_t *pixels = malloc(npy->shape[0] * sample_elements(&form));
+    if (pixels) quantise_uint8(rows, npy->type, npy->shape[0], &form, (enum rounding)rounding, pixels);
+    else error_memory(err);
     return pixels;
 }
 
@@ -68,7 +64,8 @@ static int read_samples(struct samples *samples, const char *dir, const json_t *
     if (rc != 0) return -1;
     bool bytes = npy.type == NPY_UINT8;
     size_t h = npy.shape[bytes ? 1 : 2], w = npy.shape[bytes ? 2 : 3], c = npy.shape[bytes ? 3 : 1];
-    if (npy.rank != 4 || (!bytes && npy.type != NPY_FLOAT32) || (c != 1 && c != 3) || h - 1 > 65534 || w - 1 > 65534) {
+    if (npy.rank != 4 || (!bytes && npy.type != NPY_FLOAT32 && npy.type != NPY_FLOAT16) || (c != 1 && c != 3) ||
+        h - 1 > 65534 || w - 1 > 65534) {
         free(rows);
         return error_set(err, CODE_DATA, "samples of %zu channels have no picture", c);
     }

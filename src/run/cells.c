@@ -102,7 +102,7 @@ int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t 
         if (rc == 0 && index) plans[json_integer_value(index)] = cell->run.plan;
         const struct job *job = &cell->run.job;
         if (rc == 0 && job->evaluate.enabled)
-            rc = network_check(&cell->run.network, job->evaluate.features, job->output.dtype == SAMPLE_FLOAT32, err);
+            rc = network_check(&cell->run.network, job->evaluate.features, job->output.dtype != SAMPLE_UINT8, err);
         if (count) cell->run.job.evaluate.count = count;
     }
     free(plans);

@@ -16,9 +16,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct conditions;
+
 struct shard_status {
     /* enum shard_state; bytes, of which a maximum over ranks is taken. */
-    unsigned char samples, features[NETWORK_OUTPUTS];
+    unsigned char latents, samples, features[NETWORK_OUTPUTS];
     struct shard_info samples_info;
 };
 
@@ -30,8 +32,11 @@ struct cell { /* one run */
     uint64_t first;                   /* its first shard, counted over all cells */
     struct shard_status *status;      /* [shards] */
     uint64_t missing;                 /* samples that are not on disk yet */
+    bool solves;                      /* some shard needs the solver (scan_solves) */
     bool afresh;                      /* made again, whatever is on disk */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
+    struct shim_model *decoder;       /* the same of decode */
+    struct conditions *conditions;    /* of the card's inputs, borrowed; NULL: there are none, or they are not needed */
     const float *initial;             /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */
     bool any;       /* a shard was made */
@@ -58,6 +63,8 @@ int cells_list_cell(json_t **list, const char *job_path, const char *const *over
                     const char *which, struct error *err);
 /* A list of the one run in a directory. *list new. */
 int cells_list_run(json_t **list, const char *dir, struct error *err);
+/* The same latents under another decoder, in the folder `output` (redecode.h). *list new. */
+int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err);
 
 /* evaluate: whether their evaluate blocks count; count: of the samples evaluated, 0: as they say. */
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err);

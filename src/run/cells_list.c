@@ -5,6 +5,7 @@
 #include "config/override.h"
 #include "job/sweep.h"
 #include "run/claim.h"
+#include "run/redecode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static char *samples_key(const json_t *document) {
 }
 
 /* Members of documents that many cells have alike: the list holds each value once. */
-static const char *const shared_names[] = {"plan", "keys", "sampler", "card", "guide", "versions"};
+static const char *const shared_names[] = {"plan", "keys", "sampler", "card", "guide", "decoder", "versions"};
 enum { OF_SAMPLER = 3 /* the first of these */, SHARED_NAMES = sizeof shared_names / sizeof *shared_names };
 
 /* A list in the making. */
@@ -186,4 +187,15 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     *list = NULL;
     if (path_check_utf8(dir, err) != 0) return -1;
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
+}
+
+int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err) {
+    json_t *document;
+    *list = NULL;
+    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder, err) != 0 || path_check_utf8(output, err) != 0 ||
+        redecode_document(&document, dir, decoder, output, err) != 0)
+        return -1;
+    if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
+    json_decref(document);
+    return -1;
 }

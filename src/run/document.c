@@ -3,13 +3,17 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "job/decoder.h"
 #include "job/fingerprint.h"
+#include "job/job_conditions.h"
 #include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
+#include "run/captions.h"
 #include "run/initial.h"
+#include "sample/conditions.h"
 #include "sample/noise.h"
 #include "shard/layout.h"
 
@@ -17,6 +21,16 @@
 #include <string.h>
 
 enum { DOCUMENT_FORMAT = 1 };
+
+/* Pixels are made of a range. */
+static int check_range(const struct job *job, const struct card *card, struct error *err) {
+    const struct sample_form form = card_sample(card);
+    if (job->output.dtype != SAMPLE_UINT8 || sample_bounded(&form)) return 0;
+    return error_set(err, CODE_DATA,
+                     "output.dtype: uint8 needs the range of the samples, and the %s says that they have none "
+                     "(\"range\": null): say float32 or float16",
+                     card->decoder ? "decoder's card" : "model card");
+}
 
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
@@ -30,6 +44,9 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
+    if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
+    if (rc == 0) rc = job_add_nulls(job, card, err);
+    if (rc == 0) rc = check_range(job, card, err);
     if (rc == 0) rc = job_set_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
@@ -57,6 +74,10 @@ static int model_digest(const char *path, char hex[SHA256_HEX], struct error *er
     return path ? model_file_digest(path, hex, err) : 0;
 }
 
+static const char *given(const char *hex) {
+    return hex[0] ? hex : NULL;
+}
+
 /* What a job asks of labels must be what its model can take. */
 static int check_labels(const struct job *job, const struct card *card, struct error *err) {
     const char *rule = label_rule_names[job->labels.rule];
@@ -77,18 +98,47 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     return 0;
 }
 
+/* Opens the conditions, so that mistakes in them show now, and says what they are; NULL: the job has none. */
+static int describe_conditions(json_t **about, const struct job *job, const struct card *card, struct error *err) {
+    struct conditions *conditions;
+    int64_t *rows = NULL;
+    *about = NULL;
+    if (conditions_open(&conditions, card, job, err) != 0) return -1;
+    if (!conditions) return 0;
+    uint64_t count = conditions_rows(conditions);
+    int rc = conditions_describe(about, conditions, job, err);
+    if (rc == 0 && job->conditions.rule == ROWS_EACH && count != job->seeds.count)
+        rc = error_set(
+            err, CODE_DATA,
+            "conditions.rows: each: expected a row for each of the %llu seeds, found %llu rows: say cycle, or "
+            "name a file of row numbers",
+            (unsigned long long)job->seeds.count, (unsigned long long)count);
+    if (rc == 0 && job->conditions.rows &&
+        (rc = labels_read(&rows, job->conditions.rows, NULL, job->seeds.count, (int64_t)count, err)) != 0)
+        error_prefix(err, "conditions.rows");
+    struct captions captions = {0};
+    if (rc == 0 && job->conditions.captions) rc = captions_read(&captions, job->conditions.captions, count, err);
+    captions_release(&captions);
+    free(rows);
+    conditions_close(conditions);
+    if (rc != 0) json_decref(*about), *about = NULL;
+    return rc;
+}
+
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT, "name",
-                     job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT,
+                     "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
-                     card->guide ? card->guide->json : NULL, "sampler", sampler_to_json(sampler), "plan",
-                     plan_to_json(plan), "versions", build_versions());
+                     card->guide ? card->guide->json : NULL, "decoder", card->decoder ? card->decoder->json : NULL,
+                     "sampler", sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
 }
 
-static size_t sample_bytes(const struct job *job, const struct card *card) {
-    return card_elements(card) * (job->output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
+size_t document_sample_bytes(const struct job *job, const struct card *card) {
+    struct sample_form form = card_sample(card);
+    static const size_t bytes[] = {[SAMPLE_UINT8] = 1, [SAMPLE_FLOAT32] = 4, [SAMPLE_FLOAT16] = 2};
+    return sample_elements(&form) * bytes[job->output.dtype];
 }
 
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
@@ -99,7 +149,9 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct plan plan;
     struct fingerprint fingerprint = {0};
     struct layout layout;
-    char model[SHA256_HEX], guide[SHA256_HEX], digest_of_plan[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX];
+    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
+    char digest_of_plan[SHA256_HEX];
+    json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
     int rc = -1;
@@ -110,17 +162,25 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if (check_labels(&job, &card, err) != 0 ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
+        model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
         plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
         digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
-                    sample_bytes(&job, &card), err) != 0 ||
-        fingerprint_make(&fingerprint, &job, &card, &sampler, model, guide[0] ? guide : NULL, digest_of_plan,
-                         labels[0] ? labels : NULL, initial[0] ? initial : NULL, PLAN_VERSION, err) != 0)
+                    document_sample_bytes(&job, &card), err) != 0)
         goto out;
+    const struct file_digests files = {.model = model,
+                                       .guide = given(guide),
+                                       .plan = digest_of_plan,
+                                       .labels = given(labels),
+                                       .initial = given(initial),
+                                       .decoder = given(decoder),
+                                       .conditions = conditions};
+    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0) goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);
 out:
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
+    json_decref(conditions);
     fingerprint_release(&fingerprint);
     plan_release(&plan);
     sampler_release(&sampler);

@@ -1,5 +1,7 @@
 /* Opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
+#include "job/decoder.h"
+#include "job/job_conditions.h"
 #include "sample/labels.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
@@ -11,12 +13,17 @@
 
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
+    struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
+                                 .guide = run_sha256(run, GUIDE_SHA256),
+                                 .labels = run_sha256(run, LABELS_SHA256),
+                                 .initial = run_sha256(run, INITIAL_SHA256),
+                                 .decoder = run_sha256(run, DECODER_SHA256),
+                                 .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
     char plan[SHA256_HEX];
-    if (plan_digest(&run->plan, plan, err) != 0 ||
-        fingerprint_make(&now, &run->job, &run->card, &run->sampler, run_sha256(run, MODEL_SHA256),
-                         run_sha256(run, GUIDE_SHA256), plan, run_sha256(run, LABELS_SHA256),
-                         run_sha256(run, INITIAL_SHA256),
+    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    files.plan = plan;
+    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
         return -1;
     int rc = fingerprint_compare(keys, now.keys, run->dir, err);
@@ -46,6 +53,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         return -1;
     }
     run->job.evaluate.enabled &= evaluate;
+    run->keeps_latents = run->job.output.latents != LATENTS_NONE;
     const char *fingerprint = json_string_value(json_object_get(document, "fingerprint"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
     if (!fingerprint || strlen(fingerprint) != SHA256_HEX - 1) {
@@ -58,13 +66,16 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         error_set(err, CODE_DATA, "run.json: its fingerprint is not that of its keys: the file was changed");
         goto fail;
     }
+    if (fingerprint_of_latents(json_object_get(document, "keys"), run->latents, err) != 0) goto fail;
     if (!(run->dir = strdup(dir ? dir : run->job.output.dir))) {
         error_memory(err);
         goto fail;
     }
-    const json_t *guide = json_object_get(document, "guide");
+    const json_t *guide = json_object_get(document, "guide"), *decoder = json_object_get(document, "decoder");
     if (card_parse(&run->card, json_object_get(document, "card"), "run.json: card", err) != 0 ||
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
+        (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
+        job_add_nulls(&run->job, &run->card, err) != 0 ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
@@ -72,11 +83,22 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count,
                     run->card.classes, err) != 0)
         goto fail;
+    const json_t *conditions = json_object_get(json_object_get(document, "keys"), "conditions");
+    run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
+    if (conditions && run->condition_rows == 0) {
+        error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
+        goto fail;
+    }
+    if (run->job.conditions.rows && labels_read(&run->rows, run->job.conditions.rows, run_sha256(run, ROWS_SHA256),
+                                                run->job.seeds.count, (int64_t)run->condition_rows, err) != 0) {
+        error_prefix(err, "conditions.rows");
+        goto fail;
+    }
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
-    if (run->job.evaluate.enabled && run->job.output.dtype == SAMPLE_FLOAT32)
-        network_take_floats(&run->network, &run->card);
+    if (run->job.evaluate.enabled && run->job.output.dtype != SAMPLE_UINT8)
+        network_take_floats(&run->network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
     return 0;
 fail:
     run_close(run);
@@ -86,6 +108,7 @@ fail:
 void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
+    free(run->rows);
     free(run->reference_file);
     if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
@@ -102,7 +125,7 @@ const char *run_reference(const struct run *run) {
 
 const char *run_sha256(const struct run *run, const char *key) {
     const json_t *value = json_object_get(run->document, "keys");
-    char name[16];
+    char name[32];
     for (size_t length; value && *key; key += length + (key[length] == '.')) {
         length = strcspn(key, ".");
         snprintf(name, sizeof name, "%.*s", (int)length, key);
@@ -115,20 +138,40 @@ int64_t run_label(const struct run *run, uint64_t position) {
     return labels_at(&run->job, &run->card, run->labels, position);
 }
 
+uint64_t run_row(const struct run *run, uint64_t position) {
+    return run->rows ? (uint64_t)run->rows[position] : position % run->condition_rows; /* each: as many as samples */
+}
+
+static uint64_t row_of(const void *run, uint64_t position) {
+    return run_row(run, position);
+}
+
 bool run_wants(const struct run *run, int output) {
+    if (output == LATENTS) return run->keeps_latents;
     return output == SAMPLES || (run->job.evaluate.enabled && run->network.outputs[output].wanted);
 }
 
+/* float32, or half of it, [rows,C,H,W]. */
+static struct npy floats_npy(bool half, size_t rows, int channels, int height, int width) {
+    return (struct npy){.type = half ? NPY_FLOAT16 : NPY_FLOAT32,
+                        .item = half ? sizeof(uint16_t) : sizeof(float),
+                        .rank = 4,
+                        .shape = {rows, (size_t)channels, (size_t)height, (size_t)width}};
+}
+
 struct npy run_npy(const struct run *run, shard_id shard, int output) {
-    const struct card *card = &run->card;
+    const struct sample_form form = card_sample(&run->card);
     size_t rows = (size_t)layout_rows(&run->layout, shard);
+    if (output == LATENTS)
+        return floats_npy(run->job.output.latents == LATENTS_FLOAT16, rows, run->card.channels, run->card.height,
+                          run->card.width);
     if (output != SAMPLES)
         return (struct npy){
             .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.outputs[output].dim}};
-    size_t c = (size_t)card->channels, h = (size_t)card->height, w = (size_t)card->width;
+    size_t c = (size_t)form.channels, h = (size_t)form.height, w = (size_t)form.width;
     if (run->job.output.dtype == SAMPLE_UINT8)
         return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
-    return (struct npy){.type = NPY_FLOAT32, .item = sizeof(float), .rank = 4, .shape = {rows, c, h, w}};
+    return floats_npy(run->job.output.dtype == SAMPLE_FLOAT16, rows, form.channels, form.height, form.width);
 }
 
 struct shard_meta run_meta(const struct run *run, shard_id shard, int output, uint64_t *seeds, int64_t *labels) {
@@ -142,8 +185,15 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
         seeds[row] = seeds_at(&run->job.seeds, first + row);
         if (meta.labels) labels[row] = run_label(run, first + row);
     }
-    memcpy(meta.fingerprint, run->fingerprint, SHA256_HEX);
-    if (output != SAMPLES) {
+    if (run->condition_rows > 0) {
+        meta.condition_row = row_of;
+        meta.run = run;
+        meta.first = first;
+    }
+    memcpy(meta.fingerprint, output == LATENTS ? run->latents : run->fingerprint, SHA256_HEX);
+    if (output == LATENTS) {
+        meta.output = LATENTS_FOLDER;
+    } else if (output != SAMPLES) {
         memcpy(meta.network, run->network.key, SHA256_HEX);
         meta.output = run->network.outputs[output].name;
     }
@@ -151,6 +201,6 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
 }
 
 char *run_path(const struct run *run, shard_id shard, int output) {
-    if (output == SAMPLES) return store_path(run->dir, "", NULL, shard);
+    if (output < 0) return store_path(run->dir, "", output == LATENTS ? LATENTS_FOLDER : NULL, shard);
     return store_path(run->dir, run->network.key, run->network.outputs[output].name, shard);
 }

@@ -27,9 +27,13 @@ struct run { /* an opened document; const while ranks work on it */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
+    char latents[SHA256_HEX];   /* fingerprint_of_latents */
+    bool keeps_latents;         /* job.output.latents; who has no use for them may set it to false */
     char reference[SHA256_HEX]; /* of run_reference's file, once ranks agree on it; else "" */
     char *reference_file; /* made of images that job.evaluate.reference names (reference_images.h); NULL: that file */
     int64_t *labels;      /* LABELS_FILE: [seeds]; else NULL */
+    uint64_t condition_rows; /* rows of the conditions; 0: the job has none */
+    int64_t *rows;           /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;
 };
 
@@ -49,15 +53,22 @@ const char *run_reference(const struct run *run); /* the file of the evaluation'
 #define GUIDE_SHA256 "sampler.guidance.model.sha256"
 #define LABELS_SHA256 "labels.sha256"
 #define INITIAL_SHA256 "initial"
+#define DECODER_SHA256 "decode.sha256"
+#define ROWS_SHA256 "conditions.rows_sha256"
 const char *run_sha256(const struct run *run, const char *key);
 
 /* The label of the sample at a position in the seed list; -1 where the model takes none. */
 int64_t run_label(const struct run *run, uint64_t position);
-/* A shard's files are its samples and, by number, the wanted outputs of the feature network. */
-enum { SAMPLES = -1 };
+/* The row of the conditions that the sample at a position in the seed list gets. */
+uint64_t run_row(const struct run *run, uint64_t position);
+/* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
+ * the wanted outputs of the feature network. */
+enum { LATENTS = -2, SAMPLES = -1 };
+#define LATENTS_FOLDER "latents"
 /* Is there such a file? True for SAMPLES. */
 bool run_wants(const struct run *run, int output);
-/* Type and shape of a shard's samples (uint8 [n,H,W,C] or float32 [n,C,H,W]) or features (float32 [n,D]). */
+/* Type and shape of a shard's latents (float32 or float16 [n,C,H,W]), samples (uint8 [n,H,W,C], or float32 or float16
+ * [n,C,H,W]) or features (float32 [n,D]). */
 struct npy run_npy(const struct run *run, shard_id shard, int output);
 /* The meta of a shard's file. seeds [rows] and labels [rows] are the caller's buffers, filled here; labels may stay
  * unused. */

@@ -50,6 +50,10 @@ static int scan_own(const struct run *run, shard_id shard, int output, unsigned 
 
 int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
                struct error *err) {
+    struct shard_info unused;
+    if (run_wants(run, LATENTS) && status->latents != SHARD_GOOD &&
+        scan_own(run, shard, LATENTS, &status->latents, &unused, NULL, err) != 0)
+        return -1;
     if (status->samples != SHARD_GOOD &&
         scan_own(run, shard, SAMPLES, &status->samples, &status->samples_info, NULL, err) != 0)
         return -1;
@@ -84,17 +88,19 @@ int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error
     return rc == 0 ? comm_merge(comm, (unsigned char *)cells->status, cells->shards * sizeof *cells->status, err) : rc;
 }
 
-static bool is_gap(const struct run *run, const struct shard_status *status, bool samples_only) {
-    return samples_only ? status->samples != SHARD_GOOD : !scan_good(run, status);
+static bool is_gap(const struct run *run, const struct shard_status *status, enum gap gap) {
+    return gap == GAP_LATENTS   ? scan_solves(run, status)
+           : gap == GAP_SAMPLES ? status->samples != SHARD_GOOD
+                                : !scan_good(run, status);
 }
 
-int scan_gaps(const struct run *run, const struct shard_status *status, bool samples_only, struct error *err) {
+int scan_gaps(const struct run *run, const struct shard_status *status, enum gap gap, struct error *err) {
     struct text list = {0};
     uint64_t shards = layout_shards(&run->layout), samples = 0, ranges = 0;
     for (uint64_t i = 0; i < shards; i++) {
-        if (!is_gap(run, &status[i], samples_only)) continue;
+        if (!is_gap(run, &status[i], gap)) continue;
         uint64_t last = i;
-        for (; last < shards && is_gap(run, &status[last], samples_only); last++)
+        for (; last < shards && is_gap(run, &status[last], gap); last++)
             samples += layout_rows(&run->layout, (shard_id){last});
         last--;
         text_add_range(&list, &ranges, i, last);
@@ -102,14 +108,19 @@ int scan_gaps(const struct run *run, const struct shard_status *status, bool sam
     }
     if (ranges == 0) return 0;
     error_set(err, CODE_AGAIN,
-              "%s is incomplete: %" PRIu64 " of %" PRIu64 " samples are missing (shards %s); run again to continue",
-              run->dir, samples, run->layout.samples, list.data ? list.data : "?");
+              "%s is incomplete: %" PRIu64 " of %" PRIu64 " %s are missing (shards %s); %s to continue", run->dir,
+              samples, run->layout.samples, gap == GAP_LATENTS ? LATENTS_FOLDER : "samples",
+              list.data ? list.data : "?", gap == GAP_LATENTS ? "run the job again" : "run again");
     text_release(&list);
     return -1;
 }
 
 bool scan_good(const struct run *run, const struct shard_status *status) {
-    bool good = status->samples == SHARD_GOOD;
+    bool good = status->samples == SHARD_GOOD && (!run_wants(run, LATENTS) || status->latents == SHARD_GOOD);
     for (int k = 0; k < NETWORK_OUTPUTS; k++) good &= !run_wants(run, k) || status->features[k] == SHARD_GOOD;
     return good;
+}
+
+bool scan_solves(const struct run *run, const struct shard_status *status) {
+    return run_wants(run, LATENTS) ? status->latents != SHARD_GOOD : status->samples != SHARD_GOOD;
 }

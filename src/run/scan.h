@@ -24,9 +24,12 @@ int scan_shard(const struct run *run, shard_id shard, struct shard_status *statu
  * rank, which must be zeros before. */
 int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error *err);
 
-/* Names the gaps, "shards 3-5, 9 (1,024 samples)"; CODE_AGAIN. samples_only: features may be missing. */
-int scan_gaps(const struct run *run, const struct shard_status *status, bool samples_only, struct error *err);
+enum gap { GAP_ANY, GAP_SAMPLES, GAP_LATENTS };
+/* Names the shards of which something is missing, or just their samples or latents: CODE_AGAIN. */
+int scan_gaps(const struct run *run, const struct shard_status *status, enum gap gap, struct error *err);
 
 bool scan_good(const struct run *run, const struct shard_status *status); /* nothing to make for this shard */
+/* Must the solver run for it? Else its samples are there, or can be decoded of latents that are. */
+bool scan_solves(const struct run *run, const struct shard_status *status);
 
 #endif

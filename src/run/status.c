@@ -19,15 +19,17 @@
 
 struct count { /* of a run, or of all cells */
     uint64_t samples, done, shards, shards_done, quarantined;
-    bool unknown; /* a cell was not begun */
+    uint64_t latents, latents_wanted; /* of how many samples they are there, and are to be kept */
+    bool unknown;                     /* a cell was not begun */
 };
 
-static int read_layout(struct layout *layout, const char *dir, struct error *err) {
+static int read_layout(struct layout *layout, bool *keeps, const char *dir, struct error *err) {
     json_t *document = NULL;
     struct seeds seeds = {0};
     if (document_read(&document, dir, err) != 0) return -1;
     const char *text = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
+    *keeps = json_object_get(json_object_get(json_object_get(document, "job"), "output"), "latents") != NULL;
     int rc = text ? seeds_parse(&seeds, text, err)
                   : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
     if (rc == 0) rc = layout_init(layout, seeds.count, 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
@@ -36,8 +38,10 @@ static int read_layout(struct layout *layout, const char *dir, struct error *err
     return rc;
 }
 
-static int count_files(const struct layout *layout, const char *dir, struct count *count, struct error *err) {
-    char *folder = text_new("%s/samples", dir);
+/* Adds to *shards and *rows. */
+static int count_files(const struct layout *layout, const char *dir, const char *name, uint64_t *shards, uint64_t *rows,
+                       struct error *err) {
+    char *folder = text_new("%s/%s", dir, name);
     DIR *samples = folder ? opendir(folder) : NULL;
     int rc = folder ? 0 : error_memory(err);
     if (folder && !samples && !file_absent(errno))
@@ -45,8 +49,8 @@ static int count_files(const struct layout *layout, const char *dir, struct coun
     for (struct dirent *entry; samples && (errno = 0, entry = readdir(samples));) {
         shard_id shard;
         if (!store_names(entry->d_name, layout_shards(layout), &shard)) continue;
-        count->shards_done++;
-        count->done += layout_rows(layout, shard);
+        ++*shards;
+        *rows += layout_rows(layout, shard);
     }
     if (samples && errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     if (samples) closedir(samples);
@@ -78,14 +82,21 @@ static int count_quarantined(const char *dir, struct count *count, json_t *list,
 static int count_run(const char *dir, struct count *count, json_t *quarantine, struct error *err) {
     struct layout layout;
     *count = (struct count){0};
-    if (read_layout(&layout, dir, err) != 0) return -1;
+    uint64_t ignored = 0;
+    bool keeps;
+    if (read_layout(&layout, &keeps, dir, err) != 0) return -1;
     count->samples = layout.samples;
+    count->latents_wanted = keeps ? layout.samples : 0;
     count->shards = layout_shards(&layout);
-    return count_files(&layout, dir, count, err) == 0 ? count_quarantined(dir, count, quarantine, err) : -1;
+    if (count_files(&layout, dir, "samples", &count->shards_done, &count->done, err) != 0 ||
+        (keeps && count_files(&layout, dir, LATENTS_FOLDER, &ignored, &count->latents, err) != 0))
+        return -1;
+    return count_quarantined(dir, count, quarantine, err);
 }
 
 static const char *state_of(const struct count *count, bool alive) {
-    return count->done == count->samples && !count->unknown                        ? "complete"
+    bool latents = count->latents == count->latents_wanted;
+    return count->done == count->samples && latents && !count->unknown             ? "complete"
            : alive                                                                 ? "running"
            : count->done + count->quarantined == count->samples && !count->unknown ? "quarantined"
                                                                                    : "stopped";
@@ -195,9 +206,14 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
     free(folder);
     if (rc != 0) return -1;
     bool alive = at_sweep || json_array_size(life->attempts) > before;
-    *all = (struct count){all->samples + one.samples,         all->done + one.done,
-                          all->shards + one.shards,           all->shards_done + one.shards_done,
-                          all->quarantined + one.quarantined, all->unknown || one.unknown};
+    *all = (struct count){all->samples + one.samples,
+                          all->done + one.done,
+                          all->shards + one.shards,
+                          all->shards_done + one.shards_done,
+                          all->quarantined + one.quarantined,
+                          all->latents + one.latents,
+                          all->latents_wanted + one.latents_wanted,
+                          all->unknown || one.unknown};
     rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", name, "state",
                                                 state_of(&one, alive), "samples", (json_int_t)one.samples, "done",
                                                 (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined));
@@ -231,13 +247,15 @@ int status_read(json_t **status, const char *dir, struct error *err) {
     if (rc == 0) {
         double left = (double)(count.samples - count.done - count.quarantined);
         json_t *eta = left <= 0 ? json_integer(0) : life.pace > 0 ? json_real(1 / life.pace) : json_null();
-        *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run", dir,
-                            "state", state_of(&count, alive), "samples", (json_int_t)count.samples, "done",
-                            (json_int_t)count.done, "shards", (json_int_t)count.shards, "shards_done",
-                            (json_int_t)count.shards_done, "quarantined", (json_int_t)count.quarantined, "quarantine",
-                            quarantine, "rate", life.rate, "eta_seconds", eta, "ranks", life.ranks, "attempts",
-                            life.attempts, "silent_seconds", life.silent < 0 ? json_null() : json_real(life.silent),
-                            "ended", life.ended, "cells", run ? NULL : cells);
+        *status = json_pack("{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run",
+                            dir, "state", state_of(&count, alive), "samples", (json_int_t)count.samples, "done",
+                            (json_int_t)count.done, "latents",
+                            count.latents_wanted ? json_integer((json_int_t)count.latents) : NULL, "shards",
+                            (json_int_t)count.shards, "shards_done", (json_int_t)count.shards_done, "quarantined",
+                            (json_int_t)count.quarantined, "quarantine", quarantine, "rate", life.rate, "eta_seconds",
+                            eta, "ranks", life.ranks, "attempts", life.attempts, "silent_seconds",
+                            life.silent < 0 ? json_null() : json_real(life.silent), "ended", life.ended, "cells",
+                            run ? NULL : cells);
         if (!*status) rc = error_memory(err);
     }
     json_decref(life.attempts);

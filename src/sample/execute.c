@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "sample/adaptive.h"
+#include "sample/conditions.h"
 #include "sample/noise.h"
 #include "sample/registers.h"
 
@@ -15,11 +16,12 @@ struct executor {
     struct executor_setup setup;
     size_t elements; /* of one sample */
     struct registers *registers;
-    struct adaptive *adaptive;     /* of an adaptive plan, else NULL */
-    double *values;                /* [batch][elements]: noise on its way in, samples on their way out */
-    float *latent;                 /* [elements]: torch's noise */
-    int64_t *labels, *null_labels; /* [batch] */
-    const struct batch *batch;     /* while one is run */
+    struct adaptive *adaptive;            /* of an adaptive plan, else NULL */
+    double *values;                       /* [batch][elements]: noise on its way in, samples on their way out */
+    float *latent;                        /* [elements]: torch's noise */
+    int64_t *labels, *null_labels;        /* [batch] */
+    struct condition_values given, nulls; /* of the card's inputs, and for guidance in their place */
+    const struct batch *batch;            /* while one is run */
 };
 
 /* Rows beyond the batch's are filled with its last one: the model always sees full batches of the same shape. */
@@ -41,7 +43,11 @@ static int run_OP_EVAL(struct executor *executor, const struct op *op, struct er
     const struct card *card = op->model ? setup->card->guide : setup->card;
     struct shim_model *model = op->model ? setup->guide : setup->model;
     if (!card || !model) return error_set(err, CODE_INTERNAL, "the plan evaluates a guiding model, but there is none");
-    struct shim_condition condition = {.time = op->time, .labels = labels[op->labels]};
+    struct shim_input inputs[INPUTS_MOST];
+    struct shim_condition condition = {.time = op->time, .inputs = inputs};
+    if (card->classes > 0) condition.labels = labels[op->labels];
+    condition.inputs_count = condition_inputs(card, op->labels == EVAL_NULL ? &executor->nulls : &executor->given,
+                                              inputs);
     condition.integer_time = card->time.kind == TIME_DISCRETE && card->time.integer;
     condition.channels = card->learned_variance ? 2 * card->channels : 0;
     return registers_eval(executor->registers, model, op->dst, op->dst2, op->src, &condition, err);
@@ -128,6 +134,20 @@ static int start_row(struct executor *executor, size_t row, double *x, struct er
     return 0;
 }
 
+/* Nulls only where each input has one: else no plan asks for them. */
+static int read_conditions(struct executor *executor, struct error *err) {
+    const struct batch *batch = executor->batch;
+    const struct conditions *conditions = executor->setup.conditions;
+    bool nullable = conditions_nullable(executor->setup.card);
+    for (size_t place = 0; conditions && batch->condition_rows && place < (size_t)executor->setup.batch; place++) {
+        uint64_t row = batch->condition_rows[place < batch->rows ? place : batch->rows - 1];
+        if (conditions_read(conditions, row, false, &executor->given, place, err) != 0 ||
+            (nullable && conditions_read(conditions, row, true, &executor->nulls, place, err) != 0))
+            return -1;
+    }
+    return 0;
+}
+
 int executor_start(struct executor *executor, const struct batch *batch, struct error *err) {
     if (batch->rows < 1 || batch->rows > (size_t)executor->setup.batch)
         return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
@@ -138,6 +158,7 @@ int executor_start(struct executor *executor, const struct batch *batch, struct 
     fill_values(executor);
     for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
         executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
+    if (read_conditions(executor, err) != 0) return -1;
     return registers_set(executor->registers, 0, executor->values, err);
 }
 
@@ -186,6 +207,9 @@ static int allocate(struct executor *executor, struct error *err) {
     executor->labels = calloc(batch, sizeof *executor->labels);
     executor->null_labels = malloc(batch * sizeof *executor->null_labels);
     if (!executor->values || !executor->latent || !executor->labels || !executor->null_labels) return error_memory(err);
+    if (condition_values_new(&executor->given, card, batch, err) != 0 ||
+        condition_values_new(&executor->nulls, card, batch, err) != 0)
+        return -1;
     for (size_t row = 0; row < batch; row++) executor->null_labels[row] = card->null_label;
     if (setup->plan->adaptive && adaptive_new(&executor->adaptive, setup->sampler, card, shape, err) != 0) return -1;
     int count = setup->plan->registers;
@@ -258,5 +282,7 @@ void executor_free(struct executor *executor) {
     free(executor->latent);
     free(executor->labels);
     free(executor->null_labels);
+    condition_values_release(&executor->given);
+    condition_values_release(&executor->nulls);
     free(executor);
 }

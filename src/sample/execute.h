@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct conditions;
 struct executor;
 
 struct executor_setup {
@@ -23,19 +24,21 @@ struct executor_setup {
     const struct sampler *sampler; /* the resolved one */
     const struct card *card;
     struct shim_model *model;
-    struct shim_model *guide;          /* described by card->guide; NULL: the plan has no EVAL of it */
-    int device;                        /* SHIM_CPU or a CUDA index */
-    bool device_registers;             /* through the shim even on the CPU (tests); always so on CUDA */
-    int batch;                         /* rows the model always sees */
-    enum noise_kind noise;             /* of register 0; NOISE ops are Philox whatever it says */
-    const volatile sig_atomic_t *stop; /* non-zero: give up between two ops; may be NULL */
+    struct shim_model *guide;            /* described by card->guide; NULL: the plan has no EVAL of it */
+    const struct conditions *conditions; /* of the card's inputs; NULL: it has none */
+    int device;                          /* SHIM_CPU or a CUDA index */
+    bool device_registers;               /* through the shim even on the CPU (tests); always so on CUDA */
+    int batch;                           /* rows the model always sees */
+    enum noise_kind noise;               /* of register 0; NOISE ops are Philox whatever it says */
+    const volatile sig_atomic_t *stop;   /* non-zero: give up between two ops; may be NULL */
 };
 
 struct batch { /* a slice of the seed list; 1 <= rows <= setup.batch, the rest is filled with the last row */
     size_t rows;
-    const uint64_t *seeds; /* [rows] */
-    const int64_t *labels; /* [rows], or NULL: the model takes none */
-    const float *initial;  /* [rows][C*H*W] start of register 0 (instead of noise * initial_scale), or NULL */
+    const uint64_t *seeds;          /* [rows] */
+    const int64_t *labels;          /* [rows], or NULL: the model takes none */
+    const uint64_t *condition_rows; /* [rows]: which row of the conditions each gets; NULL beside no conditions */
+    const float *initial;           /* [rows][C*H*W] start of register 0 (instead of noise * initial_scale), or NULL */
 };
 
 /* Allocates registers and runs the model once (warm-up, and proof that its output fits the card). To be called in the

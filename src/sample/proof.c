@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "sample/adaptive.h"
+#include "sample/conditions.h"
 #include "sample/noise.h"
 #include "solver/schedule.h"
 
@@ -111,6 +112,8 @@ struct question { /* proof.context */
     int64_t known[LABELS]; /* to be tried */
     size_t known_count, elements;
     int64_t *labels; /* [batch] */
+    struct condition_values values;
+    bool nulls;      /* are asked for too */
     double *normals; /* [elements] */
     float *x, *out;  /* [batch][elements], [2][batch][elements] */
 };
@@ -134,6 +137,14 @@ static int check_finite(const struct question *question, size_t time, const uint
     return 0;
 }
 
+/* The inputs are functions of the seed, too: rows of the conditions, and nulls where the plan asks for them. */
+static int read_row(struct question *question, uint64_t seed, size_t place, struct error *err) {
+    const struct conditions *conditions = question->of->conditions;
+    if (!conditions || question->card->inputs_count == 0) return 0;
+    bool null = question->nulls && seed % LABELS == 2;
+    return conditions_read(conditions, seed % conditions_rows(conditions), null, &question->values, place, err);
+}
+
 static int ask(void *context, size_t time, const uint64_t *seeds, float *out, struct error *err) {
     struct question *question = context;
     size_t size = question->elements, batch = (size_t)question->shape.batch, parts = question->op.dst2 ? 2 : 1;
@@ -141,12 +152,16 @@ static int ask(void *context, size_t time, const uint64_t *seeds, float *out, st
     char message[SHIM_ERROR];
     struct shim_condition condition = {.time = question->times[time],
                                        .labels = question->known_count > 0 ? question->labels : NULL};
+    struct shim_input inputs[INPUTS_MOST];
+    condition.inputs = inputs;
+    condition.inputs_count = condition_inputs(question->card, &question->values, inputs);
     condition.integer_time = question->card->time.kind == TIME_DISCRETE && question->card->time.integer;
     condition.channels = question->card->learned_variance ? 2 * question->card->channels : 0;
     for (size_t row = 0; row < batch; row++) {
         noise_normals(seeds[row], NOISE_STREAM_INITIAL, size, question->normals);
         for (size_t i = 0; i < size; i++) question->x[row * size + i] = (float)question->normals[i];
         if (question->known_count > 0) question->labels[row] = label_of(question, seeds[row]);
+        if (read_row(question, seeds[row], row, err) != 0) return -1;
     }
     if (shim_model_run(question->of->model, question->x, question->shape, &condition, question->out, variance,
                        message) != 0)
@@ -171,6 +186,8 @@ static void choose_labels(struct question *question, const struct plan *plan) {
         const struct op *op = &plan->ops[i];
         if (op->kind != OP_EVAL || op->model != question->of->number) continue;
         bool given = op->labels == EVAL_GIVEN;
+        question->nulls |= op->labels == EVAL_NULL && conditions_nullable(question->card);
+        if (question->card->classes == 0) continue;
         if (op->labels == EVAL_NULL || (given && job->labels.rule == LABELS_NONE))
             add_label(question, question->of->card->null_label);
         else if (given && job->labels.rule == LABELS_CONSTANT) add_label(question, job->labels.constant);
@@ -226,6 +243,7 @@ int proof_of_model(const struct proof_model *of, double *difference, struct erro
     question.x = malloc(batch * question.elements * sizeof *question.x);
     question.out = malloc(2 * batch * question.elements * sizeof *question.out);
     int rc = name && question.labels && question.normals && question.x && question.out ? 0 : error_memory(err);
+    if (rc == 0) rc = condition_values_new(&question.values, card, batch, err);
     if (rc == 0 && plan->adaptive && (rc = adaptive_new(&adaptive, of->sampler, of->card, question.shape, err)) == 0)
         rc = adaptive_first(adaptive, &plan, err);
     *difference = 0;
@@ -243,6 +261,7 @@ int proof_of_model(const struct proof_model *of, double *difference, struct erro
         if (rc == 0) rc = proof_rows(&proof, difference, err);
     }
     adaptive_free(adaptive);
+    condition_values_release(&question.values);
     free(question.labels);
     free(question.normals);
     free(question.x);

@@ -28,13 +28,15 @@ struct proof {             /* of any network */
  * where nothing was changed. */
 int proof_rows(const struct proof *proof, double *difference, struct error *err);
 
+struct conditions;
 struct proof_model { /* a diffusion network, as a job calls it */
     const struct job *job;
     const struct plan *plan;
     const struct sampler *sampler; /* resolved */
     const struct card *card;
     struct shim_model *model;
-    int number; /* of the EVALs that call it: 1 guides */
+    const struct conditions *conditions; /* of the card's inputs; NULL: it has none */
+    int number;                          /* of the EVALs that call it: 1 guides */
 };
 /* proof_rows on unit normals at the plan's middle and first time, and finite at its last, with the first, the largest
  * and (where the plan asks for it) the null label among the rows: five calls, and one more at a time where bits differ.

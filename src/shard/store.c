@@ -18,7 +18,8 @@ enum { SHARD_FORMAT = 1 };
 const char *const shard_state_names[] = {"unknown", "good", "missing", "damaged", "foreign", "stale", "foreign"};
 
 static char *folder_path(const char *run_dir, const char *network, const char *output) {
-    return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output) : text_new("%s/samples", run_dir);
+    return network[0] ? text_new("%s/features/%.12s/%s", run_dir, network, output)
+                      : text_new("%s/%s", run_dir, output ? output : "samples");
 }
 
 char *store_path(const char *run_dir, const char *network, const char *output, shard_id id) {
@@ -60,17 +61,29 @@ static json_t *describe_labels(const struct shard_meta *meta) {
     return labels;
 }
 
+/* A list of the rows of the conditions. New, or NULL. */
+static json_t *describe_rows(const struct shard_meta *meta) {
+    json_t *rows = json_array();
+    for (uint64_t i = 0; i < meta->rows; i++)
+        if (json_array_append_new(rows, json_integer((json_int_t)meta->condition_row(meta->run, meta->first + i))) !=
+            0) {
+            json_decref(rows);
+            return NULL;
+        }
+    return rows;
+}
+
 /* The JSON frame without sha256 and check: all of it is known before the rows are. New, or NULL. */
 static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
-    bool features = meta->network[0] != '\0';
     npy_descr(npy, descr);
     json_t *about = json_pack("{si ss sI ss so ss so}", "format", SHARD_FORMAT, "fingerprint", meta->fingerprint,
                               "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels", describe_labels(meta),
                               "dtype", descr, "shape", describe_shape(npy));
     free(seeds);
-    if (!features || (json_object_set_new(about, "network", json_string(meta->network)) == 0 &&
-                      json_object_set_new(about, "output", json_string(meta->output)) == 0))
+    if ((!meta->condition_row || json_object_set_new(about, "rows", describe_rows(meta)) == 0) &&
+        (!meta->network[0] || json_object_set_new(about, "network", json_string(meta->network)) == 0) &&
+        (!meta->output || json_object_set_new(about, "output", json_string(meta->output)) == 0))
         return about;
     json_decref(about);
     return NULL;
@@ -174,10 +187,11 @@ static const struct {
     {"fingerprint", SHARD_OTHERS, "made by another job"},
     {"format", SHARD_FOREIGN, "written in another format"},
     {"network", SHARD_FOREIGN, "made by another feature network"},
-    {"output", SHARD_FOREIGN, "another output of the feature network"},
+    {"output", SHARD_FOREIGN, "another output"},
     {"shard", SHARD_FOREIGN, "a copy of another shard"},
     {"seeds", SHARD_STALE, "made for other seeds"},
     {"labels", SHARD_STALE, "made for other labels"},
+    {"rows", SHARD_STALE, "made for other rows of the conditions"},
     {"dtype", SHARD_DAMAGED, "of the wrong type"},
     {"shape", SHARD_DAMAGED, "of the wrong shape"},
 };
@@ -272,17 +286,31 @@ int store_load(const char *path, const struct shard_meta *expected, const struct
     return rc;
 }
 
+/* "" where there are no conditions; new, or NULL. */
+static char *rows_text(const struct shard_meta *meta) {
+    if (!meta->condition_row) return strdup("");
+    uint64_t *rows = malloc(meta->rows * sizeof *rows);
+    for (uint64_t i = 0; rows && i < meta->rows; i++) rows[i] = meta->condition_row(meta->run, meta->first + i);
+    char *list = rows ? store_seeds(rows, meta->rows) : NULL;
+    char *text = list ? text_new("\"conditions\": \"%s\", ", list) : NULL;
+    free(list);
+    free(rows);
+    return text;
+}
+
 int store_manifest_text(struct text *text, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
                         struct error *err) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!infos[i].sha256[0]) continue;
-        char *seeds = store_seeds(metas[i].seeds, metas[i].rows);
+        char *seeds = store_seeds(metas[i].seeds, metas[i].rows), *rows = rows_text(&metas[i]);
         text_add(text,
                  "{\"id\": %" PRIu64 ", \"seeds\": \"%s\", \"rows\": %" PRIu64
-                 ", \"sha256\": \"%s\", \"bytes\": %" PRIu64 "}\n",
-                 metas[i].id.value, seeds ? seeds : "", metas[i].rows, infos[i].sha256, infos[i].file_bytes);
-        if (!seeds || text->failed) rc = error_memory(err);
+                 ", %s\"sha256\": \"%s\", \"bytes\": %" PRIu64 "}\n",
+                 metas[i].id.value, seeds ? seeds : "", metas[i].rows, rows ? rows : "", infos[i].sha256,
+                 infos[i].file_bytes);
+        if (!seeds || !rows || text->failed) rc = error_memory(err);
+        free(rows);
         free(seeds);
     }
     return rc;

@@ -20,6 +20,7 @@ struct text;
 /* What the job determines about one shard file: its JSON frame,
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
+ * with "rows": [...] where there are conditions, which row each sample got, in files of latents "output",
  * in feature files also "network" and "output", and in files of uint8 samples "clipped": so many values lay outside the
  * model's range by more than half a level before they were stored (left out where they were not counted). seeds and
  * labels are borrowed. */
@@ -28,9 +29,13 @@ struct shard_meta {
     uint64_t rows;
     const uint64_t *seeds; /* [rows] */
     const int64_t *labels; /* [rows] or NULL */
+    /* The row of the job's conditions that the sample at a position gets; NULL: there are none. */
+    uint64_t (*condition_row)(const void *run, uint64_t position);
+    const void *run; /* borrowed */
+    uint64_t first;  /* the shard's first position */
     char fingerprint[SHA256_HEX];
-    char network[SHA256_HEX]; /* feature files: sha256 of the network file; "" for samples */
-    const char *output;       /* feature files: the network's output, "pool"; NULL for samples */
+    char network[SHA256_HEX]; /* feature files: sha256 of the network file; else "" */
+    const char *output;       /* feature files: the network's output, "pool"; "latents"; NULL for samples */
     bool any_labels;          /* labels are NULL because they are not known here: any will do */
     bool counted;             /* samples: `clipped` is known. Nothing that a file is compared with */
     uint64_t clipped;
@@ -56,7 +61,8 @@ enum shard_state {
 };
 extern const char *const shard_state_names[];
 
-/* "DIR/samples/000012.npy.zst" and "DIR/features/NETWORK12/OUTPUT/000012.npy.zst", new; network "" means samples. */
+/* "DIR/samples/000012.npy.zst", "DIR/latents/000012.npy.zst" and "DIR/features/NETWORK12/OUTPUT/000012.npy.zst", new;
+ * network "": samples, where output is NULL, or latents. */
 char *store_path(const char *run_dir, const char *network, const char *output, shard_id id);
 
 /* Does this file name, "000012.npy.zst", name a shard of a run that has so many? Fills *id. */
@@ -87,8 +93,8 @@ int store_yields(const char *path, enum shard_state state, const struct error *w
 int store_load(const char *path, const struct shard_meta *expected, const struct npy *npy, enum shard_state *state,
                void **rows, int64_t *labels, struct error *why, struct error *err);
 
-/* manifest.jsonl: one record a good shard, {"id", "seeds", "rows", "sha256", "bytes"}, rewritten whole. infos:
- * [count], an empty sha256 is left out. */
+/* manifest.jsonl: one record a good shard, {"id", "seeds", "rows": their number, "conditions": "0-9,0-5" where there
+ * are some, "sha256", "bytes"}, rewritten whole. infos: [count], an empty sha256 is left out. */
 int store_manifest(const char *run_dir, const struct shard_meta *metas, const struct shard_info *infos, size_t count,
                    const struct file_guard *guard, struct error *err);
 /* Appends what would be written. */

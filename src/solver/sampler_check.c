@@ -54,6 +54,9 @@ int sampler_check_guide(const struct card *card, const struct schedule *schedule
         return error_set(err, CODE_DATA,
                          "%s: expected the model's labels or none, found other classes or another null label", key);
     bool same_steps = schedule_has_integer_times(schedule) && schedule_steps(theirs) == schedule_steps(schedule);
+    if (guide->inputs_count > 0 &&
+        !json_equal(json_object_get(guide->json, "inputs"), json_object_get(card->json, "inputs")))
+        return error_set(err, CODE_DATA, "%s: expected the model's inputs or none, found others", key);
     if (schedule_has_integer_times(theirs) && !same_steps)
         return error_set(err, CODE_DATA, "%s: it takes integer timesteps, and the model does not take the same", key);
     double least, most;
@@ -74,6 +77,11 @@ static int check_clip(const struct sampler *sampler, const struct solver *solver
                       struct error *err) {
     const struct clip *clip = &sampler->clip;
     if (!clip->on) return 0;
+    if (isnan(clip->range) && !isfinite(card->high))
+        return error_set(
+            err, CODE_DATA,
+            "sampler.clip: the model's x0 has no range to be clipped to (\"range\": null in its card): say "
+            "clip: {range: R}");
     if (!isnan(clip->threshold_max) && isnan(clip->threshold))
         return error_set(err, CODE_DATA,
                          "sampler.clip.threshold_max: it is of a threshold, and there is none: leave it out");
@@ -100,9 +108,15 @@ static int check_guidance(const struct sampler *sampler, const struct solver *so
     if (guidance_check(&sampler->guidance, card, solver->evaluations == 0, err) != 0) return -1;
     if (card->guide) return sampler_check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
-    if (card->classes == 0)
+    if (card->classes == 0 && card->inputs_count == 0)
         return error_set(err, CODE_DATA, "sampler.guidance: the model takes no labels: leave it out");
-    if (card->null_label < 0)
+    for (size_t i = 0; i < card->inputs_count; i++)
+        if (!card->inputs[i].null)
+            return error_set(err, CODE_DATA,
+                             "sampler.guidance: the model's input %s has no null: say null: zeros in its card, or "
+                             "conditions: {%s: {path: ..., null: FILE}}",
+                             card->inputs[i].name, card->inputs[i].name);
+    if (card->classes > 0 && card->null_label < 0)
         return error_set(err, CODE_DATA, "sampler.guidance: the model's card has no null label (labels: {null: ...})");
     return 0;
 }

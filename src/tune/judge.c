@@ -23,6 +23,7 @@ static size_t items_of(const struct engine *engine) {
 static int extract(const struct making *making, const double *x, size_t rows, double *out, struct error *err) {
     const struct engine *engine = making->engine;
     const struct tuning *asked = engine->asked;
+    const struct sample_form form = card_sample(asked->card);
     const struct network *network = asked->network;
     float *features[NETWORK_OUTPUTS] = {NULL}, *floats = NULL;
     size_t values = engine->block * engine->elements;
@@ -31,7 +32,7 @@ static int extract(const struct making *making, const double *x, size_t rows, do
     if (network->floats) floats = malloc(values * sizeof *floats);
     int rc = bytes && features[making->output] && (floats || !network->floats) ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && floats && i < rows * engine->elements; i++) floats[i] = (float)x[i];
-    if (rc == 0 && !floats) quantise_uint8(x, rows, asked->card, asked->rounding, bytes);
+    if (rc == 0 && !floats) quantise_uint8(x, NPY_FLOAT64, rows, &form, asked->rounding, bytes);
     if (rc == 0) rc = network_run(network, floats ? (void *)floats : bytes, rows, engine->block, features, err);
     for (size_t i = 0; rc == 0 && i < rows * making->dim; i++) out[i] = (double)features[making->output][i];
     free(floats);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "run/initial.h"
 #include "run/scan.h"
+#include "sample/conditions.h"
 #include "sample/model.h"
 
 #include <stdlib.h>
@@ -14,6 +15,7 @@ struct asset {
     const char *path;        /* borrowed from a job */
     char sha256[SHA256_HEX]; /* of what was loaded */
     struct shim_model *model;
+    struct conditions *conditions;
     struct npy npy; /* of a file of starts */
     char *file;
     size_t offset;
@@ -21,7 +23,7 @@ struct asset {
 
 struct assets {
     size_t count;
-    struct asset list[]; /* at most four a cell */
+    struct asset list[]; /* at most six a cell */
 };
 
 /* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is
@@ -71,35 +73,61 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
     if (good) return 0;
     const char *guide = run->sampler.guidance.model;
-    if (cell->missing > 0 &&
+    if (cell->solves &&
         load_model(assets, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device, &cell->model, err) != 0)
         return -1;
-    if (cell->missing > 0 && guide &&
+    if (cell->solves && guide &&
         load_model(assets, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide, err) != 0)
+        return -1;
+    if (cell->missing > 0 && run->job.decode.path &&
+        load_model(assets, "the decoder", run->job.decode.path, run_sha256(run, DECODER_SHA256), device, &cell->decoder,
+                   err) != 0)
         return -1;
     if (run->job.evaluate.enabled && run->job.evaluate.features &&
         load_model(assets, "the feature network", run->job.evaluate.features, run->network.sha256, device,
                    &run->network.model, err) != 0)
         return -1;
-    return run->job.initial && cell->missing > 0 ? load_initial(assets, cell, err) : 0;
+    return run->job.initial && cell->solves ? load_initial(assets, cell, err) : 0;
+}
+
+/* Cells whose models name the same inputs and whose jobs the same files share them. */
+static int load_conditions(struct assets *assets, struct cells *cells, struct cell *cell, struct error *err) {
+    const struct run *run = &cell->run;
+    const json_t *wanted = json_object_get(run->job.resolved, "conditions"),
+                 *keys = json_object_get(run->document, "keys");
+    for (const struct cell *other = cells->cells; other < cell; other++)
+        if (other->conditions && json_equal(json_object_get(other->run.job.resolved, "conditions"), wanted) &&
+            json_equal(json_object_get(other->run.card.json, "inputs"), json_object_get(run->card.json, "inputs")) &&
+            strcmp(other->run.job.model.path, run->job.model.path) == 0)
+            return cell->conditions = other->conditions, 0;
+    if (conditions_open(&cell->conditions, &run->card, &run->job, err) != 0) return -1;
+    assets->list[assets->count].path = "";
+    assets->list[assets->count++].conditions = cell->conditions;
+    return conditions_expect(cell->conditions, &run->job, json_object_get(keys, "conditions"), err);
 }
 
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {
     char message[SHIM_ERROR];
-    struct assets *made = *assets = calloc(1, sizeof *made + (4 * cells->count + 1) * sizeof *made->list);
+    struct assets *made = *assets = calloc(1, sizeof *made + (6 * cells->count + 1) * sizeof *made->list);
     if (!made) return error_memory(err);
     if (shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
         return error_set(err, CODE_INTERNAL, "%s", message);
     for (size_t i = 0; i < cells->count; i++)
-        if (load_cell(made, &cells->cells[i], device, err) != 0) return -1;
+        if (load_cell(made, &cells->cells[i], device, err) != 0 ||
+            (cells->cells[i].model && cells->cells[i].run.card.inputs_count > 0 &&
+             load_conditions(made, cells, &cells->cells[i], err) != 0))
+            return -1;
     return 0;
 }
 
 void assets_free(struct assets *assets, struct cells *cells) {
+    for (size_t i = 0; i < cells->count; i++) cells->cells[i].conditions = NULL;
     for (size_t i = 0; i < cells->count; i++)
-        cells->cells[i].model = cells->cells[i].guide = cells->cells[i].run.network.model = NULL;
+        cells->cells[i].model = cells->cells[i].guide = cells->cells[i].decoder = cells->cells[i]
+                                                                                      .run.network.model = NULL;
     for (size_t i = 0; assets && i < assets->count; i++) {
         shim_model_free(assets->list[i].model);
+        conditions_close(assets->list[i].conditions);
         free(assets->list[i].file);
     }
     free(assets);

@@ -104,9 +104,10 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 /* Is one of a shard's files missing? Lists its folder anew: a network file system then asks its server. */
 static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
-    for (int output = SAMPLES; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
-        if (!run_wants(run, output) ||
-            (output == SAMPLES ? status->samples : status->features[output]) != SHARD_MISSING)
+    for (int output = LATENTS; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
+        if (!run_wants(run, output) || (output == LATENTS   ? status->latents
+                                        : output == SAMPLES ? status->samples
+                                                            : status->features[output]) != SHARD_MISSING)
             continue;
         char *path = run_path(run, shard, output), *folder = path ? path_folder(path) : NULL;
         DIR *dir = folder ? opendir(folder) : NULL;
@@ -139,12 +140,14 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patie
 static json_t *describe_generation(const struct conclusion *conclusion, const struct place *place) {
     const double *made = conclusion->made.values;
     double seconds = made[MADE_WORKER] / place->all_workers;
+    json_t *decoder = conclusion->cell->run.card.decoder ? json_real(made[MADE_DECODER]) : NULL;
     if (made[MADE_SAMPLES] > 0)
-        return json_pack("{s:I, s:f, s:f, s:f, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES], "seconds",
-                         seconds, "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0, "model_seconds",
-                         made[MADE_MODEL], "nfe",
+        return json_pack("{s:I, s:f, s:f, s:f, s:o*, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES],
+                         "seconds", seconds, "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0,
+                         "model_seconds", made[MADE_MODEL], "decoder_seconds", decoder, "nfe",
                          made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0, "ranks",
                          place->ranks, "workers_per_rank", place->workers);
+    json_decref(decoder);
     json_t *kept = json_object_get(conclusion->older, "generation");
     return kept ? json_incref(kept) : json_null();
 }
@@ -221,7 +224,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
     const struct file_guard guard = {.check = claim_guard, .context = run};
     int rc = path ? claim_check(run, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
-    if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion), err);
+    if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
     if (rc == 0) rc = write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA,

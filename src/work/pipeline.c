@@ -9,6 +9,7 @@
 #include "run/claim.h"
 #include "run/failures.h"
 #include "run/machines.h"
+#include "run/redecode.h"
 #include "work/inputs.h"
 #include "work/place.h"
 #include "work/reference_images.h"
@@ -62,14 +63,15 @@ static int clear_features(const struct run *run, const struct attempt *attempt, 
 static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, bool unsynced,
                           struct error *err) {
     const struct run *run = &cell->run;
-    const char *folders[] = {"/samples", "/log"};
+    const char *folders[] = {"/log"};
     bool fresh = mkdir(run->dir, 0777) == 0;
     if (fresh) attempt = NULL;
     if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, unsynced, err) != 0)
         return -1;
+    if (redecode_link(run->document, run->dir, err) != 0) return -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
-    for (int output = 0; output < NETWORK_OUTPUTS; output++) {
+    for (int output = LATENTS; output < NETWORK_OUTPUTS; output++) {
         if (!run_wants(run, output)) continue;
         char *file = run_path(run, (shard_id){0}, output);
         int rc = make_folder(attempt, file ? path_folder(file) : NULL, err);
@@ -115,13 +117,17 @@ static int open_logs(const struct cells *cells, int rank, const struct turn *tur
 }
 
 /* Scans, and counts what is missing. */
-static int scan(struct comm *comm, struct cells *cells, bool make_samples, int threads, struct error *err) {
+static int scan(struct comm *comm, struct cells *cells, const struct pipeline_options *options, int threads,
+                struct error *err) {
     if (scan_cells(comm, cells, threads, err) != 0) return -1;
     for (size_t i = 0; i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
-        for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++)
+        for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++) {
             if (cell->status[k].samples != SHARD_GOOD) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
-        if (!make_samples && scan_gaps(&cell->run, cell->status, true, err) != 0) return -1;
+            cell->solves |= scan_solves(&cell->run, &cell->status[k]);
+        }
+        if (!options->make_samples && scan_gaps(&cell->run, cell->status, GAP_SAMPLES, err) != 0) return -1;
+        if (options->only_decode && scan_gaps(&cell->run, cell->status, GAP_LATENTS, err) != 0) return -1;
     }
     return 0;
 }
@@ -178,7 +184,7 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
     if (rank == 0) rc = prepare(cells, *attempt, hosts, options->make_samples, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0 ||
-        (rc = scan(comm, cells, options->make_samples, place.workers, err)) != 0)
+        (rc = scan(comm, cells, options, place.workers, err)) != 0)
         goto out;
     if (rank == 0) rc = machines_note(cells, hosts, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
@@ -206,6 +212,8 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     *lost = false;
     struct attempt *attempt = NULL;
     int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
+    for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
+        cells.cells[i].run.keeps_latents = false; /* not needed, there or not */
     if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, lost, err);
     bool any = false; /* rank 0 knows */
     for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;

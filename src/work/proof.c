@@ -6,23 +6,30 @@
 #include "base/text.h"
 #include "run/claim.h"
 #include "cluster/agree.h"
+#include "sample/decode.h"
 #include "sample/proof.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum network_kind { MODEL, GUIDE, FEATURES, NETWORKS };
-static const char *const network_names[] = {[MODEL] = "model", [GUIDE] = "guide", [FEATURES] = "features"};
+enum network_kind { MODEL, GUIDE, DECODER, FEATURES, NETWORKS };
+static const char *const network_names[] = {
+    [MODEL] = "model", [GUIDE] = "guide", [DECODER] = "decoder", [FEATURES] = "features"};
 
 static const struct shim_model *network_of(const struct cell *cell, int kind) {
-    return kind == MODEL ? cell->model : kind == GUIDE ? cell->guide : cell->run.network.model;
+    switch (kind) {
+        case MODEL: return cell->model;
+        case GUIDE: return cell->guide;
+        case DECODER: return cell->decoder;
+        default: return cell->run.network.model;
+    }
 }
 
 /* Another cell's proof holds for this one. */
 static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
-    return network_of(a, kind) == network_of(b, kind) &&
+    return network_of(a, kind) == network_of(b, kind) && a->conditions == b->conditions &&
            a->run.job.model.row_dependent == b->run.job.model.row_dependent && a->run.job.batch == b->run.job.batch &&
-           a->run.job.output.dtype == b->run.job.output.dtype;
+           a->run.job.decode.batch == b->run.job.decode.batch && a->run.job.output.dtype == b->run.job.output.dtype;
 }
 
 static int prove(const struct cell *cell, int kind, double *difference, struct error *err) {
@@ -32,7 +39,11 @@ static int prove(const struct cell *cell, int kind, double *difference, struct e
                              .sampler = &run->sampler,
                              .card = &run->card,
                              .model = kind == MODEL ? cell->model : cell->guide,
+                             .conditions = cell->conditions,
                              .number = kind == GUIDE};
+    if (kind == DECODER)
+        return decoding_prove(run->card.decoder, cell->decoder, run->job.decode.path,
+                              decoder_batch(run->card.decoder, &run->job), difference, err);
     if (kind == FEATURES)
         return network_prove(&run->network, run->job.evaluate.features, (size_t)run->job.batch, difference, err);
     return proof_of_model(&of, difference, err);
@@ -95,9 +106,8 @@ int prove_cells(struct comm *comm, const struct cells *cells, int device, struct
     return ranks_agree(comm, rc, err);
 }
 
-int prove_models(const struct run *run, struct shim_model *model, struct shim_model *guide, int device,
-                 struct error *err) {
-    struct cell cell = {.run = *run, .tag = "", .model = model, .guide = guide};
+int prove_models(const struct cell *of, int device, struct error *err) {
+    struct cell cell = *of;
     struct cells cells = {.cells = &cell, .count = 1};
     double differences[NETWORKS] = {0};
     int rc = 0;

@@ -39,7 +39,7 @@ int run_remake(const struct run *run, uint64_t position, void **sample, struct e
     size_t bytes = npy_row_bytes(&npy);
     int device = run_remake_device(run);
     struct assets *assets = NULL;
-    struct cell cell = {.run = *run, .tag = "", .missing = 1, .afresh = true};
+    struct cell cell = {.run = *run, .tag = "", .missing = 1, .solves = true, .afresh = true};
     struct cells cells = {.cells = &cell, .count = 1};
     char message[SHIM_ERROR];
     cell.status = calloc(layout_shards(&run->layout), sizeof *cell.status); /* nothing is there */
@@ -48,7 +48,7 @@ int run_remake(const struct run *run, uint64_t position, void **sample, struct e
     if (rc == 0) rc = run_check(run, err);
     if (rc == 0 && !run->job.model.path) rc = error_set(err, CODE_DATA, "%s: its job names no model file", run->dir);
     if (rc == 0) rc = assets_load(&assets, &cells, device, err);
-    if (rc == 0) rc = prove_models(run, cell.model, cell.guide, device, err);
+    if (rc == 0) rc = prove_models(&cell, device, err);
     if (rc == 0 && shim_thread_start(device, message) != 0) rc = error_set(err, CODE_INTERNAL, "%s", message);
     if (rc == 0) rc = make_row(&cell, position, device, *sample, bytes, err);
     assets_free(assets, &cells);

@@ -113,7 +113,7 @@ int result_side(const struct run *run, struct side *side, struct error *err) {
         if (layout_first(&run->layout, (shard_id){i}) < count)
             rc = scan_shard(run, (shard_id){i}, &status[i], features, err);
     }
-    if (rc == 0) rc = scan_gaps(run, status, false, err);
+    if (rc == 0) rc = scan_gaps(run, status, GAP_ANY, err);
     if (rc == 0) rc = result_take(run, features, side, err);
     else
         for (int k = 0; room && k < NETWORK_OUTPUTS; k++) features_release(&features[k]);
@@ -226,12 +226,13 @@ static int cell_of(const struct run *run, uint64_t position, int filled[SIDE]) {
 }
 
 bool result_has_picture(const struct run *run) {
-    return run->job.output.dtype == SAMPLE_UINT8 && (run->card.channels == 1 || run->card.channels == 3);
+    int channels = card_sample(&run->card).channels;
+    return run->job.output.dtype == SAMPLE_UINT8 && (channels == 1 || channels == 3);
 }
 
 int result_picture(const struct run *run, char **path, struct error *err) {
-    const struct card *card = &run->card;
-    size_t bytes = card_elements(card);
+    const struct sample_form form = card_sample(&run->card);
+    size_t bytes = sample_elements(&form);
     uint8_t *pixels = calloc(SIDE * SIDE, bytes);
     const uint8_t *cells[SIDE * SIDE] = {NULL};
     int filled[SIDE] = {0}, found = 0, rc = pixels ? 0 : error_memory(err);
@@ -257,7 +258,7 @@ int result_picture(const struct run *run, char **path, struct error *err) {
     *path = NULL;
     if (rc == 0 && !(*path = text_new("%s/grid.png", run->dir))) rc = error_memory(err);
     const struct file_guard guard = {.check = claim_guard, .context = run};
-    if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, card->height, card->width, card->channels, 0, &guard, err);
+    if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, form.height, form.width, form.channels, 0, &guard, err);
     free(pixels);
     return rc;
 }

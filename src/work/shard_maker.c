@@ -5,7 +5,9 @@
 #include "base/draft.h"
 #include "base/log.h"
 #include "run/claim.h"
+#include "format/floats.h"
 #include "run/scan.h"
+#include "sample/decode.h"
 #include "sample/execute.h"
 #include "sample/quantise.h"
 
@@ -18,12 +20,14 @@
 
 void maker_leave(struct maker *maker) {
     executor_free(maker->executor);
+    decoding_free(maker->decoding);
     free(maker->x);
     *maker = (struct maker){.device = maker->device, .stop = maker->stop};
 }
 
-int maker_move(struct maker *maker, const struct cell *cell, bool samples, struct error *err) {
+int maker_move(struct maker *maker, const struct cell *cell, bool solves, bool decodes, struct error *err) {
     const struct run *run = &cell->run;
+    const struct decoder *decoder = run->card.decoder;
     if (maker->cell != cell) {
         maker_leave(maker);
         size_t values = (size_t)run->job.batch * card_elements(&run->card);
@@ -31,13 +35,17 @@ int maker_move(struct maker *maker, const struct cell *cell, bool samples, struc
         if (!maker->x) return error_memory(err);
         maker->cell = cell;
     }
-    if (!samples || maker->executor) return 0;
+    if (decodes && decoder && !maker->decoding &&
+        decoding_new(&maker->decoding, decoder, cell->decoder, decoder_batch(decoder, &run->job), err) != 0)
+        return -1;
+    if (!solves || maker->executor) return 0;
     const struct executor_setup setup = {
         .plan = &run->plan,
         .sampler = &run->sampler,
         .card = &run->card,
         .model = cell->model,
         .guide = cell->guide,
+        .conditions = cell->conditions,
         .device = maker->device,
         .batch = run->job.batch,
         .noise = run->job.noise,
@@ -51,11 +59,15 @@ int maker_move(struct maker *maker, const struct cell *cell, bool samples, struc
 struct making {
     const struct cell *cell;
     shard_id shard;
-    bool make_samples;
-    bool found;                       /* another job on this directory has made it meanwhile */
-    uint64_t *seeds;                  /* [rows] */
-    int64_t *labels;                  /* [rows] */
-    char *samples;                    /* as stored */
+    bool solve, make_samples; /* what is missing: latents (where they are not kept: samples), samples */
+    bool found;               /* another job on this directory has made it meanwhile */
+    uint64_t *seeds;          /* [rows] */
+    int64_t *labels;          /* [rows] */
+    char *samples;            /* as stored */
+    char *latents;            /* the same, where they are kept: to be made, or what samples are made of */
+    bool undecoded;           /* some picture failed: latents alone are written, and this is the reason: */
+    struct error why;
+    uint64_t *condition_rows;         /* [rows] */
     float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
     bool refused;                     /* another job's work is in its place */
     bool featureless;                 /* some batch's features failed: the samples are kept without */
@@ -71,23 +83,32 @@ static int in_shard(const struct making *making, struct error *err) {
     return error_prefix(err, "%s: shard %" PRIu64, making->cell->run.dir, making->shard.value);
 }
 
+/* Names the seeds too. */
+static int in_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
+    if (err->code != CODE_AGAIN)
+        error_prefix(err, "seeds %" PRIu64 " to %" PRIu64, making->seeds[row], making->seeds[row + rows - 1]);
+    return in_shard(making, err);
+}
+
 void making_close(struct making *making) {
     if (!making) return;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) free(making->features[k]);
     free(making->samples);
+    free(making->latents);
     free(making->labels);
     free(making->seeds);
+    free(making->condition_rows);
     free(making);
 }
 
-/* The samples are there, their features are not. */
-static int read_samples(struct making *making, struct error *err) {
+/* The samples are there and their features are not, or latents and no samples. */
+static int read_back(struct making *making, int output, char **rows, struct error *err) {
     enum shard_state state;
     struct shard_info info;
     struct error why;
     void *stored = NULL;
-    if (scan_file(&making->cell->run, making->shard, SAMPLES, &state, &info, &stored, &why, err) != 0) return -1;
-    making->samples = stored;
+    if (scan_file(&making->cell->run, making->shard, output, &state, &info, &stored, &why, err) != 0) return -1;
+    *rows = stored;
     return state == SHARD_GOOD ? 0 : error_set(err, CODE_DATA, "it changed on disk: %s", why.message);
 }
 
@@ -96,7 +117,7 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     const struct run *run = &cell->run;
     struct shard_status status = cell->status[shard.value]; /* of the start: files may have come since */
     uint64_t rows = layout_rows(&run->layout, shard);
-    struct npy npy = run_npy(run, shard, SAMPLES);
+    struct npy npy = run_npy(run, shard, SAMPLES), latents = run_npy(run, shard, LATENTS);
     struct making *making = *making_out = calloc(1, sizeof *making);
     if (!making) return error_memory(err);
     *making = (struct making){.cell = cell, .shard = shard, .start = clock_seconds()};
@@ -107,18 +128,28 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     *batches = 0;
     if ((making->found = scan_good(run, &status))) return 0;
     making->make_samples = status.samples != SHARD_GOOD;
+    making->solve = scan_solves(run, &status);
     making->seeds = malloc(rows * sizeof *making->seeds);
     making->labels = malloc(rows * sizeof *making->labels);
     if (making->make_samples) making->samples = malloc(npy_bytes(&npy));
-    if (!making->seeds || !making->labels || (making->make_samples && !making->samples)) return error_memory(err);
+    if (making->solve && run_wants(run, LATENTS)) making->latents = malloc(npy_bytes(&latents));
+    if (!making->seeds || !making->labels || (making->make_samples && !making->samples) ||
+        (making->solve && run_wants(run, LATENTS) && !making->latents))
+        return error_memory(err);
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         if (!run_wants(run, k) || status.features[k] == SHARD_GOOD) continue;
         making->features[k] = malloc(rows * run->network.outputs[k].dim * sizeof(float));
         if (!making->features[k]) return error_memory(err);
     }
     run_meta(run, shard, SAMPLES, making->seeds, making->labels);
+    if (run->condition_rows > 0 && !(making->condition_rows = malloc(rows * sizeof *making->condition_rows)))
+        return error_memory(err);
+    for (uint64_t i = 0; making->condition_rows && i < rows; i++)
+        making->condition_rows[i] = run_row(run, layout_first(&run->layout, shard) + i);
     *batches = layout_batches(&run->layout, shard);
-    return making->make_samples || read_samples(making, err) == 0 ? 0 : in_shard(making, err);
+    int rc = making->make_samples ? 0 : read_back(making, SAMPLES, &making->samples, err);
+    if (rc == 0 && making->make_samples && !making->solve) rc = read_back(making, LATENTS, &making->latents, err);
+    return rc == 0 ? 0 : in_shard(making, err);
 }
 
 static void count(struct making *making, int what, double amount) {
@@ -126,43 +157,103 @@ static void count(struct making *making, int what, double amount) {
     making->tally.values[what] += amount;
 }
 
-static int sample_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
+/* Where pictures go. */
+struct shelf {
+    struct making *making;
+    size_t row; /* of the shard, the batch's first */
+};
+
+/* values[count][C*H*W], of samples from `row` of the shard on, as they are stored. */
+static int store_samples(struct making *making, const void *values, enum npy_type type, size_t row, size_t count,
+                         struct error *err) {
     const struct run *run = &making->cell->run;
+    const struct sample_form form = card_sample(&run->card);
+    const struct npy npy = run_npy(run, making->shard, SAMPLES);
+    size_t elements = sample_elements(&form);
+    char *stored = making->samples + row * npy_row_bytes(&npy);
+    if (run->job.output.dtype == SAMPLE_UINT8) {
+        uint64_t clipped = quantise_uint8(values, type, count, &form, run->job.output.rounding, (uint8_t *)stored);
+#pragma omp atomic
+        making->clipped += clipped;
+        return 0;
+    }
+    for (size_t i = 0; i < count * elements; i++) {
+        double value = floats_at(values, type, i);
+        floats_put(stored, npy.type, i, value);
+        if (!isfinite(floats_at(stored, npy.type, i))) /* finite until now: beyond the type's largest */
+            return error_set(err, CODE_DATA, "the sample of seed %" PRIu64 " is not finite as %s: element %zu is %g",
+                             making->seeds[row + i / elements], sample_dtype_names[run->job.output.dtype], i % elements,
+                             value);
+    }
+    return 0;
+}
+
+static int store_pictures(void *context, size_t first, size_t count, const float *images, struct error *err) {
+    const struct shelf *shelf = context;
+    return store_samples(shelf->making, images, NPY_FLOAT32, shelf->row + first, count, err);
+}
+
+/* x[rows]: what the solver ends with, of latents that are kept as they are stored. */
+static int solve_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
+    const struct run *run = &making->cell->run;
+    const struct npy npy = run_npy(run, making->shard, LATENTS);
     size_t elements = card_elements(&run->card);
     uint64_t position = layout_first(&run->layout, making->shard) + row;
     struct batch batch = {.rows = rows, .seeds = making->seeds + row};
     int nfe = 0;
     if (run->card.classes > 0) batch.labels = making->labels + row;
+    if (making->condition_rows) batch.condition_rows = making->condition_rows + row;
     if (making->cell->initial) batch.initial = making->cell->initial + position * elements;
     double start = clock_seconds();
     if (executor_run(maker->executor, &batch, maker->x, &nfe, err) != 0) return -1;
     count(making, MADE_MODEL, clock_seconds() - start);
-    count(making, MADE_SAMPLES, (double)rows);
     count(making, MADE_EVALUATIONS, nfe);
     count(making, MADE_BATCHES, 1);
-    if (run->job.output.dtype == SAMPLE_UINT8) {
-        uint64_t clipped = quantise_uint8(maker->x, rows, &run->card, run->job.output.rounding,
-                                          (uint8_t *)making->samples + row * elements);
-#pragma omp atomic
-        making->clipped += clipped;
-        return 0;
-    }
-    float *stored = (float *)making->samples + row * elements;
-    for (size_t i = 0; i < rows * elements; i++) {
-        stored[i] = (float)maker->x[i];
-        if (!isfinite(stored[i])) /* finite until now: a double beyond float32 */
-            return error_set(err, CODE_DATA,
-                             "the sample of seed %" PRIu64 " is not finite as float32: element %zu is %g",
-                             batch.seeds[i / elements], i % elements, maker->x[i]);
+    for (size_t i = 0; making->latents && i < rows * elements; i++) {
+        floats_put(making->latents, npy.type, row * elements + i, maker->x[i]);
+        maker->x[i] = floats_at(making->latents, npy.type, row * elements + i);
+        if (!isfinite(maker->x[i]))
+            return error_set(err, CODE_DATA, "the latent of seed %" PRIu64 " is not finite as %s: element %zu is %g",
+                             batch.seeds[i / elements], latents_names[run->job.output.latents], i % elements,
+                             maker->x[i]);
     }
     return 0;
+}
+
+/* The same of latents that were on disk. */
+static void load_batch(const struct making *making, struct maker *maker, size_t row, size_t rows) {
+    const struct npy npy = run_npy(&making->cell->run, making->shard, LATENTS);
+    size_t elements = card_elements(&making->cell->run.card);
+    for (size_t i = 0; i < rows * elements; i++) maker->x[i] = floats_at(making->latents, npy.type, row * elements + i);
+}
+
+static int decode_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
+    struct shelf shelf = {making, row};
+    double start = clock_seconds();
+    int rc = decoding_run(maker->decoding, maker->x, rows, making->seeds + row, store_pictures, &shelf, err);
+    count(making, MADE_DECODER, clock_seconds() - start);
+    if (rc == 0 || !making->solve || !making->latents) return rc;
+    in_batch(making, row, rows, err);
+#pragma omp critical(undecoded)
+    making->why = *err;
+#pragma omp atomic write
+    making->undecoded = true;
+    return 0;
+}
+
+static int sample_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
+    if (!making->solve) load_batch(making, maker, row, rows);
+    else if (solve_batch(making, maker, row, rows, err) != 0) return -1;
+    if (!making->make_samples) return 0;
+    count(making, MADE_SAMPLES, (double)rows);
+    return maker->decoding ? decode_batch(making, maker, row, rows, err)
+                           : store_samples(making, maker->x, NPY_FLOAT64, row, rows, err);
 }
 
 /* The feature network sees the stored samples, so that features made later from disk are the same. */
 static int features_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
     const struct run *run = &making->cell->run;
-    size_t elements = card_elements(&run->card);
-    size_t bytes = elements * (run->job.output.dtype == SAMPLE_UINT8 ? 1 : sizeof(float));
+    struct npy npy = run_npy(run, making->shard, SAMPLES);
     float *features[NETWORK_OUTPUTS] = {NULL};
     bool any = false;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
@@ -173,8 +264,9 @@ static int features_batch(const struct making *making, size_t row, size_t rows, 
     bool failed;
 #pragma omp atomic read
     failed = making->featureless;
-    if (!any || failed) return 0;
-    if (network_run(&run->network, making->samples + row * bytes, rows, (size_t)run->job.batch, features, err) != 0)
+    if (!any || failed || making_undecoded(making)) return 0;
+    if (network_run(&run->network, making->samples + row * npy_row_bytes(&npy), rows, (size_t)run->job.batch, features,
+                    err) != 0)
         return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
@@ -184,21 +276,14 @@ static int features_batch(const struct making *making, size_t row, size_t rows, 
     return 0;
 }
 
-/* Names the seeds too. */
-static int in_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
-    if (err->code != CODE_AGAIN)
-        error_prefix(err, "seeds %" PRIu64 " to %" PRIu64, making->seeds[row], making->seeds[row + rows - 1]);
-    return in_shard(making, err);
-}
-
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err) {
     const struct layout *layout = &making->cell->run.layout;
     size_t row = (size_t)layout_batch_first(layout, batch);
     size_t rows = (size_t)layout_batch_rows(layout, making->shard, batch);
-    if (maker_move(maker, making->cell, making->make_samples, err) != 0) return in_shard(making, err);
+    bool makes = making->solve || making->make_samples;
+    if (maker_move(maker, making->cell, making->solve, making->make_samples, err) != 0) return in_shard(making, err);
     double start = clock_seconds();
-    if (making->make_samples && sample_batch(making, maker, row, rows, err) != 0)
-        return in_batch(making, row, rows, err);
+    if (makes && sample_batch(making, maker, row, rows, err) != 0) return in_batch(making, row, rows, err);
     if (features_batch(making, row, rows, err) !=
         0) { /* a network that can't take them takes nothing from the samples */
         in_batch(making, row, rows, err);
@@ -208,6 +293,14 @@ int making_batch(struct making *making, struct maker *maker, uint64_t batch, str
     }
     count(making, MADE_WORKER, clock_seconds() - start);
     return 0;
+}
+
+bool making_undecoded(const struct making *making) {
+    bool undecoded;
+    if (!making) return false;
+#pragma omp atomic read
+    undecoded = making->undecoded;
+    return undecoded;
 }
 
 bool making_refused(const struct making *making) {
@@ -257,6 +350,8 @@ static int commit_file(const struct making *making, int output, const void *rows
 
 int making_commit(struct making *making, int worker, struct tally *tally, struct error *err) {
     double start = clock_seconds();
+    if (making->solve && making->latents && commit_file(making, LATENTS, making->latents, err) != 0) return -1;
+    if (making->undecoded) return *err = making->why, -1;
     if (making->make_samples && commit_file(making, SAMPLES, making->samples, err) != 0) return -1;
     for (int k = 0; k < NETWORK_OUTPUTS; k++)
         if (making->features[k] && !making->featureless && commit_file(making, k, making->features[k], err) != 0)
@@ -266,6 +361,6 @@ int making_commit(struct making *making, int worker, struct tally *tally, struct
               worker, now - making->start, making->found ? ", \"found\": true" : "");
     *tally = making->tally;
     tally->values[MADE_FEATURELESS] = making->featureless;
-    tally->values[MADE_WORKER] = making->make_samples ? tally->values[MADE_WORKER] + now - start : 0;
+    tally->values[MADE_WORKER] = making->solve || making->make_samples ? tally->values[MADE_WORKER] + now - start : 0;
     return 0;
 }

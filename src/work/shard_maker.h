@@ -19,6 +19,7 @@ enum {
     MADE_EVALUATIONS, /* model evaluation points times batches, for the NFE of adaptive solvers */
     MADE_BATCHES,
     MADE_MODEL,       /* s, over workers: running the plan, which is the model and little else */
+    MADE_DECODER,     /* s, over workers: decoding */
     MADE_WORKER,      /* s, over workers: all of it, features and writing too */
     MADE_FEATURELESS, /* shards whose features failed */
 };
@@ -27,13 +28,14 @@ enum {
 struct maker {
     const struct cell *cell; /* NULL: none */
     struct executor *executor;
-    double *x;                         /* [batch][elements]: the samples of the batch it makes */
+    struct decoding *decoding;         /* NULL: the samples are what the model makes */
+    double *x;                         /* [batch][elements]: what the solver ends with, of the batch it makes */
     int device;                        /* SHIM_CPU or a CUDA index */
     const volatile sig_atomic_t *stop; /* 1: batches end with CODE_AGAIN; NULL: never */
 };
-/* Frees what belongs to the cell it was at, if that is another one, and gets ready for this one; samples: with an
- * executor, warmed up. Called by the worker itself. */
-int maker_move(struct maker *maker, const struct cell *cell, bool samples, struct error *err);
+/* Frees what belongs to the cell it was at, if that is another one, and gets ready for this one; solves: with an
+ * executor, warmed up; decodes: with what its decoder needs, if it has one. Called by the worker itself. */
+int maker_move(struct maker *maker, const struct cell *cell, bool solves, bool decodes, struct error *err);
 void maker_leave(struct maker *maker); /* frees it all; it may move again */
 
 struct making; /* a shard that is being made on this rank; batches of it run side by side */
@@ -41,15 +43,17 @@ struct making; /* a shard that is being made on this rank; batches of it run sid
  * files are there. Good files are not made again, whether the scan at the start found them or they came since. */
 int making_open(struct making **making, const struct cell *cell, shard_id shard, uint64_t *batches, struct error *err);
 bool making_refused(const struct making *making); /* why making_open failed: another job's work is in its place */
-/* By several workers, each with its own maker and another batch. Samples that fail are an error; features that fail
- * are logged, and the shard is kept without. */
+/* By several workers, each with its own maker and another batch. Samples that fail are an error, which of decoding is
+ * making_commit's where latents are to be kept; features that fail are logged, and the shard is kept without. */
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err);
 /* A sample of the shard as it is stored (run_npy's type and shape without the first axis), once its batch was made;
  * borrowed. */
 const void *making_row(const struct making *making, uint64_t row);
 /* By one worker, after all batches: writes the files that were made. tally: zeros before. CODE_IO: the disk;
- * CODE_DATA: the folder is another run's now. */
+ * CODE_DATA: the folder is another run's now, or (making_undecoded) some picture failed, and just latents were written.
+ */
 int making_commit(struct making *making, int worker, struct tally *tally, struct error *err);
+bool making_undecoded(const struct making *making);
 void making_close(struct making *making); /* accepts NULL */
 
 #endif

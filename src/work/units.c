@@ -43,7 +43,8 @@ struct units { /* task.context */
     uint64_t *needs;   /* [count]: of a conclusion, its cell's shards right before it */
     uint64_t count;
     struct maker *makers;     /* [place->workers] */
-    const struct cell *first; /* with samples to make; NULL: none */
+    const struct cell *first; /* that needs the solver; NULL: none */
+    bool missing;             /* there are samples to make */
     _Atomic int busy;         /* workers, just now */
     atomic_bool refused;      /* a shard would have replaced another job's work */
     /* Rank 0's communication thread: */
@@ -78,7 +79,8 @@ static int list_units(struct units *units, struct error *err) {
         }
         add_unit(units, cell, true, 0, needs);
         units->samples += cell->run.layout.samples - cell->missing;
-        if (!units->first && cell->missing > 0) units->first = cell;
+        if (!units->first && cell->solves) units->first = cell;
+        units->missing |= cell->missing > 0;
     }
     return 0;
 }
@@ -90,7 +92,7 @@ static int worker_start(void *context, int index, struct error *err) {
     units->makers[index] = (struct maker){.device = units->place->device, .stop = units->stop};
     if (failures_thread_start(err) != 0) return -1;
     if (shim_thread_start(units->place->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
-    return units->first ? maker_move(&units->makers[index], units->first, true, err) : 0;
+    return units->first ? maker_move(&units->makers[index], units->first, true, true, err) : 0;
 }
 
 static void worker_end(void *context, int index) {
@@ -136,7 +138,7 @@ static int unit_commit(void *context, int worker, uint64_t number, struct tally 
                              : making_commit(unit->making, worker, tally, err);
     if (unit->concludes) signals_expose(false);
     atomic_fetch_sub(&units->busy, 1);
-    if (rc != 0 && !unit->concludes && err->code == CODE_DATA) {
+    if (rc != 0 && !unit->concludes && err->code == CODE_DATA && !making_undecoded(unit->making)) {
         struct error lost;
         bool ours = claim_check(&unit->cell->run, &lost) == 0;
         if (!ours) *units->stop = 1; /* the folder is another job's now: rank 0 will say so */
@@ -300,7 +302,7 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
     if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
-    show &= rc == 0 && units.first;
+    show &= rc == 0 && units.missing;
     if (rc == 0) {
         start_progress(&units);
         task.failures = units.failures;

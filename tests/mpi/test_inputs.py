@@ -43,6 +43,22 @@ def write_guide(job):
     (job.folder / "guide.json").write_text(json.dumps(job.model))
 
 
+def write_decoder(job):
+    job.keys["decode"] = {"path": f"{LOCAL}/decoder.json"}
+    card = {"latent": [1, 4, 4], "image": [3, 8, 8], "scale": 0.5}
+    (job.folder / "decoder.json").write_text(json.dumps({"decoder": card}))
+
+
+def write_conditions(job):
+    job.model["card"]["inputs"] = [{"name": "context", "shape": [3]}]
+    job.keys["conditions"] = {"context": f"{LOCAL}/context.npy"}
+    numpy.save(job.folder / "context.npy", numpy.zeros((5, 3), "<f4"))
+
+
+def other_conditions(folder):
+    numpy.save(folder / "context.npy", numpy.ones((5, 3), "<f4"))
+
+
 def write_labels(job):
     job.keys["labels"] = f"{LOCAL}/labels.txt"
     (job.folder / "labels.txt").write_text("0\n1\n" * 50)
@@ -74,6 +90,8 @@ def other_reference(folder):
 FILES = {
     "model": (write_model, "model.json", edit("model.json", '"std": 0.2', '"std": 0.6')),
     "guide": (write_guide, "guide.json", edit("guide.json", '"std": 0.2', '"std": 0.6')),
+    "decoder": (write_decoder, "decoder.json", edit("decoder.json", '"scale": 0.5', '"scale": 0.6')),
+    "conditions": (write_conditions, "context.npy", other_conditions),
     "labels": (write_labels, "labels.txt", edit("labels.txt", "0\n1\n", "1\n0\n")),
     "initial": (write_initial, "starts.npy", other_starts),
     "feature network": (write_network, "features.json", edit("features.json", '"matrix": 7', '"matrix": 8')),

@@ -104,7 +104,7 @@ floats_stay_as_they_are(void **state) { /* [C,H,W] floats, mapped from the card'
     float samples[6] = {-2, 2, 0, 1e-3f, 3, -4}, found[6];
     const double expected[6] = {0, 1, 0.5, 0.5 + 1e-3 / 4, 1.25, -0.5};
     assert_int_equal(network_open(&network, NULL, &wide, 1u << METRIC_FID, &err), 0);
-    network_take_floats(&network, &wide);
+    network_take_floats(&network, &wide, false);
     assert_string_not_equal(network.key,
                             network.sha256); /* features that an older version made of rounded ones are others */
     assert_int_equal(network_run(&network, samples, 1, 64, (float *[NETWORK_OUTPUTS]){found}, &err), 0);

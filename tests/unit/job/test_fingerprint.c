@@ -16,10 +16,10 @@
     "seeds: 0-9\nsampler: {solver: taylor, order: 2, nfe: 10}\n"
 
 struct inputs { /* of fingerprint_make, beside the job */
-    const char *model, *guide, *labels, *initial;
+    struct file_digests files;
     int plan_version;
 };
-static const struct inputs usual = {"aa", NULL, NULL, NULL, 1};
+static const struct inputs usual = {{.model = "aa"}, 1};
 
 static struct fingerprint made(const char *override, const struct inputs *inputs) {
     struct job job;
@@ -28,8 +28,8 @@ static struct fingerprint made(const char *override, const struct inputs *inputs
     struct fingerprint fingerprint;
     if (job_parse(&job, JOB, "job.yaml", "/f", &override, override != NULL, &err) != 0) fail_msg("%s", err.message);
     assert_int_equal(card_parse(&card, job.model.card, "card", &err), 0);
-    assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, inputs->model, inputs->guide, NULL,
-                                      inputs->labels, inputs->initial, inputs->plan_version, &err),
+    assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, &inputs->files, inputs->plan_version,
+                                      &err),
                      0);
     card_release(&card);
     job_release(&job);
@@ -111,9 +111,9 @@ static void depends_on_what_makes_samples(void **state) {
     for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
         if (same(overrides[i], &usual)) fail_msg("not changed by %s", overrides[i]);
     assert_true(same(NULL, &usual));
-    assert_false(same(NULL, &(struct inputs){"bb", NULL, NULL, NULL, 1}));
-    assert_false(same(NULL, &(struct inputs){"aa", NULL, NULL, "cc", 1}));
-    assert_false(same(NULL, &(struct inputs){"aa", NULL, NULL, NULL, 2}));
+    assert_false(same(NULL, &(struct inputs){{.model = "bb"}, 1}));
+    assert_false(same(NULL, &(struct inputs){{.model = "aa", .initial = "cc"}, 1}));
+    assert_false(same(NULL, &(struct inputs){{.model = "aa"}, 2}));
 }
 
 /* A label file and a guiding model count by their content, not by their name. */
@@ -123,11 +123,11 @@ static void files_count_by_content(void **state) {
         const char *here, *there;
         struct inputs one, other;
     } files[] = {
-        {"labels=l.npy", "labels=m.npy", {"aa", NULL, "1", NULL, 1}, {"aa", NULL, "2", NULL, 1}},
+        {"labels=l.npy", "labels=m.npy", {{.model = "aa", .labels = "1"}, 1}, {{.model = "aa", .labels = "2"}, 1}},
         {"sampler.guidance={scale: 2, model: l.pt}",
          "sampler.guidance={scale: 2, model: m.pt}",
-         {"aa", "1", NULL, NULL, 1},
-         {"aa", "2", NULL, NULL, 1}},
+         {{.model = "aa", .guide = "1"}, 1},
+         {{.model = "aa", .guide = "2"}, 1}},
     };
     for (int i = 0; i < 2; i++) {
         struct fingerprint a = made(files[i].here, &files[i].one), b = made(files[i].there, &files[i].one);

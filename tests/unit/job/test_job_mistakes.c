@@ -73,7 +73,7 @@ static const struct mistake mistakes[] = {
     {AFTER("output:\n  rounding: up"),
      {"digits.yaml:5:13: output.rounding: expected one of edm, adm, diffusers, found \"up\""}},
     {AFTER("output: {dtype: int8}"),
-     {"output.dtype: expected one of uint8, float32, found \"int8\"", "did you mean \"uint8\"?"}},
+     {"output.dtype: expected one of uint8, float32, float16, found \"int8\"", "did you mean \"uint8\"?"}},
     {AFTER("evaluate: {features: none, reference: r, metrics: [fid, KIDD]}"),
      {"evaluate.metrics[1]: expected fid, sfid,", "found \"KIDD\"; did you mean \"kid\"?"}},
     {AFTER("evaluate: {features: none, reference: r, metrics: [fid50k_full]}"), {"did you mean \"fid\"?"}},
@@ -150,7 +150,7 @@ static const struct mistake mistakes[] = {
      {"digits.yaml:3:19: sampler.solver: expected the name of a solver", "found 3"}},
     /* known, but not there yet */
     {AFTER("sweep: 5"), {"digits.yaml:4:8: sweep: expected a map of key: [values], or a list of such maps, found 5"}},
-    {AFTER("decode: vae.pt"), {"digits.yaml:4:9: decode: not supported yet"}},
+    {AFTER("decode: vae.pt"), {"digits.yaml:4:9: decode: expected a map of path"}},
     {SAMPLER("churn: {s_churn: -1}"), {"sampler.churn.s_churn: expected a number of 0 or more, found -1"}},
     {SAMPLER("variance: mid"),
      {"digits.yaml:5:13: sampler.variance: expected one of small, large, learned, found \"mid\""}},

@@ -7,14 +7,14 @@
 
 #include "sample/quantise.h"
 
-static const struct card unit_card = {.channels = 1, .height = 1, .width = 1, .low = -1, .high = 1};
+static const struct sample_form unit_card = {.channels = 1, .height = 1, .width = 1, .low = -1, .high = 1};
 
 static uint8_t quantise(double x, double low, double high, enum rounding rounding) {
-    struct card card = unit_card;
+    struct sample_form card = unit_card;
     uint8_t out;
     card.low = low;
     card.high = high;
-    quantise_uint8(&x, 1, &card, rounding, &out);
+    quantise_uint8(&x, NPY_FLOAT64, 1, &card, rounding, &out);
     return out;
 }
 
@@ -117,12 +117,12 @@ static void layout(void **state) {
     enum { ROWS = 2, C = 3, H = 4, W = 5 };
     double x[ROWS][C][H][W];
     uint8_t out[ROWS][H][W][C];
-    const struct card card = {.channels = C, .height = H, .width = W, .low = 0, .high = 255};
+    const struct sample_form card = {.channels = C, .height = H, .width = W, .low = 0, .high = 255};
     for (int n = 0; n < ROWS; n++)
         for (int c = 0; c < C; c++)
             for (int h = 0; h < H; h++)
                 for (int w = 0; w < W; w++) x[n][c][h][w] = ((n * C + c) * H + h) * W + w;
-    quantise_uint8(&x[0][0][0][0], ROWS, &card, ROUNDING_DIFFUSERS, &out[0][0][0][0]);
+    quantise_uint8(&x[0][0][0][0], NPY_FLOAT64, ROWS, &card, ROUNDING_DIFFUSERS, &out[0][0][0][0]);
     for (int n = 0; n < ROWS; n++)
         for (int h = 0; h < H; h++)
             for (int w = 0; w < W; w++)

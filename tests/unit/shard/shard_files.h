@@ -24,8 +24,10 @@
 enum { ROWS = 5 };
 static const uint64_t seeds[ROWS] = {8, 9, 20, UINT64_MAX, 0}, later_seeds[ROWS] = {21, 22, 23, 24, 25};
 static const int64_t labels[ROWS] = {0, -1, 9, 3, 3}, other_labels[ROWS] = {0, -1, 9, 3, 4};
-static const struct shard_meta sample_meta = {{12}, ROWS, seeds, labels, HEX, "", NULL, false, false, 0};
-static const struct shard_meta feature_meta = {{12}, ROWS, seeds, NULL, HEX, OTHER_HEX, "pool", false, false, 0};
+static const struct shard_meta sample_meta = {
+    .id = {12}, .rows = ROWS, .seeds = seeds, .labels = labels, .fingerprint = HEX};
+static const struct shard_meta feature_meta = {
+    .id = {12}, .rows = ROWS, .seeds = seeds, .fingerprint = HEX, .network = OTHER_HEX, .output = "pool"};
 static const struct npy bytes_npy = {NPY_UINT8, 1, 4, {ROWS, 2, 2, 1}};
 static const uint8_t bytes[ROWS * 4] = {0, 1, 2, 3, 255, 254, 0, 0, 9, 9, 9, 9, 1, 2, 3, 4, 100, 50, 25, 12};
 

@@ -1,0 +1,43 @@
+#include "run/captions.h"
+
+#include "base/files.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check_line(const char *path, uint64_t number, const char *line, struct error *err) {
+    json_t *text = json_string(line);
+    int rc = text ? 0 : error_set(err, CODE_DATA, "conditions.captions: %s:%" PRIu64 ": expected UTF-8", path, number);
+    json_decref(text);
+    return rc;
+}
+
+int captions_read(struct captions *captions, const char *path, uint64_t rows, struct error *err) {
+    size_t size;
+    uint64_t found = 0;
+    *captions = (struct captions){0};
+    if (file_read(path, &captions->text, &size, err) != 0) return -1;
+    captions->lines = calloc(rows + 1, sizeof *captions->lines);
+    int rc = captions->lines ? 0 : error_memory(err);
+    for (char *rest = captions->text, *line; rc == 0 && (line = strsep(&rest, "\n"));) {
+        if (!rest && !*line) break; /* behind the last newline */
+        size_t length = strlen(line);
+        if (length && line[length - 1] == '\r') line[length - 1] = '\0';
+        if (found < rows) captions->lines[found] = line;
+        rc = check_line(path, ++found, line, err);
+    }
+    if (rc == 0 && found != rows)
+        rc = error_set(err, CODE_DATA,
+                       "conditions.captions: %s: expected a line for each of the %" PRIu64 " rows, found %" PRIu64,
+                       path, rows, found);
+    if (rc != 0) captions_release(captions);
+    return rc;
+}
+
+void captions_release(struct captions *captions) {
+    free(captions->text);
+    free(captions->lines);
+    *captions = (struct captions){0};
+}

@@ -1,0 +1,17 @@
+/* The captions of a job's conditions: a text with one line for each of their rows. */
+#ifndef RUN_CAPTIONS_H
+#define RUN_CAPTIONS_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+struct captions {
+    char *text, **lines; /* [rows] of it, without their ends */
+};
+
+/* Another number of lines than rows, and text that is not UTF-8, are CODE_DATA. */
+int captions_read(struct captions *captions, const char *path, uint64_t rows, struct error *err);
+void captions_release(struct captions *captions);
+
+#endif

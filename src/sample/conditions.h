@@ -1,0 +1,50 @@
+/* What a diffusion network gets besides x, time and labels: a row of each of a job's files of conditions, and in its
+ * place, for guidance, a row of nulls. Rows are read as they are needed, and nobody holds a whole file. Several threads
+ * may read at a time. */
+#ifndef SAMPLE_CONDITIONS_H
+#define SAMPLE_CONDITIONS_H
+
+#include "base/error.h"
+#include "job/card.h"
+#include "job/job.h"
+#include "torch_shim.h"
+
+#include <jansson.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conditions;
+
+/* Opens the files that the card's inputs are read from. One that is missing or too many, of another type or shape than
+ * the card says, or of another number of rows than the others is CODE_DATA. *conditions new; NULL where the card has no
+ * inputs. card: borrowed for its life. */
+int conditions_open(struct conditions **conditions, const struct card *card, const struct job *job, struct error *err);
+void conditions_close(struct conditions *conditions); /* accepts NULL */
+uint64_t conditions_rows(const struct conditions *conditions);
+
+/* The values of one batch: of each input [batch][its elements] in the card's type, C order. */
+struct condition_values {
+    void *values[INPUTS_MOST];
+};
+/* new; zeros. */
+int condition_values_new(struct condition_values *made, const struct card *card, size_t batch, struct error *err);
+void condition_values_release(struct condition_values *values);
+/* The given row of each input, or the null that belongs to it, at a place in the batch. */
+int conditions_read(const struct conditions *conditions, uint64_t row, bool null, struct condition_values *values,
+                    size_t place, struct error *err);
+
+bool conditions_nullable(const struct card *card); /* has it inputs, and each of them a null? */
+/* As the shim takes them; they borrow the values. Returns their number. */
+int condition_inputs(const struct card *card, const struct condition_values *values,
+                     struct shim_input inputs[INPUTS_MOST]);
+
+/* What they are, for the fingerprint: {"count": of rows, "inputs": {NAME: {"sha256", "key", "null": "zeros" or the
+ * same}}, "rows_sha256"}; new. Reads whole files. */
+int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err);
+/* CODE_DATA: they are not what was described so. */
+int conditions_expect(const struct conditions *conditions, const struct job *job, const json_t *keys,
+                      struct error *err);
+
+#endif

@@ -1,0 +1,303 @@
+"""Conditions: what a model gets besides x, time and labels, row by row, against numpy and PyTorch."""
+import json
+import os
+import subprocess
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from conftest import FAKE, MEANS, TORCH, environment, qtaylor, stored
+from oracle import linear_alpha_sigma, mixture_epsilon, run_plan
+
+INPUTS = [{"name": "context", "shape": [2, 3], "dtype": "float32", "null": "zeros"},
+          {"name": "mask", "shape": [4], "dtype": "bool", "null": "zeros"},
+          {"name": "size", "shape": [], "dtype": "int64", "null": "zeros"}]
+
+
+def safetensors(path, **arrays):
+    names = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16", np.dtype("<i8"): "I64", np.dtype(bool): "BOOL"}
+    header, data = {}, b""
+    for name, array in arrays.items():
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape,
+                        "data_offsets": [len(data), len(data) + array.nbytes]}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def arrays(rows=7, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"context": rng.normal(size=(rows, 2, 3)).astype("<f2"), "mask": rng.random((rows, 4)) < 0.5,
+            "size": rng.integers(-2, 3, rows, "<i8")}
+
+
+def moves(values):
+    """What the closed-form model makes of them (shim/fake_inside.h)."""
+    return sum((k + 1) * value.reshape(len(value), -1).astype(float).mean(1) for k, value in enumerate(values.values()))
+
+
+def give(job, values, classes=False, **more):
+    job.model["card"]["inputs"] = INPUTS
+    if not classes:
+        job.model["card"]["labels"] = None
+        job.keys["labels"] = "none"
+    job.keys["output"]["dtype"] = "float32"
+    np.save(job.folder / "context.npy", values["context"])
+    safetensors(job.folder / "rest.safetensors", size=values["size"], mask=values["mask"])
+    files = {"context": "context.npy", "mask": "rest.safetensors#mask", "size": "rest.safetensors#size"}
+    job.keys["conditions"] = files | more
+
+
+def expected(job, rows, values, nulls=None):
+    """The samples by the plan, numpy and the closed-form model under these rows; nulls: moves of null evaluations."""
+    plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
+    classes = job.model["card"]["labels"] is not None
+    given = moves(values)[rows]
+    null = np.zeros(len(rows)) if nulls is None else nulls
+
+    def model(x, t, labels):
+        alpha, sigma = linear_alpha_sigma(t)
+        move = (null if labels == "null" else given)[:, None]
+        if not (classes and labels == "given"):
+            return mixture_epsilon(x - alpha * move, alpha, sigma, MEANS, 0.2, [0.4, 0.6])
+        both = [mixture_epsilon(x - alpha * move, alpha, sigma, MEANS[k:k + 1], 0.2, [1]) for k in (0, 1)]
+        return np.where((np.arange(len(rows)) % 2 == 0)[:, None], *both)
+    return run_plan(plan, range(len(rows)), 16, model).reshape(-1, 1, 4, 4)
+
+
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("guidance", [1, 2.5])
+def test_samples_are_those_of_their_rows(job, classes, guidance):
+    values = arrays()
+    give(job, values, classes)
+    job.keys["sampler"]["guidance"] = guidance
+    wanted = expected(job, np.arange(100) % 7, values)
+    qtaylor("run", job.write(), ranks=2)
+    assert np.abs(stored(job.run) - wanted).max() < 1e-4
+    assert np.abs(wanted - expected(job, (np.arange(100) + 1) % 7, values)).max() > 0.1
+    frame = json.loads(qtaylor("inspect", job.run / "samples/000001.npy.zst").stdout)["frame"]
+    assert frame["rows"] == [position % 7 for position in range(16, 32)]
+    record = json.loads((job.run / "manifest.jsonl").read_text().splitlines()[0])
+    assert record["rows"] == 16 and record["conditions"] == "0-6,0-6,0-1"
+    assert "exactly its 100 samples" in qtaylor("verify", job.run).stdout
+    assert "the same as on disk" in qtaylor("sample", job.run, 17, "--recompute", "-o", job.folder / "x.npy").stdout
+
+
+def test_negative_prompts(job):
+    values, negative = arrays(), arrays(seed=5)
+    give(job, values)
+    job.keys["sampler"]["guidance"] = 2
+    np.save(job.folder / "negative.npy", negative["context"])
+    job.keys["conditions"]["context"] = {"path": "context.npy", "null": "negative.npy"}
+    rows = np.arange(100) % 7
+    zeros = {"mask": np.zeros((7, 4)), "size": np.zeros(7)}
+    nulls = moves({"context": negative["context"], **zeros})[rows]
+    wanted = expected(job, rows, values, nulls)
+    qtaylor("run", job.write())
+    assert np.abs(stored(job.run) - wanted).max() < 1e-4
+    np.save(job.folder / "negative.npy", negative["context"][3:4])  # one for all
+    assert "conditions.inputs.context.null.sha256" in qtaylor("run", job.write(), code=65).stderr
+    job.keys["output"]["dir"] += "-one"
+    qtaylor("run", job.write())
+    assert np.abs(stored(job.run) - expected(job, rows, values, np.full(100, nulls[3]))).max() < 1e-4
+    one = stored(job.run)
+    del job.keys["conditions"]["context"]["null"]  # as the model's own, a file beside it
+    job.model["card"]["inputs"] = [INPUTS[0] | {"null": "negative.npy"}, *INPUTS[1:]]
+    job.keys["output"]["dir"] += "-own"
+    qtaylor("run", job.write())
+    assert (stored(job.run) == one).all()
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_permuted_rows_give_permuted_samples(job, ranks):
+    values = arrays(100)
+    give(job, values, rows="each")
+    qtaylor("run", job.write(), ranks=ranks)
+    plain = stored(job.run)
+    order = np.random.default_rng(1).permutation(100)
+    give(job, {name: value[order] for name, value in values.items()}, rows="rows.txt")
+    (job.folder / "rows.txt").write_text("".join(f"{row}\n" for row in np.argsort(order)))
+    job.keys["output"]["dir"] += "-permuted"
+    qtaylor("run", job.write(), ranks=ranks)
+    assert (stored(job.run) == plain).all()
+    give(job, {name: np.repeat(value[3:4], 2, 0) for name, value in values.items()})  # two equal rows
+    job.keys["output"]["dir"] += "-equal"
+    qtaylor("run", job.write())
+    equal = stored(job.run)
+    assert (equal[3] == plain[3]).all() and (equal[4] != plain[4]).any()
+    give(job, {name: value[3:4] for name, value in values.items()})
+    job.keys["output"]["dir"] += "-single"
+    qtaylor("run", job.write())
+    assert (stored(job.run) == equal).all()
+
+
+def test_killed_and_continued(job):
+    give(job, arrays())
+    job.model["delay_ms"] = 3
+    qtaylor("run", job.write())
+    digest = job.digest()
+    for ranks in 1, 2, 3:
+        job.keys["output"]["dir"] = str(job.folder / f"run{ranks}")
+        process = subprocess.Popen([FAKE, "run", job.write()], env=environment(), stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list((job.run / "samples").glob("0*.zst")):
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        qtaylor("run", job.write(), ranks=ranks)
+        assert job.digest() == digest
+    qtaylor("run", job.write(), "--set", "seeds=0-119")  # it may grow
+    assert "exactly its 120 samples" in qtaylor("verify", job.run).stdout
+
+
+def test_files_count_by_content(job):
+    values = arrays()
+    give(job, values)
+    qtaylor("run", job.write())
+    keys = json.loads((job.run / "run.json").read_text())["keys"]["conditions"]
+    assert keys["count"] == 7 and keys["rows"] == "cycle" and keys["inputs"]["mask"]["key"] == "mask"
+    os.rename(job.folder / "context.npy", job.folder / "moved.npy")
+    job.keys["conditions"]["context"] = "moved.npy"
+    assert json.loads(qtaylor("run", job.write(), "--json").stdout)["made_now"] == 0
+    values["context"][2, 0, 0] += 1
+    np.save(job.folder / "moved.npy", values["context"])
+    assert "conditions.inputs.context.sha256" in qtaylor("run", job.write(), code=65).stderr
+    (job.run / "samples/000001.npy.zst").unlink()
+    done = qtaylor("sample", job.run, 17, "--recompute", "-o", job.folder / "x.npy", code=65)
+    assert "moved.npy is another file" in done.stderr
+    assert "exactly" not in qtaylor("verify", job.run, code=75).stdout  # needs no conditions
+    give(job, values)
+    job.keys["conditions"]["rows"] = "each"
+    job.keys["seeds"] = "0-6"
+    job.keys["output"]["dir"] += "-each"
+    qtaylor("run", job.write())
+    assert "conditions.rows" in qtaylor("run", job.write(), "--set", "conditions.rows=cycle", code=65).stderr
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda job: job.keys.pop("conditions"), ["conditions.context: missing"]),
+    (lambda job: job.keys["conditions"].pop("mask"), ["conditions.mask: missing"]),
+    (lambda job: job.keys["conditions"].update(other="context.npy"), ["conditions.other", "no such input"]),
+    (lambda job: job.keys["conditions"].update(mask="context.npy"),
+     ["conditions.mask", "bool of shape [rows, 4]", "<f2"]),
+    (lambda job: job.keys["conditions"].update(size="rest.safetensors#sizes"), ["no tensor \"sizes\""]),
+    (lambda job: job.keys["conditions"].update(rows="each"), ["each", "100 seeds", "7 rows"]),
+    (lambda job: job.keys["conditions"].update(rows=3), ["conditions.rows", "cycle, each"]),
+    (lambda job: job.keys["conditions"].update(captions="captions.txt"), ["captions", "7 rows, found 2"]),
+    (lambda job: np.save(job.folder / "context.npy", np.zeros((6, 2, 3), "<f4")),
+     ["conditions.mask", "6 rows", "found 7"]),
+    (lambda job: np.save(job.folder / "context.npy", np.zeros((7, 3, 2), "<f4")), ["shape [rows, 2, 3]", "(7, 3, 2)"]),
+    (lambda job: os.truncate(job.folder / "context.npy", 150), ["context.npy", "cut short"]),
+    (lambda job: os.truncate(job.folder / "rest.safetensors", 150), ["rest.safetensors", "cut short"]),
+    (lambda job: job.model["card"].update(inputs=[{"name": "x", "shape": [1]}]), ["inputs[0].name"]),
+    (lambda job: job.model["card"].update(inputs=[{"name": "a", "shape": [0]}]), ["inputs[0].shape"]),
+    (lambda job: job.model["card"].update(inputs=[INPUTS[0], INPUTS[0]]), ["inputs[0]", "\"context\" twice"]),
+    (lambda job: job.model["card"].update(inputs=[INPUTS[0] | {"dtype": "int8"}]), ["inputs[0].dtype"]),
+])
+def test_mistakes(job, change, words):
+    (job.folder / "captions.txt").write_text("a\nb\n")
+    give(job, arrays())
+    change(job)
+    done = qtaylor("run", job.write(), code=65)
+    assert all(word in done.stderr for word in words), done.stderr
+    assert not job.run.exists()
+
+
+def test_guidance_needs_nulls(job):
+    give(job, arrays())
+    job.keys["sampler"]["guidance"] = 2
+    job.model["card"]["inputs"] = [INPUTS[0] | {"null": None}, *INPUTS[1:]]
+    assert "input context has no null" in qtaylor("run", job.write(), code=65).stderr
+    np.save(job.folder / "null.npy", np.ones((1, 2, 3), "<f4"))
+    job.keys["conditions"]["context"] = {"path": "context.npy", "null": "null.npy"}
+    qtaylor("run", job.write())
+
+
+def test_exports_say_which_rows(job):
+    give(job, arrays(), captions="captions.txt")
+    captions = [f"the {number}th \"thing\", naïve" for number in range(7)]
+    (job.folder / "captions.txt").write_text("\n".join(captions))
+    qtaylor("run", job.write())
+    png, archive, npz = job.folder / "png", job.folder / "x.zip", job.folder / "x.npz"
+    qtaylor("export", job.run, "--to", "png", "-o", png, "--ids", "90-99")
+    lines = [json.loads(line) for line in (png / "metadata.jsonl").read_text().splitlines()]
+    assert lines == [{"file_name": f"{seed:06d}.png", "row": seed % 7, "text": captions[seed % 7]}
+                     for seed in range(90, 100)]
+    qtaylor("export", job.run, "--to", "png", "-o", archive, "--count", 3)
+    with zipfile.ZipFile(archive) as file:
+        lines = [json.loads(line) for line in file.read("metadata.jsonl").decode().splitlines()]
+        assert [line["row"] for line in lines] == [0, 1, 2] and lines[1]["file_name"] in file.namelist()
+    qtaylor("export", job.run, "--to", "npz", "-o", npz)
+    assert (np.load(npz)["rows"] == np.arange(100) % 7).all()
+
+
+def test_a_file_that_changes_meanwhile(job):
+    give(job, arrays())
+    job.model["delay_ms"] = 30
+    job.keys["workers"] = 1
+    process = subprocess.Popen([FAKE, "run", job.write()], env=environment(), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list((job.run / "samples").glob("0*.zst")):
+        time.sleep(0.005)
+    with open(job.folder / "context.npy", "r+b") as file:
+        file.seek(200)
+        file.write(b"other")
+    said = process.communicate()[1]
+    assert process.returncode != 0 and "was changed while it was in use" in said
+
+
+def test_diagnose_and_latents_with_conditions(job):
+    give(job, arrays())
+    assert json.loads(qtaylor("diagnose", job.write(), "--count", 4, "--json").stdout)
+    card = {"latent": [1, 4, 4], "image": [3, 8, 8]}
+    for name, seed in ("a.json", 5), ("b.json", 6):
+        (job.folder / name).write_text(json.dumps({"decoder": card, "matrix": seed}))
+    job.keys["decode"] = {"path": "a.json"}
+    job.keys["output"] |= {"latents": True, "dtype": "uint8"}
+    qtaylor("run", job.write())
+    qtaylor("decode", job.run, "--decoder", job.folder / "b.json", "-o", job.folder / "b")
+    assert "14 files good" in qtaylor("verify", job.folder / "b").stdout
+
+
+def test_pytorchs_arguments_by_name(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Network(torch.nn.Module):
+        def forward(self, x, t, labels, mask, context):
+            tokens = (context * mask.to(context.dtype)[:, :, None]).sum(1)
+            return torch.tanh(x + tokens[:, :, None, None] + 0.1 * labels[:, None, None, None] + t[:, None, None, None])
+
+    card = {"shape": [3, 4, 4], "range": None, "prediction": "epsilon", "time": {"kind": "continuous"},
+            "schedule": {"kind": "linear"}, "labels": {"classes": 2, "null": 2},
+            "inputs": [{"name": "context", "shape": [5, 3], "null": "zeros"},
+                       {"name": "mask", "shape": [5], "dtype": "bool", "null": "zeros"}]}
+    network = torch.jit.script(Network())
+    torch.jit.save(network, str(tmp_path / "model.pt"), _extra_files={"diffusion.json": json.dumps(card)})
+    rng = np.random.default_rng(3)
+    context, mask = rng.normal(size=(9, 5, 3)).astype("<f4"), rng.random((9, 5)) < 0.5
+    np.save(tmp_path / "context.npy", context)
+    np.save(tmp_path / "mask.npy", mask)
+    keys = {"model": "model.pt", "seeds": "0-19", "labels": "balanced", "batch": 8,
+            "sampler": {"solver": "taylor", "nfe": 4, "guidance": 3},
+            "output": {"dir": str(tmp_path / "run"), "dtype": "float32"},
+            "conditions": {"context": "context.npy", "mask": "mask.npy"}}
+    (tmp_path / "job.yaml").write_text(json.dumps(keys))
+    qtaylor("run", tmp_path / "job.yaml", program=TORCH)
+    plan = json.loads(qtaylor("plan", tmp_path / "job.yaml", "--json", program=TORCH).stdout)
+    rows = np.arange(20) % 9
+
+    def model(x, time, labels):
+        null = labels == "null"
+        given = [torch.from_numpy(a[rows] * (not null)) for a in (mask, context)]
+        label = torch.full((20,), 2) if null else torch.arange(20) % 2
+        out = network(torch.from_numpy(x.reshape(20, 3, 4, 4)).float(), torch.full((20,), time), label, *given)
+        return out.double().numpy().reshape(20, -1)
+    wanted = run_plan(plan, range(20), 48, model).reshape(20, 3, 4, 4)
+    assert np.abs(stored(tmp_path / "run") - wanted).max() < 1e-4
+    card["inputs"][0]["name"] = "contexts"
+    torch.jit.save(network, str(tmp_path / "model.pt"), _extra_files={"diffusion.json": json.dumps(card)})
+    keys["conditions"] = {"contexts": "context.npy", "mask": "mask.npy"}
+    keys["output"]["dir"] += "-wrong"
+    (tmp_path / "job.yaml").write_text(json.dumps(keys))
+    done = qtaylor("run", tmp_path / "job.yaml", program=TORCH, code=65)
+    assert "the first call of the model failed" in done.stderr and "Tensor context" in done.stderr
