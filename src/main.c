@@ -3,8 +3,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/build.h"
-#include "cmd/command.h"
-#include "cmd/manual.h"
+#include "cli/command.h"
+#include "cli/manual.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 # only the shim sees torch, only main.c exits; every header compiles alone.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-order=(base format config job solver sample diagnose shard cluster eval tune report run work export cmd)
+order=(base format config job solver sample diagnose shard cluster eval tune report run work export cli cmd)
 bad=0
 complain() { echo "layers: $*"; bad=1; }
 

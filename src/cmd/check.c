@@ -2,7 +2,7 @@
 #include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "config/override.h"
 #include "diagnose/readings.h"
 #include "format/images.h"

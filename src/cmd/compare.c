@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "eval/score.h"
 #include "eval/side_read.h"
 #include "export/rows.h"

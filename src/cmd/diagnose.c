@@ -2,7 +2,7 @@
  */
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "diagnose/diagnose.h"
 #include "job/sweep.h"
 #include "report/chart.h"

@@ -5,7 +5,7 @@
 #include "base/print.h"
 #include "base/stale.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 
 #include <inttypes.h>
 #include <stdio.h>

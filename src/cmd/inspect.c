@@ -1,7 +1,7 @@
 /* inspect: any file of a run described as JSON. */
 #include "base/files.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "eval/statistics.h"
 #include "job/card.h"
 #include "job/model_file.h"

@@ -2,9 +2,9 @@
 #include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "job/sweep.h"
-#include "run/initial.h"
+#include "sample/initial.h"
 #include "work/result.h"
 #include "solver/plan.h"
 

@@ -3,7 +3,7 @@
 #include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/page.h"

@@ -2,7 +2,7 @@
 #include "base/log.h"
 #include "base/outlet.h"
 #include "base/print.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "report/results.h"
 #include "run/cells.h"
 #include "work/pipeline.h"

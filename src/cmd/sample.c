@@ -3,7 +3,7 @@
 #include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "format/npy.h"
 #include "export/rows.h"
 #include "run/machines.h"

@@ -3,7 +3,7 @@
 
 #include "base/print.h"
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "report/progress.h"
 
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "cluster/agree.h"
 #include "cluster/build.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "format/json_file.h"
 #include "job/multistep.h"
 #include "job/sweep.h"

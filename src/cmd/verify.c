@@ -1,5 +1,5 @@
 /* verify: every file of a run or a sweep read again, and the manifest written anew. */
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"

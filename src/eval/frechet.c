@@ -1,7 +1,7 @@
 /* The Frechet distance of two Gaussians (FID). */
 #include "eval/frechet.h"
 
-#include "eval/blas.h"
+#include "base/blas.h"
 
 #include <cblas.h>
 #include <float.h>

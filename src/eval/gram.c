@@ -1,7 +1,7 @@
 /* Dot products of all pairs of rows of two feature sets, block by block. */
 #include "eval/gram.h"
 
-#include "eval/blas.h"
+#include "base/blas.h"
 
 #include <cblas.h>
 #include <stdlib.h>

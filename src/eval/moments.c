@@ -1,7 +1,7 @@
 /* Mean and scatter of features, added up in blocks. */
 #include "eval/moments.h"
 
-#include "eval/blas.h"
+#include "base/blas.h"
 
 #include <cblas.h>
 #include <math.h>

@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "format/archive.h"
 #include "export/export.h"
-#include "run/captions.h"
+#include "format/captions.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "tune/fit.h"
 
 #include "cluster/agree.h"
-#include "eval/blas.h"
+#include "base/blas.h"
 #include "solver/exponential.h"
 
 #include <lapacke.h>

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "run/initial.h"
+#include "sample/initial.h"
 #include "run/scan.h"
 #include "sample/conditions.h"
 #include "sample/model.h"

@@ -3,7 +3,7 @@
 
 #include "base/log.h"
 #include "cluster/agree.h"
-#include "eval/blas.h"
+#include "base/blas.h"
 #include "job/model_file.h"
 #include "work/result.h"
 

@@ -1,5 +1,5 @@
 /* Opening a run for a command that reads its samples alone. */
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "run/run.h"
 
 int command_open_run(struct run *run, const char *dir, struct error *err) {

@@ -1,4 +1,4 @@
-#include "run/initial.h"
+#include "sample/initial.h"
 
 #include "base/files.h"
 #include "base/log.h"

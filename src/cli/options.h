@@ -1,7 +1,7 @@
 /* The operands and options of a subcommand as a table: a row says a name, its kind, where its value goes in the
  * command's own struct, and its line of --help. Parsing, the usage line and --help all walk the table. */
-#ifndef CMD_OPTIONS_H
-#define CMD_OPTIONS_H
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
 
 #include "base/error.h"
 

@@ -1,6 +1,6 @@
 /* A job's file of starts: float32 [seeds,C,H,W], in the order of the seed list, taken as they are. */
-#ifndef RUN_INITIAL_H
-#define RUN_INITIAL_H
+#ifndef SAMPLE_INITIAL_H
+#define SAMPLE_INITIAL_H
 
 #include "base/error.h"
 #include "format/npy.h"

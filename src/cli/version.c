@@ -1,5 +1,5 @@
 /* --version: what this program is made of. */
-#include "cmd/command.h"
+#include "cli/command.h"
 #include "cluster/build.h"
 #include "torch_shim.h"
 

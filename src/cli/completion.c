@@ -1,6 +1,6 @@
 /* What bash and zsh complete a command line by, from the tables of options. */
 #include "base/text.h"
-#include "cmd/manual.h"
+#include "cli/manual.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* OpenBLAS within bounds of memory and threads. */
-#include "eval/blas.h"
+#include "base/blas.h"
 
 #include <cblas.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-#include "run/captions.h"
+#include "format/captions.h"
 
 #include "base/files.h"
 

@@ -1,5 +1,5 @@
 /* Manual pages, from what --help is made of. */
-#include "cmd/manual.h"
+#include "cli/manual.h"
 
 #include "base/text.h"
 #include "cluster/build.h"

@@ -1,8 +1,8 @@
 /* Command lines parsed and explained by a command's table of options. */
-#include "cmd/options.h"
+#include "cli/options.h"
 
 #include "base/text.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Results as JSON on standard output. */
 #include "base/outlet.h"
 #include "base/print.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* The captions of a job's conditions: a text with one line for each of their rows. */
-#ifndef RUN_CAPTIONS_H
-#define RUN_CAPTIONS_H
+#ifndef FORMAT_CAPTIONS_H
+#define FORMAT_CAPTIONS_H
 
 #include "base/error.h"
 

@@ -1,5 +1,5 @@
 /* Where a command may write: not over what a run or sweep keeps of itself. */
-#include "cmd/command.h"
+#include "cli/command.h"
 
 #include "base/files.h"
 #include "base/text.h"

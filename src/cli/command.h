@@ -1,9 +1,9 @@
 /* What subcommands share: their description (struct command), one call of them, and how results are printed. */
-#ifndef CMD_COMMAND_H
-#define CMD_COMMAND_H
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
 
 #include "base/error.h"
-#include "cmd/options.h"
+#include "cli/options.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* OpenBLAS, with what it does not do by itself: it maps 128 MiB for every thread that is in it at one time, and where
  * it may not, tries again for ever. */
-#ifndef EVAL_BLAS_H
-#define EVAL_BLAS_H
+#ifndef BASE_BLAS_H
+#define BASE_BLAS_H
 
 #include "base/error.h"
 

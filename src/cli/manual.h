@@ -1,10 +1,10 @@
 /* What is made of the table of commands for other programs: manual pages for man, and what bash and zsh complete by.
  * `commands` ends with NULL. All print to stdout; one thread at a time. */
-#ifndef CMD_MANUAL_H
-#define CMD_MANUAL_H
+#ifndef CLI_MANUAL_H
+#define CLI_MANUAL_H
 
 #include "base/error.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 
 /* Of the whole program, in its --help and on its manual page. */
 #define PROGRAM_SUMMARY "Batch generation from diffusion models with the quasi-Taylor solver"

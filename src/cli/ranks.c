@@ -2,7 +2,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "cluster/agree.h"
-#include "cmd/command.h"
+#include "cli/command.h"
 
 bool command_leave_at_once;
 
