@@ -28,6 +28,7 @@ static struct fingerprint made(const char *override, const struct inputs *inputs
     struct fingerprint fingerprint;
     if (job_parse(&job, JOB, "job.yaml", "/f", &override, override != NULL, &err) != 0) fail_msg("%s", err.message);
     assert_int_equal(card_parse(&card, job.model.card, "card", &err), 0);
+    assert_int_equal(job_set_batch(&job, &card, &err), 0);
     assert_int_equal(fingerprint_make(&fingerprint, &job, &card, &job.sampler, &inputs->files, inputs->plan_version,
                                       &err),
                      0);

@@ -134,12 +134,12 @@ static void clipped(void **state) {
     (void)state;
     const double half = 1. / 255, x[] = {-1, 1, 1 + 0.99 * half, -1 - 0.99 * half, 1 + 1.01 * half, -1 - 1.01 * half};
     uint8_t out[6];
-    struct card card = unit_card;
+    struct sample_form card = unit_card;
     card.width = 6;
     for (int rule = ROUNDING_EDM; rule <= ROUNDING_DIFFUSERS; rule++)
-        assert_int_equal(quantise_uint8(x, 1, &card, (enum rounding)rule, out), 2);
+        assert_int_equal(quantise_uint8(x, NPY_FLOAT64, 1, &card, (enum rounding)rule, out), 2);
     card.high = 3; /* one of half the level's width from -1 */
-    assert_int_equal(quantise_uint8(x, 1, &card, ROUNDING_EDM, out), 0);
+    assert_int_equal(quantise_uint8(x, NPY_FLOAT64, 1, &card, ROUNDING_EDM, out), 0);
 }
 
 int main(void) {
