@@ -1,3 +1,4 @@
+/* ~ and $ in the paths of a job. */
 #include "config/expand.h"
 
 #include "base/text.h"

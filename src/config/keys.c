@@ -1,3 +1,4 @@
+/* Maps of keys read by table. */
 #include "config/keys.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* --set key.path=value on a job as read. */
 #include "config/override.h"
 
 #include "base/text.h"

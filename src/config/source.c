@@ -1,3 +1,4 @@
+/* The text of a job, from a file or a pipe. */
 #include "config/source.h"
 
 #include "base/files.h"

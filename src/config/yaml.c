@@ -1,3 +1,4 @@
+/* YAML as JSON values that remember where they stood. */
 #include "config/yaml.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* How large a YAML text may become, found before anything is built. */
 #include "config/yaml_bounds.h"
 
 #include <libfyaml.h>

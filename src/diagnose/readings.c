@@ -1,3 +1,4 @@
+/* What a network's output is, tried on images: epsilon, x0, v, velocity. */
 #include "diagnose/readings.h"
 
 #include "sample/noise.h"

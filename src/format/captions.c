@@ -1,3 +1,4 @@
+/* Captions, one line a row of conditions. */
 #include "format/captions.h"
 
 #include "base/files.h"

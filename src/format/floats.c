@@ -1,3 +1,4 @@
+/* Arrays of float16, float32 and float64, perhaps unaligned. */
 #include "format/floats.h"
 
 #include <math.h>

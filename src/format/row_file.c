@@ -1,3 +1,4 @@
+/* Arrays of which single rows are read: .npy and safetensors. */
 #include "format/row_file.h"
 
 #include "base/files.h"

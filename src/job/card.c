@@ -1,3 +1,4 @@
+/* The model card: keys, checks and defaults. */
 #include "job/card.h"
 
 #include "config/keys.h"

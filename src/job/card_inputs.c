@@ -1,3 +1,4 @@
+/* The inputs that a card names. */
 #include "job/card_inputs.h"
 
 #include "base/text.h"

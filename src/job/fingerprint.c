@@ -1,3 +1,4 @@
+/* What determines a sample, as canonical JSON and its SHA-256. */
 #include "job/fingerprint.h"
 
 #include "base/text.h"

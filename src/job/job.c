@@ -1,3 +1,4 @@
+/* A job file as a value. */
 #include "job/job.h"
 
 #include "base/files.h"

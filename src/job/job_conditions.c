@@ -1,3 +1,4 @@
+/* The key `conditions` of a job. */
 #include "job/job_conditions.h"
 
 #include "base/files.h"

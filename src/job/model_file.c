@@ -1,3 +1,4 @@
+/* A model's file: its bytes, its digest and its kind. */
 #include "job/model_file.h"
 
 #include "base/files.h"

@@ -1,3 +1,4 @@
+/* A solver that is a table of coefficients, read and checked. */
 #include "job/multistep.h"
 
 #include "base/text.h"

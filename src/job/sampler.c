@@ -1,3 +1,4 @@
+/* The keys of `sampler:` as a value. */
 #include "job/sampler.h"
 
 #include "config/keys.h"

@@ -1,3 +1,4 @@
+/* The list of seeds: ranges and single numbers. */
 #include "job/seeds.h"
 
 #include "base/text.h"

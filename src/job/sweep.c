@@ -1,3 +1,4 @@
+/* A sweep as a list of overrides, one a cell. */
 #include "job/sweep.h"
 
 #include "base/text.h"

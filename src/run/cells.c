@@ -1,3 +1,4 @@
+/* The runs that are worked on together: cells of a sweep, or one plain job. */
 #include "run/cells.h"
 
 #include "base/files.h"

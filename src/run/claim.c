@@ -1,3 +1,4 @@
+/* Whose a run's folder is, and who may replace a file in it. */
 #include "run/claim.h"
 
 #include "base/files.h"

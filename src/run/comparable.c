@@ -1,3 +1,4 @@
+/* Whether metrics may stand in one table. */
 #include "run/comparable.h"
 
 #include "base/text.h"

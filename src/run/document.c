@@ -1,3 +1,4 @@
+/* The run document: all that determines a run, as one JSON value. */
 #include "run/document.h"
 
 #include "base/files.h"

@@ -1,3 +1,4 @@
+/* failures.jsonl: what failed, across jobs. */
 #include "run/failures.h"
 
 #include "base/crash.h"

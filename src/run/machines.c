@@ -1,3 +1,4 @@
+/* The kinds of machine that made a run's samples. */
 #include "run/machines.h"
 
 #include "base/log.h"

@@ -1,3 +1,4 @@
+/* The same latents under another decoder. */
 #include "run/redecode.h"
 
 #include "base/files.h"

@@ -1,3 +1,4 @@
+/* What is on disk: shard files read and judged. */
 #include "run/scan.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* How far a run or a sweep is, from its folder alone. */
 #include "run/status.h"
 
 #include "base/files.h"

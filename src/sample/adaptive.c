@@ -1,3 +1,4 @@
+/* Drives rk45 over one batch. */
 #include "sample/adaptive.h"
 
 #include "solver/rk45.h"

@@ -1,3 +1,4 @@
+/* Rows of a job's conditions, and of nulls, for a batch. */
 #include "sample/conditions.h"
 
 #include "base/hash.h"

@@ -1,3 +1,4 @@
+/* From latents to pictures, a few at a time. */
 #include "sample/decode.h"
 
 #include "base/text.h"

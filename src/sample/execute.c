@@ -1,3 +1,4 @@
+/* Runs a plan for one batch. */
 #include "sample/execute.h"
 
 #include "base/log.h"

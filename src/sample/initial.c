@@ -1,3 +1,4 @@
+/* A job's file of starts. */
 #include "sample/initial.h"
 
 #include "base/files.h"

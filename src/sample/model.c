@@ -1,3 +1,4 @@
+/* Loading a network. */
 #include "sample/model.h"
 
 #include "job/model_file.h"

@@ -1,3 +1,4 @@
+/* Counter-based noise (Philox), and torch's. */
 #include "sample/noise.h"
 
 #include <Random123/philox.h>

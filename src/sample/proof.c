@@ -1,3 +1,4 @@
+/* The proof that a network is a function of its row. */
 #include "sample/proof.h"
 
 #include "base/text.h"

@@ -1,3 +1,4 @@
+/* From x0 to stored pixels. */
 #include "sample/quantise.h"
 
 #include "format/floats.h"

@@ -1,3 +1,4 @@
+/* The network asked for epsilon at a place of the caller's choice. */
 #include "solver/ask.h"
 
 #include "solver/builder.h"

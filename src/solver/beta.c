@@ -1,3 +1,4 @@
+/* The quantile of the beta distribution. */
 #include "solver/beta.h"
 
 #include <float.h>

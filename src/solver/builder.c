@@ -1,3 +1,4 @@
+/* What solvers build plans with: forms, clips, evaluations. */
 #include "solver/builder.h"
 
 #include "solver/guidance.h"

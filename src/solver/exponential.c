@@ -1,3 +1,4 @@
+/* Exponential integrators, the common ground of DPM-Solver, UniPC, DEIS and others. */
 #include "solver/exponential.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The times at which a sampler evaluates. */
 #include "solver/grid.h"
 
 #include "solver/beta.h"

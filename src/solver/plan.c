@@ -1,3 +1,4 @@
+/* From a sampler to its plan. */
 #include "solver/plan.h"
 
 #include "base/text.h"

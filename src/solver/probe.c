@@ -1,3 +1,4 @@
+/* A plan tried on Gaussian data, which it can be followed on exactly. */
 #include "solver/probe.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The table of solvers. */
 #include "solver/registry.h"
 
 #include <math.h>

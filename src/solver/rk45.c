@@ -1,3 +1,4 @@
+/* Dormand-Prince 5(4): its steps and their control. */
 #include "solver/rk45.h"
 
 #include "solver/registry.h"

@@ -1,3 +1,4 @@
+/* Noise schedules: alpha, sigma and logsnr at any time, and back. */
 #include "solver/schedules.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The schedules one by one: a row each. */
 #include "solver/schedules.h"
 
 #include "solver/series.h"

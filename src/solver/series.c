@@ -1,3 +1,4 @@
+/* Truncated power series. */
 #include "solver/series.h"
 
 #include <math.h>

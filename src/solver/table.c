@@ -1,3 +1,4 @@
+/* A discrete schedule between its trained steps. */
 #include "solver/table.h"
 
 #include <math.h>

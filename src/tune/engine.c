@@ -1,3 +1,4 @@
+/* What a tuning computes with: paths in blocks over ranks and workers. */
 #include "tune/engine.h"
 
 #include "base/crash.h"

@@ -1,3 +1,4 @@
+/* The grids that are fitted on. */
 #include "tune/grids.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* A job's own FID as the judge. */
 #include "tune/judge.h"
 
 #include "cluster/agree.h"

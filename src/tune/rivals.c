@@ -1,3 +1,4 @@
+/* The best that the registry has at an NFE. */
 #include "tune/rivals.h"
 
 #include "cluster/agree.h"

@@ -1,3 +1,4 @@
+/* The fine solution of every path. */
 #include "tune/teacher.h"
 
 #include "cluster/agree.h"

@@ -1,3 +1,4 @@
+/* Fits a few-step sampler to a model, from the teacher to the file. */
 #include "tune/tune.h"
 
 #include "base/log.h"
