@@ -105,7 +105,7 @@ def test_a_sweep_is_shared_by_three_jobs_and_one_of_them_is_killed(job, tmp_path
     assert results(job.run) == expected
     seen = computed(job.run)
     assert len(seen) == 26
-    assert sum(seen.values()) - 26 <= 2 * 2
+    assert sum(seen.values()) - 26 <= 3 * 2, seen  # a job has at most two shards in flight
     qtaylor("run", path)  # clears what the killed one left
     assert no_temporaries(job)
     assert len(attempts(job)) == 1
