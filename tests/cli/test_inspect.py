@@ -33,6 +33,7 @@ def test_refusals(tmp_path):
         archive.writestr("bare/data.pkl", b"")
     np.savez(tmp_path / "sums.npz", mu=np.zeros(2), sigma=np.diag([1e308, 1e308]))
     (tmp_path / "notes.txt").write_text("text")
-    for name, code, word in (("bare.pt", 65, "no card of a model, a decoder or a feature network"), ("sums.npz", 65, "trace of sigma"),
+    for name, code, word in (("bare.pt", 65, "no card of a model, a decoder or a feature network"),
+                             ("sums.npz", 65, "trace of sigma"),
                              ("notes.txt", 64, ".npy.zst"), ("nothing.json", 74, "there is no file")):
         assert word in qtaylor("inspect", tmp_path / name, code=code).stderr
