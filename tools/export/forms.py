@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
+from unittest import mock
 
 import torch
 
@@ -39,9 +41,11 @@ def milliseconds(call, arguments, repeats=5):
 def compile_package(network, arguments, metadata, path, autotune=False):
     """forward(*arguments) as machine code in path; metadata: names and texts that it carries."""
     configs = {"freezing": True, "cpp.threads": 1, "max_autotune": autotune, "aot_inductor.metadata": metadata}
-    with torch.no_grad():
-        program = torch.export.export(network, arguments)
-        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=configs)
+    # Two processes that compile the same network at a time would write to the same files of the compiler's cache.
+    with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache):
+        with torch.no_grad():
+            program = torch.export.export(network, arguments)
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=configs)
 
 
 def deviation(call, network, arguments):
