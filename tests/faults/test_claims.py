@@ -16,8 +16,8 @@ from drill import QUICK
 SHORT, LONG = "seeds=0-29", "seeds=0-61"  # shards of 4: the last one of the short list is a part
 SKEW = {"LD_PRELOAD": FAULT, "QTAYLOR_FAULTS": "clock=86400"}  # for a job with this clock all others are dead
 CALLS = 460  # roughly the file calls of the short job
-# Open MPI removes the folder of its sessions when it is empty, perhaps while another process makes one in it: these tests
-# have a folder of their own.
+# Open MPI removes the folder of its sessions when it is empty, perhaps while another process makes one in it: these
+# tests have a folder of their own.
 SESSIONS = tempfile.TemporaryDirectory(prefix="qtaylor-")
 
 
