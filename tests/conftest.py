@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -30,7 +31,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
+# Isolated singletons of Open MPI all call themselves the same, and would remove one another's folder of a session.
+SESSIONS = tempfile.TemporaryDirectory(prefix="qtaylor-")
+
+
 def environment(**extra):
+    if "OMPI_MCA_ess_singleton_isolated" in extra:
+        extra["OMPI_MCA_orte_tmpdir_base"] = tempfile.mkdtemp(dir=SESSIONS.name)
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
     return {**os.environ, **root, **{key: str(value) for key, value in extra.items()}}
 

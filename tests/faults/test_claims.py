@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import time
 
 import pytest
@@ -16,9 +15,6 @@ from drill import QUICK
 SHORT, LONG = "seeds=0-29", "seeds=0-61"  # shards of 4: the last one of the short list is a part
 SKEW = {"LD_PRELOAD": FAULT, "QTAYLOR_FAULTS": "clock=86400"}  # for a job with this clock all others are dead
 CALLS = 460  # roughly the file calls of the short job
-# Open MPI removes the folder of its sessions when it is empty, perhaps while another process makes one in it: these
-# tests have a folder of their own.
-SESSIONS = tempfile.TemporaryDirectory(prefix="qtaylor-")
 
 
 @pytest.fixture
@@ -34,7 +30,7 @@ def start(pair, options, **env):
     return subprocess.Popen([FAKE, "run", pair.path, "--json",
                              *(word for option in options for word in ("--set", option))],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                            env=environment(**QUICK, OMPI_MCA_orte_tmpdir_base=SESSIONS.name, **env))
+                            env=environment(**QUICK, **env))
 
 
 def end(process):
