@@ -65,7 +65,9 @@ def uninterrupted(tmp_path_factory):
 def test_signal_stops_between_ops_and_run_continues(job, number, ranks, uninterrupted):
     path = make_job(job, delay=60)
     process = start(path, ranks)
-    time.sleep(0.9)
+    while process.poll() is None and not (job.run / "run.json").exists():
+        time.sleep(0.05)
+    time.sleep(0.3)
     if ranks == 0 or number == signal.SIGUSR1:
         process.send_signal(number)  # mpirun forwards USR1
     else:
