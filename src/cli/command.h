@@ -45,6 +45,10 @@ int command_call(const struct command *command, int argc, char **argv, struct er
 /* CODE_USAGE: path is one of the files that a run or sweep keeps of itself, or in one of their folders (samples/,
  * log/...). */
 int command_check_output(const char *command, const char *path, struct error *err);
+/* The document of a job without a sweep, on one rank. An error for a sweep names the command and, as a way out, an
+ * example of a solver. New: *document. */
+int command_one_job(json_t **document, const char *path, const char *const *overrides, size_t count,
+                    const char *command, const char *solver, struct error *err);
 /* Opens the run in a folder without its evaluation, whose network may be gone. run_close when done. */
 int command_open_run(struct run *run, const char *dir, struct error *err);
 /* Prints JSON, indented, 17 digits, to standard output or another file. */

@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "diagnose/diagnose.h"
-#include "job/sweep.h"
 #include "report/chart.h"
 #include "run/run.h"
 #include "work/place.h"
@@ -346,24 +345,12 @@ struct diagnose_options {
 static int diagnose_job(const struct call *call, struct error *err) {
     const struct diagnose_options *options = call->options;
     const char *overrides[options->set.count + 1];
-    struct sweep sweep;
-    struct job_file file;
     struct run run;
     json_t *document, *found = NULL;
     size_t count = options->set.count;
     memcpy(overrides, options->set.items, count * sizeof *overrides);
     overrides[count++] = "evaluate=null";
-    if (job_file_read(&file, options->job, err) != 0) return -1;
-    int rc = sweep_read(&sweep, &file, overrides, count, err);
-    size_t cells = sweep.count;
-    sweep_release(&sweep);
-    if (rc == 0 && cells > 0)
-        rc = error_set(err, CODE_DATA,
-                       "%s: sweep: diagnose takes one job, found %zu: say --set sweep=null and what else the job "
-                       "needs, such as --set sampler.solver=taylor --set sampler.nfe=10",
-                       options->job, cells);
-    if (rc == 0) rc = document_make(&document, &file, overrides, count, err);
-    job_file_release(&file);
+    int rc = command_one_job(&document, options->job, overrides, count, "diagnose", "taylor", err);
     if (rc != 0 || run_open(&run, document, NULL, false, err) != 0) return -1;
     rc = diagnose_run(&run, options->count, &found, err);
     if (rc == 0 && options->json) rc = print_json(found, err);

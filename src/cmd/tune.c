@@ -8,7 +8,6 @@
 #include "cli/command.h"
 #include "format/json_file.h"
 #include "job/multistep.h"
-#include "job/sweep.h"
 #include "run/run.h"
 #include "sample/model.h"
 #include "tune/tune.h"
@@ -308,26 +307,6 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
     return rc;
 }
 
-/* Rank 0: the job without its sweep, as diagnose has it. */
-static int read_job(json_t **document, const struct tune_options *options, struct error *err) {
-    struct sweep sweep;
-    struct job_file file;
-    const struct option_list *set = &options->set;
-    if (job_file_read(&file, options->job, err) != 0) return -1;
-    int rc = sweep_read(&sweep, &file, set->items, set->count, err);
-    size_t cells = sweep.count;
-    sweep_release(&sweep);
-    if (rc == 0 && cells > 0)
-        rc = error_set(
-            err, CODE_DATA,
-            "%s: sweep: tune takes one job, found %zu: say --set sweep=null and what else the job needs, such "
-            "as --set sampler.solver=ddim --set sampler.nfe=10",
-            options->job, cells);
-    if (rc == 0) rc = document_make(document, &file, set->items, set->count, err);
-    job_file_release(&file);
-    return rc;
-}
-
 static int finish(const json_t *found, const struct run *run, const struct tune_options *options, struct error *err) {
     char *folder = options->output ? strdup(options->output) : text_new("%s-tuned", run->job.output.dir);
     int rc = folder ? write_all(folder, found, run, err) : error_memory(err);
@@ -343,7 +322,8 @@ static int work(struct comm *comm, const struct call *call, void *context, struc
     json_t *document = NULL, *found = NULL;
     struct run run;
     asked->comm = comm;
-    if (comm_rank(comm) == 0) read_job(&document, options, err);
+    if (comm_rank(comm) == 0)
+        command_one_job(&document, options->job, options->set.items, options->set.count, "tune", "ddim", err);
     if (document_share(comm, &document, err) != 0) return -1;
     int rc = run_open(&run, document, NULL, true, err);
     bool opened = rc == 0;

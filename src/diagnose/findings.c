@@ -1,18 +1,15 @@
 /* The study as JSON. Numbers that are infinite or were not measured are null. */
 #include "diagnose/ratio.h"
 #include "diagnose/contest.h"
+#include "format/json_file.h"
 #include "solver/registry.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *ratio_json(struct ratio found) {
-    return json_pack("{s:o, s:o}", "value", number(found.value), "error", number(found.error));
+    return json_pack("{s:o, s:o}", "value", json_finite(found.value), "error", json_finite(found.error));
 }
 
 static json_t *order_json(double order) {
@@ -56,10 +53,10 @@ static json_t *derivative(const struct study *study, double *const values[QUANTI
     for (size_t i = 0; i < paths; i++) product += values[PRODUCT][i] / (double)paths;
     double size = rms(study, values[TRUE2]), ideal = rms(study, values[IDEAL2]);
     struct ratio miss = root_ratio(values[MISS2], values[TRUE2], paths);
-    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "order", order, "true", number(size), "ratio",
-                     number(ideal / size), "cosine", number(product / (size * ideal)), "miss", ratio_json(miss),
-                     "uncertainty", number(hypot(truncation, noise) / size), "noise", number(noise / size), "limit",
-                     noise > truncation ? "noise" : "step");
+    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "order", order, "true", json_finite(size), "ratio",
+                     json_finite(ideal / size), "cosine", json_finite(product / (size * ideal)), "miss",
+                     ratio_json(miss), "uncertainty", json_finite(hypot(truncation, noise) / size), "noise",
+                     json_finite(noise / size), "limit", noise > truncation ? "noise" : "step");
 }
 
 static json_t *derivatives(const struct study *study) {
@@ -70,8 +67,8 @@ static json_t *derivatives(const struct study *study) {
                                 "noise", ratio_json(root_ratio(probe->noise, NULL, study->asked->paths)));
         json_t *epsilon = json_array();
         for (int k = 0; k <= EPSILON_ORDERS; k++)
-            json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", number(rms(study, probe->epsilon[k])),
-                                                     "uncertainty", number(rms(study, probe->doubt[k]))));
+            json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", json_finite(rms(study, probe->epsilon[k])),
+                                                     "uncertainty", json_finite(rms(study, probe->doubt[k]))));
         json_t *both = json_object();
         json_object_set_new(one, "epsilon", epsilon);
         json_object_set_new(one, "clocks", both);
@@ -104,15 +101,15 @@ static json_t *local_errors(const struct study *study) {
                 struct ratio error = root_ratio(track->errors + (m * track->steps + step) * paths, NULL, paths);
                 sum += error.value;
                 json_array_append_new(errors, json_pack("{s:f, s:f, s:o, s:o}", "t", track->times[step], "s",
-                                                        track->times[step + 1], "value", number(error.value), "error",
-                                                        number(error.error)));
+                                                        track->times[step + 1], "value", json_finite(error.value),
+                                                        "error", json_finite(error.error)));
             }
             struct ratio last = root_ratio(track->last, NULL, paths);
             json_array_append_new(all,
                                   json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid],
                                             "nfe", track->nfe, "own", track->own, "clock",
                                             methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(),
-                                            "order", order_json(methods[m].order), "sum", number(sum + last.value),
+                                            "order", order_json(methods[m].order), "sum", json_finite(sum + last.value),
                                             "steps", errors, "to_zero",
                                             track->to_zero ? ratio_json(last) : json_null()));
         }
@@ -142,8 +139,8 @@ static json_t *sample_errors(const struct study *study) {
         struct ratio error = root_ratio(candidate->errors, NULL, study->asked->paths);
         json_t *one = describe(candidate);
         json_object_set_new(one, "own", json_boolean(candidate->own));
-        json_object_set_new(one, "rmse", number(error.value));
-        json_object_set_new(one, "error", number(error.error));
+        json_object_set_new(one, "rmse", json_finite(error.value));
+        json_object_set_new(one, "error", json_finite(error.error));
         json_array_append_new(all, one);
     }
     return all;
@@ -169,8 +166,8 @@ static json_t *compared(const struct study *study, const struct candidate *other
     json_t *json = describe(other);
     struct ratio error = root_ratio(other->errors, NULL, study->asked->paths);
     if (!json) return NULL;
-    json_object_set_new(json, "rmse", number(error.value));
-    json_object_set_new(json, "error", number(error.error));
+    json_object_set_new(json, "rmse", json_finite(error.value));
+    json_object_set_new(json, "error", json_finite(error.error));
     json_object_set_new(json, "times", ratio_json(root_ratio(other->errors, one->errors, study->asked->paths)));
     return json;
 }

@@ -1,6 +1,7 @@
 /* What a network's output is, tried on images: epsilon, x0, v, velocity. */
 #include "diagnose/readings.h"
 
+#include "format/json_file.h"
 #include "sample/noise.h"
 #include "solver/builder.h"
 
@@ -186,10 +187,6 @@ static int by_mean(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static int describe(json_t **found, struct trial *trial, struct error *err) {
     const struct schedule *schedule = trial->readings[0].schedule;
     json_t *times = json_array(), *readings = json_array();
@@ -206,12 +203,13 @@ static int describe(json_t **found, struct trial *trial, struct error *err) {
         const struct reading *reading = sorted[r];
         json_t *errors = json_array();
         for (int k = 0; k < trial->times_count; k++)
-            failed |= json_array_append_new(errors, number(reading->errors[k]));
+            failed |= json_array_append_new(errors, json_finite(reading->errors[k]));
         failed |= json_array_append_new(readings,
                                         json_pack("{s:s, s:o, s:b, s:o, s:o}", "prediction",
                                                   prediction_names[reading->card.prediction], "noise_at",
                                                   turns ? json_integer(!reading->card.time.reversed) : json_null(),
-                                                  "card", reading->own, "rmse", errors, "mean", number(reading->mean)));
+                                                  "card", reading->own, "rmse", errors, "mean",
+                                                  json_finite(reading->mean)));
     }
     *found = json_pack("{s:I, s:o, s:o, s:f}", "images", (json_int_t)trial->asked->count, "times", times, "readings",
                        readings, "pixelwise", trial->pixelwise[TIMES]);

@@ -4,6 +4,7 @@
 #include "base/draft.h"
 #include "base/files.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,4 +51,8 @@ json_t *json_whole_copy(const json_t *object) {
     if (json_object_size(copy) == json_object_size(object)) return copy;
     json_decref(copy);
     return NULL;
+}
+
+json_t *json_finite(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
 }

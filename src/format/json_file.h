@@ -17,5 +17,7 @@ int json_file_read(json_t **json, const char *path, struct error *err);
 int json_file_read_if_there(json_t **json, const char *path, struct error *err);
 /* json_copy of an object, which leaves members out when memory is short: NULL then. */
 json_t *json_whole_copy(const json_t *object);
+/* A number, or null where it is NaN or infinite, which JSON cannot say. New. */
+json_t *json_finite(double value);
 
 #endif

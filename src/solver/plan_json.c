@@ -2,6 +2,7 @@
 #include "solver/plan.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -46,7 +47,7 @@ static json_t *op_to_json(const struct op *op) {
                              op->b);
         case OP_THRESHOLD:
             return json_pack("{s:s, s:i, s:f, s:f, s:o}", "op", name, "dst", op->dst, "quantile", op->quantile, "lo",
-                             op->low, "hi", isfinite(op->high) ? json_real(op->high) : json_null());
+                             op->low, "hi", json_finite(op->high));
         case OP_PROJECT:
             return json_pack("{s:s, s:i, s:i, s:i}", "op", name, "dst", op->dst, "src", op->src, "onto", op->like);
         case OP_LIMIT: return json_pack("{s:s, s:i, s:f}", "op", name, "dst", op->dst, "norm", op->high);
@@ -57,7 +58,7 @@ static json_t *op_to_json(const struct op *op) {
 
 static json_t *step_to_json(const struct plan_step *step) {
     return json_pack("{s:f, s:f, s:f, s:f, s:o}", "t", step->t, "s", step->s, "alpha", step->alpha, "sigma",
-                     step->sigma, "logsnr", isfinite(step->logsnr) ? json_real(step->logsnr) : json_null());
+                     step->sigma, "logsnr", json_finite(step->logsnr));
 }
 
 json_t *plan_to_json(const struct plan *plan) {

@@ -94,6 +94,12 @@ int engine_share(const struct engine *engine, double *values, size_t items, size
     return rc;
 }
 
+int engine_run(struct executor *executor, const struct batch *batch, const struct plan *plan, double *x,
+               struct error *err) {
+    if (executor_start(executor, batch, err) != 0 || executor_ops(executor, plan, err) != 0) return -1;
+    return executor_get(executor, 0, x, err);
+}
+
 struct batch engine_batch(const struct engine *engine, size_t block, size_t *first) {
     const struct tuning *asked = engine->asked;
     *first = block * engine->block;

@@ -32,6 +32,9 @@ int engine_each(struct engine *engine, size_t items, int evaluations, engine_wor
 /* Collective: values [items][width], each item's filled on the rank it belongs to, on every rank. */
 int engine_share(const struct engine *engine, double *values, size_t items, size_t width, struct error *err);
 
+/* A whole plan over a batch: x[batch][elements]. */
+int engine_run(struct executor *executor, const struct batch *batch, const struct plan *plan, double *x,
+               struct error *err);
 /* The batch of a block, and where its paths start. */
 struct batch engine_batch(const struct engine *engine, size_t block, size_t *first);
 

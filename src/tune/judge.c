@@ -51,9 +51,7 @@ static int make(void *context, struct executor *executor, double *scratch, size_
     double *out = making->features + item * engine->block * making->dim;
     struct batch batch = {
         .rows = rows, .seeds = asked->seeds + first, .labels = asked->labels ? asked->labels + first : NULL};
-    if (executor_start(executor, &batch, err) != 0 || executor_ops(executor, making->plan, err) != 0 ||
-        executor_get(executor, 0, scratch, err) != 0)
-        return -1;
+    if (engine_run(executor, &batch, making->plan, scratch, err) != 0) return -1;
     for (size_t i = 0; i < rows * engine->elements; i++)
         if (!isfinite(scratch[i])) {
             out[0] = NAN;

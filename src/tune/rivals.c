@@ -111,9 +111,7 @@ static int try(void *context, struct executor *executor, double *scratch, size_t
     size_t first, elements = engine->elements;
     struct batch batch = engine_batch(engine, field->first + item % field->blocks, &first);
     double *errors = field->errors + item * engine->block;
-    if (executor_start(executor, &batch, err) != 0 || executor_ops(executor, plan, err) != 0 ||
-        executor_get(executor, 0, scratch, err) != 0)
-        return -1;
+    if (engine_run(executor, &batch, plan, scratch, err) != 0) return -1;
     for (size_t row = 0; row < batch.rows; row++) {
         const double *samples = field->teacher->samples + (first + row) * elements;
         double sum = 0;

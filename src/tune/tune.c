@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "cluster/agree.h"
+#include "format/json_file.h"
 #include "tune/fit.h"
 #include "tune/grids.h"
 #include "tune/judge.h"
@@ -203,10 +204,6 @@ static void compare(const struct tuning *asked, const double *ours, const double
     *error = sqrt(fmax(squares / (double)count - mean * mean, 0) * (double)(count - 1));
 }
 
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *describe(const struct search *search, const struct rivals *rivals, struct verdict *verdict) {
     const struct tuning *asked = search->engine->asked;
     const struct entry *entry = &search->entries[verdict->entry];
@@ -217,12 +214,12 @@ static json_t *describe(const struct search *search, const struct rivals *rivals
     compare(asked, entry->fit.errors, rival->errors, &ratio, &ratio_error);
     if (asked->samples == 0) verdict->wins = ratio < 1;
     return json_pack("{si so ss si sb so sO* s{sO so sI sO*} so so sO* sb}", "nfe", (int)search->steps, "error",
-                     number(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid", grid,
+                     json_finite(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid", grid,
                      "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "fid",
                      verdict->judged[verdict->entry].values, "rival", "sampler", rival->sampler, "error",
-                     number(rival->error), "tried", (json_int_t)rivals->tried, "fid",
-                     verdict->rivals[verdict->rival].values, "ratio", number(ratio), "ratio_error", number(ratio_error),
-                     "delta", verdict->delta, "wins", verdict->wins);
+                     json_finite(rival->error), "tried", (json_int_t)rivals->tried, "fid",
+                     verdict->rivals[verdict->rival].values, "ratio", json_finite(ratio), "ratio_error",
+                     json_finite(ratio_error), "delta", verdict->delta, "wins", verdict->wins);
 }
 
 static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {

@@ -1,4 +1,6 @@
 /* Feature networks: what their description may say, and how samples reach them. */
+#include "scratch.h"
+
 #include "eval/network.h"
 
 #include "base/draft.h"
@@ -14,8 +16,6 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/test_network-XXXXXX";
-static char path[200];
 static const struct card grey = {.channels = 1, .height = 2, .width = 2};
 static const struct card colour = {.channels = 3, .height = 1, .width = 2};
 
@@ -137,15 +137,7 @@ static void has_to_be_loaded(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    if (!mkdtemp(folder)) return -1;
-    snprintf(path, sizeof path, "%s/features.json", folder);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    unlink(path);
-    return rmdir(folder);
+    return scratch_make("features.json");
 }
 
 int main(void) {
@@ -154,5 +146,5 @@ int main(void) {
         cmocka_unit_test(pixels_are_features), cmocka_unit_test(floats_stay_as_they_are),
         cmocka_unit_test(has_to_be_loaded),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, scratch_remove);
 }

@@ -1,5 +1,7 @@
 /* Sides of a comparison and their metrics, on sets small enough to do by hand. The field's own programs are compared
  * with in tests/parity. */
+#include "scratch.h"
+
 #include "eval/inception_score.h"
 #include "eval/kid.h"
 #include "eval/neighbours.h"
@@ -18,8 +20,6 @@
 #include <cmocka.h>
 
 #define assert_near(a, b, tolerance) assert_true(fabs((a) - (b)) <= (tolerance))
-
-static char folder[] = "/tmp/test_score-XXXXXX", path[100];
 
 /* Rows +-scale on the axes in turn: mean 0, covariance 4/7 scale^2 I for two features and eight rows. */
 static struct features axes(size_t count, size_t dim, float scale) {
@@ -168,15 +168,7 @@ static void neighbours_on_a_line(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    if (!mkdtemp(folder)) return -1;
-    snprintf(path, sizeof path, "%s/reference.npz", folder);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    unlink(path);
-    return rmdir(folder);
+    return scratch_make("reference.npz");
 }
 
 int main(void) {
@@ -189,5 +181,5 @@ int main(void) {
         cmocka_unit_test(inception_score_of_sure_and_of_unsure_classes),
         cmocka_unit_test(neighbours_on_a_line),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, scratch_remove);
 }

@@ -1,4 +1,6 @@
 /* Reference files: numpy's own and hand-made ones, what we write, and every refusal. */
+#include "scratch.h"
+
 #include "eval/statistics.h"
 
 #include "base/draft.h"
@@ -16,9 +18,6 @@
 #include <zip.h>
 
 #include <cmocka.h>
-
-static char folder[] = "/tmp/test_statistics-XXXXXX";
-static char path[200];
 
 /* numpy 2: np.savez_compressed(f, mu=np.array([1.5, -2], np.float32),
  *                              sigma=np.array([[2, .5], [.5, 1]], np.float32)) */
@@ -268,15 +267,7 @@ static void from_moments(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    if (!mkdtemp(folder)) return -1;
-    snprintf(path, sizeof path, "%s/reference.npz", folder);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    unlink(path);
-    return rmdir(folder);
+    return scratch_make("reference.npz");
 }
 
 int main(void) {
@@ -286,5 +277,5 @@ int main(void) {
         cmocka_unit_test(writes),       cmocka_unit_test(refuses_members),
         cmocka_unit_test(from_moments), cmocka_unit_test(refuses_damage),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, scratch_remove);
 }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "base/files.h"
+#include "sample/fake_model.h"
 #include "base/text.h"
 #include "sample/execute.h"
 #include "sample/noise.h"
@@ -35,23 +35,10 @@ static struct card card;
 static struct shim_model *guide; /* GAUSSIAN, described by the same card */
 
 static inline struct shim_model *model_of(const char *mixture, const char *more) {
-    char folder[] = "/tmp/test_execute_XXXXXX", error[SHIM_ERROR];
-    struct shim_model *model = NULL;
-    assert_non_null(mkdtemp(folder));
-    char *path = text_new("%s/model.json", folder);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fprintf(file, "{\"card\": " CARD ", \"mixture\": %s%s}", mixture, more);
-    assert_int_equal(fclose(file), 0);
-    char *data;
-    size_t size;
-    struct error err;
-    if (file_read(path, &data, &size, &err) != 0) fail_msg("%s", err.message);
-    if (shim_model_load(&model, data, size, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
-    free(data);
-    assert_int_equal(remove(path), 0);
-    assert_int_equal(rmdir(folder), 0);
-    free(path);
+    char *json = text_new("{\"card\": " CARD ", \"mixture\": %s%s}", mixture, more);
+    assert_non_null(json);
+    struct shim_model *model = fake_model(json);
+    free(json);
     return model;
 }
 

@@ -2,9 +2,9 @@
  * is affine in x, so that the mean and the covariance of the samples are known from the plan exactly (registers as
  * affine forms of the start and the noises). A right program fails one of its nine comparisons with probability 1e-4.
  */
+#include "sample/fake_model.h"
 #include "interpret.h"
 
-#include "base/files.h"
 #include "sample/execute.h"
 
 #include <stdio.h>
@@ -24,24 +24,11 @@ static double data_mean(int e) {
               "\"learned\""
 
 static struct shim_model *model_of(const char *card) {
-    char folder[] = "/tmp/test_sampled_XXXXXX", error[SHIM_ERROR];
-    struct shim_model *model = NULL;
-    assert_non_null(mkdtemp(folder));
-    char *path = text_new("%s/model.json", folder);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fprintf(file, "{\"card\": {%s}, \"mixture\": {\"means\": [[%.17g, %.17g, %.17g]], \"std\": %.17g}}", card,
-            data_mean(0), data_mean(1), data_mean(2), DATA_STD);
-    assert_int_equal(fclose(file), 0);
-    char *data;
-    size_t size;
-    struct error err;
-    if (file_read(path, &data, &size, &err) != 0) fail_msg("%s", err.message);
-    if (shim_model_load(&model, data, size, path, SHIM_CPU, error) != 0) fail_msg("%s", error);
-    free(data);
-    assert_int_equal(remove(path), 0);
-    assert_int_equal(rmdir(folder), 0);
-    free(path);
+    char *json = text_new("{\"card\": {%s}, \"mixture\": {\"means\": [[%.17g, %.17g, %.17g]], \"std\": %.17g}}", card,
+                          data_mean(0), data_mean(1), data_mean(2), DATA_STD);
+    assert_non_null(json);
+    struct shim_model *model = fake_model(json);
+    free(json);
     return model;
 }
 
