@@ -1,17 +1,18 @@
 """diffusers: a folder of a model (UNet2DModel, DiTTransformer2DModel) or of a pipeline around one, with its
-scheduler. job.yaml makes the pictures that the pipeline makes at --steps steps (the pipelines' own number unless
+scheduler: also of StableDiffusionPipeline, StableDiffusion3Pipeline, PixArt's, DiTPipeline and LDMPipeline, whose
+decoder becomes decoder.pt; tools/encode_prompts.py makes the conditions of those that take text. job.yaml makes the pictures that the pipeline makes at --steps steps (the pipelines' own number unless
 said): the class of scheduler_config.json is translated key by key, and what no job can say is refused by name.
 --list prints what is translated and what is not."""
 import argparse
 import errno
 import os
 
-from export import schedulers
-from export.checkpoints import Refusal, few, read_json, refuse_weights
+from export import pipelines, schedulers
+from export.checkpoints import Refusal, read_json, refuse_weights
 from export.model_file import Network
 from export.writer import write
 
-NETWORKS = ("UNet2DModel", "DiTTransformer2DModel")
+NETWORKS = ("UNet2DModel", "DiTTransformer2DModel", *pipelines.TEXT)
 
 
 class List(argparse.Action):
@@ -25,6 +26,8 @@ def add_options(parser):
     parser.add_argument("--steps", type=int, help="num_inference_steps")
     parser.add_argument("--scheduler", metavar="CLASS",
                         help="this class with the folder's config, as from_config has it")
+    parser.add_argument("--guidance", type=float, metavar="SCALE",
+                        help="guidance_scale (1: none; the pipeline's usual one unless said)")
 
 
 def load_network(folder):
@@ -55,14 +58,6 @@ def load_scheduler(folder, other):
     return schedulers.read_scheduler(place, other)
 
 
-def note_decoder(folder):
-    path = os.path.join(folder, "model_index.json")
-    decoders = [name for name in (read_json(path) if os.path.exists(path) else {}) if name in ("vae", "vqvae", "movq")]
-    return [f"the pipeline decodes what this network makes ({few(decoders)}): these samples are latents, not "
-            "pictures"] \
-        if decoders else []
-
-
 def shape_of(folder, config):
     if not config.sample_size:
         raise Refusal(f"{folder}: sample_size: expected the pictures' side, found {config.sample_size}")
@@ -87,8 +82,10 @@ def describe_dit(folder, config):
         lambda net, x, t, labels: net(x, timestep=t, class_labels=labels, return_dict=False)[0]
 
 
-def card_of(folder, network, scheduler, translation):
+def card_of(folder, network, scheduler, translation, pipeline):
     config = network.config
+    if type(network).__name__ in pipelines.TEXT:
+        return text_card_of(folder, network, translation, pipeline)
     unet = type(network).__name__ == "UNet2DModel"
     labels, call = (describe_unet if unet else describe_dit)(folder, config)
     out = config.out_channels or config.in_channels
@@ -107,11 +104,29 @@ def card_of(folder, network, scheduler, translation):
     return card | ({"variance": "learned"} if learned else {}), call
 
 
-def comments_of(scheduler, steps, translation, folder):
+def text_card_of(folder, network, translation, pipeline):
+    config, around = network.config, os.path.dirname(os.path.abspath(folder))
+    tokens = pipelines.tokens_of(around, config, pipeline)
+    inputs, call = pipelines.TEXT[type(network).__name__](folder, config, tokens)
+    return {"shape": shape_of(folder, config), "range": [-1, 1], **translation.card, "labels": None, "inputs": inputs,
+            "batch": None}, call
+
+
+def job_of(folder, card, translation, options, pipeline):
+    scale = options.guidance or pipelines.PIPELINES.get(pipeline, (1.0, None))[0]
+    guidance = {"guidance": scale} if scale != 1 and (card["labels"] or card.get("inputs")) else {}
+    job = {"sampler": translation.sampler | guidance, "noise": "torch-cpu", "rounding": "diffusers",
+           "labels": "balanced" if card["labels"] else "none"}
+    if card.get("inputs"):
+        job["conditions"] = pipelines.conditions_of(card["inputs"])
+    return job
+
+
+def comments_of(scheduler, steps, translation):
     what = f"What its pipeline makes with {type(scheduler).__name__} at {steps} steps."
     start = [] if abs(translation.start - 1) < 1e-3 else [
         f"Its pipeline starts from unit normals times {translation.start:.6g}, and this job from unit normals."]
-    return [what, *start, *translation.notes, *note_decoder(folder)]
+    return [what, *start, *translation.notes]
 
 
 def export(options):
@@ -124,11 +139,15 @@ def export(options):
     inside = next((path for path in (os.path.join(folder, name) for name in ("unet", "transformer"))
                    if os.path.isdir(path)), folder)
     network, scheduler = load_network(inside), load_scheduler(folder, options.scheduler)
-    steps = options.steps or schedulers.usual_steps(scheduler)
+    pipeline = pipelines.index_of(folder).get("_class_name", "")
+    usual = pipelines.PIPELINES.get(pipeline, (1.0, None))[1]
+    steps = options.steps or usual or schedulers.usual_steps(scheduler)
     translation = schedulers.translate(scheduler, steps)
-    card, call = card_of(inside, network, scheduler, translation)
-    decoded = note_decoder(folder)
-    job = {"sampler": translation.sampler, "noise": "torch-cpu", "rounding": "diffusers", "latents": bool(decoded),
-           "labels": "balanced" if card["labels"] else "none"}
+    card, call = card_of(inside, network, scheduler, translation, pipeline)
+    decoder = pipelines.decoder_of(folder, card["shape"])
+    job = job_of(folder, card, translation, options, pipeline)
+    comments = comments_of(scheduler, steps, translation)
+    if card.get("inputs"):
+        comments.append(f"Its conditions: tools/encode_prompts.py {folder} PROMPTS.txt -o {options.out}/conditions")
     model = Network(network.float(), translation.wrap(call) if translation.wrap else call)
-    write(options, model, card, job, comments_of(scheduler, steps, translation, inside if inside == folder else folder))
+    write(options, model, card, job, comments, decoder)

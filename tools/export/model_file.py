@@ -2,6 +2,7 @@
 gets its name."""
 import copy
 import errno
+import inspect
 import json
 import os
 import pathlib
@@ -18,17 +19,18 @@ ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
 
 
 class Network(torch.nn.Module):
-    """forward(x, t) or, with classes, forward(x, t, labels). call: the checkpoint's own way; one_hot: labels as rows
+    """forward(x, t) or, with classes, forward(x, t, labels); then come the card's inputs, which without classes stand in
+    the labels' place. call: the checkpoint's own way; one_hot: labels as rows
     of numbers, where a label beyond the classes is none of them."""
 
     def __init__(self, network, call, one_hot=0):
         super().__init__()
         self.network, self.call, self.one_hot = network, call, one_hot
 
-    def forward(self, x, t, labels=None):
+    def forward(self, x, t, labels=None, *inputs):
         if labels is not None and self.one_hot:
             labels = (labels.unsqueeze(1) == torch.arange(self.one_hot, device=labels.device)).to(x.dtype)
-        return self.call(self.network, x, t, labels)
+        return self.call(self.network, x, t, labels, *inputs)
 
 
 def arguments_of(card, batch):
@@ -37,10 +39,36 @@ def arguments_of(card, batch):
     steps = card["time"].get("steps", 0)
     t = torch.randint(steps, [batch], generator=generator) if steps else torch.rand(batch, generator=generator) * 3 - 1
     t = t.exp() if card["time"]["kind"] == "sigma" else t
-    labels = card["labels"]
-    if not labels:
-        return x, t
-    return x, t, torch.randint(max(labels["classes"], (labels["null"] or -1) + 1), [batch], generator=generator)
+    labels, inputs = card["labels"], [example(one, batch, generator) for one in card.get("inputs", [])]
+    if labels:
+        classes = max(labels["classes"], (labels["null"] or -1) + 1)
+        inputs.insert(0, torch.randint(classes, [batch], generator=generator))
+    return x, t, *inputs
+
+
+def example(entry, batch, generator):
+    """Of an input of the card; a mask begins with a token that counts."""
+    shape = [batch, *entry["shape"]]
+    if entry["dtype"] == "float32":
+        return torch.randn(shape, generator=generator)
+    numbers = torch.randint(2, shape, generator=generator)
+    if entry["shape"]:
+        numbers[..., 0] = 1
+    return numbers.to(getattr(torch, entry["dtype"]))
+
+
+def named(network, card):
+    """forward's arguments by the names that the program passes them by, which a trace takes over."""
+    names = ["self", "x", "t", *(["labels"] if card["labels"] else []), *(one["name"] for one in card["inputs"])]
+
+    def forward(self, *arguments):
+        return self.network(*arguments)
+
+    forward.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                                               for name in names])
+    wrapper = type("Named", (torch.nn.Module,), {"forward": forward})()
+    wrapper.network = network
+    return wrapper.eval()
 
 
 def prove_pure(name, call, card):
@@ -82,8 +110,8 @@ class Inside(torch.nn.Module):
             if own is not None and own.is_floating_point() and not isinstance(module, torch.nn.Embedding):
                 module.register_forward_pre_hook(cast_inputs)
 
-    def forward(self, x, t, labels=None):
-        arguments = (x.to(self.dtype), t) if labels is None else (x.to(self.dtype), t, labels)
+    def forward(self, x, t, labels=None, *inputs):
+        arguments = (x.to(self.dtype), t) if labels is None else (x.to(self.dtype), t, labels, *inputs)
         return self.network(*arguments).float()
 
 
@@ -170,6 +198,8 @@ def save(network, card, path, dtype="float32", package=None):
         with torch.no_grad():
             compare_types(inside, network, card)
         network = inside
+    if card.get("inputs"):
+        network = named(network, card)
     folder = os.path.dirname(path) or "."
     if not os.access(folder, os.W_OK):
         raise OSError(errno.ENOENT if not os.path.exists(folder) else errno.EACCES, "cannot write there", folder)

@@ -53,7 +53,7 @@ EDM = {"sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "num_train_time
 
 
 def negative(call):
-    return lambda net, x, t, labels: -call(net, x, t, labels)
+    return lambda net, x, t, *given: -call(net, x, t, *given)
 
 
 def in_edm(scheduler, sampler):

@@ -36,7 +36,7 @@ FLOW = {"use_flow_sigmas", "flow_shift", "time_shift_type"}  # the last is of dy
 
 def cut(call, shift):
     """At whole timesteps, cut off; shift: for times that are whole but for rounding."""
-    return lambda net, x, t, labels: call(net, x, torch.clamp(torch.floor(t + shift), min=0), labels)
+    return lambda net, x, t, *given: call(net, x, torch.clamp(torch.floor(t + shift), min=0), *given)
 
 
 def rounding_of(scheduler, asked, exact):
@@ -45,7 +45,7 @@ def rounding_of(scheduler, asked, exact):
     if np.allclose(asked, exact, rtol=0, atol=2e-3):
         return None
     if np.array_equal(asked, np.round(exact)):
-        return lambda call: lambda net, x, t, labels: call(net, x, torch.round(t), labels)
+        return lambda call: lambda net, x, t, *given: call(net, x, torch.round(t), *given)
     for shift in (1e-3, -1e-3):
         if np.array_equal(asked, np.clip(np.floor(exact + shift), 0, None)):
             return lambda call: cut(call, shift)

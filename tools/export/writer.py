@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 from export.checkpoints import Refusal
+from export.decoder_file import save_decoder
 from export.model_file import save
 
 
@@ -24,6 +25,7 @@ def job_text(name, card, job, comments, model="model.pt"):
     if card["labels"] is None:
         keys["labels"] = "none"
     keys |= {"noise": job["noise"]} if "noise" in job else {}
+    keys |= {key: job[key] for key in ("conditions", "decode") if key in job}
     keys |= {"sampler": job["sampler"], "output": {"dir": f"runs/{name}"} | (
         {"dtype": "float32"} if job.get("latents") else {"rounding": job.get("rounding", "edm")})}
     lines = [f"# {line}" for comment in comments for line in comment.splitlines()]
@@ -48,9 +50,9 @@ def with_null(card, null):
     return card | {"labels": card["labels"] | {"null": null}}
 
 
-def write(options, network, card, job, comments=()):
-    """job: its sampler, and where they differ from the defaults labels, noise and rounding, or latents: True, which
-    are stored as they are. On a refusal nothing is written."""
+def write(options, network, card, job, comments=(), decoder=None):
+    """job: its sampler, and where they differ from the defaults labels, noise, rounding and conditions, or latents:
+    True, which are stored as they are. decoder: None, or a network and its card. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
@@ -58,9 +60,13 @@ def write(options, network, card, job, comments=()):
                                             "autotune": options.autotune}
     model = folder / ("model.pt2" if package else "model.pt")
     try:
+        if decoder:
+            save_decoder(*decoder, str(folder / "decoder.pt"))
+            job = job | {"decode": {"path": "decoder.pt"}}
         card = save(network, card, str(model), options.dtype, package)
     except BaseException:
         if made:
+            (folder / "decoder.pt").unlink(missing_ok=True)
             folder.rmdir()
         raise
     said = f"tools/export.py {options.family} {options.source}"

@@ -1,0 +1,58 @@
+"""Pipelines of diffusers at a small random size, with tokenizers and text encoders of a few words."""
+import torch
+
+from exporter import shake
+
+WORDS = ["a", "cat", "dog", "red", "blue", "of", "photo", "blurry", "ugly"]
+
+
+def clip_tokenizer():
+    from transformers import CLIPTokenizer
+
+    letters = sorted({letter for word in WORDS for letter in word})
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer({token: i for i, token in enumerate(tokens)}, [], model_max_length=8)
+
+
+def clip_encoder(tokenizer, projection=None, hidden=16):
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=32, num_hidden_layers=3,
+                            num_attention_heads=2, max_position_embeddings=8, projection_dim=projection or hidden,
+                            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                            pad_token_id=tokenizer.pad_token_id)
+    return shake((CLIPTextModelWithProjection if projection else CLIPTextModel)(config), 0.3)
+
+
+def t5(hidden=16):
+    from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+    pieces = ["<pad>", "</s>", "<unk>", *(f"\u2581{word}" for word in WORDS)]
+    tokenizer = T5Tokenizer(vocab=[(piece, 0.0 if i < 3 else -1.0) for i, piece in enumerate(pieces)], extra_ids=0)
+    config = T5Config(vocab_size=len(tokenizer), d_model=hidden, d_ff=32, d_kv=8, num_layers=1, num_heads=2)
+    return tokenizer, shake(T5EncoderModel(config), 0.1)
+
+
+def autoencoder(**config):
+    from diffusers import AutoencoderKL
+
+    return shake(AutoencoderKL(**{
+        "in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (8, 8), "norm_num_groups": 4,
+        "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "sample_size": 16, "scaling_factor": 0.18215} | config))
+
+
+def stable_diffusion():
+    from diffusers import PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    unet = shake(UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16),
+        norm_num_groups=4, cross_attention_dim=16, attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")))
+    scheduler = PNDMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True,
+                              set_alpha_to_one=False, steps_offset=1)
+    tokenizer = clip_tokenizer()
+    return StableDiffusionPipeline(autoencoder(), clip_encoder(tokenizer), tokenizer, unet, scheduler, None, None,
+                                   requires_safety_checker=False)

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Turns prompts into the conditions of a job, by the text encoders of a local pipeline folder of diffusers:
+
+  tools/encode_prompts.py FOLDER PROMPTS -o DIR [--negative TEXT] [options]
+
+PROMPTS is a text file, a prompt a line; a .json of COCO's captions (its `annotations`, in order); or a .jsonl of
+GenEval's (`prompt` of each line). DIR gets NAME.npy for each input of the network, with a row a prompt in their order;
+null-NAME.npy, the row that guidance evaluates with: of the empty prompt, or of --negative, or (--negatives FILE) a row
+a prompt; and captions.txt. The files are those that the job of tools/export.py diffusers names.
+
+Exit codes: 64 wrong command line, 65 prompts or a folder that are not what they should be, 74 a file can't be read or
+written, 70 a bug."""
+import argparse
+import inspect
+import json
+import os
+import pathlib
+import sys
+import traceback
+
+import numpy as np
+
+from export.checkpoints import Refusal, first_line, read_json
+
+
+def read_prompts(path):
+    """A caption must stay one line of captions.txt."""
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            prompts = [json.loads(line)["prompt"] for line in text.splitlines() if line.strip()]
+        elif path.suffix == ".json":
+            prompts = [one["caption"] for one in json.loads(text)["annotations"]]
+        else:
+            prompts = text.removesuffix("\n").split("\n") if text else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refusal(f"{path}: expected prompts (a text, COCO's .json, GenEval's .jsonl): {first_line(error)}") \
+            from error
+    if not prompts:
+        raise Refusal(f"{path}: expected one prompt or more, found none")
+    return [" ".join(str(prompt).split()) for prompt in prompts]
+
+
+def load_pipeline(folder):
+    """The pipeline without what makes pictures: its tokenizers and text encoders."""
+    import diffusers
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
+    path = os.path.join(folder, "model_index.json")
+    index = read_json(path)
+    kind = getattr(diffusers, index.get("_class_name", ""), None)
+    if not hasattr(kind, "encode_prompt"):
+        raise Refusal(f"{path}: expected a pipeline that takes prompts, found {index.get('_class_name')}")
+    parts = inspect.signature(kind.__init__).parameters
+    text = ("tokenizer", "text_encoder")
+    without = {name: None for name in parts if name in index and not name.startswith((*text, "scheduler"))
+               and isinstance(index[name], list)}
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **without)
+    except (OSError, ValueError, RuntimeError, TypeError, ImportError) as error:
+        raise Refusal(f"{folder}: diffusers does not load its text encoders: {first_line(error)}") from error
+
+
+def encode(pipeline, prompts):
+    """name: array of a few prompts, as the pipeline itself encodes them."""
+    kind = type(pipeline).__name__
+    if kind == "StableDiffusion3Pipeline":
+        context, _, pooled, _ = pipeline.encode_prompt(prompts, prompts, prompts, do_classifier_free_guidance=False,
+                                                       device="cpu")
+        return {"context": context, "pooled": pooled}
+    if kind.startswith("PixArt"):
+        context, mask, _, _ = pipeline.encode_prompt(prompts, do_classifier_free_guidance=False, device="cpu")
+        return {"context": context, "mask": mask.bool()}
+    if kind == "StableDiffusionPipeline":
+        return {"context": pipeline.encode_prompt(prompts, "cpu", 1, False)[0]}
+    raise Refusal(f"{kind}: expected StableDiffusionPipeline, StableDiffusion3Pipeline or PixArt's")
+
+
+def arrays_of(pipeline, prompts, dtype):
+    import torch
+
+    with torch.no_grad():
+        for name, value in encode(pipeline, prompts).items():
+            value = value.numpy()
+            if value.dtype != bool:
+                value = value.astype(dtype)
+                if not np.isfinite(value).all():
+                    raise Refusal(f"{name}: expected finite numbers in {np.dtype(dtype)}, found others: say --dtype "
+                                  "float32")
+            yield name, value
+
+
+def write_arrays(pipeline, prompts, folder, options, prefix=""):
+    """Row by row into files that are there in full before they get their names."""
+    files, drafts = {}, {}
+    try:
+        for first in range(0, len(prompts), options.batch):
+            for name, value in arrays_of(pipeline, prompts[first:first + options.batch], options.dtype):
+                if name not in files:
+                    final = folder / f"{prefix}{name}.npy"
+                    drafts[final] = pathlib.Path(f"{final}.tmp-{os.getpid()}")
+                    files[name] = np.lib.format.open_memmap(drafts[final], "w+", value.dtype,
+                                                            (len(prompts), *value.shape[1:]))
+                files[name][first:first + len(value)] = value
+        for name, file in files.items():
+            file.flush()
+            print(f"{folder / (prefix + name)}.npy: {file.dtype} {list(file.shape)}")
+        for final, draft in drafts.items():
+            os.replace(draft, final)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+
+
+def encode_all(options):
+    prompts = read_prompts(options.prompts)
+    negatives = read_prompts(options.negatives) if options.negatives else [options.negative]
+    if options.negatives and len(negatives) != len(prompts):
+        raise Refusal(f"{options.negatives}: expected as many lines as prompts, {len(prompts)}, found "
+                      f"{len(negatives)}")
+    if not os.path.isdir(options.folder):
+        raise FileNotFoundError(2, "expected a pipeline's folder", options.folder)
+    pipeline, folder = load_pipeline(options.folder), pathlib.Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_arrays(pipeline, prompts, folder, options)
+    write_arrays(pipeline, negatives, folder, options, "null-")
+    (folder / "captions.txt").write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = lambda message: (parser.print_usage(sys.stderr), parser.exit(64, f"{parser.prog}: {message}\n"))
+    parser.add_argument("folder", help="a pipeline's folder")
+    parser.add_argument("prompts", help="a text file, COCO's .json or GenEval's .jsonl")
+    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the folder to write")
+    negative = parser.add_mutually_exclusive_group()
+    negative.add_argument("--negative", default="", metavar="TEXT", help="the negative prompt of all (the empty one)")
+    negative.add_argument("--negatives", metavar="FILE", help="negative prompts, a line a prompt")
+    parser.add_argument("--dtype", choices=["float16", "float32"], default="float16", help="in the files (float16)")
+    parser.add_argument("--batch", type=int, default=16, help="prompts that are encoded at a time (16)")
+    options = parser.parse_args(arguments)
+    if options.batch < 1:
+        parser.error(f"--batch: expected 1 or more, found {options.batch}")
+    return options
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    try:
+        encode_all(options)
+    except Refusal as error:
+        print(f"encode_prompts: {error}", file=sys.stderr)
+        sys.exit(65)
+    except OSError as error:
+        print(f"encode_prompts: {error}", file=sys.stderr)
+        sys.exit(74)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(70)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A decoder and its card as decoder.pt, TorchScript, proved against the network before it gets its name."""
+import json
+import os
+import pathlib
+import sys
+import warnings
+
+import torch
+
+from export.checkpoints import Refusal, first_line
+
+ROUNDING = 1e-4  # of the largest number, as of a model
+
+
+def latents_of(card, batch):
+    return torch.randn([batch, *card["latent"]], generator=torch.Generator().manual_seed(batch))
+
+
+def check_decoder(traced, network, card):
+    for batch in (1, 3, 5):
+        latents = latents_of(card, batch)
+        ours, theirs = traced(latents), network(latents)
+        if list(ours.shape) != [batch, *card["image"]]:
+            raise Refusal(f"the decoder: expected pictures {[batch, *card['image']]}, found {list(ours.shape)}")
+        difference, scale = (ours - theirs).abs().max().item(), theirs.abs().max().item()
+        print(f"decoder, batch {batch}: the file differs from the network by {difference:.2g} of {scale:.3g}",
+              file=sys.stderr)
+        if not difference <= ROUNDING * scale:
+            raise Refusal(f"the decoder: expected differences of rounding, found {difference:.3g} of {scale:.3g}")
+
+
+def save_decoder(network, card, path):
+    """network(latents) -> pictures; card without `image`, whose shape is found by running it."""
+    network = network.float().eval().requires_grad_(False)
+    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}")
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check_decoder looks for
+            latents = latents_of(card, 2)
+            card = card | {"image": list(network(latents).shape[1:]), "batch": None}
+            traced = torch.jit.freeze(torch.jit.trace(network, latents, check_trace=False))
+            torch.jit.save(traced, str(temporary), _extra_files={"decoder.json": json.dumps(card)})
+            check_decoder(torch.jit.load(str(temporary)), network, card)
+        os.replace(temporary, path)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise Refusal(f"the decoder does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"{path}: {json.dumps(card)}")
+    return card
