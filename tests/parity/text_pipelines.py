@@ -56,3 +56,53 @@ def stable_diffusion():
     tokenizer = clip_tokenizer()
     return StableDiffusionPipeline(autoencoder(), clip_encoder(tokenizer), tokenizer, unet, scheduler, None, None,
                                    requires_safety_checker=False)
+
+
+def stable_diffusion_3():
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    torch.manual_seed(0)
+    transformer = shake(SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=32, caption_projection_dim=16, pooled_projection_dim=32,
+        pos_embed_max_size=8))
+    tokenizer, (pieces, third) = clip_tokenizer(), t5(32)
+    return StableDiffusion3Pipeline(
+        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=clip_encoder(tokenizer, 16), tokenizer=tokenizer, text_encoder_2=clip_encoder(tokenizer, 16),
+        tokenizer_2=clip_tokenizer(), text_encoder_3=third, tokenizer_3=pieces)
+
+
+def pixart(sample_size=8):
+    from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+
+    torch.manual_seed(0)
+    transformer = shake(PixArtTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, norm_num_groups=4,
+        cross_attention_dim=16, sample_size=sample_size, patch_size=2, caption_channels=16,
+        use_additional_conditions=False))
+    tokenizer, encoder = t5()
+    return PixArtAlphaPipeline(tokenizer, encoder, autoencoder(), transformer, DPMSolverMultistepScheduler())
+
+
+def dit():
+    from diffusers import DiTPipeline, DiTTransformer2DModel, DDIMScheduler
+
+    torch.manual_seed(0)
+    transformer = shake(DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, norm_num_groups=4,
+        sample_size=8, patch_size=2, num_embeds_ada_norm=1000))
+    return DiTPipeline(transformer, autoencoder(), DDIMScheduler(clip_sample=False))
+
+
+def latent_diffusion():
+    from diffusers import DDIMScheduler, LDMPipeline, VQModel
+
+    from exporter import unet
+
+    torch.manual_seed(0)
+    vqvae = shake(VQModel(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+                          up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=3, num_vq_embeddings=32,
+                          norm_num_groups=4, scaling_factor=0.9))
+    return LDMPipeline(vqvae, unet(sample_size=8), DDIMScheduler(clip_sample=False, beta_schedule="scaled_linear"))

@@ -8,7 +8,7 @@ import errno
 import os
 
 from export import pipelines, schedulers
-from export.checkpoints import Refusal, read_json, refuse_weights
+from export.checkpoints import Refusal, few, read_json, refuse_weights
 from export.model_file import Network
 from export.writer import write
 
@@ -147,6 +147,11 @@ def export(options):
     decoder = pipelines.decoder_of(folder, card["shape"])
     job = job_of(folder, card, translation, options, pipeline)
     comments = comments_of(scheduler, steps, translation)
+    lacking = [name for name in ("vae", "vqvae", "movq") if name in pipelines.index_of(folder)] if not decoder else []
+    if lacking:
+        job |= {"latents": True}
+        comments.append(f"The pipeline decodes what this network makes ({few(lacking)}), and the folder has no "
+                        "decoder: these samples are latents, not pictures.")
     if card.get("inputs"):
         comments.append(f"Its conditions: tools/encode_prompts.py {folder} PROMPTS.txt -o {options.out}/conditions")
     model = Network(network.float(), translation.wrap(call) if translation.wrap else call)
