@@ -26,7 +26,9 @@ from export.checkpoints import Refusal, Usage
 FAMILIES = {
     "diffusers": "a folder of a model or a pipeline, with its scheduler",
     "edm": "a pickle of NVlabs/edm",
+    "edm2": "a pickle of NVlabs/edm2",
     "adm": "a state dict of openai/guided-diffusion",
+    "dit": "a state dict of facebookresearch/DiT",
     "sit": "a checkpoint of willisma/SiT",
     "repa": "a checkpoint of sihyun-yu/REPA",
     "lightningdit": "a checkpoint of hustvl/LightningDiT",

@@ -40,16 +40,13 @@ def change(path, **values):
 
 
 def test_a_network_of_another_class(tmp_path, convert):
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from diffusers import DDIMScheduler, UNet1DModel
 
-    UNet2DConditionModel(sample_size=16, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(16, 32),
-                         norm_num_groups=8,
-                         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-                         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-                         cross_attention_dim=8, attention_head_dim=8).save_pretrained(tmp_path / "unet")
+    UNet1DModel(block_out_channels=(8, 8), norm_num_groups=8, down_block_types=("DownBlock1D",) * 2,
+                up_block_types=("UpBlock1D",) * 2).save_pretrained(tmp_path / "unet")
     DDIMScheduler().save_pretrained(tmp_path / "scheduler")
     said = convert("diffusers", tmp_path)
-    assert "expected _class_name UNet2DModel or DiTTransformer2DModel, found UNet2DConditionModel" in said
+    assert "expected _class_name UNet2DModel or DiTTransformer2DModel" in said and "found UNet1DModel" in said
     change(tmp_path / "unet/config.json", _class_name="UNet2DModel")  # a config that lies: the weights tell
     assert "does not load it" in (said := convert("diffusers", tmp_path)) or "missing" in said
 

@@ -42,7 +42,8 @@ def edm_card(net):
     return card
 
 
-def export(options):
+def read_pickle(options):
+    """The network of a pickle, under `ema` in most, and what else is in it."""
     sys.path.insert(0, options.code)
     with open(options.source, "rb") as file:
         try:
@@ -52,7 +53,11 @@ def export(options):
                           f"{first_line(error)}") from error
     if isinstance(net, dict) and "ema" not in net:
         raise Refusal(f"{options.source}: expected a network under `ema`, found {few(net)}")
-    net = net["ema"] if isinstance(net, dict) else net
+    return (net["ema"], net) if isinstance(net, dict) else (net, {})
+
+
+def export(options):
+    net, _ = read_pickle(options)
     card = edm_card(net)
     for module in net.model.modules():  # classes unpickle into a module of their own
         names = getattr(type(module).forward, "__globals__", {})

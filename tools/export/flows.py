@@ -1,6 +1,7 @@
 """What the families of flow-matching networks share: transformers on latents whose sizes are read off their weights,
 and how their samplers are said in a job."""
 from export.checkpoints import Refusal
+from export.pipelines import decoder_with
 
 # The published sizes: hidden size to heads, which leave no mark in the weights.
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16, 1536: 24, 1792: 28}
@@ -13,6 +14,15 @@ def add_transformer_options(parser, code, null="the class after the last"):
     parser.add_argument("--cfg-scale", type=float, default=1.0,
                         help=f"classifier-free guidance (1: none); its null label is {null}")
     parser.add_argument("--steps", type=int, default=250, help="num_sampling_steps (250)")
+
+
+def add_vae(parser):
+    parser.add_argument("--vae", metavar="FOLDER", help="diffusers' folder of the autoencoder, for decoder.pt")
+
+
+def stability_decoder(options, card):
+    """--vae: that of Stable Diffusion 1, whose latents these networks learnt times 0.18215."""
+    return decoder_with(options.vae, card["shape"], scale=0.18215, shift=0) if options.vae else None
 
 
 def transformer_sizes(state, options):

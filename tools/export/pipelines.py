@@ -4,12 +4,12 @@ import os
 
 import torch
 
-from export.checkpoints import Refusal, read_json
+from export.checkpoints import Refusal, first_line, read_json
 
 # _class_name of a pipeline: its usual guidance_scale, and its usual number of steps (None: its scheduler's).
 PIPELINES = {"StableDiffusionPipeline": (7.5, 50), "StableDiffusion3Pipeline": (7.0, 28), "DiTPipeline": (4.0, 50),
              "PixArtAlphaPipeline": (4.5, 20), "PixArtSigmaPipeline": (4.5, 20), "LDMPipeline": (1.0, 50)}
-DECODERS = {"AutoencoderKL": "vae", "AutoencoderTiny": "vae", "AutoencoderDC": "vae", "VQModel": "vqvae"}
+DECODERS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel")
 
 
 def index_of(folder):
@@ -88,27 +88,37 @@ class Decode(torch.nn.Module):
         return self.autoencoder.decode(z, return_dict=False)[0]
 
 
-def decoder_of(folder, shape):
-    """The pipeline's decoder and its card, or None. Stable Diffusion 1's shift is none."""
+def load_decoder(place):
+    """A folder of an autoencoder of diffusers."""
     import diffusers
 
-    place = next((path for path in (os.path.join(folder, name) for name in ("vae", "vqvae")) if os.path.isdir(path)),
-                 None)
-    if not place:
-        return None
     name = read_json(os.path.join(place, "config.json")).get("_class_name")
     if name not in DECODERS:
         raise Refusal(f"{place}: expected _class_name {', '.join(DECODERS)}, found {name}")
-    autoencoder = getattr(diffusers, name).from_pretrained(place, local_files_only=True)
+    try:
+        return getattr(diffusers, name).from_pretrained(place, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise Refusal(f"{place}: diffusers does not load it: {first_line(error)}") from error
+
+
+def decoder_with(place, shape, **scaling):
+    """The decoder in a folder, of latents that were scaled in the card's way, which the checkpoint's own code says."""
+    return Decode(load_decoder(place)), {"latent": shape, "range": [-1, 1], **scaling}
+
+
+def decoder_of(folder, shape):
+    """The pipeline's decoder and its card, or None. The pipelines here pass over latents_mean and latents_std."""
+    places = [os.path.join(folder, name) for name in ("vae", "vqvae")]
+    place = next(filter(os.path.isdir, places), None)
+    if not place:
+        return None
+    autoencoder = load_decoder(place)
     config = autoencoder.config
-    card = {"latent": shape, "range": [-1, 1]}
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    scale = config.get("scaling_factor", 1.0)
-    if mean is not None and std is not None:
-        card |= {"mean": list(mean), "std": [value / scale for value in std]}
-    else:
-        card |= {"scale": scale, "shift": config.get("shift_factor") or 0}
-    return Decode(autoencoder), card
+    for key in ("latents_mean", "latents_std"):
+        if config.get(key) is not None:
+            raise Refusal(f"{place}: {key}: expected none, found {config.get(key)}: its pipeline passes it over")
+    return Decode(autoencoder), {"latent": shape, "range": [-1, 1], "scale": config.get("scaling_factor") or 1,
+                                 "shift": config.get("shift_factor") or 0}
 
 
 def conditions_of(inputs):

@@ -5,13 +5,14 @@ and decode."""
 import torch
 
 from export.checkpoints import Refusal, import_code, load_strictly, read_state
-from export.flows import add_transformer_options, guided, latent_card, latent_job, transformer_sizes
+from export.flows import add_transformer_options, add_vae, guided, latent_card, latent_job, stability_decoder, transformer_sizes
 from export.model_file import Network
 from export.writer import write
 
 
 def add_options(parser):
     add_transformer_options(parser, "sihyun-yu/REPA")
+    add_vae(parser)
     parser.add_argument("--mode", choices=["sde", "ode"], default="sde")
     parser.add_argument("--heun", action="store_true", help="of the ODE, with an Euler last step")
     parser.add_argument("--path-type", choices=["linear", "cosine"], default="linear")
@@ -54,4 +55,4 @@ def export(options):
     sampler = guided(sampler_of(options), options.cfg_scale, **interval)
     write(options, Network(network, lambda net, x, t, labels: net(x, t, labels)[0]), card, latent_job(sampler),
           [f"What generate.py makes ({options.mode}); latents, of which REPA's decoder takes those divided by "
-           "0.18215."])
+           "0.18215."], stability_decoder(options, card))

@@ -1,10 +1,20 @@
 """sit: a state dict of willisma/SiT, or a checkpoint of its train.py (`ema`). The job is that of sample_ddp.py:
 dopri5 at its tolerances unless --sampling-method or --mode SDE say otherwise, guidance on the first three channels
 as forward_with_cfg has it. torchdiffeq chooses its adaptive steps in another way: the pictures agree to the
-tolerance. What the network learnt of the variance is dropped, as its forward does. The samples are latents: divide
-by 0.18215 and decode."""
+tolerance. What the network learnt of the variance is dropped, as its forward does. The samples are latents, and
+pictures with --vae."""
 from export.checkpoints import Refusal, import_code, load_strictly, read_state
-from export.flows import ODE, add_transformer_options, guided, latent_card, latent_job, learns_sigma, transformer_sizes
+from export.flows import (
+    ODE,
+    add_transformer_options,
+    add_vae,
+    guided,
+    latent_card,
+    latent_job,
+    learns_sigma,
+    stability_decoder,
+    transformer_sizes,
+)
 from export.model_file import Network
 from export.writer import write
 
@@ -13,6 +23,7 @@ FORMS = ["constant", "SBDM", "sigma", "linear", "decreasing", "increasing-decrea
 
 def add_options(parser):
     add_transformer_options(parser, "willisma/SiT")
+    add_vae(parser)
     parser.add_argument("--mode", choices=["ODE", "SDE"], default="ODE")
     parser.add_argument("--path-type", choices=["Linear", "GVP"], default="Linear")
     parser.add_argument("--sampling-method", default="dopri5", help="of the ODE: dopri5, euler, heun2, midpoint")
@@ -47,4 +58,4 @@ def export(options):
     sampler = guided(sampler_of(options), options.cfg_scale, channels=3)
     write(options, Network(network, lambda net, x, t, labels: net(x, t, labels)), card, latent_job(sampler),
           [f"What sample_ddp.py makes ({options.mode}); latents, of which SiT's decoder takes those divided by "
-           "0.18215."])
+           "0.18215."], stability_decoder(options, card))
