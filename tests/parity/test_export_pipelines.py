@@ -1,13 +1,17 @@
 """Whole pipeline folders of diffusers, from prompts to pixels: export, encode_prompts, run, beside the pipeline itself
 from the same noise."""
 import importlib.util
+import json
+import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 import text_pipelines
-from conftest import ROOT, TORCH
+from conftest import ROOT, TORCH, environment, mpirun, qtaylor, stored
 from exporter import assert_same_pictures, export, normals, one_thread, run_exported
 
 pytestmark = pytest.mark.skipif(not TORCH.exists(), reason="needs the libtorch build")
@@ -96,3 +100,58 @@ def test_latent_diffusion_without_conditions(tmp_path):
 
 def start_of_seeds(count, shape):
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in range(count)])
+
+
+def test_the_four_commands_of_the_documentation(tmp_path):
+    """docs/text-to-image.md, word by word, in the folder that they speak of."""
+    text_pipelines.stable_diffusion().save_pretrained(tmp_path / "FOLDER")
+    (tmp_path / "prompts.txt").write_text("a cat\nred dog\n")
+    for name in ("build", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    text = (ROOT / "docs/text-to-image.md").read_text()
+    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert len(commands) == 4
+    for command in commands:
+        words = shlex.split(command)
+        if words[0] == "mpirun":
+            words[:3] = mpirun(2)
+        if words[0].endswith("python"):
+            words[0] = sys.executable
+        done = subprocess.run(words, cwd=tmp_path, env=environment(OMP_NUM_THREADS=1), capture_output=True, text=True,
+                              timeout=120)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert stored(tmp_path / "runs/sd").shape == (64, 16, 16, 3)
+    assert "<html" in (tmp_path / "sd.html").read_text()
+    qtaylor("export", tmp_path / "runs/sd", "--to", "png", "-o", tmp_path / "png")
+    lines = [json.loads(line) for line in (tmp_path / "png/metadata.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in lines[:3]] == [0, 1, 0] and "red dog" in lines[1].values()
+
+
+def test_prompts_of_coco_and_geneval(tmp_path, capsys):
+    (tmp_path / "coco.json").write_text(json.dumps({"annotations": [{"caption": "a cat.\n"}, {"caption": "a  dog"}]}))
+    (tmp_path / "geneval.jsonl").write_text('{"tag": "counting", "prompt": "two dogs"}\n{"prompt": "a cat"}\n')
+    (tmp_path / "lines.txt").write_text("one\n\nthree\n")  # the empty prompt is one
+    assert encode_prompts.read_prompts(tmp_path / "coco.json") == ["a cat.", "a dog"]
+    assert encode_prompts.read_prompts(tmp_path / "geneval.jsonl") == ["two dogs", "a cat"]
+    assert encode_prompts.read_prompts(tmp_path / "lines.txt") == ["one", "", "three"]
+    (tmp_path / "empty.txt").write_text("")
+    for prompts, code, said in (("empty.txt", 65, "found none"), ("absent.txt", 74, "No such file"),
+                                ("lines.txt", 65, "expected a pipeline")):
+        (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
+        with pytest.raises(SystemExit) as end:
+            encode_prompts.main([str(tmp_path), str(tmp_path / prompts), "-o", str(tmp_path / "out")])
+        assert end.value.code == code and said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_negative_prompts_a_row_each(tmp_path):
+    """In float16, as files have it unless said."""
+    text_pipelines.stable_diffusion().save_pretrained(tmp_path / "net")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "negatives.txt").write_text("ugly\nblurry\n\n")
+    encoded(tmp_path / "net", tmp_path / "out", "--negatives", tmp_path / "negatives.txt", "--batch", 1)
+    null = np.load(tmp_path / "out/conditions/null-context.npy", mmap_mode="r")
+    assert null.shape == (3, 8, 16) and null.dtype == np.float16 and np.abs(null[0] - null[1]).max() > 0.01
+    encoded(tmp_path / "net", tmp_path / "out", "--negative", "blurry")
+    one = np.load(tmp_path / "out/conditions/null-context.npy")
+    assert len(one) == 1 and np.abs(one[0].astype(float) - null[1]).max() < 2e-3

@@ -1,7 +1,9 @@
 """The jobs for published checkpoints, and the sweeps in their comments."""
 import json
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from conftest import ROOT, qtaylor
@@ -9,16 +11,51 @@ from conftest import ROOT, qtaylor
 VARIANTS = {
     "cifar10/edm-vp": [([], 35)], "cifar10/edm-ve": [([], 35)], "imagenet64/adm": [([], 250)],
     "imagenet64/edm": [([], 511)],
+    "imagenet256/dit": [([], 250)], "imagenet256/sit": [([], 249)], "imagenet256/repa": [([], 250)],
+    "imagenet256/lightningdit": [([], 249)], "imagenet256/edm2": [([], 63)],
+    "coco/sd15": [([], 51)], "coco/sd3": [([], 28)], "geneval/sd15": [([], 51)],
     "cifar10/scoresde-vp": [([], 10), (["sampler={solver: edm, nfe: 35}",
                                         "model.card.schedule={kind: edm, sigma_min: 0.002, sigma_max: 80}"], 35)],
 }
 
 
+ROUNDINGS = {"imagenet64/adm": "adm", "imagenet256/repa": "adm", "imagenet256/edm2": "adm", "coco/sd15": "diffusers",
+             "coco/sd3": "diffusers", "geneval/sd15": "diffusers"}
+COUNTS = {"coco/sd15": 30000, "coco/sd3": 30000, "geneval/sd15": 4 * 553}
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, z):
+        return z[:, :3]
+
+
+def give_files(folder, job):
+    """What the job names besides its model, as far as a plan opens it: a decoder that decodes nothing, conditions of
+    no bytes on disk."""
+    shape = job["model"]["card"]["shape"]
+    if "decode" in job:
+        place = folder / job["decode"]["path"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        card = json.dumps({"latent": shape, "image": [3, *shape[1:]]})
+        torch.jit.script(Nothing()).save(str(place), _extra_files={"decoder.json": card})
+    rows = 553 if "geneval" in job["name"] else 30000
+    for one in job["model"]["card"].get("inputs", []):
+        files = job["conditions"][one["name"]]
+        for path, count in ((files["path"], rows), (files["null"], 1)):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            np.lib.format.open_memmap(folder / path, "w+", np.float16, (count, *one["shape"]))
+    if "conditions" in job:
+        (folder / job["conditions"]["captions"]).write_text("a caption\n" * rows)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_jobs_plan_as_published(tmp_path, name):
-    path = ROOT / f"jobs/{name}.yaml"
-    job = yaml.safe_load(path.read_text())
-    assert job["seeds"] == "0-49999" and job["output"]["rounding"] == ("adm" if name.endswith("/adm") else "edm")
+    text = (ROOT / f"jobs/{name}.yaml").read_text()
+    job, path = yaml.safe_load(text), tmp_path / "job.yaml"
+    path.write_text(text)
+    give_files(tmp_path, job)
+    assert job["seeds"] == f"0-{COUNTS.get(name, 50000) - 1}"
+    assert job["output"]["rounding"] == ROUNDINGS.get(name, "edm")
     for overrides, nfe in VARIANTS[name]:
         words = [word for override in overrides for word in ("--set", override)]
         plan = json.loads(qtaylor("plan", path, "--json", *words).stdout)

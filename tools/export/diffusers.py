@@ -1,6 +1,7 @@
 """diffusers: a folder of a model (UNet2DModel, DiTTransformer2DModel) or of a pipeline around one, with its
 scheduler: also of StableDiffusionPipeline, StableDiffusion3Pipeline, PixArt's, DiTPipeline and LDMPipeline, whose
-decoder becomes decoder.pt; tools/encode_prompts.py makes the conditions of those that take text. job.yaml makes the pictures that the pipeline makes at --steps steps (the pipelines' own number unless
+decoder becomes decoder.pt; tools/encode_prompts.py makes the conditions of those that take text. job.yaml makes the
+pictures that the pipeline makes at --steps steps (the pipelines' own number unless
 said): the class of scheduler_config.json is translated key by key, and what no job can say is refused by name.
 --list prints what is translated and what is not."""
 import argparse

@@ -19,8 +19,8 @@ ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
 
 
 class Network(torch.nn.Module):
-    """forward(x, t) or, with classes, forward(x, t, labels); then come the card's inputs, which without classes stand in
-    the labels' place. call: the checkpoint's own way; one_hot: labels as rows
+    """forward(x, t) or, with classes, forward(x, t, labels); then come the card's inputs, which without classes
+    stand in the labels' place. call: the checkpoint's own way; one_hot: labels as rows
     of numbers, where a label beyond the classes is none of them."""
 
     def __init__(self, network, call, one_hot=0):

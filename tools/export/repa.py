@@ -5,7 +5,15 @@ and decode."""
 import torch
 
 from export.checkpoints import Refusal, import_code, load_strictly, read_state
-from export.flows import add_transformer_options, add_vae, guided, latent_card, latent_job, stability_decoder, transformer_sizes
+from export.flows import (
+    add_transformer_options,
+    add_vae,
+    guided,
+    latent_card,
+    latent_job,
+    stability_decoder,
+    transformer_sizes,
+)
 from export.model_file import Network
 from export.writer import write
 

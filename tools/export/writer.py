@@ -26,8 +26,9 @@ def job_text(name, card, job, comments, model="model.pt"):
         keys["labels"] = "none"
     keys |= {"noise": job["noise"]} if "noise" in job else {}
     keys |= {key: job[key] for key in ("conditions", "decode") if key in job}
+    floats = job.get("latents") and "decode" not in job
     keys |= {"sampler": job["sampler"], "output": {"dir": f"runs/{name}"} | (
-        {"dtype": "float32"} if job.get("latents") and "decode" not in job else {"rounding": job.get("rounding", "edm")})}
+        {"dtype": "float32"} if floats else {"rounding": job.get("rounding", "edm")})}
     lines = [f"# {line}" for comment in comments for line in comment.splitlines()]
     return "\n".join([*lines, *(f"{key}: {flow(value)}" for key, value in keys.items())]) + "\n"
 
