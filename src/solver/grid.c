@@ -154,7 +154,7 @@ static int snap(const struct schedule *schedule, int count, double *points, stru
 static int place_points(const struct schedule *schedule, const struct sampler *sampler, int count, double *points,
                         struct error *err) {
     int last = count - 1, trained = schedule_steps(schedule);
-    int whole = last + (sampler->t_end == 0); /* steps of the grid: down to 0 itself final: zero makes the last one */
+    int whole = last + (sampler->t_end == 0 && sampler->final == FINAL_ZERO); /* steps; that to 0 is final's */
     const struct solver *solver = solver_find(sampler->solver);
     bool list = grid_is_list(sampler->grid), steps = grid_has_ends(sampler->grid) && !list;
     if (steps && trained == 0)

@@ -4,7 +4,16 @@ as forward_with_cfg has it. torchdiffeq chooses its adaptive steps in another wa
 tolerance. What the network learnt of the variance is dropped, as its forward does. The samples are latents: divide
 by 0.18215 and decode."""
 from export.checkpoints import Refusal, import_code, load_strictly, read_state
-from export.flows import ODE, add_transformer_options, guided, latent_card, latent_job, learns_sigma, transformer_sizes
+from export.flows import (
+    ODE,
+    add_transformer_options,
+    along_slopes,
+    guided,
+    latent_card,
+    latent_job,
+    learns_sigma,
+    transformer_sizes,
+)
 from export.model_file import Network
 from export.writer import write
 
@@ -15,7 +24,8 @@ def add_options(parser):
     add_transformer_options(parser, "willisma/SiT")
     parser.add_argument("--mode", choices=["ODE", "SDE"], default="ODE")
     parser.add_argument("--path-type", choices=["Linear", "GVP"], default="Linear")
-    parser.add_argument("--sampling-method", default="dopri5", help="of the ODE: dopri5, euler, heun2, midpoint")
+    parser.add_argument("--sampling-method",
+                        help="of the ODE: dopri5 (default), euler, heun2, midpoint; of the SDE: Euler")
     parser.add_argument("--rtol", type=float, default=1e-3)
     parser.add_argument("--atol", type=float, default=1e-6)
     parser.add_argument("--diffusion-form", choices=FORMS, default="sigma")
@@ -27,14 +37,17 @@ def add_options(parser):
 def sampler_of(options):
     """Its N fixed steps are the N - 1 between N points, and in the SDE the last step besides."""
     if options.mode == "SDE":
+        if options.sampling_method not in (None, "Euler"):
+            raise Refusal(f"--sampling-method {options.sampling_method}: of the SDE expected Euler: no job makes its "
+                          "other one")
         diffusion = {"form": options.diffusion_form.lower(), "norm": options.diffusion_norm}
         return {"solver": "euler-maruyama", "diffusion": diffusion, "final": options.last_step.lower(),
                 "last_step": options.last_step_size, "nfe": options.steps}
-    if options.sampling_method == "dopri5":
+    if options.sampling_method in (None, "dopri5"):
         return {"solver": "rk45", "rtol": options.rtol, "atol": options.atol}
     if options.sampling_method not in ODE:
         raise Refusal(f"--sampling-method {options.sampling_method}: expected dopri5, {', '.join(ODE)}")
-    return {"solver": ODE[options.sampling_method], "grid": "uniform", "steps": options.steps - 1}
+    return along_slopes(ODE[options.sampling_method], options.steps - 1)
 
 
 def export(options):
