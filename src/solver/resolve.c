@@ -207,7 +207,10 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
         else sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
         if (discrete && !solver->default_grid) sampler->grid = GRID_UNIFORM_LOGSNR;
         if (flow || diffuses) sampler->grid = GRID_UNIFORM;
-        if (schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
+        /* Even where any time may be asked for, a table whose last alpha is 0 has no logsnr to start a grid at. */
+        bool noise = discrete && isnan(sampler->t_start) && isnan(sampler->t_end) &&
+                     schedule_alpha(schedule, schedule_default_t_start(schedule)) == 0;
+        if (noise || schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
         if (edm) sampler->grid = GRID_KARRAS;
     }
     if (sampler->final == FINAL_UNSET && diffuses && sampler->grid == GRID_UNIFORM) sampler->final = FINAL_MEAN;
