@@ -149,7 +149,8 @@ class Free(torch.nn.Module):
         return x * (0.5 + 0.01 * labels.reshape(-1, 1, 1, 1))
 card = {"shape": [3, 32, 32], "prediction": "velocity", "time": {"kind": "continuous"}, "schedule": {"kind": "flow"},
         "labels": {"classes": 10, "null": 10}}
-torch.jit.save(torch.jit.script(Free()), sys.argv[1], _extra_files={"diffusion.json": json.dumps(card)})
+example = torch.zeros(3, 3, 32, 32), torch.zeros(3), torch.zeros(3, dtype=torch.int64)
+torch.jit.save(torch.jit.trace(Free(), example), sys.argv[1], _extra_files={"diffusion.json": json.dumps(card)})
 """
 
 
