@@ -74,7 +74,8 @@ def test_sits_fixed_steps(tmp_path, sit, path, method):
     compare(tmp_path, fixed_steps(velocity, start().double(), np.linspace(0, 1, 6), method))
 
 
-@pytest.mark.parametrize("path, tolerance", [("Linear", ()), pytest.param("GVP", ("--rtol", 1e-6), marks=pytest.mark.long)])
+@pytest.mark.parametrize("path, tolerance", [("Linear", ()),
+                                             pytest.param("GVP", ("--rtol", 1e-6), marks=pytest.mark.long)])
 def test_sits_dopri5(tmp_path, sit, path, tolerance):
     """To its tolerance: each sample takes steps of its own, and torchdiffeq's whole batch the same ones."""
     asked, velocity = sit

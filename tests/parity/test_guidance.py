@@ -183,7 +183,7 @@ def test_interval_and_scale_in_t(tmp_path):
 @pytest.mark.parametrize("low, high", [(0.2, 0.8), (0.4, 0.6)])
 def test_edges_of_an_interval_that_are_grid_points(tmp_path, steps, low, high):
     """Both belong to it, whatever the grid's arithmetic makes of 0.2."""
-    plan = plan_of(tmp_path, {"solver": "euler", "steps": steps, "guidance": {"scale": 2, "interval": {"t": [low, high]}}},
-                   FLOW)
+    guidance = {"scale": 2, "interval": {"t": [low, high]}}
+    plan = plan_of(tmp_path, {"solver": "euler", "steps": steps, "guidance": guidance}, FLOW)
     guided = sum(op["op"] == "EVAL" and op["labels"] == "null" for op in plan["ops"])
     assert guided == sum(low - 1e-6 <= 1 - i / steps <= high + 1e-6 for i in range(steps))
