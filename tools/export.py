@@ -23,8 +23,8 @@ import traceback
 
 
 def end_without(error):
-    print(f"export: {error}: run it by a Python with torch, and diffusers for its folders, such as build/venv/bin/python",
-          file=sys.stderr)
+    print(f"export: {error}: run it by a Python with torch, and diffusers for its folders, such as "
+          "build/venv/bin/python", file=sys.stderr)
     sys.exit(64)
 
 

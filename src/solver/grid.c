@@ -123,11 +123,12 @@ static int shift_points(const struct schedule *schedule, double shift, int count
         double t = points[i], logsnr = schedule_logsnr(schedule, t) - by;
         if (schedule_alpha(schedule, t) == 0 || schedule_sigma(schedule, t) == 0) continue;
         if (logsnr < low - rounding || logsnr > high + rounding)
-            return error_set(err, CODE_DATA,
-                             "sampler.shift: %g moves t = %g to log(alpha/sigma) = %.6g, beyond the schedule's %.6g: say "
-                             "t_%s: %.6g, which it moves to %g, or another grid",
-                             shift, t, logsnr, logsnr < low ? low : high, logsnr < low ? "start" : "end",
-                             schedule_time(schedule, (logsnr < low ? low : high) + by), logsnr < low ? most : least);
+            return error_set(
+                err, CODE_DATA,
+                "sampler.shift: %g moves t = %g to log(alpha/sigma) = %.6g, beyond the schedule's %.6g: say "
+                "t_%s: %.6g, which it moves to %g, or another grid",
+                shift, t, logsnr, logsnr < low ? low : high, logsnr < low ? "start" : "end",
+                schedule_time(schedule, (logsnr < low ? low : high) + by), logsnr < low ? most : least);
         points[i] = fmin(fmax(schedule_time(schedule, logsnr), least), most);
     }
     return 0;

@@ -45,7 +45,8 @@ static bool reaches_zero(const struct sampler *sampler, const struct solver *sol
     if (solver->evaluations == 0) return slope;
     bool in_time = (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_T) || sampler->grid == GRID_QUADRATIC;
     if (sampler->final == FINAL_ZERO) return in_time;
-    return sampler->final == FINAL_NONE && solver->in_slopes && slope && (in_time || sampler->grid == GRID_TIMES);
+    bool asked = sampler->t_end == 0 ? in_time : sampler->grid == GRID_TIMES; /* whose last may be 0 */
+    return sampler->final == FINAL_NONE && solver->in_slopes && slope && asked;
 }
 
 /* The diffusion whose D is infinite where alpha is 0. */

@@ -258,6 +258,8 @@ def test_own_formula_down_to_0(tmp_path, solver, kind):
         plan = plan_of(tmp_path, way, {"kind": kind})
         assert plan["nfe"] == 5 * len(nodes) and plan["steps"][-1]["s"] == 0
         assert np.abs(run(plan, network) - x).max() < 1e-12
+    unasked = plan_of(tmp_path, sampler | {"steps": 5}, {"kind": kind})
+    assert unasked["steps"][-1]["s"] == 0.001
     for other, prediction in ((equal, "x0"), (equal | {"clip": True}, "velocity"),
                               (equal | {"solver": "dpmpp-2m"}, "velocity")):
         path = job_of(tmp_path, other, {"kind": kind}, prediction).write()

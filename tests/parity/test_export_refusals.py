@@ -216,6 +216,7 @@ def test_networks_that_are_put_into_eval_mode(tmp_path, capsys):
 
 
 def test_a_python_without_torch():
-    done = subprocess.run([sys.executable, "-S", ROOT / "tools/export.py", "sit", "--help"], capture_output=True, text=True)
+    command = [sys.executable, "-S", ROOT / "tools/export.py", "sit", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 64 and done.stderr.startswith("export: No module named 'torch': run it by a Python with")
     assert len(done.stderr.splitlines()) == 1
