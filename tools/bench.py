@@ -142,6 +142,41 @@ def cifar(folder):
          f"{theirs:.1f} s against {ours:.1f} s")
 
 
+FREE = """
+import sys, json, torch
+class Free(torch.nn.Module):
+    def forward(self, x, t, labels):
+        return x * (0.5 + 0.01 * labels.reshape(-1, 1, 1, 1))
+card = {"shape": [3, 32, 32], "prediction": "velocity", "time": {"kind": "continuous"}, "schedule": {"kind": "flow"},
+        "labels": {"classes": 10, "null": 10}}
+example = torch.zeros(3, 3, 32, 32), torch.zeros(3), torch.zeros(3, dtype=torch.int64)
+torch.jit.save(torch.jit.trace(Free(), example), sys.argv[1], _extra_files={"diffusion.json": json.dumps(card)})
+"""
+
+
+def steps(folder):
+    """What an op by sample adds to a step, of a network that costs nothing, on one core: as a part of one call of the
+    CIFAR-10-size U-Net on the same batch."""
+    model, batches, nfe = folder / "cifar.pt", 100, 50
+    output([sys.executable, ROOT / "tools/make_cifar_net.py", model])
+    output([sys.executable, "-c", FREE, folder / "free.pt"])
+    job = folder / "free.yaml"
+    job.write_text(f"name: free\nmodel: {{path: {folder}/free.pt}}\nseeds: 0-{8 * batches - 1}\nbatch: 8\n"
+                   f"labels: balanced\nsampler: {{solver: euler, nfe: {nfe}, guidance: {{scale: 2}}}}\n"
+                   f"output: {{dir: {folder}/s, samples_per_shard: 800}}\n")
+
+    def made(*settings):
+        return lambda: seconds(generate(job, folder / "s", "workers=1", *settings))
+    plain, apg, threshold, call = best(
+        made(), made("sampler.guidance={scale: 2, form: apg, eta: 0.5, norm_threshold: 9, momentum: -0.5}"),
+        made("sampler.clip={threshold: 0.995, threshold_max: 1.5}"),
+        lambda: bare(model, (3, 32, 32), 0, 8, 5, 1) / 5)
+    for name, taken in (("APG", apg), ("dynamic thresholding", threshold)):
+        more = (taken - plain) / batches / nfe
+        show(f"a step of {name} / a call of the CIFAR-10 U-Net", more / call, "<= 0.03",
+             f"{more * 1e3:.2f} ms of {call * 1e3:.0f} ms, batch 8")
+
+
 FEATURES = """
 import sys, numpy as np
 folder, d, n = sys.argv[1], 2048, 10000
@@ -201,7 +236,7 @@ def scale(folder):
 
 
 def main():
-    parts = (digits, layouts, end_to_end, fifty_thousand, cifar, evaluation, scale)
+    parts = (digits, layouts, end_to_end, fifty_thousand, cifar, steps, evaluation, scale)
     wanted = [part for part in parts if part.__name__ in sys.argv[1:] or len(sys.argv) == 1]
     print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three, in turns\n")
     output(["make", "build/torch/bare_calls", "build/torch/bare_eval"], cwd=ROOT)

@@ -21,7 +21,17 @@ import importlib
 import sys
 import traceback
 
-from export.checkpoints import Refusal, Usage
+
+def end_without(error):
+    print(f"export: {error}: run it by a Python with torch, and diffusers for its folders, such as "
+          "build/venv/bin/python", file=sys.stderr)
+    sys.exit(64)
+
+
+try:
+    from export.checkpoints import Refusal, Usage
+except ModuleNotFoundError as missing:
+    end_without(missing)
 
 FAMILIES = {
     "diffusers": "a folder of a model or a pipeline, with its scheduler",
@@ -94,6 +104,8 @@ def main(arguments=None):
     except OSError as error:
         print(f"export: {error}", file=sys.stderr)
         sys.exit(74)
+    except ModuleNotFoundError as error:
+        end_without(error)
     except Exception:
         traceback.print_exc()
         sys.exit(70)

@@ -98,8 +98,9 @@ static json_t *write_diffusion(const struct key *key, const void *member) {
 }
 
 /* [low, high] of sigma/alpha, or {t: [low, high]}; high .inf where it is open. The member is the guidance. */
-static const struct key interval_end = {
-    .kind = &KEY_NUMBER, .expected = "[low, high] of sigma/alpha", KEY_RANGE(0, INFINITY)};
+static const struct key interval_end = {.kind = &KEY_NUMBER,
+                                        .expected = "[low, high] of sigma/alpha, or {t: [low, high]}, of 0 or more",
+                                        KEY_RANGE(0, INFINITY)};
 
 static int read_interval(KEY_READ_ARGUMENTS) {
     struct guidance *guidance = member;

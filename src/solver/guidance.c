@@ -7,9 +7,11 @@
 
 #include <math.h>
 
+static const double ROUNDING = 1e-9; /* a grid's 0.7 may be 0.7000000000000001 */
+
 double guidance_scale(const struct guidance *guidance, double t, double ratio) {
     double where = guidance->interval_in_t ? t : ratio;
-    if (!(where >= guidance->interval[0] && where <= guidance->interval[1])) return 1;
+    if (!(where >= guidance->interval[0] * (1 - ROUNDING) && where <= guidance->interval[1] * (1 + ROUNDING))) return 1;
     if (!guidance->scales) return guidance->scale;
     const double *at = guidance->scales, *last = at + 2 * (guidance->scales_count - 1);
     if (t >= at[0]) return at[1];

@@ -19,7 +19,7 @@ const struct solver *solver_find(const char *name) {
 }
 
 bool solver_starts_over(const struct solver *solver, const struct sampler *sampler) {
-    return !solver->leaves_noise || sampler->clock != CLOCK_T;
+    return !solver->leaves_noise || (solver->options & SOLVER_CLOCK && sampler->clock != CLOCK_T);
 }
 
 bool solver_takes_order(const struct solver *solver, double order) {

@@ -48,7 +48,8 @@ struct solver {
     enum grid_kind default_grid;   /* on schedules without integer times; unset: as suits the clock */
     enum clock_kind default_clock; /* on continuous schedules */
     bool inner_times;              /* evaluates between grid points */
-    bool leaves_noise;             /* in clock t its own formula makes the step from a start where alpha is 0 */
+    bool in_slopes;                /* steps along dx/dt alone, and so to t = 0 itself where that is finite */
+    bool leaves_noise;             /* its own formula (in clock t, where that matters) steps from where alpha is 0 */
     /* Otherwise that step is x0's mean and this share of new noise, 0 to 1 in standard deviations. NULL: none; NAN: the
      * solver has no formula there. */
     double (*new_noise)(const struct sampler *sampler);

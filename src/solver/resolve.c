@@ -34,15 +34,19 @@ static int unknown_solver(const char *name, struct error *err) {
 }
 
 /* Grids uniform or quadratic in the time of a flow go to 0 itself, and final: zero is their last step. So do adaptive
- * solvers, where the slope is finite there: it is what the network says, not divided by sigma. */
+ * solvers, where the slope is finite there (it is what the network says, not divided by sigma), and Runge-Kutta methods
+ * whose own formula makes the last step, too: t_end: 0 with final: none. */
 static bool reaches_zero(const struct sampler *sampler, const struct solver *solver, const struct card *card,
                          const struct schedule *schedule) {
     bool slope = sampler->clock == CLOCK_T && !sampler->clip.on;
     for (const struct card *of = card; of; of = of->guide)
         slope &= of->prediction == PREDICTION_VELOCITY || of->prediction == PREDICTION_V;
-    if (solver->evaluations == 0) return schedule_is_flow(schedule) && slope;
+    if (!schedule_is_flow(schedule)) return false;
+    if (solver->evaluations == 0) return slope;
     bool in_time = (sampler->grid == GRID_UNIFORM && sampler->clock == CLOCK_T) || sampler->grid == GRID_QUADRATIC;
-    return schedule_is_flow(schedule) && in_time && sampler->final == FINAL_ZERO;
+    if (sampler->final == FINAL_ZERO) return in_time;
+    bool asked = sampler->t_end == 0 ? in_time : sampler->grid == GRID_TIMES; /* whose last may be 0 */
+    return sampler->final == FINAL_NONE && solver->in_slopes && slope && asked;
 }
 
 /* The diffusion whose D is infinite where alpha is 0. */
@@ -204,7 +208,10 @@ static void fill_defaults(struct sampler *sampler, const struct solver *solver, 
         else sampler->grid = sampler->clock == CLOCK_T ? GRID_QUADRATIC : GRID_UNIFORM_LOGSNR;
         if (discrete && !solver->default_grid) sampler->grid = GRID_UNIFORM_LOGSNR;
         if (flow || diffuses) sampler->grid = GRID_UNIFORM;
-        if (schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
+        /* Even where any time may be asked for, a table whose last alpha is 0 has no logsnr to start a grid at. */
+        bool noise = discrete && isnan(sampler->t_start) && isnan(sampler->t_end) &&
+                     schedule_alpha(schedule, schedule_default_t_start(schedule)) == 0;
+        if (noise || schedule_has_integer_times(schedule)) sampler->grid = GRID_TRAILING;
         if (edm) sampler->grid = GRID_KARRAS;
     }
     if (sampler->final == FINAL_UNSET && diffuses && sampler->grid == GRID_UNIFORM) sampler->final = FINAL_MEAN;

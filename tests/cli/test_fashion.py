@@ -59,4 +59,4 @@ def test_the_card_is_of_a_flow():
 
 def test_the_sweeps_cells():
     plans = json.loads(qtaylor("plan", ROOT / "jobs/fashion/sweep.yaml", "--json").stdout)
-    assert len(plans) == 11
+    assert len(plans) == 14

@@ -23,6 +23,17 @@ def test_one_key_alone(job):
     assert same == found
 
 
+def test_null_is_a_value_of_a_card(job):
+    """Elsewhere --set KEY=null takes a key of the job away; a card's null says that there is none."""
+    assert plan(job, "--set", "model.card.labels.null=null")["model_card"] == {"labels.null": [2, None]}
+    found = plan(job, "--set", "model.card.range=null", "--set", "output.dtype=float32")
+    assert found["model_card"] == {"range": [[-1, 1], None]}
+    job.keys["labels"] = "none"
+    assert plan(job, "--set", "model.card.labels=null")["model_card"] == {"labels": [job.model["card"]["labels"], None]}
+    job.keys["sampler"] |= {"guidance": 2}
+    assert "guidance" in qtaylor("plan", job.write(), "--set", "model.card.labels=null", code=65).stderr
+
+
 def test_other_kinds_replace_the_map(job):
     found = plan(job, "--set", "model.card.schedule={kind: cosine, s: 0.01}", "--set", "model.card.time.scale=7")
     linear = {"kind": "linear", "beta0": 0.1, "beta1": 20}

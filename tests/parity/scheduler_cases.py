@@ -86,7 +86,7 @@ CASES = {
         *every("PNDM", EPSILON, skip_prk_steps=EITHER, set_alpha_to_one=EITHER, steps_offset=[0, 1]),
         *every("PNDM", EPSILON | {"skip_prk_steps": True}, timestep_spacing=["trailing"])],
     "zero terminal snr": every(
-        "DDIM DDPM EulerDiscrete EulerAncestralDiscrete DPMSolverMultistep UniPCMultistep LCM",
+        "DDIM DDPM EulerDiscrete EulerAncestralDiscrete DPMSolverMultistep UniPCMultistep LCM TCD",
         {"rescale_betas_zero_snr": True}, timestep_spacing=["trailing", "leading"]),
     "thresholds": [
         *every(f"{SOLVERS} DDIM DDPM", {"thresholding": True, "dynamic_thresholding_ratio": 0.9},

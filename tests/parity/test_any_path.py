@@ -233,3 +233,44 @@ def test_constant_beta(tmp_path):
                    {"kind": "linear", "beta0": 10, "beta1": 10}, "epsilon")
     alphas = [np.exp(-5 * step["t"]) for step in plan["steps"]]
     assert [step["alpha"] for step in plan["steps"]] == pytest.approx(alphas, rel=1e-12)
+
+
+RUNGE_KUTTA = {"euler": ([0], [[]], [1]), "heun": ([0, 1], [[], [1]], [0.5, 0.5]),
+               "midpoint": ([0, 0.5], [[], [0.5]], [0, 1]),
+               "ralston": ([0, 2 / 3], [[], [2 / 3]], [0.25, 0.75]),
+               "rk4": ([0, 0.5, 0.5, 1], [[], [0.5], [0, 0.5], [0, 0, 1]], [1 / 6, 1 / 3, 1 / 3, 1 / 6])}
+
+
+@pytest.mark.parametrize("solver", RUNGE_KUTTA)
+@pytest.mark.parametrize("kind", ["flow", "gvp"])
+def test_own_formula_down_to_0(tmp_path, solver, kind):
+    """t_end: 0, final: none: no step is one of x0. What the network says need not be a velocity of anything."""
+    (nodes, rows, weights), network = RUNGE_KUTTA[solver], lambda x, t, _: np.tanh(2 * x) + np.cos(3 * t)
+    sampler = {"solver": solver, "clock": "t", "final": "none"}
+    equal = sampler | {"steps": 5, "t_end": 0}
+    x = X
+    for t, s in zip(np.linspace(1, 0, 6), np.linspace(1, 0, 6)[1:]):
+        slopes = []
+        for node, row in zip(nodes, rows):
+            slopes.append(network(x + (s - t) * sum(a * k for a, k in zip(row, slopes)), t + node * (s - t), None))
+        x = x + (s - t) * sum(w * k for w, k in zip(weights, slopes))
+    for way in (equal, sampler | {"grid": {"times": [1, 0.8, 0.6, 0.4, 0.2, 0]}}):
+        plan = plan_of(tmp_path, way, {"kind": kind})
+        assert plan["nfe"] == 5 * len(nodes) and plan["steps"][-1]["s"] == 0
+        assert np.abs(run(plan, network) - x).max() < 1e-12
+    unasked = plan_of(tmp_path, sampler | {"steps": 5}, {"kind": kind})
+    assert unasked["steps"][-1]["s"] == 0.001
+    for other, prediction in ((equal, "x0"), (equal | {"clip": True}, "velocity"),
+                              (equal | {"solver": "dpmpp-2m"}, "velocity")):
+        path = job_of(tmp_path, other, {"kind": kind}, prediction).write()
+        assert "sampler.t_end: expected a time of the schedule" in qtaylor("plan", path, code=65).stderr
+
+
+@pytest.mark.parametrize("solver", ODE + SDE + ["lcm", "tcd", "consistency"])
+def test_a_zero_snr_table_needs_no_grid_of_the_user(tmp_path, solver):
+    """Of a network that takes any time, too: it starts at its last step, where alpha is 0."""
+    table = {"kind": "table", "alphas_cumprod": ((1 - np.arange(200) / 199)**2 * 0.999).tolist()}
+    plan = plan_of(tmp_path, {"solver": solver, "nfe": 24}, table, "v",
+                   {"kind": "discrete", "steps": 200, "dtype": "float32"})
+    assert plan["steps"][0]["t"] == 1 and plan["steps"][0]["alpha"] == 0
+    assert all(np.isfinite(c) for op in plan["ops"] for c, _ in op.get("terms", []))

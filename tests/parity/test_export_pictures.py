@@ -1,6 +1,5 @@
 """tools/export.py diffusers, from a folder to pictures: the exported job beside the pipeline's own model and
-scheduler, from the same noise: pixels within one level."""
-import inspect
+scheduler, from the same noise: pixels within one level. test_export_runs.py has the schedulers."""
 import json
 
 import pytest
@@ -47,34 +46,7 @@ def test_a_pipeline_folder(tmp_path, capsys):
     assert_same_pictures(stored(tmp_path / "seeds"), (theirs.astype("float64") * 255).round().astype("uint8"))
 
 
-V = {"prediction_type": "v_prediction"}
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-# Class, options, steps, what multiplies unit normals in the job's x. The file rounds its times in the first.
-FOLDERS = [
-    ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}, 12, 1),
-    *(pytest.param(name, options, steps, scale, marks=pytest.mark.long) for name, options, steps, scale in (
-        ("EulerDiscreteScheduler", {"timestep_spacing": "linspace"}, 9, 14.6146 / 14.6488),
-        ("HeunDiscreteScheduler", {"timestep_spacing": "leading"}, 9, 1),
-        ("DPMSolverMultistepScheduler", {"use_exponential_sigmas": True}, 12, 1),
-        ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, 8, 1),
-        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, 8, 1),
-        ("EDMEulerScheduler", {"prediction_type": "v_prediction"}, 8, (80**2 + 1) ** 0.5),
-        ("CMStochasticIterativeScheduler", {}, 1, 80)))]
-
-
-@pytest.mark.parametrize("name, options, steps, scale", FOLDERS, ids=str)
-def test_other_folders(tmp_path, name, options, steps, scale):
-    import diffusers
-
-    kind, network = getattr(diffusers, name), unet()
-    accepted = inspect.signature(kind.__init__).parameters
-    scheduler = kind(**{key: value for key, value in (V | BETAS | options).items() if key in accepted})
-    network.save_pretrained(tmp_path / "net/unet")
-    scheduler.save_pretrained(tmp_path / "net/scheduler")
-    export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", steps)
-    start = normals()
-    ours = run_exported(tmp_path / "out/job.yaml", start * scale, tmp_path)
-    assert_same_pictures(ours, pictures(network, scheduler, steps, start))
 
 
 @pytest.mark.long

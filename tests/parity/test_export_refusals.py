@@ -2,10 +2,13 @@
 that answer one way now and another way then. Each is exit 65 (64 for the command line) with a message, and no file."""
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from conftest import ROOT
 from exporter import export, unet
 from export.checkpoints import Refusal
 from export.model_file import save
@@ -207,3 +210,10 @@ def test_networks_that_are_put_into_eval_mode(tmp_path, capsys):
     assert "batch 5: the file differs from the network by" in capsys.readouterr().err
     file = torch.jit.load(tmp_path / "model.pt")
     assert not file(torch.zeros(1, 2, 4, 4), torch.zeros(1)).requires_grad
+
+
+def test_a_python_without_torch():
+    command = [sys.executable, "-S", ROOT / "tools/export.py", "sit", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 64 and done.stderr.startswith("export: No module named 'torch': run it by a Python with")
+    assert len(done.stderr.splitlines()) == 1

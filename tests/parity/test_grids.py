@@ -108,6 +108,18 @@ def test_lists_of_sigmas(tmp_path, points):
     np.testing.assert_allclose([step["t"] for step in flow["steps"]], expected / (1 + expected), rtol=1e-12)
 
 
+@pytest.mark.parametrize("points", [None, 26])
+def test_a_published_list_of_three_digits(tmp_path, points):
+    """Align-Your-Steps' of Stable Diffusion, whose last number is a little beyond that model's own."""
+    card = ({"kind": "discrete-scaled-linear", "steps": 1000, "beta0": 0.00085, "beta1": 0.012},
+            DISCRETE | {"dtype": "float32"})
+    more = {"points": points} if points else {}
+    plan = plan_of(tmp_path, {"solver": "ddim", "grid": {"sigmas": AYS} | more}, *card)
+    ratios = np.array([step["sigma"] / step["alpha"] for step in plan["steps"]])
+    np.testing.assert_allclose(ratios, loglinear(AYS, points or len(AYS)), rtol=6e-3)
+    assert plan["steps"][0]["t"] == pytest.approx(1, abs=1e-4) and plan["steps"][-1]["t"] == 0.001
+
+
 def test_what_lists_refuse(tmp_path):
     card = SCHEDULES["discrete-linear"]
     assert "sampler.grid.sigmas: expected sigma/alpha from 0.0100005 to 157.4" in refusal(

@@ -1,8 +1,8 @@
 """edm2: a pickle of EDM2's (edm2-*-*.pkl). --code: a clone of NVlabs/edm2, for its torch_utils and dnnlib; unpickling
 runs the code in the file, so take only files that you trust. The raw network is exported under EDM's preconditioning.
 The job is that of generate_images.py without a guiding network: 32 steps of Heun, its own latents and labels. With
---vae (diffusers' folder of sd-vae-ft-mse) networks of latents get their decoder: the mean and std of each channel that EDM2
-assumes, and pictures in [0, 1]."""
+--vae (diffusers' folder of sd-vae-ft-mse) networks of latents get their decoder: the mean and std of each channel that
+EDM2 assumes, and pictures in [0, 1]."""
 from export.checkpoints import Refusal
 from export.edm import read_pickle
 from export.flows import add_vae

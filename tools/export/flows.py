@@ -8,6 +8,11 @@ HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16, 1536: 24, 1792: 28}
 ODE = {"euler": "euler", "heun2": "heun", "midpoint": "midpoint"}  # torchdiffeq's names; its rk4 is the 3/8 rule
 
 
+def along_slopes(solver, steps):
+    """Equal steps of one formula from noise to data, the last one too: final: zero would make that in x0."""
+    return {"solver": solver, "grid": "uniform", "steps": steps, "t_end": 0, "final": "none"}
+
+
 def add_transformer_options(parser, code, null="the class after the last"):
     parser.add_argument("--code", required=True, help=f"a clone of {code}")
     parser.add_argument("--num-heads", type=int, help="of networks other than the published sizes")

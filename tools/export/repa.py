@@ -8,6 +8,7 @@ from export.checkpoints import Refusal, import_code, load_strictly, read_state
 from export.flows import (
     add_transformer_options,
     add_vae,
+    along_slopes,
     guided,
     latent_card,
     latent_job,
@@ -29,8 +30,12 @@ def add_options(parser):
 
 
 def sampler_of(options):
+    if options.heun and options.mode == "ode" and options.path_type == "linear":
+        return {"solver": "heun", "grid": "uniform", "steps": options.steps}  # whose last step is Euler's
+    if options.heun and options.mode == "ode":
+        raise Refusal("--heun with --path-type cosine: its last step is one of Euler, and there no job has one")
     if options.mode == "ode":  # the same linear steps on either path
-        return {"solver": "heun" if options.heun else "euler", "grid": "uniform", "steps": options.steps}
+        return along_slopes("euler", options.steps)
     form = "sigma" if options.path_type == "linear" else "linear"  # D = t on both
     return {"solver": "euler-maruyama", "diffusion": {"form": form}, "final": "mean", "t_start": 1, "last_step": 0.04,
             "nfe": options.steps}

@@ -8,6 +8,7 @@ from export.flows import (
     ODE,
     add_transformer_options,
     add_vae,
+    along_slopes,
     guided,
     latent_card,
     latent_job,
@@ -26,7 +27,8 @@ def add_options(parser):
     add_vae(parser)
     parser.add_argument("--mode", choices=["ODE", "SDE"], default="ODE")
     parser.add_argument("--path-type", choices=["Linear", "GVP"], default="Linear")
-    parser.add_argument("--sampling-method", default="dopri5", help="of the ODE: dopri5, euler, heun2, midpoint")
+    parser.add_argument("--sampling-method",
+                        help="of the ODE: dopri5 (default), euler, heun2, midpoint; of the SDE: Euler")
     parser.add_argument("--rtol", type=float, default=1e-3)
     parser.add_argument("--atol", type=float, default=1e-6)
     parser.add_argument("--diffusion-form", choices=FORMS, default="sigma")
@@ -38,14 +40,17 @@ def add_options(parser):
 def sampler_of(options):
     """Its N fixed steps are the N - 1 between N points, and in the SDE the last step besides."""
     if options.mode == "SDE":
+        if options.sampling_method not in (None, "Euler"):
+            raise Refusal(f"--sampling-method {options.sampling_method}: of the SDE expected Euler: no job makes its "
+                          "other one")
         diffusion = {"form": options.diffusion_form.lower(), "norm": options.diffusion_norm}
         return {"solver": "euler-maruyama", "diffusion": diffusion, "final": options.last_step.lower(),
                 "last_step": options.last_step_size, "nfe": options.steps}
-    if options.sampling_method == "dopri5":
+    if options.sampling_method in (None, "dopri5"):
         return {"solver": "rk45", "rtol": options.rtol, "atol": options.atol}
     if options.sampling_method not in ODE:
         raise Refusal(f"--sampling-method {options.sampling_method}: expected dopri5, {', '.join(ODE)}")
-    return {"solver": ODE[options.sampling_method], "grid": "uniform", "steps": options.steps - 1}
+    return along_slopes(ODE[options.sampling_method], options.steps - 1)
 
 
 def export(options):

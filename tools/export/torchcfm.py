@@ -4,6 +4,7 @@ its models/unet. The job is that of compute_fid.py: dopri5 with its tolerance, o
 import os
 
 from export.checkpoints import Refusal, Usage, import_inside, load_strictly, read_state
+from export.flows import along_slopes
 from export.model_file import Network
 from export.writer import write
 
@@ -55,7 +56,7 @@ def export(options):
             "time": {"kind": "continuous", "noise_at": 0}, "schedule": {"kind": path},
             "labels": {"classes": classes, "null": None} if classes else None, "batch": None}
     if options.integration_method == "euler":
-        sampler = {"solver": "euler", "grid": "uniform", "steps": options.steps}
+        sampler = along_slopes("euler", options.steps)
     else:
         sampler = {"solver": "rk45", "rtol": options.tol, "atol": options.tol}
     call = lambda net, x, t, labels: net(t, x) if labels is None else net(t, x, labels)
