@@ -39,10 +39,19 @@ def encoded(folder, out, *options):
     encode_prompts.main([str(word) for word in (folder, prompts, "-o", out / "conditions", *options)])
 
 
+def scaling(out):
+    """scale and shift in the decoder's card: the norms within a random decoder may hide an error of some percent."""
+    extra = {"decoder.json": ""}
+    torch.jit.load(str(out / "decoder.pt"), _extra_files=extra)
+    card = json.loads(extra["decoder.json"])
+    return card["scale"], card["shift"]
+
+
 def test_stable_diffusion_with_a_negative_prompt(tmp_path):
     pipeline = text_pipelines.stable_diffusion()
     pipeline.save_pretrained(tmp_path / "net")
     export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 6)
+    assert scaling(tmp_path / "out") == (0.18215, 0)
     encoded(tmp_path / "net", tmp_path / "out", "--negative", "blurry", "--dtype", "float32")
     start = normals(3, (4, 8, 8))
     ours = run_exported(tmp_path / "out/job.yaml", start, tmp_path)
@@ -56,6 +65,7 @@ def test_stable_diffusion_3_with_tokens_and_pooled(tmp_path):
     pipeline = text_pipelines.stable_diffusion_3()
     pipeline.save_pretrained(tmp_path / "net")
     export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 5)
+    assert scaling(tmp_path / "out") == (1.5305, 0.0609)
     encoded(tmp_path / "net", tmp_path / "out", "--dtype", "float32", "--batch", 2)
     assert np.load(tmp_path / "out/conditions/context.npy").shape == (3, 8 + 256, 32)
     start = normals(3, (4, 8, 8))
@@ -91,6 +101,7 @@ def test_latent_diffusion_without_conditions(tmp_path):
     pipeline = text_pipelines.latent_diffusion()
     pipeline.save_pretrained(tmp_path / "net")
     export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 5)
+    assert scaling(tmp_path / "out") == (0.9, 0)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     made = pipeline(batch_size=3, generator=generators, num_inference_steps=5, output_type="np").images
@@ -125,6 +136,17 @@ def test_the_four_commands_of_the_documentation(tmp_path):
     qtaylor("export", tmp_path / "runs/sd", "--to", "png", "-o", tmp_path / "png")
     lines = [json.loads(line) for line in (tmp_path / "png/metadata.jsonl").read_text().splitlines()]
     assert [line["row"] for line in lines[:3]] == [0, 1, 0] and "red dog" in lines[1].values()
+
+
+def test_what_no_job_can_say(tmp_path, capsys):
+    text_pipelines.stable_diffusion().save_pretrained(tmp_path / "net")
+    export("diffusers", tmp_path / "net", tmp_path / "out", "--format", "aoti", code=65)
+    assert "the program gives packages no inputs" in capsys.readouterr().err
+    index = tmp_path / "net/model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
+    export("diffusers", tmp_path / "net", tmp_path / "out", code=65)
+    assert "StableDiffusionImg2ImgPipeline: expected StableDiffusionPipeline" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_prompts_of_coco_and_geneval(tmp_path, capsys):

@@ -33,10 +33,18 @@ def t5(hidden=16):
     return tokenizer, shake(T5EncoderModel(config), 0.1)
 
 
+def scaled(autoencoder):
+    """Without large biases the norms behind its first layer would hide what the latents are scaled by."""
+    shake(autoencoder)
+    with torch.no_grad():
+        autoencoder.decoder.conv_in.bias.copy_(torch.tensor([40.0, -30, 20, -10, 10, -20, 30, -40]))
+    return autoencoder
+
+
 def autoencoder(**config):
     from diffusers import AutoencoderKL
 
-    return shake(AutoencoderKL(**{
+    return scaled(AutoencoderKL(**{
         "in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (8, 8), "norm_num_groups": 4,
         "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
         "sample_size": 16, "scaling_factor": 0.18215} | config))
@@ -102,7 +110,7 @@ def latent_diffusion():
     from exporter import unet
 
     torch.manual_seed(0)
-    vqvae = shake(VQModel(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+    vqvae = scaled(VQModel(block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
                           up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=3, num_vq_embeddings=32,
                           norm_num_groups=4, scaling_factor=0.9))
     return LDMPipeline(vqvae, unet(sample_size=8), DDIMScheduler(clip_sample=False, beta_schedule="scaled_linear"))

@@ -106,6 +106,9 @@ def card_of(folder, network, scheduler, translation, pipeline):
 
 
 def text_card_of(folder, network, translation, pipeline):
+    if pipeline and pipeline not in pipelines.PIPELINES:
+        raise Refusal(f"{folder}: {pipeline}: expected {', '.join(pipelines.PIPELINES)}: what "
+                      "another one does with this network is not known here")
     config, around = network.config, os.path.dirname(os.path.abspath(folder))
     tokens = pipelines.tokens_of(around, config, pipeline)
     inputs, call = pipelines.TEXT[type(network).__name__](folder, config, tokens)
@@ -148,6 +151,8 @@ def export(options):
     decoder = pipelines.decoder_of(folder, card["shape"])
     job = job_of(folder, card, translation, options, pipeline)
     comments = comments_of(scheduler, steps, translation)
+    if (pipelines.index_of(folder).get("safety_checker") or [None])[0]:
+        comments.append("Its safety checker is left out: pictures that it would black out are kept.")
     lacking = [name for name in ("vae", "vqvae", "movq") if name in pipelines.index_of(folder)] if not decoder else []
     if lacking:
         job |= {"latents": True}

@@ -55,10 +55,13 @@ def write(options, network, card, job, comments=(), decoder=None):
     """job: its sampler, and where they differ from the defaults labels, noise, rounding and conditions, or latents:
     True, which are stored as they are. decoder: None, or a network and its card. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
-    made = not folder.exists()
-    folder.mkdir(exist_ok=True)
     package = options.format == "aoti" and {"batch": options.batch, "channels_last": options.channels_last,
                                             "autotune": options.autotune}
+    if package and card.get("inputs"):
+        raise Refusal("--format aoti: a network with inputs besides x, t and labels: expected --format torchscript, as "
+                      "the program gives packages no inputs")
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
     model = folder / ("model.pt2" if package else "model.pt")
     try:
         if decoder:
