@@ -74,8 +74,9 @@ def test_stable_diffusion_3_with_tokens_and_pooled(tmp_path):
     assert_same_pictures(ours, theirs)
 
 
-def test_pixart_with_masks(tmp_path):
-    pipeline = text_pipelines.pixart()
+@pytest.mark.parametrize("name", ["PixArtAlphaPipeline", "PixArtSigmaPipeline"])
+def test_pixart_with_masks(tmp_path, name):
+    pipeline = text_pipelines.pixart(name)
     pipeline.save_pretrained(tmp_path / "net")
     export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 5)
     encoded(tmp_path / "net", tmp_path / "out", "--dtype", "float32")

@@ -82,16 +82,17 @@ def stable_diffusion_3():
         tokenizer_2=clip_tokenizer(), text_encoder_3=third, tokenizer_3=pieces)
 
 
-def pixart(sample_size=8):
-    from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+def pixart(name):
+    import diffusers
+    from diffusers import DPMSolverMultistepScheduler, PixArtTransformer2DModel
 
     torch.manual_seed(0)
     transformer = shake(PixArtTransformer2DModel(
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, norm_num_groups=4,
-        cross_attention_dim=16, sample_size=sample_size, patch_size=2, caption_channels=16,
+        cross_attention_dim=16, sample_size=8, patch_size=2, caption_channels=16,
         use_additional_conditions=False))
     tokenizer, encoder = t5()
-    return PixArtAlphaPipeline(tokenizer, encoder, autoencoder(), transformer, DPMSolverMultistepScheduler())
+    return getattr(diffusers, name)(tokenizer, encoder, autoencoder(), transformer, DPMSolverMultistepScheduler())
 
 
 def dit():
