@@ -22,13 +22,15 @@ override CFLAGS += -std=gnu11 -D_GNU_SOURCE -fopenmp -ffp-contract=off -fno-math
 SAN        := $(if $(filter coverage,$(SANITIZE)),--coverage,\
               $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined))
 USE_MPI    := $(filter mpi,$(COMM))
+# Open MPI's word for the flags, or MPICH's, which prints the compiler before them.
+MPI_FLAGS   = $(if $(USE_MPI),$(shell { $(MPICC) $(1) 2>/dev/null || { $(MPICC) $(2) | cut -d' ' -f2-; }; }))
 CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
-              $(if $(USE_MPI),$(shell $(MPICC) --showme:compile))
+              $(call MPI_FLAGS,--showme:compile,-compile_info)
 # libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with
 # other bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
 BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic \
               -l:libgfortran.so.5
-LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(if $(USE_MPI),$(shell $(MPICC) --showme:link)) -lm
+LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(call MPI_FLAGS,--showme:link,-link_info) -lm
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
 PAGE    := page.css page.js chart.css

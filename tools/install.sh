@@ -61,7 +61,7 @@ install_all() { # install_all PROGRAM
     for file in tools/export.py tools/encode_prompts.py tools/export/*.py \
         tools/digits_networks.py tools/train_digits.py tools/train_fashion.py
     do put 644 "$file" "$home/$file"; done
-    for file in README.md CHANGELOG.md LICENSE; do put 644 "$file" "share/doc/qtaylor/$file"; done
+    for file in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$file" "share/doc/qtaylor/$file"; done
     "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
     for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
         "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"

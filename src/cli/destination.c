@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a run's or sweep's folder keeps, by names in it (README.md, "What is on disk"); pictures and reports are made
+/* What a run's or sweep's folder keeps, by names in it (docs/formats.md); pictures and reports are made
  * again. */
 static const char *const records[] = {"run.json",     "samples",         "features",   "manifest.jsonl",
                                       "metrics.json", "quarantine.json", "log",        "progress.json",

@@ -25,7 +25,7 @@ struct diagnosis {                 /* what is asked; all pointers borrowed */
     const uint64_t *condition_rows;      /* [paths], or NULL */
 };
 
-/* Runs `workers` OpenMP threads of its own; not collective. *findings (new): README, `qtaylor diagnose`. What can't be
+/* Runs `workers` OpenMP threads of its own; not collective. *findings (new): docs/solvers.md, Diagnose. What can't be
  * measured on this model is left out, and `notes` says why. */
 int diagnose(json_t **findings, const struct diagnosis *diagnosis, struct error *err);
 
