@@ -1,4 +1,4 @@
-"""The pages: their links lead somewhere, the commands in them exist, and the page on one's own model works as it stands."""
+"""The pages: their links lead somewhere, the commands in them exist, the page on one's own model works as it stands."""
 import functools
 import re
 import shlex
