@@ -33,6 +33,7 @@ static const struct command *const commands[] = {
     &command_export,
     &command_sample,
     &command_check,
+    &command_model,
     &command_tune,
     NULL,
 };

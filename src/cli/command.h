@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/options.h"
+#include "job/job.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -12,6 +13,8 @@
 
 struct run;
 struct comm;
+struct card;
+struct shim_model;
 
 /* In the help of what loads models. */
 #define MODEL_IS_CODE \
@@ -35,7 +38,7 @@ struct command {
 
 extern const struct command command_run, command_generate, command_evaluate, command_decode, command_verify,
     command_status, command_plan, command_inspect, command_compare, command_reference, command_diagnose, command_report,
-    command_export, command_sample, command_check, command_tune;
+    command_export, command_sample, command_check, command_tune, command_model;
 
 /* Starts MPI, calls work on every rank, and ends MPI; an error was logged, and its message is empty then. */
 typedef int command_work(struct comm *comm, const struct call *call, void *context, struct error *err);
@@ -51,6 +54,12 @@ int command_one_job(json_t **document, const char *path, const char *const *over
                     const char *command, const char *solver, struct error *err);
 /* Opens the run in a folder without its evaluation, whose network may be gone. run_close when done. */
 int command_open_run(struct run *run, const char *dir, struct error *err);
+/* The card in a model's file under the keys of it that --set gives. card_release when done. */
+int command_read_card(struct card *card, const char *model, const struct option_list *set, struct error *err);
+/* The network, in a process without MPI and on the thread that calls it: shim_start was not called before. *model new
+ * (NULL on failure), *device (unless NULL): where it is, SHIM_CPU or a CUDA index. */
+int command_load_model(struct shim_model **model, const char *path, enum device_kind kind, int *device,
+                       struct error *err);
 /* Prints JSON, indented, 17 digits, to standard output or another file. */
 int print_json(const json_t *json, struct error *err);
 int print_json_to(FILE *out, const json_t *json, struct error *err);

@@ -3,13 +3,9 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
-#include "config/override.h"
 #include "diagnose/readings.h"
 #include "format/images.h"
 #include "format/npy.h"
-#include "job/model_file.h"
-#include "sample/model.h"
-#include "work/place.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -191,43 +187,16 @@ static int judge(const json_t *found, const char *model, bool labelled, bool jso
 
 /* ---- the command ---- */
 
-/* The card in the file under the keys given. */
-static int read_card(struct card *card, const struct check_options *options, struct error *err) {
-    json_t *over = json_object(), *places = json_object();
-    int rc = over && places ? 0 : error_memory(err);
-    for (size_t i = 0; rc == 0 && i < options->set.count; i++)
-        rc = override_apply(over, places, options->set.items[i], err);
-    struct key_reader reader = {.where = options->model, .places = places, .err = err};
-    if (rc == 0) rc = card_check_part(&reader, "", over);
-    if (rc == 0)
-        rc = json_object_size(over) ? card_read_under(card, options->model, over, err)
-                                    : card_read(card, options->model, err);
-    json_decref(places);
-    json_decref(over);
-    return rc;
-}
-
-static int load(struct readings_asked *asked, const struct check_options *options, struct error *err) {
-    char message[SHIM_ERROR], sha256[SHA256_HEX];
-    int device;
-    if (place_device((enum device_kind)options->device, 0, "--device", &device, err) != 0 ||
-        model_file_digest(options->model, sha256, err) != 0)
-        return -1;
-    if (shim_start(0, message) != 0 || shim_thread_start(device, message) != 0)
-        return error_set(err, CODE_INTERNAL, "%s", message);
-    return model_load(&asked->model, "model", options->model, sha256, device, err);
-}
-
 static int check(const struct call *call, struct error *err) {
     const struct check_options *options = call->options;
     struct card card;
     float *images = NULL;
     json_t *found = NULL;
-    if (read_card(&card, options, err) != 0) return -1;
+    if (command_read_card(&card, options->model, &options->set, err) != 0) return -1;
     struct readings_asked asked = {.card = &card};
     int rc = read_images(&images, &asked.count, options->images, &card, options->count ? options->count : IMAGES, err);
     asked.images = images;
-    if (rc == 0) rc = load(&asked, options, err);
+    if (rc == 0) rc = command_load_model(&asked.model, options->model, (enum device_kind)options->device, NULL, err);
     if (rc == 0) rc = readings_measure(&found, &asked, err);
     if (rc == 0) rc = options->json ? print_json(found, err) : print_found(found, err);
     bool labelled = card.classes == 0 || card.null_label >= 0;

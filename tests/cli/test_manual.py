@@ -9,7 +9,7 @@ from conftest import qtaylor
 
 COMMANDS = re.findall(r"^  ([a-z]+) +[A-Z]", qtaylor("--help").stdout, re.M)
 LISTS = {("export", "--to"): "png npz npy", ("compare", "--metrics"): "fid sfid fid_infinity kid is prdc",
-         ("check", "--device"): "auto cpu cuda"}
+         ("check", "--device"): "auto cpu cuda", ("model", "--device"): "auto cpu cuda"}
 
 
 def options_of(command):

@@ -7,7 +7,7 @@ import pytest
 from conftest import qtaylor
 
 COMMANDS = ("run generate evaluate decode verify status plan inspect compare reference diagnose report export sample "
-            "check tune").split()
+            "check model tune").split()
 
 
 def test_these_are_all_the_commands():

@@ -1,0 +1,292 @@
+/* model: what a network is, whether it is a function of its row, how fast it is, and the batch and workers to take. */
+#include "base/clock.h"
+#include "base/print.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "job/card.h"
+#include "job/model_file.h"
+#include "sample/noise.h"
+#include "sample/proof.h"
+#include "solver/schedule.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { LARGEST_BATCH = 256, PROOF_BATCH = 8, GPU_WORKERS = 2 };
+static const double SECONDS = 0.5; /* a speed is measured for, at least */
+static const double LEVEL = 0.97;  /* of the best speed is as good */
+
+struct model_options {
+    const char *model;
+    struct option_list set;
+    uint64_t batch;
+    int device; /* enum device_kind */
+    bool json;
+};
+
+struct trial {
+    struct card card;
+    struct shim_model *model;
+    int device;
+    double time; /* the network's, in the middle of its schedule */
+};
+
+/* ---- the proof ---- */
+
+/* A job that asks it at the first, a middle and the last time of a sampler that every card can take. */
+static int make_job(struct job *job, const struct trial *trial, const char *path, struct error *err) {
+    const struct card *card = &trial->card;
+    json_t *asked = json_pack("{s:s, s:{s:s}, s:i, s:s, s:i, s:{s:s, s:i, s:o}, s:{s:s, s:s}}", "name", "model",
+                              "model", "path", path, "seeds", 0, "labels", card->classes > 0 ? "balanced" : "none",
+                              "batch", card->batch > 0 ? card->batch : PROOF_BATCH, "sampler", "solver", "ddim", "nfe",
+                              3, "guidance", json_real(card->null_label >= 0 ? 1.5 : 1), "output", "dir", ".", "dtype",
+                              "float32");
+    char *text = asked ? json_dumps(asked, JSON_COMPACT) : NULL;
+    json_decref(asked);
+    int rc = text ? job_parse(job, text, path, NULL, NULL, 0, err) : error_memory(err);
+    free(text);
+    return rc;
+}
+
+static int prove(const struct trial *trial, const char *path, double *difference, struct error *err) {
+    struct job job;
+    struct sampler sampler = {0};
+    struct plan plan = {0};
+    struct text warnings = {0};
+    if (make_job(&job, trial, path, err) != 0) return -1;
+    int rc = plan_resolve(&sampler, &job.sampler, &trial->card, err);
+    if (rc == 0) rc = plan_compile(&plan, &sampler, &trial->card, &warnings, err);
+    const struct proof_model of = {
+        .job = &job, .plan = &plan, .sampler = &sampler, .card = &trial->card, .model = trial->model};
+    if (rc == 0) rc = proof_of_model(&of, difference, err);
+    text_release(&warnings);
+    plan_release(&plan);
+    sampler_release(&sampler);
+    job_release(&job);
+    return rc;
+}
+
+/* ---- speed ---- */
+
+struct buffers { /* of one worker */
+    float *x, *out;
+    int64_t *labels;
+};
+
+static int buffers_new(struct buffers *buffers, const struct card *card, size_t batch, struct error *err) {
+    size_t elements = card_elements(card);
+    double *normals = malloc(elements * sizeof *normals);
+    *buffers = (struct buffers){malloc(batch * elements * sizeof(float)), malloc(batch * elements * sizeof(float)),
+                                calloc(batch, sizeof(int64_t))};
+    bool whole = normals && buffers->x && buffers->out && buffers->labels;
+    for (size_t row = 0; whole && row < batch; row++) {
+        noise_normals(row, NOISE_STREAM_INITIAL, elements, normals);
+        for (size_t i = 0; i < elements; i++) buffers->x[row * elements + i] = (float)normals[i];
+        if (card->classes > 0) buffers->labels[row] = (int64_t)row % card->classes;
+    }
+    free(normals);
+    return whole ? 0 : error_memory(err);
+}
+
+static void buffers_free(struct buffers *buffers) {
+    free(buffers->x);
+    free(buffers->out);
+    free(buffers->labels);
+}
+
+static int call_network(const struct trial *trial, size_t batch, struct buffers *buffers, struct error *err) {
+    const struct card *card = &trial->card;
+    char message[SHIM_ERROR];
+    struct shim_shape shape = {(int)batch, card->channels, card->height, card->width};
+    struct shim_condition condition = {.time = trial->time,
+                                       .integer_time = card->time.kind == TIME_DISCRETE && card->time.integer,
+                                       .labels = card->classes > 0 ? buffers->labels : NULL,
+                                       .channels = card->learned_variance ? 2 * card->channels : 0};
+    if (shim_model_run(trial->model, buffers->x, shape, &condition, buffers->out, NULL, message) == 0) return 0;
+    return error_set(err, CODE_DATA, "a batch of %zu failed: model: %s", batch, message);
+}
+
+/* One worker's rows/s: a first call for nothing, then all workers begin together. */
+static int worker_rate(const struct trial *trial, size_t batch, double *rate, struct error *err) {
+    struct buffers buffers;
+    char message[SHIM_ERROR];
+    size_t calls = 0;
+    int rc = buffers_new(&buffers, &trial->card, batch, err);
+    if (rc == 0 && shim_thread_start(trial->device, message) != 0) rc = error_set(err, CODE_INTERNAL, "%s", message);
+    if (rc == 0) rc = call_network(trial, batch, &buffers, err);
+#pragma omp barrier
+    double start = clock_seconds(), took = 0;
+    while (rc == 0 && took < SECONDS) {
+        rc = call_network(trial, batch, &buffers, err);
+        took = clock_seconds() - start;
+        calls++;
+    }
+    *rate = rc == 0 ? (double)(batch * calls) / took : 0;
+    buffers_free(&buffers);
+    return rc;
+}
+
+/* New in *speed: {"batch", "workers", "rows_per_second", "peak_bytes"}. */
+static int measure(json_t **speed, const struct trial *trial, size_t batch, int workers, struct error *err) {
+    struct error failure = {.code = CODE_OK};
+    double sum = 0;
+#pragma omp parallel num_threads(workers) reduction(+ : sum)
+    {
+        struct error one = {.code = CODE_OK};
+        double rate;
+        if (worker_rate(trial, batch, &rate, &one) == 0) sum += rate;
+#pragma omp critical(model_failure)
+        if (one.code != CODE_OK) failure = one;
+    }
+    if (failure.code != CODE_OK) {
+        *err = failure;
+        return -1;
+    }
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    *speed = json_pack("{s:I, s:i, s:f, s:I}", "batch", (json_int_t)batch, "workers", workers, "rows_per_second", sum,
+                       "peak_bytes", (json_int_t)usage.ru_maxrss * 1024);
+    return *speed ? 0 : error_memory(err);
+}
+
+static double rate_of(const json_t *speed) {
+    return json_number_value(json_object_get(speed, "rows_per_second"));
+}
+
+static double best_of(const json_t *speeds) {
+    double best = 0;
+    size_t i;
+    json_t *speed;
+    json_array_foreach(speeds, i, speed) best = fmax(best, rate_of(speed));
+    return best;
+}
+
+/* Batches are doubled until two in a row bring nothing, or there is one alone. *speeds: an array, added to. */
+static int measure_all(json_t *speeds, const struct trial *trial, uint64_t only, struct error *err) {
+    int most = trial->device == SHIM_CPU ? omp_get_num_procs() : GPU_WORKERS, idle = 0;
+    size_t first = trial->card.batch > 0 ? (size_t)trial->card.batch : only ? (size_t)only : 1;
+    size_t last = trial->card.batch > 0 || only ? first : LARGEST_BATCH;
+    for (size_t batch = first; batch <= last && idle < 2; batch *= 2) {
+        double before = best_of(speeds);
+        for (int workers = 1; workers <= most; workers += most > 1 ? most - 1 : 1) {
+            json_t *speed;
+            if (measure(&speed, trial, batch, workers, err) != 0) return -1;
+            if (json_array_append_new(speeds, speed) != 0) return error_memory(err);
+        }
+        idle = best_of(speeds) * LEVEL > before ? 0 : idle + 1;
+    }
+    return 0;
+}
+
+/* The smallest batch, and of its workers the fewest, that is as good as the best. Borrowed. */
+static const json_t *recommended(const json_t *speeds) {
+    double enough = LEVEL * best_of(speeds);
+    size_t i = 0;
+    while (i + 1 < json_array_size(speeds) && rate_of(json_array_get(speeds, i)) < enough) i++;
+    return json_array_get(speeds, i);
+}
+
+/* ---- what was found ---- */
+
+static int64_t whole(const json_t *object, const char *key) {
+    return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+static void print_found(const json_t *found, const char *path) {
+    const json_t *speeds = json_object_get(found, "speeds"), *best = json_object_get(found, "recommended");
+    double difference = json_number_value(json_object_get(found, "row_difference"));
+    char *card = json_dumps(json_object_get(found, "card"), JSON_COMPACT | JSON_REAL_PRECISION(6));
+    size_t i;
+    json_t *speed;
+    print_line(stdout, "%s: %s, on %s", path, json_string_value(json_object_get(found, "form")),
+               json_string_value(json_object_get(found, "machine")));
+    print_line(stdout, "card        %.300s", card ? card : "");
+    free(card);
+    printf("output      finite for unit normals at the first, a middle and the last time; the same when asked again\n");
+    if (difference > 0)
+        printf("rows        with other samples in the batch they change by up to %.1e of the largest output\n",
+               difference);
+    else printf("rows        the same bits whatever else is in the batch\n");
+    printf("\n%8s %8s %12s %14s\n", "batch", "workers", "rows/s", "peak memory");
+    json_array_foreach(speeds, i, speed)
+        printf("%8lld %8lld %12.1f %10.0f MiB\n", (long long)whole(speed, "batch"), (long long)whole(speed, "workers"),
+               rate_of(speed), (double)whole(speed, "peak_bytes") / (1 << 20));
+    printf(
+        "\nIn the job, for one rank on this machine: batch: %lld, workers: %lld (%.1f model calls of a row a second)\n",
+        (long long)whole(best, "batch"), (long long)whole(best, "workers"), rate_of(best));
+}
+
+static int describe(json_t **found, const struct trial *trial, const char *path, double difference,
+                    const json_t *speeds, struct error *err) {
+    char machine[64], sha256[SHA256_HEX];
+    json_t *form;
+    if (model_file_digest(path, sha256, err) != 0 || model_form(&form, path, err) != 0) return -1;
+    shim_describe_device(trial->device, machine, sizeof machine);
+    *found = json_pack("{s:s, s:s, s:O, s:f, s:O, s:O}", "sha256", sha256, "machine", machine, "card", trial->card.json,
+                       "row_difference", difference, "speeds", speeds, "recommended", recommended(speeds));
+    bool added = *found && json_object_update(*found, form) == 0;
+    json_decref(form);
+    return added ? 0 : error_memory(err);
+}
+
+static int middle_time(struct trial *trial, struct error *err) {
+    struct schedule *schedule;
+    if (schedule_new(&schedule, &trial->card, err) != 0) return -1;
+    double t = (schedule_default_t_start(schedule) + schedule_default_t_end(schedule)) / 2;
+    int trained = schedule_has_integer_times(schedule) ? schedule_steps(schedule) : 0;
+    trial->time = schedule_model_time(schedule, trained ? ceil(t * trained) / trained : t);
+    schedule_free(schedule);
+    return 0;
+}
+
+static int model(const struct call *call, struct error *err) {
+    const struct model_options *options = call->options;
+    struct trial trial = {0};
+    double difference = 0;
+    json_t *found = NULL;
+    if (command_read_card(&trial.card, options->model, &options->set, err) != 0) return -1;
+    int rc = 0;
+    if (trial.card.inputs_count > 0)
+        rc = error_set(err, CODE_DATA,
+                       "%s: its card has inputs, and their rows are a job's: `qtaylor run JOB` proves it before the "
+                       "first sample",
+                       options->model);
+    if (rc == 0 && trial.card.batch > 0 && options->batch && options->batch != (uint64_t)trial.card.batch)
+        rc = error_set(err, CODE_USAGE, "--batch: the file was made for batches of %d alone", trial.card.batch);
+    if (rc == 0) rc = middle_time(&trial, err);
+    if (rc == 0)
+        rc = command_load_model(&trial.model, options->model, (enum device_kind)options->device, &trial.device, err);
+    if (rc == 0) rc = prove(&trial, options->model, &difference, err);
+    json_t *speeds = json_array();
+    if (rc == 0) rc = speeds ? measure_all(speeds, &trial, options->batch, err) : error_memory(err);
+    if (rc == 0) rc = describe(&found, &trial, options->model, difference, speeds, err);
+    if (rc == 0 && options->json) rc = print_json(found, err);
+    else if (rc == 0) print_found(found, options->model);
+    json_decref(found);
+    json_decref(speeds);
+    shim_model_free(trial.model);
+    card_release(&trial.card);
+    return rc;
+}
+
+static const struct option_row rows[] = {
+    OPTION(OPERAND, model_options, model, "MODEL"),
+    OPTION(COUNT, model_options, batch, "batch", .argument = "N", .help = "this batch alone"),
+    OPTION(LIST, model_options, set, "set", .argument = "KEY=VALUE",
+           .help = "override a key of the card, as in --set prediction=v"),
+    OPTION(CHOICE, model_options, device, "device", .help = "where the network runs", .choices = device_names),
+    ROW_JSON(model_options),
+};
+
+const struct command command_model = {
+    "model", "Try a network: card, form, independence of rows, and speed for batches and workers",
+    "It is called as `run` would before the first sample: its output must be finite, the same when asked again, and a\n"
+    "row's must not depend on the other rows (65). Then batches of 1, 2, 4, ... rows are timed with one worker and "
+    "with\n"
+    "one a core (two on a GPU), until larger ones bring nothing. Peak memory is that of the whole process so far, on\n"
+    "the host. It is the batch that a job's bits depend on: choose it once.\n" MODEL_IS_CODE,
+    OPTION_TABLE(rows, model_options), model};
