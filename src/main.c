@@ -18,24 +18,9 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_run,
-    &command_generate,
-    &command_evaluate,
-    &command_decode,
-    &command_verify,
-    &command_status,
-    &command_plan,
-    &command_inspect,
-    &command_compare,
-    &command_reference,
-    &command_diagnose,
-    &command_report,
-    &command_export,
-    &command_sample,
-    &command_check,
-    &command_model,
-    &command_tune,
-    NULL,
+    &command_run,    &command_generate, &command_evaluate, &command_decode,    &command_verify,   &command_status,
+    &command_plan,   &command_inspect,  &command_compare,  &command_reference, &command_diagnose, &command_report,
+    &command_export, &command_sample,   &command_check,    &command_model,     &command_tune,     NULL,
 };
 enum { COMMANDS = sizeof commands / sizeof *commands - 1 };
 enum { STACK_LEAST = 1 << 20 }; /* bytes */
