@@ -18,7 +18,7 @@ enum form { TO_PNG, TO_NPZ, TO_NPY };
 static const char *const form_names[] = {"png", "npz", "npy", NULL};
 
 struct export_options {
-    const char *run, *output, *ids;
+    const char *run, *output, *ids, *prompts;
     int to; /* enum form */
     uint64_t count;
     bool subdirs, latents, force, json;
@@ -79,6 +79,7 @@ static int export_to(const struct export_options *options, const struct run *run
     if (rc == 0) rc = check_place(path, png && !zip, options->force, err);
     if (rc == 0) {
         if (zip) rc = export_zip(rows, path, err);
+        else if (options->prompts) rc = export_prompts(rows, path, options->prompts, err);
         else if (png) rc = export_folder(rows, path, options->subdirs, err);
         else rc = options->to == TO_NPZ ? export_npz(rows, path, err) : export_npy(rows, path, err);
     }
@@ -95,6 +96,10 @@ static int export(const struct call *call, struct error *err) {
     struct rows *rows = NULL;
     if (options->subdirs && (options->to != TO_PNG || (options->output && text_ends_in(options->output, ".zip"))))
         return error_set(err, CODE_USAGE, "export: --subdirs is for a folder of PNGs: leave it out");
+    if (options->prompts &&
+        (options->subdirs || options->to != TO_PNG || (options->output && text_ends_in(options->output, ".zip"))))
+        return error_set(err, CODE_USAGE,
+                         "export: --prompts is for a folder of PNGs, without --subdirs: --to png -o FOLDER");
     if (options->latents && options->to != TO_NPY)
         return error_set(err, CODE_USAGE, "export: --latents are one array: say --to npy");
     if (options->ids && seeds_parse(&ids, options->ids, err) != 0) {
@@ -121,6 +126,8 @@ static const struct option_row rows[] = {
     OPTION(STRING, export_options, ids, "ids", .argument = "IDS", .help = "only these seeds, as in 0-99,200"),
     ROW_COUNT(export_options),
     OPTION(FLAG, export_options, subdirs, "subdirs", .help = "PNGs in folders of 1000"),
+    OPTION(STRING, export_options, prompts, "prompts", .argument = "FILE.jsonl",
+           .help = "PNGs in a folder a row of the conditions, beside its line of FILE: for GenEval's scorer"),
     OPTION(FLAG, export_options, latents, "latents", .help = "with --to npy: the latents that the run keeps"),
     ROW_FORCE(export_options),
     ROW_JSON(export_options),

@@ -12,10 +12,18 @@
 
 static const char LABELS[] = "dataset.json", ROWS[] = "metadata.jsonl";
 
-enum naming { FLAT, SUBFOLDERS, DATASET };
+struct names { /* what each sample's file is called */
+    enum { FLAT, SUBFOLDERS, DATASET, PROMPTS } kind;
+    const struct rows *rows;
+    uint64_t *numbers; /* PROMPTS: of the samples of a row of conditions */
+};
 
-static char *name_of(enum naming naming, uint64_t seed) {
-    switch (naming) {
+static char *name_of(const struct names *names, uint64_t i) {
+    uint64_t seed = rows_seed(names->rows, i);
+    switch (names->kind) {
+        case PROMPTS:
+            return text_new("%05" PRIu64 "/samples/%04" PRIu64 ".png", rows_condition(names->rows, i),
+                            names->numbers[i]);
         case SUBFOLDERS: return text_new("%06" PRIu64 "/%06" PRIu64 ".png", seed - seed % 1000, seed);
         case DATASET: return text_new("%05" PRIu64 "/img%08" PRIu64 ".png", seed / 1000, seed);
         default: return text_new("%06" PRIu64 ".png", seed);
@@ -23,11 +31,12 @@ static char *name_of(enum naming naming, uint64_t seed) {
 }
 
 /* dataset.json, once all rows were read. */
-static int list_labels(const struct rows *rows, enum naming naming, struct text *json, struct error *err) {
+static int list_labels(const struct names *names, struct text *json, struct error *err) {
+    const struct rows *rows = names->rows;
     const int64_t *labels = rows_labels(rows);
     text_add(json, "{\"labels\": [");
     for (uint64_t i = 0; i < rows_count(rows); i++) {
-        char *name = name_of(naming, rows_seed(rows, i));
+        char *name = name_of(names, i);
         text_add(json, "%s[\"%s\", %" PRId64 "]", i ? ", " : "", name ? name : "", labels[i]);
         json->failed |= !name;
         free(name);
@@ -38,14 +47,15 @@ static int list_labels(const struct rows *rows, enum naming naming, struct text 
 
 /* metadata.jsonl, where the run has conditions: a line a sample, {"file_name", "row": of the conditions, "text": its
  * caption, where there are some}, as the readers of image folders take it. */
-static int list_rows(const struct rows *rows, enum naming naming, struct text *lines, struct error *err) {
+static int list_rows(const struct names *names, struct text *lines, struct error *err) {
+    const struct rows *rows = names->rows;
     const struct run *run = rows_run(rows);
     const char *path = run->job.conditions.captions;
     struct captions captions = {0};
     if (path && captions_read(&captions, path, run->condition_rows, err) != 0) return -1;
     for (uint64_t i = 0; i < rows_count(rows); i++) {
         uint64_t row = rows_condition(rows, i);
-        char *name = name_of(naming, rows_seed(rows, i));
+        char *name = name_of(names, i);
         json_t *line = json_pack("{s:s*, s:I, s:s*}", "file_name", name, "row", (json_int_t)row, "text",
                                  path ? captions.lines[row] : NULL);
         char *text = name && line ? json_dumps(line, JSON_COMPACT) : NULL;
@@ -61,10 +71,10 @@ static int list_rows(const struct rows *rows, enum naming naming, struct text *l
 
 /* ---- a folder ---- */
 
-static int put(const char *folder, enum naming naming, uint64_t seed, const struct row *row, struct error *err) {
-    char *name = name_of(naming, seed), *path = name ? path_join(folder, name) : NULL;
-    char *place = path && naming == SUBFOLDERS ? path_folder(path) : NULL;
-    int rc = path && (naming != SUBFOLDERS || place) ? 0 : error_memory(err);
+static int put(const char *folder, const struct names *names, uint64_t i, const struct row *row, struct error *err) {
+    char *name = name_of(names, i), *path = name ? path_join(folder, name) : NULL;
+    char *place = path && names->kind != FLAT ? path_folder(path) : NULL;
+    int rc = path && (names->kind == FLAT || place) ? 0 : error_memory(err);
     if (rc == 0 && place) rc = folder_make(place, err);
     if (rc == 0) rc = file_write(path, row->bytes, row->size, err);
     free(place);
@@ -73,7 +83,7 @@ static int put(const char *folder, enum naming naming, uint64_t seed, const stru
     return rc;
 }
 
-static int put_all(struct rows *rows, const char *folder, enum naming naming, struct error *err) {
+static int put_all(struct rows *rows, const struct names *names, const char *folder, struct error *err) {
     const struct row *row;
     uint64_t count;
     int rc = 0;
@@ -82,7 +92,7 @@ static int put_all(struct rows *rows, const char *folder, enum naming naming, st
 #pragma omp parallel for
         for (uint64_t i = 0; i < count; i++) {
             struct error one;
-            if (put(folder, naming, rows_seed(rows, first + i), &row[i], &one) != 0) {
+            if (put(folder, names, first + i, &row[i], &one) != 0) {
 #pragma omp critical(export_failure)
                 rc = (*err = one, -1);
             }
@@ -92,13 +102,12 @@ static int put_all(struct rows *rows, const char *folder, enum naming naming, st
     return 0;
 }
 
-typedef int list_fn(const struct rows *rows, enum naming naming, struct text *text, struct error *err);
+typedef int list_fn(const struct names *names, struct text *text, struct error *err);
 
-static int put_list(const struct rows *rows, const char *folder, enum naming naming, const char *name, list_fn *list,
-                    struct error *err) {
+static int put_list(const struct names *names, const char *folder, const char *name, list_fn *list, struct error *err) {
     struct text json = {0};
     char *path = path_join(folder, name);
-    int rc = path ? list(rows, naming, &json, err) : error_memory(err);
+    int rc = path ? list(names, &json, err) : error_memory(err);
     if (rc == 0) rc = file_write(path, json.data, json.length, err);
     text_release(&json);
     free(path);
@@ -107,21 +116,83 @@ static int put_list(const struct rows *rows, const char *folder, enum naming nam
 
 int export_folder(struct rows *rows, const char *path, bool subfolders, struct error *err) {
     struct draft draft;
-    enum naming naming = subfolders ? SUBFOLDERS : FLAT;
+    const struct names names = {subfolders ? SUBFOLDERS : FLAT, rows, NULL};
     if (draft_begin(&draft, path, true, err) != 0) return -1;
-    int rc = put_all(rows, draft.temporary, naming, err);
-    if (rc == 0 && rows_labels(rows)) rc = put_list(rows, draft.temporary, naming, LABELS, list_labels, err);
-    if (rc == 0 && rows_run(rows)->condition_rows > 0)
-        rc = put_list(rows, draft.temporary, naming, ROWS, list_rows, err);
+    int rc = put_all(rows, &names, draft.temporary, err);
+    if (rc == 0 && rows_labels(rows)) rc = put_list(&names, draft.temporary, LABELS, list_labels, err);
+    if (rc == 0 && rows_run(rows)->condition_rows > 0) rc = put_list(&names, draft.temporary, ROWS, list_rows, err);
     if (rc == 0) return draft_commit(&draft, err);
     draft_abandon(&draft);
     return -1;
+}
+
+/* ---- a folder a prompt ---- */
+
+/* The number of each sample among those of its row, in the order of rows. New; NULL: out of memory. */
+static uint64_t *number_by_row(const struct rows *rows) {
+    uint64_t count = rows_count(rows);
+    uint64_t *numbers = malloc((count + 1) * sizeof *numbers);
+    uint64_t *made = calloc(rows_run(rows)->condition_rows + 1, sizeof *made);
+    for (uint64_t i = 0; numbers && made && i < count; i++) numbers[i] = made[rows_condition(rows, i)]++;
+    if (!made) free(numbers), numbers = NULL;
+    free(made);
+    return numbers;
+}
+
+static int check_records(const struct captions *records, uint64_t count, const char *path, struct error *err) {
+    for (uint64_t row = 0; row < count; row++) {
+        json_error_t at;
+        json_t *record = json_loads(records->lines[row], JSON_REJECT_DUPLICATES, &at);
+        bool object = json_is_object(record);
+        if (!object)
+            error_set(err, CODE_DATA, "%s:%" PRIu64 ": expected a JSON object a line, found %s", path, row + 1,
+                      record ? "another value" : at.text);
+        json_decref(record);
+        if (!object) return -1;
+    }
+    return 0;
+}
+
+/* Beside the first sample of each row. */
+static int put_records(const struct names *names, const char *folder, const struct captions *records,
+                       struct error *err) {
+    int rc = 0;
+    for (uint64_t i = 0; rc == 0 && i < rows_count(names->rows); i++) {
+        uint64_t row = rows_condition(names->rows, i);
+        if (names->numbers[i] > 0) continue;
+        char *path = text_new("%s/%05" PRIu64 "/%s", folder, row, ROWS), *line = text_new("%s\n", records->lines[row]);
+        rc = path && line ? file_write(path, line, strlen(line), err) : error_memory(err);
+        free(line);
+        free(path);
+    }
+    return rc;
+}
+
+int export_prompts(struct rows *rows, const char *path, const char *records, struct error *err) {
+    struct captions lines = {0};
+    struct draft draft;
+    uint64_t count = rows_run(rows)->condition_rows;
+    if (count == 0)
+        return error_set(err, CODE_USAGE, "export: --prompts is for runs with conditions, and this one has none");
+    if (captions_read(&lines, records, count, err) != 0) return -1;
+    const struct names names = {PROMPTS, rows, number_by_row(rows)};
+    int rc = names.numbers ? check_records(&lines, count, records, err) : error_memory(err);
+    if (rc == 0 && (rc = draft_begin(&draft, path, true, err)) == 0) {
+        rc = put_all(rows, &names, draft.temporary, err);
+        if (rc == 0) rc = put_records(&names, draft.temporary, &lines, err);
+        if (rc == 0) rc = draft_commit(&draft, err);
+        else draft_abandon(&draft);
+    }
+    free(names.numbers);
+    captions_release(&lines);
+    return rc;
 }
 
 /* ---- a zip: a member a sample, and lists behind them ---- */
 
 struct zip {
     struct rows *rows;
+    struct names names;
     size_t count; /* of lists */
     struct list {
         const char *name;
@@ -133,8 +204,7 @@ struct zip {
 static char *member_name(void *context, size_t member) {
     const struct zip *zip = context;
     uint64_t samples = rows_count(zip->rows);
-    return member < samples ? name_of(DATASET, rows_seed(zip->rows, member))
-                            : strdup(zip->lists[member - samples].name);
+    return member < samples ? name_of(&zip->names, member) : strdup(zip->lists[member - samples].name);
 }
 
 static int member_bytes(void *context, size_t member, uint64_t offset, const char **bytes, size_t *size,
@@ -150,7 +220,7 @@ static int member_bytes(void *context, size_t member, uint64_t offset, const cha
         return 0;
     }
     struct list *list = &zip->lists[member - rows_count(zip->rows)];
-    if (list->text.length == 0 && list->make(zip->rows, DATASET, &list->text, err) != 0) return -1;
+    if (list->text.length == 0 && list->make(&zip->names, &list->text, err) != 0) return -1;
     *bytes = list->text.data;
     *size = list->text.length;
     return 0;
@@ -165,7 +235,7 @@ static int member_size(void *context, size_t member, uint64_t *size, struct erro
 }
 
 int export_zip(struct rows *rows, const char *path, struct error *err) {
-    struct zip zip = {.rows = rows};
+    struct zip zip = {.rows = rows, .names = {DATASET, rows, NULL}};
     if (rows_labels(rows)) zip.lists[zip.count++] = (struct list){LABELS, list_labels, {0}};
     if (rows_run(rows)->condition_rows > 0) zip.lists[zip.count++] = (struct list){ROWS, list_rows, {0}};
     struct archive archive = {(size_t)rows_count(rows) + zip.count, member_name, member_size, member_bytes, &zip};
