@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "eval/frechet.h"
 #include "eval/inception_score.h"
-#include "eval/kid.h"
+#include "eval/mmd.h"
 #include "eval/neighbours.h"
 #include "eval/precision.h"
 
@@ -30,6 +30,7 @@ static const struct {
     [METRIC_KID] = {{true, 2}, {true, 2}},
     [METRIC_IS] = {{true, INCEPTION_SPLITS}, {false, 0}},
     [METRIC_PRDC] = {{true, NEIGHBOURS + 1}, {true, NEIGHBOURS + 1}},
+    [METRIC_CMMD] = {{true, 1}, {true, 1}},
 };
 
 static int check_count(enum metric metric, const char *which, uint64_t count, size_t least, struct error *err) {
@@ -219,6 +220,18 @@ static int score_prdc(json_t *values, const struct features *samples, const stru
     return set(values, "coverage", prdc.coverage, err);
 }
 
+static int score_cmmd(json_t *values, const struct features *samples, const struct features *reference,
+                      struct error *err) {
+    double cmmd[1 + JACKKNIFE_BLOCKS];
+    struct estimate estimate;
+    if (cmmd_without_blocks(samples, reference, cmmd, err) != 0 || set(values, "cmmd", cmmd[0], err) != 0) return -1;
+    if (samples->count < JACKKNIFE_LEAST) return 0;
+    jackknife(cmmd[0], cmmd + 1, &estimate);
+    if (set(values, "cmmd_corrected", estimate.corrected, err) != 0 || set_without(values, "cmmd", cmmd + 1, err) != 0)
+        return -1;
+    return set_estimate(values, "cmmd", &estimate, err);
+}
+
 int score(json_t **values, const struct score_options *options, const struct side *samples,
           const struct side *reference, struct error *err) {
     const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
@@ -233,6 +246,7 @@ int score(json_t **values, const struct score_options *options, const struct sid
     if (rc == 0 && wants(metrics, METRIC_KID)) rc = score_kid(made, options, mine, theirs, err);
     if (rc == 0 && wants(metrics, METRIC_IS)) rc = score_is(made, &side_view(samples, FEATURES_LOGITS)->features, err);
     if (rc == 0 && wants(metrics, METRIC_PRDC)) rc = score_prdc(made, mine, theirs, err);
+    if (rc == 0 && wants(metrics, METRIC_CMMD)) rc = score_cmmd(made, mine, theirs, err);
     if (rc == 0) *values = made;
     else json_decref(made);
     return rc;

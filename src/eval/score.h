@@ -30,7 +30,8 @@ void score_warn(const struct score_options *options, const struct side *samples,
  *   fid_infinity   fid_infinity
  *   kid            kid and, where both sides have more than a subset, kid_std over subsets; kid_full over all pairs
  *   is             is, is_std (the samples' features are logits)
- *   prdc           precision, recall, density, coverage */
+ *   prdc           precision, recall, density, coverage
+ *   cmmd           cmmd, and where there are features of JACKKNIFE_LEAST samples the names that fid has with cmmd */
 int score(json_t **values, const struct score_options *options, const struct side *samples,
           const struct side *reference, struct error *err);
 

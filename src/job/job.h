@@ -31,7 +31,16 @@ enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32, SAMPLE_FLOAT16 };
 enum latents_kind { LATENTS_NONE, LATENTS_FLOAT32, LATENTS_FLOAT16 };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision_kind { PRECISION_FP32, PRECISION_TF32 };
-enum metric { METRIC_FID, METRIC_SFID, METRIC_FID_INFINITY, METRIC_KID, METRIC_IS, METRIC_PRDC, METRIC_KINDS };
+enum metric {
+    METRIC_FID,
+    METRIC_SFID,
+    METRIC_FID_INFINITY,
+    METRIC_KID,
+    METRIC_IS,
+    METRIC_PRDC,
+    METRIC_CMMD,
+    METRIC_KINDS
+};
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */

@@ -12,7 +12,7 @@
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
-const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", NULL};
+const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", "cmmd", NULL};
 _Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
 const char *const sample_dtype_names[] = {"uint8", "float32", "float16", NULL};
 const char *const latents_names[] = {"false", "float32", "float16", NULL};

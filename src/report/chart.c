@@ -21,6 +21,8 @@ static const struct metric { /* a column that can be plotted */
     {"sfid_corrected", "sFID, corrected for bias", "sfid_error", true},
     {"kid", "KID", "kid_std", true},
     {"kid_full", "KID over all pairs", NULL, true},
+    {"cmmd", "CMMD", "cmmd_error", true},
+    {"cmmd_corrected", "CMMD, corrected for bias", "cmmd_error", true},
     {"is", "Inception score", "is_std", false},
     {"precision", "precision", NULL, false},
     {"recall", "recall", NULL, false},

@@ -14,7 +14,8 @@
 
 typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own */
 
-static const unsigned of_every_image = 1u << METRIC_KID | 1u << METRIC_PRDC; /* metrics that statistics won't do for */
+static const unsigned of_every_image = 1u << METRIC_KID | 1u << METRIC_PRDC |
+                                       1u << METRIC_CMMD; /* metrics that statistics won't do for */
 
 static char *path_of(const struct cells *cells, const file_name name) {
     return text_new("%s/references/%s.npz", cells_dir(cells), name);

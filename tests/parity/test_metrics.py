@@ -94,6 +94,39 @@ def test_kid_over_all_pairs_and_over_given_subsets(pair, tmp_path):
     assert found["kid_full"] == pytest.approx(unbiased_kid(a, b), rel=1e-6)
 
 
+def plain_cmmd(a, b):
+    """Jayasumana et al. 2023: 1,000 times the biased estimate, of rows of norm 1, with a Gaussian kernel of sigma 10."""
+    a, b = ((x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (a.astype(float), b.astype(float)))
+
+    def mean(x, y):
+        return np.exp(-((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T) / 200).mean()
+    return 1000 * (mean(a, a) + mean(b, b) - 2 * mean(a, b))
+
+
+def test_cmmd_and_its_jackknife(pair, tmp_path):
+    a, b, *paths = pair
+    found = compare(*paths, "--metrics", "cmmd")
+    assert found["cmmd"] == pytest.approx(plain_cmmd(a, b), rel=1e-6)
+    edges = [len(a) * k // 20 for k in range(21)]
+    without = [plain_cmmd(np.delete(a, slice(*edges[k:k + 2]), axis=0), b) for k in range(20)]
+    assert found["cmmd_without"] == pytest.approx(without, rel=1e-6)
+    assert found["cmmd_corrected"] == pytest.approx(20 * plain_cmmd(a, b) - 19 * np.mean(without), rel=1e-5)
+    assert found["cmmd_error"] == pytest.approx(np.sqrt(19 / 20 * ((without - np.mean(without))**2).sum()), rel=1e-5)
+    one, other = np.zeros((2, 4), np.float32), np.zeros((3, 4), np.float32)
+    one[:, 0], other[:, 1] = 7, 0.5
+    files = save(tmp_path / "one.npy", one), save(tmp_path / "other.npy", other)
+    assert compare(*files, "--metrics", "cmmd")["cmmd"] == pytest.approx(19.9003325, abs=5e-8)  # orthogonal
+    other[:, 0], other[:, 1] = -3, 0
+    save(files[1], other)
+    assert compare(*files, "--metrics", "cmmd")["cmmd"] == pytest.approx(39.6026534, abs=5e-8)  # opposite
+    other[1] = 0
+    save(files[1], other)
+    assert "sample 1 are all 0" in qtaylor("compare", *files, "--metrics", "cmmd", code=65).stderr
+    np.savez(tmp_path / "mu.npz", mu=np.zeros(4), sigma=np.eye(4))
+    assert "cmmd needs every sample's features" in qtaylor("compare", files[0], tmp_path / "mu.npz", "--metrics", "cmmd",
+                                                           code=65).stderr
+
+
 @pytest.mark.parametrize("count", [1500, 1013])
 def test_inception_score_in_order(tmp_path, count):
     logits = np.random.default_rng(3).normal(size=(count, 40)).astype(np.float32) * 3

@@ -3,7 +3,7 @@
 #include "scratch.h"
 
 #include "eval/inception_score.h"
-#include "eval/kid.h"
+#include "eval/mmd.h"
 #include "eval/neighbours.h"
 #include "eval/score.h"
 #include "eval/side_read.h"

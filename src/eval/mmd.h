@@ -1,9 +1,13 @@
-/* Kernel distance (KID): unbiased squared MMD with the kernel (x.y/d + 1)^3. Binkowski et al. 2018. In double. */
-#ifndef EVAL_KID_H
-#define EVAL_KID_H
+/* Kernel distances (squared MMD) of two sets of features, in double.
+ * KID: unbiased, kernel (x.y/d + 1)^3. Binkowski et al. 2018.
+ * CMMD: 1,000 times the plain (biased) estimate, rows scaled to norm 1, kernel exp(-|x - y|^2/(2 sigma^2)) with sigma
+ * = 10. Jayasumana et al. 2023 (arXiv 2401.09603), whose features are CLIP's. */
+#ifndef EVAL_MMD_H
+#define EVAL_MMD_H
 
 #include "base/error.h"
 #include "eval/features.h"
+#include "eval/precision.h"
 
 #include <stdint.h>
 
@@ -19,5 +23,10 @@ int kid_subsets(const struct features *a, const struct features *b, const int64_
 /* KID_SUBSETS subsets of KID_SUBSET_SIZE (or of all rows, where there are fewer) without replacement; the same ones
  * every time. *indices new. */
 int kid_draw(size_t a_count, size_t b_count, int64_t **indices, size_t *size, struct error *err);
+
+/* cmmd[0]: of all rows; cmmd[1 + k]: without block k of a's rows (precision.h), where a has JACKKNIFE_LEAST; a row of
+ * norm 0 is CODE_DATA. Never holds more than blocks of the matrix of pairs. */
+int cmmd_without_blocks(const struct features *a, const struct features *b, double cmmd[1 + JACKKNIFE_BLOCKS],
+                        struct error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* The kernel distance (KID). */
-#include "eval/kid.h"
+/* Kernel distances: KID, CMMD. */
+#include "eval/mmd.h"
 
 #include "eval/gram.h"
 #include "sample/noise.h"
@@ -132,4 +132,129 @@ int kid_draw(size_t a_count, size_t b_count, int64_t **indices, size_t *size, st
     free(*indices);
     *indices = NULL;
     return error_memory(err);
+}
+
+/* ---- CMMD ---- */
+
+static const double CMMD_SIGMA = 10, CMMD_SCALE = 1000;
+
+/* Rows that are added up together: at most GRAM_BLOCK, all of one block of the jackknife. */
+struct piece {
+    size_t first, count;
+    int block;
+};
+
+struct pieces {
+    const struct features *features;
+    struct piece *list;
+    size_t count;
+    double *norms; /* [features->count] */
+};
+
+static void pieces_release(struct pieces *pieces) {
+    free(pieces->list);
+    free(pieces->norms);
+}
+
+/* pieces_release also after a failure. */
+static int pieces_init(struct pieces *pieces, const struct features *features, struct error *err) {
+    size_t dim = features->dim, count = features->count;
+    *pieces = (struct pieces){.features = features,
+                              .list = malloc((gram_blocks(count) + JACKKNIFE_BLOCKS) * sizeof *pieces->list),
+                              .norms = malloc(count * sizeof *pieces->norms)};
+    if (!pieces->list || !pieces->norms) return error_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        double squares = 0;
+        for (size_t k = 0; k < dim; k++) squares += (double)features->rows[i * dim + k] * features->rows[i * dim + k];
+        pieces->norms[i] = sqrt(squares);
+        if (!(pieces->norms[i] > 0))
+            return error_set(err, CODE_DATA, "cmmd: the features of sample %zu are all 0: they have no direction", i);
+    }
+    for (size_t block = 0; block < JACKKNIFE_BLOCKS; block++) {
+        size_t end = count * (block + 1) / JACKKNIFE_BLOCKS;
+        for (size_t first = count * block / JACKKNIFE_BLOCKS; first < end; first += GRAM_BLOCK)
+            pieces->list[pieces->count++] = (struct piece){first, end - first < GRAM_BLOCK ? end - first : GRAM_BLOCK,
+                                                           (int)block};
+    }
+    return 0;
+}
+
+static double sum_gaussian(const struct gram *gram, const double *mine, size_t na, const double *theirs, size_t nb) {
+    double sum = 0;
+    for (size_t i = 0; i < na; i++)
+        for (size_t j = 0; j < nb; j++) {
+            double cosine = gram->products[i * GRAM_BLOCK + j] / (mine[i] * theirs[j]);
+            sum += exp((cosine - 1) / (CMMD_SIGMA * CMMD_SIGMA)); /* |x - y|^2 = 2 - 2 cosine */
+        }
+    return sum;
+}
+
+/* sums[k][l]: the kernel over the pairs of block k of a and block l of b; a tile at a time, added up in their order:
+ * the bits do not depend on threads. */
+static int sum_blocks(const struct pieces *a, const struct pieces *b, double sums[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS],
+                      struct error *err) {
+    size_t dim = a->features->dim, tiles = a->count * b->count;
+    double *tile = calloc(tiles, sizeof *tile);
+    bool failed = false;
+    if (!tile) return error_memory(err);
+#pragma omp parallel reduction(| : failed)
+    {
+        struct gram gram;
+        struct error one;
+        failed = gram_init(&gram, dim, &one) != 0;
+#pragma omp critical(gram_failure)
+        if (failed) *err = one;
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < tiles; i++) {
+            const struct piece *mine = &a->list[i / b->count], *theirs = &b->list[i % b->count];
+            if (failed || (a == b && mine > theirs)) continue; /* symmetric */
+            gram_block(&gram, a->features->rows + mine->first * dim, mine->count,
+                       b->features->rows + theirs->first * dim, theirs->count, dim);
+            tile[i] = sum_gaussian(&gram, a->norms + mine->first, mine->count, b->norms + theirs->first, theirs->count);
+        }
+        gram_release(&gram);
+    }
+    memset(sums, 0, sizeof(double[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS]));
+    for (size_t i = 0; i < tiles; i++) {
+        size_t mine = i / b->count, theirs = i % b->count;
+        sums[a->list[mine].block][b->list[theirs].block] += a == b && mine > theirs ? tile[theirs * b->count + mine]
+                                                                                    : tile[i];
+    }
+    free(tile);
+    return failed ? -1 : 0;
+}
+
+/* Without block `left` of a; -1: of all. */
+static double cmmd_of(const double aa[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS],
+                      const double ab[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS], double bb, size_t count, double n,
+                      int left) {
+    double mine = 0, cross = 0, m = 0;
+    for (int k = 0; k < JACKKNIFE_BLOCKS; k++) {
+        if (k == left) continue;
+        m += (double)(count * (size_t)(k + 1) / JACKKNIFE_BLOCKS - count * (size_t)k / JACKKNIFE_BLOCKS);
+        for (int l = 0; l < JACKKNIFE_BLOCKS; l++) {
+            if (l != left) mine += aa[k][l];
+            cross += ab[k][l];
+        }
+    }
+    return CMMD_SCALE * (mine / (m * m) + bb / (n * n) - 2 * cross / (m * n));
+}
+
+int cmmd_without_blocks(const struct features *a, const struct features *b, double cmmd[1 + JACKKNIFE_BLOCKS],
+                        struct error *err) {
+    double aa[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS], ab[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS],
+        bb[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS], theirs = 0;
+    struct pieces mine, other = {0};
+    int rc = pieces_init(&mine, a, err);
+    if (rc == 0) rc = pieces_init(&other, b, err);
+    if (rc == 0) rc = sum_blocks(&mine, &mine, aa, err);
+    if (rc == 0) rc = sum_blocks(&mine, &other, ab, err);
+    if (rc == 0) rc = sum_blocks(&other, &other, bb, err);
+    for (int k = 0; rc == 0 && k < JACKKNIFE_BLOCKS * JACKKNIFE_BLOCKS; k++)
+        theirs += bb[k / JACKKNIFE_BLOCKS][k % JACKKNIFE_BLOCKS];
+    for (int k = -1; rc == 0 && k < JACKKNIFE_BLOCKS; k++)
+        cmmd[k + 1] = cmmd_of(aa, ab, theirs, a->count, (double)b->count, k);
+    pieces_release(&mine);
+    pieces_release(&other);
+    return rc;
 }
