@@ -34,7 +34,8 @@ def test_a_folder_a_prompt(job):
         folder = there / f"{row:05d}"
         assert json.loads((folder / "metadata.jsonl").read_text()) == records[row]
         mine = list(range(row, 8, 3))  # rows: cycle
-        assert sorted(file.name for file in (folder / "samples").iterdir()) == [f"{k:04d}.png" for k in range(len(mine))]
+        names = sorted(file.name for file in (folder / "samples").iterdir())
+        assert names == [f"{k:04d}.png" for k in range(len(mine))]
         for k, sample in enumerate(mine):
             assert (pixels(folder / f"samples/{k:04d}.png") == samples[sample][:, :, 0]).all()
     some = job.folder / "some"

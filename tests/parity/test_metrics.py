@@ -95,7 +95,7 @@ def test_kid_over_all_pairs_and_over_given_subsets(pair, tmp_path):
 
 
 def plain_cmmd(a, b):
-    """Jayasumana et al. 2023: 1,000 times the biased estimate, of rows of norm 1, with a Gaussian kernel of sigma 10."""
+    """Jayasumana et al. 2023: 1,000 times the biased estimate, rows of norm 1, Gaussian kernel of sigma 10."""
     a, b = ((x / np.linalg.norm(x, axis=1, keepdims=True)) for x in (a.astype(float), b.astype(float)))
 
     def mean(x, y):
@@ -123,8 +123,8 @@ def test_cmmd_and_its_jackknife(pair, tmp_path):
     save(files[1], other)
     assert "sample 1 are all 0" in qtaylor("compare", *files, "--metrics", "cmmd", code=65).stderr
     np.savez(tmp_path / "mu.npz", mu=np.zeros(4), sigma=np.eye(4))
-    assert "cmmd needs every sample's features" in qtaylor("compare", files[0], tmp_path / "mu.npz", "--metrics", "cmmd",
-                                                           code=65).stderr
+    said = qtaylor("compare", files[0], tmp_path / "mu.npz", "--metrics", "cmmd", code=65).stderr
+    assert "cmmd needs every sample's features" in said
 
 
 @pytest.mark.parametrize("count", [1500, 1013])
