@@ -18,13 +18,17 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
+
+/* Arguments by name, in the order of the card. */
+using Named = std::vector<std::pair<std::string, c10::IValue>>;
 
 /* A network in one of its forms (torch_script.cpp, torch_package.cpp). Several threads may call it at a time. */
 struct shim_model {
     shim_model(c10::Device on, const char *name) : device(on), path(name) {}
     virtual ~shim_model() = default;
-    virtual c10::IValue forward(std::vector<c10::IValue> inputs, const torch::jit::Kwargs &named = {}) = 0;
+    virtual c10::IValue forward(std::vector<c10::IValue> inputs, const Named &named = {}) = 0;
     virtual bool takes(const char *argument) const = 0; /* by name */
 
     c10::Device device;

@@ -48,7 +48,7 @@ at::Tensor pick(const c10::IValue &returned, const shim_output &output, int plac
 /* The file that FIDs are published with answers one question at a time. */
 at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim_output &output) {
     bool pool = std::strcmp(output.name, "pool") == 0;
-    torch::jit::Kwargs named{{pool ? "return_features" : "no_output_bias", true}};
+    Named named{{pool ? "return_features" : "no_output_bias", true}};
     at::Tensor answer = floats(model.forward({images}, named));
     /* A float's softmax may underflow to 0; the least float has as good as no part in any sum of p log p, and its log
      * is finite. */
@@ -61,9 +61,9 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
                    const at::Tensor &labels) {
     std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
     if (labels.defined()) inputs.emplace_back(labels);
-    torch::jit::Kwargs named;
+    Named named;
     for (int i = 0; i < condition.inputs_count; i++)
-        named[condition.inputs[i].name] = input_on(model.device, shape.batch, condition.inputs[i]);
+        named.emplace_back(condition.inputs[i].name, input_on(model.device, shape.batch, condition.inputs[i]));
     at::Tensor out = floats(model.forward(std::move(inputs), named));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;

@@ -123,16 +123,24 @@ struct package : shim_model {
     std::unique_ptr<Loader> loader;
     size_t inputs = 0;
 
-    c10::IValue forward(std::vector<c10::IValue> given, const torch::jit::Kwargs &) override {
+    /* It knows no names: inputs follow the others in the order of the card. */
+    c10::IValue forward(std::vector<c10::IValue> given, const Named &named) override {
+        std::vector<std::string> names{"x", "t", "labels"};
+        names.resize(std::min(given.size(), names.size()));
+        for (const auto &[name, value] : named) {
+            names.push_back(name);
+            given.push_back(value);
+        }
         if (given.size() != inputs)
             refuse("it takes ", inputs, " tensors, and gets ", given.size(),
-                   ": x and t, and labels where its card has classes; the card or the job may be wrong");
+                   ": x and t, labels where its card has classes, and its card's inputs; the card or the job may be "
+                   "wrong");
         std::vector<at::Tensor> tensors;
         for (const c10::IValue &value : given) tensors.push_back(value.toTensor().contiguous());
         std::vector<at::Tensor> outputs;
         try {
             outputs = loader->run(tensors);
-        } catch (const std::exception &thrown) { explain(thrown.what()); }
+        } catch (const std::exception &thrown) { explain(thrown.what(), names); }
         if (outputs.size() == 1) return outputs[0];
         return c10::ivalue::Tuple::create(std::vector<c10::IValue>(outputs.begin(), outputs.end()));
     }
@@ -142,18 +150,18 @@ struct package : shim_model {
 
   private:
     /* Its check of inputs speaks of handles. */
-    [[noreturn]] static void explain(const char *message) {
-        static const char *const names[] = {"x", "t", "labels"};
-        int input = 0, axis = 0;
+    [[noreturn]] static void explain(const char *message, const std::vector<std::string> &names) {
+        size_t input = 0;
+        int axis = 0;
         long expected = 0, found = 0;
         const char *start = std::strstr(message, "input_handles[");
-        if (start && std::sscanf(start, "input_handles[%d]: unmatched dim value at %d, expected: %ld, but got: %ld",
+        if (start && std::sscanf(start, "input_handles[%zu]: unmatched dim value at %d, expected: %ld, but got: %ld",
                                  &input, &axis, &expected, &found) == 4)
             refuse("it was compiled for ", expected, axis == 0 ? " rows (the batch)" : " values", " in axis ", axis,
-                   " of ", input >= 0 && input < 3 ? names[input] : "an input", ", and gets ", found,
+                   " of ", input < names.size() ? names[input] : "an input", ", and gets ", found,
                    axis == 0 ? ": say so in the card (\"batch\") and the job" : ": the card's shape may be wrong");
-        if (start && std::sscanf(start, "input_handles[%d]: unmatched dtype", &input) == 1)
-            refuse("its input ", input >= 0 && input < 3 ? names[input] : "",
+        if (start && std::sscanf(start, "input_handles[%zu]: unmatched dtype", &input) == 1)
+            refuse("its input ", input < names.size() ? names[input] : "",
                    " is of another type than it was compiled for: the card's time.dtype or range may be wrong");
         throw std::runtime_error(message);
     }

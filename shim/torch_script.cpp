@@ -31,8 +31,8 @@ struct script : shim_model {
     using shim_model::shim_model;
     torch::jit::Module module;
 
-    c10::IValue forward(std::vector<c10::IValue> inputs, const torch::jit::Kwargs &named) override {
-        return module.forward(std::move(inputs), named);
+    c10::IValue forward(std::vector<c10::IValue> inputs, const Named &named) override {
+        return module.forward(std::move(inputs), torch::jit::Kwargs(named.begin(), named.end()));
     }
     bool takes(const char *argument) const override {
         return module.get_method("forward").function().getSchema().argumentIndexWithName(argument).has_value();

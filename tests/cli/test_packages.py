@@ -101,6 +101,49 @@ def test_the_samples_are_those_of_torchscript_whatever_makes_them(packages):
     assert 0 < np.abs(theirs).max() < 100 and np.abs(ours[0] - theirs).max() < 1e-5 * np.abs(theirs).max()
 
 
+INPUTS = [{"name": "context", "shape": [2, 3], "dtype": "float32", "null": "zeros"},
+          {"name": "mask", "shape": [4], "dtype": "bool", "null": "zeros"}]
+
+
+class Told(Net):
+    def forward(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, context: torch.Tensor,
+                mask: torch.Tensor) -> torch.Tensor:
+        shift = (self.classes(labels) + t[:, None])[:, :, None, None]
+        told = context.mean((1, 2)) * torch.where(mask, 1.0, -0.5).sum(1)
+        return 0.5 * x + 0.1 * self.outside(torch.relu(self.inside(x) + shift)) + 0.1 * told[:, None, None, None]
+
+
+def test_inputs_follow_in_the_order_of_the_card(packages):
+    """By name of TorchScript, whose forward might have them in any order; of a package, which knows no names, by place."""
+    rng, card = np.random.default_rng(0), CARD | {"inputs": INPUTS}
+    context, mask = rng.normal(size=(7, 2, 3)).astype("f4"), rng.random((7, 4)) < 0.5
+    example = torch.randn(BATCH, 1, 4, 4), torch.rand(BATCH), torch.arange(BATCH) % 3
+    inputs = torch.randn(BATCH, 2, 3), torch.ones(BATCH, 4, dtype=torch.bool)
+    path = package(Told, (*example, *inputs), card, "diffusion.json")
+    torch.jit.save(torch.jit.script(Told().eval()), str(packages.folder / "model.pt"),
+                   _extra_files={"diffusion.json": json.dumps(card)})
+    np.save(packages.folder / "context.npy", context)
+    np.save(packages.folder / "mask.npy", mask)
+    packages.keys |= {"conditions": {"context": "context.npy", "mask": "mask.npy"}, "batch": BATCH}
+    made = []
+    for number, model in enumerate((path, packages.folder / "model.pt")):
+        packages.keys["model"] = {"path": str(model)}
+        packages.keys["output"]["dir"] = str(packages.folder / str(number))
+        qtaylor("generate", packages.write(), program=TORCH)
+        made.append(stored_samples(packages.run))
+    assert np.abs(made[0] - made[1]).max() < 1e-5 * np.abs(made[1]).max()
+    packages.keys["output"]["dir"] = str(packages.folder / "other")
+    np.save(packages.folder / "context.npy", -context)
+    qtaylor("generate", packages.write(), program=TORCH)
+    assert np.abs(stored_samples(packages.run) - made[1]).max() > 1e-2  # they are heard
+    shorter = CARD | {"inputs": INPUTS[:1]}
+    packages.keys["model"] = {"path": str(path), "card": {"inputs": shorter["inputs"]}}
+    del packages.keys["conditions"]["mask"]
+    packages.keys["output"]["dir"] = str(packages.folder / "shorter")
+    said = qtaylor("generate", packages.write(), program=TORCH, code=65).stderr
+    assert "it takes 5 tensors, and gets 4" in said
+
+
 def test_features(packages, made):
     shutil.copy(made["features"], packages.folder / "features.pt2")
     np.savez(packages.folder / "reference.npz", mu=np.zeros(16), sigma=np.eye(16))

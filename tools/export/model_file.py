@@ -198,6 +198,7 @@ def save(network, card, path, dtype="float32", package=None):
         with torch.no_grad():
             compare_types(inside, network, card)
         network = inside
+    bare = network
     if card.get("inputs"):
         network = named(network, card)
     folder = os.path.dirname(path) or "."
@@ -212,7 +213,7 @@ def save(network, card, path, dtype="float32", package=None):
             traced = torch.jit.load(temporary)
             check(traced, network, card)
         if package:
-            return as_package(network, card, path, [("TorchScript", traced)], package)
+            return as_package(bare, card, path, [("TorchScript", traced)], package)
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
