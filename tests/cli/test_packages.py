@@ -114,7 +114,7 @@ class Told(Net):
 
 
 def test_inputs_follow_in_the_order_of_the_card(packages):
-    """By name of TorchScript, whose forward might have them in any order; of a package, which knows no names, by place."""
+    """By name of TorchScript, whose forward may have them in any order; by place of a package, which knows no names."""
     rng, card = np.random.default_rng(0), CARD | {"inputs": INPUTS}
     context, mask = rng.normal(size=(7, 2, 3)).astype("f4"), rng.random((7, 4)) < 0.5
     example = torch.randn(BATCH, 1, 4, 4), torch.rand(BATCH), torch.arange(BATCH) % 3
