@@ -32,9 +32,9 @@ static const struct {
     [METRIC_KID] = {{true, 2}, {true, 2}},
     [METRIC_IS] = {{true, INCEPTION_SPLITS}, {false, 0}},
     [METRIC_PRDC] = {{true, NEIGHBOURS + 1}, {true, NEIGHBOURS + 1}},
-    [METRIC_CMMD] = {{true, 1}, {true, 1}},
-    [METRIC_MIND] = {{true, 1}, {true, 1}},
-    [METRIC_VENDI] = {{true, 1}, {false, 0}},
+    [METRIC_CMMD] = {{true, 2}, {true, 2}},
+    [METRIC_MIND] = {{true, 2}, {true, 2}},
+    [METRIC_VENDI] = {{true, 2}, {false, 0}},
 };
 
 unsigned score_of_every_feature(void) {
