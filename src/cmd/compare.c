@@ -164,7 +164,8 @@ static int read_indices(struct score_options *options, char **file, const char *
 
 static void print_values(const json_t *values) {
     static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind"}, *const spreads[] = {"kid", "is"};
-    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall", "density", "coverage"};
+    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall",
+                                       "density",      "coverage", "vendi"};
 #define NUMBER(...) json_real_value(json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key)))
 #define HAS(...) json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key))
     char key[40];

@@ -220,6 +220,7 @@ def test_vendi(pair, tmp_path):
     np.savez(tmp_path / "mu.npz", mu=np.zeros(30), sigma=np.eye(30))  # takes nothing of the reference
     files = save(tmp_path / "frame.npy", frame), tmp_path / "mu.npz"
     assert compare(*files, "--metrics", "vendi")["vendi"] == pytest.approx(12, rel=1e-6)
+    assert "vendi          12\n" in qtaylor("compare", *files, "--metrics", "vendi").stdout
     save(files[0], np.repeat(frame[:1], 9, axis=0))
     assert compare(*files, "--metrics", "vendi")["vendi"] == pytest.approx(1, rel=1e-6)
     frame[3] = 0
