@@ -4,7 +4,7 @@
 # no folder but solver has more than 15 of them.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-order=(base format config job solver sample diagnose shard cluster eval tune report run work export cli cmd)
+order=(base format config job solver sample diagnose shard cluster eval metric tune report run work export cli cmd)
 bad=0
 complain() { echo "layers: $*"; bad=1; }
 

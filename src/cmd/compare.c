@@ -4,7 +4,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
-#include "eval/score.h"
+#include "metric/score.h"
 #include "eval/side_read.h"
 #include "export/rows.h"
 #include "work/place.h"
@@ -163,8 +163,9 @@ static int read_indices(struct score_options *options, char **file, const char *
 }
 
 static void print_values(const json_t *values) {
-    static const char *const intervals[] = {"fid", "sfid", "cmmd"}, *const spreads[] = {"kid", "is"};
-    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall", "density", "coverage"};
+    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind"}, *const spreads[] = {"kid", "is"};
+    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall",
+                                       "density",      "coverage", "vendi"};
 #define NUMBER(...) json_real_value(json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key)))
 #define HAS(...) json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key))
     char key[40];
@@ -325,10 +326,14 @@ const struct command command_compare = {
     "3\n"
     "  cmmd          1,000 times the squared MMD of features scaled to norm 1, Gaussian kernel of sigma 10 (Jayasumana "
     "et\n"
-    "                al. 2023, whose NET is CLIP); corrected and with its error as fid\n" MODEL_IS_CODE,
+    "                al. 2023, whose NET is CLIP); corrected and with its error as fid\n"
+    "  mind          3 D times the squared sliced Wasserstein distance of D features (Berthet et al. 2026), over\n"
+    "                orthonormal frames, in all at least 1,000 directions; corrected and with its error as fid\n"
+    "  vendi         Vendi score of A, its kernel the cosine (Friedman & Dieng 2023); takes nothing of "
+    "B\n" MODEL_IS_CODE,
     OPTION_TABLE(compare_rows, compare_options), compare};
 const struct command command_reference = {
     "reference", "Write statistics (mu, sigma) for use as a reference",
     "A: " SIDES "\nFILE.npz is one that pytorch-fid and EDM read, and ADM where the network has an output `spatial`\n"
-    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid, prdc and cmmd.\n" MODEL_IS_CODE,
+    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid, prdc, cmmd and mind.\n" MODEL_IS_CODE,
     OPTION_TABLE(reference_rows, compare_options), reference};

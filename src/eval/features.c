@@ -24,6 +24,18 @@ int features_check(const struct features *features, struct error *err) {
     return 0;
 }
 
+int features_lengths(const struct features *features, double *inverse, struct error *err) {
+    for (size_t i = 0; i < features->count; i++) {
+        const float *row = features->rows + i * features->dim;
+        double square = 0;
+        for (size_t k = 0; k < features->dim; k++) square += (double)row[k] * row[k];
+        if (square == 0)
+            return error_set(err, CODE_DATA, "the features of sample %zu are all 0: they have no direction", i);
+        if (inverse) inverse[i] = 1 / sqrt(square);
+    }
+    return 0;
+}
+
 /* From an array's elements, which need not be aligned. */
 static int convert(struct features *features, const struct npy *npy, const char *data, const char *path,
                    struct error *err) {

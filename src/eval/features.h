@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 enum feature_kind {                   /* which of a network's layers */
-                    FEATURES_POOL,    /* fid, fid_infinity, kid, prdc */
+                    FEATURES_POOL,    /* fid, fid_infinity, kid, prdc, cmmd, mind, vendi */
                     FEATURES_SPATIAL, /* sfid: ADM's are the first 7 channels of mixed_6/conv, [17,17,7], flattened */
                     FEATURES_LOGITS,  /* is */
                     FEATURE_KINDS,
@@ -27,6 +27,9 @@ struct features {
 int features_read(struct features *features, const char *path, struct error *err);
 /* A value that is not finite is CODE_DATA naming row and column. */
 int features_check(const struct features *features, struct error *err);
+/* inverse [count] = 1 / |x| in double, by which a row is taken at unit length; NULL: only looks. A row of
+ * zeros is CODE_DATA, naming it. */
+int features_lengths(const struct features *features, double *inverse, struct error *err);
 void features_release(struct features *features);
 /* Moments of rows first..first+count-1. *moments is new. */
 int features_moments(const struct features *features, size_t first, size_t count, struct moments *moments,

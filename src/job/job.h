@@ -39,6 +39,8 @@ enum metric {
     METRIC_IS,
     METRIC_PRDC,
     METRIC_CMMD,
+    METRIC_MIND,
+    METRIC_VENDI,
     METRIC_KINDS
 };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };

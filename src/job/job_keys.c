@@ -12,7 +12,7 @@
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
-const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", "cmmd", NULL};
+const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", "cmmd", "mind", "vendi", NULL};
 _Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
 const char *const sample_dtype_names[] = {"uint8", "float32", "float16", NULL};
 const char *const latents_names[] = {"false", "float32", "float16", NULL};
@@ -200,6 +200,9 @@ const char *metric_guess(const char *name) {
         {"density", "prdc"},
         {"coverage", "prdc"},
         {"spatial_fid", "sfid"},
+        {"clip_mmd", "cmmd"},
+        {"monge_inception_distance", "mind"},
+        {"vendi_score", "vendi"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcasecmp(name, others[i].theirs) == 0) return others[i].ours;

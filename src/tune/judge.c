@@ -2,7 +2,7 @@
 #include "tune/judge.h"
 
 #include "cluster/agree.h"
-#include "eval/score.h"
+#include "metric/score.h"
 #include "sample/quantise.h"
 
 #include <math.h>

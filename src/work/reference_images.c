@@ -7,6 +7,7 @@
 #include "cluster/agree.h"
 #include "eval/side_read.h"
 #include "format/images.h"
+#include "metric/score.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,16 +15,13 @@
 
 typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own */
 
-static const unsigned of_every_image = 1u << METRIC_KID | 1u << METRIC_PRDC |
-                                       1u << METRIC_CMMD; /* metrics that statistics won't do for */
-
 static char *path_of(const struct cells *cells, const file_name name) {
     return text_new("%s/references/%s.npz", cells_dir(cells), name);
 }
 
-/* Features of the logits are the samples' alone. */
+/* Those that take anything of the reference. */
 static unsigned reference_metrics(const struct run *run) {
-    return run->job.evaluate.metrics & ~(1u << METRIC_IS);
+    return run->job.evaluate.metrics & ~score_without_reference();
 }
 
 static int open_checked(struct images **images, const char *path, struct error *err) {
@@ -65,7 +63,7 @@ static int name_of(file_name name, const struct run *run, struct error *err) {
     images_close(images);
     char *text = text_new("%s %s%s%s", digest, run->network.sha256,
                           reference_metrics(run) >> METRIC_SFID & 1 ? " spatial" : "",
-                          run->job.evaluate.metrics & of_every_image ? " features" : "");
+                          run->job.evaluate.metrics & score_of_every_feature() ? " features" : "");
     if (rc == 0 && !text) rc = error_memory(err);
     if (rc == 0) sha256_bytes(text, strlen(text), name);
     free(text);
@@ -86,7 +84,7 @@ static int make(const char *path, const struct run *run, const struct place *pla
         struct statistics statistics = pool->statistics; /* borrowed */
         memcpy(statistics.network, side.network, SHA256_HEX);
         rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL,
-                              run->job.evaluate.metrics & of_every_image ? &pool->features : NULL, path, err);
+                              run->job.evaluate.metrics & score_of_every_feature() ? &pool->features : NULL, path, err);
         side_release(&side);
     }
     free(folder);

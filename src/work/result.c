@@ -4,7 +4,7 @@
 #include "base/files.h"
 #include "base/draft.h"
 #include "base/text.h"
-#include "eval/score.h"
+#include "metric/score.h"
 #include "eval/side_read.h"
 #include "report/picture.h"
 #include "cluster/build.h"

@@ -185,6 +185,10 @@ IMPOSSIBLE = {
                               ["prdc needs at least 4 samples", "reference has 3"]),
     "kid of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["kid"]},
                           ["kid needs every sample's features"]),
+    "cmmd of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["cmmd"]},
+                           ["cmmd needs every sample's features"]),
+    "mind of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["mind"]},
+                           ["mind needs every sample's features"]),
     "floats as reference": ("0-99", {"reference": "images.npy"}, ["images.npy holds float32", "qtaylor reference"]),
     "no reference": ("0-99", {"reference": "nothing.npz"}, ["nothing.npz"]),
 }
@@ -222,7 +226,8 @@ def test_the_fewest_samples_of_each_metric_suffice(job):
     network["features"]["outputs"]["logits"] = 4
     (job.folder / "features.json").write_text(json.dumps(network))
     np.save(job.folder / "rows.npy", np.random.default_rng(0).normal(size=(300, 8)))
-    for metric, least in {"fid": 2, "kid": 2, "prdc": 4, "is": 10, "fid_infinity": 200}.items():
+    for metric, least in {"fid": 2, "kid": 2, "prdc": 4, "is": 10, "fid_infinity": 200, "cmmd": 2, "mind": 2,
+                          "vendi": 2}.items():
         job.keys["seeds"] = f"0-{least - 1}"
         job.keys["output"]["dir"] = str(job.folder / metric)
         job.keys["evaluate"] |= {"reference": "rows.npy", "metrics": [metric]}

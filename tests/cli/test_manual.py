@@ -8,7 +8,8 @@ import pytest
 from conftest import qtaylor
 
 COMMANDS = re.findall(r"^  ([a-z]+) +[A-Z]", qtaylor("--help").stdout, re.M)
-LISTS = {("export", "--to"): "png npz npy", ("compare", "--metrics"): "fid sfid fid_infinity kid is prdc",
+LISTS = {("export", "--to"): "png npz npy",
+         ("compare", "--metrics"): "fid sfid fid_infinity kid is prdc cmmd mind vendi",
          ("check", "--device"): "auto cpu cuda", ("model", "--device"): "auto cpu cuda"}
 
 

@@ -162,6 +162,72 @@ def test_precision_and_recall(pair):
     assert found["coverage"] == pytest.approx(inside.any(1).mean(), abs=(ties(b, a) + 0.01) / len(b))
 
 
+def line_distance(x, y):
+    """W2 squared on a line: every point repeated until both sets are of one size, then sorted."""
+    size = np.lcm(len(x), len(y))
+    return ((np.sort(np.repeat(x, size // len(x))) - np.sort(np.repeat(y, size // len(y)))) ** 2).mean()
+
+
+def test_mind_on_a_line_and_its_jackknife(tmp_path):
+    """One feature has one direction: no choice of directions comes in. Sizes differ, and blocks do."""
+    rng = np.random.default_rng(8)
+    a, b = single(rng.normal(size=(210, 1))), single(rng.gamma(2, size=(77, 1)))
+    found = compare(save(tmp_path / "a.npy", a), save(tmp_path / "b.npy", b), "--metrics", "mind")
+    assert found["mind"] == pytest.approx(3 * line_distance(a[:, 0], b[:, 0]), rel=1e-9)
+    edges = [len(a) * k // 20 for k in range(21)]
+    without = [3 * line_distance(np.delete(a[:, 0], slice(*edges[k:k + 2])), b[:, 0]) for k in range(20)]
+    assert found["mind_without"] == pytest.approx(without, rel=1e-9)
+    assert found["mind_corrected"] == pytest.approx(20 * found["mind"] - 19 * np.mean(without), rel=1e-9)
+    assert found["mind_error"] == pytest.approx(np.sqrt(19 / 20 * ((without - np.mean(without))**2).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("dim", [2, 7, 64, 700])
+def test_mind_of_a_translation(tmp_path, dim):
+    """3 |m|^2, which frames that are orthonormal and whole give without an error."""
+    rng = np.random.default_rng(9)
+    a, m = (np.round(rng.normal(size=shape) * 64) / 64 for shape in ((50, dim), dim))  # no rounding to float32
+    files = save(tmp_path / "a.npy", (a + m).astype(np.float32)), save(tmp_path / "b.npy", a.astype(np.float32))
+    assert compare(*files, "--metrics", "mind")["mind"] == pytest.approx(3 * (m @ m), rel=1e-9)
+    assert compare(files[0], files[0], "--metrics", "mind")["mind"] == 0
+
+
+@pytest.mark.parametrize("dim", [3, 64, 1200])
+def test_mind_beside_independent_directions(tmp_path, dim):
+    """Berthet et al. 2026: 3 D times the mean over random unit vectors of the mean squared difference of sorted
+    projections. Within five standard errors of theirs and ours, which is no larger than that of 1000."""
+    a, b = (inception_like(seed, 300, dim, shift) for seed, shift in ((2, 0.0), (3, 0.3)))
+    found = compare(save(tmp_path / "a.npy", a), save(tmp_path / "b.npy", b), "--metrics", "mind")
+    directions = np.random.default_rng(10).normal(size=(3000, dim))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    x, y = (np.sort(directions @ rows.T.astype(float), axis=1) for rows in (a, b))
+    each = 3 * dim * ((x - y) ** 2).mean(1)
+    error = each.std() * np.sqrt(1 / 3000 + 1 / 1000)
+    assert error < 0.1 * each.mean() and abs(found["mind"] - each.mean()) < 5 * error
+
+
+def test_vendi(pair, tmp_path):
+    a, _, *paths = pair
+
+    def vendi(rows):  # Friedman & Dieng 2023, by the matrix of all pairs
+        unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
+        values = np.linalg.eigvalsh(unit @ unit.T / len(unit))
+        return np.exp(-sum(value * np.log(value) for value in values if value > 1e-15))
+
+    assert compare(*paths, "--metrics", "vendi")["vendi"] == pytest.approx(vendi(a), rel=1e-9)
+    few = save(tmp_path / "few.npy", a[:20])  # fewer than features
+    assert compare(few, paths[1], "--metrics", "vendi")["vendi"] == pytest.approx(vendi(a[:20]), rel=1e-9)
+    frame = 5 * np.linalg.qr(np.random.default_rng(11).normal(size=(30, 12)))[0].T.copy()  # 12 orthogonal rows
+    np.savez(tmp_path / "mu.npz", mu=np.zeros(30), sigma=np.eye(30))  # takes nothing of the reference
+    files = save(tmp_path / "frame.npy", frame), tmp_path / "mu.npz"
+    assert compare(*files, "--metrics", "vendi")["vendi"] == pytest.approx(12, rel=1e-6)
+    assert "vendi          12\n" in qtaylor("compare", *files, "--metrics", "vendi").stdout
+    save(files[0], np.repeat(frame[:1], 9, axis=0))
+    assert compare(*files, "--metrics", "vendi")["vendi"] == pytest.approx(1, rel=1e-6)
+    frame[3] = 0
+    save(files[0], frame)
+    assert "sample 3 are all 0" in qtaylor("compare", *files, "--metrics", "vendi", code=65).stderr
+
+
 def test_every_kind_of_feature_file(pair, tmp_path):
     a, b, _, other = pair
     half = a.astype(np.float16)

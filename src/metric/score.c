@@ -1,11 +1,13 @@
 /* The metrics: what each needs, and their numbers as JSON. */
-#include "eval/score.h"
+#include "metric/score.h"
 
 #include "base/log.h"
 #include "eval/frechet.h"
-#include "eval/inception_score.h"
-#include "eval/mmd.h"
-#include "eval/neighbours.h"
+#include "metric/inception_score.h"
+#include "metric/mind.h"
+#include "metric/mmd.h"
+#include "metric/neighbours.h"
+#include "metric/vendi.h"
 #include "eval/precision.h"
 
 #include <math.h>
@@ -30,8 +32,24 @@ static const struct {
     [METRIC_KID] = {{true, 2}, {true, 2}},
     [METRIC_IS] = {{true, INCEPTION_SPLITS}, {false, 0}},
     [METRIC_PRDC] = {{true, NEIGHBOURS + 1}, {true, NEIGHBOURS + 1}},
-    [METRIC_CMMD] = {{true, 1}, {true, 1}},
+    [METRIC_CMMD] = {{true, 2}, {true, 2}},
+    [METRIC_MIND] = {{true, 2}, {true, 2}},
+    [METRIC_VENDI] = {{true, 2}, {false, 0}},
 };
+
+unsigned score_of_every_feature(void) {
+    unsigned metrics = 0;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        metrics |= (unsigned)needs[metric].reference.every << metric;
+    return metrics;
+}
+
+unsigned score_without_reference(void) {
+    unsigned metrics = 0;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        metrics |= (unsigned)(needs[metric].reference.least == 0) << metric;
+    return metrics;
+}
 
 static int check_count(enum metric metric, const char *which, uint64_t count, size_t least, struct error *err) {
     if (count >= least) return 0;
@@ -75,13 +93,15 @@ int score_check(unsigned metrics, const struct side *samples, const struct side 
         const struct view *a = side_view(samples, kind), *b = side_view(reference, kind);
         if (!wants(metrics, metric)) continue;
         if (check_view(metric, "sample side", a, &needs[metric].samples, err) != 0) return -1;
-        if (metric == METRIC_IS) continue; /* needs no reference */
+        if (needs[metric].reference.least == 0) continue;
         if (check_view(metric, "reference", b, &needs[metric].reference, err) != 0) return -1;
         if (a->statistics.dim != b->statistics.dim)
             return error_set(err, CODE_DATA,
                              "%s: the reference has %zu features a sample, the samples have %zu: use the same feature "
                              "network for both",
                              metric_names[metric], b->statistics.dim, a->statistics.dim);
+        if (metric == METRIC_CMMD && features_lengths(&b->features, NULL, err) != 0)
+            return error_prefix(err, "cmmd: the reference");
     }
     return 0;
 }
@@ -145,20 +165,26 @@ static int set_without(json_t *values, const char *name, const double without[JA
     return json_object_set_new(values, whole, list) == 0 ? 0 : error_memory(err);
 }
 
+/* numbers[0], and where there are `enough` samples what those without each block say of it. */
+static int set_jackknifed(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], bool enough,
+                          struct error *err) {
+    struct estimate estimate;
+    if (set(values, name, numbers[0], err) != 0) return -1;
+    if (!enough) return 0;
+    jackknife(numbers[0], numbers + 1, &estimate);
+    if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
+        set_without(values, name, numbers + 1, err) != 0)
+        return -1;
+    return set_estimate(values, name, &estimate, err);
+}
+
 static int score_fid(json_t *values, const char *name, const struct view *samples, const struct frechet *reference,
                      struct error *err) {
     double fids[1 + JACKKNIFE_BLOCKS];
-    struct estimate estimate;
     bool enough = samples->features.count >= JACKKNIFE_LEAST;
     int rc = enough ? fid_without_blocks(&samples->features, reference, fids, err)
                     : frechet_distance_to(reference, &samples->statistics, &fids[0], err);
-    if (rc != 0 || set(values, name, fids[0], err) != 0) return -1;
-    if (!enough) return 0;
-    jackknife(fids[0], fids + 1, &estimate);
-    if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
-        set_without(values, name, fids + 1, err) != 0)
-        return -1;
-    return set_estimate(values, name, &estimate, err);
+    return rc == 0 ? set_jackknifed(values, name, fids, enough, err) : -1;
 }
 
 static int score_infinity(json_t *values, const struct view *samples, const struct frechet *reference,
@@ -220,16 +246,19 @@ static int score_prdc(json_t *values, const struct features *samples, const stru
     return set(values, "coverage", prdc.coverage, err);
 }
 
-static int score_cmmd(json_t *values, const struct features *samples, const struct features *reference,
-                      struct error *err) {
-    double cmmd[1 + JACKKNIFE_BLOCKS];
-    struct estimate estimate;
-    if (cmmd_without_blocks(samples, reference, cmmd, err) != 0 || set(values, "cmmd", cmmd[0], err) != 0) return -1;
-    if (samples->count < JACKKNIFE_LEAST) return 0;
-    jackknife(cmmd[0], cmmd + 1, &estimate);
-    if (set(values, "cmmd_corrected", estimate.corrected, err) != 0 || set_without(values, "cmmd", cmmd + 1, err) != 0)
+/* Metrics with an error by the jackknife that are no distances of Gaussians, and vendi. */
+static int score_others(json_t *values, unsigned metrics, const struct features *samples,
+                        const struct features *reference, struct error *err) {
+    double numbers[1 + JACKKNIFE_BLOCKS], vendi;
+    bool enough = samples->count >= JACKKNIFE_LEAST;
+    if (wants(metrics, METRIC_CMMD) && (cmmd_without_blocks(samples, reference, numbers, err) != 0 ||
+                                        set_jackknifed(values, "cmmd", numbers, enough, err) != 0))
         return -1;
-    return set_estimate(values, "cmmd", &estimate, err);
+    if (wants(metrics, METRIC_MIND) && (mind_without_blocks(samples, reference, numbers, err) != 0 ||
+                                        set_jackknifed(values, "mind", numbers, enough, err) != 0))
+        return -1;
+    if (!wants(metrics, METRIC_VENDI)) return 0;
+    return vendi_score(samples, &vendi, err) == 0 ? set(values, "vendi", vendi, err) : -1;
 }
 
 int score(json_t **values, const struct score_options *options, const struct side *samples,
@@ -246,7 +275,7 @@ int score(json_t **values, const struct score_options *options, const struct sid
     if (rc == 0 && wants(metrics, METRIC_KID)) rc = score_kid(made, options, mine, theirs, err);
     if (rc == 0 && wants(metrics, METRIC_IS)) rc = score_is(made, &side_view(samples, FEATURES_LOGITS)->features, err);
     if (rc == 0 && wants(metrics, METRIC_PRDC)) rc = score_prdc(made, mine, theirs, err);
-    if (rc == 0 && wants(metrics, METRIC_CMMD)) rc = score_cmmd(made, mine, theirs, err);
+    if (rc == 0) rc = score_others(made, metrics, mine, theirs, err);
     if (rc == 0) *values = made;
     else json_decref(made);
     return rc;

@@ -2,10 +2,10 @@
  * with in tests/parity. */
 #include "scratch.h"
 
-#include "eval/inception_score.h"
-#include "eval/mmd.h"
-#include "eval/neighbours.h"
-#include "eval/score.h"
+#include "metric/inception_score.h"
+#include "metric/mmd.h"
+#include "metric/neighbours.h"
+#include "metric/score.h"
 #include "eval/side_read.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* Precision, recall, density and coverage. */
-#include "eval/neighbours.h"
+#include "metric/neighbours.h"
 
-#include "eval/gram.h"
+#include "metric/gram.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* Inception score: exp of the mean KL divergence of p(class | sample) from its mean. Salimans et al. 2016. */
-#ifndef EVAL_INCEPTION_SCORE_H
-#define EVAL_INCEPTION_SCORE_H
+#ifndef METRIC_INCEPTION_SCORE_H
+#define METRIC_INCEPTION_SCORE_H
 
 #include "base/error.h"
 #include "eval/features.h"

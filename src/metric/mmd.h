@@ -2,8 +2,8 @@
  * KID: unbiased, kernel (x.y/d + 1)^3. Binkowski et al. 2018.
  * CMMD: 1,000 times the plain (biased) estimate, rows scaled to norm 1, kernel exp(-|x - y|^2/(2 sigma^2)) with sigma
  * = 10. Jayasumana et al. 2023 (arXiv 2401.09603), whose features are CLIP's. */
-#ifndef EVAL_MMD_H
-#define EVAL_MMD_H
+#ifndef METRIC_MMD_H
+#define METRIC_MMD_H
 
 #include "base/error.h"
 #include "eval/features.h"

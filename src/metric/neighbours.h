@@ -1,7 +1,7 @@
 /* Precision and recall (Kynkaanniemi et al. 2019; ADM's rule: a distance equal to the radius counts), density and
  * coverage (Naeem et al. 2020), from the radii of k-th nearest neighbours. In double. */
-#ifndef EVAL_NEIGHBOURS_H
-#define EVAL_NEIGHBOURS_H
+#ifndef METRIC_NEIGHBOURS_H
+#define METRIC_NEIGHBOURS_H
 
 #include "base/error.h"
 #include "eval/features.h"

@@ -1,7 +1,7 @@
 /* Kernel distances: KID, CMMD. */
-#include "eval/mmd.h"
+#include "metric/mmd.h"
 
-#include "eval/gram.h"
+#include "metric/gram.h"
 #include "sample/noise.h"
 
 #include <math.h>
@@ -148,28 +148,22 @@ struct pieces {
     const struct features *features;
     struct piece *list;
     size_t count;
-    double *norms; /* [features->count] */
+    double *inverse; /* [features->count]: 1 / |x| */
 };
 
 static void pieces_release(struct pieces *pieces) {
     free(pieces->list);
-    free(pieces->norms);
+    free(pieces->inverse);
 }
 
 /* pieces_release also after a failure. */
 static int pieces_init(struct pieces *pieces, const struct features *features, struct error *err) {
-    size_t dim = features->dim, count = features->count;
+    size_t count = features->count;
     *pieces = (struct pieces){.features = features,
                               .list = malloc((gram_blocks(count) + JACKKNIFE_BLOCKS) * sizeof *pieces->list),
-                              .norms = malloc(count * sizeof *pieces->norms)};
-    if (!pieces->list || !pieces->norms) return error_memory(err);
-    for (size_t i = 0; i < count; i++) {
-        double squares = 0;
-        for (size_t k = 0; k < dim; k++) squares += (double)features->rows[i * dim + k] * features->rows[i * dim + k];
-        pieces->norms[i] = sqrt(squares);
-        if (!(pieces->norms[i] > 0))
-            return error_set(err, CODE_DATA, "cmmd: the features of sample %zu are all 0: they have no direction", i);
-    }
+                              .inverse = malloc(count * sizeof *pieces->inverse)};
+    if (!pieces->list || !pieces->inverse) return error_memory(err);
+    if (features_lengths(features, pieces->inverse, err) != 0) return error_prefix(err, "cmmd");
     for (size_t block = 0; block < JACKKNIFE_BLOCKS; block++) {
         size_t end = count * (block + 1) / JACKKNIFE_BLOCKS;
         for (size_t first = count * block / JACKKNIFE_BLOCKS; first < end; first += GRAM_BLOCK)
@@ -183,7 +177,7 @@ static double sum_gaussian(const struct gram *gram, const double *mine, size_t n
     double sum = 0;
     for (size_t i = 0; i < na; i++)
         for (size_t j = 0; j < nb; j++) {
-            double cosine = gram->products[i * GRAM_BLOCK + j] / (mine[i] * theirs[j]);
+            double cosine = gram->products[i * GRAM_BLOCK + j] * (mine[i] * theirs[j]);
             sum += exp((cosine - 1) / (CMMD_SIGMA * CMMD_SIGMA)); /* |x - y|^2 = 2 - 2 cosine */
         }
     return sum;
@@ -210,7 +204,8 @@ static int sum_blocks(const struct pieces *a, const struct pieces *b, double sum
             if (failed || (a == b && mine > theirs)) continue; /* symmetric */
             gram_block(&gram, a->features->rows + mine->first * dim, mine->count,
                        b->features->rows + theirs->first * dim, theirs->count, dim);
-            tile[i] = sum_gaussian(&gram, a->norms + mine->first, mine->count, b->norms + theirs->first, theirs->count);
+            tile[i] = sum_gaussian(&gram, a->inverse + mine->first, mine->count, b->inverse + theirs->first,
+                                   theirs->count);
         }
         gram_release(&gram);
     }

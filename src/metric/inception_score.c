@@ -1,5 +1,5 @@
 /* The Inception score. */
-#include "eval/inception_score.h"
+#include "metric/inception_score.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* The numbers of metrics.json, from two sides. */
-#ifndef EVAL_SCORE_H
-#define EVAL_SCORE_H
+#ifndef METRIC_SCORE_H
+#define METRIC_SCORE_H
 
 #include "base/error.h"
 #include "eval/side.h"
@@ -20,6 +20,10 @@ int score_enough(unsigned metrics, uint64_t count, struct error *err);
 /* Do the sides go together, and have they what the metrics need? Names the metric and the side. */
 int score_check(unsigned metrics, const struct side *samples, const struct side *reference, struct error *err);
 
+/* Metrics, as bits 1 << METRIC_..., that need every feature of the reference; that take nothing of it. */
+unsigned score_of_every_feature(void);
+unsigned score_without_reference(void);
+
 /* Says (log) where the numbers will mean little: for sides that go together. */
 void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference);
 
@@ -31,6 +35,8 @@ void score_warn(const struct score_options *options, const struct side *samples,
  *   kid            kid and, where both sides have more than a subset, kid_std over subsets; kid_full over all pairs
  *   is             is, is_std (the samples' features are logits)
  *   prdc           precision, recall, density, coverage
+ *   mind           the same names as fid's, with mind
+ *   vendi          vendi
  *   cmmd           cmmd, and where there are features of JACKKNIFE_LEAST samples the names that fid has with cmmd */
 int score(json_t **values, const struct score_options *options, const struct side *samples,
           const struct side *reference, struct error *err);

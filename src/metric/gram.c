@@ -1,5 +1,5 @@
 /* Dot products of all pairs of rows of two feature sets, block by block. */
-#include "eval/gram.h"
+#include "metric/gram.h"
 
 #include "base/blas.h"
 

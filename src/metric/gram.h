@@ -1,6 +1,6 @@
 /* All pairs of rows of two feature sets, block by block: the ground of KID and of nearest neighbours. */
-#ifndef EVAL_GRAM_H
-#define EVAL_GRAM_H
+#ifndef METRIC_GRAM_H
+#define METRIC_GRAM_H
 
 #include "base/error.h"
 
