@@ -9,7 +9,7 @@
 int command_read_card(struct card *card, const char *model, const struct option_list *set, struct error *err) {
     json_t *over = json_object(), *places = json_object();
     int rc = over && places ? 0 : error_memory(err);
-    for (size_t i = 0; rc == 0 && i < set->count; i++) rc = override_apply(over, places, set->items[i], err);
+    for (size_t i = 0; rc == 0 && i < set->count; i++) rc = override_apply(over, places, set->items[i], "", err);
     struct key_reader reader = {.where = model, .places = places, .err = err};
     if (rc == 0) rc = card_check_part(&reader, "", over);
     if (rc == 0) rc = json_object_size(over) ? card_read_under(card, model, over, err) : card_read(card, model, err);

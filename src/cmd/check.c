@@ -174,11 +174,12 @@ static int judge(const json_t *found, const char *model, bool labelled, bool jso
                        "%s: its card says %s, but read as %s the error of x0 is %.3g instead of %.3g: correct the card",
                        model, said, is, least, mine);
     else if (rc == 0 && labelled && !(mine <= pixelwise))
-        rc =
-            error_set(err, CODE_DATA,
-                      "%s: no reading comes nearer to the images than every pixel by itself does (%.3g; %s as the card "
-                      "says has %.3g): look at the card's schedule, time and range, and whether it knows such images",
-                      model, pixelwise, said, mine);
+        rc = error_set(
+            err, CODE_DATA,
+            "%s: no reading comes nearer to the images than every pixel by itself does (%.3g; %s as the card "
+            "says has %.3g): look at the card's schedule, time and range, and whether the network was trained long "
+            "enough, and on such images",
+            model, pixelwise, said, mine);
     else if (rc == 0 && !json) print_line(stdout, "%s: its card says what fits best: %s", model, said);
     free(said);
     free(is);

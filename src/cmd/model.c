@@ -17,7 +17,8 @@
 #include <sys/resource.h>
 
 enum { LARGEST_BATCH = 256, PROOF_BATCH = 8, GPU_WORKERS = 2 };
-static const double SECONDS = 0.5; /* a speed is measured for, at least */
+enum { ROUNDS = 2 };               /* of which the faster counts: other work may be in the way */
+static const double SECONDS = 0.3; /* a speed is measured for, at least, each round */
 static const double LEVEL = 0.97;  /* of the best speed is as good */
 
 struct model_options {
@@ -130,9 +131,8 @@ static int worker_rate(const struct trial *trial, size_t batch, double *rate, st
     return rc;
 }
 
-/* New in *speed: {"batch", "workers", "rows_per_second", "peak_bytes"}. */
-static int measure(json_t **speed, const struct trial *trial, size_t batch, int workers, struct error *err) {
-    struct error failure = {.code = CODE_OK};
+/* Rows/s of all workers together. */
+static double rate_together(const struct trial *trial, size_t batch, int workers, struct error *failure) {
     double sum = 0;
 #pragma omp parallel num_threads(workers) reduction(+ : sum)
     {
@@ -140,15 +140,24 @@ static int measure(json_t **speed, const struct trial *trial, size_t batch, int 
         double rate;
         if (worker_rate(trial, batch, &rate, &one) == 0) sum += rate;
 #pragma omp critical(model_failure)
-        if (one.code != CODE_OK) failure = one;
+        if (one.code != CODE_OK) *failure = one;
     }
+    return sum;
+}
+
+/* New in *speed: {"batch", "workers", "rows_per_second", "peak_bytes"}. */
+static int measure(json_t **speed, const struct trial *trial, size_t batch, int workers, struct error *err) {
+    struct error failure = {.code = CODE_OK};
+    struct rusage usage;
+    double best = 0;
+    for (int round = 0; round < ROUNDS && failure.code == CODE_OK; round++)
+        best = fmax(best, rate_together(trial, batch, workers, &failure));
     if (failure.code != CODE_OK) {
         *err = failure;
         return -1;
     }
-    struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    *speed = json_pack("{s:I, s:i, s:f, s:I}", "batch", (json_int_t)batch, "workers", workers, "rows_per_second", sum,
+    *speed = json_pack("{s:I, s:i, s:f, s:I}", "batch", (json_int_t)batch, "workers", workers, "rows_per_second", best,
                        "peak_bytes", (json_int_t)usage.ru_maxrss * 1024);
     return *speed ? 0 : error_memory(err);
 }

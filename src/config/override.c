@@ -44,10 +44,7 @@ static json_t *override_parent(json_t *root, char *path, const char **last, cons
     return map;
 }
 
-/* Below it null is a value: no range, no labels, whatever the card in the file says. */
-static const char *const NULL_MEANS = "model.card.";
-
-int override_apply(json_t *root, json_t *places, const char *override, struct error *err) {
+int override_apply(json_t *root, json_t *places, const char *override, const char *values, struct error *err) {
     const char *equals = strchr(override, '='), *last;
     size_t length = equals ? (size_t)(equals - override) : 0;
     if (length == 0 || override[0] == '.' || equals[-1] == '.' || memmem(override, length, "..", 2))
@@ -62,7 +59,8 @@ int override_apply(json_t *root, json_t *places, const char *override, struct er
     } else if ((parent = override_parent(root, path, &last, source, err))) {
         places_forget(places, path);
         rc = 0;
-        if (json_is_null(value) && strncmp(path, NULL_MEANS, strlen(NULL_MEANS)) != 0) json_object_del(parent, last);
+        if (json_is_null(value) && !(values && strncmp(path, values, strlen(values)) == 0))
+            json_object_del(parent, last);
         else if (json_object_set(parent, last, value) != 0 ||
                  json_object_set_new(places, path, json_pack("[ss]", source, source)) != 0)
             rc = error_memory(err);

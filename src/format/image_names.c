@@ -57,7 +57,14 @@ void image_names_leave_out(struct image_names *names, const char *name) {
 
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err) {
     size_t format = format_of(name), length = strlen(name);
-    if (length > 0 && name[length - 1] == '/') return 0; /* a folder in an archive */
+    const char *slash = strrchr(name, '/'), *file = slash ? slash + 1 : name;
+    if (length > 0 && name[length - 1] == '/') return 0;                  /* a folder in an archive */
+    if (strcmp(file, "run.json") == 0 || strcmp(file, "sweep.json") == 0) /* whose pictures are overviews */
+        return error_set(
+            err, CODE_DATA,
+            "expected images, found %s: that is what a run or a sweep of qtaylor holds; name the run (of a "
+            "sweep a cell, SWEEP/CELL) itself, or a folder of exported images",
+            name);
     if (image_name_hidden(name) || format == IMAGE_FORMATS) {
         image_names_leave_out(names, name);
         return 0;

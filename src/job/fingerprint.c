@@ -100,11 +100,13 @@ static int report_difference(const char *path, const json_t *there, const json_t
                              struct error *err) {
     char *old = there ? json_dumps(there, CANONICAL) : strdup("nothing");
     char *new = here ? json_dumps(here, CANONICAL) : strdup("nothing");
-    int rc = !old || !new ? error_memory(err)
-                          : error_set(err, CODE_DATA,
-                                      "%s was made with %s = %.200s, this job has %.200s: choose another output.dir, "
-                                      "or set the key back to continue that run",
-                                      folder, path, old, new);
+    bool file = strstr(path, "sha256") != NULL;
+    int rc = !old || !new
+                 ? error_memory(err)
+                 : error_set(err, CODE_DATA,
+                             "%s was made with %s = %.200s, this job has %.200s: choose another output.dir, "
+                             "or %s to continue that run",
+                             folder, path, old, new, file ? "put the file back that it had" : "set the key back");
     free(old);
     free(new);
     return rc;

@@ -81,7 +81,7 @@ int job_override(json_t *root, json_t *places, const char *override, struct erro
         if (!placed || json_object_set_new(root, "model", json_pack("{s:O}", "path", path)) != 0)
             return error_memory(err);
     }
-    return override_apply(root, places, override, err);
+    return override_apply(root, places, override, "model.card.", err); /* no range, no labels, whatever the file says */
 }
 
 int job_from_file(struct job *job, const struct job_file *file, const char *const *overrides, size_t overrides_count,

@@ -33,6 +33,26 @@ static int check_range(const struct job *job, const struct card *card, struct er
                      card->decoder ? "decoder's card" : "model card");
 }
 
+/* What a job asks of labels must be what its model can take. */
+static int check_labels(const struct job *job, const struct card *card, struct error *err) {
+    const char *rule = label_rule_names[job->labels.rule];
+    if (card->classes == 0 && job->labels.rule != LABELS_NONE)
+        return error_set(err, CODE_DATA, "labels: %s, but the model takes none (its card has no classes)", rule);
+    if (card->classes > 0 && job->labels.rule == LABELS_NONE && card->null_label < 0)
+        return error_set(
+            err, CODE_DATA,
+            "labels: none, but the model has %lld classes and no null label: say balanced, random, a number or a file",
+            (long long)card->classes);
+    if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
+        return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld",
+                         (long long)card->classes - 1, (long long)job->labels.constant);
+    for (const struct card *of = card; of; of = of->guide)
+        if (of->batch > 0 && job->batch != of->batch)
+            return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
+                             of == card ? "model" : "guiding model's", of->batch);
+    return 0;
+}
+
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
@@ -49,6 +69,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
     if (rc == 0) rc = job_set_batch(job, card, err);
+    if (rc == 0) rc = check_labels(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
@@ -77,26 +98,6 @@ static int model_digest(const char *path, char hex[SHA256_HEX], struct error *er
 
 static const char *given(const char *hex) {
     return hex[0] ? hex : NULL;
-}
-
-/* What a job asks of labels must be what its model can take. */
-static int check_labels(const struct job *job, const struct card *card, struct error *err) {
-    const char *rule = label_rule_names[job->labels.rule];
-    if (card->classes == 0 && job->labels.rule != LABELS_NONE)
-        return error_set(err, CODE_DATA, "labels: %s, but the model takes none (its card has no classes)", rule);
-    if (card->classes > 0 && job->labels.rule == LABELS_NONE && card->null_label < 0)
-        return error_set(
-            err, CODE_DATA,
-            "labels: none, but the model has %lld classes and no null label: say balanced, random, a number or a file",
-            (long long)card->classes);
-    if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
-        return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld",
-                         (long long)card->classes - 1, (long long)job->labels.constant);
-    for (const struct card *of = card; of; of = of->guide)
-        if (of->batch > 0 && job->batch != of->batch)
-            return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
-                             of == card ? "model" : "guiding model's", of->batch);
-    return 0;
 }
 
 /* Opens the conditions, so that mistakes in them show now, and says what they are; NULL: the job has none. */
@@ -160,8 +161,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);
         goto out;
     }
-    if (check_labels(&job, &card, err) != 0 ||
-        (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
+    if ((job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
         plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||

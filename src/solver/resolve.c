@@ -81,7 +81,7 @@ static int check_start(const struct sampler *sampler, const struct solver *solve
         if (of->prediction != PREDICTION_X0 && of->prediction != PREDICTION_V && of->prediction != PREDICTION_VELOCITY)
             return error_set(err, CODE_DATA,
                              "sampler.t_start: at %g alpha is 0, where the %s that the %s predicts says nothing of x0: "
-                             "start lower, such as at %g",
+                             "start lower, such as at %g; or does it predict velocity, as networks of flows do?",
                              t, prediction_names[of->prediction], of == card ? "model" : "guiding model", 0.999 * t);
     bool fails = solver_starts_over(solver, sampler) &&
                  (solver->evaluations == 0 || (solver->new_noise && isnan(solver->new_noise(sampler))));

@@ -150,3 +150,11 @@ def test_the_digits(tmp_path):
     for key in ("prediction=v", "prediction=x0", "time.noise_at=0", "schedule={kind: cosine}", "time.scale=10"):
         said = qtaylor("check", model, tmp_path / "digits.npy", "--set", key, program=TORCH, code=65).stderr
         assert "correct the card" in said or "no reading comes nearer" in said, key
+
+
+def test_null_is_a_value_of_the_card(job):
+    job.model["card"]["labels"] = {"classes": 2, "null": 2}
+    job.write()
+    np.save(job.folder / "images.npy", data(8))
+    without = qtaylor("check", job.folder / "model.json", job.folder / "images.npy", "--set", "labels.null=null")
+    assert "the card has no null label" in without.stderr

@@ -375,3 +375,14 @@ def test_few_samples_are_said(job, tmp_path):
     path = job.write()
     for command in ("plan", "run"):
         assert qtaylor(command, path).stderr.count("the sample side has 8 samples of 8 features") == 1
+
+
+def test_a_sweep_or_a_folder_of_runs_is_no_folder_of_images(job):
+    """Their pictures are overviews."""
+    job.keys["sweep"] = {"sampler.nfe": [4, 6]}
+    qtaylor("run", job.write())
+    for path, named in (job.run, "sweep.json"), (job.folder, "run.json"):
+        if named == "run.json":
+            (job.run / "sweep.json").unlink()
+        said = qtaylor("compare", path, path, "--features", "none", code=65).stderr
+        assert named in said and "what a run or a sweep of qtaylor holds" in said

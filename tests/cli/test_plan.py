@@ -116,3 +116,11 @@ def test_the_job_of_all_solvers_has_all():
     listed = [line.split("|")[1].strip() for line in qtaylor("plan", "--list").stdout.splitlines()[2:]]
     plans = json.loads(qtaylor("plan", ROOT / "jobs/digits/solvers.yaml", "--json").stdout)
     assert sorted(plan["solver"] for plan in plans.values()) == sorted(set(listed) - {"table"}) and len(listed) > 35
+
+
+def test_labels_that_a_run_refuses(job):
+    for command in "plan", "run":
+        assert "labels: expected a class in 0..1, found 17" in qtaylor(command, job.write(), "--set", "labels=17",
+                                                                       code=65).stderr
+    job.model["card"]["labels"] = None
+    assert "the model takes none" in qtaylor("plan", job.write(), code=65).stderr
