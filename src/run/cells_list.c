@@ -131,7 +131,8 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
                       size_t count, struct error *err) {
     struct listing listing = {file, json_array(), json_array(), json_object(), json_object(), err};
     int rc = listing.cells && listing.values && listing.samples && listing.indices ? 0 : error_memory(err);
-    if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err); /* read; not to be copied a cell */
+    /* Read; not to be copied a cell. */
+    if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err);
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
     if (rc == 0) {
         *list = json_pack("{s:s, s:b, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "job",
