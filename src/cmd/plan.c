@@ -8,9 +8,29 @@
 #include "work/result.h"
 #include "solver/plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+/* What cells of a race must have alike; first: that cell, once it is known. */
+struct racing {
+    const struct race *race;
+    struct race_cell first;
+    json_t *job;
+};
+
+static int check_race(struct racing *racing, const struct job *job, const struct card *card, const char *cell,
+                      const char *file, struct error *err) {
+    struct layout layout;
+    if (!racing->race->on) return 0;
+    if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard,
+                    document_sample_bytes(job, card), err) != 0)
+        return -1;
+    const struct race_cell of = {cell, job->resolved, layout.shard_rows};
+    if (!racing->job) racing->first = (struct race_cell){NULL, racing->job = json_incref(job->resolved), of.shard_rows};
+    return race_check(racing->race, &of, &racing->first, file, err);
+}
 
 /* How evenly the job's batches spread over ranks of one worker each. */
 static void print_idle(const struct job *job, const struct card *card) {
@@ -21,8 +41,9 @@ static void print_idle(const struct job *job, const struct card *card) {
         return;
     uint64_t batch = layout.batch,
              padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */
-    printf("\n%llu samples in %llu shards of %llu, batches of %d", (unsigned long long)layout.samples,
-           (unsigned long long)layout_shards(&layout), (unsigned long long)layout.shard_rows, job->batch);
+    printf("\n%s%llu samples in %llu shards of %llu, batches of %d", isnan(job->evaluate.fid_error) ? "" : "at most ",
+           (unsigned long long)layout.samples, (unsigned long long)layout_shards(&layout),
+           (unsigned long long)layout.shard_rows, job->batch);
     if (padding)
         printf("\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle",
                (unsigned long long)padding, 100 * (double)padding / (double)(layout.samples + padding));
@@ -73,7 +94,7 @@ struct plan_options {
 
 /* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
 static int plan_one(const struct job_file *file, const char *const *overrides, size_t count, const char *cell,
-                    json_t **json, json_t **evaluation, struct error *err) {
+                    json_t **json, json_t **evaluation, struct racing *racing, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
@@ -82,6 +103,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     int rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
     if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
+    if (rc == 0) rc = check_race(racing, &job, &card, cell, file->path, err);
     if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);
         if (card.overridden && json_object_set(value, "model_card", card.overridden) != 0) rc = error_memory(err);
@@ -125,13 +147,15 @@ static int plan_file(const struct plan_options *options, const struct job_file *
         sweep_release(&sweep);
         return rc;
     }
+    struct racing racing = {.race = &sweep.race};
     int rc = 0;
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
         rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
-                      options->json ? &json : NULL, &evaluation, err);
+                      options->json ? &json : NULL, &evaluation, &racing, err);
     if (sweep.count == 0)
         rc = plan_one(file, options->set.items, options->set.count, NULL, options->json ? &json : NULL, &evaluation,
-                      err);
+                      &racing, err);
+    json_decref(racing.job);
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);
     json_decref(json);

@@ -40,6 +40,11 @@ static void print_result(const json_t *result, FILE *out) {
     const json_t *fid = json_object_get(metrics, "fid");
     print_line(out, "run         %s", json_string_value(json_object_get(result, "run")));
     fprintf(out, "samples     %lld on disk, %lld made now, all verified\n", (long long)samples, (long long)made);
+    const json_t *stopped = json_object_get(result, "stopped"), *target = json_object_get(stopped, "target");
+    if (target)
+        fprintf(out, "stopped     after %lld of %lld seeds: FID's standard error is at most %g\n",
+                (long long)json_integer_value(json_object_get(stopped, "samples")),
+                (long long)json_integer_value(json_object_get(stopped, "of")), json_number_value(target));
     double nfe = json_number_value(json_object_get(result, "nfe"));
     if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
     print_line(out, "NFE         %g (%s)", nfe, json_string_value(json_object_get(result, "solver")));

@@ -22,6 +22,11 @@ static const char *string(const json_t *json, const char *key) {
     return text ? text : "?";
 }
 
+static const char *stopped_by(const json_t *run) {
+    const char *by = json_string_value(json_object_get(json_object_get(run, "stopped"), "by"));
+    return !by ? "" : strcmp(by, "race") == 0 ? ", left the race" : ", its FID is exact enough";
+}
+
 static void print_cells(const json_t *status) {
     size_t i;
     json_t *cell;
@@ -29,8 +34,8 @@ static void print_cells(const json_t *status) {
     json_array_foreach(json_object_get(status, "cells"), i, cell) if ((int)strlen(string(cell, "cell")) > width)
         width = (int)strlen(string(cell, "cell"));
     json_array_foreach(json_object_get(status, "cells"), i, cell)
-        print_line(stdout, "  %-*s  %10lld of %-10lld %s", width, string(cell, "cell"), integer(cell, "done"),
-                   integer(cell, "samples"), string(cell, "state"));
+        print_line(stdout, "  %-*s  %10lld of %-10lld %s%s", width, string(cell, "cell"), integer(cell, "done"),
+                   integer(cell, "samples"), string(cell, "state"), stopped_by(cell));
 }
 
 static void print_attempt(const json_t *attempt) {
@@ -82,6 +87,10 @@ static void print_status(const json_t *status) {
     long long done = integer(status, "done"), samples = integer(status, "samples");
     print_line(stdout, "%s: %s", string(status, "run"), string(status, "state"));
     print_cells(status);
+    const json_t *stopped = json_object_get(status, "stopped");
+    if (stopped)
+        printf("stopped     after %lld of %lld seeds%s\n", integer(stopped, "samples"), integer(stopped, "of"),
+               stopped_by(status));
     printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
            samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"),
            integer(status, "shards"));

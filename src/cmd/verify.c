@@ -105,16 +105,18 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     const struct file_guard guard = {.check = check_calm, .context = &calm};
     struct error unwritten;
     bool is_calm = look_for_jobs(&calm, calm.last, &unwritten) == 0;
-    uint64_t shards = layout_shards(&run->layout);
+    const struct layout whole = {run->job.seeds.count, run->layout.shard_rows, run->layout.batch};
+    uint64_t shards = layout_shards(&run->layout), most = layout_shards(&whole); /* a run that was stopped may have had
+                                                                                    more */
     struct shard_info *infos = calloc(shards, sizeof *infos);
     struct text names = {0};
     int rc = infos ? verify_files(run, verdict, infos, err) : error_memory(err);
-    if (rc == 0) rc = store_strangers(run->dir, "", NULL, shards, &names, &verdict->strangers, err);
+    if (rc == 0) rc = store_strangers(run->dir, "", NULL, most, &names, &verdict->strangers, err);
     if (rc == 0 && run_wants(run, LATENTS))
-        rc = store_strangers(run->dir, "", LATENTS_FOLDER, shards, &names, &verdict->strangers, err);
+        rc = store_strangers(run->dir, "", LATENTS_FOLDER, most, &names, &verdict->strangers, err);
     for (int k = 0; rc == 0 && k < NETWORK_OUTPUTS; k++)
         if (run_wants(run, k))
-            rc = store_strangers(run->dir, run->network.key, run->network.outputs[k].name, shards, &names,
+            rc = store_strangers(run->dir, run->network.key, run->network.outputs[k].name, most, &names,
                                  &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         print_line(verdict->out, "foreign  %s: not one of this run's files", line);

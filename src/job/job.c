@@ -9,6 +9,7 @@
 #include "job/job_conditions.h"
 #include "format/json_file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,22 @@
 static char *name_of_file(const char *path) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
     return dot && dot > base ? strndup(base, (size_t)(dot - base)) : strdup(*base ? base : "job");
+}
+
+/* Samples are evaluated a block at a time, all that there are. */
+static int check_until(const struct job *job, const struct key_reader *reader) {
+    if (isnan(job->evaluate.fid_error)) return 0;
+    if (!(job->evaluate.metrics & 1u << METRIC_FID))
+        return key_error(reader, "evaluate.until.fid_error",
+                         "expected fid among evaluate.metrics: it is its standard error");
+    if (job->evaluate.count)
+        return key_error(reader, "evaluate.count",
+                         "expected no count beside evaluate.until, which evaluates all samples that are made");
+    if (job->seeds.count < ROUNDS_LEAST)
+        return key_error(reader, "evaluate.until",
+                         "expected at least %d seeds, below which a FID has no standard error, found %llu",
+                         ROUNDS_LEAST, (unsigned long long)job->seeds.count);
+    return 0;
 }
 
 /* What no single key can tell. */
@@ -34,6 +51,7 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
         return key_error(reader, "output.latents",
                          "expected a decoder beside it (decode: {path: ...}): without one the samples are what the "
                          "model makes");
+    if (check_until(job, reader) != 0) return -1;
     uint64_t pair[2];
     int twice = job->noise == NOISE_PHILOX ? 0 : seeds_collide(&job->seeds, pair);
     if (twice > 0)
@@ -63,7 +81,7 @@ static int read_root(struct job *job, const struct key_reader *reader, const jso
 
 /* Makes a job of the map `root`. */
 static int job_make(struct job *job, const struct key_reader *reader, const json_t *root) {
-    *job = (struct job){.output.level = 3};
+    *job = (struct job){.output.level = 3, .evaluate.fid_error = NAN};
     sampler_init(&job->sampler);
     int rc = read_root(job, reader, root);
     if (rc != 0) job_release(job);

@@ -43,6 +43,7 @@ enum metric {
     METRIC_VENDI,
     METRIC_KINDS
 };
+enum { ROUNDS_LEAST = 200 }; /* samples below which no metric has a standard error, JACKKNIFE_LEAST */
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
@@ -97,6 +98,7 @@ struct job {
         char *reference;  /* statistics .npz or feature file, resolved */
         unsigned metrics; /* bits 1 << METRIC_... */
         uint64_t count;   /* only the first so many samples; 0: all */
+        double fid_error; /* until the FID's standard error is at most this, no more samples are made; NAN: unset */
     } evaluate;
     enum device_kind device;
     bool share_device; /* allow several ranks on one GPU */

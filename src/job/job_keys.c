@@ -5,7 +5,9 @@
 #include "job/job_conditions.h"
 #include "config/keys.h"
 
+#include <float.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -109,7 +111,8 @@ static int read_seeds(KEY_READ_ARGUMENTS) {
 
 static json_t *write_seeds(const struct key *key, const void *member) {
     (void)key;
-    char *text = seeds_text(member);
+    const struct seeds *seeds = member;
+    char *text = seeds_text(seeds, seeds->count);
     json_t *value = text ? json_string(text) : NULL;
     free(text);
     return value;
@@ -244,7 +247,24 @@ static json_t *write_metrics(const struct key *key, const void *member) {
     return names;
 }
 
-static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics};
+static const struct key until_rows[] = {
+    {"fid_error", &KEY_NUMBER, AT(evaluate.fid_error), .expected = "a number above 0", .required = true,
+     KEY_RANGE(DBL_MIN, DBL_MAX)},
+};
+static const struct key_table until_table = KEY_TABLE(until_rows);
+
+static int read_until(KEY_READ_ARGUMENTS) { /* the member is the job */
+    if (!json_is_object(value)) return key_fail(reader, path, key->expected, value);
+    return keys_read(reader, &until_table, path, value, member);
+}
+
+static json_t *write_until(const struct key *key, const void *member) {
+    (void)key;
+    return isnan(((const struct job *)member)->evaluate.fid_error) ? json_null() : keys_write(&until_table, member);
+}
+
+static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics},
+                             UNTIL = {read_until, write_until};
 static const struct key evaluate_rows[] = {
     {"features", &FEATURES, AT(evaluate.features), .expected = "a feature network's path, or none", .required = true},
     {"reference", &KEY_PATH, AT(evaluate.reference),
@@ -252,6 +272,7 @@ static const struct key evaluate_rows[] = {
     {"metrics", &METRICS, AT(evaluate.metrics), .expected = "a list such as [fid, kid]"},
     {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number from 2 to 9e15, or 0 for all samples",
      KEY_RANGE(0, 9e15)},
+    {"until", &UNTIL, 0, .expected = "a map with fid_error"},
 };
 static const struct key_table evaluate_table = KEY_TABLE(evaluate_rows);
 

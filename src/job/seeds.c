@@ -144,12 +144,13 @@ int seeds_collide(const struct seeds *seeds, uint64_t pair[2]) {
     return found;
 }
 
-char *seeds_text(const struct seeds *seeds) {
+char *seeds_text(const struct seeds *seeds, uint64_t count) {
     struct text text = {0};
-    for (size_t i = 0; i < seeds->ranges_count; i++) {
+    for (size_t i = 0; i < seeds->ranges_count && seeds->ranges[i].before < count; i++) {
         const struct seed_range *range = &seeds->ranges[i];
+        uint64_t taken = count - range->before < range->count ? count - range->before : range->count;
         text_add(&text, "%s%" PRIu64, i ? "," : "", range->first);
-        if (range->count > 1) text_add(&text, "-%" PRIu64, range->first + (range->count - 1));
+        if (taken > 1) text_add(&text, "-%" PRIu64, range->first + (taken - 1));
     }
     if (text.failed) text_release(&text);
     return text.data;

@@ -166,10 +166,13 @@ static int add_cell(const struct reading *reading, const json_t *choice) {
     return json_object_set_new(reading->names, cell->name, json_true()) == 0 ? 0 : error_memory(reading->err);
 }
 
+static bool is_rule(const char *key) {
+    return strcmp(key, "skip") == 0 || strcmp(key, "only") == 0;
+}
+
 /* Every combination of the lists from `key` on. */
 static int expand(const struct reading *reading, json_t *product, void *key, json_t *choice) {
-    while (key && (strcmp(json_object_iter_key(key), "skip") == 0 || strcmp(json_object_iter_key(key), "only") == 0))
-        key = json_object_iter_next(product, key);
+    while (key && is_rule(json_object_iter_key(key))) key = json_object_iter_next(product, key);
     if (!key) {
         const json_t *skip = json_object_get(product, "skip"), *only = json_object_get(product, "only");
         if ((skip && any_matches(skip, choice)) || (only && !any_matches(only, choice))) return 0;
@@ -193,7 +196,7 @@ static int read_product(struct reading *reading, json_t *product) {
     double combinations = 1;
     if (!json_is_object(product)) return mistake(reading, "expected a map of key: [values], or a list of such maps");
     json_object_foreach(product, key, values) {
-        bool rule = strcmp(key, "skip") == 0 || strcmp(key, "only") == 0;
+        bool rule = is_rule(key);
         if (!rule) combinations *= (double)json_array_size(values);
         if (rule ? json_is_object(values) || json_is_array(values) : json_array_size(values) > 0) continue;
         return error_set(reading->err, CODE_DATA, "%s: sweep: %s: expected a list of %s", reading->path, key,
@@ -205,6 +208,27 @@ static int read_product(struct reading *reading, json_t *product) {
     int rc = choice ? expand(reading, product, json_object_iter(product), choice) : error_memory(reading->err);
     json_decref(choice);
     return rc;
+}
+
+/* Reads `race`, which stands beside the lists or in a map of its own, and takes it away. */
+static int take_race(struct reading *reading, json_t *products) {
+    size_t i = json_array_size(products);
+    json_t *race = json_is_object(products) ? json_object_get(products, "race") : NULL;
+    if (race) {
+        int rc = race_read(&reading->sweep->race, race, reading->path, reading->err);
+        json_object_del(products, "race");
+        return rc;
+    }
+    while (i-- > 0) {
+        json_t *product = json_array_get(products, i);
+        if (!json_object_get(product, "race")) continue;
+        if (json_object_size(product) > 1 || reading->sweep->race.on)
+            return mistake(reading, "race: in a list of maps it stands once, in a map of its own: - {race: {...}}");
+        if (race_read(&reading->sweep->race, json_object_get(product, "race"), reading->path, reading->err) != 0)
+            return -1;
+        json_array_remove(products, i);
+    }
+    return 0;
 }
 
 /* The folder that the cells' folders go to, as a job's own would be named. */
@@ -239,6 +263,7 @@ int sweep_read(struct sweep *sweep, const struct job_file *file, const char *con
     json_t *products = json_object_get(root, "sweep");
     if (rc == 0 && products) {
         rc = sweep_dir(&sweep->dir, root, path, err);
+        if (rc == 0) rc = take_race(&reading, products);
         if (rc == 0 && !json_is_array(products)) rc = read_product(&reading, products);
         for (size_t i = 0; rc == 0 && i < json_array_size(products); i++)
             rc = read_product(&reading, json_array_get(products, i));

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "job/job.h"
+#include "job/race.h"
 
 #include <jansson.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@ struct sweep {
     char *dir; /* the job's output.dir, which holds the cells' folders */
     struct sweep_cell *cells;
     size_t count; /* 0: the job has no sweep */
+    struct race race;
 };
 
 /* Reads the job file's sweep under the overrides. A cell that `skip` names or `only` does not is left out. Cells of one

@@ -78,7 +78,8 @@ static void add_difference(json_t *record, const struct entry *best, const struc
     double mine[JACKKNIFE_BLOCKS], theirs[JACKKNIFE_BLOCKS];
     struct estimate estimate;
     const char *why = NULL;
-    if (!agree(a, b, "seeds") || !agree(best->cell, second->cell, "samples")) why = "other seeds";
+    if (!agree(a, b, "seeds")) why = "other seeds";
+    else if (!agree(best->cell, second->cell, "samples")) why = "another number of samples";
     else if (!agree(a, b, "reference") || !agree(a, b, "network")) why = "another reference or feature network";
     else if (!read_without(a, mine) || !read_without(b, theirs))
         why = "fewer than 200 samples, or evaluated by an older version";

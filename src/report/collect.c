@@ -312,11 +312,12 @@ static int check_results(const json_t *results, const char *dir, struct error *e
 }
 
 int collect_data(json_t **data, const char *dir, struct error *err) {
-    json_t *results = NULL, *sweep = NULL;
+    json_t *results = NULL, *sweep = NULL, *race = NULL;
     *data = NULL;
     int rc = path_check_utf8(dir, err);
     if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", err);
     if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", err);
+    if (rc == 0 && sweep) rc = read_if_there(&race, dir, ".", "race.json", err);
     bool single = rc == 0 && !results && !sweep;
     bool begun = false;
     if (single) rc = folder_has(dir, "run.json", &begun, err);
@@ -329,9 +330,9 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
         rc = error_set(err, CODE_AGAIN, "%s: no cell of this sweep is finished: run it again to continue", dir);
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
     if (rc == 0)
-        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o}", "kind", single ? "run" : "sweep", "dir", dir, "columns",
-                          columns, "cells", cells, "keys", sweep_keys(sweep, columns), "missing",
-                          missing_cells(sweep, cells));
+        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o, s:O*}", "kind", single ? "run" : "sweep", "dir", dir,
+                          "columns", columns, "cells", cells, "keys", sweep_keys(sweep, columns), "missing",
+                          missing_cells(sweep, cells), "race", race);
     if (rc == 0) rc = *data ? derive(*data, sweep, err) : error_memory(err);
     if (rc != 0) {
         json_decref(*data);
@@ -339,5 +340,6 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     }
     json_decref(results);
     json_decref(sweep);
+    json_decref(race);
     return rc;
 }

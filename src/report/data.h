@@ -7,6 +7,7 @@
  *    "series": [{"name", "cells": [numbers]}]       a line of the plots each: cells that differ by their budget alone
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
+ *    "race": race.json, where the sweep was one
  *    "pareto": ["cell", ...]                        of FID over time
  *    "environment": {"host": [...], ...}            every value there is, over all cells
  *    "commands": ["..."], "job": "text of the job file"} */

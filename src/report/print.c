@@ -1,6 +1,7 @@
 /* The report in a terminal. */
 #include "report/chart.h"
 #include "report/data.h"
+#include "report/race.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -96,5 +97,6 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
         text_add(out, "\nbest at each NFE: lowest FID; the difference to the next one is paired by seeds\n");
         if (print_best(data, out)) return error_memory(err);
     }
+    if (json_object_get(data, "race")) race_print(json_object_get(data, "race"), out);
     return out->failed ? error_memory(err) : 0;
 }

@@ -21,6 +21,10 @@ bool cells_sweep(const struct cells *cells) {
     return json_is_true(json_object_get(cells->list, "sweep"));
 }
 
+const json_t *cells_race(const struct cells *cells) {
+    return json_object_get(cells->list, "race");
+}
+
 const char *cells_dir(const struct cells *cells) {
     return json_string_value(json_object_get(cells->list, "dir"));
 }

@@ -1,6 +1,6 @@
 /* The runs that are worked on together: the cells of a sweep, or a plain job as a list of one. Rank 0 makes the list,
  * as one JSON value; every rank gets the same text and opens it.
- *   {"dir": where log/ and progress.json go, "sweep": true | false,
+ *   {"dir": where log/ and progress.json go, "sweep": true | false, "race": {"metric", "confidence"} where it is one,
  *    "job": {"path", "directory": where it was started, "overrides", "text": the file} of a sweep,
  *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document", "shared"}, ...]
  *    "values": [...] of a sweep: what documents have alike (a plan, a card) once; "shared": {the document's key: index
@@ -34,14 +34,20 @@ struct cell { /* one run */
     uint64_t missing;                 /* samples that are not on disk yet */
     bool solves;                      /* some shard needs the solver (scan_solves) */
     bool afresh;                      /* made again, whatever is on disk */
+    bool rounds;                      /* it gets its samples in rounds (work/rounds.h); in one of them: */
+    bool round;                       /* run.layout has its first samples, and its conclusion decides what follows */
+    bool idle;                        /* nothing is made or concluded of it */
+    uint64_t made;                    /* samples that this job made in the rounds before it */
+    unsigned proved;                  /* which of its networks (work/proof.c), as bits */
     struct shim_model *model, *guide; /* borrowed; NULL: not needed. guide: of sampler.guidance.model */
     struct shim_model *decoder;       /* the same of decode */
     struct conditions *conditions;    /* of the card's inputs, borrowed; NULL: there are none, or they are not needed */
     const float *initial;             /* [seeds][C*H*W] of job.initial, borrowed; or NULL */
     /* Rank 0, while and after they are worked on: */
-    bool any;       /* a shard was made */
-    uint64_t lost;  /* shards that failed twice */
-    bool concluded; /* all read back and evaluated, with this outcome: */
+    bool any;          /* a shard was made */
+    uint64_t made_now; /* samples, in this round */
+    uint64_t lost;     /* shards that failed twice */
+    bool concluded;    /* all read back and evaluated, with this outcome: */
     enum code code;
     json_t *quarantine; /* shards left out, as in quarantine.json; NULL: none */
 };
@@ -70,9 +76,10 @@ int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, co
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err);
 void cells_close(struct cells *cells);
 
-bool cells_sweep(const struct cells *cells);                  /* else it is a plain job's one cell */
-const char *cells_dir(const struct cells *cells);             /* borrowed */
-double cell_calls(const struct cell *cell);                   /* model calls a sample; a guess for an adaptive solver */
+bool cells_sweep(const struct cells *cells);         /* else it is a plain job's one cell */
+const json_t *cells_race(const struct cells *cells); /* its metric and confidence; borrowed. NULL: it is none */
+const char *cells_dir(const struct cells *cells);    /* borrowed */
+double cell_calls(const struct cell *cell);          /* model calls a sample; a guess for an adaptive solver */
 size_t cells_find(const struct cells *cells, uint64_t shard); /* whose shard it is, counted over all cells */
 
 /* DIR/sweep.json, where it is a sweep: {"format", "job", "cells": [{"cell", its keys' "values", "same_as": name or

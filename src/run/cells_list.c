@@ -127,6 +127,22 @@ static json_t *asked(const struct job_file *file, const char *const *overrides, 
     return job;
 }
 
+static int check_race(const struct listing *listing, const struct race *race) {
+    const json_t *first = NULL, *cell;
+    size_t i;
+    json_array_foreach(listing->cells, i, cell) {
+        const json_t *document = json_object_get(cell, "document"), *job = json_object_get(document, "job");
+        const struct race_cell of = {json_string_value(json_object_get(cell, "name")), job,
+                                     (uint64_t)json_integer_value(json_object_get(document, "shard_rows"))};
+        if (!job) continue; /* it has another's samples */
+        if (!first) first = document;
+        const struct race_cell other = {NULL, json_object_get(first, "job"),
+                                        (uint64_t)json_integer_value(json_object_get(first, "shard_rows"))};
+        if (race_check(race, &of, &other, listing->file->path, listing->err) != 0) return -1;
+    }
+    return 0;
+}
+
 static int list_sweep(json_t **list, struct job_file *file, const struct sweep *sweep, const char *const *overrides,
                       size_t count, struct error *err) {
     struct listing listing = {file, json_array(), json_array(), json_object(), json_object(), err};
@@ -134,8 +150,12 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
     /* Read; not to be copied a cell. */
     if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err);
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
+    if (rc == 0 && sweep->race.on) rc = check_race(&listing, &sweep->race);
     if (rc == 0) {
-        *list = json_pack("{s:s, s:b, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "job",
+        json_t *race = sweep->race.on ? json_pack("{s:s, s:f}", "metric", race_metrics[sweep->race.metric],
+                                                  "confidence", sweep->race.confidence)
+                                      : NULL;
+        *list = json_pack("{s:s, s:b, s:o*, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "race", race, "job",
                           asked(file, overrides, count), "values", listing.values, "cells", listing.cells);
         rc = *list ? 0 : error_memory(err);
     }

@@ -190,6 +190,11 @@ out:
     return rc;
 }
 
+uint64_t document_samples(const json_t *document, uint64_t all) {
+    json_int_t samples = json_integer_value(json_object_get(json_object_get(document, "stopped"), "samples"));
+    return samples > 0 && (uint64_t)samples < all ? (uint64_t)samples : all;
+}
+
 int document_read(json_t **document, const char *dir, struct error *err) {
     char *path = text_new("%s/run.json", dir);
     if (!path) return error_memory(err);

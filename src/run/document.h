@@ -22,6 +22,9 @@ int document_make(json_t **document, const struct job_file *file, const char *co
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
 size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
+/* How many of its `all` seeds a run that was stopped early has samples of; else all. Its "stopped" (see pace.h of
+ * work) says so. */
+uint64_t document_samples(const json_t *document, uint64_t all);
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
 /* A document's plan: new; NULL when out of memory. Documents of a sweep's cells keep it as JSON text, which takes a

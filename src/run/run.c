@@ -77,7 +77,8 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
         job_add_nulls(&run->job, &run->card, err) != 0 ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
-        layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
+        layout_init(&run->layout, document_samples(document, run->job.seeds.count), (uint64_t)run->job.batch,
+                    (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
         labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count,

@@ -70,6 +70,15 @@ int scan_shard(const struct run *run, shard_id shard, struct shard_status *statu
     return 0;
 }
 
+static void count_missing(struct cell *cell) {
+    cell->missing = 0;
+    cell->solves = false;
+    for (uint64_t i = 0; i < layout_shards(&cell->run.layout); i++) {
+        if (cell->status[i].samples != SHARD_GOOD) cell->missing += layout_rows(&cell->run.layout, (shard_id){i});
+        cell->solves |= scan_solves(&cell->run, &cell->status[i]);
+    }
+}
+
 int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error *err) {
     uint64_t rank = (uint64_t)comm_rank(comm), size = (uint64_t)comm_size(comm);
     struct error failure = {.code = CODE_OK};
@@ -78,6 +87,7 @@ int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error
     for (uint64_t i = rank; i < cells->shards; i += size) {
         struct error one;
         const struct cell *cell = &cells->cells[cells_find(cells, i)];
+        if (cell->idle || i - cell->first >= layout_shards(&cell->run.layout)) continue; /* of a later round */
         if (scan_shard(&cell->run, (shard_id){i - cell->first}, &cells->status[i], NULL, &one) != 0) {
 #pragma omp critical(scan_failure)
             failure = one;
@@ -86,7 +96,9 @@ int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error
     int rc = failure.code != CODE_OK ? -1 : 0;
     if (rc != 0) *err = failure;
     rc = ranks_agree(comm, rc, err);
-    return rc == 0 ? comm_merge(comm, (unsigned char *)cells->status, cells->shards * sizeof *cells->status, err) : rc;
+    if (rc == 0) rc = comm_merge(comm, (unsigned char *)cells->status, cells->shards * sizeof *cells->status, err);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++) count_missing(&cells->cells[i]);
+    return rc;
 }
 
 static bool is_gap(const struct run *run, const struct shard_status *status, enum gap gap) {

@@ -21,7 +21,7 @@ int scan_shard(const struct run *run, shard_id shard, struct shard_status *statu
                struct error *err);
 
 /* Collective. Judges every shard of every cell, the work split over ranks and threads, and fills their status at every
- * rank, which must be zeros before. */
+ * rank, which must be zeros, or good on every rank, before; counts what is missing. */
 int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error *err);
 
 enum gap { GAP_ANY, GAP_SAMPLES, GAP_LATENTS };

@@ -22,9 +22,10 @@ struct count { /* of a run, or of all cells */
     uint64_t samples, done, shards, shards_done, quarantined;
     uint64_t latents, latents_wanted; /* of how many samples they are there, and are to be kept */
     bool unknown;                     /* a cell was not begun */
+    json_t *stopped;                  /* of a run that has not all its seeds, by decision: run.json's; else NULL */
 };
 
-static int read_layout(struct layout *layout, bool *keeps, const char *dir, struct error *err) {
+static int read_layout(struct layout *layout, bool *keeps, json_t **stopped, const char *dir, struct error *err) {
     json_t *document = NULL;
     struct seeds seeds = {0};
     if (document_read(&document, dir, err) != 0) return -1;
@@ -33,8 +34,10 @@ static int read_layout(struct layout *layout, bool *keeps, const char *dir, stru
     *keeps = json_object_get(json_object_get(json_object_get(document, "job"), "output"), "latents") != NULL;
     int rc = text ? seeds_parse(&seeds, text, err)
                   : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
-    if (rc == 0) rc = layout_init(layout, seeds.count, 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
+    if (rc == 0)
+        rc = layout_init(layout, document_samples(document, seeds.count), 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
     seeds_release(&seeds);
+    *stopped = rc == 0 ? json_incref(json_object_get(document, "stopped")) : NULL;
     json_decref(document);
     return rc;
 }
@@ -85,7 +88,7 @@ static int count_run(const char *dir, struct count *count, json_t *quarantine, s
     *count = (struct count){0};
     uint64_t ignored = 0;
     bool keeps;
-    if (read_layout(&layout, &keeps, dir, err) != 0) return -1;
+    if (read_layout(&layout, &keeps, &count->stopped, dir, err) != 0) return -1;
     count->samples = layout.samples;
     count->latents_wanted = keeps ? layout.samples : 0;
     count->shards = layout_shards(&layout);
@@ -214,10 +217,12 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
                           all->quarantined + one.quarantined,
                           all->latents + one.latents,
                           all->latents_wanted + one.latents_wanted,
-                          all->unknown || one.unknown};
-    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I}", "cell", name, "state",
+                          all->unknown || one.unknown,
+                          NULL};
+    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I, s:o*}", "cell", name, "state",
                                                 state_of(&one, alive), "samples", (json_int_t)one.samples, "done",
-                                                (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined));
+                                                (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined,
+                                                "stopped", one.stopped));
     return rc == 0 ? 0 : error_memory(err);
 }
 
@@ -248,17 +253,18 @@ int status_read(json_t **status, const char *dir, struct error *err) {
     if (rc == 0) {
         double left = (double)(count.samples - count.done - count.quarantined);
         json_t *eta = left <= 0 ? json_integer(0) : life.pace > 0 ? json_real(1 / life.pace) : json_null();
-        *status = json_pack("{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run",
-                            dir, "state", state_of(&count, alive), "samples", (json_int_t)count.samples, "done",
+        *status = json_pack("{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*, s:O*}",
+                            "run", dir, "state", state_of(&count, alive), "samples", (json_int_t)count.samples, "done",
                             (json_int_t)count.done, "latents",
                             count.latents_wanted ? json_integer((json_int_t)count.latents) : NULL, "shards",
                             (json_int_t)count.shards, "shards_done", (json_int_t)count.shards_done, "quarantined",
                             (json_int_t)count.quarantined, "quarantine", quarantine, "rate", life.rate, "eta_seconds",
                             eta, "ranks", life.ranks, "attempts", life.attempts, "silent_seconds",
                             life.silent < 0 ? json_null() : json_real(life.silent), "ended", life.ended, "cells",
-                            run ? NULL : cells);
+                            run ? NULL : cells, "stopped", count.stopped);
         if (!*status) rc = error_memory(err);
     }
+    json_decref(count.stopped);
     json_decref(life.attempts);
     json_decref(cells);
     json_decref(quarantine);

@@ -71,7 +71,7 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
     struct run *run = &cell->run;
     bool good = true;
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
-    if (good) return 0;
+    if (good || cell->idle) return 0;
     const char *guide = run->sampler.guidance.model;
     if (cell->solves &&
         load_model(assets, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device, &cell->model, err) != 0)
@@ -100,6 +100,7 @@ static int load_conditions(struct assets *assets, struct cells *cells, struct ce
             json_equal(json_object_get(other->run.card.json, "inputs"), json_object_get(run->card.json, "inputs")) &&
             strcmp(other->run.job.model.path, run->job.model.path) == 0)
             return cell->conditions = other->conditions, 0;
+    if (cell->conditions) return 0;
     if (conditions_open(&cell->conditions, &run->card, &run->job, err) != 0) return -1;
     assets->list[assets->count].path = "";
     assets->list[assets->count++].conditions = cell->conditions;
@@ -108,9 +109,10 @@ static int load_conditions(struct assets *assets, struct cells *cells, struct ce
 
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {
     char message[SHIM_ERROR];
-    struct assets *made = *assets = calloc(1, sizeof *made + (6 * cells->count + 1) * sizeof *made->list);
-    if (!made) return error_memory(err);
-    if (shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
+    bool more = *assets;
+    struct assets *made = more ? *assets : calloc(1, sizeof *made + (6 * cells->count + 1) * sizeof *made->list);
+    if (!(*assets = made)) return error_memory(err);
+    if (!more && shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
         return error_set(err, CODE_INTERNAL, "%s", message);
     for (size_t i = 0; i < cells->count; i++)
         if (load_cell(made, &cells->cells[i], device, err) != 0 ||

@@ -9,6 +9,7 @@
 #include "format/json_file.h"
 #include "run/claim.h"
 #include "run/quarantine.h"
+#include "work/rounds.h"
 #include "work/result.h"
 #include "work/shard_maker.h"
 #include "run/scan.h"
@@ -23,7 +24,8 @@ struct conclusion {
     struct tally made;
     struct shard_status *status; /* [shards]: the scan's, and what was read since */
     struct features features[NETWORK_OUTPUTS];
-    json_t *older;  /* metrics.json as it was, or NULL */
+    json_t *older;  /* metrics.json, or the round's file, as it was, or NULL */
+    json_t *round;  /* what the round of these very samples came to, or NULL */
     json_t *inputs; /* see result_inputs */
     char digest[SHA256_HEX];
     bool current;         /* metrics.json says all that there is to say */
@@ -40,6 +42,7 @@ void conclusion_close(struct conclusion *conclusion) {
     if (!conclusion) return;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&conclusion->features[k]);
     json_decref(conclusion->older);
+    json_decref(conclusion->round);
     json_decref(conclusion->inputs);
     free(conclusion->status);
     free(conclusion);
@@ -59,15 +62,40 @@ static void digest_shards(struct conclusion *conclusion) {
     free(infos);
 }
 
+/* Is a result of exactly these samples, and this evaluation? */
+static bool is_of(const json_t *result, const struct conclusion *conclusion) {
+    const char *of = json_string_value(json_object_get(result, "payload_sha256"));
+    bool evaluated = json_equal(json_object_get(result, "inputs"), conclusion->inputs);
+    return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated);
+}
+
 /* *current: metrics.json is of exactly these samples, and all the rest is there. */
 static int is_current(const struct conclusion *conclusion, bool *current, struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    const char *of = json_string_value(json_object_get(conclusion->older, "payload_sha256"));
-    bool evaluated = json_equal(json_object_get(conclusion->older, "inputs"), conclusion->inputs), picture = true;
-    if (result_has_picture(run) && folder_has(run->dir, "grid.png", &picture, err) != 0) return -1;
-    *current = of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 &&
-               (!conclusion->inputs || evaluated) && picture;
+    bool picture = true;
+    if (!conclusion->cell->round && result_has_picture(run) && folder_has(run->dir, "grid.png", &picture, err) != 0)
+        return -1;
+    const json_t *stopped = json_object_get(run->document, "stopped");
+    const json_t *told = json_object_get(conclusion->older, "stopped");
+    *current = is_of(conclusion->older, conclusion) && picture &&
+               (conclusion->cell->round || (!stopped && !told) || json_equal(stopped, told));
     return 0;
+}
+
+static char *result_path(const struct cell *cell) {
+    return cell->round ? rounds_path(&cell->run, cell->run.layout.samples) : text_new("%s/metrics.json", cell->run.dir);
+}
+
+/* The same samples may have been a round. */
+static void read_round(struct conclusion *conclusion) {
+    const struct cell *cell = conclusion->cell;
+    struct error ignored;
+    if (!cell->rounds || cell->round || conclusion->current ||
+        rounds_read(&conclusion->round, &cell->run, cell->run.layout.samples, &ignored) != 0)
+        return;
+    if (is_of(conclusion->round, conclusion)) return;
+    json_decref(conclusion->round);
+    conclusion->round = NULL;
 }
 
 /* Reads the metrics.json that an earlier job left, and whether it still holds. */
@@ -75,14 +103,16 @@ static int read_older(struct conclusion *conclusion, bool again, struct error *e
     const struct run *run = &conclusion->cell->run;
     struct error why;
     bool good = true;
-    char *path = text_new("%s/metrics.json", run->dir);
+    char *path = result_path(conclusion->cell);
     int rc = path ? json_file_read_if_there(&conclusion->older, path, &why) : error_memory(&why);
     free(path);
     if (rc != 0 && why.code != CODE_DATA) return *err = why, -1; /* what is no JSON is written anew */
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
     if (good) digest_shards(conclusion);
     if (result_inputs(run, &conclusion->inputs, err) != 0) return -1;
-    return good && !again ? is_current(conclusion, &conclusion->current, err) : 0;
+    if (good && !again && is_current(conclusion, &conclusion->current, err) != 0) return -1;
+    if (good) read_round(conclusion);
+    return 0;
 }
 
 int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell, const struct tally *made, bool again,
@@ -95,7 +125,7 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
     conclusion->made = *made;
     conclusion->start = clock_seconds();
     int rc = read_older(conclusion, again, &conclusion->failure);
-    if (rc == 0 && !conclusion->current && cell->run.job.evaluate.enabled)
+    if (rc == 0 && !conclusion->current && !conclusion->round && cell->run.job.evaluate.enabled)
         rc = result_room(&cell->run, conclusion->features, &conclusion->failure);
     *batches = rc != 0 || conclusion->current ? 0 : shards;
     return 0;
@@ -137,7 +167,7 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patie
 }
 
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
-static json_t *describe_generation(const struct conclusion *conclusion, const struct place *place) {
+static json_t *describe_this(const struct conclusion *conclusion, const struct place *place) {
     const double *made = conclusion->made.values;
     double seconds = made[MADE_WORKER] / place->all_workers;
     json_t *decoder = conclusion->cell->run.card.decoder ? json_real(made[MADE_DECODER]) : NULL;
@@ -150,6 +180,14 @@ static json_t *describe_generation(const struct conclusion *conclusion, const st
     json_decref(decoder);
     json_t *kept = json_object_get(conclusion->older, "generation");
     return kept ? json_incref(kept) : json_null();
+}
+
+/* The same, with the rounds before. */
+static json_t *describe_generation(const struct conclusion *conclusion, const struct place *place) {
+    const struct cell *cell = conclusion->cell;
+    bool now = conclusion->made.values[MADE_SAMPLES] > 0, earlier = json_object_get(conclusion->older, "generation");
+    if (!cell->rounds || cell->round || (!now && earlier && cell->made == 0)) return describe_this(conclusion, place);
+    return rounds_generation(&cell->run, now ? describe_this(conclusion, place) : json_object());
 }
 
 static const double CLIPPED_MOST = 0.5; /* of digits, whose background is black, 0.21 */
@@ -219,28 +257,31 @@ static int compute_metrics(struct conclusion *conclusion, struct references *ref
 static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place,
                     int threads, struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    char *picture = NULL, *path = text_new("%s/metrics.json", run->dir);
-    json_t *values = NULL;
+    char *picture = NULL, *path = result_path(conclusion->cell);
+    bool round = conclusion->cell->round;
+    json_t *values = json_incref(json_object_get(conclusion->round, "metrics"));
     const struct file_guard guard = {.check = claim_guard, .context = run};
     int rc = path ? claim_check(run, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
-    if (rc == 0) rc = write_manifest(conclusion, err);
+    if (rc == 0 && !round) rc = write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA,
                        "%s: its samples are all there, but the features of %g shards failed (the warnings say why): "
                        "mend or change evaluate.features and run again",
                        run->dir, conclusion->made.values[MADE_FEATURELESS]);
-    if (rc == 0 && run->job.evaluate.enabled) rc = compute_metrics(conclusion, references, threads, &values, err);
-    if (rc == 0 && result_has_picture(run)) rc = result_picture(run, &picture, err);
+    if (rc == 0 && run->job.evaluate.enabled && !values)
+        rc = compute_metrics(conclusion, references, threads, &values, err);
+    if (rc == 0 && !round && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
-        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:O?, s:O?, s:s?}", "run", run->dir,
-                                   "solver", run->plan.solver, "samples", (json_int_t)run->layout.samples,
+        uint64_t made = conclusion->cell->made + (uint64_t)conclusion->made.values[MADE_SAMPLES];
+        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:O?, s:O?, s:s?, s:O*}", "run",
+                                   run->dir, "solver", run->plan.solver, "samples", (json_int_t)run->layout.samples,
                                    "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
-                                   run->plan.model_calls, "made_now", (json_int_t)conclusion->made.values[MADE_SAMPLES],
-                                   "generation", describe_generation(conclusion, place), "pixels",
-                                   describe_pixels(conclusion), "metrics", values, "inputs", conclusion->inputs,
-                                   "picture", picture);
+                                   run->plan.model_calls, "made_now", (json_int_t)made, "generation",
+                                   describe_generation(conclusion, place), "pixels", describe_pixels(conclusion),
+                                   "metrics", values, "inputs", conclusion->inputs, "picture", picture, "stopped",
+                                   json_object_get(run->document, "stopped"));
         rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }
@@ -254,7 +295,8 @@ static int conclude(struct conclusion *conclusion, struct references *references
 static int keep_metrics(struct conclusion *conclusion, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     const struct file_guard guard = {.check = claim_guard, .context = run};
-    if (claim_check(run, err) != 0 || repair_manifest(conclusion, err) != 0) return -1;
+    if (claim_check(run, err) != 0 || (!conclusion->cell->round && repair_manifest(conclusion, err) != 0)) return -1;
+    if (conclusion->cell->round) return 0;
     if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
     char *path = text_new("%s/metrics.json", run->dir);
     int rc = path && json_object_set_new(conclusion->older, "made_now", json_integer(0)) == 0

@@ -41,7 +41,7 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
             rc = blas_try(err); /* by every rank: one of them will compute the metrics */
     for (size_t i = 0; rc == 0 && first && i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
-        bool warn = i == 0 || cell->run.job.seeds.count != cell[-1].run.job.seeds.count; /* else it has been said */
+        bool warn = i == 0 || cell->run.layout.samples != cell[-1].run.layout.samples; /* else it has been said */
         struct error why;
         if (run_check(&cell->run, &why) != 0)
             log_warn("%s", why.message); /* samples that are there are what they are */

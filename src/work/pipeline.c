@@ -9,13 +9,14 @@
 #include "run/claim.h"
 #include "run/failures.h"
 #include "run/machines.h"
+#include "work/rounds.h"
 #include "run/redecode.h"
 #include "work/inputs.h"
 #include "work/place.h"
 #include "work/reference_images.h"
 #include "work/result.h"
 #include "run/scan.h"
-#include "work/units.h"
+#include "work/pace.h"
 
 #include <errno.h>
 #include <fts.h>
@@ -63,13 +64,13 @@ static int clear_features(const struct run *run, const struct attempt *attempt, 
 static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, bool unsynced,
                           struct error *err) {
     const struct run *run = &cell->run;
-    const char *folders[] = {"/log"};
+    const char *folders[] = {"/log", "/" ROUNDS_FOLDER};
     bool fresh = mkdir(run->dir, 0777) == 0;
     if (fresh) attempt = NULL;
     if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, unsynced, err) != 0)
         return -1;
     if (redecode_link(run->document, run->dir, err) != 0) return -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+    for (size_t i = 0; i < (cell->rounds ? 2 : 1); i++)
         if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
     for (int output = LATENTS; output < NETWORK_OUTPUTS; output++) {
         if (!run_wants(run, output)) continue;
@@ -116,16 +117,10 @@ static int open_logs(const struct cells *cells, int rank, const struct turn *tur
     return rc;
 }
 
-/* Scans, and counts what is missing. */
-static int scan(struct comm *comm, struct cells *cells, const struct pipeline_options *options, int threads,
-                struct error *err) {
-    if (scan_cells(comm, cells, threads, err) != 0) return -1;
+/* What may not be missing. */
+static int check_gaps(const struct cells *cells, const struct pipeline_options *options, struct error *err) {
     for (size_t i = 0; i < cells->count; i++) {
-        struct cell *cell = &cells->cells[i];
-        for (uint64_t k = 0; k < layout_shards(&cell->run.layout); k++) {
-            if (cell->status[k].samples != SHARD_GOOD) cell->missing += layout_rows(&cell->run.layout, (shard_id){k});
-            cell->solves |= scan_solves(&cell->run, &cell->status[k]);
-        }
+        const struct cell *cell = &cells->cells[i];
         if (!options->make_samples && scan_gaps(&cell->run, cell->status, GAP_SAMPLES, err) != 0) return -1;
         if (options->only_decode && scan_gaps(&cell->run, cell->status, GAP_LATENTS, err) != 0) return -1;
     }
@@ -183,12 +178,12 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
         goto out;
     if (rank == 0) rc = prepare(cells, *attempt, hosts, options->make_samples, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
-        (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0 ||
-        (rc = scan(comm, cells, options, place.workers, err)) != 0)
+        (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0)
         goto out;
-    if (rank == 0) rc = machines_note(cells, hosts, err);
-    if ((rc = ranks_agree(comm, rc, err)) != 0) goto out;
-    rc = units_run(comm, cells, references, &place, !options->make_samples, lease_seconds(), *attempt, &outcome, err);
+    struct crew crew = {comm, references, &place, hosts, *attempt, lease_seconds(), !options->make_samples};
+    rc = pace_begin(&crew, cells, err);
+    if (rc == 0) rc = check_gaps(cells, options, err);
+    if (rc == 0) rc = pace_run(&crew, cells, &outcome, err);
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
     if (outcome.interrupted) {
@@ -214,6 +209,7 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
     for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
         cells.cells[i].run.keeps_latents = false; /* not needed, there or not */
+    if (rc == 0) rc = ranks_agree(comm, pace_plan(&cells, options->make_samples && !options->only_decode, err), err);
     if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, lost, err);
     bool any = false; /* rank 0 knows */
     for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;

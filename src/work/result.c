@@ -65,7 +65,7 @@ int result_manifest_same(const struct run *run, const struct shard_info *infos, 
 
 /* How many samples are evaluated. */
 static int count_of(const struct run *run, uint64_t *count, struct error *err) {
-    uint64_t all = run->job.seeds.count;
+    uint64_t all = run->layout.samples;
     *count = run->job.evaluate.count ? run->job.evaluate.count : all;
     if (*count <= all) return 0;
     return error_set(err, CODE_DATA, "evaluate.count: expected at most %llu, the samples of %s, found %llu",
@@ -154,7 +154,8 @@ int result_fits(const struct run *run, const struct side *reference, bool warn, 
 }
 
 int result_foresee(const struct job *job, const struct card *card, bool files, struct error *err) {
-    struct run run = {.job = *job, .card = *card, .dir = job->output.dir}; /* borrowed */
+    struct run run = {.job = *job, .card = *card, .dir = job->output.dir, .layout.samples = job->seeds.count};
+    /* borrowed */
     struct side reference;
     uint64_t count;
     bool images;

@@ -72,6 +72,7 @@ static int list_units(struct units *units, struct error *err) {
     for (size_t c = 0; c < cells->count; c++) {
         struct cell *cell = &cells->cells[c];
         uint64_t needs = 0;
+        if (cell->idle) continue;
         for (uint64_t i = 0; i < layout_shards(&cell->run.layout); i++) {
             if (scan_good(&cell->run, &cell->status[i])) continue;
             add_unit(units, cell, false, i, 0);
@@ -170,9 +171,10 @@ static void unit_done(void *context, uint64_t number, const struct tally *tally)
     if (unit->concludes) {
         cell->concluded = true;
         cell->code = (enum code)tally->code;
-        units->fresh = cells_sweep(units->cells);
+        units->fresh |= cells_sweep(units->cells) && !cell->round;
     } else if (cell->status[unit->shard.value].samples != SHARD_GOOD) {
         cell->any = true;
+        cell->made_now += layout_rows(&cell->run.layout, unit->shard);
         units->samples += layout_rows(&cell->run.layout, unit->shard);
         units->progress.work += (double)layout_rows(&cell->run.layout, unit->shard) * cell_calls(cell);
     }
@@ -224,6 +226,7 @@ static void start_progress(struct units *units) {
                                         .run_dir = cells_dir(cells)};
     for (size_t i = 0; i < cells->count; i++) {
         uint64_t samples = cells->cells[i].run.layout.samples;
+        if (cells->cells[i].idle) continue;
         units->progress.total += samples;
         units->progress.work_total += (double)samples * cell_calls(&cells->cells[i]);
         units->progress.work_before += (double)(samples - cells->cells[i].missing) * cell_calls(&cells->cells[i]);
@@ -269,12 +272,13 @@ static int quarantine_cell(const struct units *units, struct cell *cell, const s
 static int quarantine_cells(struct units *units, const struct outcome *outcome, struct error *err) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < units->cells->count; i++)
-        rc = quarantine_cell(units, &units->cells->cells[i], outcome, err);
+        if (!units->cells->cells[i].idle) rc = quarantine_cell(units, &units->cells->cells[i], outcome, err);
     return rc;
 }
 
 int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place,
-              bool again, double lease, struct attempt *attempt, struct outcome *outcome, struct error *err) {
+              struct assets **assets, bool again, double lease, struct attempt *attempt, struct outcome *outcome,
+              struct error *err) {
     struct units units = {.cells = cells,
                           .references = references,
                           .place = place,
@@ -293,13 +297,12 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
                         .unit_done = unit_done,
                         .give_up = unit_give_up,
                         .progress = show_progress};
-    struct assets *assets = NULL;
     bool show = comm_rank(comm) == 0;
     *outcome = (struct outcome){0};
     units.makers = calloc((size_t)place->workers, sizeof *units.makers);
     int rc = units.makers ? list_units(&units, err) : error_memory(err);
     if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&units, err);
-    if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
+    if (rc == 0) rc = assets_load(assets, cells, place->device, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
     show &= rc == 0 && units.missing;
@@ -316,7 +319,6 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
         if (together) rc = ranks_agree(comm, rc, err);
     }
     if (show) progress_update(&units.progress, units.samples, place->ranks, 1);
-    assets_free(assets, cells);
     free(units.failures);
     free(units.makers);
     free(units.needs);

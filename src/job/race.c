@@ -1,0 +1,90 @@
+/* The keys of sweep.race. */
+#include "job/race.h"
+
+#include "config/keys.h"
+#include "job/seeds.h"
+
+#include <string.h>
+
+const char *const race_metrics[] = {"fid", "sfid", "cmmd", "mind", NULL};
+
+static const double CONFIDENCE = 0.95;
+static const uint64_t FIRST = 1000; /* samples of the first round */
+
+static const struct key rows[] = {
+    {"metric", &KEY_NAME, offsetof(struct race, metric), .names = race_metrics},
+    {"confidence", &KEY_NUMBER, offsetof(struct race, confidence), .expected = "a number from 0.5 to 0.999999",
+     KEY_RANGE(0.5, 0.999999)},
+};
+static const struct key_table table = KEY_TABLE(rows);
+
+int race_read(struct race *race, const json_t *value, const char *file, struct error *err) {
+    const struct key_reader reader = {.where = file, .err = err};
+    *race = (struct race){.on = true, .confidence = CONFIDENCE};
+    if (!json_is_object(value)) return key_fail(&reader, "sweep.race", "a map with metric and confidence", value);
+    return keys_read(&reader, &table, "sweep.race", value, race);
+}
+
+static const json_t *evaluation(const struct race_cell *cell, const char *key) {
+    const json_t *evaluate = json_object_get(cell->job, "evaluate");
+    return key ? json_object_get(evaluate, key) : evaluate;
+}
+
+static bool is_measured(const struct race_cell *cell, const char *metric) {
+    const json_t *name;
+    size_t i;
+    json_array_foreach(evaluation(cell, "metrics"), i,
+                       name) if (strcmp(json_string_value(name), metric) == 0) return true;
+    return false;
+}
+
+static int check_seeds(const struct race_cell *cell, const char *file, struct error *err) {
+    struct seeds seeds;
+    const char *text = json_string_value(json_object_get(cell->job, "seeds"));
+    if (seeds_parse(&seeds, text ? text : "", err) != 0) return -1;
+    uint64_t all = seeds.count;
+    seeds_release(&seeds);
+    if (rounds_next(0, true, cell->shard_rows, all) < all) return 0;
+    return error_set(err, CODE_DATA,
+                     "%s: sweep.race: expected more seeds than the first round has, %llu in whole shards of %llu "
+                     "(output.samples_per_shard), found %llu",
+                     file, (unsigned long long)FIRST, (unsigned long long)cell->shard_rows, (unsigned long long)all);
+}
+
+int race_check(const struct race *race, const struct race_cell *cell, const struct race_cell *first, const char *file,
+               struct error *err) {
+    const char *metric = race_metrics[race->metric];
+    if (!is_measured(cell, metric))
+        return error_set(err, CODE_DATA,
+                         "%s: sweep.race: expected %s among evaluate.metrics of every cell, for it decides; %s has not",
+                         file, metric, cell->name);
+    bool until = evaluation(cell, "until");
+    if (until || json_integer_value(evaluation(cell, "count")) > 0)
+        return error_set(err, CODE_DATA,
+                         "%s: sweep.race: expected no evaluate.%s beside it: the race says how many samples there are",
+                         file, until ? "until" : "count");
+    bool seeds = json_equal(json_object_get(cell->job, "seeds"), json_object_get(first->job, "seeds"));
+    bool same = json_equal(evaluation(cell, NULL), evaluation(first, NULL));
+    if (!seeds || !same || cell->shard_rows != first->shard_rows)
+        return error_set(err, CODE_DATA, "%s: sweep.race: expected the same %s in every cell, found another in %s",
+                         file,
+                         !seeds  ? "seeds"
+                         : !same ? "evaluate"
+                                 : "output.samples_per_shard",
+                         cell->name);
+    return check_seeds(cell, file, err);
+}
+
+uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t all) {
+    static const uint64_t factors[] = {1, 2, 5};
+    uint64_t next = FIRST, power = FIRST;
+    if (race)
+        for (size_t i = 0; next <= samples; i++) {
+            power *= i > 0 && i % 3 == 0 ? 10 : 1;
+            next = factors[i % 3] * power;
+        }
+    else if (samples >= FIRST) next = samples + samples / 4;
+    if (next >= all) return all;
+    next = (next + shard_rows - 1) / shard_rows * shard_rows;
+    return next < all ? next : all;
+}

@@ -1,0 +1,12 @@
+/* The race of a sweep's cells (race.json, see work/pace.h) in a report: who left when, and how much was saved. */
+#ifndef REPORT_RACE_H
+#define REPORT_RACE_H
+
+#include "base/text.h"
+
+#include <jansson.h>
+
+void race_print(const json_t *race, struct text *out);  /* for a terminal */
+void race_markup(const json_t *race, struct text *out); /* a section of the page */
+
+#endif

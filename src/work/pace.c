@@ -1,0 +1,338 @@
+/* Rounds of samples, and between them the decision who gets more. */
+#include "work/pace.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "cluster/agree.h"
+#include "format/json_file.h"
+#include "run/claim.h"
+#include "run/machines.h"
+#include "job/race.h"
+#include "work/rounds.h"
+#include "run/scan.h"
+#include "work/assets.h"
+#include "work/units.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum phase { GOES_ON, SETTLED, FAILED };
+
+struct standing {     /* of a cell, the same on every rank */
+    uint64_t samples; /* of its next round; SETTLED: in the end */
+    uint64_t made;    /* by this job so far */
+    int phase;
+};
+
+struct rounds {
+    const struct crew *crew;
+    struct cells *cells;
+    struct standing *standings; /* [cells] */
+    json_t *race;               /* rank 0: race.json in the making; NULL: there is none */
+};
+
+static uint64_t all_of(const struct cell *cell) {
+    return cell->run.job.seeds.count;
+}
+
+static uint64_t next_of(const struct cells *cells, const struct cell *cell, uint64_t samples) {
+    return rounds_next(samples, cells_race(cells) != NULL, cell->run.layout.shard_rows, all_of(cell));
+}
+
+static bool any_round(const struct cells *cells) {
+    bool any = false;
+    for (size_t i = 0; i < cells->count; i++) any |= cells->cells[i].rounds;
+    return any;
+}
+
+int pace_plan(struct cells *cells, bool makes, struct error *err) {
+    for (size_t i = 0; makes && i < cells->count; i++) {
+        struct cell *cell = &cells->cells[i];
+        const json_t *evaluate = json_object_get(json_object_get(cell->run.document, "job"), "evaluate");
+        bool until = json_object_get(evaluate, "until") != NULL;
+        cell->rounds = cell->round = until || cells_race(cells);
+        if (cell->rounds && !cell->run.job.evaluate.enabled)
+            return error_set(err, CODE_USAGE,
+                             "%s: how many samples are made is decided by their evaluation (%s): say run, not generate",
+                             cell->run.dir, until ? "evaluate.until" : "sweep.race");
+    }
+    return 0;
+}
+
+/* What is not good is looked at again, for it may have been made. */
+static int scan(const struct crew *crew, struct cells *cells, struct error *err) {
+    for (size_t i = 0; i < cells->count; i++)
+        for (uint64_t k = 0; k < layout_shards(&cells->cells[i].run.layout); k++) {
+            struct shard_status *status = &cells->cells[i].status[k];
+            if (!scan_good(&cells->cells[i].run, status)) *status = (struct shard_status){0};
+        }
+    if (scan_cells(crew->comm, cells, crew->place->workers, err) != 0) return -1;
+    int rc = comm_rank(crew->comm) == 0 ? machines_note(cells, crew->hosts, err) : 0;
+    return ranks_agree(crew->comm, rc, err);
+}
+
+int pace_begin(const struct crew *crew, struct cells *cells, struct error *err) {
+    for (size_t i = 0; i < cells->count; i++)
+        if (cells->cells[i].rounds) cells->cells[i].run.layout.samples = next_of(cells, &cells->cells[i], 0);
+    return scan(crew, cells, err);
+}
+
+/* ---- decisions, by rank 0 ---- */
+
+/* Notes in run.json that this is all of the cell, unless it has all its seeds. Takes the reference to why over. */
+static int note_stop(const struct cell *cell, const struct standing *standing, json_t *why, struct error *err) {
+    int rc = why && json_object_set_new(why, "samples", json_integer((json_int_t)standing->samples)) == 0 &&
+                     json_object_set_new(why, "of", json_integer((json_int_t)all_of(cell))) == 0
+                 ? claim_note(&cell->run, "stopped", why, err)
+                 : error_memory(err);
+    json_decref(why);
+    return rc;
+}
+
+/* Is the FID's error small enough? */
+static int decide_until(const struct cell *cell, struct standing *standing, struct error *err) {
+    json_t *result;
+    double target = cell->run.job.evaluate.fid_error;
+    if (rounds_read(&result, &cell->run, standing->samples, err) != 0) return -1;
+    double error = json_number_value(json_object_get(json_object_get(result, "metrics"), "fid_error"));
+    json_decref(result);
+    log_info("%s: %llu samples, FID's standard error %.4g", cell->run.dir, (unsigned long long)standing->samples,
+             error);
+    if (!(error <= target)) return 0;
+    standing->phase = SETTLED;
+    return note_stop(cell, standing, json_pack("{s:s, s:f, s:f}", "by", "until", "fid_error", error, "target", target),
+                     err);
+}
+
+/* Writes race.json: the rounds so far, and what they cost. */
+static int write_race(const struct rounds *rounds, struct error *err) {
+    uint64_t samples = 0, of = 0;
+    for (size_t i = 0; i < rounds->cells->count; i++) {
+        samples += rounds->standings[i].phase == FAILED ? 0 : rounds->standings[i].samples;
+        of += all_of(&rounds->cells->cells[i]);
+    }
+    char *path = text_new("%s/race.json", cells_dir(rounds->cells));
+    int rc = path && json_object_set_new(rounds->race, "samples", json_integer((json_int_t)samples)) == 0 &&
+                     json_object_set_new(rounds->race, "of", json_integer((json_int_t)of)) == 0
+                 ? json_file_write(path, rounds->race, err)
+                 : error_memory(err);
+    free(path);
+    return rc;
+}
+
+/* Leaves behind whom the round leaves behind; numbers, racers: [count], of the cells in it. */
+static int leave_behind(const struct rounds *rounds, const size_t *numbers, const struct racer *racers, size_t count,
+                        size_t leader, struct error *err) {
+    const struct cell *cells = rounds->cells->cells;
+    const char *first = cells[numbers[leader]].name;
+    json_t *left = json_array();
+    uint64_t samples = rounds->standings[numbers[leader]].samples;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        const struct racer *racer = &racers[i];
+        struct standing *standing = &rounds->standings[numbers[i]];
+        if (!racer->out) continue;
+        standing->phase = SETTLED;
+        json_array_append_new(left, json_pack("{s:s, s:f, s:f, s:f}", "cell", cells[numbers[i]].name, "delta",
+                                              racer->delta, "error", racer->error, "limit", racer->limit));
+        rc = note_stop(&cells[numbers[i]], standing,
+                       json_pack("{s:s, s:s, s:f, s:f}", "by", "race", "leader", first, "delta", racer->delta, "error",
+                                 racer->error),
+                       err);
+    }
+    log_info("%s: %llu samples a cell: %s leads, %zu of %zu cells are left behind", cells_dir(rounds->cells),
+             (unsigned long long)samples, first, json_array_size(left), count);
+    json_t *round = json_pack("{s:I, s:I, s:s, s:o}", "samples", (json_int_t)samples, "cells", (json_int_t)count,
+                              "leader", first, "left", left);
+    bool kept = json_array_append_new(json_object_get(rounds->race, "rounds"), round) == 0;
+    return rc == 0 && !kept ? error_memory(err) : rc;
+}
+
+static int decide_race(struct rounds *rounds, struct error *err) {
+    const json_t *rules = cells_race(rounds->cells);
+    const char *metric = json_string_value(json_object_get(rules, "metric"));
+    size_t count = 0, *numbers = malloc(rounds->cells->count * sizeof *numbers);
+    struct racer *racers = malloc(rounds->cells->count * sizeof *racers);
+    int rc = numbers && racers ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < rounds->cells->count; i++) {
+        const struct cell *cell = &rounds->cells->cells[i];
+        json_t *result = NULL;
+        if (rounds->standings[i].phase != GOES_ON) continue;
+        rc = rounds_read(&result, &cell->run, rounds->standings[i].samples, err);
+        if (rc == 0) rc = racer_read(&racers[count], result, metric, cell->name, err);
+        json_decref(result);
+        numbers[count++] = i;
+    }
+    if (rc == 0 && count > 0) {
+        size_t leader = race_decide(racers, count, json_number_value(json_object_get(rules, "confidence")));
+        rc = leave_behind(rounds, numbers, racers, count, leader, err);
+    }
+    free(racers);
+    free(numbers);
+    return rc;
+}
+
+/* After a round: who goes on, and how far. */
+static int decide(struct rounds *rounds, struct error *err) {
+    struct cells *cells = rounds->cells;
+    size_t left = 0;
+    int rc = 0;
+    for (size_t i = 0; i < cells->count; i++) {
+        struct standing *standing = &rounds->standings[i];
+        const struct cell *cell = &cells->cells[i];
+        standing->made += cell->made_now;
+        if (standing->phase == GOES_ON && (!cell->concluded || cell->code != CODE_OK)) standing->phase = FAILED;
+        if (standing->phase == GOES_ON && !cells_race(cells) && rc == 0) rc = decide_until(cell, standing, err);
+    }
+    if (rc == 0 && rounds->race) rc = decide_race(rounds, err);
+    for (size_t i = 0; i < cells->count; i++) left += rounds->standings[i].phase == GOES_ON;
+    for (size_t i = 0; i < cells->count; i++) {
+        struct standing *standing = &rounds->standings[i];
+        const struct cell *cell = &cells->cells[i];
+        if (standing->phase != GOES_ON) continue;
+        standing->samples = rounds->race && left == 1 ? all_of(cell) : next_of(cells, cell, standing->samples);
+        if (standing->samples == all_of(cell)) standing->phase = SETTLED; /* nothing is to be decided any more */
+    }
+    if (rc == 0 && rounds->race) rc = write_race(rounds, err);
+    return rc;
+}
+
+/* ---- the rounds ---- */
+
+/* Collective. Sets the cells as the standings say; at the end those that are settled. Returns whether any is at work.
+ */
+static bool set_cells(const struct rounds *rounds, bool last) {
+    bool any = false;
+    for (size_t i = 0; i < rounds->cells->count; i++) {
+        struct cell *cell = &rounds->cells->cells[i];
+        const struct standing *standing = &rounds->standings[i];
+        cell->idle = standing->phase != (last ? SETTLED : GOES_ON);
+        cell->round = !last;
+        if (cell->idle) continue;
+        any = true;
+        cell->run.layout.samples = standing->samples;
+        cell->made = standing->made;
+        cell->made_now = cell->lost = 0;
+        cell->concluded = false;
+    }
+    return any;
+}
+
+static int work(const struct rounds *rounds, struct assets **assets, struct outcome *outcome, struct error *err) {
+    const struct crew *crew = rounds->crew;
+    free(outcome->quarantine);
+    return units_run(crew->comm, rounds->cells, crew->references, crew->place, assets, crew->again, crew->lease,
+                     crew->attempt, outcome, err);
+}
+
+/* Collective: rank 0's decision becomes everybody's. */
+static int share(struct rounds *rounds, struct error *err) {
+    struct comm *comm = rounds->crew->comm;
+    size_t size = rounds->cells->count * sizeof *rounds->standings;
+    int rc = ranks_agree(comm, comm_rank(comm) == 0 ? decide(rounds, err) : 0, err);
+    if (rc == 0) rc = ranks_agree(comm, comm_broadcast(comm, rounds->standings, size, 0, err), err);
+    return rc;
+}
+
+/* Was the last round the last thing that this job can do? */
+static bool is_over(const struct crew *crew, const struct outcome *outcome, struct error *err, int *rc) {
+    if (*rc != 0 || outcome->interrupted) return true;
+    if (outcome->ranks_lost == 0) return false;
+    *rc = -1;
+    *err = (struct error){.code = CODE_AGAIN}; /* rank 0 has the word */
+    if (comm_rank(crew->comm) == 0)
+        error_set(err, CODE_AGAIN,
+                  "a rank was lost in a round, and the next one needs all: what is whole is on disk, run again to "
+                  "continue");
+    return true;
+}
+
+/* Collective: what rank 0 noted of cells that were stopped, for who concludes them. */
+static int share_stops(const struct rounds *rounds, struct error *err) {
+    const char *const key = "stopped";
+    struct comm *comm = rounds->crew->comm;
+    json_t *stops = comm_rank(comm) == 0 ? json_array() : NULL;
+    for (size_t i = 0; stops && i < rounds->cells->count; i++) {
+        json_t *stop = json_object_get(rounds->cells->cells[i].run.document, key);
+        json_array_append_new(stops, stop ? json_incref(stop) : json_null());
+    }
+    if (comm_rank(comm) == 0 && !stops) error_memory(err);
+    if (document_share(comm, &stops, err) != 0) return -1;
+    for (size_t i = 0; i < rounds->cells->count; i++)
+        if (json_is_object(json_array_get(stops, i)))
+            json_object_set(rounds->cells->cells[i].run.document, key, json_array_get(stops, i));
+    json_decref(stops);
+    return 0;
+}
+
+static int run_rounds(struct rounds *rounds, struct assets **assets, struct outcome *outcome, struct error *err) {
+    const struct crew *crew = rounds->crew;
+    int rc = 0;
+    for (bool first = true; set_cells(rounds, false); first = false) {
+        if (!first && (rc = scan(crew, rounds->cells, err)) != 0) return -1;
+        rc = work(rounds, assets, outcome, err);
+        if (is_over(crew, outcome, err, &rc) || (rc = share(rounds, err)) != 0) return rc;
+    }
+    if (!set_cells(rounds, true)) return 0;
+    rc = scan(crew, rounds->cells, err);
+    if (rc == 0) rc = share_stops(rounds, err);
+    return rc == 0 ? work(rounds, assets, outcome, err) : rc;
+}
+
+/* A sweep that is no race any more. */
+static void forget_race(const struct cells *cells) {
+    char *path = cells_sweep(cells) ? text_new("%s/race.json", cells_dir(cells)) : NULL;
+    if (path) unlink(path);
+    free(path);
+}
+
+static void say_unreached(const struct cells *cells) {
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct cell *cell = &cells->cells[i];
+        double target = cell->run.job.evaluate.fid_error;
+        json_t *result = NULL;
+        struct error ignored;
+        char *path = text_new("%s/metrics.json", cell->run.dir);
+        if (cell->rounds && !isnan(target) && cell->concluded && path && json_file_read(&result, path, &ignored) == 0) {
+            const json_t *error = json_object_get(json_object_get(result, "metrics"), "fid_error");
+            if (json_number_value(error) > target)
+                log_warn("%s: with all %llu seeds the FID's standard error is %.4g, not %.4g as evaluate.until asks",
+                         cell->run.dir, (unsigned long long)all_of(cell), json_number_value(error), target);
+        }
+        json_decref(result);
+        free(path);
+    }
+}
+
+int pace_run(const struct crew *crew, struct cells *cells, struct outcome *outcome, struct error *err) {
+    struct rounds rounds = {.crew = crew, .cells = cells, .standings = calloc(cells->count, sizeof *rounds.standings)};
+    struct assets *assets = NULL;
+    bool first = comm_rank(crew->comm) == 0;
+    const json_t *rules = cells_race(cells);
+    int rc = rounds.standings ? 0 : error_memory(err);
+    if (rc == 0 && first && rules && any_round(cells)) {
+        rounds.race = json_pack("{s:O, s:O, s:I, s:I, s:[]}", "metric", json_object_get(rules, "metric"), "confidence",
+                                json_object_get(rules, "confidence"), "seeds", (json_int_t)all_of(&cells->cells[0]),
+                                "cells", (json_int_t)cells->count, "rounds");
+        if (!rounds.race) rc = error_memory(err);
+    }
+    if (first && !rules) forget_race(cells);
+    rc = ranks_agree(crew->comm, rc, err);
+    if (rc == 0 && !any_round(cells)) {
+        rc = work(&rounds, &assets, outcome, err);
+    } else if (rc == 0) {
+        for (size_t i = 0; i < cells->count; i++)
+            rounds.standings[i] = (struct standing){.samples = cells->cells[i].run.layout.samples,
+                                                    .phase = cells->cells[i].rounds ? GOES_ON : SETTLED};
+        for (size_t i = 0; i < cells->count; i++) /* the first round is all there is: nothing is to be decided */
+            if (rounds.standings[i].samples == all_of(&cells->cells[i])) rounds.standings[i].phase = SETTLED;
+        rc = run_rounds(&rounds, &assets, outcome, err);
+        if (rc == 0 && first && !outcome->interrupted) say_unreached(cells);
+    }
+    assets_free(assets, cells);
+    json_decref(rounds.race);
+    free(rounds.standings);
+    return rc;
+}

@@ -1,0 +1,42 @@
+/* When a job's samples are made: all at once, or in rounds, after each of which it is decided from what is on disk
+ * which cells get more (work/rounds.h). A run that is stopped before all its seeds were made says so in run.json and
+ * metrics.json,
+ *   "stopped": {"samples": how many there are, "of": how many seeds, "by": "until" | "race", and of until: "fid_error",
+ *               "target"; of a race: "leader", "delta", "error": its paired difference to the leader of that round}
+ * and is from then on a run of so many samples. A sweep's folder has the race as race.json: {"metric", "confidence",
+ * "seeds", "cells", "samples": made, "of": without the race, "rounds": [{"samples", "cells", "leader", "left":
+ * [{"cell", "delta", "error", "limit"}]}]}; limit: multiples of the error beyond which a cell is left behind. */
+#ifndef WORK_PACE_H
+#define WORK_PACE_H
+
+#include "base/error.h"
+#include "cluster/cluster.h"
+#include "cluster/comm.h"
+#include "run/cells.h"
+#include "work/place.h"
+#include "work/reference.h"
+
+#include <jansson.h>
+
+struct attempt;
+
+struct crew { /* who works; all borrowed */
+    struct comm *comm;
+    struct references *references;
+    const struct place *place;
+    const json_t *hosts;
+    struct attempt *attempt; /* at rank 0; NULL elsewhere */
+    double lease;
+    bool again; /* conclusions too that are up to date */
+};
+
+/* Which cells get their samples in rounds; makes: samples are made. CODE_USAGE: it must be decided, and the job does
+ * not evaluate. */
+int pace_plan(struct cells *cells, bool makes, struct error *err);
+/* Collective. Scans what is on disk, of cells in rounds as far as the first one goes. */
+int pace_begin(const struct crew *crew, struct cells *cells, struct error *err);
+/* Collective: units_run, in rounds where there are any. After a rank was lost the next round needs a new job
+ * (CODE_AGAIN). */
+int pace_run(const struct crew *crew, struct cells *cells, struct outcome *outcome, struct error *err);
+
+#endif
