@@ -1,6 +1,7 @@
 /* The keys of `sampler:` as a value. */
 #include "job/sampler.h"
 
+#include "base/text.h"
 #include "config/keys.h"
 #include "format/json_file.h"
 #include "job/multistep.h"
@@ -80,6 +81,46 @@ static const struct key_table churn_table = KEY_TABLE(churn_rows);
 
 static json_t *write_churn(const struct key *key, const void *member) {
     return isnan(((const struct churn *)member)->amount) ? json_null() : KEY_TABLE_OF.write(key, member);
+}
+
+#define IN_RESTART(member) offsetof(struct restart_interval, member)
+static const char above_0[] = "a number above 0", points[] = "a whole number of grid points from 2 to 10000";
+static const struct key restart_rows[] = {
+    {"steps", &KEY_INT, IN_RESTART(steps), .expected = points, KEY_RANGE(2, 10000), .required = true},
+    {"times", &KEY_INT, IN_RESTART(times), .expected = "a whole number from 1 to 10000", KEY_RANGE(1, 10000)},
+    {"low", &KEY_NUMBER, IN_RESTART(low), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX), .required = true},
+    {"high", &KEY_NUMBER, IN_RESTART(high), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX), .required = true},
+    {"s_noise", &KEY_NUMBER, IN_RESTART(noise), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
+};
+static const struct key_table restart_table = KEY_TABLE(restart_rows);
+
+static int read_restart(KEY_READ_ARGUMENTS) { /* a list of intervals */
+    struct restart *restart = member;
+    size_t count = json_array_size(value);
+    *restart = (struct restart){.count = 0};
+    if (count == 0 || count > RESTARTS_MOST) return key_fail(reader, path, key->expected, value);
+    for (size_t i = 0; i < count; i++) {
+        struct restart_interval *interval = &restart->list[restart->count++];
+        char *item = text_new("%s[%zu]", path, i);
+        *interval = (struct restart_interval){.times = 1, .noise = 1};
+        int rc = !item ? error_memory(reader->err)
+                 : !json_is_object(json_array_get(value, i))
+                     ? key_fail(reader, item, "a map {steps, times, low, high, s_noise}", json_array_get(value, i))
+                     : keys_read(reader, &restart_table, item, json_array_get(value, i), interval);
+        if (rc == 0 && !(interval->low < interval->high))
+            rc = key_error(reader, item, "expected low below high, found %g and %g", interval->low, interval->high);
+        free(item);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
+static json_t *write_restart(const struct key *key, const void *member) {
+    (void)key;
+    const struct restart *restart = member;
+    json_t *list = restart->count > 0 ? json_array() : json_null();
+    for (int i = 0; i < restart->count; i++) json_array_append_new(list, keys_write(&restart_table, &restart->list[i]));
+    return list;
 }
 
 static int read_map(KEY_READ_ARGUMENTS) {
@@ -257,7 +298,8 @@ static json_t *write_table(const struct key *key, const void *member) {
 static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read_order, write_number},
                              GUIDANCE = {read_guidance, write_guidance}, TOGGLE = {read_toggle, write_toggle},
                              CHURN = {read_map, write_churn}, DIFFUSION = {read_map, write_diffusion},
-                             CLIP = {read_clip, write_clip}, TABLE = {read_table, write_table};
+                             RESTART = {read_restart, write_restart}, CLIP = {read_clip, write_clip},
+                             TABLE = {read_table, write_table};
 
 /* ---- the table ---- */
 
@@ -280,6 +322,7 @@ static const struct key rows[] = {
     {"variance", &KEY_NAME, AT(variance), .names = variance_names},
     {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
+    {"restart", &RESTART, AT(restart), .expected = "a list of 1 to 16 maps {steps, times, low, high, s_noise}"},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
     {"guidance", &GUIDANCE, AT(guidance),
      .expected = "a number, or {scale, rescale, interval, channels, model, form, ...}", KEY_RANGE(-DBL_MAX, DBL_MAX)},

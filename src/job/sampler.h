@@ -55,6 +55,8 @@ enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
+enum { RESTARTS_MOST = 16 };
+
 struct sampler {
     char solver[32];
     char *plan;     /* the file of a plan that stands for the solver, resolved; NULL: there is none. Owned */
@@ -78,6 +80,13 @@ struct sampler {
     struct churn {    /* edm; in sigma/alpha */
         double amount, low, high, noise; /* s_churn (NAN: unset, 0), s_min, s_max, s_noise */
     } churn;
+    struct restart { /* restart; in sigma/alpha */
+        int count;
+        struct restart_interval {
+            int steps, times;        /* points of its own grid, both ends counted; how often it is gone through */
+            double low, high, noise; /* its ends; s_noise */
+        } list[RESTARTS_MOST];
+    } restart;
     struct diffusion {            /* euler-maruyama */
         enum diffusion_form form; /* unset: the schedule's own SDE, on a flow sbdm */
         double norm;

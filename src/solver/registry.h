@@ -16,6 +16,7 @@
     X(SOLVER_VARIANCE, "variance") \
     X(SOLVER_TAU, "tau") \
     X(SOLVER_CHURN, "churn") \
+    X(SOLVER_RESTART, "restart") \
     X(SOLVER_TOLERANCES, "rtol, atol") \
     X(SOLVER_LOWER, "lower_order_final") \
     X(SOLVER_DIFFUSION, "diffusion, last_step") \
@@ -82,7 +83,7 @@ bool solver_takes_order(const struct solver *solver, double order);
     X(dpmpp_1) X(dpmpp_2) X(dpmpp_3) X(dpmpp_2s) X(dpmpp_3s) X(dpmpp_2m) X(dpmpp_3m) X(dpmpp_3m_common) \
     X(sde_dpmpp) X(er_sde) X(sa_solver) X(unipc) X(unipc_bh1) X(unip) X(deis) X(deis_rho) X(deis_t) X(lms) X(ipndm) \
     X(pndm) X(plms) X(kdpm2) X(kdpm2_ancestral) X(lcm) X(tcd) X(consistency) \
-    X(res_2m) X(gradient_estimation) X(table)
+    X(res_2m) X(gradient_estimation) X(stork) X(restart) X(table)
 /* clang-format on */
 #define SOLVER_DECLARE(name) extern const struct solver solver_##name;
 SOLVERS(SOLVER_DECLARE)

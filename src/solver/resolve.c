@@ -150,13 +150,21 @@ static int check_times(const struct sampler *sampler, const struct schedule *sch
     return 0;
 }
 
+/* Heun's method, twice a step, down each interval. */
+static int restart_evaluations(const struct restart *restart) {
+    int sum = 0;
+    for (int i = 0; i < restart->count; i++) sum += restart->list[i].times * 2 * (restart->list[i].steps - 1);
+    return sum;
+}
+
 /* Steps between grid points, from nfe or steps or the list of times. */
 enum { FEW_STEPS = 15 };
 
 static int fill_steps(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
                       struct error *err) {
     int last = final_is_x0(sampler->final), zero = sampler_ends_in_step(sampler), between;
-    int extra = solver->start_steps * solver->start_evaluations, needed = solver->start_steps;
+    int extra = solver->start_steps * solver->start_evaluations + restart_evaluations(&sampler->restart),
+        needed = solver->start_steps;
     if (needed == 0 && !last) needed = 1;
     /* A first step of order 1, from alpha 0, takes one evaluation. */
     int saved = schedule_alpha(schedule, sampler->t_start) == 0 && solver_starts_over(solver, sampler)
@@ -232,10 +240,12 @@ static int check_clock(const struct sampler *sampler, const struct solver *solve
                          "sampler.clock: t on a discrete schedule is for order 1 and .inf only (a step crosses many "
                          "knots of its table), found order %g: say clock: logsnr",
                          sampler->order);
-    if (sampler->churn.amount > 0 && schedule_has_integer_times(schedule))
+    bool churns = sampler->churn.amount > 0;
+    if ((churns || sampler->restart.count > 0) && schedule_has_integer_times(schedule))
         return error_set(
             err, CODE_DATA,
-            "sampler.churn: it evaluates between grid points, but the model takes integer timesteps: leave it out");
+            "sampler.%s: it evaluates between grid points, but the model takes integer timesteps: leave it out",
+            churns ? "churn" : "restart");
     if (solver->inner_times && schedule_has_integer_times(schedule))
         return error_set(err, CODE_DATA,
                          "sampler.solver: %s evaluates between grid points, but the model takes integer timesteps: "

@@ -17,6 +17,7 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         {sampler->variance != VARIANCE_UNSET, SOLVER_VARIANCE, "variance", "ddpm"},
         {!isnan(sampler->tau), SOLVER_TAU, "tau", "sa-solver"},
         {!isnan(sampler->churn.amount), SOLVER_CHURN, "churn", "edm"},
+        {sampler->restart.count > 0, SOLVER_RESTART, "restart", "restart"},
         {sampler->lower_order_final != TOGGLE_UNSET, SOLVER_LOWER, "lower_order_final", "unipc"},
         {!isnan(sampler->rtol), SOLVER_TOLERANCES, "rtol", "rk45"},
         {!isnan(sampler->atol), SOLVER_TOLERANCES, "atol", "rk45"},
@@ -30,6 +31,10 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         if (options[i].given && !(solver->options & options[i].option))
             return error_set(err, CODE_DATA, "sampler.%s: %s takes no such key (%s does): leave it out", options[i].key,
                              solver->name, options[i].who);
+    if (solver->options & SOLVER_RESTART && sampler->restart.count == 0)
+        return error_set(err, CODE_DATA,
+                         "sampler.restart: missing; expected a list of intervals {steps, times, low, high, s_noise} in "
+                         "sigma/alpha, or solver: edm");
     if (sampler->variance == VARIANCE_LEARNED && !card->learned_variance)
         return error_set(err, CODE_DATA,
                          "sampler.variance: learned, but the model predicts none (its card has no variance: learned)");

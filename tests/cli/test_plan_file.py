@@ -15,6 +15,7 @@ MORE = [
     {"solver": "unipc", "nfe": 7, "clip": {"threshold": 0.9, "range": 1, "epsilon": "kept"}},
     {"solver": "taylor", "nfe": 6, "guidance": {"scale": 2, "form": "apg", "momentum": -0.5, "norm_threshold": 2}},
     {"solver": "taylor", "nfe": 6, "guidance": {"scale": 2, "channels": 2}},
+    {"solver": "restart", "nfe": 16, "restart": [{"steps": 3, "times": 2, "low": 0.3, "high": 2}]},
 ]
 LEARNED = [
     {"solver": "ddpm", "variance": "learned"},
@@ -30,7 +31,7 @@ def write_plan(job, plan, **sampler):
 
 def test_every_registry_plan_given_back_makes_the_same_bytes(job):
     for card, samplers in (
-        ({"shape": [4, 2, 2]}, [{"solver": name} for name in SOLVERS if name not in ("rk45", "table")] + MORE),
+        ({"shape": [4, 2, 2]}, [{"solver": name} for name in SOLVERS if name not in ("rk45", "table", "restart")] + MORE),
         ({"shape": [4, 2, 2], "variance": "learned"}, LEARNED),
     ):
         job.model["card"] |= card
