@@ -9,7 +9,7 @@ from conftest import ROOT, qtaylor
 from oracle import linear_alpha_sigma, normals
 from test_plan import output_of, stored_samples
 
-PUBLISHED = sorted((ROOT / "jobs/solvers").glob("*.json"))
+PUBLISHED = sorted((ROOT / "jobs/solvers").glob("*-flow-*.json"))
 FLOW = {"prediction": "velocity", "schedule": {"kind": "flow"}, "labels": None}
 
 
