@@ -22,12 +22,24 @@ int json_file_write_guarded(const char *path, const json_t *json, const struct f
     return rc;
 }
 
+/* What an editor puts before the text, and nobody sees in a message; NULL: nothing. */
+static const char *mark_of(const char *data, size_t size) {
+    if (size == 0) return "the file is empty";
+    if (size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0)
+        return "it begins with a byte-order mark: save it as UTF-8 without one";
+    if (size >= 2 && (memcmp(data, "\xff\xfe", 2) == 0 || memcmp(data, "\xfe\xff", 2) == 0))
+        return "it is UTF-16: save it as UTF-8";
+    return NULL;
+}
+
 /* Frees data. */
 static int parse(json_t **json, char *data, size_t size, const char *path, struct error *err) {
     json_error_t at;
+    const char *mark = mark_of(data, size);
     *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &at);
     free(data);
     if (!*json && json_error_code(&at) == json_error_out_of_memory) return error_memory(err);
+    if (!*json && mark) return error_set(err, CODE_DATA, "%s: not JSON: %s", path, mark);
     return *json ? 0 : error_set(err, CODE_DATA, "%s:%d:%d: not JSON: %s", path, at.line, at.column, at.text);
 }
 

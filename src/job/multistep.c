@@ -79,6 +79,12 @@ int multistep_read(json_t **table, const json_t *json, struct error *err) {
     json_object_foreach((json_t *)json, key, value) {
         size_t i = 0;
         while (known[i] && strcmp(known[i], key) != 0) i++;
+        if (!known[i] && strcmp(key, "ops") == 0)
+            return error_set(err, CODE_DATA, "ops: a table has none: a plan is sampler: {plan: FILE}");
+    }
+    json_object_foreach((json_t *)json, key, value) {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], key) != 0) i++;
         if (!known[i])
             return error_set(err, CODE_DATA, "%.40s: unknown key; expected times, steps, name, source or made", key);
     }

@@ -116,8 +116,10 @@ static int check_op(const struct op *op, const struct card *card, size_t noises,
     if (op->channels[1] > card->channels)
         return error_set(err, CODE_DATA, "channels: expected at most the model's %d, found [%d, %d]", card->channels,
                          op->channels[0], op->channels[1]);
-    if ((op->kind == OP_CLAMP || op->kind == OP_THRESHOLD) && op->low > op->high)
+    if (op->kind == OP_THRESHOLD && op->low > op->high)
         return error_set(err, CODE_DATA, "hi: expected at least lo, %g, found %g", op->low, op->high);
+    if (op->kind == OP_CLAMP && op->low >= op->high)
+        return error_set(err, CODE_DATA, "hi: expected more than lo, %g, found %g", op->low, op->high);
     if (op->kind == OP_NOISE && op->stream > noises)
         return error_set(err, CODE_DATA, "stream: expected 1 to %zu, the number of NOISE ops, found %u", noises,
                          op->stream);
@@ -133,14 +135,22 @@ struct questions { /* see probe.h */
 /* Every op; and fills the questions, an EVAL after the other. */
 static int check_ops(const struct plan *plan, const struct card *card, const struct schedule *schedule,
                      struct questions *questions, struct error *err) {
-    bool written[plan->registers];
+    bool written[plan->registers], *drawn = NULL; /* by stream */
     size_t noises = 0, evaluations = 0;
+    int rc = 0;
     memset(written, 0, sizeof written);
     written[0] = true;
     for (size_t i = 0; i < plan->ops_count; i++) noises += plan->ops[i].kind == OP_NOISE;
-    for (size_t i = 0; i < plan->ops_count; i++) {
+    if (!(drawn = calloc(noises + 1, sizeof *drawn))) return error_memory(err);
+    for (size_t i = 0; rc == 0 && i < plan->ops_count; i++) {
         const struct op *op = &plan->ops[i];
-        int rc = check_op(op, card, noises, written, err);
+        rc = check_op(op, card, noises, written, err);
+        if (rc == 0 && op->kind == OP_NOISE && drawn[op->stream])
+            rc = error_set(err, CODE_DATA,
+                           "stream: %u was drawn before, and would be the same noise again: take another, or keep that "
+                           "register",
+                           op->stream);
+        if (rc == 0 && op->kind == OP_NOISE) drawn[op->stream] = true;
         if (rc == 0 && op->kind == OP_EVAL) {
             const struct card *of = op->model ? card->guide : card;
             const struct schedule *theirs = op->model ? schedule_guide(schedule) : schedule;
@@ -149,9 +159,10 @@ static int check_ops(const struct plan *plan, const struct card *card, const str
                 builder_probe(theirs, of, t, questions->slopes[evaluations], questions->offsets[evaluations]);
             evaluations++;
         }
-        if (rc != 0) return error_prefix(err, "op %zu (%s)", i + 1, plan_op_names[op->kind]);
+        if (rc != 0) error_prefix(err, "op %zu (%s)", i + 1, plan_op_names[op->kind]);
     }
-    return 0;
+    free(drawn);
+    return rc;
 }
 
 /* nfe and model_calls, which a file may leave out. */
@@ -202,6 +213,11 @@ static int warn_samples(const struct plan *plan, const struct schedule *schedule
                           i, &deviation, &mean, err) != 0)
             return -1;
         double expected = hypot(alpha * probe_widths[i], sigma), ratio = deviation / expected;
+        if (!isfinite(deviation) || !isfinite(mean))
+            return error_set(err, CODE_DATA,
+                             "of Gaussian data with mean 1 and standard deviation %g it makes samples that are not "
+                             "finite: see its initial_scale and the size of its coefficients",
+                             probe_widths[i]);
         if (!(ratio > LIMIT || ratio < NARROW || fabs(mean - alpha) > 0.25)) continue;
         text_add(
             warnings,
@@ -231,12 +247,39 @@ static int check(struct plan *plan, const char *path, const struct card *card, s
     return rc;
 }
 
+/* Members of a plan's file: what plan --json prints, and what a table has for people. */
+static int check_members(const json_t *json, struct error *err) {
+    static const char *const known[] = {"solver", "nfe",  "model_calls", "registers", "initial_scale",
+                                        "steps",  "ops",  "name",        "adaptive",  "model_card",
+                                        "source", "made", NULL};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)json, key, value) {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], key) != 0) i++;
+        if (known[i]) continue;
+        if (strcmp(key, "times") == 0)
+            return error_set(err, CODE_DATA,
+                             "times: a plan has none: a table of times and steps is sampler: {solver: table, table: "
+                             "FILE}");
+        const char *nearest = text_nearest(key, known);
+        return error_set(err, CODE_DATA,
+                         nearest ? "%.40s: unknown key; did you mean \"%s\"?"
+                                 : "%.40s: unknown key; expected registers, initial_scale, ops, steps, nfe, "
+                                   "model_calls, solver, name, source or made",
+                         key, nearest);
+    }
+    return 0;
+}
+
 int plan_file_read(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                    struct error *err) {
     json_t *json;
     *plan = (struct plan){0};
     if (json_file_read(&json, resolved->plan, err) != 0) return -1;
-    int rc = plan_from_json(plan, json, resolved->plan, err);
+    int rc = check_members(json, err);
+    if (rc != 0) error_prefix(err, "%s", resolved->plan);
+    if (rc == 0) rc = plan_from_json(plan, json, resolved->plan, err);
     json_decref(json);
     if (rc == 0 && check(plan, resolved->plan, card, warnings, err) != 0)
         rc = err->code == CODE_DATA ? error_prefix(err, "%s", resolved->plan) : -1;

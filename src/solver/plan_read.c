@@ -128,6 +128,7 @@ static int read_field(const struct plan *plan, struct op *op, const struct field
             return 0;
         case FIELD_NAME: {
             int name = find_name(plan_label_names, json_string_value(value));
+            if (!value) return error_set(err, CODE_DATA, "%s: missing; expected given, null or none", field->name);
             if (name < 0) return refuse(err, field->name, "given, null or none", value);
             *(enum eval_labels *)member = (enum eval_labels)name;
             return 0;

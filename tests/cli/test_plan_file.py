@@ -158,7 +158,7 @@ BROKEN = [  # what is changed, and what must be said
     ([OP[0], {**OP[1], "channels": [0, 4]}], "op 2 (LINCOMB): channels: expected at most the model's 1, found [0, 4]"),
     ([OP[0], {**OP[1], "channels": [1, 1]}], "channels: expected [first, beyond]"),
     ([OP[0], {"op": "NOISE", "dst": 0, "stream": 5}], "op 2 (NOISE): stream: expected 1 to 1"),
-    ([*OP, {"op": "CLAMP", "dst": 0, "lo": 1, "hi": -1}], "op 3 (CLAMP): hi: expected at least lo"),
+    ([*OP, {"op": "CLAMP", "dst": 0, "lo": 1, "hi": -1}], "op 3 (CLAMP): hi: expected more than lo"),
     (
         [*OP, {"op": "THRESHOLD", "dst": 0, "lo": 1, "hi": 2, "quantile": 2}],
         "quantile: expected a number from 0 to 1, found 2",
@@ -167,6 +167,29 @@ BROKEN = [  # what is changed, and what must be said
     (
         [*OP, {"op": "RESCALE", "dst": 0, "src": 0, "like": 1}],
         "op 3 (RESCALE): phi: expected a number from 0 to 1, found none",
+    ),
+    ("", "plan.json: not JSON: the file is empty"),
+    ("\ufeff{}", "it begins with a byte-order mark: save it as UTF-8 without one"),
+    ('{"registers": 1, "registers": 2}', "not JSON: duplicate object key"),
+    ('{"registers": NaN}', "not JSON: invalid token near 'NaN'"),
+    ("[" * 3000, "not JSON: maximum parsing depth reached"),
+    ({"registers": 10**25}, "not JSON: too big integer"),
+    ({"registers": 65}, "registers: expected a whole number from 1 to 64, found 65"),
+    ({"opz": []}, 'opz: unknown key; did you mean "ops"?'),
+    ({"temperature": 1}, "temperature: unknown key; expected registers, initial_scale, ops"),
+    ({"times": [1, 0]}, "times: a plan has none: a table of times and steps is sampler: {solver: table, table: FILE}"),
+    ({"initial_scale": 1e308}, "samples that are not finite: see its initial_scale"),
+    ([OP[0], {"op": "LINCOMB", "dst": 0, "terms": [[1e300, 1]]}] * 3, "samples that are not finite"),
+    ([None, OP[1]], "op 1: op: expected EVAL, LINCOMB, NOISE"),
+    ([{**OP[0], "op": "eval"}, OP[1]], "op 1 (eval): op: expected EVAL, LINCOMB, NOISE"),
+    ([{k: v for k, v in OP[0].items() if k != "labels"}, OP[1]], "labels: missing; expected given, null or none"),
+    ([{k: v for k, v in OP[0].items() if k != "dst"}, OP[1]], "dst: expected a register from 0 to 1, found none"),
+    ([OP[0], {"op": "LINCOMB", "dst": 0}], "terms: expected a list of [coefficient, register], found none"),
+    ([*OP, {"op": "CLAMP", "dst": 0, "lo": 1, "hi": 1}], "op 3 (CLAMP): hi: expected more than lo, 1, found 1"),
+    ([*OP, {"op": "PROJECT", "dst": 0, "src": 1}], "op 3 (PROJECT): onto: expected a register from 0 to 1, found none"),
+    (
+        [OP[0], *[{"op": "NOISE", "dst": 1, "stream": 1}] * 2, OP[1]],
+        "op 3 (NOISE): stream: 1 was drawn before, and would be the same noise again",
     ),
     ([{"op": "NOISE", "dst": 0, "stream": 1}] * 1000001, "ops: expected at most 1000000, found 1000001"),
 ]
@@ -179,7 +202,7 @@ def test_a_broken_plan_is_refused(job, change, said):
         plan |= change
     elif change:
         plan["ops"] = change
-    text = change if isinstance(change, str) else json.dumps(plan if change else [])
+    text = change if isinstance(change, str) else json.dumps([] if change == [] else plan)
     found = qtaylor("run", write_plan(job, text), code=65).stderr
     assert said in found and str(job.folder / "plan.json") in found
     assert not job.run.exists()

@@ -122,15 +122,37 @@ BROKEN = [
         {"steps": [STEP, STEP | {"epsilon": [None]}, STEP, STEP]},
         "steps[1].epsilon: expected finite numbers, found null",
     ),
+    ("", "table.json: not JSON: the file is empty"),
+    ("\ufeff{}", "it begins with a byte-order mark: save it as UTF-8 without one"),
+    ('{"times": [1, NaN]}', "not JSON: invalid token near 'NaN'"),
+    ('{"times": [1, 1e999]}', "not JSON: real number overflow"),
+    ('{"times": [1], "times": [2]}', "not JSON: duplicate object key"),
+    ('"table"', "not JSON"),
+    ({"ops": []}, "ops: a table has none: a plan is sampler: {plan: FILE}"),
+    ({"times": "1, 0"}, 'times: expected a list of two or more times from noise to data, found "1, 0"'),
+    ({"times": [1, 0.5, 0.5, 0.1, 0]}, "times[2]: expected a time below the one before, found 0.5"),
+    ({"times": [1, None, 0.3, 0.1, 0]}, "times[1]: expected a time of 0 or more, found null"),
+    ({"steps": [STEP] * 5}, "steps: expected 4, one less than the times, found 5"),
+    ({"steps": [STEP, None, STEP, STEP]}, "steps[1]: expected {x: a, epsilon"),
+    ({"steps": [STEP, STEP | {"y": 1}, STEP, STEP]}, "steps[1]: expected {x: a, epsilon"),
+    ({"steps": [STEP, {"epsilon": [1]}, STEP, STEP]}, "steps[1]: expected {x: a, epsilon"),
+    ({"steps": [STEP, {"x": 1, "score": [1]}, STEP, STEP]}, "steps[1]: expected {x: a, epsilon"),
+    ({"steps": [STEP, STEP | {"epsilon": 1}, STEP, STEP]}, "steps[1].epsilon: expected a list of 1 to 2 numbers"),
+    ({"steps": [STEP, STEP | {"epsilon": ["1"]}, STEP, STEP]}, "steps[1].epsilon: expected finite numbers"),
     ({"times": [1.5, 0.5, 0.3, 0.1, 0]}, "sampler.t_start: expected a time of the schedule"),
 ]
 
 
 @pytest.mark.parametrize("change, said", BROKEN, ids=lambda v: v[:40] if isinstance(v, str) else "")
 def test_a_wrong_table_is_refused(job, change, said):
-    table = change if isinstance(change, str) else a_table() | change if change else []
+    table = change if isinstance(change, str) else [] if change == [] else a_table() | change
     assert said in qtaylor("run", use_table(job, table), code=65).stderr
     assert not job.run.exists()
+
+
+def test_a_table_that_makes_nothing_is_warned_about(job):
+    table = a_table() | {"steps": [{"x": 0, "epsilon": [0]}] * 4}
+    assert "samples that are 0 times as wide as they should be" in qtaylor("plan", use_table(job, table)).stderr
 
 
 @pytest.mark.parametrize(
