@@ -18,8 +18,10 @@
 #include "sample/noise.h"
 #include "shard/layout.h"
 
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 enum { DOCUMENT_FORMAT = 1 };
 
@@ -152,7 +154,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
-    char digest_of_plan[SHA256_HEX];
+    char digest_of_plan[SHA256_HEX] = "";
     json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
@@ -164,14 +166,14 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if ((job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
-        plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
+        (sampler.plan && plan_digest(&plan, digest_of_plan, err) != 0) || digest(job.labels.path, labels, err) != 0 ||
         digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     document_sample_bytes(&job, &card), err) != 0)
         goto out;
     const struct file_digests files = {.model = model,
                                        .guide = given(guide),
-                                       .plan = digest_of_plan,
+                                       .plan = given(digest_of_plan),
                                        .labels = given(labels),
                                        .initial = given(initial),
                                        .decoder = given(decoder),
@@ -199,17 +201,95 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     return rc;
 }
 
-json_t *document_plan_json(const json_t *document) {
-    json_t *plan = json_object_get(document, "plan");
-    return json_is_string(plan) ? json_loads(json_string_value(plan), 0, NULL) : json_incref(plan);
+/* ---- the plan ---- */
+
+/* zstd's bytes as a JSON string: new, or NULL. */
+static json_t *pack(const char *text, size_t length) {
+    size_t bound = ZSTD_compressBound(length);
+    char *bytes = malloc(bound);
+    size_t size = bytes ? ZSTD_compress(bytes, bound, text, length, 1) : 0;
+    unsigned char *base64 = bytes && !ZSTD_isError(size) ? malloc(4 * (size / 3) + 5) : NULL;
+    if (base64) EVP_EncodeBlock(base64, (unsigned char *)bytes, (int)size);
+    json_t *packed = base64 ? json_string((char *)base64) : NULL;
+    free(base64);
+    free(bytes);
+    return packed;
 }
 
 json_t *document_pack_plan(const json_t *plan) {
     char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_t *packed = text ? json_string(text) : NULL;
+    size_t length = text ? strlen(text) : 0;
+    json_t *packed = text ? json_pack("{s:O*, s:O*, s:O*, s:O*, s:I, s:o}", "solver", json_object_get(plan, "solver"),
+                                      "nfe", json_object_get(plan, "nfe"), "model_calls",
+                                      json_object_get(plan, "model_calls"), "adaptive",
+                                      json_object_get(plan, "adaptive"), "length", (json_int_t)length, "packed",
+                                      pack(text, length))
+                          : NULL;
     free(text);
     return packed;
 }
+
+static bool is_packed(const json_t *plan) {
+    return json_is_string(json_object_get(plan, "packed"));
+}
+
+/* What document_pack_plan packed, as text: *text new. */
+static int unpack(char **text, const json_t *plan, struct error *err) {
+    const json_t *packed = json_object_get(plan, "packed");
+    size_t base64 = json_string_length(packed), length = (size_t)json_integer_value(json_object_get(plan, "length"));
+    char *bytes = malloc(base64 + 1);
+    *text = malloc(length + 1);
+    int size = bytes && *text ? EVP_DecodeBlock((unsigned char *)bytes,
+                                                (const unsigned char *)json_string_value(packed), (int)base64)
+                              : 0; /* the padding's zeros behind the frame belong to it */
+    size_t frame = size > 0 ? ZSTD_findFrameCompressedSize(bytes, (size_t)size) : 0;
+    bool whole = size > 0 && !ZSTD_isError(frame) && ZSTD_decompress(*text, length, bytes, frame) == length;
+    free(bytes);
+    if (whole) return (*text)[length] = '\0', 0;
+    free(*text);
+    *text = NULL;
+    return size > 0 ? error_set(err, CODE_INTERNAL, "a plan that was packed cannot be unpacked") : error_memory(err);
+}
+
+int document_plan_json(json_t **json, const json_t *document, struct error *err) {
+    json_t *plan = json_object_get(document, "plan");
+    char *text;
+    if (!is_packed(plan)) return *json = json_incref(plan), 0;
+    if (unpack(&text, plan, err) != 0) return -1;
+    *json = json_loads(text, 0, NULL);
+    free(text);
+    return *json ? 0 : error_memory(err);
+}
+
+int document_read_plan(struct plan *plan, const json_t *document, struct error *err) {
+    json_t *json;
+    *plan = (struct plan){0};
+    if (document_plan_json(&json, document, err) != 0) return -1;
+    int rc = plan_from_json(plan, json, "run.json: plan", err);
+    json_decref(json);
+    return rc;
+}
+
+int document_write(const char *path, const json_t *document, const struct file_guard *guard, struct error *err) {
+    static const char place[] = "\n  \"plan\": null";
+    const json_t *plan = json_object_get(document, "plan");
+    if (!is_packed(plan)) return json_file_write_guarded(path, document, guard, err);
+    json_t *rest = json_whole_copy(document);
+    char *text = NULL, *around = NULL;
+    int rc = rest && json_object_set_new(rest, "plan", json_null()) == 0 ? unpack(&text, plan, err) : error_memory(err);
+    if (rc == 0 && !(around = json_dumps(rest, JSON_INDENT(2) | JSON_REAL_PRECISION(17)))) rc = error_memory(err);
+    char *at = around ? strstr(around, place) : NULL; /* two blanks: a member of the document itself */
+    char *whole = at ? text_new("%.*s\n  \"plan\": %s%s\n", (int)(at - around), around, text, at + strlen(place))
+                     : NULL;
+    if (rc == 0) rc = whole ? file_write_guarded(path, whole, strlen(whole), guard, err) : error_memory(err);
+    free(whole);
+    free(around);
+    free(text);
+    json_decref(rest);
+    return rc;
+}
+
+/* ---- and what goes on ---- */
 
 /* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
 static bool seeds_extend(const char *older, const char *newer) {
@@ -257,6 +337,7 @@ int document_share(struct comm *comm, json_t **document, struct error *err) {
     bool first = comm_rank(comm) == 0;
     if (first) {
         if (!*document) head.code = err->code;
+        else if (comm_size(comm) == 1) return 0;
         else if (!(text = json_dumps(*document, JSON_REAL_PRECISION(17)))) head.code = (error_memory(err), err->code);
         head.size = text ? strlen(text) + 1 : 0;
     }

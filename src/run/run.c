@@ -11,6 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err) {
+    struct plan plan;
+    hex[0] = '\0';
+    if (!run->sampler.plan) return 0;
+    if (document_read_plan(&plan, run->document, err) != 0) return -1;
+    int rc = plan_digest(&plan, hex, err);
+    plan_release(&plan);
+    return rc;
+}
+
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
     struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
@@ -21,7 +31,7 @@ int run_check(const struct run *run, struct error *err) {
                                  .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
     char plan[SHA256_HEX];
-    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    if (run_plan_digest(run, plan, err) != 0) return -1;
     files.plan = plan;
     if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
@@ -31,21 +41,24 @@ int run_check(const struct run *run, struct error *err) {
     return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
 }
 
+/* A plan that was packed was whole then. */
+static int look_at_plan(struct run *run, struct error *err) {
+    const json_t *json = json_object_get(run->document, "plan"), *nfe = json_object_get(json, "nfe");
+    const char *solver = json_string_value(json_object_get(json, "solver"));
+    struct plan plan;
+    if (!json_object_get(json, "packed")) {
+        if (document_read_plan(&plan, run->document, err) != 0) return -1;
+        plan_release(&plan);
+    }
+    snprintf(run->plan.solver, sizeof run->plan.solver, "%s", solver ? solver : "plan");
+    run->plan.nfe = (int)json_integer_value(nfe);
+    run->plan.model_calls = (int)json_integer_value(json_object_get(json, "model_calls"));
+    run->plan.adaptive = json_object_get(json, "adaptive") != NULL;
+    return 0;
+}
+
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err) {
-    return run_open_with(run, document, dir, evaluate, NULL, err);
-}
-
-static int read_plan(struct run *run, struct error *err) {
-    json_t *plan = document_plan_json(run->document);
-    int rc = plan_from_json(&run->plan, plan, "run.json: plan", err);
-    json_decref(plan);
-    return rc;
-}
-
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
-                  struct error *err) {
-    *run = (struct run){.document = document, .plan_borrowed = plan != NULL};
-    if (plan) run->plan = *plan;
+    *run = (struct run){.document = document};
     const json_t *asked = json_object_get(document, "job");
     if ((asked ? job_from_json(&run->job, asked, "run.json", err)
                : error_set(err, CODE_DATA, "run.json: no job in it")) != 0) {
@@ -76,7 +89,7 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
         job_add_nulls(&run->job, &run->card, err) != 0 ||
-        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
+        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || look_at_plan(run, err) != 0 ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
     if (run->job.labels.rule == LABELS_FILE &&
@@ -110,7 +123,6 @@ void run_close(struct run *run) {
     free(run->labels);
     free(run->rows);
     free(run->reference_file);
-    if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
     card_release(&run->card);
     if (run->job.name) job_release(&run->job);

@@ -22,8 +22,11 @@ struct run { /* an opened document; const while ranks work on it */
     struct job job;
     struct card card;
     struct sampler sampler; /* resolved */
-    struct plan plan;
-    bool plan_borrowed; /* another run's */
+    struct {
+        char solver[32];
+        int nfe, model_calls; /* 0 of an adaptive one */
+        bool adaptive;
+    } plan; /* at a glance: document_read_plan has it whole */
     struct layout layout;
     struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
     char fingerprint[SHA256_HEX];
@@ -40,12 +43,11 @@ struct run { /* an opened document; const while ranks work on it */
 /* dir: the run directory; NULL: the job's output.dir. evaluate: false leaves the job's evaluation out, and its files
  * are not looked at. Takes over the reference to document, also on failure. */
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err);
-/* The same with the document's plan borrowed from another run, which must outlive this one; NULL: its own. */
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
-                  struct error *err);
 void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);
+/* plan_digest where the job's plan is a file; else "". */
+int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err);
 
 const char *run_reference(const struct run *run); /* the file of the evaluation's reference; borrowed */
 /* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
