@@ -16,7 +16,7 @@ torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev libjpeg-dev libwebp-dev libnlopt-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
-if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-14-dev libomp-14-dev) # Debian 12's
+if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-dev libomp-dev)
 elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)
 elif [ "$what" != build ]; then
     packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs)
