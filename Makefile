@@ -58,8 +58,8 @@ COMMIT := if [ -e COMMIT ]; then cat COMMIT; else test -e .git && git describe -
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long test-mpi bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage \
-        format lint install uninstall dist clean distclean FORCE
+.PHONY: all help demo run-demo test test-long test-mpi bench unit layers fuzz run-fuzz tsan run-tsan coverage \
+        run-coverage format lint install uninstall dist clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (other builds: below)
 
 help: ## this list

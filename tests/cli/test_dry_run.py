@@ -46,7 +46,8 @@ def test_it_counts_what_is_missing_and_writes_nothing(job, ranks):
 
 
 def test_the_time_is_that_of_its_model_calls(job):
-    """A call of the network takes 20 ms or more: two workers with batches of 8 make 800 of a sample a second at most."""
+    """A call of the network takes 20 ms or more: two workers with batches of 8 make 800 of a sample a second at
+    most."""
     job.model["delay_ms"] = 20
     job.keys |= {"seeds": "0-49999", "workers": 2}
     found = dry(job.write())

@@ -71,6 +71,31 @@ def test_images_run_the_script():
     subprocess.run(["sh", "-n"], input="\n".join(steps), text=True, check=True)
 
 
+def test_workflow_runs_what_is_there():
+    """Its steps as a shell reads them; scripts, targets of make and files of tests that they name."""
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    commands = []
+    for name, job in workflow["jobs"].items():
+        assert job["runs-on"] and job["container"] and job["steps"], name
+        matrix = job.get("strategy", {}).get("matrix", {})
+        for step in job["steps"]:
+            assert set(step) <= {"run", "uses", "if"} and ("run" in step) != ("uses" in step), (name, step)
+            used = re.findall(r"\bmatrix\.(\w+)", step.get("run", "") + step.get("if", "") + job["container"])
+            assert set(used) <= set(matrix), (name, step)
+            commands += [re.sub(r"\$\{\{ matrix\.\w+ \}\}", "x", step["run"])] if "run" in step else []
+        commands += matrix.get("command", [])
+    for command in commands:
+        subprocess.run(["bash", "-n"], input=command, text=True, check=True)
+        for path in re.findall(r"\b(?:tools|tests|packaging)/\S+", command):
+            assert (ROOT / path).exists(), command
+        words = command.split()
+        if words[0] == "make":
+            named = {word for word in words[1:] if "=" not in word and word[0] != "-"}
+            assert named <= targets | {"all", "unit"} and (named or "x" in words), command
+
+
 @pytest.mark.parametrize("prefix", ["/usr/local", "/opt/a place"])
 def test_module_file(tmp_path, prefix):
     """As Tcl, with stand-ins for the words of Environment Modules and Lmod."""
