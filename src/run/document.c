@@ -23,8 +23,6 @@
 #include <string.h>
 #include <zstd.h>
 
-enum { DOCUMENT_FORMAT = 1 };
-
 /* Pixels are made of a range. */
 static int check_range(const struct job *job, const struct card *card, struct error *err) {
     const struct sample_form form = card_sample(card);
@@ -132,8 +130,8 @@ static int describe_conditions(json_t **about, const struct job *job, const stru
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT,
-                     "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", RUN_FORMAT, "name",
+                     job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
                      card->guide ? card->guide->json : NULL, "decoder", card->decoder ? card->decoder->json : NULL,
                      "sampler", sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
@@ -197,6 +195,10 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     if (!path) return error_memory(err);
     int rc = json_file_read_if_there(document, path, err);
     if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
+    if (rc == 0 && (rc = build_check_format(*document, RUN_FORMAT, path, err)) != 0) {
+        json_decref(*document);
+        *document = NULL;
+    }
     free(path);
     return rc;
 }
@@ -304,11 +306,10 @@ static bool seeds_extend(const char *older, const char *newer) {
 }
 
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err) {
-    if (json_integer_value(json_object_get(older, "format")) != DOCUMENT_FORMAT)
-        return error_set(
-            err, CODE_DATA,
-            "%s/run.json: expected format %d; it was written by another version: choose another output.dir", dir,
-            DOCUMENT_FORMAT);
+    char *path = text_new("%s/run.json", dir);
+    int rc = path ? build_check_format(older, RUN_FORMAT, path, err) : error_memory(err);
+    free(path);
+    if (rc != 0) return -1;
     if (fingerprint_compare(json_object_get(older, "keys"), json_object_get(document, "keys"), dir, err) != 0)
         return -1;
     json_int_t rows_there = json_integer_value(json_object_get(older, "shard_rows"));

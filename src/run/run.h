@@ -33,8 +33,9 @@ struct run { /* an opened document; const while ranks work on it */
     char latents[SHA256_HEX];   /* fingerprint_of_latents */
     bool keeps_latents;         /* job.output.latents; who has no use for them may set it to false */
     char reference[SHA256_HEX]; /* of run_reference's file, once ranks agree on it; else "" */
-    char *reference_file; /* made of images that job.evaluate.reference names (reference_images.h); NULL: that file */
-    int64_t *labels;      /* LABELS_FILE: [seeds]; else NULL */
+    char *reference_file;  /* made of images that job.evaluate.reference names (reference_images.h); NULL: that file */
+    bool reference_unmade; /* it is images, of which there are no statistics yet */
+    int64_t *labels;       /* LABELS_FILE: [seeds]; else NULL */
     uint64_t condition_rows; /* rows of the conditions; 0: the job has none */
     int64_t *rows;           /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;

@@ -25,6 +25,11 @@ static int read_inputs(struct run *run, struct references *references, bool warn
     return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
 }
 
+/* Does it have a reference, and can that be read yet? */
+static bool has_inputs(const struct run *run) {
+    return run->job.evaluate.enabled && !run->reference_unmade;
+}
+
 static int compare_inputs(struct run *run, const struct digests *digests, struct error *err) {
     const char *features = run->job.evaluate.features, *reference = run_reference(run);
     if (features && sha256_expect(features, run->network.sha256, digests->network, err) != 0) return -1;
@@ -45,13 +50,13 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
         struct error why;
         if (run_check(&cell->run, &why) != 0)
             log_warn("%s", why.message); /* samples that are there are what they are */
-        if (cell->run.job.evaluate.enabled) rc = read_inputs(&cell->run, references, warn, &digests[i], err);
+        if (has_inputs(&cell->run)) rc = read_inputs(&cell->run, references, warn, &digests[i], err);
         if (rc != 0 && cell->name) error_prefix(err, "cell %s", cell->name);
     }
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, digests, cells->count * sizeof *digests, 0, err);
     for (size_t i = 0; rc == 0 && i < cells->count; i++)
-        if (cells->cells[i].run.job.evaluate.enabled) rc = compare_inputs(&cells->cells[i].run, &digests[i], err);
+        if (has_inputs(&cells->cells[i].run)) rc = compare_inputs(&cells->cells[i].run, &digests[i], err);
     free(digests);
     return ranks_agree(comm, rc, err);
 }

@@ -83,7 +83,8 @@ static int note_difference(const struct run *run, int kind, double difference, s
 }
 
 /* The largest over ranks, whose devices may differ. */
-static int note_all(const struct comm *comm, const struct cells *cells, const double *all, struct error *err) {
+static int note_all(const struct comm *comm, const struct cells *cells, const double *all, bool note,
+                    struct error *err) {
     size_t count = cells->count * NETWORKS;
     for (size_t i = 0; i < count; i++) {
         double difference = 0;
@@ -94,12 +95,12 @@ static int note_all(const struct comm *comm, const struct cells *cells, const do
         log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other "
                  "samples of the batch or its place among them: the bits hold for these seeds in these batches alone",
                  run->dir, network_names[i % NETWORKS], difference);
-        if (note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
+        if (note && note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
     }
     return 0;
 }
 
-int prove_cells(struct comm *comm, const struct cells *cells, int device, struct error *err) {
+int prove_cells(struct comm *comm, const struct cells *cells, int device, bool note, struct error *err) {
     size_t count = cells->count * NETWORKS;
     double *differences = calloc(count, sizeof *differences);
     double *all = calloc(count * (size_t)comm_size(comm), sizeof *all);
@@ -109,7 +110,7 @@ int prove_cells(struct comm *comm, const struct cells *cells, int device, struct
     if (rc == 0) rc = prove_all(cells, device, differences, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_gather(comm, differences, count * sizeof *differences, all, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = note_all(comm, cells, all, err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = note_all(comm, cells, all, note, err);
     free(differences);
     free(all);
     return ranks_agree(comm, rc, err);

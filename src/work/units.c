@@ -301,7 +301,7 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
     if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&units, err);
     if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
     rc = ranks_agree(comm, rc, err);
-    if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
+    if (rc == 0) rc = prove_cells(comm, cells, place->device, true, err);
     show &= rc == 0 && units.missing;
     if (rc == 0) {
         start_progress(&units);
