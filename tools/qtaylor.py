@@ -148,8 +148,8 @@ class Run:
         except (FileNotFoundError, NotADirectoryError):
             if (self.path / "sweep.json").exists():
                 names = ", ".join(list(cells(self.path, _names=True))[:5])
-                raise Error(f"{path} is a sweep: open one of its cells, Run(\"{path}/CELL\") with CELL of {names}, ..., "
-                            "or all by cells(path)") from None
+                raise Error(f"{path} is a sweep: open one of its cells, Run(\"{path}/CELL\") with CELL of {names}, "
+                            "..., or all by cells(path)") from None
             raise Error(f"{path} is no run: it has no run.json") from None
         if self.document.get("format") != FORMAT:
             raise Error(f"{path}/run.json: expected format {FORMAT}, found {self.document.get('format')}: take the "
@@ -204,8 +204,8 @@ class Run:
         about, seeds = file.about, self._slice(shard)
         ours = folder == "latents" or about["fingerprint"] == self.fingerprint
         if not ours or about["shard"] != shard or not np.array_equal(_seeds(about["seeds"]), seeds):
-            raise Error(f"{file.path} is not of this run: another job's, or of other seeds; `qtaylor verify {self.path}` "
-                        "says which")
+            raise Error(f"{file.path} is not of this run: another job's, or of other seeds; `qtaylor verify "
+                        f"{self.path}` says which")
         return file
 
     def _each(self, folder):
