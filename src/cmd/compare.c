@@ -214,6 +214,9 @@ static int compare(const struct call *call, struct error *err) {
     if (rc == 0 && options->versus && !(seeds[0] && seeds[2]) && !(a.names[0] && strcmp(a.names, versus.names) == 0))
         log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
                  a.names[0] && versus.names[0] ? "their files have other names" : "they have no names in common");
+    if (rc == 0 && side_recipe(&a)[0] && side_recipe(&b)[0] && strcmp(side_recipe(&a), side_recipe(&b)) != 0)
+        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
+                 side_recipe(&a), options->a, side_recipe(&b), options->b);
     if (rc == 0) rc = score(&values, &score_options, &a, &b, err);
     if (rc == 0) score_warn(&score_options, &a, &b);
     if (rc == 0 && options->versus) rc = score_difference(values, &a, &versus, &b, err);

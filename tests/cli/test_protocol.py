@@ -62,8 +62,8 @@ def test_it_says_what_the_records_say(job):
     assert said["seeds"] == "0-399, noise of philox" and said["stored as"] == "uint8, rounded by the rule edm"
     assert said["feature network"] == f"features.json, sha256 {metrics['network']['sha256'][:12]}, pool 8"
     assert said["reference"] == f"reference.npz, sha256 {metrics['reference']['sha256'][:12]}"
-    value, corrected, error = re.fullmatch(r"(\S+); without the bias of finite samples (\S+) ± (\S+) \(standard error\)",
-                                           said["fid"]).groups()
+    form = r"(\S+); without the bias of finite samples (\S+) ± (\S+) \(standard error\)"
+    value, corrected, error = re.fullmatch(form, said["fid"]).groups()
     for shown, whole, digits in ((value, metrics["fid"], 6), (corrected, metrics["fid_corrected"], 6),
                                  (error, metrics["fid_error"], 2)):
         assert shown == f"{whole:.{digits}g}"
