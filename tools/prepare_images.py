@@ -35,7 +35,7 @@ except ModuleNotFoundError as missing:
           file=sys.stderr)
     sys.exit(64)
 
-EXTENSIONS = {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+EXTENSIONS = {f".{name}" for name in "bmp gif jfif jpe jpeg jpg pbm pgm png ppm tif tiff webp".split()}
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: others lose more than they should
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images give the same bytes
 
@@ -258,7 +258,7 @@ def main(arguments=None):
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--recipe", required=True, metavar="RECIPE", help="see above")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="of center-bicubic and clean")
-    parser.add_argument("--skip-damaged", action="store_true", help="leave out images that can't be used, and name them")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave out images that can't be used")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (one a processor)")
     parser.add_argument("--force", action="store_true", help="replace OUT")
     options = parser.parse_args(arguments)

@@ -1,5 +1,4 @@
-"""tools/prepare_images.py against resampling written down as sums over pixels, and what becomes of labels, omissions and
-the recipe's name."""
+"""tools/prepare_images.py against resampling written down as sums over pixels; labels, omissions, the recipe's name."""
 import io
 import json
 import subprocess
@@ -70,7 +69,8 @@ def square(pixels):
     return [middle(pixels, min(pixels.shape[:2]), min(pixels.shape[:2]))]
 
 
-FORMULAS = {"adm-16": lambda pixels: adm(pixels, 16), "edm-16": lambda pixels: resample(square(pixels), 16, 16, "lanczos"),
+FORMULAS = {"adm-16": lambda pixels: adm(pixels, 16),
+            "edm-16": lambda pixels: resample(square(pixels), 16, 16, "lanczos"),
             "center-bicubic": lambda pixels: resample(square(pixels), 16, 16, "bicubic"),
             "clean": lambda pixels: resample([pixels], 16, 16, "bicubic")}
 
@@ -164,7 +164,8 @@ def test_what_cannot_be_used(folder, tmp_path):
     (source / "2.jpg").write_bytes((source / "1.png").read_bytes()[:20])
     assert "2.jpg: " in prepare(source, tmp_path / "a.zip", "--recipe", "adm-8", code=DATA)
     said = prepare(source, tmp_path / "a.zip", "--recipe", "adm-8", "--skip-damaged")
-    assert "left out: 2.jpg: " in said and "left out: 3.png: expected pixels of 8 bits, found Pillow's mode I;16" in said
+    assert "left out: 2.jpg: " in said
+    assert "left out: 3.png: expected pixels of 8 bits, found Pillow's mode I;16" in said
     assert "1 images by adm-8" in said and "2 images that can't be used" in said
     assert "is there already" in prepare(source, tmp_path / "a.zip", "--recipe", "adm-8", code=USAGE)
     (tmp_path / "empty").mkdir()
