@@ -114,9 +114,15 @@ struct job_file {
     const char *path; /* borrowed; as it was asked for */
     struct source source;
     json_t *root, *places; /* see yaml_parse */
+    json_t *keys;          /* of a run.json, whose job is root: what its samples were made with; else NULL */
 };
+/* A run's run.json is the job that it was made by. */
 int job_file_read(struct job_file *file, const char *path, struct error *err);
 void job_file_release(struct job_file *file);
+/* Of a job out of a run.json: are the files that it names here? CODE_DATA: not, and how to name another. */
+int job_file_check_paths(const struct job_file *file, const struct job *job, struct error *err);
+/* Of such a job that makes samples: its folder must be the one that the run.json is in, or another than the run's. */
+int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err);
 
 /* override_apply on a job's tree, where `model: PATH` is short for `model: {path: PATH}`, to which it may add. */
 int job_override(json_t *root, json_t *places, const char *override, struct error *err);

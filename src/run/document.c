@@ -61,6 +61,10 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
+    if (job_file_check_paths(file, job, err) != 0) {
+        job_release(job);
+        return -1;
+    }
     int rc = !job->model.path  ? card_parse(card, job->model.card, file->path, err)
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
@@ -143,6 +147,25 @@ size_t document_sample_bytes(const struct job *job, const struct card *card) {
     return sample_elements(&form) * bytes[job->output.dtype];
 }
 
+/* A job out of a run.json makes that run's samples again, unless something is not what it was then. */
+static int warn_of_others(const struct job_file *file, const json_t *keys, struct error *err) {
+    json_t *list, *one;
+    size_t i;
+    if (!file->keys) return 0;
+    if (fingerprint_differences(&list, file->keys, keys, err) != 0) return -1;
+    json_array_foreach(list, i, one) {
+        char *there = fingerprint_text(json_object_get(one, "there"));
+        char *here = fingerprint_text(json_object_get(one, "here"));
+        log_warn("%s: the samples will be others than that run's: it has %s = %.200s, this job %.200s",
+                 file->source.name, json_string_value(json_object_get(one, "key")), there ? there : "?",
+                 here ? here : "?");
+        free(there);
+        free(here);
+    }
+    json_decref(list);
+    return 0;
+}
+
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
     struct job job;
@@ -161,7 +184,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);
         goto out;
     }
-    if ((job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
+    if (job_file_check_folder(file, &job, err) != 0 ||
+        (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
         (sampler.plan && plan_digest(&plan, digest_of_plan, err) != 0) || digest(job.labels.path, labels, err) != 0 ||
@@ -176,7 +200,9 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                                        .initial = given(initial),
                                        .decoder = given(decoder),
                                        .conditions = conditions};
-    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0) goto out;
+    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
+        warn_of_others(file, fingerprint.keys, err) != 0)
+        goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);
 out:

@@ -20,6 +20,9 @@ static int read_inputs(struct run *run, struct references *references, bool warn
     const struct side *reference;
     if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0)
         return -1;
+    const char *recipe = side_recipe(reference);
+    if (recipe[0] && json_object_set_new(run->document, "reference_recipe", json_string(recipe)) != 0)
+        return error_memory(err); /* run.json is written of it */
     memcpy(digests->reference, reference->sha256, SHA256_HEX);
     memcpy(digests->network, run->network.sha256, SHA256_HEX);
     return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
