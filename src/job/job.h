@@ -135,7 +135,8 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
  * whose paths are as they are. */
 int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
               size_t overrides_count, struct error *err);
-/* The batch of a job that gives none: the one that the model's file, or its guide's, was made for, else 64. */
+/* The batch of a job that gives none: the one that the model's file, or its guide's, was made for (half of it where
+ * guidance is batched), else 64. */
 int job_set_batch(struct job *job, const struct card *card, struct error *err);
 void job_release(struct job *job);
 const struct condition_file *job_condition(const struct job *job, const char *name); /* or NULL */

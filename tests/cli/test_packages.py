@@ -101,6 +101,24 @@ def test_the_samples_are_those_of_torchscript_whatever_makes_them(packages):
     assert 0 < np.abs(theirs).max() < 100 and np.abs(ours[0] - theirs).max() < 1e-5 * np.abs(theirs).max()
 
 
+def test_batched_guidance_in_a_package_of_twice_the_batch(packages):
+    packages.keys |= {"seeds": "0-12", "batch": BATCH // 2}
+    packages.keys["sampler"] = {"solver": "heun", "nfe": 5, "guidance": {"scale": 2, "batched": True}}
+    qtaylor("generate", packages.write(), program=TORCH)
+    ours = stored_samples(packages.run)
+    packages.keys["model"] = {"path": "model.pt"}
+    packages.keys["sampler"]["guidance"]["batched"] = False
+    packages.keys["output"]["dir"] = str(packages.folder / "script")
+    qtaylor("generate", packages.write(), program=TORCH)
+    theirs = stored_samples(packages.run)
+    assert np.abs(theirs).max() > 0.1 and np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
+    packages.keys["batch"] = BATCH
+    packages.keys |= {"model": {"path": "model.pt2"}}
+    packages.keys["sampler"]["guidance"]["batched"] = True
+    said = qtaylor("generate", packages.write(), program=TORCH, code=65).stderr
+    assert "makes calls of 16 rows, but the model file was exported for calls of 8" in said
+
+
 INPUTS = [{"name": "context", "shape": [2, 3], "dtype": "float32", "null": "zeros"},
           {"name": "mask", "shape": [4], "dtype": "bool", "null": "zeros"}]
 
