@@ -16,6 +16,7 @@
 #include "sample/initial.h"
 #include "sample/conditions.h"
 #include "sample/noise.h"
+#include "sample/automatic.h"
 #include "shard/layout.h"
 #include "solver/guidance.h"
 
@@ -75,7 +76,7 @@ static int check_batch(const struct job *job, const struct card *card, struct er
 
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err) {
+                  struct automatic *automatic, struct error *err) {
     struct text warnings = {0};
     *card = (struct card){0};
     *sampler = (struct sampler){0};
@@ -88,7 +89,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
-    if (rc == 0) rc = job_set_batch(job, card, err);
+    if (rc == 0) rc = automatic_settle(automatic, job, card, err);
     if (rc == 0) rc = check_labels(job, card, err);
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
@@ -165,7 +166,7 @@ size_t document_sample_bytes(const struct job *job, const struct card *card) {
 }
 
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err) {
+                  struct automatic *automatic, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
@@ -176,7 +177,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     char digest_of_plan[SHA256_HEX];
     json_t *conditions = NULL;
     *document = NULL;
-    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
     int rc = -1;
     if (!job.model.path) {
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);

@@ -1,4 +1,5 @@
-"""guidance.batched: the evaluations with and without labels in one call of the network, of twice the batch."""
+"""guidance.batched: the evaluations with and without labels in one call of the network, of twice the batch; and what a
+job leaves to be measured: that, batch, workers."""
 import json
 import shutil
 
@@ -27,7 +28,7 @@ def test_the_same_samples_in_one_call(job, solver):
     said = qtaylor("generate", path, code=65).stderr
     assert "was made with sampler.guidance.batched = nothing, this job has true" in said
     shutil.rmtree(job.run)
-    for ranks, workers, devices in (1, 1, 0), (1, 2, 0), (2, 1, 2), (3, 2, 0):
+    for ranks, workers, devices in (0, 2, 0), (2, 1, 2), (3, 2, 0):
         qtaylor("generate", path, "--set", f"workers={workers}", ranks=ranks, QTAYLOR_FAKE_DEVICES=devices)
         assert job.digest() == two and json.loads((job.run / "run.json").read_text())["fingerprint"] != fingerprint
         shutil.rmtree(job.run)
@@ -73,3 +74,66 @@ def test_libtorch(job):
     assert len({digest for digest, _ in made[True]}) == 1
     one, two = made[True][0][1], made[False][0][1]
     assert np.abs(one - two).max() < 1e-4 * np.abs(two).max()
+
+
+# ---- auto: measured once ----
+
+def made_with(folder):
+    job = json.loads((folder / "run.json").read_text())["job"]
+    return job["batch"], job.get("workers"), job["sampler"].get("guidance")
+
+
+def set_auto(job):
+    job.model["delay_ms"] = 20  # a call, of however many rows: the largest batch wins, and one call over two
+    job.keys |= {"seeds": "0-11", "batch": "auto", "workers": "auto"}
+    del job.keys["output"]["samples_per_shard"]
+    return set_guidance(job, batched="auto")
+
+
+def test_auto_is_measured_once(job):
+    path = set_auto(job)
+    said = qtaylor("generate", path, ranks=2).stderr
+    batch, workers, guidance = made_with(job.run)
+    assert batch == 8 and workers >= 1 and guidance["batched"] is True, said  # of 12 samples
+    digest = job.digest()
+    again = qtaylor("generate", path)  # with what is stored
+    assert "0 made now" in again.stdout and "measured" in said and "measured" not in again.stderr
+    shutil.rmtree(job.run)
+    job.keys |= {"batch": 8, "workers": 2}
+    qtaylor("generate", set_guidance(job, batched=True))
+    assert job.digest() == digest
+
+
+def test_auto_takes_what_the_folder_was_made_with(job):
+    path = set_auto(job)
+    for chosen, keys in (False, {"batch": 2, "workers": 1}), (True, {"batch": 4}):
+        (job.folder / "explicit.yaml").write_text(json.dumps(job.keys | keys | {"sampler": job.keys["sampler"] | {
+            "guidance": GUIDED | {"batched": chosen}}}))
+        qtaylor("generate", job.folder / "explicit.yaml")
+        assert "0 made now" in qtaylor("generate", path).stdout
+        assert made_with(job.run)[0] == keys["batch"]
+        shutil.rmtree(job.run)
+
+
+def test_a_sweep_measures_once(job):
+    path = set_auto(job)
+    job.keys |= {"workers": 1, "sweep": {"sampler.nfe": [3, 5], "sampler.guidance.scale": [1, 2]}}
+    path.write_text(json.dumps(job.keys))
+    said = qtaylor("generate", path, ranks=2).stderr
+    cells = [folder for folder in sorted(job.run.iterdir()) if (folder / "run.json").exists()]
+    assert len(cells) == 4 and len({str(made_with(cell)[:2]) for cell in cells}) == 1
+    assert said.count("measured: batch") == 1 and said.count("measured: guidance") == 1
+    job.keys["sweep"]["sampler.nfe"] = [7, 3, 5]  # a new cell takes what the others have
+    path.write_text(json.dumps(job.keys))
+    assert "measured" not in qtaylor("generate", path).stderr
+
+
+def test_nothing_to_measure(job):
+    path = set_auto(job)
+    assert "measured when the job runs" in qtaylor("plan", path).stdout
+    job.model["card"]["batch"] = 4
+    job.keys["workers"] = 2
+    assert "measured" not in qtaylor("generate", set_guidance(job, batched="auto")).stderr
+    assert made_with(job.run)[:2] == (4, 2) and "batched" not in made_with(job.run)[2]
+    for key in "batch", "workers":
+        assert "or auto, found \"fast\"" in qtaylor("plan", job.write(), "--set", f"{key}=fast", code=65).stderr
