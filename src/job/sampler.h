@@ -53,7 +53,7 @@ enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LE
 enum clip_epsilon { CLIP_FOLLOWS, CLIP_KEPT };
 enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
-enum batched { BATCHED_OFF, BATCHED_ON, BATCHED_AUTO }; /* AUTO counts as OFF until it is resolved (sample/automatic.h) */
+enum batched { BATCHED_OFF, BATCHED_ON, BATCHED_AUTO }; /* AUTO until automatic_settle (sample/automatic.h) */
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
 struct sampler {

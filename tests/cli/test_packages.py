@@ -4,6 +4,7 @@ build/packages."""
 import hashlib
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -237,16 +238,46 @@ def test_truncated_or_without_its_code(packages):
     assert not packages.run.exists()
 
 
-@pytest.mark.long
-def test_the_exporter_makes_one(packages):
+def export(packages, *options, code=0):
     source = inspect.getsource(Net)
     (packages.folder / "net.py").write_text(f"import torch\n\n\n{source}\n\ndef make():\n    return Net()\n")
     (packages.folder / "card.json").write_text(json.dumps(CARD))
     done = subprocess.run([sys.executable, ROOT / "tools/export.py", "module", f"{packages.folder}/net.py:make",
-                           packages.folder / "out",
-                           "--card", packages.folder / "card.json", "--format", "aoti", "--batch", "8"],
+                           packages.folder / "out", "--card", packages.folder / "card.json", *options],
                           capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_fastest_form_within_a_tolerance(packages):
+    done = export(packages, "--autotune", "--tolerance", "0.02", "--batch", "8")
+    tried = {" ".join(name.split()[1:]): (float(time), float(part)) for name, time, part in re.findall(
+        r"^(torchscript .*): ([\d.e+-]+) ms, .* differs by ([\d.e+-]+) of the largest", done.stderr, re.M)}
+    assert len(tried) == 6 and "taken: torchscript " in done.stderr
+    taken = re.search(r"taken: torchscript (.*), ", done.stderr)[1]
+    assert tried[taken][0] == min(time for time, _ in tried.values())
+    out = packages.folder / "out"
+    dtype = taken.split()[0]
+    assert torch.jit.load(str(out / "model.pt")) and sorted(path.name for path in out.iterdir()) == ["job.yaml",
+                                                                                                     "model.pt"]
+    qtaylor("generate", out / "job.yaml", "--set", f"output.dir={packages.folder}/made", program=TORCH)
+    document = json.loads((packages.folder / "made/run.json").read_text())
+    assert document["keys"]["card"].get("dtype", "float32") == dtype == document["card"].get("dtype", "float32")
+    x, t, labels = torch.randn(8, 1, 4, 4), torch.rand(8), torch.arange(8) % 3
+    with torch.no_grad():
+        expected, found = Net()(x, t, labels), torch.jit.load(str(out / "model.pt"))(x, t, labels)
+    assert (found - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+def test_a_tolerance_that_no_form_keeps(packages):
+    done = export(packages, "--dtype", "bfloat16", "--tolerance", "1e-6", code=65)
+    assert "expected a form that differs by no more" in done.stderr and not (packages.folder / "out").exists()
+    assert "expected a number between 0 and 1, found 2" in export(packages, "--tolerance", "2", code=64).stderr
+
+
+@pytest.mark.long
+def test_the_exporter_makes_one(packages):
+    done = export(packages, "--format", "aoti", "--batch", "8")
     for form in ("eager", "TorchScript", "AOTInductor"):
         assert f"{form}: " in done.stderr and "ms a call of 8" in done.stderr
     ours, theirs = packages.folder / "ours", packages.folder / "theirs"
