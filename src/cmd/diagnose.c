@@ -6,7 +6,6 @@
 #include "diagnose/diagnose.h"
 #include "report/chart.h"
 #include "run/run.h"
-#include "work/place.h"
 #include "work/proof.h"
 #include "sample/conditions.h"
 #include "sample/model.h"
@@ -275,7 +274,7 @@ static int print_findings(const json_t *found, struct error *err) {
 static int set_up(struct diagnosis *asked, const struct run *run, uint64_t wanted, struct error *err) {
     const struct job *job = &run->job;
     int device;
-    if (place_device(job->device, 0, "device:", &device, err) != 0) return -1;
+    if (model_device(job->device, 0, "device:", &device, err) != 0) return -1;
     if (job->initial)
         return error_set(err, CODE_DATA, "initial: diagnose starts from noise: leave it out (--set initial=null)");
     if (wanted > job->seeds.count)

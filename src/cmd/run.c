@@ -6,6 +6,7 @@
 #include "report/results.h"
 #include "run/cells.h"
 #include "work/pipeline.h"
+#include "work/place.h"
 #include "base/signals.h"
 
 #include <stdio.h>
@@ -153,8 +154,9 @@ static int work(struct comm *comm, const struct run_options *options, const stru
     if (comm_rank(comm) == 0) {
         if (options->decoder) cells_list_redecoded(&list, options->run, options->decoder, options->output, err);
         else if (options->run) cells_list_run(&list, options->run, err);
-        else if (options->cell) cells_list_cell(&list, options->job, set->items, set->count, options->cell, err);
-        else cells_list(&list, options->job, set->items, set->count, err);
+        else if (options->cell)
+            cells_list_cell(&list, options->job, set->items, set->count, options->cell, place_cores(comm), err);
+        else cells_list(&list, options->job, set->items, set->count, place_cores(comm), err);
     }
     if (document_share(comm, &list, err) != 0) return -1;
     int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);

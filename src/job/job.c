@@ -230,8 +230,9 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
 
 int job_set_batch(struct job *job, const struct card *card, struct error *err) {
     enum { USUAL = 64 };
-    if (job->batch != 0) return 0;
-    for (const struct card *of = card; of && job->batch == 0; of = of->guide) job->batch = of->batch;
+    bool batched = job->sampler.guidance.batched == BATCHED_ON && card->batch % 2 == 0;
+    if (job->batch == 0) job->batch = batched ? card->batch / 2 : card->batch;
+    if (job->batch == 0 && card->guide) job->batch = card->guide->batch;
     if (job->batch == 0) job->batch = USUAL;
     json_t *resolved = keys_write(&job_keys, job);
     if (!resolved) return error_memory(err);

@@ -43,6 +43,7 @@ enum metric {
     METRIC_VENDI,
     METRIC_KINDS
 };
+enum { JOB_AUTO = -1 };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
@@ -68,7 +69,7 @@ struct job {
         int64_t constant; /* LABELS_CONSTANT */
         char *path;       /* LABELS_FILE, resolved */
     } labels;
-    int batch; /* 0: not given, until job_set_batch */
+    int batch; /* 0: not given, JOB_AUTO: to be measured, until automatic_settle (sample/automatic.h) */
     struct sampler sampler;
     struct {
         struct condition_file {       /* of one input of the model; resolved, perhaps "FILE.safetensors#KEY" */
@@ -100,7 +101,8 @@ struct job {
     } evaluate;
     enum device_kind device;
     bool share_device; /* allow several ranks on one GPU */
-    int workers;       /* 0: from the cores or GPUs given */
+    int workers;       /* 0: from the cores or GPUs given; JOB_AUTO as in batch */
+    bool unmeasured;   /* what was to be measured has its default instead */
     enum precision_kind precision;
     enum noise_kind noise;
     char *initial;    /* .npy float [N,C,H,W] used as register 0's start instead of noise, or NULL; resolved */
@@ -141,7 +143,8 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
  * whose paths are as they are. */
 int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
               size_t overrides_count, struct error *err);
-/* The batch of a job that gives none: the one that the model's file, or its guide's, was made for, else 64. */
+/* The batch of a job that gives none: the one that the model's file, or its guide's, was made for (half of it where
+ * guidance is batched), else 64. job->resolved is made again. */
 int job_set_batch(struct job *job, const struct card *card, struct error *err);
 void job_release(struct job *job);
 const struct condition_file *job_condition(const struct job *job, const char *name); /* or NULL */

@@ -126,6 +126,8 @@ static void add_environment(json_t *environment, const json_t *document, const j
         add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)",
               json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    add_value(environment, "precision", json_string_value(member(document, "keys", "precision")));
+    add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
     add_value(environment, "decoder (sha256)",

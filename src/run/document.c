@@ -16,7 +16,9 @@
 #include "sample/initial.h"
 #include "sample/conditions.h"
 #include "sample/noise.h"
+#include "sample/automatic.h"
 #include "shard/layout.h"
+#include "solver/guidance.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -46,16 +48,35 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
         return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld",
                          (long long)card->classes - 1, (long long)job->labels.constant);
+    return 0;
+}
+
+/* A file that was made for one number of rows is always called with that. */
+static int check_batch(const struct job *job, const struct card *card, struct error *err) {
+    const struct guidance *guidance = &job->sampler.guidance;
+    bool batched = guidance->batched == BATCHED_ON;
     for (const struct card *of = card; of; of = of->guide)
-        if (of->batch > 0 && job->batch != of->batch)
+        if (of->batch > 0 && !batched && job->batch != of->batch)
             return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
                              of == card ? "model" : "guiding model's", of->batch);
-    return 0;
+    if (!batched || card->batch == 0) return 0;
+    if (card->batch % 2 != 0 || job->batch != card->batch / 2)
+        return error_set(
+            err, CODE_DATA,
+            "batch: %d, of which sampler.guidance.batched makes calls of %lld rows, but the model file was "
+            "exported for calls of %d: export it for twice the batch, or say batched: false",
+            job->batch, 2LL * job->batch, card->batch);
+    if (guidance_everywhere(guidance)) return 0;
+    return error_set(err, CODE_DATA,
+                     "sampler.guidance.batched: the model file was exported for calls of %d rows, and where guidance "
+                     "does not act (scale, interval, zero_init_steps) a call has half of that: export it without a "
+                     "fixed batch, or say batched: false",
+                     card->batch);
 }
 
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err) {
+                  struct automatic *automatic, struct error *err) {
     struct text warnings = {0};
     *card = (struct card){0};
     *sampler = (struct sampler){0};
@@ -72,8 +93,9 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
-    if (rc == 0) rc = job_set_batch(job, card, err);
+    if (rc == 0) rc = automatic_settle(automatic, job, card, err);
     if (rc == 0) rc = check_labels(job, card, err);
+    if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
@@ -167,7 +189,7 @@ static int warn_of_others(const struct job_file *file, const json_t *keys, struc
 }
 
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err) {
+                  struct automatic *automatic, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
@@ -178,7 +200,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     char digest_of_plan[SHA256_HEX] = "";
     json_t *conditions = NULL;
     *document = NULL;
-    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
     int rc = -1;
     if (!job.model.path) {
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);

@@ -15,13 +15,17 @@
 
 #include <jansson.h>
 
-/* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. */
+struct automatic;
+
+/* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. automatic:
+ * decides what the job leaves to be measured; NULL: nothing is (automatic.h). */
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err);
+                  struct automatic *automatic, struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
  * needed unless the job gives a whole one. All outputs new. */
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
-                  const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
+                  const struct job_file *file, const char *const *overrides, size_t overrides_count,
+                  struct automatic *automatic, struct error *err);
 size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);

@@ -101,6 +101,10 @@ int plan_file_resolve(struct sampler *sampler, struct error *err);
 /* The plan in the file resolved->plan, as plan_compile has it of a solver: see plan_file.c for what is asked of it. */
 int plan_file_read(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                    struct error *err);
+/* Under guidance.batched: the EVAL behind ops[i] that is made in one call with it, the same model asked about the same
+ * x without labels; borrowed. NULL: there is none, or guidance is not batched. */
+const struct op *plan_twin(const struct plan *plan, const struct sampler *sampler, size_t i);
+bool plan_has_twins(const struct plan *plan, const struct sampler *sampler);
 /* Of what the samples depend on: registers, initial_scale and ops. */
 int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err);
 extern const char *const plan_op_names[], *const plan_label_names[]; /* by the enums; end with NULL */

@@ -28,8 +28,10 @@ static const struct shim_model *network_of(const struct cell *cell, int kind) {
 /* Another cell's proof holds for this one. */
 static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
     return network_of(a, kind) == network_of(b, kind) && a->conditions == b->conditions &&
-           a->run.job.model.row_dependent == b->run.job.model.row_dependent && a->run.job.batch == b->run.job.batch &&
-           a->run.job.decode.batch == b->run.job.decode.batch && a->run.job.output.dtype == b->run.job.output.dtype;
+           a->run.job.model.row_dependent == b->run.job.model.row_dependent &&
+           plan_has_twins(&a->run.plan, &a->run.sampler) == plan_has_twins(&b->run.plan, &b->run.sampler) &&
+           a->run.job.batch == b->run.job.batch && a->run.job.decode.batch == b->run.job.decode.batch &&
+           a->run.job.output.dtype == b->run.job.output.dtype;
 }
 
 static int prove_model(const struct cell *cell, int kind, double *difference, struct error *err) {
