@@ -1,4 +1,5 @@
 """Conditions: what a model gets besides x, time and labels, row by row, against numpy and PyTorch."""
+import hashlib
 import json
 import os
 import subprocess
@@ -173,6 +174,41 @@ def test_files_count_by_content(job):
     job.keys["output"]["dir"] += "-each"
     qtaylor("run", job.write())
     assert "conditions.rows" in qtaylor("run", job.write(), "--set", "conditions.rows=cycle", code=65).stderr
+
+
+def test_large_files_are_read_once(job, tmp_path):
+    values = arrays(100_000)
+    give(job, values)
+    path, cache = job.folder / "context.npy", tmp_path / "cache"
+    time.sleep(3.1)  # a file just written may be written to again within a tick of its clock
+    qtaylor("run", job.write(), XDG_CACHE_HOME=cache)
+    entry, = (entry for entry in (cache / "qtaylor/digests").iterdir()
+              if entry.read_text().strip() == hashlib.sha256(path.read_bytes()).hexdigest())
+    entry.write_text("0" * 64 + "\n")
+    for ranks in 0, 3:  # who read the file would find another digest
+        job.keys["output"]["dir"] += "-again"
+        qtaylor("run", job.write(), ranks=ranks, XDG_CACHE_HOME=cache)
+        keys = json.loads((job.run / "run.json").read_text())["keys"]["conditions"]
+        assert keys["inputs"]["context"]["sha256"] == "0" * 64
+        assert keys["inputs"]["mask"]["sha256"] != "0" * 64
+    info = path.stat()
+    values["context"][5, 0, 0] += 1
+    with open(path, "r+b") as file:
+        file.seek(-values["context"].nbytes, os.SEEK_END)
+        file.write(values["context"].tobytes())
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
+    done = qtaylor("run", job.write(), XDG_CACHE_HOME=cache, code=65)
+    assert "conditions.inputs.context.sha256" in done.stderr
+    assert hashlib.sha256(path.read_bytes()).hexdigest()[:12] in done.stderr
+
+
+def test_one_rank_reads_a_large_file(job):
+    give(job, arrays(100_000))
+    time.sleep(3.1)
+    qtaylor("run", job.write(), ranks=3, XDG_CACHE_HOME="/proc/nothing")
+    logs = sorted((job.run / "log").glob("rank-*.jsonl"))
+    assert len(logs) == 3 and not any("hashed" in log.read_text() for log in logs)  # rank 0 did, before it had a log
 
 
 @pytest.mark.parametrize("change, words", [
