@@ -175,6 +175,7 @@ void job_release(struct job *job) {
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);
+    free(job->sampler.guidance.scale_rows);
     free(job->output.dir);
     free(job->evaluate.features);
     free(job->evaluate.reference);

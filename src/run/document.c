@@ -16,6 +16,7 @@
 #include "sample/initial.h"
 #include "sample/conditions.h"
 #include "sample/noise.h"
+#include "sample/scales.h"
 #include "shard/layout.h"
 
 #include <stdlib.h>
@@ -127,6 +128,17 @@ static int describe_conditions(json_t **about, const struct job *job, const stru
     return rc;
 }
 
+/* The digest of a file of scales, which must fit the conditions: "" where there is none. */
+static int look_at_scales(char hex[SHA256_HEX], const struct job *job, const json_t *conditions, struct error *err) {
+    const char *path = job->sampler.guidance.scale_rows;
+    double *scales = NULL;
+    if (!path) return 0;
+    int rc = scales_read(&scales, path, NULL, hex, (uint64_t)json_integer_value(json_object_get(conditions, "count")),
+                         err);
+    free(scales);
+    return rc;
+}
+
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
@@ -152,7 +164,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
-    char digest_of_plan[SHA256_HEX];
+    char digest_of_plan[SHA256_HEX], scales[SHA256_HEX] = "";
     json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
@@ -164,8 +176,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if ((job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
-        plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
-        digest(job.initial, initial, err) != 0 ||
+        look_at_scales(scales, &job, conditions, err) != 0 || plan_digest(&plan, digest_of_plan, err) != 0 ||
+        digest(job.labels.path, labels, err) != 0 || digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     document_sample_bytes(&job, &card), err) != 0)
         goto out;
@@ -175,6 +187,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                                        .labels = given(labels),
                                        .initial = given(initial),
                                        .decoder = given(decoder),
+                                       .scales = given(scales),
                                        .conditions = conditions};
     if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0) goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);

@@ -43,6 +43,7 @@ static int change(json_t *document, const struct run *run, const struct job *job
                                        .labels = run_sha256(run, LABELS_SHA256),
                                        .initial = run_sha256(run, INITIAL_SHA256),
                                        .decoder = sha256,
+                                       .scales = run_sha256(run, SCALES_SHA256),
                                        .conditions = json_object_get(keys, "conditions")};
     if (fingerprint_make(&fingerprint, job, card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)

@@ -3,6 +3,7 @@
 #include "job/decoder.h"
 #include "job/job_conditions.h"
 #include "sample/labels.h"
+#include "sample/scales.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
 #include "sample/noise.h"
@@ -18,6 +19,7 @@ int run_check(const struct run *run, struct error *err) {
                                  .labels = run_sha256(run, LABELS_SHA256),
                                  .initial = run_sha256(run, INITIAL_SHA256),
                                  .decoder = run_sha256(run, DECODER_SHA256),
+                                 .scales = run_sha256(run, SCALES_SHA256),
                                  .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
     char plan[SHA256_HEX];
@@ -94,6 +96,10 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         error_prefix(err, "conditions.rows");
         goto fail;
     }
+    if (run->job.sampler.guidance.scale_rows &&
+        scales_read(&run->scales, run->job.sampler.guidance.scale_rows, run_sha256(run, SCALES_SHA256), NULL,
+                    run->condition_rows, err) != 0)
+        goto fail;
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
@@ -109,6 +115,7 @@ void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
     free(run->rows);
+    free(run->scales);
     free(run->reference_file);
     if (!run->plan_borrowed) plan_release(&run->plan);
     sampler_release(&run->sampler);
@@ -140,6 +147,14 @@ int64_t run_label(const struct run *run, uint64_t position) {
 
 uint64_t run_row(const struct run *run, uint64_t position) {
     return run->rows ? (uint64_t)run->rows[position] : position % run->condition_rows; /* each: as many as samples */
+}
+
+double run_scale(const struct run *run, uint64_t position) {
+    return run->scales[run_row(run, position)];
+}
+
+static double scale_of(const void *run, uint64_t position) {
+    return run_scale(run, position);
 }
 
 static uint64_t row_of(const void *run, uint64_t position) {
@@ -187,6 +202,7 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     }
     if (run->condition_rows > 0) {
         meta.condition_row = row_of;
+        meta.scale = run->scales ? scale_of : NULL;
         meta.run = run;
         meta.first = first;
     }

@@ -21,6 +21,7 @@ struct executor {
     double *values;                       /* [batch][elements]: noise on its way in, samples on their way out */
     float *latent;                        /* [elements]: torch's noise */
     int64_t *labels, *null_labels;        /* [batch] */
+    double *scales;                       /* [batch], of guidance by row */
     struct condition_values given, nulls; /* of the card's inputs, and for guidance in their place */
     const struct batch *batch;            /* while one is run */
 };
@@ -88,6 +89,12 @@ static int run_OP_PROJECT(struct executor *executor, const struct op *op, struct
 
 static int run_OP_LIMIT(struct executor *executor, const struct op *op, struct error *err) {
     return registers_limit(executor->registers, op->dst, op->high, err);
+}
+
+static int run_OP_GUIDE(struct executor *executor, const struct op *op, struct error *err) {
+    if (!executor->batch->scales)
+        return error_set(err, CODE_INTERNAL, "the plan guides each sample by its own scale, but the batch has none");
+    return registers_guide(executor->registers, op->dst, op->src, op->like, executor->scales, op->channels, err);
 }
 
 /* A new op in the table does not compile before it has its function here. */
@@ -159,6 +166,8 @@ int executor_start(struct executor *executor, const struct batch *batch, struct 
     fill_values(executor);
     for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
         executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
+    for (size_t row = 0; batch->scales && row < (size_t)executor->setup.batch; row++)
+        executor->scales[row] = batch->scales[row < batch->rows ? row : batch->rows - 1];
     if (read_conditions(executor, err) != 0) return -1;
     return registers_set(executor->registers, 0, executor->values, err);
 }
@@ -207,7 +216,9 @@ static int allocate(struct executor *executor, struct error *err) {
     executor->latent = malloc(executor->elements * sizeof *executor->latent);
     executor->labels = calloc(batch, sizeof *executor->labels);
     executor->null_labels = malloc(batch * sizeof *executor->null_labels);
-    if (!executor->values || !executor->latent || !executor->labels || !executor->null_labels) return error_memory(err);
+    executor->scales = calloc(batch, sizeof *executor->scales);
+    if (!executor->scales || !executor->values || !executor->latent || !executor->labels || !executor->null_labels)
+        return error_memory(err);
     if (condition_values_new(&executor->given, card, batch, err) != 0 ||
         condition_values_new(&executor->nulls, card, batch, err) != 0)
         return -1;
@@ -283,6 +294,7 @@ void executor_free(struct executor *executor) {
     free(executor->latent);
     free(executor->labels);
     free(executor->null_labels);
+    free(executor->scales);
     condition_values_release(&executor->given);
     condition_values_release(&executor->nulls);
     free(executor);

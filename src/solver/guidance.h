@@ -4,7 +4,7 @@
 
 #include "solver/builder.h"
 
-/* The scale at t, where sigma/alpha is `ratio`; 1: it does not act. */
+/* The scale at t, where sigma/alpha is `ratio`; 1: it does not act; NAN: each sample has its own. */
 double guidance_scale(const struct guidance *guidance, double t, double ratio);
 
 /* out = guided output of `out` and `guide`, which is used up. x0: the model's x0 over x and `out`. */
