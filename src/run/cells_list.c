@@ -190,11 +190,12 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
 }
 
-int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err) {
+int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
+                         struct error *err) {
     json_t *document;
     *list = NULL;
-    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder, err) != 0 || path_check_utf8(output, err) != 0 ||
-        redecode_document(&document, dir, decoder, output, err) != 0)
+    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder->path, err) != 0 ||
+        path_check_utf8(output, err) != 0 || redecode_document(&document, dir, decoder, output, err) != 0)
         return -1;
     if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
     json_decref(document);

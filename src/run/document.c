@@ -54,6 +54,22 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     return 0;
 }
 
+/* The decoders behind the first of a list fit as well. */
+static int check_decoders(const struct job *job, const struct card *card, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < job->decode.others_count; i++) {
+        const struct other_decoder *other = &job->decode.others[i];
+        struct job alone = *job; /* borrowed */
+        struct card with = *card;
+        alone.decode.path = other->path;
+        alone.decode.batch = other->batch;
+        rc = decoder_add(&with, &alone, NULL, err);
+        if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
+        if (with.decoder != card->decoder) decoder_free(with.decoder);
+    }
+    return rc;
+}
+
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct error *err) {
@@ -66,6 +82,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
+    if (rc == 0) rc = check_decoders(job, card, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
@@ -210,6 +227,10 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
     free(path);
     return rc;
+}
+
+const json_t *document_decoder(const json_t *document, size_t k) {
+    return json_array_get(json_object_get(json_object_get(document, "job"), "decode"), k + 1);
 }
 
 json_t *document_plan_json(const json_t *document) {

@@ -24,6 +24,9 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
 size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
+/* The job's decoders behind its first one, k = 0, 1, ...: {"path", "batch", "name"}; NULL: there are no more. */
+const json_t *document_decoder(const json_t *document, size_t k);
+#define DECODED_FOLDER "decoded" /* of the run: its NAME is a run of that decoder's pictures */
 /* A document's plan: new; NULL when out of memory. Documents of a sweep's cells keep it as JSON text, which takes a
  * fraction of the memory. */
 json_t *document_plan_json(const json_t *document);
