@@ -5,7 +5,7 @@
 #include "cli/command.h"
 #include "report/results.h"
 #include "run/cells.h"
-#include "work/pipeline.h"
+#include "work/decoders.h"
 #include "work/place.h"
 #include "base/signals.h"
 
@@ -31,6 +31,18 @@ static void print_pixels(const json_t *pixels, FILE *out) {
     if (json_is_number(clipped))
         fprintf(out, "; %.2f %% were clipped from beyond the model's range", 100 * json_number_value(clipped));
     fprintf(out, "\n");
+}
+
+/* What other decoders made of the same latents. */
+static void print_decoded(const json_t *result, FILE *out) {
+    const char *name;
+    json_t *other;
+    json_object_foreach(json_object_get(result, "decoded"), name, other) {
+        const json_t *fid = json_object_get(json_object_get(other, "metrics"), "fid");
+        print_line(out, "decoder     %s, in %s", name, json_string_value(json_object_get(other, "run")));
+        if (json_is_number(fid)) fprintf(out, "  FID       %.4f\n", json_number_value(fid));
+        print_line(out, "  digest    %s", json_string_value(json_object_get(other, "payload_sha256")));
+    }
 }
 
 static void print_result(const json_t *result, FILE *out) {
@@ -59,6 +71,7 @@ static void print_result(const json_t *result, FILE *out) {
     print_pixels(json_object_get(result, "pixels"), out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
+    print_decoded(result, out);
 }
 
 /* 1 s or less, 90 s, 12 min, 3.4 h, 2.1 days. */
@@ -152,14 +165,15 @@ static int work(struct comm *comm, const struct run_options *options, const stru
     json_t *list = NULL, *results = NULL;
     const struct option_list *set = &options->set;
     if (comm_rank(comm) == 0) {
-        if (options->decoder) cells_list_redecoded(&list, options->run, options->decoder, options->output, err);
+        const struct other_decoder other = {.path = (char *)options->decoder};
+        if (options->decoder) cells_list_redecoded(&list, options->run, &other, options->output, err);
         else if (options->run) cells_list_run(&list, options->run, err);
         else if (options->cell)
             cells_list_cell(&list, options->job, set->items, set->count, options->cell, place_cores(comm), err);
         else cells_list(&list, options->job, set->items, set->count, place_cores(comm), err);
     }
     if (document_share(comm, &list, err) != 0) return -1;
-    int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
+    int rc = decoders_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
     int printed = results ? print_results(results, options->json, &unprinted) : 0;
     if (rc == 0 && (rc = printed) != 0) *err = unprinted;

@@ -56,6 +56,8 @@ extern const char *const label_rule_names[],
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
 
+enum { OTHER_DECODERS_MOST = 15 };
+
 struct job {
     char *name; /* default: the job file's without its extension */
     struct {
@@ -81,8 +83,13 @@ struct job {
         char *captions; /* a text with one line a row, or NULL; resolved */
     } conditions;
     struct {
-        char *path; /* of the decoder, resolved; NULL: the samples are what the model makes */
-        int batch;  /* latents that it is given at once; 0: unset (decoder_batch) */
+        char *path;            /* of the decoder, resolved; NULL: the samples are what the model makes */
+        int batch;             /* latents that it is given at once; 0: unset (decoder_batch) */
+        struct other_decoder { /* of a list all but the first: each decodes the same latents, into decoded/NAME */
+            char *name, *path;
+            int batch;
+        } others[OTHER_DECODERS_MOST];
+        size_t others_count;
     } decode;
     struct {
         char *dir;                  /* against the working directory; default runs/NAME */

@@ -68,7 +68,7 @@ static json_t *share_members(struct listing *listing, json_t *document) {
     for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
         bool plan = strcmp(shared_names[i], "plan") == 0;
         json_t *value = json_object_get(document, shared_names[i]);
-        json_t *kept = plan ? document_pack_plan(value) : json_incref(value);
+        json_t *kept = plan ? plan_pack(value) : json_incref(value);
         char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
         json_int_t index = key && kept ? share_value(listing, key, kept) : -1;
         whole = key &&
@@ -217,11 +217,12 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
 }
 
-int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err) {
+int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
+                         struct error *err) {
     json_t *document;
     *list = NULL;
-    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder, err) != 0 || path_check_utf8(output, err) != 0 ||
-        redecode_document(&document, dir, decoder, output, err) != 0)
+    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder->path, err) != 0 ||
+        path_check_utf8(output, err) != 0 || redecode_document(&document, dir, decoder, output, err) != 0)
         return -1;
     if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
     json_decref(document);

@@ -17,13 +17,12 @@
 #include "sample/conditions.h"
 #include "sample/noise.h"
 #include "sample/automatic.h"
+#include "sample/scales.h"
 #include "shard/layout.h"
 #include "solver/guidance.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 /* Pixels are made of a range. */
 static int check_range(const struct job *job, const struct card *card, struct error *err) {
@@ -74,6 +73,22 @@ static int check_batch(const struct job *job, const struct card *card, struct er
                      card->batch);
 }
 
+/* The decoders behind the first of a list fit as well. */
+static int check_decoders(const struct job *job, const struct card *card, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < job->decode.others_count; i++) {
+        const struct other_decoder *other = &job->decode.others[i];
+        struct job alone = *job; /* borrowed */
+        struct card with = *card;
+        alone.decode.path = other->path;
+        alone.decode.batch = other->batch;
+        rc = decoder_add(&with, &alone, NULL, err);
+        if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
+        if (with.decoder != card->decoder) decoder_free(with.decoder);
+    }
+    return rc;
+}
+
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct automatic *automatic, struct error *err) {
@@ -90,6 +105,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
+    if (rc == 0) rc = check_decoders(job, card, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
@@ -153,6 +169,17 @@ static int describe_conditions(json_t **about, const struct job *job, const stru
     return rc;
 }
 
+/* The digest of a file of scales, which must fit the conditions: "" where there is none. */
+static int look_at_scales(char hex[SHA256_HEX], const struct job *job, const json_t *conditions, struct error *err) {
+    const char *path = job->sampler.guidance.scale_rows;
+    double *scales = NULL;
+    if (!path) return 0;
+    int rc = scales_read(&scales, path, NULL, hex, (uint64_t)json_integer_value(json_object_get(conditions, "count")),
+                         err);
+    free(scales);
+    return rc;
+}
+
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
@@ -197,7 +224,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
-    char digest_of_plan[SHA256_HEX] = "";
+    char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "";
     json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
@@ -210,6 +237,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
+        look_at_scales(scales, &job, conditions, err) != 0 ||
         (sampler.plan && plan_digest(&plan, digest_of_plan, err) != 0) || digest(job.labels.path, labels, err) != 0 ||
         digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
@@ -221,6 +249,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                                        .labels = given(labels),
                                        .initial = given(initial),
                                        .decoder = given(decoder),
+                                       .scales = given(scales),
                                        .conditions = conditions};
     if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
         warn_of_others(file, fingerprint.keys, err) != 0)
@@ -251,61 +280,15 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     return rc;
 }
 
-/* ---- the plan ---- */
-
-/* zstd's bytes as a JSON string: new, or NULL. */
-static json_t *pack(const char *text, size_t length) {
-    size_t bound = ZSTD_compressBound(length);
-    char *bytes = malloc(bound);
-    size_t size = bytes ? ZSTD_compress(bytes, bound, text, length, 1) : 0;
-    unsigned char *base64 = bytes && !ZSTD_isError(size) ? malloc(4 * (size / 3) + 5) : NULL;
-    if (base64) EVP_EncodeBlock(base64, (unsigned char *)bytes, (int)size);
-    json_t *packed = base64 ? json_string((char *)base64) : NULL;
-    free(base64);
-    free(bytes);
-    return packed;
-}
-
-json_t *document_pack_plan(const json_t *plan) {
-    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    size_t length = text ? strlen(text) : 0;
-    json_t *packed = text ? json_pack("{s:O*, s:O*, s:O*, s:O*, s:I, s:o}", "solver", json_object_get(plan, "solver"),
-                                      "nfe", json_object_get(plan, "nfe"), "model_calls",
-                                      json_object_get(plan, "model_calls"), "adaptive",
-                                      json_object_get(plan, "adaptive"), "length", (json_int_t)length, "packed",
-                                      pack(text, length))
-                          : NULL;
-    free(text);
-    return packed;
-}
-
-static bool is_packed(const json_t *plan) {
-    return json_is_string(json_object_get(plan, "packed"));
-}
-
-/* What document_pack_plan packed, as text: *text new. */
-static int unpack(char **text, const json_t *plan, struct error *err) {
-    const json_t *packed = json_object_get(plan, "packed");
-    size_t base64 = json_string_length(packed), length = (size_t)json_integer_value(json_object_get(plan, "length"));
-    char *bytes = malloc(base64 + 1);
-    *text = malloc(length + 1);
-    int size = bytes && *text ? EVP_DecodeBlock((unsigned char *)bytes,
-                                                (const unsigned char *)json_string_value(packed), (int)base64)
-                              : 0; /* the padding's zeros behind the frame belong to it */
-    size_t frame = size > 0 ? ZSTD_findFrameCompressedSize(bytes, (size_t)size) : 0;
-    bool whole = size > 0 && !ZSTD_isError(frame) && ZSTD_decompress(*text, length, bytes, frame) == length;
-    free(bytes);
-    if (whole) return (*text)[length] = '\0', 0;
-    free(*text);
-    *text = NULL;
-    return size > 0 ? error_set(err, CODE_INTERNAL, "a plan that was packed cannot be unpacked") : error_memory(err);
+const json_t *document_decoder(const json_t *document, size_t k) {
+    return json_array_get(json_object_get(json_object_get(document, "job"), "decode"), k + 1);
 }
 
 int document_plan_json(json_t **json, const json_t *document, struct error *err) {
     json_t *plan = json_object_get(document, "plan");
     char *text;
-    if (!is_packed(plan)) return *json = json_incref(plan), 0;
-    if (unpack(&text, plan, err) != 0) return -1;
+    if (!plan_is_packed(plan)) return *json = json_incref(plan), 0;
+    if (plan_unpack(&text, plan, err) != 0) return -1;
     *json = json_loads(text, 0, NULL);
     free(text);
     return *json ? 0 : error_memory(err);
@@ -323,10 +306,11 @@ int document_read_plan(struct plan *plan, const json_t *document, struct error *
 int document_write(const char *path, const json_t *document, const struct file_guard *guard, struct error *err) {
     static const char place[] = "\n  \"plan\": null";
     const json_t *plan = json_object_get(document, "plan");
-    if (!is_packed(plan)) return json_file_write_guarded(path, document, guard, err);
+    if (!plan_is_packed(plan)) return json_file_write_guarded(path, document, guard, err);
     json_t *rest = json_whole_copy(document);
     char *text = NULL, *around = NULL;
-    int rc = rest && json_object_set_new(rest, "plan", json_null()) == 0 ? unpack(&text, plan, err) : error_memory(err);
+    int rc = rest && json_object_set_new(rest, "plan", json_null()) == 0 ? plan_unpack(&text, plan, err)
+                                                                         : error_memory(err);
     if (rc == 0 && !(around = json_dumps(rest, JSON_INDENT(2) | JSON_REAL_PRECISION(17)))) rc = error_memory(err);
     char *at = around ? strstr(around, place) : NULL; /* two blanks: a member of the document itself */
     char *whole = at ? text_new("%.*s\n  \"plan\": %s%s\n", (int)(at - around), around, text, at + strlen(place))
@@ -338,8 +322,6 @@ int document_write(const char *path, const json_t *document, const struct file_g
     json_decref(rest);
     return rc;
 }
-
-/* ---- and what goes on ---- */
 
 /* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
 static bool seeds_extend(const char *older, const char *newer) {

@@ -3,6 +3,7 @@
 #include "job/decoder.h"
 #include "job/job_conditions.h"
 #include "sample/labels.h"
+#include "sample/scales.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
 #include "sample/noise.h"
@@ -28,6 +29,7 @@ int run_check(const struct run *run, struct error *err) {
                                  .labels = run_sha256(run, LABELS_SHA256),
                                  .initial = run_sha256(run, INITIAL_SHA256),
                                  .decoder = run_sha256(run, DECODER_SHA256),
+                                 .scales = run_sha256(run, SCALES_SHA256),
                                  .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
     char plan[SHA256_HEX];
@@ -55,6 +57,24 @@ static int look_at_plan(struct run *run, struct error *err) {
     run->plan.model_calls = (int)json_integer_value(json_object_get(json, "model_calls"));
     run->plan.adaptive = json_object_get(json, "adaptive") != NULL;
     return 0;
+}
+
+/* The files that say who gets which label, row of the conditions and scale. */
+static int read_lists(struct run *run, struct error *err) {
+    const struct job *job = &run->job;
+    const json_t *conditions = json_object_get(json_object_get(run->document, "keys"), "conditions");
+    if (job->labels.rule == LABELS_FILE && labels_read(&run->labels, job->labels.path, run_sha256(run, LABELS_SHA256),
+                                                       job->seeds.count, run->card.classes, err) != 0)
+        return -1;
+    run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
+    if (conditions && run->condition_rows == 0)
+        return error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
+    if (job->conditions.rows && labels_read(&run->rows, job->conditions.rows, run_sha256(run, ROWS_SHA256),
+                                            job->seeds.count, (int64_t)run->condition_rows, err) != 0)
+        return error_prefix(err, "conditions.rows");
+    const char *scales = job->sampler.guidance.scale_rows;
+    return scales ? scales_read(&run->scales, scales, run_sha256(run, SCALES_SHA256), NULL, run->condition_rows, err)
+                  : 0;
 }
 
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err) {
@@ -92,21 +112,7 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || look_at_plan(run, err) != 0 ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
-    if (run->job.labels.rule == LABELS_FILE &&
-        labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count,
-                    run->card.classes, err) != 0)
-        goto fail;
-    const json_t *conditions = json_object_get(json_object_get(document, "keys"), "conditions");
-    run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
-    if (conditions && run->condition_rows == 0) {
-        error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
-        goto fail;
-    }
-    if (run->job.conditions.rows && labels_read(&run->rows, run->job.conditions.rows, run_sha256(run, ROWS_SHA256),
-                                                run->job.seeds.count, (int64_t)run->condition_rows, err) != 0) {
-        error_prefix(err, "conditions.rows");
-        goto fail;
-    }
+    if (read_lists(run, err) != 0) goto fail;
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;
@@ -122,6 +128,7 @@ void run_close(struct run *run) {
     network_release(&run->network);
     free(run->labels);
     free(run->rows);
+    free(run->scales);
     free(run->reference_file);
     sampler_release(&run->sampler);
     card_release(&run->card);
@@ -152,6 +159,14 @@ int64_t run_label(const struct run *run, uint64_t position) {
 
 uint64_t run_row(const struct run *run, uint64_t position) {
     return run->rows ? (uint64_t)run->rows[position] : position % run->condition_rows; /* each: as many as samples */
+}
+
+double run_scale(const struct run *run, uint64_t position) {
+    return run->scales[run_row(run, position)];
+}
+
+static double scale_of(const void *run, uint64_t position) {
+    return run_scale(run, position);
 }
 
 static uint64_t row_of(const void *run, uint64_t position) {
@@ -199,6 +214,7 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     }
     if (run->condition_rows > 0) {
         meta.condition_row = row_of;
+        meta.scale = run->scales ? scale_of : NULL;
         meta.run = run;
         meta.first = first;
     }

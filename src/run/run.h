@@ -37,6 +37,7 @@ struct run { /* an opened document; const while ranks work on it */
     bool reference_unmade; /* it is images, of which there are no statistics yet */
     int64_t *labels;       /* LABELS_FILE: [seeds]; else NULL */
     uint64_t condition_rows; /* rows of the conditions; 0: the job has none */
+    double *scales;          /* of guidance, where it is by row: [condition_rows]; else NULL */
     int64_t *rows;           /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;
 };
@@ -57,6 +58,7 @@ const char *run_reference(const struct run *run); /* the file of the evaluation'
 #define LABELS_SHA256 "labels.sha256"
 #define INITIAL_SHA256 "initial"
 #define DECODER_SHA256 "decode.sha256"
+#define SCALES_SHA256 "sampler.guidance.scale.sha256"
 #define ROWS_SHA256 "conditions.rows_sha256"
 const char *run_sha256(const struct run *run, const char *key);
 
@@ -64,6 +66,8 @@ const char *run_sha256(const struct run *run, const char *key);
 int64_t run_label(const struct run *run, uint64_t position);
 /* The row of the conditions that the sample at a position in the seed list gets. */
 uint64_t run_row(const struct run *run, uint64_t position);
+/* The scale of guidance of that sample, where each has its own (run->scales). */
+double run_scale(const struct run *run, uint64_t position);
 /* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
  * the wanted outputs of the feature network. */
 enum { LATENTS = -2, SAMPLES = -1 };

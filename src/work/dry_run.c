@@ -100,7 +100,7 @@ static void inputs_free(struct inputs *inputs) {
 
 /* Model calls by the first EVAL of the plan, again and again; an adaptive solver makes its own, a whole batch long. */
 static int count_calls(struct maker *maker, const struct batch *batch, double *calls, struct error *err) {
-    const struct plan *plan = &maker->cell->run.plan;
+    const struct plan *plan = &maker->plan;
     struct plan one = *plan;
     int nfe = 0;
     if (plan->adaptive) {

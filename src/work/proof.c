@@ -25,11 +25,18 @@ static const struct shim_model *network_of(const struct cell *cell, int kind) {
     }
 }
 
+/* With batched guidance, the calls that its settings say. */
+static bool same_calls(const struct run *a, const struct run *b) {
+    const json_t *of_a = json_object_get(json_object_get(a->document, "sampler"), "guidance");
+    const json_t *of_b = json_object_get(json_object_get(b->document, "sampler"), "guidance");
+    bool batched = a->sampler.guidance.batched == BATCHED_ON || b->sampler.guidance.batched == BATCHED_ON;
+    return !batched || (json_equal(of_a, of_b) && a->plan.adaptive == b->plan.adaptive);
+}
+
 /* Another cell's proof holds for this one. */
 static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
     return network_of(a, kind) == network_of(b, kind) && a->conditions == b->conditions &&
-           a->run.job.model.row_dependent == b->run.job.model.row_dependent &&
-           plan_has_twins(&a->run.plan, &a->run.sampler) == plan_has_twins(&b->run.plan, &b->run.sampler) &&
+           a->run.job.model.row_dependent == b->run.job.model.row_dependent && same_calls(&a->run, &b->run) &&
            a->run.job.batch == b->run.job.batch && a->run.job.decode.batch == b->run.job.decode.batch &&
            a->run.job.output.dtype == b->run.job.output.dtype;
 }
