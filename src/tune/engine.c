@@ -26,6 +26,7 @@ static int start_worker(struct engine *engine, int worker, struct error *err) {
                                    .card = asked->card,
                                    .model = asked->model,
                                    .guide = asked->guide,
+                                   .conditions = asked->conditions,
                                    .device = asked->device,
                                    .batch = (int)engine->block,
                                    .noise = asked->noise};
@@ -100,10 +101,16 @@ int engine_run(struct executor *executor, const struct batch *batch, const struc
     return executor_get(executor, 0, x, err);
 }
 
-struct batch engine_batch(const struct engine *engine, size_t block, size_t *first) {
+struct batch engine_seeds(const struct engine *engine, size_t first, size_t rows) {
     const struct tuning *asked = engine->asked;
+    return (struct batch){.rows = rows,
+                          .seeds = asked->seeds + first,
+                          .labels = asked->labels ? asked->labels + first : NULL,
+                          .condition_rows = asked->condition_rows ? asked->condition_rows + first : NULL};
+}
+
+struct batch engine_batch(const struct engine *engine, size_t block, size_t *first) {
     *first = block * engine->block;
-    size_t rows = engine->paths - *first < engine->block ? engine->paths - *first : engine->block;
-    return (struct batch){
-        .rows = rows, .seeds = asked->seeds + *first, .labels = asked->labels ? asked->labels + *first : NULL};
+    return engine_seeds(engine, *first,
+                        engine->paths - *first < engine->block ? engine->paths - *first : engine->block);
 }

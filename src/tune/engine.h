@@ -35,6 +35,8 @@ int engine_share(const struct engine *engine, double *values, size_t items, size
 /* A whole plan over a batch: x[batch][elements]. */
 int engine_run(struct executor *executor, const struct batch *batch, const struct plan *plan, double *x,
                struct error *err);
+/* The batch of seeds first .. first + rows - 1 of those asked. */
+struct batch engine_seeds(const struct engine *engine, size_t first, size_t rows);
 /* The batch of a block, and where its paths start. */
 struct batch engine_batch(const struct engine *engine, size_t block, size_t *first);
 

@@ -25,12 +25,16 @@ struct tuning {                    /* what is asked; all pointers borrowed */
     struct comm *comm;
     int device, workers, batch;
     enum noise_kind noise;
-    size_t fit, select, judge;     /* paths: to fit coefficients, to choose with, and to compare with */
-    const uint64_t *seeds;         /* [fit + select + judge + samples] */
-    const int64_t *labels;         /* the same, or NULL */
-    size_t samples;                /* that FIDs are of; 0: there are none */
-    const struct network *network; /* loaded; with the next two, where samples > 0 */
-    const struct side *reference;  /* factored for FID */
+    size_t fit, select, judge;           /* paths: to fit coefficients, to choose with, and to compare with */
+    const uint64_t *seeds;               /* [fit + select + judge + samples] */
+    const int64_t *labels;               /* the same, or NULL */
+    const struct conditions *conditions; /* as in executor_setup */
+    const uint64_t *condition_rows;      /* as many as seeds, or NULL */
+    size_t samples;                      /* that FIDs are of; 0: there are none */
+    const struct network *network;       /* loaded; with the next two, where samples > 0 */
+    const struct side *reference;        /* factored for FID */
+    struct shim_model *decoder;          /* of the card's decoder, of whose pictures the FIDs are; NULL: it has none */
+    int decoder_batch;                   /* pictures a call */
     enum rounding rounding;
     int teacher; /* steps of the fine solution */
     int order;   /* of the fit: so many evaluations a step at most, 1 to TUNE_ORDERS; 0: chosen */

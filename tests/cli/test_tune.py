@@ -71,6 +71,33 @@ def test_what_is_promised_is_what_the_table_makes(job):
     assert found["tuned"][0]["error"] == pytest.approx(error, rel=0.05)
 
 
+@pytest.mark.parametrize("rows", ["cycle", "each"])
+def test_conditions(job, rows):
+    """The same under conditions, which move the samples: paths get their rows, and other rows another table."""
+    from test_conditions import arrays, give
+    from test_plan import stored_samples
+
+    values = arrays(4 if rows == "cycle" else 100)
+    give(job, values, **({"rows": "each"} if rows == "each" else {}))
+    [one] = tune(job, "--nfe", 4, "--paths", 64)["tuned"]
+    assert one["wins"]
+    give(job, {name: np.zeros_like(value) for name, value in values.items()})
+    [plain] = tune(job, "--nfe", 4, "--paths", 64, folder="plain")["tuned"]
+    assert np.abs(np.subtract(one["table"]["steps"][0]["epsilon"], plain["table"]["steps"][0]["epsilon"])) > 1e-4
+    used = np.arange(48, 64) % 4 if rows == "cycle" else np.arange(16) * 100 // 16
+    np.savetxt(job.folder / "rows.txt", used, "%d")
+    give(job, values, rows="rows.txt")
+    job.keys |= {"seeds": "148-163", "sampler": {"solver": "table", "table": "tuned/tuned-nfe4.json"}}
+    job.keys["output"]["dir"] = str(job.folder / "table")
+    qtaylor("run", job.write())
+    tables = stored_samples(job.run)
+    job.keys["sampler"] = {"solver": "rk4", "nfe": 800, "clock": "logsnr"}
+    job.keys["output"]["dir"] = str(job.folder / "fine")
+    qtaylor("run", job.write())
+    error = np.sqrt(((tables - stored_samples(job.run)) ** 2).mean())
+    assert one["error"] == pytest.approx(error, rel=0.02)
+
+
 def test_any_number_of_ranks_and_workers_finds_the_same(job):
     options = ("--nfe", "3,4", "--paths", "40")
     texts = []
@@ -142,9 +169,20 @@ def test_mistakes(job, options, keys, code, said):
     assert not (job.folder / "run-tuned").exists()
 
 
-def test_where_the_job_evaluates_its_fid_judges(job):
+@pytest.mark.parametrize("kind", ["pixels", "decoded", "float16"])
+def test_where_the_job_evaluates_its_fid_judges(job, kind):
     """The FIDs that are told are those that `run` finds of the same seeds, and the lower one wins."""
+    from test_decode import give_decoder
+
     job.add_evaluation()
+    if kind == "decoded":
+        give_decoder(job)
+        features = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
+        (job.folder / "features.json").write_text(json.dumps(features))
+    if kind == "float16":
+        features = {"features": {"shape": [1, 4, 4], "range": [-1, 1], "outputs": {"pool": 8}}, "matrix": 7}
+        (job.folder / "features.json").write_text(json.dumps(features))
+        job.keys["output"]["dtype"] = "float16"
     job.keys["labels"] = "none"
     [one] = tune(job, "--nfe", 4, "--paths", 32, "--samples", 240)["tuned"]
     assert one["wins"] == (one["fid"]["fid_corrected"] < one["rival"]["fid"]["fid_corrected"])
