@@ -228,13 +228,26 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
     return rc;
 }
 
-static int finish(const json_t *found, const struct run *run, const struct tune_options *options, struct error *err) {
-    char *folder = options->output ? strdup(options->output) : text_new("%s-tuned", run->job.output.dir);
-    int rc = folder ? tune_found_write(folder, found, run, err) : error_memory(err);
-    if (rc == 0 && options->json) rc = print_json(found, err);
+static int finish(const json_t *found, const char *folder, const struct run *run, bool json, struct error *err) {
+    int rc = tune_found_write(folder, found, run, err);
+    if (rc == 0 && json) rc = print_json(found, err);
     else if (rc == 0) tune_found_print(found, folder);
-    free(folder);
     return rc;
+}
+
+/* Where it is kept what is computed, and what that follows from besides what struct tuning says: another build may
+ * compute it in another way. */
+static int keep_in(struct tuning *asked, const struct run *run, const char *folder, char **kept, char **identity,
+                   struct error *err) {
+    char build[256];
+    char *keys = json_dumps(json_object_get(run->document, "keys"), JSON_SORT_KEYS | JSON_COMPACT);
+    build_describe(build, sizeof build);
+    *kept = folder ? text_new("%s/kept", folder) : NULL;
+    *identity = keys ? text_new("%s %s %s", build, sample_dtype_names[run->job.output.dtype], keys) : NULL;
+    free(keys);
+    asked->folder = *kept;
+    asked->identity = *identity;
+    return *kept && *identity ? 0 : error_memory(err);
 }
 
 static int work(struct comm *comm, const struct call *call, void *context, struct error *err) {
@@ -248,11 +261,19 @@ static int work(struct comm *comm, const struct call *call, void *context, struc
     if (document_share(comm, &document, err) != 0) return -1;
     int rc = run_open(&run, document, NULL, true, err);
     bool opened = rc == 0;
+    char *folder = NULL, *kept = NULL, *identity = NULL;
+    if (rc == 0) {
+        folder = options->output ? strdup(options->output) : text_new("%s-tuned", run.job.output.dir);
+        rc = keep_in(asked, &run, folder, &kept, &identity, err);
+    }
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = tune_run(&found, &run, asked, err);
-    int written = rc == 0 && comm_rank(comm) == 0 ? finish(found, &run, options, err) : 0;
+    int written = rc == 0 && comm_rank(comm) == 0 ? finish(found, folder, &run, options->json, err) : 0;
     if (rc == 0) rc = ranks_agree(comm, written, err);
     json_decref(found);
+    free(identity);
+    free(kept);
+    free(folder);
     if (opened) run_close(&run);
     return rc;
 }
@@ -287,5 +308,5 @@ const struct command command_tune = {
     "polished. Where the job evaluates, the FID of other seeds chooses, else the distance on paths that nothing was\n"
     "fitted to. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is better, and\n"
     "compare.yaml, a job that makes and evaluates all. mpirun's ranks share the work; the result is the same for any\n"
-    "number of them.\n" MODEL_IS_CODE,
+    "number of them. Killed, it goes on from what it kept in FOLDER/kept when it is started again.\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, tune_options), tune_job};

@@ -111,6 +111,17 @@ static int value(struct judged *judged, const struct making *making, struct erro
     return rc == 0 ? score(&judged->values, &options, &judged->side, asked->reference, err) : -1;
 }
 
+/* What the features are kept as. */
+static int name(const struct making *making, char key[SHA256_HEX], struct error *err) {
+    const struct engine *engine = making->engine;
+    char digests[3][SHA256_HEX];
+    if (plan_digest(making->plan, digests[0], err) != 0) return -1;
+    engine_digest(engine, engine->paths, engine->asked->samples, digests[1]);
+    memcpy(digests[2], engine->asked->network->key, SHA256_HEX);
+    engine_key(engine, key, "features", digests, sizeof digests);
+    return 0;
+}
+
 int judge_plan(struct judged *judged, struct engine *engine, const struct plan *plan, struct error *err) {
     int output = network_find(engine->asked->network, FEATURES_POOL);
     struct making making = {.engine = engine, .plan = plan, .output = output};
@@ -118,9 +129,17 @@ int judge_plan(struct judged *judged, struct engine *engine, const struct plan *
     *judged = (struct judged){0};
     making.dim = engine->asked->network->outputs[output].dim;
     making.features = calloc(items * engine->block * making.dim, sizeof *making.features);
-    int rc = ranks_agree(engine->asked->comm, making.features ? 0 : error_memory(err), err);
-    if (rc == 0) rc = engine_each(engine, items, plan->model_calls, make, &making, err);
-    if (rc == 0) rc = engine_share(engine, making.features, items, engine->block * making.dim, err);
+    size_t width = engine->block * making.dim;
+    uint64_t before = engine->rows;
+    char key[SHA256_HEX];
+    bool kept = false;
+    int rc = name(&making, key, err);
+    if (rc == 0 && !making.features) rc = error_memory(err);
+    rc = ranks_agree(engine->asked->comm, rc, err);
+    if (rc == 0) rc = engine_recall(engine, key, making.features, items * width, &kept, err);
+    if (rc == 0 && !kept) rc = engine_each(engine, items, plan->model_calls, make, &making, err);
+    if (rc == 0 && !kept) rc = engine_share(engine, making.features, items, width, err);
+    if (rc == 0 && !kept) rc = engine_keep(engine, key, making.features, items * width, engine->rows - before, err);
     if (rc == 0) rc = ranks_agree(engine->asked->comm, value(judged, &making, err), err);
     free(making.features);
     return rc;

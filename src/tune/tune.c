@@ -1,7 +1,7 @@
 /* Fits a few-step sampler to a model, from the teacher to the file. */
 #include "tune/tune.h"
 
-#include "base/log.h"
+#include "base/files.h"
 #include "cluster/agree.h"
 #include "format/json_file.h"
 #include "tune/fit.h"
@@ -245,6 +245,7 @@ int tune(json_t **found, const struct tuning *tuning, struct error *err) {
     json_t *list = json_array();
     int rc = list ? teacher_plan(&teacher, tuning, err) : error_memory(err);
     if (rc == 0) rc = engine_new(&engine, tuning, &teacher.plan, err);
+    if (rc == 0 && tuning->folder && comm_rank(tuning->comm) == 0) rc = folder_make(tuning->folder, err);
     rc = ranks_agree(tuning->comm, rc, err);
     if (rc == 0) rc = teacher_run(&teacher, &engine, err);
     for (size_t i = 0; i < tuning->nfes_count && rc == 0; i++) {

@@ -40,6 +40,8 @@ struct tuning {                    /* what is asked; all pointers borrowed */
     int order;   /* of the fit: so many evaluations a step at most, 1 to TUNE_ORDERS; 0: chosen */
     int nfes[TUNE_NFES];
     size_t nfes_count;
+    const char *folder;   /* where what is computed is kept (kept.h), to go on with; NULL: nowhere */
+    const char *identity; /* all that decides of the samples besides what is here, as a text, where there is a folder */
 };
 
 /* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,

@@ -1,11 +1,15 @@
 """qtaylor tune: tables fitted to a model, against closed forms and the registry's solvers on other paths."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
 
-from conftest import qtaylor
+from conftest import FAKE, environment, mpirun, qtaylor
 from oracle import linear_alpha_sigma
 
 FLOW = {"prediction": "velocity", "schedule": {"kind": "flow"}, "labels": None}
@@ -108,6 +112,52 @@ def test_any_number_of_ranks_and_workers_finds_the_same(job):
             [json.dumps(found)] + [(job.folder / f"ranks-{ranks}/tuned-nfe{nfe}.json").read_text() for nfe in (3, 4)]
         )
     assert texts[0] == texts[1] == texts[2]
+
+
+def outcome(job, folder):
+    files = sorted(path for path in (job.folder / folder).iterdir() if path.is_file())
+    return {path.name: path.read_text().replace(folder, "") for path in files}
+
+
+def test_killed_at_any_time_it_goes_on_to_the_same_bytes(job):
+    job.add_evaluation()
+    options = ("--nfe", "2,3", "--paths", 24, "--samples", 240)
+    found = tune(job, *options, folder="whole")
+    whole = outcome(job, "whole")
+    assert "compare.yaml" in whole
+    pieces = {path.name: path.read_bytes() for path in (job.folder / "whole/kept").iterdir()}
+    for ranks, parts in (1, (0.02, 0.5)), (2, (0.2, 0.7)), (3, (0.1, 0.9)):
+        folder = job.folder / f"killed-{ranks}"
+        for part in parts:
+            command = [*mpirun(ranks), FAKE, "tune", job.folder / "job.yaml", "-o", folder, *map(str, options)]
+            process = subprocess.Popen(
+                command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            while process.poll() is None and len(list(folder.glob("kept/*"))) < part * len(pieces):
+                time.sleep(0.002)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        before = {path.name: path.stat().st_mtime_ns for path in folder.glob("kept/*.bin")}
+        assert 0.9 * parts[-1] * len(pieces) <= len(before) < len(pieces) and not list(folder.glob("*.json"))
+        assert tune(job, *options, ranks=ranks, folder=folder.name) == found
+        assert outcome(job, folder.name) == whole
+        after = {path.name: path for path in folder.glob("kept/*.bin")}
+        assert all(after[name].stat().st_mtime_ns == when for name, when in before.items())
+        assert {name: path.read_bytes() for name, path in after.items()} == pieces
+
+
+def test_what_is_kept_is_used_for_what_it_was_computed_for_alone(job):
+    options = ("--nfe", "2", "--paths", 16)
+    found = tune(job, *options)
+    kept = job.folder / "tuned/kept"
+    pieces = {path: path.read_bytes() for path in kept.iterdir()}
+    damaged = max(pieces, key=lambda path: len(pieces[path]))
+    damaged.write_bytes(pieces[damaged][:-1] + b"?")
+    job.model["mixture"]["std"] = 0.3
+    assert tune(job, *options) == tune(job, *options, folder="fresh") != found
+    assert not {path.name for path in pieces} & {path.name for path in (job.folder / "fresh/kept").iterdir()}
+    job.model["mixture"]["std"] = 0.2
+    assert tune(job, *options) == found and damaged.read_bytes() == pieces[damaged]
 
 
 @pytest.mark.parametrize(
