@@ -72,7 +72,6 @@ static int read_options(struct tuning *asked, const struct tune_options *options
 /* What can't be tuned, said before a model is loaded. */
 static int refuse(const struct run *run, struct error *err) {
     const struct sampler *sampler = &run->sampler;
-    const struct guidance *guidance = &sampler->guidance;
     if (run->job.initial)
         return error_set(err, CODE_DATA, "initial: tune starts from noise: leave it out (--set initial=null)");
     if (sampler->plan || sampler->nfe == 0)
@@ -80,13 +79,7 @@ static int refuse(const struct run *run, struct error *err) {
                          "sampler.%s: tune needs the range of a sampler with a grid: say --set sampler=null --set "
                          "sampler.solver=ddim --set sampler.nfe=10 and what else is meant",
                          sampler->plan ? "plan" : "solver");
-    if (!isnan(guidance->momentum) && guidance->momentum != 0)
-        return error_set(err, CODE_DATA,
-                         "sampler.guidance.momentum: it depends on the steps taken, so that no finer solution is a "
-                         "teacher: tune without it");
-    if (sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE || sampler->final == FINAL_ACP0)
-        return error_set(err, CODE_DATA, "sampler.final: tune ends with none, zero or denoise: say one of them");
-    return 0;
+    return tune_possible(sampler, err);
 }
 
 /* Who is a path or a sample of a FID: seeds [paths + samples], labels and rows of conditions of as many. */

@@ -83,7 +83,7 @@ void engine_release(struct engine *engine) {
 
 static bool is_mine(const struct engine *engine, size_t item) {
     const struct comm *comm = engine->asked->comm;
-    return item % (size_t)comm_size(comm) == (size_t)comm_rank(comm);
+    return !comm || item % (size_t)comm_size(comm) == (size_t)comm_rank(comm);
 }
 
 int engine_each(struct engine *engine, size_t items, int evaluations, engine_work *work, void *context,
@@ -108,6 +108,7 @@ int engine_each(struct engine *engine, size_t items, int evaluations, engine_wor
 
 int engine_share(const struct engine *engine, double *values, size_t items, size_t width, struct error *err) {
     struct comm *comm = engine->asked->comm;
+    if (!comm) return 0;
     size_t size = (size_t)comm_size(comm), count = items * width;
     double *all = malloc((size * count + 1) * sizeof *all);
     int rc = ranks_agree(comm, all ? 0 : error_memory(err), err);

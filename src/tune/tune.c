@@ -239,6 +239,17 @@ static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *t
     return rc;
 }
 
+int tune_possible(const struct sampler *sampler, struct error *err) {
+    const struct guidance *guidance = &sampler->guidance;
+    if (!isnan(guidance->momentum) && guidance->momentum != 0)
+        return error_set(err, CODE_DATA,
+                         "sampler.guidance.momentum: it depends on the steps taken, so that no finer solution is a "
+                         "teacher: tune without it");
+    if (sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE || sampler->final == FINAL_ACP0)
+        return error_set(err, CODE_DATA, "sampler.final: tune ends with none, zero or denoise: say one of them");
+    return 0;
+}
+
 int tune(json_t **found, const struct tuning *tuning, struct error *err) {
     struct teacher teacher = {0};
     struct engine engine = {.asked = tuning};

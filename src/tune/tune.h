@@ -22,7 +22,7 @@ struct tuning {                    /* what is asked; all pointers borrowed */
     const struct sampler *sampler; /* resolved, not adaptive: its range, final, guidance and clipping are meant */
     const struct card *card;
     struct shim_model *model, *guide; /* guide: as in executor_setup */
-    struct comm *comm;
+    struct comm *comm;                /* NULL: this process alone */
     int device, workers, batch;
     enum noise_kind noise;
     size_t fit, select, judge;           /* paths: to fit coefficients, to choose with, and to compare with */
@@ -44,11 +44,18 @@ struct tuning {                    /* what is asked; all pointers borrowed */
     const char *identity; /* all that decides of the samples besides what is here, as a text, where there is a folder */
 };
 
+/* CODE_DATA: a sampler that no finer solution is a teacher of. */
+int tune_possible(const struct sampler *sampler, struct error *err);
 /* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,
  * spread}, "paths": {fit, select, judge}, "samples", "tuned": [{"nfe", "error", "grid", "order", "polished", "table",
  * "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...], "model_rows"}. Errors
  * are rms over elements and judging paths of end points to the teacher's; table is as multistep_read takes it; with
  * samples, fid is score()'s, delta score_difference's, and the lower FID wins, else the smaller error. */
 int tune(json_t **found, const struct tuning *tuning, struct error *err);
+/* Collective: what could be gained at the first NFE. *found (new): {"nfe", "paths": as above, "registry": {"sampler",
+ * "error", "uncertainty"} of the nearest of its solvers, "orders": [{"order", "grid", "error", "uncertainty"}, ...]} of
+ * the best fits of orders 1 to 3, as errors of end points on judging paths, with their standard errors over these. A
+ * fit of order 1 is about the most that a formula can do which sees the present x and evaluation alone. */
+int tune_gains(json_t **found, const struct tuning *tuning, struct error *err);
 
 #endif

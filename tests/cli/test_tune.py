@@ -56,6 +56,10 @@ def test_on_a_mixture_it_is_nearer_than_every_solver(job):
         assert {key: file[key] for key in ("times", "steps")} == one["table"] and file["made"]["by"] == "qtaylor tune"
     qtaylor("run", job.folder / "tuned/compare.yaml", "--set", "seeds=0-7")
     assert len(list((job.folder / "tuned/compare").glob("*/metrics.json"))) == 10
+    report = json.loads(qtaylor("report", job.folder / "tuned/compare", "--json").stdout)
+    [line] = [series for series in report["series"] if series["name"] == "tuned"]
+    assert [report["cells"][cell]["nfe"] for cell in line["cells"]] == [4, 5, 6, 8, 10]
+    assert not any("table" in series["name"] or "t_end" in series["name"] for series in report["series"])
 
 
 def test_what_is_promised_is_what_the_table_makes(job):
