@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATHS = 128, TEACHER_STEPS = 24, SAMPLES_JUDGED = 2000, SAMPLES_LEAST = 200 };
+enum { PATHS = 128, TEACHER_STEPS = 24, SAMPLES_JUDGED = 4000, SAMPLES_LEAST = 200 };
 
 struct tune_options {
     const char *job, *nfe, *output;
@@ -285,7 +285,7 @@ static const struct option_row rows[] = {
            .help = "paths to fit, to choose and to judge with (128)"),
     OPTION(COUNT, tune_options, teacher, "teacher", .argument = "N", .help = "steps of the fine solution (24, of rk4)"),
     OPTION(COUNT, tune_options, samples, "samples", .argument = "N",
-           .help = "samples of the FIDs that judge, where the job evaluates (2000)"),
+           .help = "samples of the last FIDs that judge, where the job evaluates (4000)"),
     OPTION(FLAG, tune_options, no_fid, "no-fid", .help = "judge by the distance to the fine samples alone"),
     OPTION(COUNT, tune_options, order, "order", .argument = "N",
            .help = "evaluations that a step is fitted to, 1 to 4 (what is best of 2 and 3)"),

@@ -16,12 +16,9 @@ struct making {
     const struct plan *plan;
     size_t dim;
     int output;       /* of the network: the features of FID */
+    size_t from, to;  /* the samples */
     double *features; /* [items][block][dim]; NAN in a sample's first where it is not finite */
 };
-
-static size_t items_of(const struct engine *engine) {
-    return (engine->asked->samples + engine->block - 1) / engine->block;
-}
 
 struct stock { /* samples as the feature network takes them */
     const struct making *making;
@@ -82,8 +79,8 @@ static int extract(const struct making *making, const struct batch *batch, const
 static int make(void *context, struct executor *executor, double *scratch, size_t item, struct error *err) {
     struct making *making = context;
     const struct engine *engine = making->engine;
-    size_t first = item * engine->block, left = engine->asked->samples - first;
-    double *out = making->features + first * making->dim;
+    size_t first = making->from + item * engine->block, left = making->to - first;
+    double *out = making->features + item * engine->block * making->dim;
     struct batch batch = engine_seeds(engine, engine->paths + first, left < engine->block ? left : engine->block);
     if (engine_run(executor, &batch, making->plan, scratch, err) != 0) return -1;
     for (size_t i = 0; i < batch.rows * engine->elements; i++)
@@ -97,11 +94,15 @@ static int make(void *context, struct executor *executor, double *scratch, size_
 /* The score of the features, as every rank has them. */
 static int value(struct judged *judged, const struct making *making, struct error *err) {
     const struct tuning *asked = making->engine->asked;
-    struct features features = {asked->samples, making->dim, malloc(asked->samples * making->dim * sizeof(float))};
+    struct features features = {judged->count, making->dim, malloc(judged->count * making->dim * sizeof(float))};
     struct score_options options = {.metrics = 1 << METRIC_FID};
     if (!features.rows) return error_memory(err);
-    for (size_t i = 0; i < asked->samples * making->dim; i++) {
-        features.rows[i] = (float)making->features[i];
+    side_release(&judged->side);
+    judged->side = (struct side){0};
+    json_decref(judged->values);
+    judged->values = NULL;
+    for (size_t i = 0; i < judged->count * making->dim; i++) {
+        features.rows[i] = (float)judged->features[i];
         if (isfinite(features.rows[i])) continue;
         features_release(&features);
         return 0;
@@ -116,33 +117,43 @@ static int name(const struct making *making, char key[SHA256_HEX], struct error 
     const struct engine *engine = making->engine;
     char digests[3][SHA256_HEX];
     if (plan_digest(making->plan, digests[0], err) != 0) return -1;
-    engine_digest(engine, engine->paths, engine->asked->samples, digests[1]);
+    engine_digest(engine, engine->paths + making->from, making->to - making->from, digests[1]);
     memcpy(digests[2], engine->asked->network->key, SHA256_HEX);
     engine_key(engine, key, "features", digests, sizeof digests);
     return 0;
 }
 
-int judge_plan(struct judged *judged, struct engine *engine, const struct plan *plan, struct error *err) {
-    int output = network_find(engine->asked->network, FEATURES_POOL);
-    struct making making = {.engine = engine, .plan = plan, .output = output};
-    size_t items = items_of(engine);
-    *judged = (struct judged){0};
-    making.dim = engine->asked->network->outputs[output].dim;
-    making.features = calloc(items * engine->block * making.dim, sizeof *making.features);
-    size_t width = engine->block * making.dim;
+/* Makes them, or finds them on disk. */
+static int fill(struct making *making, size_t items, struct error *err) {
+    struct engine *engine = making->engine;
+    size_t width = engine->block * making->dim;
     uint64_t before = engine->rows;
     char key[SHA256_HEX];
     bool kept = false;
-    int rc = name(&making, key, err);
-    if (rc == 0 && !making.features) rc = error_memory(err);
-    rc = ranks_agree(engine->asked->comm, rc, err);
-    if (rc == 0) rc = engine_recall(engine, key, making.features, items * width, &kept, err);
-    if (rc == 0 && !kept) rc = engine_each(engine, items, plan->model_calls, make, &making, err);
-    if (rc == 0 && !kept) rc = engine_share(engine, making.features, items, width, err);
-    if (rc == 0 && !kept) rc = engine_keep(engine, key, making.features, items * width, engine->rows - before, err);
-    if (rc == 0) rc = ranks_agree(engine->asked->comm, value(judged, &making, err), err);
-    free(making.features);
-    return rc;
+    int rc = ranks_agree(engine->asked->comm, name(making, key, err), err);
+    if (rc == 0) rc = engine_recall(engine, key, making->features, items * width, &kept, err);
+    if (rc != 0 || kept) return rc;
+    rc = engine_each(engine, items, making->plan->model_calls, make, making, err);
+    if (rc == 0) rc = engine_share(engine, making->features, items, width, err);
+    return rc == 0 ? engine_keep(engine, key, making->features, items * width, engine->rows - before, err) : -1;
+}
+
+int judge_plan(struct judged *judged, struct engine *engine, const struct plan *plan, size_t samples,
+               struct error *err) {
+    int output = network_find(engine->asked->network, FEATURES_POOL);
+    struct making making = {.engine = engine, .plan = plan, .output = output, .from = judged->count, .to = samples};
+    if (samples <= judged->count) return 0;
+    size_t items = (samples - judged->count + engine->block - 1) / engine->block;
+    making.dim = engine->asked->network->outputs[output].dim;
+    double *all = realloc(judged->features, (judged->count + items * engine->block) * making.dim * sizeof *all);
+    int rc = ranks_agree(engine->asked->comm, all ? 0 : error_memory(err), err);
+    if (all) judged->features = all;
+    if (rc != 0) return rc;
+    making.features = all + judged->count * making.dim;
+    memset(making.features, 0, items * engine->block * making.dim * sizeof *all);
+    rc = fill(&making, items, err);
+    judged->count = samples;
+    return rc == 0 ? ranks_agree(engine->asked->comm, value(judged, &making, err), err) : rc;
 }
 
 int judge_compare(json_t **values, const struct engine *engine, const struct judged *one, const struct judged *other,
@@ -156,5 +167,6 @@ int judge_compare(json_t **values, const struct engine *engine, const struct jud
 void judge_release(struct judged *judged) {
     side_release(&judged->side);
     json_decref(judged->values);
+    free(judged->features);
     *judged = (struct judged){0};
 }

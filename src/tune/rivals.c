@@ -181,8 +181,8 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
     rank(field, from, judge < (field->first + 1) * block ? judge : (field->first + 1) * block);
     qsort(field->list, field->count, sizeof *field->list, by_error);
     while (field->count > RIVALS) release(&field->list[--field->count]);
-    field->first = 0;
-    field->blocks = engine->blocks;
+    field->first = judge / block;
+    field->blocks = engine->blocks - field->first;
     if (race(field, nfe, err) != 0) return -1;
     rank(field, judge, engine->paths);
     for (size_t i = 0; i < field->count; i++) {
@@ -193,7 +193,9 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
                                 .error = field->list[i].error};
         field->list[i].plan = (struct plan){0};
         if (!rival->errors) return error_memory(err);
-        memcpy(rival->errors, field->errors + i * engine->blocks * block, engine->paths * sizeof *rival->errors);
+        size_t start = field->first * block;
+        memcpy(rival->errors + start, field->errors + i * field->blocks * block,
+               (engine->paths - start) * sizeof *rival->errors);
     }
     qsort(rivals->list, rivals->count, sizeof *rivals->list, by_rival_error);
     return 0;

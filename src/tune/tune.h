@@ -48,9 +48,10 @@ struct tuning {                    /* what is asked; all pointers borrowed */
 int tune_possible(const struct sampler *sampler, struct error *err);
 /* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,
  * spread}, "paths": {fit, select, judge}, "samples", "tuned": [{"nfe", "error", "grid", "order", "polished", "table",
- * "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...], "model_rows"}. Errors
- * are rms over elements and judging paths of end points to the teacher's; table is as multistep_read takes it; with
- * samples, fid is score()'s, delta score_difference's, and the lower FID wins, else the smaller error. */
+ * "samples": of the FIDs, "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...],
+ * "model_rows"}. Errors are rms over elements and judging paths of end points to the teacher's; table is as
+ * multistep_read takes it; with samples, fid is score()'s, delta score_difference's, and the lower FID wins, else the
+ * smaller error. */
 int tune(json_t **found, const struct tuning *tuning, struct error *err);
 /* Collective: what could be gained at the first NFE. *found (new): {"nfe", "paths": as above, "registry": {"sampler",
  * "error", "uncertainty"} of the nearest of its solvers, "orders": [{"order", "grid", "error", "uncertainty"}, ...]} of
