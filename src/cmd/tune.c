@@ -6,7 +6,7 @@
 #include "cluster/agree.h"
 #include "cluster/build.h"
 #include "cli/command.h"
-#include "cmd/tune_found.h"
+#include "tune/found.h"
 #include "format/json_file.h"
 #include "job/decoder.h"
 #include "run/run.h"

@@ -1,6 +1,6 @@
 /* What a tuning found (tune/tune.h): files, and the table that is printed. */
-#ifndef CMD_TUNE_FOUND_H
-#define CMD_TUNE_FOUND_H
+#ifndef TUNE_FOUND_H
+#define TUNE_FOUND_H
 
 #include "base/error.h"
 #include "run/run.h"

@@ -1,5 +1,5 @@
 /* What a tuning found: files, and the table that is printed. */
-#include "cmd/tune_found.h"
+#include "tune/found.h"
 
 #include "base/files.h"
 #include "base/print.h"
