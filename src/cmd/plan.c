@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "job/sweep.h"
+#include "metric/race.h"
 #include "sample/initial.h"
 #include "work/result.h"
 #include "solver/plan.h"
@@ -15,7 +16,7 @@
 
 /* What cells of a race must have alike; first: that cell, once it is known. */
 struct racing {
-    const struct race *race;
+    const struct race *race; /* NULL: it is none */
     struct race_cell first;
     json_t *job;
 };
@@ -23,7 +24,7 @@ struct racing {
 static int check_race(struct racing *racing, const struct job *job, const struct card *card, const char *cell,
                       const char *file, struct error *err) {
     struct layout layout;
-    if (!racing->race->on) return 0;
+    if (!racing->race) return 0;
     if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard,
                     document_sample_bytes(job, card), err) != 0)
         return -1;
@@ -99,7 +100,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     struct card card;
     struct sampler sampler;
     struct plan compiled;
-    if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, NULL, err) != 0) return -1;
     int rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
     if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
@@ -115,6 +116,8 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
         print_overridden(&card);
         plan_print(&compiled, stdout);
         print_idle(&job, &card);
+        if (job.unmeasured)
+            printf("what is auto is measured when the job runs: until then the defaults stand for it\n");
         if (cell) printf("\n");
     }
     plan_release(&compiled);
@@ -147,12 +150,13 @@ static int plan_file(const struct plan_options *options, const struct job_file *
         sweep_release(&sweep);
         return rc;
     }
-    struct racing racing = {.race = &sweep.race};
-    int rc = 0;
+    struct race race;
+    struct racing racing = {.race = sweep.race ? &race : NULL};
+    int rc = sweep.race ? race_read(&race, sweep.race, file->path, err) : 0;
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
         rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
                       options->json ? &json : NULL, &evaluation, &racing, err);
-    if (sweep.count == 0)
+    if (rc == 0 && sweep.count == 0)
         rc = plan_one(file, options->set.items, options->set.count, NULL, options->json ? &json : NULL, &evaluation,
                       &racing, err);
     json_decref(racing.job);

@@ -27,13 +27,13 @@ static const char *stopped_by(const json_t *run) {
     return !by ? "" : strcmp(by, "race") == 0 ? ", left the race" : ", its FID is exact enough";
 }
 
-static void print_cells(const json_t *status) {
+static void print_cells(const json_t *cells) {
     size_t i;
     json_t *cell;
     int width = 0;
-    json_array_foreach(json_object_get(status, "cells"), i, cell) if ((int)strlen(string(cell, "cell")) > width)
+    json_array_foreach(cells, i, cell) if ((int)strlen(string(cell, "cell")) > width)
         width = (int)strlen(string(cell, "cell"));
-    json_array_foreach(json_object_get(status, "cells"), i, cell)
+    json_array_foreach(cells, i, cell)
         print_line(stdout, "  %-*s  %10lld of %-10lld %s%s", width, string(cell, "cell"), integer(cell, "done"),
                    integer(cell, "samples"), string(cell, "state"), stopped_by(cell));
 }
@@ -86,7 +86,7 @@ static void print_quarantine(const json_t *status) {
 static void print_status(const json_t *status) {
     long long done = integer(status, "done"), samples = integer(status, "samples");
     print_line(stdout, "%s: %s", string(status, "run"), string(status, "state"));
-    print_cells(status);
+    print_cells(json_object_get(status, "cells"));
     const json_t *stopped = json_object_get(status, "stopped");
     if (stopped)
         printf("stopped     after %lld of %lld seeds%s\n", integer(stopped, "samples"), integer(stopped, "of"),
@@ -95,6 +95,8 @@ static void print_status(const json_t *status) {
            samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"),
            integer(status, "shards"));
     if (json_object_get(status, "latents")) printf("latents     %lld of %lld\n", integer(status, "latents"), samples);
+    if (json_object_get(status, "decoders")) printf("decoders\n");
+    print_cells(json_object_get(status, "decoders"));
     print_life(status);
     print_quarantine(status);
 }

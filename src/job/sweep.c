@@ -33,6 +33,7 @@ void sweep_release(struct sweep *sweep) {
         json_decref(cell->values);
         free(cell->name);
     }
+    json_decref(sweep->race);
     free(sweep->cells);
     free(sweep->dir);
     *sweep = (struct sweep){0};
@@ -210,22 +211,17 @@ static int read_product(struct reading *reading, json_t *product) {
     return rc;
 }
 
-/* Reads `race`, which stands beside the lists or in a map of its own, and takes it away. */
+/* Takes `race` away, which stands beside the lists or in a map of its own. */
 static int take_race(struct reading *reading, json_t *products) {
-    size_t i = json_array_size(products);
     json_t *race = json_is_object(products) ? json_object_get(products, "race") : NULL;
-    if (race) {
-        int rc = race_read(&reading->sweep->race, race, reading->path, reading->err);
-        json_object_del(products, "race");
-        return rc;
-    }
-    while (i-- > 0) {
+    reading->sweep->race = race ? json_incref(race) : NULL;
+    if (race) return json_object_del(products, "race");
+    for (size_t i = json_array_size(products); i-- > 0;) {
         json_t *product = json_array_get(products, i);
-        if (!json_object_get(product, "race")) continue;
-        if (json_object_size(product) > 1 || reading->sweep->race.on)
+        if (!(race = json_object_get(product, "race"))) continue;
+        if (json_object_size(product) > 1 || reading->sweep->race)
             return mistake(reading, "race: in a list of maps it stands once, in a map of its own: - {race: {...}}");
-        if (race_read(&reading->sweep->race, json_object_get(product, "race"), reading->path, reading->err) != 0)
-            return -1;
+        reading->sweep->race = json_incref(race);
         json_array_remove(products, i);
     }
     return 0;

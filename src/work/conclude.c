@@ -9,7 +9,6 @@
 #include "format/json_file.h"
 #include "run/claim.h"
 #include "run/quarantine.h"
-#include "work/rounds.h"
 #include "work/result.h"
 #include "work/shard_maker.h"
 #include "run/scan.h"

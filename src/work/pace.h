@@ -1,5 +1,5 @@
 /* When a job's samples are made: all at once, or in rounds, after each of which it is decided from what is on disk
- * which cells get more (work/rounds.h). A run that is stopped before all its seeds were made says so in run.json and
+ * which cells get more (metric/race.h). A run that is stopped before all its seeds were made says so in run.json and
  * metrics.json,
  *   "stopped": {"samples": how many there are, "of": how many seeds, "by": "until" | "race", and of until: "fid_error",
  *               "target"; of a race: "leader", "delta", "error": its paired difference to the leader of that round}

@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/draft.h"
 #include "base/text.h"
+#include "format/json_file.h"
 #include "metric/score.h"
 #include "eval/side_read.h"
 #include "report/picture.h"
@@ -12,6 +13,8 @@
 #include "run/scan.h"
 #include "work/reference_images.h"
 
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,10 +190,12 @@ static json_t *describe(const struct run *run, const struct side *samples, const
         if (run_wants(run, k))
             json_object_set_new(outputs, run->network.outputs[k].name,
                                 json_integer((json_int_t)run->network.outputs[k].dim));
-    return json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
+    const char *recipe = side_recipe(reference);
+    return json_pack("{s:I, s:{s:s, s:o, s:s, s:s*}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
                      run->job.evaluate.reference, "count",
                      reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256",
-                     reference->sha256, "network", "outputs", outputs, "sha256", run->network.sha256);
+                     reference->sha256, "recipe", recipe[0] ? recipe : NULL, "network", "outputs", outputs, "sha256",
+                     run->network.sha256);
 }
 
 int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
@@ -262,4 +267,58 @@ int result_picture(const struct run *run, char **path, struct error *err) {
     if (rc == 0) rc = picture_grid(*path, cells, SIDE, SIDE, form.height, form.width, form.channels, 0, &guard, err);
     free(pixels);
     return rc;
+}
+
+/* ---- rounds ---- */
+
+char *rounds_path(const struct run *run, uint64_t samples) {
+    return text_new("%s/" ROUNDS_FOLDER "/%llu.json", run->dir, (unsigned long long)samples);
+}
+
+int rounds_read(json_t **result, const struct run *run, uint64_t samples, struct error *err) {
+    char *path = rounds_path(run, samples);
+    int rc = path ? json_file_read(result, path, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
+/* Adds what took time; what does not change from round to round is the last one's. */
+static void add_generation(json_t *sum, const json_t *part) {
+    static const char *const added[] = {"seconds", "model_seconds", "decoder_seconds"};
+    if (!json_is_object(part)) return;
+    double before = json_number_value(json_object_get(sum, "samples"));
+    double more = json_number_value(json_object_get(part, "samples"));
+    double nfe = json_number_value(json_object_get(sum, "nfe")) * before +
+                 json_number_value(json_object_get(part, "nfe")) * more;
+    double values[sizeof added / sizeof *added];
+    for (size_t i = 0; i < sizeof added / sizeof *added; i++)
+        values[i] = json_number_value(json_object_get(sum, added[i])) +
+                    json_number_value(json_object_get(part, added[i]));
+    json_object_update(sum, (json_t *)part);
+    json_object_set_new(sum, "samples", json_integer((json_int_t)(before + more)));
+    json_object_set_new(sum, "nfe", json_real(before + more > 0 ? nfe / (before + more) : 0));
+    for (size_t i = 0; i < sizeof added / sizeof *added; i++)
+        if (json_object_get(sum, added[i])) json_object_set_new(sum, added[i], json_real(values[i]));
+    json_object_set_new(sum, "samples_per_second", json_real(values[0] > 0 ? (before + more) / values[0] : 0));
+}
+
+json_t *rounds_generation(const struct run *run, json_t *own) {
+    char *folder = text_new("%s/" ROUNDS_FOLDER, run->dir);
+    struct dirent **entries = NULL;
+    int count = folder ? scandir(folder, &entries, NULL, versionsort) : 0;
+    for (int i = 0; i < count; i++) {
+        unsigned long long samples;
+        json_t *result = NULL;
+        struct error ignored; /* times are no results */
+        if (sscanf(entries[i]->d_name, "%llu.json", &samples) == 1 && samples <= run->layout.samples &&
+            rounds_read(&result, run, samples, &ignored) == 0)
+            add_generation(own, json_object_get(result, "generation"));
+        json_decref(result);
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+    free(folder);
+    if (json_object_size(own) > 0) return own;
+    json_decref(own);
+    return json_null();
 }

@@ -42,4 +42,15 @@ bool result_has_picture(const struct run *run); /* samples of 1 or 3 channels of
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);
 
+/* Runs that get their samples in rounds (pace.h). What a round came to is in DIR/rounds/SAMPLES.json, in the form of
+ * metrics.json; what is decided after it is a function of these files alone, and they are of the samples: so every job,
+ * on any number of ranks, decides alike. */
+#define ROUNDS_FOLDER "rounds"
+char *rounds_path(const struct run *run, uint64_t samples); /* new */
+/* New: what the round with so many samples came to. */
+int rounds_read(json_t **result, const struct run *run, uint64_t samples, struct error *err);
+/* Adds to a "generation" of metrics.json ({}: none) those of the rounds of at most as many samples as the run has.
+ * Returns `own`, or json_null in its place where it stays empty. */
+json_t *rounds_generation(const struct run *run, json_t *own);
+
 #endif

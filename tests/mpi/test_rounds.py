@@ -117,6 +117,8 @@ def test_until_stops_where_numpy_says(job, whole_run, ranks):
     qtaylor("evaluate", job.run)
     assert result(job.run)["metrics"] == found["metrics"] and "stopped" in document(job.run)
     if ranks == 0:
+        qtaylor("run", job.run / "run.json", "--set", f"output.dir={job.folder / 'again'}")
+        assert "same" in qtaylor("compare", "--same", job.run, job.folder / "again").stdout
         # run again nothing is made; a looser target keeps the files, a tighter one goes on, none makes the rest
         shards = {p: p.stat().st_mtime_ns for p in job.run.glob("samples/*")}
         assert "0 made now" in qtaylor("run", path).stdout

@@ -1,10 +1,14 @@
-/* The keys of sweep.race. */
-#include "job/race.h"
+/* Races: their keys, whether cells can be compared, and who is surely worse than the best. */
+#include "metric/race.h"
 
 #include "config/keys.h"
 #include "job/seeds.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+/* ---- the keys ---- */
 
 const char *const race_metrics[] = {"fid", "sfid", "cmmd", "mind", NULL};
 
@@ -20,7 +24,7 @@ static const struct key_table table = KEY_TABLE(rows);
 
 int race_read(struct race *race, const json_t *value, const char *file, struct error *err) {
     const struct key_reader reader = {.where = file, .err = err};
-    *race = (struct race){.on = true, .confidence = CONFIDENCE};
+    *race = (struct race){.confidence = CONFIDENCE};
     if (!json_is_object(value)) return key_fail(&reader, "sweep.race", "a map with metric and confidence", value);
     return keys_read(&reader, &table, "sweep.race", value, race);
 }
@@ -87,4 +91,58 @@ uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t 
     if (next >= all) return all;
     next = (next + shard_rows - 1) / shard_rows * shard_rows;
     return next < all ? next : all;
+}
+
+/* ---- the decision ---- */
+
+int racer_read(struct racer *racer, const json_t *result, const char *metric, const char *cell, struct error *err) {
+    const json_t *metrics = json_object_get(result, "metrics"), *value = json_object_get(metrics, metric);
+    char name[40];
+    snprintf(name, sizeof name, "%s_without", metric);
+    const json_t *without = json_object_get(metrics, name);
+    *racer = (struct racer){.value = json_number_value(value)};
+    if (!json_is_number(value) || json_array_size(without) != JACKKNIFE_BLOCKS)
+        return error_set(err, CODE_DATA, "%s: its round has no %s with the values without each block of samples", cell,
+                         metric);
+    for (size_t i = 0; i < JACKKNIFE_BLOCKS; i++) racer->without[i] = json_number_value(json_array_get(without, i));
+    return 0;
+}
+
+/* P(|t| > x), 19 degrees of freedom, in closed form (Abramowitz & Stegun 26.7.3). */
+static double beyond(double x) {
+    const int degrees = JACKKNIFE_BLOCKS - 1;
+    double angle = atan2(x, sqrt(degrees)), c = cos(angle), term = c, sum = c;
+    for (int k = 2; k < degrees - 1; k += 2) {
+        term *= c * c * k / (k + 1);
+        sum += term;
+    }
+    return 1 - 2 / M_PI * (angle + sin(angle) * sum);
+}
+
+double student_t19(double probability) {
+    double low = 0, high = 1e6;
+    for (int i = 0; i < 200; i++) {
+        double middle = (low + high) / 2;
+        if (beyond(middle) > probability) low = middle;
+        else high = middle;
+    }
+    return (low + high) / 2;
+}
+
+size_t race_decide(struct racer *racers, size_t count, double confidence) {
+    size_t leader = 0;
+    for (size_t i = 1; i < count; i++)
+        if (racers[i].value < racers[leader].value) leader = i;
+    double limit = count > 1 ? student_t19((1 - confidence) / (double)(count - 1)) : 0;
+    for (size_t i = 0; i < count; i++) {
+        double without[JACKKNIFE_BLOCKS];
+        struct estimate estimate;
+        for (int k = 0; k < JACKKNIFE_BLOCKS; k++) without[k] = racers[i].without[k] - racers[leader].without[k];
+        jackknife(racers[i].value - racers[leader].value, without, &estimate);
+        racers[i].delta = estimate.corrected;
+        racers[i].error = estimate.error;
+        racers[i].limit = limit;
+        racers[i].out = i != leader && estimate.corrected > limit * estimate.error;
+    }
+    return leader;
 }

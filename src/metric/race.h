@@ -1,15 +1,17 @@
-/* `sweep.race`: cells get their samples in rounds, and one that is surely worse than the best is left as it is. */
-#ifndef JOB_RACE_H
-#define JOB_RACE_H
+/* `sweep.race`: cells get their samples in rounds, and one that is surely worse than the best is left as it is. Pure
+ * functions of the job and of the metrics. */
+#ifndef METRIC_RACE_H
+#define METRIC_RACE_H
 
 #include "base/error.h"
+#include "eval/precision.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct race {
-    bool on;           /* the sweep is one */
     int metric;        /* index of race_metrics */
     double confidence; /* of a round's decisions together */
 };
@@ -35,5 +37,21 @@ int race_check(const struct race *race, const struct race_cell *cell, const stru
 /* How many samples there are after the round that follows the one with so many (0: the first), in whole shards: of a
  * race 1,000, 2,000, 5,000, 10,000, ..., else a quarter more each time from 1,000 on; at last all of them. */
 uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t all);
+
+/* A cell of a race in one round. */
+struct racer {
+    double value, without[JACKKNIFE_BLOCKS]; /* of the metric: of all samples, and without each block of them */
+    double delta, error, limit; /* to the leader: the paired difference, corrected for bias, its standard error, and the
+                                   multiple of it above which it is left behind */
+    bool out;
+};
+/* Fills value and without of a round's result. CODE_DATA: it has none. */
+int racer_read(struct racer *racer, const json_t *result, const char *metric, const char *cell, struct error *err);
+/* The leader is the one with the least value. Out are those whose difference to it has an interval above 0: Student's t
+ * with JACKKNIFE_BLOCKS - 1 degrees of freedom, two-sided, at `confidence` for all differences together (Bonferroni).
+ * Returns the leader. */
+size_t race_decide(struct racer *racers, size_t count, double confidence);
+/* The value that Student's |t| with 19 degrees of freedom exceeds with this probability. */
+double student_t19(double probability);
 
 #endif
