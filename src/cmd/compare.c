@@ -99,7 +99,7 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
                        "{features: ...} in its job and evaluate it",
                        dir);
     if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
-    if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds, run.layout.samples))) rc = error_memory(err);
+    if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
     run_close(&run);
     return rc;
 }

@@ -45,7 +45,7 @@ static int find_differences(json_t **list, const struct run *a, const struct run
         const char *member, *name;
     } parts[] = {{"keys", ""}, {"made_with", "made_with"}, {"versions", "versions"}};
     if (!(*list = json_array())) return error_memory(err);
-    char *seeds[] = {seeds_text(&a->job.seeds, a->layout.samples), seeds_text(&b->job.seeds, b->layout.samples)};
+    char *seeds[] = {seeds_text(&a->job.seeds), seeds_text(&b->job.seeds)};
     json_t *mine = seeds[0] ? json_string(seeds[0]) : NULL, *theirs = seeds[1] ? json_string(seeds[1]) : NULL;
     int rc = mine && theirs ? add_differences(*list, "seeds", mine, theirs, err) : error_memory(err);
     json_decref(mine);

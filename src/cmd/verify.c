@@ -105,7 +105,7 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     const struct file_guard guard = {.check = check_calm, .context = &calm};
     struct error unwritten;
     bool is_calm = look_for_jobs(&calm, calm.last, &unwritten) == 0;
-    const struct layout whole = {run->job.seeds.count, run->layout.shard_rows, run->layout.batch};
+    const struct layout whole = {run->all_seeds, run->layout.shard_rows, run->layout.batch};
     uint64_t shards = layout_shards(&run->layout), most = layout_shards(&whole); /* a run that was stopped may have had
                                                                                     more */
     struct shard_info *infos = calloc(shards, sizeof *infos);

@@ -88,11 +88,6 @@ static int choose(struct rows *rows, const struct seeds *ids, uint64_t count, st
         rows->positions = malloc(ids->count * sizeof *rows->positions);
         if (!rows->positions) return error_memory(err);
         if (seeds_locate(&run->job.seeds, ids, rows->positions, err) != 0) return error_prefix(err, "%s", run->dir);
-        for (uint64_t i = 0; i < ids->count; i++)
-            if (rows->positions[i] >= run->layout.samples)
-                return error_set(err, CODE_DATA,
-                                 "%s was stopped after %" PRIu64 " samples, which seed %" PRIu64 " is not among",
-                                 run->dir, run->layout.samples, seeds_at(ids, i));
     }
     if (count > rows->count)
         return error_set(err, CODE_DATA, "%s: expected a count of at most %" PRIu64 ", found %" PRIu64, run->dir,

@@ -155,7 +155,8 @@ static int cut_seeds(json_t *root, const json_t *stopped, struct error *err) {
     struct seeds seeds;
     if (samples <= 0 || !text) return 0;
     if (seeds_parse(&seeds, text, err) != 0) return -1;
-    char *cut = seeds_text(&seeds, (uint64_t)samples);
+    seeds_cut(&seeds, (uint64_t)samples);
+    char *cut = seeds_text(&seeds);
     bool whole = cut && json_object_set_new(root, "seeds", json_string(cut)) == 0;
     json_object_del(json_object_get(root, "evaluate"), "until");
     free(cut);

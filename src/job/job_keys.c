@@ -112,8 +112,7 @@ static int read_seeds(KEY_READ_ARGUMENTS) {
 
 static json_t *write_seeds(const struct key *key, const void *member) {
     (void)key;
-    const struct seeds *seeds = member;
-    char *text = seeds_text(seeds, seeds->count);
+    char *text = seeds_text(member);
     json_t *value = text ? json_string(text) : NULL;
     free(text);
     return value;

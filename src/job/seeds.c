@@ -144,13 +144,20 @@ int seeds_collide(const struct seeds *seeds, uint64_t pair[2]) {
     return found;
 }
 
-char *seeds_text(const struct seeds *seeds, uint64_t count) {
+void seeds_cut(struct seeds *seeds, uint64_t count) {
+    if (count >= seeds->count) return;
+    while (seeds->ranges[seeds->ranges_count - 1].before >= count) seeds->ranges_count--;
+    struct seed_range *last = &seeds->ranges[seeds->ranges_count - 1];
+    last->count = count - last->before;
+    seeds->count = count;
+}
+
+char *seeds_text(const struct seeds *seeds) {
     struct text text = {0};
-    for (size_t i = 0; i < seeds->ranges_count && seeds->ranges[i].before < count; i++) {
+    for (size_t i = 0; i < seeds->ranges_count; i++) {
         const struct seed_range *range = &seeds->ranges[i];
-        uint64_t taken = count - range->before < range->count ? count - range->before : range->count;
         text_add(&text, "%s%" PRIu64, i ? "," : "", range->first);
-        if (taken > 1) text_add(&text, "-%" PRIu64, range->first + (taken - 1));
+        if (range->count > 1) text_add(&text, "-%" PRIu64, range->first + (range->count - 1));
     }
     if (text.failed) text_release(&text);
     return text.data;

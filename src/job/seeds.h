@@ -27,7 +27,9 @@ uint64_t seeds_at(const struct seeds *seeds, uint64_t index);
 int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t *positions, struct error *err);
 /* Are there two seeds that are equal modulo 2^32? 1: yes, pair[2]; 0: no; -1: out of memory. */
 int seeds_collide(const struct seeds *seeds, uint64_t pair[2]);
-/* The canonical text of the first `count`, as in "0-9999,20000"; new, or NULL when out of memory. */
-char *seeds_text(const struct seeds *seeds, uint64_t count);
+/* Leaves the first `count` > 0 of them, or all where there are fewer. */
+void seeds_cut(struct seeds *seeds, uint64_t count);
+/* The canonical text, as in "0-9999,20000"; new, or NULL when out of memory. */
+char *seeds_text(const struct seeds *seeds);
 
 #endif

@@ -86,6 +86,7 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
         return -1;
     }
     run->job.evaluate.enabled &= evaluate;
+    run->all_seeds = run->job.seeds.count;
     run->keeps_latents = run->job.output.latents != LATENTS_NONE;
     const char *fingerprint = json_string_value(json_object_get(document, "fingerprint"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
@@ -110,10 +111,11 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
         (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
         job_add_nulls(&run->job, &run->card, err) != 0 ||
         plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || look_at_plan(run, err) != 0 ||
-        layout_init(&run->layout, document_samples(document, run->job.seeds.count), (uint64_t)run->job.batch,
-                    (uint64_t)rows, 1, err) != 0)
+        layout_init(&run->layout, document_samples(document, run->all_seeds), (uint64_t)run->job.batch, (uint64_t)rows,
+                    1, err) != 0)
         goto fail;
     if (read_lists(run, err) != 0) goto fail;
+    seeds_cut(&run->job.seeds, run->layout.samples);
     if (run->job.evaluate.enabled &&
         network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
         goto fail;

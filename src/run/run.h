@@ -20,6 +20,7 @@
 struct run { /* an opened document; const while ranks work on it */
     json_t *document;
     struct job job;
+    uint64_t all_seeds; /* of the job's list; where the run was stopped (document_samples) job.seeds are fewer */
     struct card card;
     struct sampler sampler; /* resolved */
     struct {

@@ -64,7 +64,7 @@ static int load_initial(struct assets *assets, struct cell *cell, struct error *
         if (sha256_expect(path, asset->sha256, sha256, err) != 0) return -1;
     }
     cell->initial = (const float *)(asset->file + asset->offset);
-    return initial_fits(&asset->npy, path, run->job.seeds.count, &run->card, err);
+    return initial_fits(&asset->npy, path, run->all_seeds, &run->card, err);
 }
 
 static int load_cell(struct assets *assets, struct cell *cell, int device, struct error *err) {

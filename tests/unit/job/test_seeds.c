@@ -37,7 +37,7 @@ static void seeds_have_a_canonical_text(void **state) {
         struct seeds seeds;
         struct error err;
         assert_int_equal(seeds_parse(&seeds, cases[i][0], &err), 0);
-        char *text = seeds_text(&seeds, seeds.count);
+        char *text = seeds_text(&seeds);
         assert_string_equal(text, cases[i][1]);
         free(text);
         seeds_release(&seeds);
