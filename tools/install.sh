@@ -53,7 +53,8 @@ put_slurm() {
 }
 
 install_all() { # install_all PROGRAM
-    local file command
+    local file command version
+    version=$(cut -d' ' -f1 VERSION)
     : >"$draft.list"
     put 755 "$1" bin/qtaylor
     put_slurm
@@ -62,6 +63,8 @@ install_all() { # install_all PROGRAM
         tools/{digits_networks,train_digits,train_fashion}.py
     do put 644 "$file" "$home/$file"; done
     for file in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$file" "share/doc/qtaylor/$file"; done
+    put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \
+        "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g"
     "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
     for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
         "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"

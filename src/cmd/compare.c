@@ -8,9 +8,9 @@
 #include "metric/score.h"
 #include "eval/side_read.h"
 #include "export/rows.h"
-#include "work/place.h"
 #include "work/result.h"
 #include "torch_shim.h"
+#include "sample/model.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -134,7 +134,7 @@ static int read_extraction(struct extraction *extraction, const struct extractio
         return error_set(err, CODE_USAGE, "--range: expected LOW,HIGH such as -1,1, found %s", options->range);
     if (!options->features) return 0;
     int chosen;
-    if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
+    if (model_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
     *extraction = (struct extraction){.network = strcmp(options->features, "none") == 0 ? NULL : options->features,
                                       .metrics = metrics,
                                       .device = chosen,

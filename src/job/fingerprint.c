@@ -22,10 +22,10 @@ static bool name_by_digest(json_t *keys, const char *key, const char *sha256) {
     return !json_object_get(keys, key) || json_object_set_new(keys, key, json_pack("{ss?}", "sha256", sha256)) == 0;
 }
 
-static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_sha256, const char *plan_sha256) {
-    json_t *keys = sampler_to_json(sampler);
-    if (name_by_digest(json_object_get(keys, "guidance"), "model", guide_sha256) &&
-        name_by_digest(keys, "plan", plan_sha256))
+static json_t *sampler_keys_of(const struct sampler *sampler, const struct file_digests *files) {
+    json_t *keys = sampler_to_json(sampler), *guidance = json_object_get(keys, "guidance");
+    if (name_by_digest(guidance, "model", files->guide) && name_by_digest(keys, "plan", files->plan) &&
+        (!sampler->guidance.scale_rows || name_by_digest(guidance, "scale", files->scales)))
         return keys;
     json_decref(keys);
     return NULL;
@@ -54,11 +54,11 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
     /* A rounding rule has no meaning for float32 samples. */
     const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
     fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", files->model,
-                                  "card", card->json, "sampler", sampler_keys_of(sampler, files->guide, files->plan),
-                                  "labels", label_keys(job, files->labels), "noise", noise_names[job->noise], "batch",
-                                  job->batch, "precision", precision_names[job->precision], "initial", files->initial,
-                                  "output", "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding,
-                                  "plan_version", plan_version);
+                                  "card", card->json, "sampler", sampler_keys_of(sampler, files), "labels",
+                                  label_keys(job, files->labels), "noise", noise_names[job->noise], "batch", job->batch,
+                                  "precision", precision_names[job->precision], "initial", files->initial, "output",
+                                  "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding, "plan_version",
+                                  plan_version);
     /* What a job does not have is not said: older runs stay what they are. */
     if (job->model.row_dependent)
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());

@@ -14,7 +14,7 @@ struct fingerprint {
 
 struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed.
                          plan: plan_digest of a plan that is a file */
-    const char *model, *guide, *plan, *labels, *initial, *decoder;
+    const char *model, *guide, *plan, *labels, *initial, *decoder, *scales;
     const json_t *conditions; /* instead what conditions_describe says of them (sample/conditions.h) */
 };
 

@@ -7,6 +7,7 @@
 #include "config/override.h"
 #include "config/yaml.h"
 #include "job/job_conditions.h"
+#include "job/job_decode.h"
 #include "format/json_file.h"
 
 #include <stdlib.h>
@@ -47,6 +48,8 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
 static int read_root(struct job *job, const struct key_reader *reader, const json_t *root) {
     struct error *err = reader->err;
     if (keys_read(reader, &job_keys, "", root, job) != 0 || job_check(job, reader) != 0) return -1;
+    if (job->decode.others_count > 0 && job->output.latents == LATENTS_NONE)
+        job->output.latents = LATENTS_FLOAT32; /* which all decoders are given */
     if (!job->name) job->name = name_of_file(reader->where);
     if (job->name && !job->output.dir) job->output.dir = text_new("runs/%s", job->name);
     char *dir = job->output.dir ? path_absolute(job->output.dir) : NULL;
@@ -230,8 +233,9 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
 
 int job_set_batch(struct job *job, const struct card *card, struct error *err) {
     enum { USUAL = 64 };
-    if (job->batch != 0) return 0;
-    for (const struct card *of = card; of && job->batch == 0; of = of->guide) job->batch = of->batch;
+    bool batched = job->sampler.guidance.batched == BATCHED_ON && card->batch % 2 == 0;
+    if (job->batch == 0) job->batch = batched ? card->batch / 2 : card->batch;
+    if (job->batch == 0 && card->guide) job->batch = card->guide->batch;
     if (job->batch == 0) job->batch = USUAL;
     json_t *resolved = keys_write(&job_keys, job);
     if (!resolved) return error_memory(err);
@@ -246,13 +250,14 @@ void job_release(struct job *job) {
     json_decref(job->model.card);
     seeds_release(&job->seeds);
     free(job->labels.path);
-    free(job->decode.path);
+    job_release_decode(job);
     job_release_conditions(job);
     free(job->sampler.plan);
     json_decref(job->sampler.table);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);
+    free(job->sampler.guidance.scale_rows);
     free(job->output.dir);
     free(job->evaluate.features);
     free(job->evaluate.reference);
