@@ -44,9 +44,10 @@ static void print_result(const json_t *result, FILE *out) {
     if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
     print_line(out, "NFE         %g (%s)", nfe, json_string_value(json_object_get(result, "solver")));
     if (json_is_object(generation))
-        fprintf(out, "samples/s   %.1f (%lld samples in %.1f s%s)\n",
+        fprintf(out, "samples/s   %.1f (%lld sample%s in %.1f s%s)\n",
                 json_number_value(json_object_get(generation, "samples_per_second")),
                 (long long)json_integer_value(json_object_get(generation, "samples")),
+                json_integer_value(json_object_get(generation, "samples")) == 1 ? "" : "s",
                 json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
     if (json_is_number(fid))
         fprintf(out, "FID         %.4f (%lld samples)\n", json_number_value(fid),

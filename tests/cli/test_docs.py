@@ -68,7 +68,8 @@ def test_commands():
 
 
 def test_every_member_of_features_json(tmp_path):
-    """docs/evaluation.md has the members that the program reads and no other, its example works, none may be left out."""
+    """docs/evaluation.md has the members that the program reads and no other; its example works, none may be left
+    out."""
     page = (ROOT / "docs/evaluation.md").read_text()
     part = page.split("## features.json\n")[1].split("\n## ")[0]
     source = (ROOT / "src/eval/network.c").read_text()
