@@ -1,4 +1,6 @@
 """What somebody does on the first day, and what is said then."""
+import json
+
 import pytest
 
 from conftest import qtaylor
@@ -47,3 +49,14 @@ def test_a_mistake_is_where_it_was_made(small, options, where):
         small.keys["labels"] = 9
     arguments = [word for option in options for word in ("--set", option)]
     assert where in qtaylor("plan", small.write(), *arguments, code=65).stderr
+
+
+def test_the_device_as_an_option(small):
+    """It wins over the job's key, as --set would."""
+    small.keys["device"] = "cuda"
+    path = small.write()
+    assert "device: cuda" in qtaylor("run", path, code=65).stderr
+    qtaylor("run", path, "--device", "cpu")
+    document = json.loads((small.run / "run.json").read_text())
+    assert document["job"]["device"] == "cpu" and document["hosts"][0]["device"] == "cpu"
+    assert "--device: expected auto, cpu or cuda, found gpu" in qtaylor("run", path, "--device", "gpu", code=64).stderr
