@@ -146,7 +146,7 @@ const char *text_nearest(const char *name, const char *const *names) {
            best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */
     for (size_t i = 0; names[i]; i++) {
         size_t distance = edit_distance(name, names[i]);
-        if (distance >= best) continue;
+        if (distance >= best || (length < 4 && !alike(*name, *names[i]))) continue; /* a gpu is no cpu */
         best = distance;
         nearest = names[i];
     }

@@ -59,4 +59,4 @@ def test_the_device_as_an_option(small):
     qtaylor("run", path, "--device", "cpu")
     document = json.loads((small.run / "run.json").read_text())
     assert document["job"]["device"] == "cpu" and document["hosts"][0]["device"] == "cpu"
-    assert "--device: expected auto, cpu or cuda, found gpu" in qtaylor("run", path, "--device", "gpu", code=64).stderr
+    assert "expected auto, cpu or cuda, found gpu; usage" in qtaylor("run", path, "--device", "gpu", code=64).stderr
