@@ -40,7 +40,8 @@ def environment(**extra):
     if "OMPI_MCA_ess_singleton_isolated" in extra:
         extra["OMPI_MCA_orte_tmpdir_base"] = tempfile.mkdtemp(dir=SESSIONS.name)
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
-    return {**os.environ, **root, **{key: str(value) for key, value in extra.items()}}
+    cache = {"XDG_CACHE_HOME": f"{SESSIONS.name}/cache"}
+    return {**os.environ, **cache, **root, **{key: str(value) for key, value in extra.items()}}
 
 
 # What starts ranks, and its words: Open MPI's mpirun, or one of MPICH's kind (hydra): QTAYLOR_MPIRUN=mpiexec.mpich.

@@ -59,8 +59,8 @@ install_all() { # install_all PROGRAM
     put 755 "$1" bin/qtaylor
     put_slurm
     while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(find jobs -type f | sort)
-    for file in tools/export.py tools/encode_prompts.py tools/export/*.py \
-        tools/digits_networks.py tools/train_digits.py tools/train_fashion.py
+    for file in tools/{export,encode_prompts,qtaylor,prepare_images,reference}.py tools/export/*.py \
+        tools/{digits_networks,train_digits,train_fashion}.py
     do put 644 "$file" "$home/$file"; done
     for file in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$file" "share/doc/qtaylor/$file"; done
     put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \

@@ -127,7 +127,7 @@ python_packages() {
     if [ "$what" != build ]; then want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'; fi
     if [ "$what" = build ] || [ "$what" = lint ]; then install; return; fi
     # pytest 9 does not keep xdist's groups of tests (tests/conftest.py) together.
-    want numpy numpy; want scipy 'scipy<1.18'; want pytest 'pytest==8.*'; want pyzstd pyzstd
+    want numpy numpy; want scipy 'scipy<1.18'; want pytest 'pytest==8.*'; want pyzstd pyzstd; want zstandard zstandard
     want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
     want diffusers 'diffusers==0.35.*'; want transformers 'transformers==5.*'; want PyYAML pyyaml
     want pytest-xdist 'pytest-xdist==3.8.*'; want selenium selenium; want html5lib html5lib; want lxml lxml

@@ -5,7 +5,8 @@
 #include "cli/command.h"
 #include "report/results.h"
 #include "run/cells.h"
-#include "work/pipeline.h"
+#include "work/decoders.h"
+#include "work/place.h"
 #include "base/signals.h"
 
 #include <stdio.h>
@@ -32,6 +33,18 @@ static void print_pixels(const json_t *pixels, FILE *out) {
     if (json_is_number(clipped))
         fprintf(out, "; %.2f %% were clipped from beyond the model's range", 100 * json_number_value(clipped));
     fprintf(out, "\n");
+}
+
+/* What other decoders made of the same latents. */
+static void print_decoded(const json_t *result, FILE *out) {
+    const char *name;
+    json_t *other;
+    json_object_foreach(json_object_get(result, "decoded"), name, other) {
+        const json_t *fid = json_object_get(json_object_get(other, "metrics"), "fid");
+        print_line(out, "decoder     %s, in %s", name, json_string_value(json_object_get(other, "run")));
+        if (json_is_number(fid)) fprintf(out, "  FID       %.4f\n", json_number_value(fid));
+        print_line(out, "  digest    %s", json_string_value(json_object_get(other, "payload_sha256")));
+    }
 }
 
 static void print_result(const json_t *result, FILE *out) {
@@ -61,6 +74,7 @@ static void print_result(const json_t *result, FILE *out) {
     print_pixels(json_object_get(result, "pixels"), out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
+    print_decoded(result, out);
 }
 
 /* 1 s or less, 90 s, 12 min, 3.4 h, 2.1 days. */
@@ -149,7 +163,7 @@ static int print_results(const json_t *results, bool json, struct error *err) {
 }
 
 /* The runs that are asked for. --device is a --set of that key, behind the others. */
-static int list_runs(json_t **list, const struct run_options *options, struct error *err) {
+static int list_runs(json_t **list, const struct run_options *options, int cores, struct error *err) {
     const struct option_list *set = &options->set;
     const char *items[set->count + 1];
     size_t count = set->count;
@@ -157,19 +171,20 @@ static int list_runs(json_t **list, const struct run_options *options, struct er
     if (count > 0) memcpy(items, set->items, count * sizeof *items);
     snprintf(device, sizeof device, "device=%s", device_names[options->device]);
     if (options->device != DEVICE_AUTO) items[count++] = device;
-    if (options->decoder) return cells_list_redecoded(list, options->run, options->decoder, options->output, err);
+    const struct other_decoder other = {.path = (char *)options->decoder};
+    if (options->decoder) return cells_list_redecoded(list, options->run, &other, options->output, err);
     if (options->run) return cells_list_run(list, options->run, err);
-    if (options->cell) return cells_list_cell(list, options->job, items, count, options->cell, err);
-    return cells_list(list, options->job, items, count, err);
+    if (options->cell) return cells_list_cell(list, options->job, items, count, options->cell, cores, err);
+    return cells_list(list, options->job, items, count, cores, err);
 }
 
 /* Collective: everything between MPI's start and end. */
 static int work(struct comm *comm, const struct run_options *options, const struct pipeline_options *pipeline,
                 struct error *err) {
     json_t *list = NULL, *results = NULL;
-    if (comm_rank(comm) == 0) list_runs(&list, options, err);
+    if (comm_rank(comm) == 0) list_runs(&list, options, place_cores(comm), err);
     if (document_share(comm, &list, err) != 0) return -1;
-    int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
+    int rc = decoders_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
     int printed = results ? print_results(results, options->json, &unprinted) : 0;
     if (rc == 0 && (rc = printed) != 0) *err = unprinted;

@@ -112,6 +112,31 @@ static void note_pixels(double ends[4], const json_t *metrics) {
     }
 }
 
+/* What other decoders of the job made of the run's latents: a run each. */
+static int add_decoders(json_t *environment, const json_t *document, const char *folder, struct error *err) {
+    const json_t *list = member(document, "job", "decode"), *decoder;
+    size_t i;
+    json_array_foreach(list, i, decoder) {
+        const char *name = json_string_value(json_object_get(decoder, "name"));
+        json_t *metrics = NULL, *other = NULL;
+        char *dir = i > 0 && name ? text_new("decoded/%s", name) : NULL;
+        int rc = dir ? read_if_there(&metrics, folder, dir, "metrics.json", 0, err) : 0;
+        if (dir && rc == 0) rc = read_if_there(&other, folder, dir, "run.json", RUN_FORMAT, err);
+        const json_t *fid = member(metrics, "metrics", "fid");
+        const char *sha256 = json_string_value(json_object_get(member(other, "keys", "decode"), "sha256"));
+        char number[48] = "";
+        if (json_is_number(fid)) snprintf(number, sizeof number, ", FID %.4f", json_number_value(fid));
+        char *text = dir && rc == 0 ? text_new("%s: %s%s", dir, sha256 ? sha256 : "not begun", number) : NULL;
+        add_value(environment, "other decoders", text);
+        free(text);
+        free(dir);
+        json_decref(metrics);
+        json_decref(other);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
 static void add_environment(json_t *environment, const json_t *document, const json_t *metrics) {
     const json_t *host, *machine, *value;
     const char *name;
@@ -126,6 +151,8 @@ static void add_environment(json_t *environment, const json_t *document, const j
         add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)",
               json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    add_value(environment, "precision", json_string_value(member(document, "keys", "precision")));
+    add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
     add_value(environment, "decoder (sha256)",
@@ -162,6 +189,9 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
         if (read_if_there(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
         int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", 0, err);
         if (rc == 0) add_environment(environment, document, metrics);
+        char *folder = path_join(dir, same ? same : name);
+        if (rc == 0) rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
+        free(folder);
         note_pixels(pixels, metrics);
         json_t *record = json_object();
         json_object_set(record, "fid_without", json_object_get(json_object_get(metrics, "metrics"), "fid_without"));

@@ -64,14 +64,11 @@ static int clear_features(const struct run *run, const struct attempt *attempt, 
 static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, bool unsynced,
                           struct error *err) {
     const struct run *run = &cell->run;
-    const char *folders[] = {"/log"};
     bool fresh = mkdir(run->dir, 0777) == 0;
     if (fresh) attempt = NULL;
     if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, unsynced, err) != 0)
         return -1;
     if (redecode_link(run->document, run->dir, err) != 0) return -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
     for (int output = LATENTS; output < NETWORK_OUTPUTS; output++) {
         if (!run_wants(run, output)) continue;
         char *file = run_path(run, (shard_id){0}, output);
