@@ -271,35 +271,6 @@ out:
     return rc;
 }
 
-/* Why there is no run.json: a sweep has one in each of its cells. */
-static int no_document(const char *dir, struct error *err) {
-    char *path = text_new("%s/sweep.json", dir);
-    json_t *sweep = NULL;
-    int rc = path ? json_file_read_if_there(&sweep, path, err) : error_memory(err);
-    const json_t *cells = json_object_get(sweep, "cells");
-    const char *first = json_string_value(json_object_get(json_array_get(cells, 0), "cell"));
-    if (rc == 0 && first)
-        error_set(err, CODE_DATA, "%s is the folder of a sweep of %zu cells: name one of them, such as %s/%s", dir,
-                  json_array_size(cells), dir, first);
-    else if (rc == 0) error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
-    json_decref(sweep);
-    free(path);
-    return -1;
-}
-
-int document_read(json_t **document, const char *dir, struct error *err) {
-    char *path = text_new("%s/run.json", dir);
-    if (!path) return error_memory(err);
-    int rc = json_file_read_if_there(document, path, err);
-    if (rc == 0 && !*document) rc = no_document(dir, err);
-    else if (rc == 0 && (rc = build_check_format(*document, RUN_FORMAT, path, err)) != 0) {
-        json_decref(*document);
-        *document = NULL;
-    }
-    free(path);
-    return rc;
-}
-
 const json_t *document_decoder(const json_t *document, size_t k) {
     return json_array_get(json_object_get(json_object_get(document, "job"), "decode"), k + 1);
 }
