@@ -42,6 +42,14 @@ def read_prompts(path):
     return [" ".join(str(prompt).split()) for prompt in prompts]
 
 
+def note_blank_lines(path, prompts):
+    """They are prompts, and more often slips."""
+    blank = [str(number) for number, prompt in enumerate(prompts, 1) if not prompt]
+    if blank:
+        which = f"prompt{'s' * (len(blank) > 1)} {', '.join(blank[:10])}{', ...' * (len(blank) > 10)}"
+        print(f"{path}: {which} of {len(prompts)} (a line each): blank, encoded as the empty prompt", file=sys.stderr)
+
+
 def load_pipeline(folder):
     """The pipeline without what makes pictures: its tokenizers and text encoders."""
     import diffusers
@@ -116,6 +124,7 @@ def write_arrays(pipeline, prompts, folder, options, prefix=""):
 
 def encode_all(options):
     prompts = read_prompts(options.prompts)
+    note_blank_lines(options.prompts, prompts)
     negatives = read_prompts(options.negatives) if options.negatives else [options.negative]
     if options.negatives and len(negatives) != len(prompts):
         raise Refusal(f"{options.negatives}: expected as many lines as prompts, {len(prompts)}, found "

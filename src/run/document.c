@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/override.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
 #include "job/job_conditions.h"
@@ -115,7 +116,10 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
-    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
+    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) {
+        const char *set = override_named(err->message, overrides, overrides_count);
+        error_prefix(err, set ? "--set %s" : "%s", set ? set : file->path);
+    }
     for (char *line = warnings.data ? strtok(warnings.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         log_warn("%s", line);
     text_release(&warnings);
@@ -265,19 +269,6 @@ out:
     sampler_release(&sampler);
     card_release(&card);
     job_release(&job);
-    return rc;
-}
-
-int document_read(json_t **document, const char *dir, struct error *err) {
-    char *path = text_new("%s/run.json", dir);
-    if (!path) return error_memory(err);
-    int rc = json_file_read_if_there(document, path, err);
-    if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
-    if (rc == 0 && (rc = build_check_format(*document, RUN_FORMAT, path, err)) != 0) {
-        json_decref(*document);
-        *document = NULL;
-    }
-    free(path);
     return rc;
 }
 

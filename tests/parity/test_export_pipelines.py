@@ -155,6 +155,8 @@ def test_prompts_of_coco_and_geneval(tmp_path, capsys):
     assert encode_prompts.read_prompts(tmp_path / "coco.json") == ["a cat.", "a dog"]
     assert encode_prompts.read_prompts(tmp_path / "geneval.jsonl") == ["two dogs", "a cat"]
     assert encode_prompts.read_prompts(tmp_path / "lines.txt") == ["one", "", "three"]
+    encode_prompts.note_blank_lines("lines.txt", ["one", "", "three", ""])
+    assert "lines.txt: prompts 2, 4 of 4" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text("")
     for prompts, code, said in (("empty.txt", 65, "found none"), ("absent.txt", 74, "No such file"),
                                 ("lines.txt", 65, "expected a pipeline")):
