@@ -53,6 +53,10 @@ def test_scales_of_one_size_are_the_scalar_job(job):
         assert (stored(job.run) == scalar).all()
     before = json.loads((job.run / "run.json").read_text())["keys"]["sampler"]["guidance"]["scale"]
     assert list(before) == ["sha256"]
+    environment = json.loads(qtaylor("report", job.run, "--json").stdout)["environment"]
+    assert environment["scales of guidance by row (sha256)"] == [before["sha256"]]
+    assert "w by row" in qtaylor("plan", job.write(), "--set", "sampler={solver: taylor, nfe: 2, guidance: {scale: "
+                                 "scales.npy}}").stdout
     np.save(job.folder / "scales.npy", np.full(7, 3, "<f4"))
     assert "sampler.guidance.scale.sha256" in qtaylor("run", job.write(), code=65).stderr
 
