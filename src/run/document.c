@@ -10,6 +10,7 @@
 #include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
+#include "eval/network.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
 #include "format/captions.h"
@@ -54,8 +55,8 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     return 0;
 }
 
-/* The decoders behind the first of a list fit as well. */
-static int check_decoders(const struct job *job, const struct card *card, struct error *err) {
+/* The decoders behind the first of a list fit as well, and the feature network what they make, where it is asked. */
+static int check_decoders(const struct job *job, const struct card *card, bool evaluated, struct error *err) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < job->decode.others_count; i++) {
         const struct other_decoder *other = &job->decode.others[i];
@@ -65,6 +66,12 @@ static int check_decoders(const struct job *job, const struct card *card, struct
         alone.decode.batch = other->batch;
         rc = decoder_add(&with, &alone, NULL, err);
         if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
+        struct network network = {0};
+        if (rc == 0 && evaluated && job->evaluate.features) {
+            rc = network_open(&network, job->evaluate.features, &with, job->evaluate.metrics, err);
+            network_release(&network);
+            if (rc != 0) error_prefix(err, "%s", other->path);
+        }
         if (with.decoder != card->decoder) decoder_free(with.decoder);
     }
     return rc;
@@ -82,7 +89,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
-    if (rc == 0) rc = check_decoders(job, card, err);
+    if (rc == 0) rc = check_decoders(job, card, false, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
@@ -190,7 +197,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);
         goto out;
     }
-    if ((job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
+    if ((job.evaluate.enabled && check_decoders(&job, &card, true, err) != 0) ||
+        (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
         look_at_scales(scales, &job, conditions, err) != 0 || plan_digest(&plan, digest_of_plan, err) != 0 ||
