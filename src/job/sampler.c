@@ -165,7 +165,23 @@ static json_t *write_scale(const struct key *key, const void *member) {
     return list;
 }
 
-static const struct key_kind INTERVAL = {read_interval, write_interval}, SCALE = {read_scale, write_scale};
+/* true, false or auto. false is left out, as if it were not said. */
+static int read_batched(KEY_READ_ARGUMENTS) {
+    bool on = false;
+    bool measured = json_is_string(value) && strcmp(json_string_value(value), "auto") == 0;
+    if (!measured && KEY_BOOL.read(reader, key, path, value, &on) != 0) return -1;
+    *(enum batched *)member = measured ? BATCHED_AUTO : on ? BATCHED_ON : BATCHED_OFF;
+    return 0;
+}
+
+static json_t *write_batched(const struct key *key, const void *member) {
+    (void)key;
+    enum batched batched = *(const enum batched *)member;
+    return batched == BATCHED_OFF ? json_null() : batched == BATCHED_ON ? json_true() : json_string("auto");
+}
+
+static const struct key_kind INTERVAL = {read_interval, write_interval}, SCALE = {read_scale, write_scale},
+                             BATCHED = {read_batched, write_batched};
 static const char zero_or_more[] = "a number of 0 or more", above_zero[] = "a number above 0";
 static const struct key guidance_rows[] = {
     {"scale", &SCALE, 0, .expected = "a number, a list of [t, scale] with falling t, or a path (.npy)",
@@ -183,6 +199,7 @@ static const struct key guidance_rows[] = {
      KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"momentum", &KEY_NUMBER, offsetof(struct guidance, momentum), .expected = "a number",
      KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"batched", &BATCHED, offsetof(struct guidance, batched), .expected = "true, false or auto"},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
 
@@ -212,7 +229,7 @@ static json_t *write_guidance(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
     bool plain = guidance->interval[0] == 0 && isinf(guidance->interval[1]) && guidance->rescale == 0 &&
                  !guidance->channels && !guidance->model && !guidance->scales && !guidance->scale_rows &&
-                 guidance->form == GUIDANCE_PLAIN;
+                 guidance->form == GUIDANCE_PLAIN && guidance->batched == BATCHED_OFF;
     return plain ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
 }
 

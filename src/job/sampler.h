@@ -53,6 +53,7 @@ enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LE
 enum clip_epsilon { CLIP_FOLLOWS, CLIP_KEPT };
 enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
+enum batched { BATCHED_OFF, BATCHED_ON, BATCHED_AUTO }; /* AUTO until automatic_settle (sample/automatic.h) */
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
 struct sampler {
@@ -98,6 +99,7 @@ struct sampler {
         int zero_init_steps;                  /* cfg-zero*: steps at the start whose velocity is 0 */
         double eta, norm_threshold, momentum; /* apg; NAN: unset (0, none, 0) */
         int channels;                         /* it acts on the first so many of the output's channels; 0: all */
+        enum batched batched;                 /* with labels and without in one call of twice the batch */
         char *model; /* the guiding model's file, resolved (autoguidance); NULL: the model without labels. Owned */
     } guidance;
     struct clip { /* of x0 */

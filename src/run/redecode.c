@@ -39,7 +39,7 @@ static int change(json_t *document, const struct run *run, const struct job *job
     const json_t *keys = json_object_get(run->document, "keys");
     if (model_file_digest(job->decode.path, sha256, err) != 0) return -1;
     char plan[SHA256_HEX];
-    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    if (run_plan_digest(run, plan, err) != 0) return -1;
     const struct file_digests files = {.plan = plan,
                                        .model = run_sha256(run, MODEL_SHA256),
                                        .guide = run_sha256(run, GUIDE_SHA256),

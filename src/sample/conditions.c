@@ -127,6 +127,14 @@ int condition_values_new(struct condition_values *made, const struct card *card,
     return 0;
 }
 
+struct condition_values condition_values_from(const struct condition_values *values, const struct card *card,
+                                              size_t row) {
+    struct condition_values from = {0};
+    for (size_t i = 0; i < card->inputs_count; i++)
+        from.values[i] = (char *)values->values[i] + row * elements_of(&card->inputs[i]) * item_of(&card->inputs[i]);
+    return from;
+}
+
 void condition_values_release(struct condition_values *values) {
     for (size_t i = 0; i < INPUTS_MOST; i++) free(values->values[i]);
     *values = (struct condition_values){0};

@@ -30,6 +30,9 @@ struct condition_values {
 };
 /* new; zeros. */
 int condition_values_new(struct condition_values *made, const struct card *card, size_t batch, struct error *err);
+/* The same values from a row on; borrowed, not to be released. */
+struct condition_values condition_values_from(const struct condition_values *values, const struct card *card,
+                                              size_t row);
 void condition_values_release(struct condition_values *values);
 /* The given row of each input, or the null that belongs to it, at a place in the batch. */
 int conditions_read(const struct conditions *conditions, uint64_t row, bool null, struct condition_values *values,

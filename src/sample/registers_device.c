@@ -78,10 +78,12 @@ static int device_guide(struct registers *registers, int dst, int src, int guide
                    message, err);
 }
 
-static int device_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
+static int device_eval(struct registers *registers, struct shim_model *model, struct eval_registers numbers,
                        const struct shim_condition *condition, struct error *err) {
     char message[SHIM_ERROR];
-    if (shim_registers_eval(shim_of(registers), model, dst, dst2 ? dst2 : -1, src, condition, message) == 0) return 0;
+    int dst2 = numbers.dst2 ? numbers.dst2 : -1, twin = numbers.twin ? numbers.twin : -1;
+    if (shim_registers_eval(shim_of(registers), model, numbers.dst, dst2, twin, numbers.src, condition, message) == 0)
+        return 0;
     return error_set(err, CODE_DATA, "model: %s", message);
 }
 

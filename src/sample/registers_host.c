@@ -14,7 +14,8 @@ struct host {
     enum state_kind state;
     size_t values;         /* of one register */
     double *data;          /* [count][values] */
-    float *input, *output; /* [values], [2][values]: what the model sees and says, its variance channels behind */
+    float *input, *output; /* [2][values], [4][values]: what the model sees and says, its variance channels behind;
+                              twice for a twin */
 };
 
 static double *at(struct registers *registers, int number) {
@@ -187,17 +188,22 @@ static int host_limit(struct registers *registers, int dst, double norm, struct 
     return 0;
 }
 
-static int host_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
+static int host_eval(struct registers *registers, struct shim_model *model, struct eval_registers numbers,
                      const struct shim_condition *condition, struct error *err) {
     const struct host *host = (struct host *)registers;
-    const double *x = at(registers, src);
-    double *out = at(registers, dst), *out2 = at(registers, dst2);
-    float *variance = dst2 ? host->output + host->values : NULL;
+    const double *x = at(registers, numbers.src);
+    double *out = at(registers, numbers.dst), *out2 = at(registers, numbers.dst2), *twin = at(registers, numbers.twin);
+    struct shim_shape shape = host->shape;
+    shape.batch *= numbers.twin ? 2 : 1;
+    const float *second = host->output + host->values;
+    float *variance = numbers.dst2 ? host->output + 2 * host->values : NULL;
     char message[SHIM_ERROR];
     for (size_t i = 0; i < host->values; i++) host->input[i] = (float)x[i];
-    if (shim_model_run(model, host->input, host->shape, condition, host->output, variance, message) != 0)
+    if (numbers.twin) memcpy(host->input + host->values, host->input, host->values * sizeof *host->input);
+    if (shim_model_run(model, host->input, shape, condition, host->output, variance, message) != 0)
         return error_set(err, CODE_DATA, "model: %s", message);
     for (size_t i = 0; i < host->values; i++) out[i] = host->output[i];
+    for (size_t i = 0; numbers.twin && i < host->values; i++) twin[i] = second[i];
     for (size_t i = 0; variance && i < host->values; i++) out2[i] = variance[i];
     return 0;
 }
@@ -225,8 +231,8 @@ int registers_host_new(struct registers **registers, int count, struct shim_shap
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};
     host->values = (size_t)shape.batch * (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     host->data = new_values((size_t)count * host->values, sizeof *host->data);
-    host->input = new_values(host->values, sizeof *host->input);
-    host->output = new_values(2 * host->values, sizeof *host->output);
+    host->input = new_values(2 * host->values, sizeof *host->input);
+    host->output = new_values(4 * host->values, sizeof *host->output);
     if (!host->data || !host->input || !host->output) {
         host_free(&host->base);
         return error_memory(err);

@@ -19,6 +19,11 @@ double guidance_scale(const struct guidance *guidance, double t, double ratio) {
     return at == last ? at[1] : at[1] + (at[3] - at[1]) * (at[0] - t) / (at[0] - at[2]);
 }
 
+bool guidance_everywhere(const struct guidance *guidance) {
+    return guidance->interval[0] == 0 && isinf(guidance->interval[1]) && !guidance->scales && guidance->scale != 1 &&
+           guidance->zero_init_steps == 0;
+}
+
 static struct form two_terms(double a, int x, double b, int y) {
     struct form form = {.count = 0};
     form_add(&form, a, x);
@@ -88,6 +93,8 @@ int guidance_check(const struct guidance *guidance, const struct card *card, boo
         bool bad;
         const char *key, *why;
     } rules[] = {
+        {guidance->batched != BATCHED_OFF && card->guide, "batched",
+         "the guiding model is another network, which cannot be asked in the same call"},
         {guidance->zero_init_steps > 0 && !zero, "zero_init_steps", "it is of form: cfg-zero*"},
         {!isnan(guidance->eta) && !orthogonal, "eta", "it is of form: apg"},
         {!isnan(guidance->norm_threshold) && !orthogonal, "norm_threshold", "it is of form: apg"},

@@ -95,6 +95,11 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
 void plan_release(struct plan *plan);
 
 json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
+/* A plan's JSON as it is packed: its solver, nfe, model_calls and adaptive as they are, and all of it compressed. New,
+ * or NULL. */
+json_t *plan_pack(const json_t *json);
+bool plan_is_packed(const json_t *json);
+int plan_unpack(char **text, const json_t *packed, struct error *err); /* the JSON's text: new */
 /* *plan new. where: the file, for messages. Everything has its type and range, registers are there; what else a plan
  * must be is not looked at. */
 int plan_from_json(struct plan *plan, const json_t *json, const char *where, struct error *err);
@@ -103,6 +108,10 @@ int plan_file_resolve(struct sampler *sampler, struct error *err);
 /* The plan in the file resolved->plan, as plan_compile has it of a solver: see plan_file.c for what is asked of it. */
 int plan_file_read(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                    struct error *err);
+/* Under guidance.batched: the EVAL behind ops[i] that is made in one call with it, the same model asked about the same
+ * x without labels; borrowed. NULL: there is none, or guidance is not batched. */
+const struct op *plan_twin(const struct plan *plan, const struct sampler *sampler, size_t i);
+bool plan_has_twins(const struct plan *plan, const struct sampler *sampler);
 /* Of what the samples depend on: registers, initial_scale and ops. */
 int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err);
 extern const char *const plan_op_names[], *const plan_label_names[]; /* by the enums; end with NULL */

@@ -22,9 +22,17 @@ static int read_inputs(struct run *run, struct references *references, bool warn
     const struct side *reference;
     if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0)
         return -1;
+    const char *recipe = side_recipe(reference);
+    if (recipe[0] && json_object_set_new(run->document, "reference_recipe", json_string(recipe)) != 0)
+        return error_memory(err); /* run.json is written of it */
     memcpy(digests->reference, reference->sha256, SHA256_HEX);
     memcpy(digests->network, run->network.sha256, SHA256_HEX);
     return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
+}
+
+/* Does it have a reference, and can that be read yet? */
+static bool has_inputs(const struct run *run) {
+    return run->job.evaluate.enabled && !run->reference_unmade;
 }
 
 static int compare_inputs(struct run *run, const struct digests *digests, struct error *err) {
@@ -47,13 +55,13 @@ int inputs_agree(struct comm *comm, struct cells *cells, struct references *refe
         struct error why;
         if (run_check(&cell->run, &why) != 0)
             log_warn("%s", why.message); /* samples that are there are what they are */
-        if (cell->run.job.evaluate.enabled) rc = read_inputs(&cell->run, references, warn, &digests[i], err);
+        if (has_inputs(&cell->run)) rc = read_inputs(&cell->run, references, warn, &digests[i], err);
         if (rc != 0 && cell->name) error_prefix(err, "cell %s", cell->name);
     }
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, digests, cells->count * sizeof *digests, 0, err);
     for (size_t i = 0; rc == 0 && i < cells->count; i++)
-        if (cells->cells[i].run.job.evaluate.enabled) rc = compare_inputs(&cells->cells[i].run, &digests[i], err);
+        if (has_inputs(&cells->cells[i].run)) rc = compare_inputs(&cells->cells[i].run, &digests[i], err);
     free(digests);
     return ranks_agree(comm, rc, err);
 }

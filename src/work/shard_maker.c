@@ -20,6 +20,7 @@
 
 void maker_leave(struct maker *maker) {
     executor_free(maker->executor);
+    plan_release(&maker->plan);
     decoding_free(maker->decoding);
     free(maker->x);
     *maker = (struct maker){.device = maker->device, .stop = maker->stop};
@@ -39,8 +40,10 @@ int maker_move(struct maker *maker, const struct cell *cell, bool solves, bool d
         decoding_new(&maker->decoding, decoder, cell->decoder, decoder_batch(decoder, &run->job), err) != 0)
         return -1;
     if (!solves || maker->executor) return 0;
+    plan_release(&maker->plan);
+    if (document_read_plan(&maker->plan, run->document, err) != 0) return -1;
     const struct executor_setup setup = {
-        .plan = &run->plan,
+        .plan = &maker->plan,
         .sampler = &run->sampler,
         .card = &run->card,
         .model = cell->model,

@@ -302,7 +302,7 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
     if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&units, err);
     if ((rc = ranks_agree(comm, rc, err)) == 0) rc = inputs_share_digests(comm, cells, err);
     if (rc == 0) rc = ranks_agree(comm, assets_load(&assets, cells, place->device, err), err);
-    if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
+    if (rc == 0) rc = prove_cells(comm, cells, place->device, true, err);
     show &= rc == 0 && units.missing;
     if (rc == 0) {
         start_progress(&units);

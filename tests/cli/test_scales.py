@@ -10,6 +10,7 @@ from conftest import qtaylor, stored
 
 @pytest.mark.parametrize("classes, more", [
     (False, {}), (True, {"rescale": 0.7}), (False, {"interval": [0.1, 1]}), (True, {"form": "cfg-zero*"}),
+    (True, {"batched": True}),
 ])
 def test_scales_by_row(job, classes, more):
     """Each sample is, byte for byte, that of the job with its row's scale for all."""

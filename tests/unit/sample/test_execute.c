@@ -181,17 +181,42 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
 static void every_row_is_the_naive_one(void **state) {
     (void)state;
     struct shim_model *model = model_of(MIXTURE, "");
-    for (int v = 0; v < VARIANTS; v++) {
-        struct sampler sampler = {0};
-        struct executor_setup setup = setup_of(&every_op, &sampler, model, variants[v]);
+    for (int v = 0; v < 2 * VARIANTS; v++) { /* the plan's first two ops in two calls and in one */
+        struct sampler sampler = {.guidance.batched = v % 2 ? BATCHED_ON : BATCHED_OFF};
+        struct executor_setup setup = setup_of(&every_op, &sampler, model, variants[v / 2]);
         double x[BATCH][ELEMENTS], expected[ELEMENTS];
         run_well(&setup, &whole, x[0]);
         for (int row = 0; row < BATCH; row++) {
-            naive(&every_op, variants[v].state, model, seeds[row], labels[row], expected);
+            naive(&every_op, variants[v / 2].state, model, seeds[row], labels[row], expected);
             assert_memory_equal(x[row], expected, sizeof expected);
         }
     }
     shim_model_free(model);
+}
+
+/* A model whose n-th call is multiplied by 1 + n/10: the second is the batch's first, after the warm-up. */
+static void batched_guidance_is_one_call(void **state) {
+    (void)state;
+    struct op ops[] = {{.kind = OP_EVAL, .dst = 1, .src = 0, .time = 0.9, .labels = EVAL_GIVEN},
+                       {.kind = OP_EVAL, .dst = 2, .src = 0, .time = 0.9, .labels = EVAL_NULL},
+                       {.kind = OP_LINCOMB, .dst = 0, TERMS({1.5, 1}, {-0.5, 2})}};
+    struct plan plan = {.registers = 3, .initial_scale = 1, .nfe = 1, .ops = ops, .ops_count = 3};
+    struct shim_model *plain = model_of(MIXTURE, "");
+    for (int v = 0; v < 2 * VARIANTS; v++) {
+        struct shim_model *drifting = model_of(MIXTURE, ", \"drift\": 0.1");
+        struct sampler sampler = {.guidance.batched = v % 2 ? BATCHED_ON : BATCHED_OFF};
+        struct executor_setup setup = setup_of(&plan, &sampler, drifting, variants[v / 2]);
+        double x[BATCH][ELEMENTS], expected[ELEMENTS], largest = 0;
+        run_well(&setup, &whole, x[0]);
+        for (int row = 0; row < BATCH; row++) {
+            naive(&plan, variants[v / 2].state, plain, seeds[row], labels[row], expected);
+            for (int e = 0; e < ELEMENTS; e++) largest = fmax(largest, fabs(x[row][e] - 1.2 * expected[e]));
+        }
+        if (v % 2) assert_true(largest < 1e-5);
+        else assert_true(largest > 1e-2);
+        shim_model_free(drifting);
+    }
+    shim_model_free(plain);
 }
 
 /* A batch of fewer rows, the same rows in another order, and an executor that has run before: the same samples. */
@@ -330,6 +355,7 @@ static void mistakes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_the_naive_one),
+        cmocka_unit_test(batched_guidance_is_one_call),
         cmocka_unit_test(rows_do_not_see_each_other),
         cmocka_unit_test(float32_is_close_to_float64),
         cmocka_unit_test(starts),
