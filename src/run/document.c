@@ -240,7 +240,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);
         goto out;
     }
-if (job_file_check_folder(file, &job, err) != 0 ||
+    if (job_file_check_folder(file, &job, err) != 0 ||
         (job.evaluate.enabled && check_decoders(&job, &card, true, err) != 0) ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
