@@ -156,6 +156,9 @@ static void add_environment(json_t *environment, const json_t *document, const j
     add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
+    const json_t *guidance = json_object_get(member(document, "keys", "sampler"), "guidance");
+    add_value(environment, "scales of guidance by row (sha256)",
+              json_string_value(member(guidance, "scale", "sha256")));
     add_value(environment, "decoder (sha256)",
               json_string_value(json_object_get(member(document, "keys", "decode"), "sha256")));
     add_value(environment, "latents kept as",
