@@ -13,6 +13,10 @@ static const enum grid_kind grids[] = {GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFOR
                                        GRID_KARRAS,  GRID_TRAILING,  GRID_LINSPACE};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
+/* Where not all are asked: those that have been the best at few evaluations, on the grids that were. */
+static const char *const few[] = {"unipc-bh1", "unipc", "dpmpp-2m", "dpmpp-3m", "deis", "gradient-estimation"};
+enum { FEW = sizeof few / sizeof *few };
+
 struct candidate {
     json_t *said; /* what was asked, as a job has it */
     struct plan plan;
@@ -85,14 +89,28 @@ static int add(struct field *field, const struct solver *solver, double order, e
     return rc;
 }
 
+static bool asked_for(const struct field *field, const char *solver, enum grid_kind grid) {
+    const struct schedule *schedule = field->engine->schedule;
+    bool among = false;
+    if (field->engine->asked->thorough) return true;
+    for (int i = 0; i < FEW; i++) among |= strcmp(few[i], solver) == 0;
+    if (!among) return false;
+    if (schedule_is_flow(schedule)) return grid == GRID_UNIFORM || grid == GRID_UNIFORM_LOGSNR;
+    if (schedule_time_is_sigma(schedule)) return grid == GRID_KARRAS || grid == GRID_UNIFORM_LOGSNR;
+    if (schedule_has_integer_times(schedule)) return grid == GRID_TRAILING || grid == GRID_QUADRATIC;
+    return grid == GRID_QUADRATIC || grid == GRID_UNIFORM_LOGSNR;
+}
+
 static int enter(struct field *field, int nfe, struct error *err) {
     const struct solver *solver;
+    int orders_count = field->engine->asked->thorough ? 2 : 1;
     for (size_t i = 0; (solver = solver_at(i)); i++) {
         if (strncmp(solver->kind, "ODE", 3) != 0 || solver->evaluations == 0 || solver->options & SOLVER_TABLE)
             continue;
         for (int g = 0; g < GRIDS; g++) {
             const double orders[] = {NAN, 2};
-            for (int k = 0; k < 2; k++) {
+            if (!asked_for(field, solver->name, grids[g])) continue;
+            for (int k = 0; k < orders_count; k++) {
                 if (k > 0 && (!solver_takes_order(solver, orders[k]) || solver->default_order == orders[k])) continue;
                 if (add(field, solver, orders[k], CLOCK_UNSET, grids[g], nfe, err) != 0) return -1;
                 if (solver->options & SOLVER_CLOCK && grids[g] != GRID_UNIFORM &&
@@ -180,7 +198,7 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
     if (race(field, nfe, err) != 0) return -1;
     rank(field, from, judge < (field->first + 1) * block ? judge : (field->first + 1) * block);
     qsort(field->list, field->count, sizeof *field->list, by_error);
-    while (field->count > RIVALS) release(&field->list[--field->count]);
+    while (field->count > (asked->thorough ? RIVALS : 1)) release(&field->list[--field->count]);
     field->first = judge / block;
     field->blocks = engine->blocks - field->first;
     if (race(field, nfe, err) != 0) return -1;
