@@ -165,7 +165,8 @@ static int race(struct field *field, int nfe, struct error *err) {
     rc = ranks_agree(engine->asked->comm, rc, err);
     if (rc == 0) rc = engine_recall(engine, key, field->errors, items * engine->block, &kept, err);
     if (rc != 0 || kept) return rc;
-    rc = engine_each(engine, items, nfe, try, field, err);
+    int calls = field->list[0].plan.model_calls / field->list[0].plan.nfe; /* of an evaluation, with guidance */
+    rc = engine_each(engine, items, nfe * calls, try, field, err);
     if (rc == 0) rc = engine_share(engine, field->errors, items, engine->block, err);
     if (rc != 0) return -1;
     return engine_keep(engine, key, field->errors, items * engine->block, engine->rows - before, err);
