@@ -7,7 +7,7 @@
  * differences are surer than the FIDs themselves. */
 static const struct round {
     size_t part, tables, rivals;
-} rounds[] = {{4, SIZE_MAX, SIZE_MAX}, {1, 2, 3}};
+} rounds[] = {{4, SIZE_MAX, SIZE_MAX}, {1, 2, 4}};
 enum { ROUNDS = sizeof rounds / sizeof *rounds, LEAST = 200 };
 static const double DOUBT = 3; /* standard errors */
 
@@ -57,8 +57,8 @@ static bool table_leads(const struct race *race, double errors) {
            json_number_value(delta) < -errors * json_number_value(error);
 }
 
-bool race_won(const struct race *race) {
-    return table_leads(race, 1);
+bool race_won(const struct race *race, bool sure) {
+    return table_leads(race, sure ? 1 : 0);
 }
 
 int race_run(struct race *race, struct engine *engine, struct error *err) {

@@ -189,6 +189,21 @@ static int by_rival_error(const void *a, const void *b) {
     return (x->error > y->error) - (x->error < y->error);
 }
 
+/* Of the sorted list the first `most` solvers, each once: the nearest samples are not always those of the best FID, and
+ * another grid or order of the same one, or its equal by another name, would take the place of something else. */
+static void keep_nearest(struct field *field, size_t most) {
+    size_t kept = 0;
+    for (size_t i = 0; i < field->count; i++) {
+        bool known = kept == most;
+        for (size_t k = 0; k < kept && !known; k++)
+            known = strcmp(field->list[k].plan.solver, field->list[i].plan.solver) == 0 ||
+                    fabs(field->list[k].error - field->list[i].error) <= 1e-6 * field->list[k].error;
+        if (known) release(&field->list[i]);
+        else field->list[kept++] = field->list[i];
+    }
+    field->count = kept;
+}
+
 static int choose(struct rivals *rivals, struct field *field, int nfe, struct error *err) {
     struct engine *engine = field->engine;
     const struct tuning *asked = engine->asked;
@@ -199,7 +214,7 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
     if (race(field, nfe, err) != 0) return -1;
     rank(field, from, judge < (field->first + 1) * block ? judge : (field->first + 1) * block);
     qsort(field->list, field->count, sizeof *field->list, by_error);
-    while (field->count > (asked->thorough ? RIVALS : 1)) release(&field->list[--field->count]);
+    keep_nearest(field, asked->thorough ? RIVALS : 1);
     field->first = judge / block;
     field->blocks = engine->blocks - field->first;
     if (race(field, nfe, err) != 0) return -1;

@@ -177,7 +177,7 @@ static int judge_all(struct verdict *verdict, struct search *search, const struc
     if ((rc = race_run(race, engine, err)) != 0) return rc;
     verdict->entry = thorough ? race->table : only;
     verdict->rival = race->rival - tables;
-    verdict->wins = race_won(race);
+    verdict->wins = race_won(race, thorough);
     return 0;
 }
 

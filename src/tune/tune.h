@@ -53,7 +53,8 @@ int tune_possible(const struct sampler *sampler, struct error *err);
  * "samples": of the FIDs, "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...],
  * "model_rows", "calls": of the model an evaluation}. Errors are rms over elements and judging paths of end points to
  * the teacher's; table is as multistep_read takes it; with samples, fid is score()'s, delta score_difference's, and a
- * table wins whose FID is lower by more than that difference's error; without them the smaller error does. */
+ * table wins whose FID is lower (thorough: by more than that difference's error); without them the smaller error does.
+ */
 int tune(json_t **found, const struct tuning *tuning, struct error *err);
 /* Collective: what could be gained at the first NFE. *found (new): {"nfe", "paths": as above, "registry": {"sampler",
  * "error", "uncertainty"} of the nearest of its solvers, "orders": [{"order", "grid", "error", "uncertainty"}, ...]} of
