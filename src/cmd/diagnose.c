@@ -6,7 +6,6 @@
 #include "diagnose/diagnose.h"
 #include "run/run.h"
 #include "tune/tune.h"
-#include "work/place.h"
 #include "work/proof.h"
 #include "sample/conditions.h"
 #include "sample/model.h"
@@ -25,7 +24,7 @@ enum { PATHS = 100 };
 static int set_up(struct diagnosis *asked, const struct run *run, uint64_t wanted, struct error *err) {
     const struct job *job = &run->job;
     int device;
-    if (place_device(job->device, 0, "device:", &device, err) != 0) return -1;
+    if (model_device(job->device, 0, "device:", &device, err) != 0) return -1;
     if (job->initial)
         return error_set(err, CODE_DATA, "initial: diagnose starts from noise: leave it out (--set initial=null)");
     if (wanted > job->seeds.count)
