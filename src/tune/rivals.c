@@ -89,12 +89,16 @@ static int add(struct field *field, const struct solver *solver, double order, e
     return rc;
 }
 
+static bool is_usual(const char *solver) {
+    for (int i = 0; i < FEW; i++)
+        if (strcmp(few[i], solver) == 0) return true;
+    return false;
+}
+
 static bool asked_for(const struct field *field, const char *solver, enum grid_kind grid) {
     const struct schedule *schedule = field->engine->schedule;
-    bool among = false;
     if (field->engine->asked->thorough) return true;
-    for (int i = 0; i < FEW; i++) among |= strcmp(few[i], solver) == 0;
-    if (!among) return false;
+    if (!is_usual(solver)) return false;
     if (schedule_is_flow(schedule)) return grid == GRID_UNIFORM || grid == GRID_UNIFORM_LOGSNR;
     if (schedule_time_is_sigma(schedule)) return grid == GRID_KARRAS || grid == GRID_UNIFORM_LOGSNR;
     if (schedule_has_integer_times(schedule)) return grid == GRID_TRAILING || grid == GRID_QUADRATIC;
@@ -189,19 +193,24 @@ static int by_rival_error(const void *a, const void *b) {
     return (x->error > y->error) - (x->error < y->error);
 }
 
-/* Of the sorted list the first `most` solvers, each once: the nearest samples are not always those of the best FID, and
- * another grid or order of the same one, or its equal by another name, would take the place of something else. */
+/* Of the sorted list `most` solvers, each once, where it is the nearest: another grid or order of the same one, or its
+ * equal by another name, would take the place of something else. First those that are the best oftener than their
+ * nearness says, for the nearest samples are not always those of the best FID; then the nearest others. */
 static void keep_nearest(struct field *field, size_t most) {
     size_t kept = 0;
-    for (size_t i = 0; i < field->count; i++) {
-        bool known = kept == most;
-        for (size_t k = 0; k < kept && !known; k++)
-            known = strcmp(field->list[k].plan.solver, field->list[i].plan.solver) == 0 ||
-                    fabs(field->list[k].error - field->list[i].error) <= 1e-6 * field->list[k].error;
-        if (known) release(&field->list[i]);
-        else field->list[kept++] = field->list[i];
-    }
-    field->count = kept;
+    for (int usual = 1; usual >= 0 && most > 1; usual--)
+        for (size_t i = kept; i < field->count; i++) {
+            struct candidate one = field->list[i];
+            bool known = kept == most || is_usual(one.plan.solver) != usual;
+            for (size_t k = 0; k < kept && !known; k++)
+                known = strcmp(field->list[k].plan.solver, one.plan.solver) == 0 ||
+                        fabs(field->list[k].error - one.error) <= 1e-6 * field->list[k].error;
+            if (known) continue;
+            memmove(&field->list[kept + 1], &field->list[kept], (i - kept) * sizeof one);
+            field->list[kept++] = one;
+        }
+    if (most == 1) kept = 1;
+    while (field->count > kept) release(&field->list[--field->count]);
 }
 
 static int choose(struct rivals *rivals, struct field *field, int nfe, struct error *err) {
