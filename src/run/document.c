@@ -97,7 +97,8 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
-    if (job_file_check_paths(file, job, err) != 0) {
+    if ((file->document && build_check_format(file->document, RUN_FORMAT, file->path, err) != 0) ||
+        job_file_check_paths(file, job, err) != 0) {
         job_release(job);
         return -1;
     }
@@ -200,8 +201,8 @@ size_t document_sample_bytes(const struct job *job, const struct card *card) {
 static int warn_of_others(const struct job_file *file, const json_t *keys, struct error *err) {
     json_t *list, *one;
     size_t i;
-    if (!file->keys) return 0;
-    if (fingerprint_differences(&list, file->keys, keys, err) != 0) return -1;
+    if (!file->document) return 0;
+    if (fingerprint_differences(&list, json_object_get(file->document, "keys"), keys, err) != 0) return -1;
     json_array_foreach(list, i, one) {
         char *there = fingerprint_text(json_object_get(one, "there"));
         char *here = fingerprint_text(json_object_get(one, "here"));
