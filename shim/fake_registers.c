@@ -82,6 +82,12 @@ int shim_registers_limit(struct shim_registers *registers, int dst, double norm,
     return answer(registers_limit(registers->host, dst, norm, &err), &err, error);
 }
 
+int shim_registers_guide(struct shim_registers *registers, int dst, int src, int guide, const double *scales, int first,
+                         int beyond, char *error) {
+    struct error err;
+    return answer(registers_guide(registers->host, dst, src, guide, scales, (int[]){first, beyond}, &err), &err, error);
+}
+
 /* The host's say "model: " before the model's words, and so does who calls this. */
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int twin,
                         int src, const struct shim_condition *condition, char *error) {

@@ -194,6 +194,23 @@ int shim_registers_limit(struct shim_registers *registers, int dst, double norm,
     });
 }
 
+int shim_registers_guide(struct shim_registers *registers, int dst, int src, int guide, const double *scales, int first,
+                         int beyond, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor x = (*registers)[src], on_host = at::empty({registers->shape.batch, 1, 1, 1}, at::kDouble);
+        std::copy_n(scales, registers->shape.batch, on_host.data_ptr<double>());
+        at::Tensor scale = on_host.to(x.options()), rest = (1 - on_host).to(x.options());
+        at::Tensor sum = (x * scale).add_((*registers)[guide] * rest);
+        if (beyond > 0) {
+            at::Tensor whole = x.clone();
+            whole.narrow(1, first, beyond - first).copy_(sum.narrow(1, first, beyond - first));
+            sum = whole;
+        }
+        (*registers)[dst].copy_(sum);
+    });
+}
+
 int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int twin,
                         int src, const struct shim_condition *condition, char *error) {
     return calling(*model, error, [&] {

@@ -4,6 +4,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cmd/compare_same.h"
 #include "metric/score.h"
 #include "eval/side_read.h"
 #include "export/rows.h"
@@ -119,7 +120,7 @@ struct compare_options { /* also of reference: a and what is not compare's alone
     const char *a, *b, *versus, *features, *indices, *output, *range;
     int device; /* enum device */
     unsigned metrics;
-    bool json;
+    bool json, same;
 };
 
 /* What --features and --device say; *how stays NULL without the former. */
@@ -199,6 +200,7 @@ static int compare(const struct call *call, struct error *err) {
     struct side a = {0}, b = {0}, versus = {0};
     json_t *values = NULL;
     char *indices = NULL, *seeds[3] = {NULL};
+    if (options->same) return compare_same(options->a, options->b, options->json, err);
     int rc = options->json ? path_check_utf8(options->a, err) : 0;
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
     if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
@@ -212,6 +214,9 @@ static int compare(const struct call *call, struct error *err) {
     if (rc == 0 && options->versus && !(seeds[0] && seeds[2]) && !(a.names[0] && strcmp(a.names, versus.names) == 0))
         log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
                  a.names[0] && versus.names[0] ? "their files have other names" : "they have no names in common");
+    if (rc == 0 && side_recipe(&a)[0] && side_recipe(&b)[0] && strcmp(side_recipe(&a), side_recipe(&b)) != 0)
+        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
+                 side_recipe(&a), options->a, side_recipe(&b), options->b);
     if (rc == 0) rc = score(&values, &score_options, &a, &b, err);
     if (rc == 0) score_warn(&score_options, &a, &b);
     if (rc == 0 && options->versus) rc = score_difference(values, &a, &versus, &b, err);
@@ -290,6 +295,7 @@ static const struct option_row compare_rows[] = {
            .help = "also the difference FID(A) - FID(A2), paired by seeds"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
+    OPTION(FLAG, compare_options, same, "same", .help = "instead: whether the runs A and B are one set of samples"),
     ROW_RANGE,
     ROW_DEVICE,
     ROW_JSON(compare_options),
@@ -307,6 +313,8 @@ static const struct option_row reference_rows[] = {
 const struct command command_compare = {
     "compare", "Metrics of samples A against reference B",
     "A and B: " SIDES
+    "--same takes two runs, and says whether they hold the same bytes (exit status 0), the same within rounding: no\n"
+    "pixel further apart than one of 255 levels (1), or not (2), and which keys of their jobs differ.\n"
     "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block "

@@ -147,6 +147,10 @@ int extract_images(struct side *side, const char *path, const struct extraction 
                              "LOW,HIGH, the range of the card of the model whose samples they are",
                              path)
                  : extract(side, &source, how, err);
+    for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
+        struct statistics *statistics = &side->views[kind].statistics;
+        if (statistics->dim) rc = images_recipe(images, statistics->recipe, err);
+    }
     images_close(images);
     return rc;
 }

@@ -56,6 +56,8 @@ extern const char *const label_rule_names[],
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
 
+enum { OTHER_DECODERS_MOST = 15 };
+
 struct job {
     char *name; /* default: the job file's without its extension */
     struct {
@@ -81,8 +83,13 @@ struct job {
         char *captions; /* a text with one line a row, or NULL; resolved */
     } conditions;
     struct {
-        char *path; /* of the decoder, resolved; NULL: the samples are what the model makes */
-        int batch;  /* latents that it is given at once; 0: unset (decoder_batch) */
+        char *path;            /* of the decoder, resolved; NULL: the samples are what the model makes */
+        int batch;             /* latents that it is given at once; 0: unset (decoder_batch) */
+        struct other_decoder { /* of a list all but the first: each decodes the same latents, into decoded/NAME */
+            char *name, *path;
+            int batch;
+        } others[OTHER_DECODERS_MOST];
+        size_t others_count;
     } decode;
     struct {
         char *dir;                  /* against the working directory; default runs/NAME */
@@ -116,9 +123,15 @@ struct job_file {
     const char *path; /* borrowed; as it was asked for */
     struct source source;
     json_t *root, *places; /* see yaml_parse */
+    json_t *keys;          /* of a run.json, whose job is root: what its samples were made with; else NULL */
 };
+/* A run's run.json is the job that it was made by. */
 int job_file_read(struct job_file *file, const char *path, struct error *err);
 void job_file_release(struct job_file *file);
+/* Of a job out of a run.json: are the files that it names here? CODE_DATA: not, and how to name another. */
+int job_file_check_paths(const struct job_file *file, const struct job *job, struct error *err);
+/* Of such a job that makes samples: its folder must be the one that the run.json is in, or another than the run's. */
+int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err);
 
 /* override_apply on a job's tree, where `model: PATH` is short for `model: {path: PATH}`, to which it may add. */
 int job_override(json_t *root, json_t *places, const char *override, struct error *err);

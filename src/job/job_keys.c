@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "job/job.h"
 #include "job/job_conditions.h"
+#include "job/job_decode.h"
 #include "config/keys.h"
 
 #include <limits.h>
@@ -159,25 +160,9 @@ static const struct key_kind COUNT = {read_count, write_count};
 
 static const struct key_kind CONDITIONS = {job_read_conditions, job_write_conditions};
 
-/* ---- decode ---- */
+/* ---- decode: job_decode.c ---- */
 
-static const struct key decode_rows[] = {
-    {"path", &KEY_PATH, AT(decode.path), .expected = "a decoder's path", .required = true},
-    {"batch", &KEY_INT, AT(decode.batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
-};
-static const struct key_table decode_table = KEY_TABLE(decode_rows);
-
-static int read_decode(KEY_READ_ARGUMENTS) { /* the member is the job */
-    (void)key;
-    return keys_read(reader, &decode_table, path, value, member);
-}
-
-static json_t *write_decode(const struct key *key, const void *member) {
-    (void)key;
-    return ((const struct job *)member)->decode.path ? keys_write(&decode_table, member) : json_null();
-}
-
-static const struct key_kind DECODE = {read_decode, write_decode};
+static const struct key_kind DECODE = {job_read_decode, job_write_decode};
 
 /* ---- evaluate ---- */
 
@@ -332,7 +317,7 @@ static const struct key rows[] = {
     {"batch", &COUNT, AT(batch), .expected = "a whole number from 1 to 2147483647, or auto", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
     {"conditions", &CONDITIONS, 0, .expected = "a map of the model's inputs to files, rows and captions"},
-    {"decode", &DECODE, 0, .expected = "a map with path and batch"},
+    {"decode", &DECODE, 0, .expected = "a map with path and batch, or a list of 1 to 16 of them"},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
     {"device", &KEY_NAME, AT(device), .names = device_names},

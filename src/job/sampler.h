@@ -87,11 +87,12 @@ struct sampler {
     enum variance_kind variance;   /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
-        double scale;   /* 1: none; NAN: there is a list */
+        double scale;   /* 1: none; NAN: there is a list, or a file */
         double *scales; /* [scales_count][2]: t, falling, and the scale there; linear between, constant beyond; owned,
                            or NULL */
         size_t scales_count;
-        double rescale;     /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
+        char *scale_rows; /* a file of one for each row of the conditions (sample/scales.h), resolved; owned, or NULL */
+        double rescale;   /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
         double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
         bool interval_in_t; /* the same of t */
         enum guidance_form form;

@@ -65,7 +65,8 @@ int cells_list_cell(json_t **list, const char *job_path, const char *const *over
 /* A list of the one run in a directory. *list new. */
 int cells_list_run(json_t **list, const char *dir, struct error *err);
 /* The same latents under another decoder, in the folder `output` (redecode.h). *list new. */
-int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err);
+int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
+                         struct error *err);
 
 /* evaluate: whether their evaluate blocks count; count: of the samples evaluated, 0: as they say. */
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err);

@@ -51,15 +51,24 @@ static json_int_t share_value(struct listing *listing, const char *key, json_t *
     return kept ? index : -1;
 }
 
+/* The fingerprint's keys name the sampler and the card again: the same values, not copies. */
+static bool thin_keys(struct listing *listing, json_t *document) {
+    json_t *keys = json_object_get(document, "keys"), *sampler = json_object_get(document, "sampler");
+    const json_t *known = json_object_get(listing->indices, "card ");
+    json_t *card = known ? json_array_get(listing->values, (size_t)json_integer_value(known)) : NULL;
+    return (!json_equal(json_object_get(keys, "sampler"), sampler) || json_object_set(keys, "sampler", sampler) == 0) &&
+           (!json_equal(json_object_get(keys, "card"), card) || json_object_set(keys, "card", card) == 0);
+}
+
 /* Moves what many documents have alike out of this one. New: {name: index}; NULL when out of memory. */
 static json_t *share_members(struct listing *listing, json_t *document) {
     char *sampler = json_dumps(json_object_get(document, "sampler"), JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_t *shared = sampler ? json_object() : NULL;
-    bool whole = shared;
+    bool whole = shared && thin_keys(listing, document);
     for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
         bool plan = strcmp(shared_names[i], "plan") == 0;
         json_t *value = json_object_get(document, shared_names[i]);
-        json_t *kept = plan ? document_pack_plan(value) : json_incref(value);
+        json_t *kept = plan ? plan_pack(value) : json_incref(value);
         char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
         json_int_t index = key && kept ? share_value(listing, key, kept) : -1;
         whole = key &&
@@ -208,11 +217,12 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
 }
 
-int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err) {
+int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
+                         struct error *err) {
     json_t *document;
     *list = NULL;
-    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder, err) != 0 || path_check_utf8(output, err) != 0 ||
-        redecode_document(&document, dir, decoder, output, err) != 0)
+    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder->path, err) != 0 ||
+        path_check_utf8(output, err) != 0 || redecode_document(&document, dir, decoder, output, err) != 0)
         return -1;
     if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
     json_decref(document);

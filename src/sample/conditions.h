@@ -44,8 +44,10 @@ int condition_inputs(const struct card *card, const struct condition_values *val
                      struct shim_input inputs[INPUTS_MOST]);
 
 /* What they are, for the fingerprint: {"count": of rows, "inputs": {NAME: {"sha256", "key", "null": "zeros" or the
- * same}}, "rows_sha256"}; new. Reads whole files. */
+ * same}}, "rows_sha256"}; new. Reads whole files whose digests are not remembered (base/digests.h). */
 int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err);
+/* Adds the names of these files, which may be large, to a JSON object as its keys. */
+int conditions_names(json_t *names, const struct card *card, const struct job *job, struct error *err);
 /* CODE_DATA: they are not what was described so. */
 int conditions_expect(const struct conditions *conditions, const struct job *job, const json_t *keys,
                       struct error *err);

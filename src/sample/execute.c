@@ -21,6 +21,7 @@ struct executor {
     double *values;                 /* [batch][elements]: noise on its way in, samples on their way out */
     float *latent;                  /* [elements]: torch's noise */
     int64_t *labels;                /* [2][batch]: those given, the null label */
+    double *scales;                 /* [batch], of guidance by row */
     struct condition_values inputs; /* [2][batch] of the card's inputs: those given, and for guidance the nulls */
     const struct batch *batch;      /* while one is run */
     uint64_t batches;               /* that were started */
@@ -101,6 +102,12 @@ static int run_OP_LIMIT(struct executor *executor, const struct op *op, struct e
     return registers_limit(executor->registers, op->dst, op->high, err);
 }
 
+static int run_OP_GUIDE(struct executor *executor, const struct op *op, struct error *err) {
+    if (!executor->batch->scales)
+        return error_set(err, CODE_INTERNAL, "the plan guides each sample by its own scale, but the batch has none");
+    return registers_guide(executor->registers, op->dst, op->src, op->like, executor->scales, op->channels, err);
+}
+
 /* A new op in the table does not compile before it has its function here. */
 #define RUN(symbol, name) [symbol] = run_##symbol,
 static int (*const run_op[OP_KINDS])(struct executor *, const struct op *, struct error *) = {PLAN_OPS(RUN)};
@@ -174,6 +181,8 @@ int executor_start(struct executor *executor, const struct batch *batch, struct 
     fill_values(executor);
     for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
         executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
+    for (size_t row = 0; batch->scales && row < (size_t)executor->setup.batch; row++)
+        executor->scales[row] = batch->scales[row < batch->rows ? row : batch->rows - 1];
     if (read_conditions(executor, err) != 0) return -1;
     return registers_set(executor->registers, 0, executor->values, err);
 }
@@ -221,7 +230,8 @@ static int allocate(struct executor *executor, struct error *err) {
     executor->values = calloc(batch * executor->elements, sizeof *executor->values);
     executor->latent = malloc(executor->elements * sizeof *executor->latent);
     executor->labels = calloc(2 * batch, sizeof *executor->labels);
-    if (!executor->values || !executor->latent || !executor->labels) return error_memory(err);
+    executor->scales = calloc(batch, sizeof *executor->scales);
+    if (!executor->values || !executor->latent || !executor->labels || !executor->scales) return error_memory(err);
     if (condition_values_new(&executor->inputs, card, 2 * batch, err) != 0) return -1;
     for (size_t row = batch; row < 2 * batch; row++) executor->labels[row] = card->null_label;
     if (setup->plan->adaptive && adaptive_new(&executor->adaptive, setup->sampler, card, shape, err) != 0) return -1;
@@ -294,6 +304,7 @@ void executor_free(struct executor *executor) {
     free(executor->values);
     free(executor->latent);
     free(executor->labels);
+    free(executor->scales);
     condition_values_release(&executor->inputs);
     free(executor);
 }

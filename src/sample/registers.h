@@ -31,6 +31,8 @@ struct registers_body {
     int (*threshold)(struct registers *, int dst, double quantile, double low, double high, struct error *err);
     int (*project)(struct registers *, int dst, int src, int onto, struct error *err);
     int (*limit)(struct registers *, int dst, double norm, struct error *err);
+    int (*guide)(struct registers *, int dst, int src, int guide, const double *scales, const int channels[2],
+                 struct error *err);
     int (*eval)(struct registers *, struct shim_model *model, struct eval_registers numbers,
                 const struct shim_condition *condition, struct error *err);
 };
@@ -92,6 +94,12 @@ static inline int registers_project(struct registers *registers, int dst, int sr
 /* A sample at a time: dst = dst min(1, norm/|dst|). */
 static inline int registers_limit(struct registers *registers, int dst, double norm, struct error *err) {
     return registers->body->limit(registers, dst, norm, err);
+}
+
+/* A sample at a time, as its lincomb of (scale, src), (1 - scale, guide): scales[batch]. */
+static inline int registers_guide(struct registers *registers, int dst, int src, int guide, const double *scales,
+                                  const int channels[2], struct error *err) {
+    return registers->body->guide(registers, dst, src, guide, scales, channels, err);
 }
 
 /* dst = the model on src, cast to its float32. condition: of as many rows as the call. CODE_DATA when the model fails.

@@ -42,14 +42,14 @@ static int host_get(struct registers *registers, int src, double *values, struct
     return 0;
 }
 
-static int host_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
-                        const int channels[2], struct error *err) {
+/* Of the values from `from` to before `to`. */
+static void sum_terms(struct registers *registers, int dst, const struct term *terms, size_t count,
+                      const int channels[2], size_t from, size_t to) {
     const struct host *host = (struct host *)registers;
     double *out = at(registers, dst);
     size_t plane = (size_t)host->shape.height * (size_t)host->shape.width, size = plane * (size_t)host->shape.channels;
     size_t first = plane * (size_t)channels[0], beyond = plane * (size_t)channels[1];
-    (void)err;
-    for (size_t i = 0; i < host->values; i++) {
+    for (size_t i = from; i < to; i++) {
         if (beyond > 0 && (i % size < first || i % size >= beyond)) {
             out[i] = at(registers, terms[0].source)[i];
             continue;
@@ -61,6 +61,24 @@ static int host_lincomb(struct registers *registers, int dst, const struct term 
             sum = k == 0 ? product : rounded(sum + product, host->state);
         }
         out[i] = sum;
+    }
+}
+
+static int host_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
+                        const int channels[2], struct error *err) {
+    (void)err;
+    sum_terms(registers, dst, terms, count, channels, 0, ((struct host *)registers)->values);
+    return 0;
+}
+
+static int host_guide(struct registers *registers, int dst, int src, int guide, const double *scales,
+                      const int channels[2], struct error *err) {
+    const struct host *host = (struct host *)registers;
+    size_t batch = (size_t)host->shape.batch, size = host->values / batch;
+    (void)err;
+    for (size_t row = 0; row < batch; row++) {
+        const struct term terms[] = {{scales[row], src}, {1 - scales[row], guide}};
+        sum_terms(registers, dst, terms, 2, channels, row * size, (row + 1) * size);
     }
     return 0;
 }
@@ -207,7 +225,7 @@ int registers_host_new(struct registers **registers, int count, struct shim_shap
                        struct error *err) {
     static const struct registers_body body = {host_free,    host_set,     host_get,    host_lincomb,
                                                host_clamp,   host_rescale, host_mulexp, host_threshold,
-                                               host_project, host_limit,   host_eval};
+                                               host_project, host_limit,   host_guide,  host_eval};
     struct host *host = calloc(1, sizeof *host);
     if (!host) return error_memory(err);
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};

@@ -4,7 +4,7 @@
 
 #include "solver/builder.h"
 
-/* The scale at t, where sigma/alpha is `ratio`; 1: it does not act. */
+/* The scale at t, where sigma/alpha is `ratio`; 1: it does not act; NAN: each sample has its own. */
 double guidance_scale(const struct guidance *guidance, double t, double ratio);
 
 /* It acts at every time, so that each call of the model has its twin. */

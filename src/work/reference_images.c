@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own */
+typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own; UNMADE */
+static const char UNMADE[] = "-";
 
 static char *path_of(const struct cells *cells, const file_name name) {
     return text_new("%s/references/%s.npz", cells_dir(cells), name);
@@ -97,7 +98,7 @@ static bool alike(const struct run *a, const struct run *b) {
 }
 
 /* Rank 0. */
-static int find_or_make(file_name *names, const struct cells *cells, size_t i, const struct place *place,
+static int find_or_make(file_name *names, const struct cells *cells, size_t i, const struct place *place, bool make_it,
                         struct error *err) {
     const struct run *run = &cells->cells[i].run;
     bool images, there;
@@ -111,20 +112,29 @@ static int find_or_make(file_name *names, const struct cells *cells, size_t i, c
     if (name_of(names[i], run, err) != 0) return error_prefix(err, "evaluate.reference");
     char *path = path_of(cells, names[i]);
     int rc = path ? file_exists(path, &there, err) : error_memory(err);
-    if (rc == 0 && !there) rc = make(path, run, place, err);
+    if (rc == 0 && !there && make_it) rc = make(path, run, place, err);
+    else if (rc == 0 && !there) {
+        log_warn("%s: of these images no features are on disk: a start makes them first, and reads all images then; "
+                 "here one was read",
+                 run->job.evaluate.reference);
+        strcpy(names[i], UNMADE);
+    }
     free(path);
     return rc == 0 ? 0 : error_prefix(err, "evaluate.reference");
 }
 
-int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, struct error *err) {
+int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, bool make_them,
+                           struct error *err) {
     file_name *names = calloc(cells->count, sizeof *names);
     int rc = names ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && comm_rank(comm) == 0 && i < cells->count; i++)
-        if (cells->cells[i].run.job.evaluate.enabled) rc = find_or_make(names, cells, i, place, err);
+        if (cells->cells[i].run.job.evaluate.enabled) rc = find_or_make(names, cells, i, place, make_them, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, names, cells->count * sizeof *names, 0, err);
     for (size_t i = 0; rc == 0 && i < cells->count; i++)
-        if (names[i][0] && !(cells->cells[i].run.reference_file = path_of(cells, names[i]))) rc = error_memory(err);
+        if (strcmp(names[i], UNMADE) == 0) cells->cells[i].run.reference_unmade = true;
+        else if (names[i][0] && !(cells->cells[i].run.reference_file = path_of(cells, names[i])))
+            rc = error_memory(err);
     free(names);
     return ranks_agree(comm, rc, err);
 }

@@ -186,10 +186,12 @@ static json_t *describe(const struct run *run, const struct side *samples, const
         if (run_wants(run, k))
             json_object_set_new(outputs, run->network.outputs[k].name,
                                 json_integer((json_int_t)run->network.outputs[k].dim));
-    return json_pack("{s:I, s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
+    const char *recipe = side_recipe(reference);
+    return json_pack("{s:I, s:{s:s, s:o, s:s, s:s*}, s:{s:o, s:s}}", "samples", (json_int_t)count, "reference", "path",
                      run->job.evaluate.reference, "count",
                      reference_count ? json_integer((json_int_t)reference_count) : json_null(), "sha256",
-                     reference->sha256, "network", "outputs", outputs, "sha256", run->network.sha256);
+                     reference->sha256, "recipe", recipe[0] ? recipe : NULL, "network", "outputs", outputs, "sha256",
+                     run->network.sha256);
 }
 
 int result_inputs(const struct run *run, json_t **inputs, struct error *err) {
