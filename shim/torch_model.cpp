@@ -68,15 +68,19 @@ at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim
 
 } // namespace
 
-at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
-                   const at::Tensor &labels) {
-    std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
-    if (labels.defined()) inputs.emplace_back(labels);
-    Named named;
+Given given_on(c10::Device device, int batch, const shim_condition &condition) {
+    Given given{labels_on(device, batch, condition.labels), {}};
     for (int i = 0; i < condition.inputs_count; i++)
-        named.emplace_back(condition.inputs[i].name,
-                           input_on(model.device, shape.batch, condition.inputs[i], static_cast<size_t>(i)));
-    at::Tensor out = floats(model.forward(std::move(inputs), named));
+        given.inputs.emplace_back(condition.inputs[i].name,
+                                  input_on(device, batch, condition.inputs[i], static_cast<size_t>(i)));
+    return given;
+}
+
+at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
+                   const Given &given) {
+    std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
+    if (given.labels.defined()) inputs.emplace_back(given.labels);
+    at::Tensor out = floats(model.forward(std::move(inputs), given.inputs));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;
     if (!fits)
@@ -119,8 +123,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         c10::DeviceGuard on(model->device);
         std::vector<int64_t> sizes = sizes_of(shape);
         at::Tensor input = copy_to(model->device, host_view(x, sizes, at::kFloat));
-        at::Tensor labels = labels_on(model->device, shape.batch, condition->labels);
-        at::Tensor both = diffuse(*model, input, shape, *condition, labels);
+        at::Tensor both = diffuse(*model, input, shape, *condition, given_on(model->device, shape.batch, *condition));
         host_view(out, sizes, at::kFloat).copy_(both.narrow(1, 0, shape.channels));
         if (variance) host_view(variance, sizes, at::kFloat).copy_(both.narrow(1, shape.channels, shape.channels));
     });
