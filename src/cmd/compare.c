@@ -8,6 +8,7 @@
 #include "metric/score.h"
 #include "eval/side_read.h"
 #include "export/rows.h"
+#include "shard/store.h"
 #include "work/result.h"
 #include "torch_shim.h"
 #include "sample/model.h"
@@ -73,9 +74,21 @@ static int evaluated_with(const struct run *run, const struct extraction *how, b
     return 0;
 }
 
+/* Of the first `count`, or of all (0), as text. New; NULL when out of memory. */
+static char *first_seeds(const struct seeds *seeds, uint64_t count) {
+    if (count == 0) return seeds_text(seeds);
+    if (count > seeds->count) count = seeds->count; /* side_cut says so */
+    uint64_t *first = malloc(count * sizeof *first);
+    for (uint64_t i = 0; first && i < count; i++) first[i] = seeds_at(seeds, i);
+    char *text = first ? store_seeds(first, count) : NULL;
+    free(first);
+    return text;
+}
+
 /* The features of a run directory, those made when it was evaluated where they are the ones asked for. *seeds (new):
  * which samples they are. */
-static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, struct error *err) {
+static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, uint64_t count,
+                    struct error *err) {
     json_t *document;
     struct run run;
     bool made = true;
@@ -99,27 +112,28 @@ static int read_run(struct side *side, char **seeds, const char *dir, const stru
                        "{features: ...} in its job and evaluate it",
                        dir);
     if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
-    if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
+    if (rc == 0 && !(*seeds = first_seeds(&run.job.seeds, count))) rc = error_memory(err);
     run_close(&run);
     return rc;
 }
 
-/* *seeds stays NULL for a file, which does not say. */
-static int read_side(struct side *side, char **seeds, const char *path, const struct extraction *how,
+/* count: the first so many; 0: all. *seeds stays NULL for a file, which does not say. */
+static int read_side(struct side *side, char **seeds, const char *path, const struct extraction *how, uint64_t count,
                      struct error *err) {
     char *document = text_new("%s/run.json", path);
     if (!document) return error_memory(err);
     bool run;
     int rc = file_exists(document, &run, err);
-    if (rc == 0) rc = run ? read_run(side, seeds, path, how, err) : side_read(side, path, how, err);
+    if (rc == 0) rc = run ? read_run(side, seeds, path, how, count, err) : side_read(side, path, how, err);
     free(document);
-    return rc;
+    return rc == 0 && count > 0 ? side_cut(side, (size_t)count, path, err) : rc;
 }
 
 struct compare_options { /* also of reference: a and what is not compare's alone */
     const char *a, *b, *versus, *features, *indices, *output, *range;
     int device; /* enum device */
     unsigned metrics;
+    uint64_t count;
     bool json, same;
 };
 
@@ -205,9 +219,9 @@ static int compare(const struct call *call, struct error *err) {
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
     if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
     if (rc == 0) rc = read_extraction(&extraction, &how, options, score_options.metrics, err);
-    if (rc == 0) rc = read_side(&a, &seeds[0], options->a, how, err);
-    if (rc == 0) rc = read_side(&b, &seeds[1], options->b, how, err);
-    if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, how, err);
+    if (rc == 0) rc = read_side(&a, &seeds[0], options->a, how, options->count, err);
+    if (rc == 0) rc = read_side(&b, &seeds[1], options->b, how, 0, err);
+    if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, how, options->count, err);
     if (rc == 0 && seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
         rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
                        seeds[0], options->versus, seeds[2]);
@@ -246,7 +260,7 @@ static int reference(const struct call *call, struct error *err) {
         return -1;
     int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
     extraction.spatial = true;
-    if (rc == 0) rc = read_side(&side, &seeds, options->a, how, err);
+    if (rc == 0) rc = read_side(&side, &seeds, options->a, how, 0, err);
     free(seeds);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
     if (rc == 0 && text_ends_in(options->output, ".npy")) {
@@ -293,6 +307,7 @@ static const struct option_row compare_rows[] = {
            .choices = metric_names, .nearest = metric_guess),
     OPTION(STRING, compare_options, versus, "versus", .argument = "A2",
            .help = "also the difference FID(A) - FID(A2), paired by seeds"),
+    OPTION(COUNT, compare_options, count, "count", .argument = "N", .help = "only the first N samples of A and of A2"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
     OPTION(FLAG, compare_options, same, "same", .help = "instead: whether the runs A and B are one set of samples"),
