@@ -58,8 +58,8 @@ COMMIT := if [ -e COMMIT ]; then cat COMMIT; else test -e .git && git describe -
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long test-mpi bench unit layers fuzz run-fuzz tsan run-tsan coverage \
-        run-coverage format lint install uninstall dist clean distclean FORCE
+.PHONY: all help demo run-demo test test-long test-mpi bench cuda-build gpu-check unit layers fuzz run-fuzz tsan \
+        run-tsan coverage run-coverage format lint install uninstall dist clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (other builds: below)
 
 help: ## this list
@@ -91,6 +91,13 @@ bench: ## speed, as ratios within one run
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory SHIM=torch all
 	@if [ -f build/env.sh ]; then . build/env.sh; fi; $(PYTHON) tools/bench.py
+
+# A CUDA build of its own, in build/cuda. The scripts say what is missing.
+given = $(if $(filter command environment,$(firstword $(origin $(1)))),$($(1)))
+cuda-build: ## build/cuda/qtaylor against a CUDA libtorch (LIBTORCH=DIR, or DOWNLOAD=1: pip's, 5 GB), tried on the CPU
+	@LIBTORCH='$(call given,LIBTORCH)' DOWNLOAD='$(DOWNLOAD)' tests/gpu/build.sh
+gpu-check: ## a page about this program on this machine's GPU: what it computes there, and how fast
+	@$(PYTHON) tests/gpu/check.py
 
 # The shim first: libtorch's headers take as long to compile as everything else.
 $(B)/qtaylor: $(SHIM_OBJECTS) $(B)/src/main.o $(B)/libqtaylor.a

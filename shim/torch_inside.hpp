@@ -104,8 +104,15 @@ inline at::Tensor labels_on(c10::Device device, int batch, const int64_t *labels
     return labels ? copy_to(device, host_view(labels, {batch}, at::kLong)) : at::Tensor();
 }
 
-/* [B,>=C,H,W] on the model's device, in the model's output type. labels may be undefined. */
+/* What a network gets besides x and t, on its device. labels may be undefined. */
+struct Given {
+    at::Tensor labels;
+    Named inputs;
+};
+Given given_on(c10::Device device, int batch, const shim_condition &condition);
+
+/* [B,>=C,H,W] on the model's device, in the model's output type. */
 at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
-                   const at::Tensor &labels);
+                   const Given &given);
 
 #endif

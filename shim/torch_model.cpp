@@ -12,11 +12,22 @@ at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &cond
     return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
 }
 
-at::Tensor input_on(c10::Device device, int batch, const shim_input &input) {
+/* A copy, which the network may do with as it likes; on the CPU in memory of this thread that stays, for large ones
+ * come at every call and the allocator would scatter them. `place`: of the network's inputs. */
+at::Tensor input_on(c10::Device device, int batch, const shim_input &input, size_t place) {
     static const at::ScalarType types[] = {at::kFloat, at::kLong, at::kBool};
+    static thread_local std::vector<at::Tensor> kept;
     std::vector<int64_t> sizes{batch};
     sizes.insert(sizes.end(), input.shape, input.shape + input.rank);
-    return copy_to(device, host_view(input.values, sizes, types[input.type]));
+    at::Tensor values = host_view(input.values, sizes, types[input.type]);
+    if (!device.is_cpu()) return copy_to(device, values);
+    if (kept.size() <= place) kept.resize(place + 1);
+    at::Tensor &own = kept[place];
+    bool free = own.defined() && own.use_count() == 1 && own.storage().use_count() == 1;
+    if (!free || own.sizes() != values.sizes() || own.scalar_type() != values.scalar_type())
+        own = at::empty(sizes, values.options());
+    own.copy_(values);
+    return own;
 }
 
 at::Tensor floats(const c10::IValue &output) {
@@ -57,14 +68,19 @@ at::Tensor ask_inception(shim_model &model, const at::Tensor &images, const shim
 
 } // namespace
 
-at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
-                   const at::Tensor &labels) {
-    std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
-    if (labels.defined()) inputs.emplace_back(labels);
-    Named named;
+Given given_on(c10::Device device, int batch, const shim_condition &condition) {
+    Given given{labels_on(device, batch, condition.labels), {}};
     for (int i = 0; i < condition.inputs_count; i++)
-        named.emplace_back(condition.inputs[i].name, input_on(model.device, shape.batch, condition.inputs[i]));
-    at::Tensor out = floats(model.forward(std::move(inputs), named));
+        given.inputs.emplace_back(condition.inputs[i].name,
+                                  input_on(device, batch, condition.inputs[i], static_cast<size_t>(i)));
+    return given;
+}
+
+at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &shape, const shim_condition &condition,
+                   const Given &given) {
+    std::vector<c10::IValue> inputs{x, time_tensor(model.device, shape.batch, condition)};
+    if (given.labels.defined()) inputs.emplace_back(given.labels);
+    at::Tensor out = floats(model.forward(std::move(inputs), given.inputs));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;
     if (!fits)
@@ -107,8 +123,7 @@ int shim_model_run(struct shim_model *model, const float *x, struct shim_shape s
         c10::DeviceGuard on(model->device);
         std::vector<int64_t> sizes = sizes_of(shape);
         at::Tensor input = copy_to(model->device, host_view(x, sizes, at::kFloat));
-        at::Tensor labels = labels_on(model->device, shape.batch, condition->labels);
-        at::Tensor both = diffuse(*model, input, shape, *condition, labels);
+        at::Tensor both = diffuse(*model, input, shape, *condition, given_on(model->device, shape.batch, *condition));
         host_view(out, sizes, at::kFloat).copy_(both.narrow(1, 0, shape.channels));
         if (variance) host_view(variance, sizes, at::kFloat).copy_(both.narrow(1, shape.channels, shape.channels));
     });

@@ -124,7 +124,7 @@ void refuse_another_libtorch() {
 }
 
 std::string cuda_version() { /* ", CUDA 13.0", or "" in a build without */
-    if (!at::detail::getCUDAHooks().hasCUDA()) return "";
+    if (!at::detail::getCUDAHooks().hasCUDART()) return "";
     long version = at::detail::getCUDAHooks().versionCUDART();
     return ", CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
@@ -173,7 +173,8 @@ int shim_start(int allow_tf32, char *error) {
 const char *shim_describe(void) {
     static const std::string line = [] {
         try {
-            return "libtorch " + loaded_version() + " (cpu " + at::get_cpu_capability() + cuda_version() + ")";
+            return "libtorch " + loaded_version() + " (cpu " + at::get_cpu_capability() + cuda_version() +
+                   (c10::impl::hasDeviceGuardImpl(c10::kCUDA) && cuda_devices() == 0 ? ", but no device)" : ")");
         } catch (...) { return std::string("libtorch " TORCH_VERSION); }
     }();
     return line.c_str();

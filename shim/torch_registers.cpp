@@ -1,8 +1,31 @@
-/* Registers on a device. */
+/* Registers on a device. Nothing waits for it but shim_registers_get: what is set goes through pinned memory, so that
+ * the host is ahead of the device, and makes a step's noise while the network works on the one before. */
 #include "torch_inside.hpp"
 
-#include <algorithm>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <array>
 #include <cmath>
+#include <optional>
+
+namespace {
+
+/* A register's numbers in pinned memory, on their way to a GPU or from it. */
+struct Staging {
+    at::Tensor numbers;
+    std::optional<c10::Event> copied;
+
+    void wait() const {
+        if (copied) copied->synchronize();
+    }
+    void record(c10::Device device) {
+        if (!copied) copied.emplace(device.type());
+        copied->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+    }
+};
+
+} // namespace
 
 extern "C" {
 
@@ -10,13 +33,36 @@ struct shim_registers {
     shim_shape shape;
     c10::Device device;
     std::vector<at::Tensor> tensors;
-    std::vector<int64_t> labels; /* those of the last call, which are those of most next calls, ... */
-    at::Tensor labels_on_device; /* ... so that they need no copy, which would wait for the device */
+    std::array<Staging, 2> staging; /* used in turns; of a GPU */
+    size_t next_staging = 0;
+    std::array<std::pair<uint64_t, Given>, 2> known; /* of a batch: what is given, and guidance's nulls; by serial */
+    size_t next_known = 0;
 
     at::Tensor &operator[](int number) {
         if (number < 0 || number >= static_cast<int>(tensors.size()))
             refuse("there is no register ", number, ", only 0 to ", tensors.size() - 1);
         return tensors[static_cast<size_t>(number)];
+    }
+    /* One that no copy is under way with. */
+    Staging &free_staging() {
+        Staging &one = staging[next_staging++ % staging.size()];
+        one.wait();
+        if (!one.numbers.defined())
+            one.numbers = at::empty(sizes_of(shape), at::TensorOptions(at::kDouble).pinned_memory(true));
+        return one;
+    }
+    /* The condition's, which come from the host but once. Copies, as the model may write over them. */
+    Given given(int batch, const shim_condition &condition) {
+        size_t at = 0;
+        while (at < known.size() && (condition.serial == 0 || known[at].first != condition.serial)) at++;
+        if (at == known.size()) {
+            at = next_known++ % known.size();
+            known[at] = {condition.serial, given_on(device, batch, condition)};
+        }
+        Given copies = known[at].second;
+        if (copies.labels.defined()) copies.labels = copies.labels.clone();
+        for (auto &[name, value] : copies.inputs) value = value.toTensor().clone();
+        return copies;
     }
 };
 
@@ -28,7 +74,7 @@ int shim_registers_new(struct shim_registers **registers, int device, int count,
         at::TensorOptions options = at::TensorOptions(is_float64 ? at::kDouble : at::kFloat).device(on);
         std::vector<at::Tensor> tensors;
         for (int i = 0; i < count; i++) tensors.push_back(at::empty(sizes_of(shape), options));
-        *registers = new shim_registers{shape, on, std::move(tensors), {}, {}};
+        *registers = new shim_registers{shape, on, std::move(tensors), {}, 0, {}, 0};
     });
 }
 
@@ -39,14 +85,31 @@ void shim_registers_free(struct shim_registers *registers) {
 int shim_registers_set(struct shim_registers *registers, int dst, const double *host, char *error) {
     return guarded(error, "registers", [&] {
         c10::DeviceGuard on(registers->device);
-        (*registers)[dst].copy_(host_view(host, sizes_of(registers->shape), at::kDouble));
+        at::Tensor view = host_view(host, sizes_of(registers->shape), at::kDouble);
+        if (registers->device.is_cpu()) {
+            (*registers)[dst].copy_(view);
+            return;
+        }
+        Staging &staging = registers->free_staging();
+        staging.numbers.copy_(view);
+        (*registers)[dst].copy_(staging.numbers, /*non_blocking=*/true);
+        staging.record(registers->device);
     });
 }
 
 int shim_registers_get(struct shim_registers *registers, int src, double *host, char *error) {
     return guarded(error, "registers", [&] {
         c10::DeviceGuard on(registers->device);
-        host_view(host, sizes_of(registers->shape), at::kDouble).copy_((*registers)[src]);
+        at::Tensor view = host_view(host, sizes_of(registers->shape), at::kDouble);
+        if (registers->device.is_cpu()) {
+            view.copy_((*registers)[src]);
+            return;
+        }
+        Staging &staging = registers->free_staging();
+        staging.numbers.copy_((*registers)[src].to(at::kDouble), /*non_blocking=*/true);
+        staging.record(registers->device);
+        staging.wait();
+        view.copy_(staging.numbers);
     });
 }
 
@@ -152,17 +215,12 @@ int shim_registers_eval(struct shim_registers *registers, struct shim_model *mod
                         int src, const struct shim_condition *condition, char *error) {
     return calling(*model, error, [&] {
         c10::DeviceGuard on(registers->device);
-        const int64_t *labels = condition->labels;
         struct shim_shape shape = registers->shape;
         int batch = shape.batch, channels = shape.channels;
         if (twin >= 0) shape.batch *= 2;
-        if (labels && !std::equal(labels, labels + shape.batch, registers->labels.begin(), registers->labels.end())) {
-            registers->labels_on_device = labels_on(registers->device, shape.batch, labels);
-            registers->labels.assign(labels, labels + shape.batch);
-        }
         at::Tensor x = (*registers)[src].to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
         if (twin >= 0) x = at::cat({x, x});
-        at::Tensor given = labels ? registers->labels_on_device : at::Tensor();
+        Given given = registers->given(shape.batch, *condition);
         at::Tensor out = diffuse(*model, x, shape, *condition, given).to(at::kFloat);
         (*registers)[dst].copy_(out.narrow(0, 0, batch).narrow(1, 0, channels));
         if (twin >= 0) (*registers)[twin].copy_(out.narrow(0, batch, batch).narrow(1, 0, channels));

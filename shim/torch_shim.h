@@ -62,7 +62,8 @@ struct shim_condition { /* what a diffusion network gets besides x */
     const int64_t *labels;           /* [B], or NULL: forward(x, t) without a third argument */
     const struct shim_input *inputs; /* [inputs_count] */
     int inputs_count;
-    int channels; /* that the output must have; 0: C or more */
+    int channels;    /* that the output must have; 0: C or more */
+    uint64_t serial; /* of labels and inputs: registers that had this number keep them on the device; 0: not so */
 };
 
 /* out[B,C,H,W] = the first C channels of forward(x, t, labels, inputs by name), variance[B,C,H,W] the next C, unless

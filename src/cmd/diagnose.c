@@ -62,6 +62,7 @@ static int add_fits(json_t *found, const struct diagnosis *asked, struct error *
                             .labels = asked->labels,
                             .conditions = asked->conditions,
                             .condition_rows = asked->condition_rows,
+                            .thorough = true,
                             .teacher = TEACHER_STEPS,
                             .nfes = {asked->sampler->nfe},
                             .nfes_count = 1};

@@ -22,13 +22,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATHS = 128, TEACHER_STEPS = 24, SAMPLES_JUDGED = 4000, SAMPLES_LEAST = 200 };
+/* By default, and where all are asked for. */
+enum { PATHS = 24, PATHS_THOROUGH = 128, TEACHER_STEPS = 15, STEPS_THOROUGH = 24 };
+enum { SAMPLES_AFFORDABLE = 1, SAMPLES_THOROUGH = 4000, SAMPLES_LEAST = 200 };
 
 struct tune_options {
     const char *job, *nfe, *output;
     struct option_list set;
     uint64_t paths, teacher, order, samples;
-    bool no_fid, json;
+    bool no_fid, thorough, json;
 };
 
 /* ---- what is asked ---- */
@@ -49,8 +51,19 @@ static int read_nfes(struct tuning *asked, const char *list, struct error *err) 
     return rc;
 }
 
+/* Samples of two FIDs at each NFE that keep all within 2 % of those published: what paths (the default's), contest and
+ * fits leave of it. */
+static size_t affordable(const struct tuning *asked) {
+    enum { SHARE = 1000, CONTEST = 176, TEACHER = 1680 };
+    double sum = 0;
+    for (size_t i = 0; i < asked->nfes_count; i++) sum += asked->nfes[i];
+    double each = (SHARE - CONTEST - TEACHER / sum) / 2;
+    return each > SAMPLES_LEAST ? (size_t)each / 8 * 8 : SAMPLES_LEAST;
+}
+
 static int read_options(struct tuning *asked, const struct tune_options *options, struct error *err) {
-    size_t paths = options->paths ? (size_t)options->paths : PATHS;
+    bool thorough = asked->thorough = options->thorough;
+    size_t paths = options->paths ? (size_t)options->paths : thorough ? PATHS_THOROUGH : PATHS;
     if (paths < 8 || paths > 100000)
         return error_set(err, CODE_USAGE, "--paths %zu: expected a number from 8 to 100000", paths);
     if (options->teacher > 10000 || options->teacher == 1)
@@ -60,13 +73,18 @@ static int read_options(struct tuning *asked, const struct tune_options *options
         return error_set(err, CODE_USAGE, "--order %" PRIu64 ": expected 1 to %d", options->order, TUNE_ORDERS);
     asked->select = asked->judge = paths / 4;
     asked->fit = paths - asked->select - asked->judge;
-    asked->teacher = options->teacher ? (int)options->teacher : TEACHER_STEPS;
+    asked->teacher = options->teacher ? (int)options->teacher : thorough ? STEPS_THOROUGH : TEACHER_STEPS;
     asked->order = (int)options->order;
-    asked->samples = options->no_fid ? 0 : options->samples ? (size_t)options->samples : SAMPLES_JUDGED;
+    asked->samples = options->no_fid    ? 0
+                     : options->samples ? (size_t)options->samples
+                     : thorough         ? SAMPLES_THOROUGH
+                                        : SAMPLES_AFFORDABLE;
     if (options->samples && options->samples < SAMPLES_LEAST)
         return error_set(err, CODE_USAGE, "--samples %" PRIu64 ": expected at least %d", options->samples,
                          SAMPLES_LEAST);
-    return read_nfes(asked, options->nfe, err);
+    if (read_nfes(asked, options->nfe, err) != 0) return -1;
+    if (asked->samples == SAMPLES_AFFORDABLE) asked->samples = affordable(asked);
+    return 0;
 }
 
 /* What can't be tuned, said before a model is loaded. */
@@ -280,26 +298,32 @@ static int tune_job(const struct call *call, struct error *err) {
 static const struct option_row rows[] = {
     ROW_JOB(tune_options),
     ROW_SET(tune_options),
+    OPTION(FLAG, tune_options, thorough, "thorough",
+           .help = "every solver and grid, polished times, FIDs in rounds: better, at 20 times the cost"),
     OPTION(STRING, tune_options, nfe, "nfe", .argument = "LIST", .help = "numbers of evaluations (4,5,6,8,10)"),
     OPTION(COUNT, tune_options, paths, "paths", .argument = "N",
-           .help = "paths to fit, to choose and to judge with (128)"),
-    OPTION(COUNT, tune_options, teacher, "teacher", .argument = "N", .help = "steps of the fine solution (24, of rk4)"),
+           .help = "paths to fit, to choose and to judge with (24; thorough: 128)"),
+    OPTION(COUNT, tune_options, teacher, "teacher", .argument = "N",
+           .help = "steps of the fine solution (15 of rk4; thorough: 24)"),
     OPTION(COUNT, tune_options, samples, "samples", .argument = "N",
-           .help = "samples of the last FIDs that judge, where the job evaluates (4000)"),
+           .help = "samples of the last FIDs that judge, where the job evaluates (200 to 400; thorough: 4000)"),
     OPTION(FLAG, tune_options, no_fid, "no-fid", .help = "judge by the distance to the fine samples alone"),
     OPTION(COUNT, tune_options, order, "order", .argument = "N",
-           .help = "evaluations that a step is fitted to, 1 to 4 (what is best of 2 and 3)"),
+           .help = "evaluations that a step is fitted to, 1 to 4 (3; thorough: the best of 2 and 3)"),
     ROW_OUTPUT(tune_options, "FOLDER"),
     ROW_JSON(tune_options),
 };
 
 const struct command command_tune = {
     "tune", "Fit few-step samplers to a job's own model: tables for sampler.table, never worse than the best solver",
-    "Paths of seeds behind the job's are integrated finely. For each NFE every solver of the registry is compared "
-    "with\n"
-    "them, tables of coefficients are fitted along their own states on several grids, and the best one's times are\n"
-    "polished. Where the job evaluates, the FID of other seeds chooses, else the distance on paths that nothing was\n"
-    "fitted to. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is better, and\n"
+    "Paths of seeds behind the job's are integrated finely. For each NFE solvers of the registry are compared with "
+    "them,\n"
+    "and tables of coefficients are fitted along their own states on several grids. Where the job evaluates, the FID "
+    "of\n"
+    "other seeds chooses, else the distance on paths that nothing was fitted to. By default that is a few of each, "
+    "for\n"
+    "about 2 % of what 50,000 samples take; --thorough asks every solver, polishes times and judges ten of the\n"
+    "registry's by FID. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is better, and\n"
     "compare.yaml, a job that makes and evaluates all. mpirun's ranks share the work; the result is the same for any\n"
     "number of them. Killed, it goes on from what it kept in FOLDER/kept when it is started again.\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, tune_options), tune_job};

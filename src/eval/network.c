@@ -41,10 +41,12 @@ static int parse_outputs(struct network *network, json_t *outputs, struct error 
 
 static int parse_description(struct network *network, json_t *json, struct error *err) {
     json_error_t at;
-    json_t *outputs = NULL;
-    if (json_unpack_ex(json, &at, JSON_STRICT, "{s:[i,i,i], s:[F,F], s:o}", "shape", &network->channels,
-                       &network->height, &network->width, "range", &network->low, &network->high, "outputs",
-                       &outputs) != 0)
+    json_t *outputs = NULL, *mean = NULL, *deviation = NULL;
+    const char *name = NULL, *resize = NULL; /* for people: the network does it inside */
+    if (json_unpack_ex(json, &at, JSON_STRICT, "{s:[i,i,i], s:[F,F], s:o, s?s, s?s, s?o, s?o}", "shape",
+                       &network->channels, &network->height, &network->width, "range", &network->low, &network->high,
+                       "outputs", &outputs, "name", &name, "resize", &resize, "mean", &mean, "deviation",
+                       &deviation) != 0)
         return error_set(err, CODE_DATA,
                          "expected {\"shape\": [C, H, W], \"range\": [low, high], \"outputs\": {NAME: D}}: %s",
                          at.text);

@@ -123,7 +123,7 @@ json_t *data_best(const json_t *data, const json_t *evidence) {
     return NULL;
 }
 
-void best_words(const json_t *record, struct text *best, struct text *second) {
+void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
     const json_t *first = json_object_get(record, "best"), *next = json_object_get(record, "second");
     double nfe = data_number(first, "nfe"), by = -data_number(record, "fid_delta");
     text_add(best, "%s (FID %.4g", json_string_value(json_object_get(first, "series")), data_number(first, "fid"));
@@ -136,6 +136,6 @@ void best_words(const json_t *record, struct text *best, struct text *second) {
              data_number(next, "nfe"));
     if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
-        text_add(second, ": difference %.3g +- %.3g, %s its error", by, data_number(record, "fid_delta_error"),
-                 beyond ? "more than" : "within");
+        text_add(second, ": difference %.3g %s %.3g, %s its error", by, plus_minus,
+                 data_number(record, "fid_delta_error"), beyond ? "more than" : "within");
 }

@@ -8,6 +8,7 @@
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
  *    "pareto": ["cell", ...]                        of FID over time
+ *    "subject": {"model": [...], "feature network": [...], "reference": [...]}, "date": "..."   see about.h
  *    "environment": {"host": [...], ...}            every value there is, over all cells
  *    "commands": ["..."], "job": "text of the job file"} */
 #ifndef REPORT_DATA_H
@@ -34,7 +35,7 @@ json_t *data_series(const json_t *data);
 json_t *data_best(const json_t *data, const json_t *evidence);
 /* A record of data_best in words: "taylor (FID 0.1234)", and "ahead of ddim (FID 0.2345) by 0.1111 +- 0.0123: more than
  * its error". second stays empty where there is none. */
-void best_words(const json_t *record, struct text *best, struct text *second);
+void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second);
 /* For a terminal, 80 columns: the plot of `metric` over NFE, the table of the cells, and the best of each NFE. */
 int data_print(const json_t *data, const char *metric, struct text *out, struct error *err);
 

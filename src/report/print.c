@@ -68,7 +68,7 @@ static int print_best(const json_t *data, struct text *out) {
     int failed = 0;
     json_array_foreach(json_object_get(data, "best"), i, record) {
         struct text best = {0}, second = {0};
-        best_words(record, &best, &second);
+        best_words(record, "+-", &best, &second);
         text_add(out, "NFE %-6.4g ", data_number(record, "nfe"));
         print_wrapped(best.data ? best.data : "", out);
         if (second.length) text_add(out, "%*s", INDENT, "");

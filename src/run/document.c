@@ -11,6 +11,7 @@
 #include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
+#include "eval/network.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
 #include "format/captions.h"
@@ -74,8 +75,8 @@ static int check_batch(const struct job *job, const struct card *card, struct er
                      card->batch);
 }
 
-/* The decoders behind the first of a list fit as well. */
-static int check_decoders(const struct job *job, const struct card *card, struct error *err) {
+/* The decoders behind the first of a list fit as well, and the feature network what they make, where it is asked. */
+static int check_decoders(const struct job *job, const struct card *card, bool evaluated, struct error *err) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < job->decode.others_count; i++) {
         const struct other_decoder *other = &job->decode.others[i];
@@ -85,6 +86,12 @@ static int check_decoders(const struct job *job, const struct card *card, struct
         alone.decode.batch = other->batch;
         rc = decoder_add(&with, &alone, NULL, err);
         if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
+        struct network network = {0};
+        if (rc == 0 && evaluated && job->evaluate.features) {
+            rc = network_open(&network, job->evaluate.features, &with, job->evaluate.metrics, err);
+            network_release(&network);
+            if (rc != 0) error_prefix(err, "%s", other->path);
+        }
         if (with.decoder != card->decoder) decoder_free(with.decoder);
     }
     return rc;
@@ -98,7 +105,8 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
-    if (job_file_check_paths(file, job, err) != 0) {
+    if ((file->document && build_check_format(file->document, RUN_FORMAT, file->path, err) != 0) ||
+        job_file_check_paths(file, job, err) != 0) {
         job_release(job);
         return -1;
     }
@@ -106,7 +114,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
-    if (rc == 0) rc = check_decoders(job, card, err);
+    if (rc == 0) rc = check_decoders(job, card, false, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
@@ -204,8 +212,8 @@ size_t document_sample_bytes(const struct job *job, const struct card *card) {
 static int warn_of_others(const struct job_file *file, const json_t *keys, struct error *err) {
     json_t *list, *one;
     size_t i;
-    if (!file->keys) return 0;
-    if (fingerprint_differences(&list, file->keys, keys, err) != 0) return -1;
+    if (!file->document) return 0;
+    if (fingerprint_differences(&list, json_object_get(file->document, "keys"), keys, err) != 0) return -1;
     json_array_foreach(list, i, one) {
         char *there = fingerprint_text(json_object_get(one, "there"));
         char *here = fingerprint_text(json_object_get(one, "here"));
@@ -238,6 +246,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         goto out;
     }
     if (job_file_check_folder(file, &job, err) != 0 ||
+        (job.evaluate.enabled && check_decoders(&job, &card, true, err) != 0) ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||

@@ -24,6 +24,7 @@ struct executor {
     double *scales;                 /* [batch], of guidance by row */
     struct condition_values inputs; /* [2][batch] of the card's inputs: those given, and for guidance the nulls */
     const struct batch *batch;      /* while one is run */
+    uint64_t batches;               /* that were started */
 };
 
 /* Rows beyond the batch's are filled with its last one: the model always sees full batches of the same shape. */
@@ -54,6 +55,9 @@ static int evaluate(struct executor *executor, const struct op *op, const struct
     condition.inputs_count = condition_inputs(card, &values, inputs);
     condition.integer_time = card->time.kind == TIME_DISCRETE && card->time.integer;
     condition.channels = card->learned_variance ? 2 * card->channels : 0;
+    /* What a batch gives, by model, labels and twin: none of it changes before the next batch. */
+    int kind = 8 * op->model + 2 * (int)op->labels + (twin != NULL);
+    condition.serial = executor->batches ? 16 * executor->batches + (uint64_t)kind : 0;
     const struct eval_registers numbers = {op->dst, op->src, op->dst2, twin ? twin->dst : 0};
     return registers_eval(executor->registers, model, numbers, &condition, err);
 }
@@ -171,6 +175,7 @@ int executor_start(struct executor *executor, const struct batch *batch, struct 
         return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
                          executor->setup.batch);
     executor->batch = batch;
+    executor->batches++;
     for (size_t row = 0; row < batch->rows; row++)
         if (start_row(executor, row, executor->values + row * executor->elements, err) != 0) return -1;
     fill_values(executor);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 16 }; /* paths; the same for any number of ranks and workers, so that results are */
+/* Paths; the same for any number of ranks and workers, so that results are. Few at a time let a contest be cheap. */
+enum { BLOCK = 16, BLOCK_FEW = 8 };
 
 static _Thread_local bool thread_started;
 
@@ -61,7 +62,7 @@ int engine_new(struct engine *engine, const struct tuning *asked, const struct p
     *engine = (struct engine){.asked = asked, .elements = card_elements(asked->card), .program = *first};
     engine->program.registers = ENGINE_REGISTERS;
     engine->paths = asked->fit + asked->select + asked->judge;
-    engine->block = asked->card->batch > 0 ? (size_t)asked->batch : BLOCK;
+    engine->block = asked->card->batch > 0 ? (size_t)asked->batch : asked->thorough ? BLOCK : BLOCK_FEW;
     engine->blocks = (engine->paths + engine->block - 1) / engine->block;
     engine->executors = calloc((size_t)asked->workers, sizeof *engine->executors);
     engine->scratch = calloc((size_t)asked->workers, sizeof *engine->scratch);

@@ -128,7 +128,7 @@ void tune_found_print(const json_t *found, const char *folder) {
     printf(" NFE   registry     table   ratio          %s\n", fids ? "  registry    table  difference" : "");
     json_array_foreach(at(found, "tuned"), i, one) {
         print_one(one);
-        whole += (double)PUBLISHED * value_of(one, "nfe");
+        whole += (double)PUBLISHED * value_of(one, "nfe") * value_of(found, "calls");
     }
     printf("\n%.0f model evaluations of a sample, %.1f %% of what %d samples at %s NFE take\n", rows,
            100 * rows / whole, PUBLISHED, json_array_size(at(found, "tuned")) > 1 ? "each of these" : "this");

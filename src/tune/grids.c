@@ -5,21 +5,45 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum kind { VARIANCE, FLOW, SIGMA };
+static const struct choice {
+    size_t count;
+    struct grid_of list[8];
+} few[] = {[VARIANCE] = {3, {{FAMILY_T, 1.5}, {FAMILY_T, 2.5}, {FAMILY_LOGSNR, 0}}},
+           [FLOW] = {3, {{FAMILY_T, 0.75}, {FAMILY_T, 1}, {FAMILY_T, 1.5}}},
+           [SIGMA] = {3, {{FAMILY_T, 5}, {FAMILY_T, 7}, {FAMILY_LOGSNR, 0}}}},
+  all[] = {[VARIANCE] = {8,
+                         {{FAMILY_T, 1},
+                          {FAMILY_T, 1.5},
+                          {FAMILY_T, 2},
+                          {FAMILY_T, 2.5},
+                          {FAMILY_T, 3},
+                          {FAMILY_T, 4},
+                          {FAMILY_LOGSNR, 0},
+                          {FAMILY_RATIO, 7}}},
+           [FLOW] = {8,
+                     {{FAMILY_T, 0.5},
+                      {FAMILY_T, 0.75},
+                      {FAMILY_T, 1},
+                      {FAMILY_T, 1.25},
+                      {FAMILY_T, 1.5},
+                      {FAMILY_T, 2},
+                      {FAMILY_LOGSNR, 0},
+                      {FAMILY_RATIO, 7}}},
+           [SIGMA] = {5, {{FAMILY_T, 3}, {FAMILY_T, 5}, {FAMILY_T, 7}, {FAMILY_T, 10}, {FAMILY_LOGSNR, 0}}}};
+
 int grids_list(struct grid_of **grids, size_t *count, const struct engine *engine, struct error *err) {
-    static const struct grid_of usual[] = {{FAMILY_T, 1}, {FAMILY_T, 1.5}, {FAMILY_T, 2},      {FAMILY_T, 2.5},
-                                           {FAMILY_T, 3}, {FAMILY_T, 4},   {FAMILY_LOGSNR, 0}, {FAMILY_RATIO, 7}};
-    static const struct grid_of of_sigma[] = {
-        {FAMILY_T, 3}, {FAMILY_T, 5}, {FAMILY_T, 7}, {FAMILY_T, 10}, {FAMILY_LOGSNR, 0}};
-    bool sigma = schedule_time_is_sigma(engine->schedule);
     const struct sampler *own = engine->asked->sampler;
+    enum kind kind = schedule_time_is_sigma(engine->schedule) ? SIGMA
+                     : schedule_is_flow(engine->schedule)     ? FLOW
+                                                              : VARIANCE;
+    const struct choice *from = engine->asked->thorough ? &all[kind] : &few[kind];
     /* Where an end has no finite lambda, only grids in t go there. */
     bool endless = own->t_end == 0 || schedule_alpha(engine->schedule, own->t_start) == 0;
-    const struct grid_of *from = sigma ? of_sigma : usual;
-    size_t most = sigma ? sizeof of_sigma / sizeof *of_sigma : sizeof usual / sizeof *usual;
     *count = 0;
-    if (!(*grids = calloc(most, sizeof **grids))) return error_memory(err);
-    for (size_t i = 0; i < most; i++)
-        if (!endless || from[i].family == FAMILY_T) (*grids)[(*count)++] = from[i];
+    if (!(*grids = calloc(from->count, sizeof **grids))) return error_memory(err);
+    for (size_t i = 0; i < from->count; i++)
+        if (!endless || from->list[i].family == FAMILY_T) (*grids)[(*count)++] = from->list[i];
     return 0;
 }
 

@@ -7,7 +7,7 @@
  * differences are surer than the FIDs themselves. */
 static const struct round {
     size_t part, tables, rivals;
-} rounds[] = {{12, SIZE_MAX, SIZE_MAX}, {3, 2, 3}, {1, 1, 2}};
+} rounds[] = {{4, SIZE_MAX, SIZE_MAX}, {1, 2, 4}};
 enum { ROUNDS = sizeof rounds / sizeof *rounds, LEAST = 200 };
 static const double DOUBT = 3; /* standard errors */
 
@@ -48,11 +48,17 @@ static int compare(struct race *race, const struct engine *engine, struct error 
     return table->values && rival->values ? judge_compare(&race->delta, engine, table, rival, err) : 0;
 }
 
-static bool table_is_ahead(const struct race *race) {
+/* By more than so many standard errors. */
+static bool table_leads(const struct race *race, double errors) {
     const json_t *delta = json_object_get(race->delta, "fid_delta"),
                  *error = json_object_get(race->delta, "fid_delta_error");
+    if (!race->delta) return race_fid(&race->list[race->table]) < race_fid(&race->list[race->rival]);
     return json_is_number(delta) && json_is_number(error) &&
-           json_number_value(delta) < -DOUBT * json_number_value(error);
+           json_number_value(delta) < -errors * json_number_value(error);
+}
+
+bool race_won(const struct race *race, bool sure) {
+    return table_leads(race, sure ? 1 : 0);
 }
 
 int race_run(struct race *race, struct engine *engine, struct error *err) {
@@ -69,9 +75,9 @@ int race_run(struct race *race, struct engine *engine, struct error *err) {
         race->samples = samples;
         race->table = best(race, true);
         race->rival = best(race, false);
-        if (r == 0 || (r + 1 < ROUNDS && samples == all)) continue;
+        if (r + 1 < ROUNDS && samples == all) continue;
         if (compare(race, engine, err) != 0) return -1;
-        if (table_is_ahead(race)) break;
+        if (table_leads(race, DOUBT)) break;
     }
     return 0;
 }

@@ -22,6 +22,8 @@ struct race {
 /* Collective. Up to asked->samples samples each; fewer, where a table is ahead beyond doubt. To be given to
  * race_release also on failure, which releases what the contestants were judged by. */
 int race_run(struct race *race, struct engine *engine, struct error *err);
+/* Is the best table better than the best rival; sure: by more than the paired standard error? */
+bool race_won(const struct race *race, bool sure);
 void race_release(struct race *race);
 double race_fid(const struct contestant *contestant); /* corrected; infinite where there is none */
 

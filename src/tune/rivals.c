@@ -13,6 +13,10 @@ static const enum grid_kind grids[] = {GRID_UNIFORM, GRID_QUADRATIC, GRID_UNIFOR
                                        GRID_KARRAS,  GRID_TRAILING,  GRID_LINSPACE};
 enum { GRIDS = sizeof grids / sizeof *grids };
 
+/* Where not all are asked: those that have been the best at few evaluations, on the grids that were. */
+static const char *const few[] = {"unipc-bh1", "unipc", "dpmpp-2m", "dpmpp-3m", "deis", "gradient-estimation"};
+enum { FEW = sizeof few / sizeof *few };
+
 struct candidate {
     json_t *said; /* what was asked, as a job has it */
     struct plan plan;
@@ -85,14 +89,32 @@ static int add(struct field *field, const struct solver *solver, double order, e
     return rc;
 }
 
+static bool is_usual(const char *solver) {
+    for (int i = 0; i < FEW; i++)
+        if (strcmp(few[i], solver) == 0) return true;
+    return false;
+}
+
+static bool asked_for(const struct field *field, const char *solver, enum grid_kind grid) {
+    const struct schedule *schedule = field->engine->schedule;
+    if (field->engine->asked->thorough) return true;
+    if (!is_usual(solver)) return false;
+    if (schedule_is_flow(schedule)) return grid == GRID_UNIFORM || grid == GRID_UNIFORM_LOGSNR;
+    if (schedule_time_is_sigma(schedule)) return grid == GRID_KARRAS || grid == GRID_UNIFORM_LOGSNR;
+    if (schedule_has_integer_times(schedule)) return grid == GRID_TRAILING || grid == GRID_QUADRATIC;
+    return grid == GRID_QUADRATIC || grid == GRID_UNIFORM_LOGSNR;
+}
+
 static int enter(struct field *field, int nfe, struct error *err) {
     const struct solver *solver;
+    int orders_count = field->engine->asked->thorough ? 2 : 1;
     for (size_t i = 0; (solver = solver_at(i)); i++) {
         if (strncmp(solver->kind, "ODE", 3) != 0 || solver->evaluations == 0 || solver->options & SOLVER_TABLE)
             continue;
         for (int g = 0; g < GRIDS; g++) {
             const double orders[] = {NAN, 2};
-            for (int k = 0; k < 2; k++) {
+            if (!asked_for(field, solver->name, grids[g])) continue;
+            for (int k = 0; k < orders_count; k++) {
                 if (k > 0 && (!solver_takes_order(solver, orders[k]) || solver->default_order == orders[k])) continue;
                 if (add(field, solver, orders[k], CLOCK_UNSET, grids[g], nfe, err) != 0) return -1;
                 if (solver->options & SOLVER_CLOCK && grids[g] != GRID_UNIFORM &&
@@ -147,7 +169,8 @@ static int race(struct field *field, int nfe, struct error *err) {
     rc = ranks_agree(engine->asked->comm, rc, err);
     if (rc == 0) rc = engine_recall(engine, key, field->errors, items * engine->block, &kept, err);
     if (rc != 0 || kept) return rc;
-    rc = engine_each(engine, items, nfe, try, field, err);
+    int calls = field->list[0].plan.model_calls / field->list[0].plan.nfe; /* of an evaluation, with guidance */
+    rc = engine_each(engine, items, nfe * calls, try, field, err);
     if (rc == 0) rc = engine_share(engine, field->errors, items, engine->block, err);
     if (rc != 0) return -1;
     return engine_keep(engine, key, field->errors, items * engine->block, engine->rows - before, err);
@@ -170,6 +193,26 @@ static int by_rival_error(const void *a, const void *b) {
     return (x->error > y->error) - (x->error < y->error);
 }
 
+/* Of the sorted list `most` solvers, each once, where it is the nearest: another grid or order of the same one, or its
+ * equal by another name, would take the place of something else. First those that are the best oftener than their
+ * nearness says, for the nearest samples are not always those of the best FID; then the nearest others. */
+static void keep_nearest(struct field *field, size_t most) {
+    size_t kept = 0;
+    for (int usual = 1; usual >= 0 && most > 1; usual--)
+        for (size_t i = kept; i < field->count; i++) {
+            struct candidate one = field->list[i];
+            bool known = kept == most || is_usual(one.plan.solver) != usual;
+            for (size_t k = 0; k < kept && !known; k++)
+                known = strcmp(field->list[k].plan.solver, one.plan.solver) == 0 ||
+                        fabs(field->list[k].error - one.error) <= 1e-6 * field->list[k].error;
+            if (known) continue;
+            memmove(&field->list[kept + 1], &field->list[kept], (i - kept) * sizeof one);
+            field->list[kept++] = one;
+        }
+    if (most == 1) kept = 1;
+    while (field->count > kept) release(&field->list[--field->count]);
+}
+
 static int choose(struct rivals *rivals, struct field *field, int nfe, struct error *err) {
     struct engine *engine = field->engine;
     const struct tuning *asked = engine->asked;
@@ -180,7 +223,7 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
     if (race(field, nfe, err) != 0) return -1;
     rank(field, from, judge < (field->first + 1) * block ? judge : (field->first + 1) * block);
     qsort(field->list, field->count, sizeof *field->list, by_error);
-    while (field->count > RIVALS) release(&field->list[--field->count]);
+    keep_nearest(field, asked->thorough ? RIVALS : 1);
     field->first = judge / block;
     field->blocks = engine->blocks - field->first;
     if (race(field, nfe, err) != 0) return -1;

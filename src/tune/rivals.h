@@ -4,7 +4,7 @@
 
 #include "tune/teacher.h"
 
-enum { RIVALS = 10 };
+enum { RIVALS = 12 };
 struct rival {
     json_t *sampler; /* as a job has it, without what the job says already; owned */
     struct plan plan;

@@ -36,7 +36,10 @@ struct search { /* one NFE */
 
 static struct entry entry_of(const struct search *search, const struct fit *fit, const struct grid_of *grid) {
     const struct tuning *asked = search->engine->asked;
-    return (struct entry){.fit = *fit, .grid = *grid, .chosen = fit_rms(fit->errors, asked->fit, asked->select)};
+    /* A few paths that nothing was fitted to tell less than all: what is compared has as many coefficients. */
+    size_t first = asked->thorough ? asked->fit : 0;
+    double chosen = fit_rms(fit->errors, first, asked->fit + asked->select - first);
+    return (struct entry){.fit = *fit, .grid = *grid, .chosen = chosen};
 }
 
 /* Takes over the fit. The best few of each order stay, as the smallest error is not always the best FID; later ones
@@ -68,7 +71,8 @@ static int fit_grids(struct search *search, struct error *err) {
     struct grid_of *grids;
     double times[FIT_STEPS + 1];
     size_t count;
-    int first = engine->asked->order ? engine->asked->order : 2, last = engine->asked->order ? engine->asked->order : 3;
+    int last = engine->asked->order ? engine->asked->order : 3, first = engine->asked->thorough ? 2 : 3;
+    if (engine->asked->order) first = last;
     int rc = ranks_agree(engine->asked->comm, grids_list(&grids, &count, engine, err), err);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!grids_make(engine, &grids[i], search->steps, NULL, times)) continue;
@@ -157,20 +161,23 @@ static int table_plan(struct plan *plan, const struct engine *engine, const stru
 static int judge_all(struct verdict *verdict, struct search *search, const struct rivals *rivals, struct error *err) {
     struct engine *engine = search->engine;
     struct race *race = &verdict->race;
+    size_t only = verdict->entry; /* and the nearest rival, where not all are asked for */
+    bool thorough = engine->asked->thorough;
     int rc = 0;
     for (size_t i = 0; i < search->count && rc == 0; i++)
         rc = table_plan(&verdict->plans[i], engine, &search->entries[i].fit, err);
     rc = ranks_agree(engine->asked->comm, rc, err);
     if (rc != 0) return rc;
     race->list = verdict->list;
-    for (size_t i = 0; i < search->count; i++)
+    for (size_t i = thorough ? 0 : only; i < (thorough ? search->count : only + 1); i++)
         race->list[race->count++] = (struct contestant){.plan = &verdict->plans[i], .table = true};
+    size_t tables = race->count;
     for (size_t i = 0; i < rivals->count; i++)
         race->list[race->count++] = (struct contestant){.plan = &rivals->list[i].plan};
     if ((rc = race_run(race, engine, err)) != 0) return rc;
-    verdict->entry = race->table;
-    verdict->rival = race->rival - search->count;
-    verdict->wins = race_fid(&race->list[race->table]) < race_fid(&race->list[race->rival]);
+    verdict->entry = thorough ? race->table : only;
+    verdict->rival = race->rival - tables;
+    verdict->wins = race_won(race, thorough);
     return 0;
 }
 
@@ -225,7 +232,7 @@ static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *t
     struct rivals rivals;
     if (rivals_best(&rivals, engine, teacher, nfe, err) != 0) return -1;
     int rc = fit_grids(&search, err);
-    if (rc == 0) rc = polish(&search, err);
+    if (rc == 0 && engine->asked->thorough) rc = polish(&search, err);
     for (size_t i = 1; i < search.count; i++)
         if (search.entries[i].chosen < search.entries[verdict.entry].chosen) verdict.entry = i;
     if (rc == 0 && engine->asked->samples > 0) rc = judge_all(&verdict, &search, &rivals, err);
@@ -262,11 +269,11 @@ int tune(json_t **found, const struct tuning *tuning, struct error *err) {
     }
     *found = NULL;
     if (rc == 0) {
-        *found = json_pack("{s{ss si sf sf} s{sI sI sI} sI sO sI}", "teacher", "solver", teacher.plan.solver, "nfe",
+        *found = json_pack("{s{ss si sf sf} s{sI sI sI} sI sO sI si}", "teacher", "solver", teacher.plan.solver, "nfe",
                            teacher.plan.nfe, "error", teacher.error, "spread", teacher.spread, "paths", "fit",
                            (json_int_t)tuning->fit, "select", (json_int_t)tuning->select, "judge",
                            (json_int_t)tuning->judge, "samples", (json_int_t)tuning->samples, "tuned", list,
-                           "model_rows", (json_int_t)engine.rows);
+                           "model_rows", (json_int_t)engine.rows, "calls", teacher.plan.model_calls / teacher.plan.nfe);
         rc = ranks_agree(tuning->comm, *found ? 0 : error_memory(err), err);
     }
     json_decref(list);

@@ -36,8 +36,10 @@ struct tuning {                    /* what is asked; all pointers borrowed */
     struct shim_model *decoder;          /* of the card's decoder, of whose pictures the FIDs are; NULL: it has none */
     int decoder_batch;                   /* pictures a call */
     enum rounding rounding;
-    int teacher; /* steps of the fine solution */
-    int order;   /* of the fit: so many evaluations a step at most, 1 to TUNE_ORDERS; 0: chosen */
+    bool thorough; /* every solver of the registry, all grids, the best times polished, FIDs in rounds; else a few of
+                    * each, for a hundredth of it */
+    int teacher;   /* steps of the fine solution */
+    int order;     /* of the fit: so many evaluations a step at most, 1 to TUNE_ORDERS; 0: chosen */
     int nfes[TUNE_NFES];
     size_t nfes_count;
     const char *folder;   /* where what is computed is kept (kept.h), to go on with; NULL: nowhere */
@@ -49,9 +51,10 @@ int tune_possible(const struct sampler *sampler, struct error *err);
 /* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,
  * spread}, "paths": {fit, select, judge}, "samples", "tuned": [{"nfe", "error", "grid", "order", "polished", "table",
  * "samples": of the FIDs, "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...],
- * "model_rows"}. Errors are rms over elements and judging paths of end points to the teacher's; table is as
- * multistep_read takes it; with samples, fid is score()'s, delta score_difference's, and the lower FID wins, else the
- * smaller error. */
+ * "model_rows", "calls": of the model an evaluation}. Errors are rms over elements and judging paths of end points to
+ * the teacher's; table is as multistep_read takes it; with samples, fid is score()'s, delta score_difference's, and a
+ * table wins whose FID is lower (thorough: by more than that difference's error); without them the smaller error does.
+ */
 int tune(json_t **found, const struct tuning *tuning, struct error *err);
 /* Collective: what could be gained at the first NFE. *found (new): {"nfe", "paths": as above, "registry": {"sampler",
  * "error", "uncertainty"} of the nearest of its solvers, "orders": [{"order", "grid", "error", "uncertainty"}, ...]} of

@@ -22,7 +22,11 @@ def test_what_a_fitted_sampler_could_gain(job):
     Gaussian(job, 0.4)
     job.keys["sampler"] |= {"t_start": 0.3, "t_end": 0.01}  # as in test_tune.py
     gaussian = json.loads(qtaylor("diagnose", job.write(), "--json", "--count", 64).stdout)
-    assert gaussian["fits"]["orders"][0]["error"] < 1e-5 < 1e-3 < min(
-        entry["rmse"] for entry in gaussian["samples"] if entry["nfe"] == 5 and entry["solver"] == "taylor")
+    assert (
+        gaussian["fits"]["orders"][0]["error"]
+        < 1e-5
+        < 1e-3
+        < min(entry["rmse"] for entry in gaussian["samples"] if entry["nfe"] == 5 and entry["solver"] == "taylor")
+    )
     few = json.loads(qtaylor("diagnose", job.write(), "--json", "--count", 5).stdout)
     assert "fits" not in few and "no sampler was fitted: fits need 8 paths" in few["notes"][-1]

@@ -30,7 +30,8 @@ def errors(job, samplers, seeds="1000000-1000127"):
 
 def table(job, nfe, folder, *options):
     keys = json.loads(json.dumps(job.keys))
-    done = qtaylor("tune", job.write(), "--nfe", nfe, "-o", job.folder / folder, "--json", *options, timeout=600)
+    options = ("--nfe", nfe, "-o", job.folder / folder, "--json", "--thorough", *options)
+    done = qtaylor("tune", job.write(), *options, timeout=600)
     job.keys = keys
     (job.folder / f"{folder}.json").write_text(json.dumps(json.loads(done.stdout)["tuned"][0]["table"]))
     return {"solver": "table", "table": f"{folder}.json"}

@@ -156,8 +156,10 @@ static void ops_of_a_sample(void **state) {
 static void network(void **state) {
     (void)state;
     const struct shim_shape digits = {ROWS, 1, 8, 8};
-    const int64_t labels[ROWS] = {0, 9, 10};
-    const struct shim_condition condition = {.time = 0.4, .labels = labels};
+    enum { CALLS = 5 };
+    const int64_t labels[2][2 * ROWS] = {{0, 9, 10, 10, 10, 10}, {3, 4, 5, 6, 7, 8}};
+    const uint64_t serials[CALLS] = {0, 17, 18, 17, 19};
+    struct shim_condition condition = {.time = 0.4};
     const char *path = "jobs/digits/model.pt";
     char sha256[SHA256_HEX];
     double host[ROWS * 64], device[ROWS * 64];
@@ -167,11 +169,19 @@ static void network(void **state) {
     expect_ok(model_load(&model, "model", path, sha256, SHIM_CPU, &err), &err);
     for (size_t s = 0; s < 2; s++) {
         struct pair pair = open_pair(states[s], digits);
-        expect_ok(registers_eval(pair.host, model, 1, 0, 0, &condition, &err), &err);
-        expect_ok(registers_eval(pair.device, model, 1, 0, 0, &condition, &err), &err);
-        expect_ok(registers_get(pair.host, 1, host, &err), &err);
-        expect_ok(registers_get(pair.device, 1, device, &err), &err);
-        for (int i = 0; i < ROWS * 64; i++) assert_true(host[i] == device[i] && fabs(host[i]) > 0);
+        for (int call = 0; call < CALLS; call++) { /* of other labels, the same again, and with a twin */
+            struct eval_registers numbers = {.dst = 1, .twin = call == CALLS - 1 ? 3 : 0};
+            condition.labels = labels[call == 2];
+            condition.serial = serials[call];
+            expect_ok(registers_eval(pair.host, model, numbers, &condition, &err), &err);
+            expect_ok(registers_eval(pair.device, model, numbers, &condition, &err), &err);
+            for (int k = 1; k < 4; k += 2) {
+                expect_ok(registers_get(pair.host, k, host, &err), &err);
+                expect_ok(registers_get(pair.device, k, device, &err), &err);
+                for (int i = 0; i < ROWS * 64; i++) assert_true(host[i] == device[i]);
+                for (int i = 0; i < 64 && (k == 1 || numbers.twin); i++) assert_true(fabs(host[i]) > 0);
+            }
+        }
         close_pair(&pair);
     }
     shim_model_free(model);
