@@ -138,6 +138,7 @@ def test_a_fresh_debian(tmp_path, suite):
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c",
          'mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/dev" && mkdir "$0/dev/shm" && '
+         'ln -s /proc/self/fd "$0/dev/fd" && '
          'for name in null zero urandom; do touch "$0/dev/$name"; mount --bind /dev/$name "$0/dev/$name"; done && '
          'exec chroot "$0" bash -ec "$1"', tree, inside], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
