@@ -5,10 +5,9 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "metric/score.h"
-#include "eval/side_read.h"
-#include "export/rows.h"
+#include "cli/sides.h"
+#include "format/npy.h"
 #include "work/place.h"
-#include "work/result.h"
 #include "torch_shim.h"
 
 #include <inttypes.h>
@@ -18,123 +17,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct reader { /* of a run's samples */
-    struct rows *rows;
-    uint64_t next;
-};
-
-static int read_rows(void *context, size_t count, void *to, struct error *err) {
-    struct reader *reader = context;
-    char *out = to;
-    const struct row *row;
-    for (uint64_t got; count > 0; count -= (size_t)got, reader->next += got) {
-        if (rows_at(reader->rows, reader->next, &row, &got, err) != 0) return -1;
-        if (got > count) got = count;
-        memcpy(out, row->bytes, (size_t)got * row->size);
-        out += (size_t)got * row->size;
-    }
-    return 0;
-}
-
-/* A run's samples through a network that it was not evaluated with. */
-static int extract_run(struct side *side, const struct run *run, const struct extraction *how, struct error *err) {
-    const struct sample_form form = card_sample(&run->card);
-    struct reader reader = {.next = 0};
-    bool floats = run->job.output.dtype == SAMPLE_FLOAT32;
-    if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, floats ? ROW_STORED : ROW_PIXELS, err) != 0)
-        return -1;
-    struct picture_source source = {.name = run->dir,
-                                    .count = (size_t)rows_count(reader.rows),
-                                    .height = form.height,
-                                    .width = form.width,
-                                    .channels = form.channels,
-                                    .floats = floats,
-                                    .low = form.low,
-                                    .high = form.high,
-                                    .read = read_rows,
-                                    .context = &reader};
-    int rc = extract(side, &source, how, err);
-    rows_close(reader.rows);
-    if (rc != 0) side_release(side);
-    return rc;
-}
-
-/* Was the run evaluated with this network? */
-static int evaluated_with(const struct run *run, const struct extraction *how, bool *same, struct error *err) {
-    struct network network;
-    *same = false;
-    if (!run->job.evaluate.enabled) return 0;
-    if (network_open(&network, how->network, &run->card, 0, err) != 0) return -1;
-    if (run->job.output.dtype != SAMPLE_UINT8)
-        network_take_floats(&network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
-    *same = strcmp(network.key, run->network.key) == 0;
-    network_release(&network);
-    return 0;
-}
-
-/* The features of a run directory, those made when it was evaluated where they are the ones asked for. *seeds (new):
- * which samples they are. */
-static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, struct error *err) {
-    json_t *document;
-    struct run run;
-    bool made = true;
-    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
-    run.keeps_latents = false;
-    int rc = how ? evaluated_with(&run, how, &made, err) : 0;
-    if (rc == 0 && !how && !run.job.evaluate.enabled)
-        rc = error_set(err, CODE_DATA,
-                       "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
-                       "network its samples go through, or --features none for their pixels",
-                       dir);
-    if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT16)
-        rc = error_set(err, CODE_DATA,
-                       "%s holds float16 samples, which compare does not send through a network: say evaluate: "
-                       "{features: ...} in its job and evaluate it",
-                       dir);
-    const struct sample_form form = card_sample(&run.card);
-    if (rc == 0 && !made && !sample_bounded(&form))
-        rc = error_set(err, CODE_DATA,
-                       "%s holds samples without a range, which compare does not send through a network: say evaluate: "
-                       "{features: ...} in its job and evaluate it",
-                       dir);
-    if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
-    if (rc == 0 && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
-    run_close(&run);
-    return rc;
-}
-
-/* *seeds stays NULL for a file, which does not say. */
-static int read_side(struct side *side, char **seeds, const char *path, const struct extraction *how,
-                     struct error *err) {
-    char *document = text_new("%s/run.json", path);
-    if (!document) return error_memory(err);
-    bool run;
-    int rc = file_exists(document, &run, err);
-    if (rc == 0) rc = run ? read_run(side, seeds, path, how, err) : side_read(side, path, how, err);
-    free(document);
-    return rc;
-}
-
 struct compare_options { /* also of reference: a and what is not compare's alone */
-    const char *a, *b, *versus, *features, *indices, *output, *range;
+    const char *a, *b, *versus, *indices, *output, *range;
+    struct option_list features;
     int device; /* enum device */
     unsigned metrics;
     bool json;
 };
 
-/* What --features and --device say; *how stays NULL without the former. */
+/* What --device and --range say; *how stays NULL without networks. */
 static int read_extraction(struct extraction *extraction, const struct extraction **how,
-                           const struct compare_options *options, unsigned metrics, struct error *err) {
+                           const struct compare_options *options, const struct named_paths *networks, unsigned metrics,
+                           struct error *err) {
     int kind = options->device, end = 0;
     double low = 0, high = 0;
     *how = NULL;
     if (options->range && (sscanf(options->range, "%lf,%lf%n", &low, &high, &end) != 2 || options->range[end] ||
                            !(low < high) || !isfinite(low) || !isfinite(high)))
         return error_set(err, CODE_USAGE, "--range: expected LOW,HIGH such as -1,1, found %s", options->range);
-    if (!options->features) return 0;
+    if (networks->count == 0) return 0;
     int chosen;
     if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
-    *extraction = (struct extraction){.network = strcmp(options->features, "none") == 0 ? NULL : options->features,
+    *extraction = (struct extraction){.networks = networks->list,
+                                      .count = networks->count,
                                       .metrics = metrics,
                                       .device = chosen,
                                       .low = low,
@@ -191,58 +96,101 @@ static void print_values(const json_t *values) {
 #undef HAS
 }
 
+struct comparison {
+    const struct compare_options *options;
+    struct score_options score;
+    struct named_paths networks; /* count 0: what the files are of */
+    struct extraction extraction;
+    struct side a[EVALUATED_MOST], b[EVALUATED_MOST], versus[EVALUATED_MOST]; /* one a network */
+    size_t count;
+    char *seeds[3]; /* of these, where they are runs */
+    json_t *values;
+};
+
+static int read_comparison(struct comparison *comparison, struct error *err) {
+    const struct compare_options *options = comparison->options;
+    const struct extraction *how;
+    char **seeds = comparison->seeds;
+    if (sides_networks(&comparison->networks, &options->features, options->a, options->b, err) != 0 ||
+        read_extraction(&comparison->extraction, &how, options, &comparison->networks, comparison->score.metrics,
+                        err) != 0)
+        return -1;
+    if (sides_read(comparison->a, &seeds[0], options->a, how, err) != 0) return -1;
+    comparison->count = how ? how->count : 1;
+    if (sides_read(comparison->b, &seeds[1], options->b, how, err) != 0) return -1;
+    if (options->versus && sides_read(comparison->versus, &seeds[2], options->versus, how, err) != 0) return -1;
+    const char *const names[] = {comparison->a[0].names, comparison->versus[0].names};
+    if (seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
+        return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
+                         seeds[0], options->versus, seeds[2]);
+    if (options->versus && !(seeds[0] && seeds[2]) && !(names[0][0] && strcmp(names[0], names[1]) == 0))
+        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
+                 names[0][0] && names[1][0] ? "their files have other names" : "they have no names in common");
+    return 0;
+}
+
+/* One network's metrics, printed or put among the values. */
+static int compare_network(struct comparison *comparison, size_t i, struct error *err) {
+    const struct compare_options *options = comparison->options;
+    const struct side *a = &comparison->a[i], *b = &comparison->b[i];
+    const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
+    json_t *values = NULL;
+    int rc = score(&values, &comparison->score, a, b, err);
+    if (rc == 0) score_warn(&comparison->score, a, b);
+    if (rc == 0 && options->versus) rc = score_difference(values, a, &comparison->versus[i], b, err);
+    if (rc != 0 && name) error_prefix(err, "%s", name);
+    if (rc == 0 && !options->json && name) print_line(stdout, "%s%s", i ? "\n" : "", name);
+    if (rc == 0 && !options->json) print_values(values);
+    if (rc == 0) rc = score_put(comparison->values, name, values, err);
+    json_decref(values);
+    return rc;
+}
+
 static int compare(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
-    struct score_options score_options = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID};
-    struct extraction extraction;
-    const struct extraction *how = NULL;
-    struct side a = {0}, b = {0}, versus = {0};
-    json_t *values = NULL;
-    char *indices = NULL, *seeds[3] = {NULL};
-    int rc = options->json ? path_check_utf8(options->a, err) : 0;
+    struct comparison comparison = {.options = options,
+                                    .score = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID},
+                                    .values = json_object()};
+    char *indices = NULL;
+    int rc = comparison.values ? 0 : error_memory(err);
+    if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
-    if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
-    if (rc == 0) rc = read_extraction(&extraction, &how, options, score_options.metrics, err);
-    if (rc == 0) rc = read_side(&a, &seeds[0], options->a, how, err);
-    if (rc == 0) rc = read_side(&b, &seeds[1], options->b, how, err);
-    if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, how, err);
-    if (rc == 0 && seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
-        rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
-                       seeds[0], options->versus, seeds[2]);
-    if (rc == 0 && options->versus && !(seeds[0] && seeds[2]) && !(a.names[0] && strcmp(a.names, versus.names) == 0))
-        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
-                 a.names[0] && versus.names[0] ? "their files have other names" : "they have no names in common");
-    if (rc == 0) rc = score(&values, &score_options, &a, &b, err);
-    if (rc == 0) score_warn(&score_options, &a, &b);
-    if (rc == 0 && options->versus) rc = score_difference(values, &a, &versus, &b, err);
-    if (rc == 0 && !options->json) print_values(values);
+    if (rc == 0) rc = read_indices(&comparison.score, &indices, options->indices, err);
+    if (rc == 0) rc = read_comparison(&comparison, err);
+    for (size_t i = 0; rc == 0 && i < comparison.count; i++) rc = compare_network(&comparison, i, err);
     if (rc == 0 && options->json) {
-        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", values);
+        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", comparison.values);
         rc = json ? print_json(json, err) : error_memory(err);
         json_decref(json);
     }
-    json_decref(values);
+    json_decref(comparison.values);
     free(indices);
-    for (size_t i = 0; i < 3; i++) free(seeds[i]);
-    side_release(&a);
-    side_release(&b);
-    side_release(&versus);
+    for (size_t i = 0; i < 3; i++) free(comparison.seeds[i]);
+    for (size_t i = 0; i < comparison.count; i++) {
+        side_release(&comparison.a[i]);
+        side_release(&comparison.b[i]);
+        side_release(&comparison.versus[i]);
+    }
+    sides_networks_release(&comparison.networks);
     return rc;
 }
 
 static int reference(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
+    struct named_paths networks;
     struct extraction extraction;
     const struct extraction *how = NULL;
     struct side side = {0};
-    char *seeds = NULL;
     if (command_check_output("reference", options->output, err) != 0 ||
         file_check_place(options->output, false, err) != 0)
         return -1;
-    int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
+    int rc = sides_networks(&networks, &options->features, options->a, NULL, err);
+    if (rc == 0 && networks.count > 1)
+        rc = error_set(err, CODE_USAGE, "reference: one file is of one feature network: say which, --features NET");
+    if (rc == 0) rc = read_extraction(&extraction, &how, options, &networks, 1u << METRIC_FID, err);
     extraction.spatial = true;
-    if (rc == 0) rc = read_side(&side, &seeds, options->a, how, err);
-    free(seeds);
+    if (rc == 0) rc = sides_read(&side, NULL, options->a, how, err);
+    sides_networks_release(&networks);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
     if (rc == 0 && text_ends_in(options->output, ".npy")) {
         struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
@@ -272,8 +220,8 @@ static int reference(const struct call *call, struct error *err) {
     "or float32 [N,C,H,W] (.npy, as export writes it; arr_0 of ADM's .npz).\n"
 
 #define ROW_FEATURES \
-    OPTION(STRING, compare_options, features, "features", .argument = "NET", \
-           .help = "the feature network that images go through, or none: their pixels")
+    OPTION(LIST, compare_options, features, "features", .argument = "NET", \
+           .help = "a feature network that images go through, or none: their pixels; also NAME=NET")
 #define ROW_RANGE \
     OPTION(STRING, compare_options, range, "range", .argument = "LOW,HIGH", \
            .help = "black and white of arrays of floats, such as -1,1")

@@ -5,7 +5,7 @@
 #include "cli/command.h"
 #include "job/sweep.h"
 #include "sample/initial.h"
-#include "work/result.h"
+#include "work/evaluation.h"
 #include "solver/plan.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ static int check_evaluation(const struct job *job, const struct card *card, json
                             json_object_get(job->resolved, "seeds"));
     if (!now) return error_memory(err);
     bool files = job->model.path && access(job->model.path, F_OK) == 0;
-    int rc = json_equal(now, *last) ? 0 : result_foresee(job, card, files, err);
+    int rc = json_equal(now, *last) ? 0 : evaluation_foresee(job, card, files, err);
     json_decref(*last);
     *last = now;
     return rc;

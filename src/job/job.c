@@ -7,6 +7,7 @@
 #include "config/override.h"
 #include "config/yaml.h"
 #include "job/job_conditions.h"
+#include "job/job_evaluate.h"
 #include "format/json_file.h"
 
 #include <stdlib.h>
@@ -176,8 +177,7 @@ void job_release(struct job *job) {
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);
     free(job->output.dir);
-    free(job->evaluate.features);
-    free(job->evaluate.reference);
+    job_release_evaluate(job);
     free(job->initial);
     json_decref(job->resolved);
     *job = (struct job){0};

@@ -2,6 +2,7 @@
 #include "metric/score.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "eval/frechet.h"
 #include "metric/inception_score.h"
 #include "metric/mind.h"
@@ -279,6 +280,18 @@ int score(json_t **values, const struct score_options *options, const struct sid
     if (rc == 0) *values = made;
     else json_decref(made);
     return rc;
+}
+
+int score_put(json_t *to, const char *network, json_t *values, struct error *err) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(values, name, value) {
+        char *whole = network ? text_new("%s.%s", network, name) : strdup(name);
+        int rc = whole ? json_object_set(to, whole, value) : -1;
+        free(whole);
+        if (rc != 0) return error_memory(err);
+    }
+    return 0;
 }
 
 int score_difference(json_t *values, const struct side *samples, const struct side *other, const struct side *reference,

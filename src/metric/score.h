@@ -41,6 +41,9 @@ void score_warn(const struct score_options *options, const struct side *samples,
 int score(json_t **values, const struct score_options *options, const struct side *samples,
           const struct side *reference, struct error *err);
 
+/* Puts values among those of other networks, as NETWORK.NAME; network NULL: by their own names. */
+int score_put(json_t *to, const char *network, json_t *values, struct error *err);
+
 /* Adds the difference FID(samples) - FID(other) of sets that share their seeds, row by row, with its paired standard
  * error: fid_delta (corrected for bias), fid_delta_error, fid_delta_low, fid_delta_high. */
 int score_difference(json_t *values, const struct side *samples, const struct side *other, const struct side *reference,

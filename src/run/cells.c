@@ -101,9 +101,9 @@ int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t 
         rc = open_cell(cell, cells, i, evaluate, plans, err);
         const json_t *index = json_object_get(json_object_get(listed(cells, i), "shared"), "plan");
         if (rc == 0 && index) plans[json_integer_value(index)] = cell->run.plan;
-        const struct job *job = &cell->run.job;
-        if (rc == 0 && job->evaluate.enabled)
-            rc = network_check(&cell->run.network, job->evaluate.features, job->output.dtype != SAMPLE_UINT8, err);
+        for (size_t k = 0; rc == 0 && k < cell->run.evaluated_count; k++)
+            rc = network_check(&cell->run.evaluated[k].network, cell->run.evaluated[k].path,
+                               cell->run.job.output.dtype != SAMPLE_UINT8, err);
         if (count) cell->run.job.evaluate.count = count;
     }
     free(plans);

@@ -7,22 +7,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool same(const struct run *a, const struct run *b) {
+    bool alike = a->evaluated_count == b->evaluated_count && a->job.evaluate.count == b->job.evaluate.count;
+    for (size_t i = 0; alike && i < a->evaluated_count; i++) {
+        const struct evaluated *mine = &a->evaluated[i], *theirs = &b->evaluated[i];
+        alike = (a->evaluated_count == 1 || strcmp(mine->network.name, theirs->network.name) == 0) &&
+                strcmp(evaluated_network(mine), evaluated_network(theirs)) == 0 &&
+                strcmp(evaluated_reference(mine), evaluated_reference(theirs)) == 0;
+    }
+    return alike;
+}
+
 /* The first cell's run, whose evaluation is that of all; NULL: they differ, or are not evaluated. */
 static const struct run *evaluated(const struct cells *cells) {
     const struct run *first = &cells->cells[0].run;
-    for (size_t i = 0; i < cells->count; i++) {
-        const struct run *run = &cells->cells[i].run;
-        if (!run->job.evaluate.enabled || strcmp(run->reference, first->reference) != 0 ||
-            strcmp(run->network.sha256, first->network.sha256) != 0 ||
-            run->job.evaluate.count != first->job.evaluate.count)
-            return NULL;
-    }
+    for (size_t i = 0; i < cells->count; i++)
+        if (!cells->cells[i].run.job.evaluate.enabled || !same(&cells->cells[i].run, first)) return NULL;
     return first;
 }
 
-static bool names(const json_t *inputs, const char *key, const char *sha256) {
-    const char *found = json_string_value(json_object_get(inputs, key));
-    return found && strcmp(found, sha256) == 0;
+/* Takes the expected value over. */
+static bool names(const json_t *inputs, const char *key, json_t *expected) {
+    const json_t *found = json_object_get(inputs, key);
+    bool equal = found && expected && json_equal(found, expected);
+    json_decref(expected);
+    return equal;
 }
 
 int comparable_with(const struct cells *cells, const char *dir, bool *yes, struct error *err) {
@@ -34,7 +43,8 @@ int comparable_with(const struct cells *cells, const char *dir, bool *yes, struc
     int rc = path ? json_file_read_if_there(&result, path, err) : error_memory(err);
     const json_t *inputs = json_object_get(result, "inputs"), *count = json_object_get(inputs, "count");
     if (rc == 0 && json_is_object(json_object_get(result, "metrics")))
-        *yes = names(inputs, "reference", run->reference) && names(inputs, "network", run->network.sha256) &&
+        *yes = names(inputs, "reference", run_by_network(run, evaluated_reference)) &&
+               names(inputs, "network", run_by_network(run, evaluated_network)) &&
                (uint64_t)json_integer_value(count) == run->job.evaluate.count;
     json_decref(result);
     free(path);

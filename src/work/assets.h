@@ -9,8 +9,9 @@
 struct assets;
 
 /* Not collective, before workers start. Loads what cells with something missing need and fills their model, guide,
- * decoder, conditions, run.network.model and initial, which borrow from *assets. device: SHIM_CPU or a CUDA index.
- * *assets is new, also on failure (NULL: out of memory). A file that is not the one the run was made with is CODE_DATA.
+ * decoder, conditions, the feature networks' models and initial, which borrow from *assets. device: SHIM_CPU or a CUDA
+ * index. *assets is new, also on failure (NULL: out of memory). A file that is not the one the run was made with is
+ * CODE_DATA.
  */
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err);
 /* Takes them out of the cells, too. assets may be NULL. */

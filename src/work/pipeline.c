@@ -71,7 +71,7 @@ static int prepare_folder(const struct cell *cell, const char *dir, const struct
     if (redecode_link(run->document, run->dir, err) != 0) return -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
-    for (int output = LATENTS; output < NETWORK_OUTPUTS; output++) {
+    for (int output = LATENTS; output < FEATURE_FILES; output++) {
         if (!run_wants(run, output)) continue;
         char *file = run_path(run, (shard_id){0}, output);
         int rc = make_folder(attempt, file ? path_folder(file) : NULL, err);

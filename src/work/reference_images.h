@@ -10,7 +10,7 @@
 #include "work/place.h"
 
 /* Collective, outside of parallel regions, before references are read. Rank 0 makes what is not there, on its own
- * device with its own workers, while the others wait. Fills the runs' `reference_file` where their reference is
+ * device with its own workers, while the others wait. Fills the runs' evaluated files' `made` where they are
  * images. Images that can't be read, or are of a size that the network does not take: CODE_DATA. */
 int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, struct error *err);
 /* Are there images enough at `path`, of whole numbers? Looks at the first alone. CODE_DATA: not. Not collective. */
