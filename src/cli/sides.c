@@ -210,7 +210,7 @@ static int read_one(struct side *sides, char **seeds, const char *path, const st
     return rc;
 }
 
-/* The file of a network in "NAME=FILE,NAME=FILE": new. */
+/* The file of a network in "NAME=FILE,NAME=FILE": new. CODE_USAGE: it has none. */
 static int file_of(char **file, const char *operand, const char *name, struct error *err) {
     size_t length = strlen(name);
     for (const char *item = operand; item; item = strchr(item, ',') ? strchr(item, ',') + 1 : NULL) {
@@ -239,5 +239,44 @@ int sides_read(struct side *sides, char **seeds, const char *operand, const stru
         free(file);
     }
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
+    return rc;
+}
+
+int sides_read_texts(struct side *sides, const char *operand, const struct named_paths *networks, struct error *err) {
+    size_t count = networks->count > 1 ? networks->count : 1;
+    bool there = true;
+    int rc = 0;
+    memset(sides, 0, count * sizeof *sides);
+    if (count > 1 && file_exists(operand, &there, err) != 0) return -1;
+    if (count > 1 && there)
+        return error_set(err, CODE_USAGE, "--text: say which network's image features they go with: NAME=%s", operand);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        struct error none;
+        char *file = NULL;
+        if (count > 1 && file_of(&file, operand, networks->list[i].name, &none) != 0) {
+            if (none.code != CODE_USAGE) rc = (*err = none, -1);
+            continue;
+        }
+        rc = side_read(&sides[i], file ? file : operand, NULL, err);
+        free(file);
+    }
+    for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
+    return rc;
+}
+
+int sides_text_rows(uint64_t **rows, const char *path, struct error *err) {
+    json_t *document;
+    struct run run;
+    char *file = text_new("%s/run.json", path);
+    bool is_run = false;
+    *rows = NULL;
+    int rc = file ? file_exists(file, &is_run, err) : error_memory(err);
+    free(file);
+    if (rc != 0 || !is_run) return rc;
+    if (document_read(&document, path, err) != 0 || run_open(&run, document, path, false, err) != 0) return -1;
+    size_t count = (size_t)run.job.seeds.count;
+    if (run.condition_rows > 0 && !(*rows = malloc(count * sizeof **rows))) rc = error_memory(err);
+    for (size_t i = 0; *rows && i < count; i++) (*rows)[i] = run_row(&run, i);
+    run_close(&run);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "metric/score.h"
+#include "metric/values.h"
 #include "cli/sides.h"
 #include "format/npy.h"
 #include "work/place.h"
@@ -18,7 +19,7 @@
 #include <string.h>
 
 struct compare_options { /* also of reference: a and what is not compare's alone */
-    const char *a, *b, *versus, *indices, *output, *range;
+    const char *a, *b, *versus, *validation, *text, *indices, *output, *range;
     struct option_list features;
     int device; /* enum device */
     unsigned metrics;
@@ -67,33 +68,62 @@ static int read_indices(struct score_options *options, char **file, const char *
     return 0;
 }
 
-static void print_values(const json_t *values) {
-    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind"}, *const spreads[] = {"kid", "is"};
-    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall",
-                                       "density",      "coverage", "vendi"};
-#define NUMBER(...) json_real_value(json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key)))
-#define HAS(...) json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key))
-    char key[40];
-    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
-        const char *name = intervals[i];
-        if (HAS("%s", name)) printf("%-14s %.6g\n", name, NUMBER("%s", name));
-        if (HAS("%s_error", name))
-            printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, 4 - (int)strlen(name), "",
-                   NUMBER("%s_corrected", name), NUMBER("%s_error", name), NUMBER("%s_low", name),
-                   NUMBER("%s_high", name));
+/* values[NETWORK.NAME + suffix]; NAN: none. */
+static double value_of(const json_t *values, const char *network, const char *name, const char *suffix) {
+    char key[2 * NETWORK_NAME];
+    snprintf(key, sizeof key, "%s%s%s%s", network ? network : "", network ? "." : "", name, suffix);
+    const json_t *value = json_object_get(values, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void print_estimate(const json_t *values, const char *network, const char *name) {
+    double value = value_of(values, network, name, ""), error = value_of(values, network, name, "_error");
+    int width = 4 - (int)strlen(name);
+    if (!isnan(value)) printf("%-14s %.6g\n", name, value);
+    if (!isnan(error))
+        printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, width > 0 ? width : 0, "",
+               value_of(values, network, name, "_corrected"), error, value_of(values, network, name, "_low"),
+               value_of(values, network, name, "_high"));
+}
+
+static void print_difference(const json_t *values, const char *network, const char *name) {
+    char key[NETWORK_NAME];
+    snprintf(key, sizeof key, "%s_delta", name);
+    double value = value_of(values, network, key, ""), p = value_of(values, network, key, "_p"),
+           corrected = value_of(values, network, key, "_p_holm");
+    if (isnan(value)) return;
+    printf("%-14s %.6g +- %.2g, 95 %% interval %.6g to %.6g, p = %.2g", key, value,
+           value_of(values, network, key, "_error"), value_of(values, network, key, "_low"),
+           value_of(values, network, key, "_high"), isnan(corrected) ? p : corrected);
+    printf("%s\n", isnan(corrected) ? "" : " (Holm)");
+}
+
+static void print_values(const json_t *values, const char *network) {
+    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind", "fdr", "clip-score"}, *const spreads[] = {
+                                                                                                     "kid", "is"};
+    static const char *const paired[] = {"fid", "sfid", "kid_full", "cmmd", "mind", "fdr", "clip-score"};
+    static const char *const rest[] = {"fid_infinity", "precision", "recall", "density",
+                                       "coverage",     "vendi",     "fld",    "fld_gap"};
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) print_estimate(values, network, intervals[i]);
+    for (size_t i = 0; i < sizeof paired / sizeof *paired; i++) print_difference(values, network, paired[i]);
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++) {
+        double value = value_of(values, network, spreads[i], ""), std = value_of(values, network, spreads[i], "_std");
+        if (!isnan(value)) printf("%-14s %.6g", spreads[i], value);
+        if (!isnan(std)) printf(", standard deviation %.2g", std);
+        if (!isnan(value)) printf("\n");
     }
-    if (HAS("fid_delta"))
-        printf("fid_delta      %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_delta"),
-               NUMBER("fid_delta_error"), NUMBER("fid_delta_low"), NUMBER("fid_delta_high"));
-    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
-        if (HAS("%s_std", spreads[i]))
-            printf("%-14s %.6g, standard deviation %.2g\n", spreads[i], NUMBER("%s", spreads[i]),
-                   NUMBER("%s_std", spreads[i]));
-        else if (HAS("%s", spreads[i])) printf("%-14s %.6g\n", spreads[i], NUMBER("%s", spreads[i]));
-    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
-        if (HAS("%s", rest[i])) printf("%-14s %.6g\n", rest[i], NUMBER("%s", rest[i]));
-#undef NUMBER
-#undef HAS
+    print_estimate(values, network, "kid_full");
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        double value = value_of(values, network, rest[i], "");
+        if (!isnan(value)) printf("%-14s %.6g\n", rest[i], value);
+    }
+}
+
+/* What is of all networks together. */
+static void print_mean(const json_t *values) {
+    if (isnan(value_of(values, NULL, "fdr", ""))) return;
+    printf("\nmean over the networks\n");
+    print_estimate(values, NULL, "fdr");
 }
 
 struct comparison {
@@ -101,7 +131,9 @@ struct comparison {
     struct score_options score;
     struct named_paths networks; /* count 0: what the files are of */
     struct extraction extraction;
-    struct side a[EVALUATED_MOST], b[EVALUATED_MOST], versus[EVALUATED_MOST]; /* one a network */
+    struct side a[EVALUATED_MOST], b[EVALUATED_MOST], versus[EVALUATED_MOST], validation[EVALUATED_MOST],
+        text[EVALUATED_MOST]; /* one a network */
+    uint64_t *text_rows;
     size_t count;
     char *seeds[3]; /* of these, where they are runs */
     json_t *values;
@@ -119,6 +151,10 @@ static int read_comparison(struct comparison *comparison, struct error *err) {
     comparison->count = how ? how->count : 1;
     if (sides_read(comparison->b, &seeds[1], options->b, how, err) != 0) return -1;
     if (options->versus && sides_read(comparison->versus, &seeds[2], options->versus, how, err) != 0) return -1;
+    if (options->validation && sides_read(comparison->validation, NULL, options->validation, how, err) != 0) return -1;
+    if (options->text && (sides_read_texts(comparison->text, options->text, &comparison->networks, err) != 0 ||
+                          sides_text_rows(&comparison->text_rows, options->a, err) != 0))
+        return -1;
     const char *const names[] = {comparison->a[0].names, comparison->versus[0].names};
     if (seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
         return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
@@ -134,23 +170,36 @@ static int compare_network(struct comparison *comparison, size_t i, struct error
     const struct compare_options *options = comparison->options;
     const struct side *a = &comparison->a[i], *b = &comparison->b[i];
     const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
+    struct score_options *with = &comparison->score;
     json_t *values = NULL;
-    int rc = score(&values, &comparison->score, a, b, err);
-    if (rc == 0) score_warn(&comparison->score, a, b);
-    if (rc == 0 && options->versus) rc = score_difference(values, a, &comparison->versus[i], b, err);
+    with->validation = options->validation ? &comparison->validation[i] : NULL;
+    with->text = comparison->text[i].views[0].features.rows ? &comparison->text[i] : NULL;
+    with->text_rows = comparison->text_rows;
+    int rc = score(&values, with, a, b, err);
+    if (rc == 0) score_warn(with, a, b);
+    if (rc == 0 && options->versus) rc = score_difference(values, with, a, values, &comparison->versus[i], b, err);
     if (rc != 0 && name) error_prefix(err, "%s", name);
-    if (rc == 0 && !options->json && name) print_line(stdout, "%s%s", i ? "\n" : "", name);
-    if (rc == 0 && !options->json) print_values(values);
-    if (rc == 0) rc = score_put(comparison->values, name, values, err);
+    if (rc == 0) rc = values_put(comparison->values, name, values, err);
     json_decref(values);
     return rc;
 }
 
+/* Of a --versus FID is always told. */
+static unsigned metrics_of(const struct compare_options *options) {
+    unsigned fid = 1u << METRIC_FID;
+    return options->versus ? options->metrics | fid : options->metrics ? options->metrics : fid;
+}
+
+static void print_network(const struct comparison *comparison, size_t i) {
+    const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
+    if (name) print_line(stdout, "%s%s", i ? "\n" : "", name);
+    print_values(comparison->values, name);
+}
+
 static int compare(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
-    struct comparison comparison = {.options = options,
-                                    .score = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID},
-                                    .values = json_object()};
+    struct comparison comparison = {
+        .options = options, .score = {.metrics = metrics_of(options)}, .values = json_object()};
     char *indices = NULL;
     int rc = comparison.values ? 0 : error_memory(err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
@@ -158,6 +207,10 @@ static int compare(const struct call *call, struct error *err) {
     if (rc == 0) rc = read_indices(&comparison.score, &indices, options->indices, err);
     if (rc == 0) rc = read_comparison(&comparison, err);
     for (size_t i = 0; rc == 0 && i < comparison.count; i++) rc = compare_network(&comparison, i, err);
+    if (rc == 0) rc = values_mean(comparison.values, "fdr", err);
+    if (rc == 0) rc = values_holm(comparison.values, err);
+    for (size_t i = 0; rc == 0 && !options->json && i < comparison.count; i++) print_network(&comparison, i);
+    if (rc == 0 && !options->json && comparison.count > 1) print_mean(comparison.values);
     if (rc == 0 && options->json) {
         json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", comparison.values);
         rc = json ? print_json(json, err) : error_memory(err);
@@ -170,7 +223,10 @@ static int compare(const struct call *call, struct error *err) {
         side_release(&comparison.a[i]);
         side_release(&comparison.b[i]);
         side_release(&comparison.versus[i]);
+        side_release(&comparison.validation[i]);
+        side_release(&comparison.text[i]);
     }
+    free(comparison.text_rows);
     sides_networks_release(&comparison.networks);
     return rc;
 }
@@ -235,7 +291,11 @@ static const struct option_row compare_rows[] = {
     OPTION(CHOICES, compare_options, metrics, "metrics", .argument = "M,...", .help = "default fid; of",
            .choices = metric_names, .nearest = metric_guess),
     OPTION(STRING, compare_options, versus, "versus", .argument = "A2",
-           .help = "also the difference FID(A) - FID(A2), paired by seeds"),
+           .help = "also the differences A - A2 of FID and other metrics, paired by seeds"),
+    OPTION(STRING, compare_options, validation, "validation", .argument = "V",
+           .help = "a second set of real images, for fld and fdr"),
+    OPTION(STRING, compare_options, text, "text", .argument = "T.npy",
+           .help = "the texts' features, for clip-score; of several networks NAME=T.npy"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
     ROW_RANGE,
@@ -278,7 +338,13 @@ const struct command command_compare = {
     "  mind          3 D times the squared sliced Wasserstein distance of D features (Berthet et al. 2026), over\n"
     "                orthonormal frames, in all at least 1,000 directions; corrected and with its error as fid\n"
     "  vendi         Vendi score of A, its kernel the cosine (Friedman & Dieng 2023); takes nothing of "
-    "B\n" MODEL_IS_CODE,
+    "B\n"
+    "  fld           feature likelihood divergence (Jiralerspong et al. 2023) with B the training set and V the test "
+    "set;\n"
+    "                fld_gap far below 0: A holds copies of training images\n"
+    "  fdr           FID(A) / FID(V) (Yang et al. 2026); of several networks also the mean over them\n"
+    "  clip-score    100 max(cosine, 0) of A's features and its text's (Hessel et al. 2021); a run's samples have the\n"
+    "                texts of their conditions' rows\n" MODEL_IS_CODE,
     OPTION_TABLE(compare_rows, compare_options), compare};
 const struct command command_reference = {
     "reference", "Write statistics (mu, sigma) for use as a reference",

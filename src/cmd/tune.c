@@ -246,10 +246,11 @@ static int load_judge(struct run *run, struct tuning *asked, struct side *refere
     struct network *network = &run->evaluated[0].network;
     const char *path = run->evaluated[0].path;
     double ignored;
+    run->job.evaluate.metrics = 1 << METRIC_FID; /* no other one judges */
     if (network_load(network, path, asked->device, err) != 0 ||
         network_prove(network, path, (size_t)run->job.batch, &ignored, err) != 0 ||
         evaluation_reference(run, 0, EVALUATED_REFERENCE, reference, err) != 0 ||
-        evaluation_fits(run, 0, reference, false, err) != 0)
+        evaluation_fits(run, 0, (const struct side *[EVALUATED_FILES]){reference}, false, err) != 0)
         return -1;
     asked->network = network;
     asked->reference = reference;

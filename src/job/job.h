@@ -41,14 +41,19 @@ enum metric {
     METRIC_CMMD,
     METRIC_MIND,
     METRIC_VENDI,
+    METRIC_FLD,
+    METRIC_FDR,
+    METRIC_CLIP_SCORE,
     METRIC_KINDS
 };
 enum {
     EVALUATED_MOST = 8, /* feature networks */
     NETWORK_NAME = 64,  /* bytes of a feature network's name, with its end */
 };
-enum evaluated_file {                      /* of a feature network */
-                      EVALUATED_REFERENCE, /* statistics, features or images */
+enum evaluated_file {                       /* of a feature network */
+                      EVALUATED_REFERENCE,  /* statistics, features or images */
+                      EVALUATED_VALIDATION, /* the same of a second set, for fld and fdr */
+                      EVALUATED_TEXT,       /* features of texts, for clip-score */
                       EVALUATED_FILES,
 };
 struct named_path {

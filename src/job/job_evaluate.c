@@ -7,9 +7,10 @@
 #include <string.h>
 #include <strings.h>
 
-const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", "cmmd", "mind", "vendi", NULL};
+const char *const metric_names[] = {"fid",  "sfid",  "fid_infinity", "kid", "is",         "prdc", "cmmd",
+                                    "mind", "vendi", "fld",          "fdr", "clip-score", NULL};
 _Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
-const char *const evaluated_file_names[] = {"reference", NULL};
+const char *const evaluated_file_names[] = {"reference", "validation", "text", NULL};
 
 #define AT(member) offsetof(struct job, evaluate.member)
 
@@ -43,6 +44,10 @@ const char *metric_guess(const char *name) {
         {"clip_mmd", "cmmd"},
         {"monge_inception_distance", "mind"},
         {"vendi_score", "vendi"},
+        {"feature_likelihood_divergence", "fld"},
+        {"fd_ratio", "fdr"},
+        {"clip_score", "clip-score"},
+        {"clipscore", "clip-score"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcasecmp(name, others[i].theirs) == 0) return others[i].ours;
@@ -197,6 +202,9 @@ static const struct key evaluate_rows[] = {
      .required = true},
     {"reference", &FILES, AT(files[EVALUATED_REFERENCE]),
      .expected = "the path of reference statistics (.npz), features or images", .required = true},
+    {"validation", &FILES, AT(files[EVALUATED_VALIDATION]),
+     .expected = "the path of statistics (.npz), features or images of a second set"},
+    {"text", &FILES, AT(files[EVALUATED_TEXT]), .expected = "the path of the texts' features (.npy)"},
     {"metrics", &METRICS, AT(metrics), .expected = "a list such as [fid, kid]"},
     {"count", &KEY_INT64, AT(count), .expected = "a whole number from 2 to 9e15, or 0 for all samples",
      KEY_RANGE(0, 9e15)},

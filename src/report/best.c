@@ -163,6 +163,7 @@ static bool is_judged(const char *column, const json_t *evidence) {
     const json_t *record;
     const char *cell;
     if (strcmp(own_name(column), "fid") == 0) return true;
+    if (!chart_lower(column)) return false;
     json_object_foreach((json_t *)evidence, cell, record) if (without_of(record, column)) return true;
     return false;
 }

@@ -26,6 +26,10 @@ static const struct metric { /* a column that can be plotted */
     {"cmmd_corrected", "CMMD, corrected for bias", "cmmd_error", true},
     {"mind", "MIND", "mind_error", true},
     {"mind_corrected", "MIND, corrected for bias", "mind_error", true},
+    {"fdr", "FDr", "fdr_error", true},
+    {"fdr_corrected", "FDr, corrected for bias", "fdr_error", true},
+    {"fld", "FLD", NULL, true},
+    {"clip-score", "CLIP score", "clip-score_error", false},
     {"vendi", "Vendi score", NULL, false},
     {"is", "Inception score", "is_std", false},
     {"precision", "precision", NULL, false},
@@ -52,6 +56,11 @@ const char *chart_title(const char *column, size_t *network) {
     const struct metric *metric = find(column);
     *network = network_of(column);
     return metric ? metric->title : NULL;
+}
+
+bool chart_lower(const char *column) {
+    const struct metric *metric = find(column);
+    return metric && metric->distance;
 }
 
 bool chart_has(const json_t *data, const char *metric) {

@@ -50,6 +50,7 @@ void chart_release(struct chart *chart);
 /* What a column is called in words: "FID", of several networks "NAME: FID"; NULL: it can't be plotted. *network: the
  * length of "NAME." in it. */
 const char *chart_title(const char *column, size_t *network);
+bool chart_lower(const char *column); /* is less better? */
 /* Is it a column that chart_make can plot, and is any cell's a number? */
 bool chart_has(const json_t *data, const char *metric);
 /* The columns for which that is true: new; NULL when out of memory. */

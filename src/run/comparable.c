@@ -7,15 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool same_digests(const struct run *a, const struct run *b, int which) {
+    json_t *mine = run_digests(a, which), *theirs = run_digests(b, which);
+    bool same = mine && theirs && json_equal(mine, theirs);
+    json_decref(mine);
+    json_decref(theirs);
+    return same;
+}
+
 static bool same(const struct run *a, const struct run *b) {
-    bool alike = a->evaluated_count == b->evaluated_count && a->job.evaluate.count == b->job.evaluate.count;
-    for (size_t i = 0; alike && i < a->evaluated_count; i++) {
-        const struct evaluated *mine = &a->evaluated[i], *theirs = &b->evaluated[i];
-        alike = (a->evaluated_count == 1 || strcmp(mine->network.name, theirs->network.name) == 0) &&
-                strcmp(evaluated_network(mine), evaluated_network(theirs)) == 0 &&
-                strcmp(evaluated_reference(mine), evaluated_reference(theirs)) == 0;
-    }
-    return alike;
+    return a->evaluated_count == b->evaluated_count && a->job.evaluate.count == b->job.evaluate.count &&
+           same_digests(a, b, NETWORK_DIGESTS) && same_digests(a, b, EVALUATED_REFERENCE);
 }
 
 /* The first cell's run, whose evaluation is that of all; NULL: they differ, or are not evaluated. */
@@ -43,8 +45,8 @@ int comparable_with(const struct cells *cells, const char *dir, bool *yes, struc
     int rc = path ? json_file_read_if_there(&result, path, err) : error_memory(err);
     const json_t *inputs = json_object_get(result, "inputs"), *count = json_object_get(inputs, "count");
     if (rc == 0 && json_is_object(json_object_get(result, "metrics")))
-        *yes = names(inputs, "reference", run_by_network(run, evaluated_reference)) &&
-               names(inputs, "network", run_by_network(run, evaluated_network)) &&
+        *yes = names(inputs, "reference", run_digests(run, EVALUATED_REFERENCE)) &&
+               names(inputs, "network", run_digests(run, NETWORK_DIGESTS)) &&
                (uint64_t)json_integer_value(count) == run->job.evaluate.count;
     json_decref(result);
     free(path);

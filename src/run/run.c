@@ -186,19 +186,15 @@ const char *run_evaluated_file(const struct run *run, size_t network, enum evalu
     return file->made ? file->made : file->path;
 }
 
-const char *evaluated_network(const struct evaluated *evaluated) {
-    return evaluated->network.sha256;
+static const char *digest_of(const struct evaluated *evaluated, int which) {
+    return which == NETWORK_DIGESTS ? evaluated->network.sha256 : evaluated->files[which].sha256;
 }
 
-const char *evaluated_reference(const struct evaluated *evaluated) {
-    return evaluated->files[EVALUATED_REFERENCE].sha256;
-}
-
-json_t *run_by_network(const struct run *run, const char *(*text)(const struct evaluated *evaluated)) {
-    if (run->evaluated_count == 1) return json_string(text(&run->evaluated[0]));
+json_t *run_digests(const struct run *run, int which) {
+    if (run->evaluated_count == 1) return json_string(digest_of(&run->evaluated[0], which));
     json_t *all = json_object();
     for (size_t i = 0; all && i < run->evaluated_count; i++)
-        json_object_set_new(all, run->evaluated[i].network.name, json_string(text(&run->evaluated[i])));
+        json_object_set_new(all, run->evaluated[i].network.name, json_string(digest_of(&run->evaluated[i], which)));
     return all;
 }
 

@@ -62,10 +62,10 @@ int run_open_networks(struct run *run, struct error *err);
 void run_close_networks(struct run *run);
 /* The file that a network is evaluated with; borrowed; NULL: none. */
 const char *run_evaluated_file(const struct run *run, size_t network, enum evaluated_file which);
-/* New: one network's text as a string, several's as an object by their names. */
-json_t *run_by_network(const struct run *run, const char *(*text)(const struct evaluated *evaluated));
-const char *evaluated_network(const struct evaluated *evaluated);   /* its sha256 */
-const char *evaluated_reference(const struct evaluated *evaluated); /* that of its reference */
+/* New: the sha256 of the feature network, or of its enum evaluated_file ("": it has none): of one network a string, of
+ * several an object by their names. */
+enum { NETWORK_DIGESTS = -1 };
+json_t *run_digests(const struct run *run, int which);
 
 /* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
 #define MODEL_SHA256 "model.sha256"

@@ -9,6 +9,7 @@
 #include "format/json_file.h"
 #include "run/claim.h"
 #include "run/quarantine.h"
+#include "metric/values.h"
 #include "work/evaluation.h"
 #include "work/result.h"
 #include "work/shard_maker.h"
@@ -202,15 +203,15 @@ static int repair_manifest(struct conclusion *conclusion, struct error *err) {
 static int network_metrics(struct conclusion *conclusion, size_t network, struct references *references, int threads,
                            json_t *values, json_t *networks, struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    const struct side *reference;
+    const struct side *files[EVALUATED_FILES];
     struct side samples;
     int levels = omp_get_max_active_levels(), before = omp_get_max_threads();
-    if (references_get(references, run, network, EVALUATED_REFERENCE, true, &reference, err) != 0 ||
+    if (references_all(references, run, network, true, files, err) != 0 ||
         evaluation_take(run, network, conclusion->features, &samples, err) != 0)
         return -1;
     omp_set_max_active_levels(2);
     omp_set_num_threads(threads);
-    int rc = evaluation_metrics(run, network, &samples, reference, values, networks, err);
+    int rc = evaluation_metrics(run, network, &samples, files, values, networks, err);
     omp_set_num_threads(before);
     omp_set_max_active_levels(levels);
     side_release(&samples);
@@ -225,6 +226,7 @@ static int compute_metrics(struct conclusion *conclusion, struct references *ref
     int rc = *values && (networks || run->evaluated_count <= 1) ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < run->evaluated_count; i++)
         rc = network_metrics(conclusion, i, references, threads, *values, networks, err);
+    if (rc == 0 && networks) rc = values_mean(*values, "fdr", err);
     if (rc == 0 && networks && json_object_set(*values, "networks", networks) != 0) rc = error_memory(err);
     json_decref(networks);
     return rc;

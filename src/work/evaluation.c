@@ -5,6 +5,7 @@
 #include "cluster/build.h"
 #include "eval/side_read.h"
 #include "metric/score.h"
+#include "metric/values.h"
 #include "run/scan.h"
 #include "work/reference_images.h"
 
@@ -95,16 +96,33 @@ static int in_network(const struct run *run, size_t network, struct error *err) 
     return run->evaluated_count > 1 ? error_prefix(err, "%s", run->evaluated[network].network.name) : -1;
 }
 
-static struct score_options options_of(const struct run *run) {
-    return (struct score_options){.metrics = run->job.evaluate.metrics};
+static struct score_options options_of(const struct run *run, const struct side *const files[EVALUATED_FILES]) {
+    return (struct score_options){
+        .metrics = run->job.evaluate.metrics, .validation = files[EVALUATED_VALIDATION], .text = files[EVALUATED_TEXT]};
 }
 
-int evaluation_fits(const struct run *run, size_t network, const struct side *reference, bool warn, struct error *err) {
+/* Are the rows of the texts those of the conditions? */
+static int check_texts(const struct run *run, const struct side *text, struct error *err) {
+    if (!(run->job.evaluate.metrics >> METRIC_CLIP_SCORE & 1) || !text) return 0;
+    if (run->job.conditions.count == 0)
+        return error_set(err, CODE_DATA,
+                         "clip-score needs a job with conditions, whose rows say which text a sample has");
+    size_t count = text->views[0].features.count;
+    if (run->condition_rows == 0 || count == run->condition_rows) return 0; /* 0: not known yet */
+    return error_set(err, CODE_DATA, "clip-score: the conditions have %llu rows, and there are %zu texts",
+                     (unsigned long long)run->condition_rows, count);
+}
+
+int evaluation_fits(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES], bool warn,
+                    struct error *err) {
     const struct network *of = &run->evaluated[network].network;
     struct side samples = {.untyped = false}; /* as they will be */
-    const struct score_options options = options_of(run);
+    const struct side *reference = files[EVALUATED_REFERENCE];
+    static const uint64_t some;
+    struct score_options options = options_of(run, files);
     uint64_t count;
     float one = 0;
+    options.text_rows = &some; /* their numbers are looked at here */
     if (count_of(run, &count, err) != 0 || score_enough(options.metrics, count, err) != 0) return -1;
     memcpy(samples.network, of->sha256, SHA256_HEX);
     for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
@@ -112,7 +130,7 @@ int evaluation_fits(const struct run *run, size_t network, const struct side *re
         size_t dim = output < 0 ? 0 : of->outputs[output].dim;
         samples.views[kind] = (struct view){.features = {(size_t)count, dim, &one}, .statistics = {.dim = dim}};
     }
-    if (score_check(options.metrics, &samples, reference, err) != 0) {
+    if (score_check(&options, &samples, reference, err) != 0 || check_texts(run, options.text, err) != 0) {
         error_prefix(err, "%s", run->evaluated[network].files[EVALUATED_REFERENCE].path);
         return in_network(run, network, err);
     }
@@ -121,14 +139,20 @@ int evaluation_fits(const struct run *run, size_t network, const struct side *re
 }
 
 static int foresee_network(const struct run *run, size_t network, struct error *err) {
-    const char *path = run->evaluated[network].files[EVALUATED_REFERENCE].path;
-    struct side reference;
-    bool images;
-    if (side_holds_images(&images, path, err) != 0) return -1;
-    if (images) return reference_images_check(path, err); /* they give what metrics need */
-    if (side_read(&reference, path, NULL, err) != 0) return -1;
-    int rc = evaluation_fits(run, network, &reference, true, err);
-    side_release(&reference);
+    struct side sides[EVALUATED_FILES] = {{.untyped = false}};
+    const struct side *files[EVALUATED_FILES] = {NULL};
+    bool images = false, any = false;
+    int rc = 0;
+    for (int which = 0; rc == 0 && which < EVALUATED_FILES; which++) {
+        const char *path = run->evaluated[network].files[which].path;
+        if (!path) continue;
+        rc = side_holds_images(&images, path, err);
+        any |= images;
+        if (rc == 0 && images) rc = reference_images_check(path, evaluated_file_names[which], err);
+        else if (rc == 0 && (rc = side_read(&sides[which], path, NULL, err)) == 0) files[which] = &sides[which];
+    }
+    if (rc == 0 && !any) rc = evaluation_fits(run, network, files, true, err); /* images give what metrics need */
+    for (int which = 0; which < EVALUATED_FILES; which++) side_release(&sides[which]);
     return rc;
 }
 
@@ -170,7 +194,22 @@ static int describe(const struct run *run, size_t network, const struct side *re
                                 evaluated->files[EVALUATED_REFERENCE].path, "count",
                                 count ? json_integer((json_int_t)count) : json_null(), "sha256", reference->sha256,
                                 "network", "outputs", outputs, "sha256", evaluated->network.sha256);
+    for (int which = EVALUATED_VALIDATION; which < EVALUATED_FILES; which++)
+        if (evaluated->files[which].path)
+            json_object_set_new(members, evaluated_file_names[which],
+                                json_pack("{s:s, s:s}", "path", evaluated->files[which].path, "sha256",
+                                          evaluated->files[which].sha256));
     return json_object_update_new(to, members) == 0 ? 0 : error_memory(err);
+}
+
+/* Adds a file's digests, where there is any. */
+static int add_file(const struct run *run, enum evaluated_file which, json_t *inputs, struct error *err) {
+    bool any = false;
+    for (size_t i = 0; i < run->evaluated_count; i++) any |= run->evaluated[i].files[which].path != NULL;
+    if (!any) return 0;
+    return json_object_set_new(inputs, evaluated_file_names[which], run_digests(run, (int)which)) == 0
+               ? 0
+               : error_memory(err);
 }
 
 int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err) {
@@ -181,24 +220,39 @@ int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err)
         if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
     if (run->job.evaluate.enabled &&
         !(*inputs = json_pack("{s:O, s:I, s:o, s:o, s:O, s:O}", "metrics", names, "count",
-                              (json_int_t)run->job.evaluate.count, "network", run_by_network(run, evaluated_network),
-                              "reference", run_by_network(run, evaluated_reference), "qtaylor",
+                              (json_int_t)run->job.evaluate.count, "network", run_digests(run, NETWORK_DIGESTS),
+                              "reference", run_digests(run, EVALUATED_REFERENCE), "qtaylor",
                               json_object_get(versions, "qtaylor"), "commit", json_object_get(versions, "commit"))))
         rc = error_memory(err);
+    for (enum evaluated_file which = EVALUATED_VALIDATION; rc == 0 && *inputs && which < EVALUATED_FILES; which++)
+        rc = add_file(run, which, *inputs, err);
     json_decref(names);
     json_decref(versions);
     return rc;
 }
 
-int evaluation_metrics(const struct run *run, size_t network, const struct side *samples, const struct side *reference,
-                       json_t *metrics, json_t *networks, struct error *err) {
-    struct score_options options = options_of(run);
+/* Which text each sample has: new; NULL: out of memory. */
+static uint64_t *text_rows(const struct run *run, size_t count) {
+    uint64_t *rows = malloc((count + 1) * sizeof *rows);
+    for (size_t i = 0; rows && i < count; i++) rows[i] = run_row(run, i);
+    return rows;
+}
+
+int evaluation_metrics(const struct run *run, size_t network, const struct side *samples,
+                       const struct side *const files[EVALUATED_FILES], json_t *metrics, json_t *networks,
+                       struct error *err) {
+    const struct side *reference = files[EVALUATED_REFERENCE];
+    struct score_options options = options_of(run, files);
+    uint64_t *rows = options.text ? text_rows(run, samples_of(samples)) : NULL;
     json_t *values, *about = networks ? json_object() : metrics;
-    if (score(&values, &options, samples, reference, err) != 0) {
+    options.text_rows = rows;
+    int failed = options.text && !rows ? error_memory(err) : score(&values, &options, samples, reference, err);
+    free(rows);
+    if (failed) {
         if (networks) json_decref(about);
         return in_network(run, network, err);
     }
-    int rc = score_put(metrics, networks ? run->evaluated[network].network.name : NULL, values, err);
+    int rc = values_put(metrics, networks ? run->evaluated[network].network.name : NULL, values, err);
     json_decref(values);
     if (rc == 0 && json_object_set_new(metrics, "samples", json_integer((json_int_t)samples_of(samples))) != 0)
         rc = error_memory(err);

@@ -24,16 +24,18 @@ int evaluation_side(const struct run *run, size_t network, struct side *side, st
  * they have). */
 int evaluation_reference(const struct run *run, size_t network, enum evaluated_file which, struct side *reference,
                          struct error *err);
-/* Can the job's metrics be computed with its reference, its feature network and as many samples as there will be?
- * warn: logs where they will mean little. */
-int evaluation_fits(const struct run *run, size_t network, const struct side *reference, bool warn, struct error *err);
+/* Can the job's metrics be computed with these sides of its files (NULL: none), its feature network and as many samples
+ * as there will be? warn: logs where they will mean little. */
+int evaluation_fits(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES], bool warn,
+                    struct error *err);
 /* The same before there is a run; files: false where networks and references need not be there yet. */
 int evaluation_foresee(const struct job *job, const struct card *card, bool files, struct error *err);
 /* What the metrics depend on besides the samples. New object; NULL where nothing is evaluated. */
 int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err);
 /* Adds one network's metrics to `metrics`, and what they were computed with: of several networks under the names
  * NETWORK.METRIC, and what they were computed with to `networks` under NETWORK (NULL where there is one). */
-int evaluation_metrics(const struct run *run, size_t network, const struct side *samples, const struct side *reference,
-                       json_t *metrics, json_t *networks, struct error *err);
+int evaluation_metrics(const struct run *run, size_t network, const struct side *samples,
+                       const struct side *const files[EVALUATED_FILES], json_t *metrics, json_t *networks,
+                       struct error *err);
 
 #endif

@@ -21,11 +21,12 @@ static int read_inputs(struct run *run, struct references *references, bool warn
                        struct error *err) {
     for (size_t i = 0; i < run->evaluated_count; i++) {
         const struct evaluated *evaluated = &run->evaluated[i];
-        const struct side *reference;
-        if (references_get(references, run, i, EVALUATED_REFERENCE, false, &reference, err) != 0 ||
-            evaluation_fits(run, i, reference, warn, err) != 0)
+        const struct side *files[EVALUATED_FILES];
+        if (references_all(references, run, i, false, files, err) != 0 ||
+            evaluation_fits(run, i, files, warn, err) != 0)
             return -1;
-        memcpy(digests->of[i].files[EVALUATED_REFERENCE], reference->sha256, SHA256_HEX);
+        for (int which = 0; which < EVALUATED_FILES; which++)
+            if (files[which]) memcpy(digests->of[i].files[which], files[which]->sha256, SHA256_HEX);
         memcpy(digests->of[i].network, evaluated->network.sha256, SHA256_HEX);
         if (evaluated->path && model_file_digest(evaluated->path, digests->of[i].network, err) != 0) return -1;
     }

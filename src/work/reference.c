@@ -57,8 +57,8 @@ static int find_or_read(struct references *references, const struct run *run, si
     return 0;
 }
 
-int references_get(struct references *references, const struct run *run, size_t network, enum evaluated_file which,
-                   bool factor, const struct side **side, struct error *err) {
+static int references_get(struct references *references, const struct run *run, size_t network,
+                          enum evaluated_file which, bool factor, const struct side **side, struct error *err) {
     struct reference *reference;
     pthread_mutex_lock(&references->lock);
     int rc = find_or_read(references, run, network, which, &reference, err);
@@ -67,4 +67,16 @@ int references_get(struct references *references, const struct run *run, size_t 
     if (rc == 0) *side = &reference->side;
     pthread_mutex_unlock(&references->lock);
     return rc;
+}
+
+int references_all(struct references *references, const struct run *run, size_t network, bool factor,
+                   const struct side *files[EVALUATED_FILES], struct error *err) {
+    for (enum evaluated_file which = 0; which < EVALUATED_FILES; which++) {
+        files[which] = NULL;
+        if (run_evaluated_file(run, network, which) &&
+            references_get(references, run, network, which, factor && which == EVALUATED_REFERENCE, &files[which],
+                           err) != 0)
+            return -1;
+    }
+    return 0;
 }

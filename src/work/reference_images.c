@@ -37,9 +37,9 @@ static int open_checked(struct images **images, const char *path, struct error *
     return -1;
 }
 
-int reference_images_check(const char *path, struct error *err) {
+int reference_images_check(const char *path, const char *key, struct error *err) {
     struct images *images;
-    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.reference");
+    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.%s", key);
     images_close(images);
     return 0;
 }
@@ -121,7 +121,7 @@ static int find_or_make(file_name *names, const struct cells *cells, size_t i, c
                         struct error *err) {
     const struct place_of at = place_at(cells, i);
     bool images, there;
-    if (!at.path) return 0;
+    if (!at.path || at.which == EVALUATED_TEXT) return 0;
     for (size_t k = 0; k < i; k++) {
         const struct place_of other = place_at(cells, k);
         if (!alike(&other, &at)) continue;
