@@ -22,6 +22,7 @@ struct compare_options { /* also of reference: a and what is not compare's alone
     const char *a, *b, *versus, *validation, *text, *indices, *output, *range;
     struct option_list features;
     int device; /* enum device */
+    int order;  /* enum image_order */
     unsigned metrics;
     bool json;
 };
@@ -43,6 +44,7 @@ static int read_extraction(struct extraction *extraction, const struct extractio
                                       .count = networks->count,
                                       .metrics = metrics,
                                       .device = chosen,
+                                      .order = (enum image_order)options->order,
                                       .low = low,
                                       .high = high,
                                       .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
@@ -281,6 +283,9 @@ static int reference(const struct call *call, struct error *err) {
 #define ROW_RANGE \
     OPTION(STRING, compare_options, range, "range", .argument = "LOW,HIGH", \
            .help = "black and white of arrays of floats, such as -1,1")
+#define ROW_ORDER \
+    OPTION(CHOICE, compare_options, order, "order", .choices = image_order_names, \
+           .help = "of image files: numbers as numbers (natural), or byte by byte (name), as Python's sorted()")
 #define ROW_DEVICE \
     OPTION(CHOICE, compare_options, device, "device", .help = "where the network runs", .choices = device_names)
 
@@ -299,6 +304,7 @@ static const struct option_row compare_rows[] = {
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
     ROW_RANGE,
+    ROW_ORDER,
     ROW_DEVICE,
     ROW_JSON(compare_options),
 };
@@ -309,6 +315,7 @@ static const struct option_row reference_rows[] = {
            .required = true),
     ROW_FEATURES,
     ROW_RANGE,
+    ROW_ORDER,
     ROW_DEVICE,
 };
 

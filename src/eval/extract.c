@@ -166,7 +166,7 @@ static int read_images(void *context, size_t rows, void *out, struct error *err)
 
 int extract_images(struct side *sides, const char *path, const struct extraction *how, struct error *err) {
     struct images *images;
-    if (images_open(&images, path, err) != 0) return -1;
+    if (images_open(&images, path, how->order, err) != 0) return -1;
     struct picture_source source = {.name = path,
                                     .count = images_count(images),
                                     .floats = images_floats(images),

@@ -3,6 +3,7 @@
 #define EVAL_EXTRACT_H
 
 #include "eval/side.h"
+#include "format/image_names.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@ struct extraction {
     unsigned metrics;                  /* which features are needed, as bits 1 << METRIC_... */
     bool spatial;                      /* those of sfid too, where the network has them */
     int device, workers;               /* SHIM_CPU or an index; threads */
+    enum image_order order;            /* of files of images */
     double low, high;                  /* of arrays of floats, which do not say: black and white; equal: not known */
 };
 

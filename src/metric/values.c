@@ -1,6 +1,7 @@
 /* Numbers with their errors in JSON. */
 #include "metric/values.h"
 
+#include "base/log.h"
 #include "base/text.h"
 
 #include <math.h>
@@ -43,6 +44,10 @@ int value_set_jackknifed(json_t *values, const char *name, const double numbers[
     if (value_set(values, name, numbers[0], err) != 0) return -1;
     if (!enough) return 0;
     jackknife(numbers[0], numbers + 1, &estimate);
+    if (estimate.high < 0)
+        log_warn("%s: the interval of its corrected value lies below 0, where no true value is: the samples are not "
+                 "independent of the reference (are the same images in both?)",
+                 name);
     if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
         set_without(values, name, numbers + 1, err) != 0)
         return -1;

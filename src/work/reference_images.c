@@ -25,7 +25,7 @@ static unsigned reference_metrics(const struct run *run) {
 }
 
 static int open_checked(struct images **images, const char *path, struct error *err) {
-    if (images_open(images, path, err) != 0) return -1;
+    if (images_open(images, path, IMAGES_NATURAL, err) != 0) return -1;
     if (images_count(*images) >= 2 && !images_floats(*images)) return 0;
     if (images_floats(*images))
         error_set(err, CODE_DATA,
