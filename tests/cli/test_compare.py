@@ -165,21 +165,6 @@ class Sure(LikeInception):
         return flat[:, ::8] if return_features else torch.softmax(flat[:, 40:44] * 2000, 1)
 
 
-def test_order_of_image_files(tmp_path):
-    (tmp_path / "a").mkdir()
-    names = ["10.png", "2.png", "1.png", "b/3.png"]
-    (tmp_path / "a/b").mkdir()
-    for number, name in enumerate(names):
-        Image.fromarray(np.full((1, 1), number, np.uint8)).save(tmp_path / "a" / name)
-
-    def rows(*options):
-        qtaylor("reference", tmp_path / "a", "--features", "none", "-o", tmp_path / "f.npy", *options)
-        return [names[round(row[0] * 255)] for row in np.load(tmp_path / "f.npy").tolist()]
-
-    assert rows() == rows("--order", "natural") == ["1.png", "2.png", "10.png", "b/3.png"]
-    assert rows("--order", "name") == sorted(names)
-
-
 def test_a_probability_that_underflows_has_no_part_in_is(tmp_path):
     images = np.random.default_rng(9).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
     described = json.dumps({"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 24, "logits": 4}})

@@ -187,8 +187,9 @@ def test_a_job_has_them_all(job):
     job.keys["evaluate"] = {**one, "text": "texts.npy"}
     qtaylor("run", job.write())
     score = metrics(job.run)["clip-score"]
-    (folder,) = [path for path in job.run.glob("features/*/pool") if stored(job.run, path.relative_to(job.run)).shape[1] == 8]
-    images, texts = stored(job.run, folder.relative_to(job.run)).astype(float), np.load(job.folder / "texts.npy")
+    pools = [stored(job.run, path.relative_to(job.run)) for path in job.run.glob("features/*/pool")]
+    (images,) = [rows.astype(float) for rows in pools if rows.shape[1] == 8]
+    texts = np.load(job.folder / "texts.npy")
     texts = texts[np.arange(256) % 5].astype(float)
     cosines = (images * texts).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
     assert score == pytest.approx(100 * np.maximum(cosines, 0).mean(), rel=1e-6)
