@@ -58,8 +58,8 @@ COMMIT := if [ -e COMMIT ]; then cat COMMIT; else test -e .git && git describe -
 Q := $(if $(V),,@)
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo run-demo test test-long bench unit layers fuzz run-fuzz tsan run-tsan coverage run-coverage \
-        format lint install uninstall dist clean distclean FORCE
+.PHONY: all help demo run-demo test test-long test-mpi bench unit layers fuzz run-fuzz tsan run-tsan coverage \
+        run-coverage format lint install uninstall dist clean distclean FORCE
 all: $(B)/qtaylor ## build build/torch/qtaylor (other builds: below)
 
 help: ## this list
@@ -82,6 +82,11 @@ test: ## install what tests need, build, and run them all (15 minutes at most on
 test-long: ## what needs longer: hundreds of kill points, slow parity runs
 	@tools/setup.sh long
 	@tests/run.sh long
+# Rank tests by the MPI that MPICC compiles for, in a folder of its own: objects of two MPIs do not go together.
+MPI_BUILD := build/fake-$(notdir $(MPICC))
+test-mpi: ## the tests of ranks with another MPI: MPICC=mpicc.mpich QTAYLOR_MPIRUN=mpiexec.mpich
+	@$(MAKE) --no-print-directory SHIM=fake B=$(MPI_BUILD) all
+	@QTAYLOR_FAKE=$(MPI_BUILD)/qtaylor $(PYTHON) -m pytest -q -rs -m 'not long' tests/mpi
 bench: ## speed, as ratios within one run
 	@tools/setup.sh test
 	@$(MAKE) --no-print-directory SHIM=torch all

@@ -82,11 +82,19 @@ int shim_registers_limit(struct shim_registers *registers, int dst, double norm,
     return answer(registers_limit(registers->host, dst, norm, &err), &err, error);
 }
 
-/* The host's say "model: " before the model's words, and so does who calls this. */
-int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
-                        const struct shim_condition *condition, char *error) {
+int shim_registers_guide(struct shim_registers *registers, int dst, int src, int guide, const double *scales, int first,
+                         int beyond, char *error) {
     struct error err;
-    int rc = registers_eval(registers->host, model, dst, dst2 < 0 ? 0 : dst2, src, condition, &err);
+    return answer(registers_guide(registers->host, dst, src, guide, scales, (int[]){first, beyond}, &err), &err, error);
+}
+
+/* The host's say "model: " before the model's words, and so does who calls this. */
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int twin,
+                        int src, const struct shim_condition *condition, char *error) {
+    struct error err;
+    const struct eval_registers numbers = {
+        .dst = dst, .dst2 = dst2 < 0 ? 0 : dst2, .twin = twin < 0 ? 0 : twin, .src = src};
+    int rc = registers_eval(registers->host, model, numbers, condition, &err);
     return rc == 0 ? 0
                    : fake_fail(error, "%s", strncmp(err.message, "model: ", 7) == 0 ? err.message + 7 : err.message);
 }

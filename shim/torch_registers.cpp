@@ -131,22 +131,42 @@ int shim_registers_limit(struct shim_registers *registers, int dst, double norm,
     });
 }
 
-int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
-                        const struct shim_condition *condition, char *error) {
+int shim_registers_guide(struct shim_registers *registers, int dst, int src, int guide, const double *scales, int first,
+                         int beyond, char *error) {
+    return guarded(error, "registers", [&] {
+        c10::DeviceGuard on(registers->device);
+        at::Tensor x = (*registers)[src], on_host = at::empty({registers->shape.batch, 1, 1, 1}, at::kDouble);
+        std::copy_n(scales, registers->shape.batch, on_host.data_ptr<double>());
+        at::Tensor scale = on_host.to(x.options()), rest = (1 - on_host).to(x.options());
+        at::Tensor sum = (x * scale).add_((*registers)[guide] * rest);
+        if (beyond > 0) {
+            at::Tensor whole = x.clone();
+            whole.narrow(1, first, beyond - first).copy_(sum.narrow(1, first, beyond - first));
+            sum = whole;
+        }
+        (*registers)[dst].copy_(sum);
+    });
+}
+
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int twin,
+                        int src, const struct shim_condition *condition, char *error) {
     return calling(*model, error, [&] {
         c10::DeviceGuard on(registers->device);
         const int64_t *labels = condition->labels;
-        int batch = registers->shape.batch;
-        if (labels && !std::equal(labels, labels + batch, registers->labels.begin(), registers->labels.end())) {
-            registers->labels_on_device = labels_on(registers->device, batch, labels);
-            registers->labels.assign(labels, labels + batch);
+        struct shim_shape shape = registers->shape;
+        int batch = shape.batch, channels = shape.channels;
+        if (twin >= 0) shape.batch *= 2;
+        if (labels && !std::equal(labels, labels + shape.batch, registers->labels.begin(), registers->labels.end())) {
+            registers->labels_on_device = labels_on(registers->device, shape.batch, labels);
+            registers->labels.assign(labels, labels + shape.batch);
         }
         at::Tensor x = (*registers)[src].to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+        if (twin >= 0) x = at::cat({x, x});
         at::Tensor given = labels ? registers->labels_on_device : at::Tensor();
-        at::Tensor out = diffuse(*model, x, registers->shape, *condition, given);
-        int channels = registers->shape.channels;
-        (*registers)[dst].copy_(out.narrow(1, 0, channels).to(at::kFloat));
-        if (dst2 >= 0) (*registers)[dst2].copy_(out.narrow(1, channels, channels).to(at::kFloat));
+        at::Tensor out = diffuse(*model, x, shape, *condition, given).to(at::kFloat);
+        (*registers)[dst].copy_(out.narrow(0, 0, batch).narrow(1, 0, channels));
+        if (twin >= 0) (*registers)[twin].copy_(out.narrow(0, batch, batch).narrow(1, 0, channels));
+        if (dst2 >= 0) (*registers)[dst2].copy_(out.narrow(0, 0, batch).narrow(1, channels, channels));
     });
 }
 

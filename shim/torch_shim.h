@@ -113,9 +113,15 @@ int shim_registers_threshold(struct shim_registers *registers, int dst, double q
 int shim_registers_project(struct shim_registers *registers, int dst, int src, int onto, char *error);
 /* A sample at a time: dst = dst min(1, norm/|dst|). */
 int shim_registers_limit(struct shim_registers *registers, int dst, double norm, char *error);
-/* dst = first C channels of the model on src cast to float32, dst2 the next C; dst2 < 0: not wanted. */
-int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int src,
-                        const struct shim_condition *condition, char *error);
+/* A sample at a time: dst = scale src + (1 - scale) guide, scales[B]; first, beyond: as of lincomb, the others are
+ * src's.
+ */
+int shim_registers_guide(struct shim_registers *registers, int dst, int src, int guide, const double *scales, int first,
+                         int beyond, char *error);
+/* dst = first C channels of the model on src cast to float32, dst2 the next C; dst2 < 0: not wanted. twin >= 0: the
+ * call is of 2 B rows, src twice, with as many labels and inputs, and twin = what it says of the second B. */
+int shim_registers_eval(struct shim_registers *registers, struct shim_model *model, int dst, int dst2, int twin,
+                        int src, const struct shim_condition *condition, char *error);
 
 /* ---- torch's own random numbers, for EDM's published latents ---- */
 /* generator.manual_seed(seed); randn[count] float32; then, if classes > 0, one randint(classes). device: SHIM_CPU or

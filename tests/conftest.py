@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -39,11 +40,26 @@ def environment(**extra):
     if "OMPI_MCA_ess_singleton_isolated" in extra:
         extra["OMPI_MCA_orte_tmpdir_base"] = tempfile.mkdtemp(dir=SESSIONS.name)
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
-    return {**os.environ, **root, **{key: str(value) for key, value in extra.items()}}
+    cache = {"XDG_CACHE_HOME": f"{SESSIONS.name}/cache"}
+    return {**os.environ, **cache, **root, **{key: str(value) for key, value in extra.items()}}
+
+
+# What starts ranks, and its words: Open MPI's mpirun, or one of MPICH's kind (hydra): QTAYLOR_MPIRUN=mpiexec.mpich.
+LAUNCHER = shlex.split(os.environ.get("QTAYLOR_MPIRUN", "mpirun"))
+HYDRA = LAUNCHER != ["mpirun"] and "HYDRA" in subprocess.run(
+    [LAUNCHER[0], "--version"], capture_output=True, text=True).stdout
+UNBOUND = ["-bind-to", "none"] if HYDRA else ["--oversubscribe", "--bind-to", "none"]
+RECOVERY = "-disable-auto-cleanup" if HYDRA else "--enable-recovery"  # one dead rank does not end the others
+RANK = "PMI_RANK" if HYDRA else "OMPI_COMM_WORLD_RANK"
 
 
 def mpirun(ranks, *options):
-    return ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none", *options] if ranks else []
+    return [*LAUNCHER, *UNBOUND, "-n", str(ranks), *options] if ranks else []
+
+
+def rank_variable(name, value):
+    """Options of mpirun: a variable of the next ranks' environment."""
+    return ["-env", name, str(value)] if HYDRA else ["-x", f"{name}={value}"]
 
 
 def qtaylor(*arguments, ranks=0, program=FAKE, code=0, timeout=120, **env):

@@ -20,9 +20,9 @@ failed=0
 echo '== clang-format'
 git ls-files '*.c' '*.h' '*.cpp' '*.hpp' | xargs build/venv/bin/clang-format --dry-run -Werror || failed=1
 echo '== shellcheck'
-shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh || failed=1
+shellcheck slurm/* tests/*.sh tests/slurm/*.sh tools/*.sh packaging/*.sh packaging/conda/*.sh || failed=1
 echo '== ruff'
-build/venv/bin/ruff check -q --output-format concise tools tests || failed=1
+build/venv/bin/ruff check -q --output-format concise tools tests packaging || failed=1
 echo '== house'
 tests/house.sh strict || failed=1
 exit $failed

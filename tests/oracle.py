@@ -43,9 +43,11 @@ def mixture_epsilon(x, alpha, sigma, means, std, weights):
     return sigma * (posterior[:, :, None] * difference).sum(1) / variance
 
 
-def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, channels=1):
+def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, channels=1, *,
+             scales=None):
     """Interprets `qtaylor plan --json`. model(x, time, labels) -> output, or output and variance channels; guide is
-    model 1; labels is "given", "null" or "none". start [n, elements] and noise(stream) replace those of the seeds."""
+    model 1; labels is "given", "null" or "none"; scales [n] are GUIDE's. start [n, elements] and noise(stream) replace
+    those of the seeds."""
     noise = noise or (lambda stream: np.stack([normals(seed, stream, elements) for seed in seeds]))
     register = {0: (noise(0) if start is None else start) * plan["initial_scale"]}
     for op in plan["ops"]:
@@ -60,6 +62,12 @@ def run_plan(plan, seeds, elements, model, start=None, noise=None, guide=None, c
                 low, high = np.array(op["channels"]) * (elements // channels)
                 value[:, :low], value[:, high:] = (register[op["terms"][0][1]][:, part]
                                                    for part in (slice(low), slice(high, None)))
+            register[op["dst"]] = value
+        elif op["op"] == "GUIDE":
+            source, other, w = register[op["src"]], register[op["guide"]], np.asarray(scales)[:, None]
+            value = w * source + (1 - w) * other
+            low, high = np.array(op.get("channels", [0, channels])) * (elements // channels)
+            value[:, :low], value[:, high:] = source[:, :low], source[:, high:]
             register[op["dst"]] = value
         elif op["op"] == "NOISE":
             register[op["dst"]] = noise(op["stream"])

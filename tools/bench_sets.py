@@ -32,8 +32,9 @@ class Deep(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
         c = torch.nn.Conv2d
-        self.layers = torch.nn.Sequential(c(3, width, 3, 2), torch.nn.ReLU(), c(width, 2 * width, 3, 2), torch.nn.ReLU(),
-                                          c(2 * width, 64, 3, 2), torch.nn.ReLU())
+        relu = torch.nn.ReLU()
+        self.layers = torch.nn.Sequential(c(3, width, 3, 2), relu, c(width, 2 * width, 3, 2), relu,
+                                          c(2 * width, 64, 3, 2), relu)
     def forward(self, x):
         return self.layers(x.float() / 255).mean((2, 3))
 torch.manual_seed(0)
@@ -104,8 +105,8 @@ class Alone:
         self.core = str(min(os.sched_getaffinity(0)))
 
     def run(self, *command):
-        return subprocess.run(["taskset", "-c", self.core, *map(str, command)], capture_output=True, text=True, check=True,
-                              env=self.environment).stdout
+        return subprocess.run(["taskset", "-c", self.core, *map(str, command)], capture_output=True, text=True,
+                              check=True, env=self.environment).stdout
 
     def python(self, text, *arguments):
         return float(self.run(sys.executable, "-W", "ignore", "-c", text, *arguments))

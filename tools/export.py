@@ -6,7 +6,11 @@ job.yaml, which makes the pictures that the authors' own code makes:
   tools/export.py FAMILY --help                     the options of a family
 
 With --format aoti the network is model.pt2, an AOTInductor package: machine code for one batch and one kind of
-processor, timed beside the network itself and TorchScript.
+processor, timed beside the network itself and TorchScript. --autotune tries the forms that the other options leave
+open, prints how far each is from the network and how fast, and takes the fastest within --tolerance; --format fastest
+does so, too, over both formats:
+
+  tools/export.py FAMILY SOURCE OUT --format fastest --batch 64 --tolerance 0.02
 
 Before a file gets its name it is compared with its network, as TorchScript at batches of 1, 5 and 64; its numbers must
 be finite, the same bits at every call, and those of a row independent of the other rows.
@@ -59,11 +63,20 @@ def rows(text):
     return int(text)
 
 
+def part(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
+    return value
+
+
 def check_format(options):
-    """What only a package has is no option of TorchScript."""
-    given = [f"--{name}" for name in ("batch", "channels-last", "autotune") if vars(options)[name.replace("-", "_")]]
-    if options.format != "aoti" and given:
-        raise Usage(f"{given[0]}: only with --format aoti")
+    """A batch is of machine code, and of what is timed."""
+    if options.format == "torchscript" and options.batch and not (options.autotune or options.tolerance):
+        raise Usage("--batch: only with --format aoti, --autotune or --tolerance")
     options.batch = options.batch or 16
 
 
@@ -78,15 +91,20 @@ def parse(arguments):
         family.add_argument("source", help=what)
         family.add_argument("out", help="the folder to write")
         family.add_argument("--null", type=int, metavar="LABEL", help="the label that means none, for guidance")
-        family.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32",
+        family.add_argument("--dtype", choices=["float32", "bfloat16", "float16"],
                             help="weights and arithmetic inside (float32); float32 at the border")
-        family.add_argument("--format", choices=["torchscript", "aoti"], default="torchscript",
-                            help="the model's file: TorchScript (model.pt), or machine code for this kind of processor "
-                                 "(model.pt2)")
-        family.add_argument("--batch", type=rows, metavar="ROWS", help="of aoti: the one batch it is compiled for (16)")
-        family.add_argument("--channels-last", action="store_true", help="of aoti: weights with the channels innermost")
+        family.add_argument("--format", choices=["torchscript", "aoti", "fastest"], default="torchscript",
+                            help="the model's file: TorchScript (model.pt), machine code for this kind of processor "
+                                 "(model.pt2), or of both the fastest form here")
+        family.add_argument("--batch", type=rows, metavar="ROWS",
+                            help="the one batch that aoti compiles for, and that forms are timed with (16)")
+        family.add_argument("--channels-last", action="store_true", help="weights with the channels innermost")
         family.add_argument("--autotune", action="store_true",
-                            help="of aoti: the compiler tries kernels, which takes longer")
+                            help="try the forms that are left open and take the fastest; of aoti the compiler tries "
+                                 "kernels, too, which takes longer")
+        family.add_argument("--tolerance", type=part, metavar="X",
+                            help="how far a form may be from the float32 network, as a part of its largest number; "
+                                 "above 1e-4 --autotune tries the shorter types, too")
         module.add_options(family)
     return parser, parser.parse_args(arguments)
 

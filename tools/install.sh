@@ -53,15 +53,18 @@ put_slurm() {
 }
 
 install_all() { # install_all PROGRAM
-    local file command
+    local file command version
+    version=$(cut -d' ' -f1 VERSION)
     : >"$draft.list"
     put 755 "$1" bin/qtaylor
     put_slurm
     while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(find jobs -type f | sort)
-    for file in tools/export.py tools/encode_prompts.py tools/export/*.py \
-        tools/digits_networks.py tools/train_digits.py tools/train_fashion.py
+    for file in tools/{export,encode_prompts,qtaylor,prepare_images,reference}.py tools/export/*.py \
+        tools/{digits_networks,train_digits,train_fashion}.py
     do put 644 "$file" "$home/$file"; done
     for file in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$file" "share/doc/qtaylor/$file"; done
+    put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \
+        "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g"
     "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
     for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
         "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"

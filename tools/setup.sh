@@ -17,10 +17,11 @@ torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev libjpeg-dev libwebp-dev libnlopt-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
-if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-14-dev libomp-14-dev) # Debian 12's
+if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-dev libomp-dev)
 elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)
 elif [ "$what" != build ]; then
-    packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs)
+    packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs
+        mandoc)
 fi
 [ "$what" = long ] && packages+=(dataset-fashion-mnist)
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a
@@ -40,7 +41,7 @@ quiet() { "$@" >"$log" 2>&1 || { cat "$log" >&2; fail "failed: $*"; }; }
 # A package counts as present when Debian says so, or when what it is for is found (another python3, a module's mpicc).
 present() {
     case $1 in
-        python3 | gcc | g++ | make | git | zstd | valgrind | chromium | shellcheck)
+        python3 | gcc | g++ | make | git | zstd | valgrind | chromium | shellcheck | mandoc)
             command -v "$1" >/dev/null && return ;;
         pkg-config) command -v pkg-config >/dev/null && return ;;
         python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
@@ -128,7 +129,7 @@ python_packages() {
     if [ "$what" != build ]; then want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'; fi
     if [ "$what" = build ] || [ "$what" = lint ]; then install; return; fi
     # pytest 9 does not keep xdist's groups of tests (tests/conftest.py) together.
-    want numpy numpy; want scipy 'scipy<1.18'; want pytest 'pytest==8.*'; want pyzstd pyzstd
+    want numpy numpy; want scipy 'scipy<1.18'; want pytest 'pytest==8.*'; want pyzstd pyzstd; want zstandard zstandard
     want scikit-learn scikit-learn; want pillow pillow; want mpmath mpmath; want tqdm tqdm; want pandas pandas
     want diffusers 'diffusers==0.35.*'; want transformers 'transformers==5.*'; want PyYAML pyyaml
     want pytest-xdist 'pytest-xdist==3.8.*'; want selenium selenium; want html5lib html5lib; want lxml lxml

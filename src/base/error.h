@@ -5,6 +5,8 @@
 
 enum code {
     CODE_OK = 0,
+    CODE_ROUNDED = 1,     /* compare --same: the same within rounding */
+    CODE_DIFFERENT = 2,   /* compare --same: different */
     CODE_USAGE = 64,      /* wrong command line */
     CODE_DATA = 65,       /* bad job, card, model, shard or reference */
     CODE_INTERNAL = 70,   /* a bug, or out of memory */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *kind_of(mode_t mode) {
@@ -138,6 +139,20 @@ int file_read_if_there(const char *path, char **data, size_t *size, struct error
 int file_look(const char *path, struct stat *info, bool *there, struct error *err) {
     *there = stat(path, info) == 0;
     return *there || file_absent(errno) ? 0 : error_set(err, CODE_IO, "cannot look at %s: %s", path, strerror(errno));
+}
+
+static bool same_time(struct timespec a, struct timespec b) {
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+bool file_unchanged(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
+}
+
+bool file_settled(const struct stat *info) {
+    enum { TICKS = 3 /* s */ };
+    return time(NULL) - info->st_mtim.tv_sec >= TICKS && time(NULL) - info->st_ctim.tv_sec >= TICKS;
 }
 
 int file_exists(const char *path, bool *there, struct error *err) {

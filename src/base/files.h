@@ -19,6 +19,11 @@ int file_look(const char *path, struct stat *info, bool *there, struct error *er
 int file_exists(const char *path, bool *there, struct error *err);
 int folder_has(const char *folder, const char *name, bool *there, struct error *err);
 
+/* Do the two describe one file that nobody changed in between: the same inode, size, mtime and ctime? */
+bool file_unchanged(const struct stat *a, const struct stat *b);
+/* Can a change after this show in them? Not within one tick of the clock: so not if they are seconds old. */
+bool file_settled(const struct stat *info);
+
 /* open, of a regular file alone: a FIFO, a device or a folder in its place is an error and is not waited for. -1:
  * *err is set. */
 int file_open(const char *path, int flags, struct error *err);

@@ -57,26 +57,19 @@ static struct known {
 static size_t known_count; /* ever; the next goes to known[known_count % 8] */
 static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static bool same_time(struct timespec a, struct timespec b) {
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 static bool recall(const struct stat *stat, char hex[SHA256_HEX]) {
     bool found = false;
     pthread_mutex_lock(&known_lock);
     for (size_t i = 0; i < sizeof known / sizeof *known && i < known_count && !found; i++) {
-        const struct stat *other = &known[i].stat;
-        found = other->st_dev == stat->st_dev && other->st_ino == stat->st_ino && other->st_size == stat->st_size &&
-                same_time(other->st_mtim, stat->st_mtim) && same_time(other->st_ctim, stat->st_ctim);
+        found = file_unchanged(&known[i].stat, stat);
         if (found) memcpy(hex, known[i].hex, SHA256_HEX);
     }
     pthread_mutex_unlock(&known_lock);
     return found;
 }
 
-/* A file changed only just now may change again within one tick of its clock, so it is not remembered. */
 static void remember(const struct stat *stat, const char hex[SHA256_HEX]) {
-    if (time(NULL) - stat->st_mtim.tv_sec < 3 || time(NULL) - stat->st_ctim.tv_sec < 3) return;
+    if (!file_settled(stat)) return;
     pthread_mutex_lock(&known_lock);
     struct known *slot = &known[known_count++ % (sizeof known / sizeof *known)];
     slot->stat = *stat;

@@ -60,6 +60,7 @@ static void add_quoted(struct text *out, const char *words) {
 
 /* "--to[the form]:to:(png npz npy)" */
 static void add_zsh_row(struct text *out, const struct option_row *row, int operand) {
+    bool one = row->kind == OPTION_CHOICE || row->kind == OPTION_FORM;
     text_add(out, " \\\n                '");
     if (row->kind == OPTION_OPERAND) {
         text_add(out, "%d:%s:_files'", operand, row->name);
@@ -69,13 +70,13 @@ static void add_zsh_row(struct text *out, const struct option_row *row, int oper
     add_quoted(out, row->help);
     text_add(out, "]");
     if (row->kind != OPTION_FLAG) {
-        text_add(out, ":");
+        text_add(out, row->kind == OPTION_FORM ? "::" : ":"); /* two: the value may be left out */
         add_quoted(out, row->argument ? row->argument : row->name);
         if (row->kind == OPTION_CHOICES) text_add(out, ":_values -s , %s ", row->name);
-        else if (row->kind == OPTION_CHOICE) text_add(out, ":(");
+        else if (one) text_add(out, ":(");
         else text_add(out, row->kind == OPTION_STRING ? ":_files" : ": ");
         if (row->choices) text_add_names(out, row->choices, " ", " ");
-        if (row->kind == OPTION_CHOICE) text_add(out, ")");
+        if (one) text_add(out, ")");
     }
     text_add(out, "'");
 }

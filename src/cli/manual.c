@@ -68,10 +68,10 @@ static void add_option(struct text *out, const struct option_row *row) {
     text_add(out, ".TP\n\\fB\\-\\-");
     add_word(out, row->name, strlen(row->name));
     text_add(out, "\\fR");
-    if (row->argument || row->choices) text_add(out, " \\fI");
+    if (row->argument || row->choices) text_add(out, row->kind == OPTION_FORM ? " [\\fI" : " \\fI");
     if (row->argument) add_word(out, row->argument, strlen(row->argument));
     else if (row->choices) text_add_names(out, row->choices, "|", "|");
-    if (row->argument || row->choices) text_add(out, "\\fR");
+    if (row->argument || row->choices) text_add(out, row->kind == OPTION_FORM ? "\\fR]" : "\\fR");
     text_add(out, "\n");
     struct text help = {0};
     text_add(&help, "%s", row->help);

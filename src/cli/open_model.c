@@ -4,7 +4,6 @@
 #include "job/card.h"
 #include "job/model_file.h"
 #include "sample/model.h"
-#include "work/place.h"
 
 int command_read_card(struct card *card, const char *model, const struct option_list *set, struct error *err) {
     json_t *over = json_object(), *places = json_object();
@@ -22,7 +21,7 @@ int command_load_model(struct shim_model **model, const char *path, enum device_
                        struct error *err) {
     char message[SHIM_ERROR], sha256[SHA256_HEX];
     int chosen;
-    if (place_device(kind, 0, "--device", &chosen, err) != 0 || model_file_digest(path, sha256, err) != 0) return -1;
+    if (model_device(kind, 0, "--device", &chosen, err) != 0 || model_file_digest(path, sha256, err) != 0) return -1;
     if (device) *device = chosen;
     if (shim_start(0, message) != 0 || shim_thread_start(chosen, message) != 0)
         return error_set(err, CODE_INTERNAL, "%s", message);

@@ -17,7 +17,7 @@ int command_one_job(json_t **document, const char *path, const char *const *over
                        "%s: sweep: %s takes one job, found %zu: say --set sweep=null and what else the job needs, such "
                        "as --set sampler.solver=%s --set sampler.nfe=10",
                        path, command, cells, solver);
-    if (rc == 0) rc = document_make(document, &file, overrides, count, err);
+    if (rc == 0) rc = document_make(document, &file, overrides, count, NULL, err);
     job_file_release(&file);
     return rc;
 }

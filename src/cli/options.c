@@ -15,9 +15,10 @@ enum { HELP = 256, FIRST_ROW }; /* what getopt_long gives for --help, and for ro
 
 static void add_argument(struct text *out, const struct option_row *row) {
     if (!row->argument && !row->choices) return;
-    text_add(out, " ");
+    text_add(out, row->kind == OPTION_FORM ? " [" : " ");
     if (row->argument) text_add(out, "%s", row->argument);
     else text_add_names(out, row->choices, "|", "|");
+    if (row->kind == OPTION_FORM) text_add(out, "]");
 }
 
 /* "export RUN --to png|npz|npy [--output PATH]" */
@@ -159,6 +160,11 @@ static int take(void *options, const struct command *command, const struct optio
             if (choice < 0) return wrong_choice(command, row, value, strlen(value), err);
             *(int *)member = choice;
             return 0;
+        case OPTION_FORM:
+            choice = value ? find_choice(row->choices, value, strlen(value)) : 0;
+            if (choice < 0) return wrong_choice(command, row, value, strlen(value), err);
+            *(int *)member = choice + 1;
+            return 0;
         case OPTION_CHOICES: return take_choices(member, command, row, value, err);
     }
     return error_set(err, CODE_INTERNAL, "--%s: no such kind of option", row->name);
@@ -171,7 +177,8 @@ static void tell_getopt(const struct option_table *table, struct option *known, 
         const struct option_row *row = &table->rows[i];
         bool flag = row->kind == OPTION_FLAG;
         if (row->kind == OPTION_OPERAND) continue;
-        *known++ = (struct option){row->name, flag ? no_argument : required_argument, NULL, FIRST_ROW + (int)i};
+        int takes = flag ? no_argument : row->kind == OPTION_FORM ? optional_argument : required_argument;
+        *known++ = (struct option){row->name, takes, NULL, FIRST_ROW + (int)i};
         if (row->letter) *letters++ = row->letter;
         if (row->letter && !flag) *letters++ = ':';
     }
@@ -204,6 +211,9 @@ static int parse_options(void *options, const struct command *command, int argc,
         if (found == '?') return unknown_option(command, argv[optind - 1], err);
         if (!row) continue;
         given[row - table->rows] = true;
+        if (row->kind == OPTION_FORM && !optarg && optind < argc && /* --form=VALUE, --form VALUE, or --form */
+            find_choice(row->choices, argv[optind], strlen(argv[optind])) >= 0)
+            optarg = argv[optind++];
         if (take(options, command, row, optarg, err) != 0) return -1;
     }
     return 0;

@@ -18,6 +18,7 @@ enum option_kind {
     OPTION_LIST,    /* struct option_list; may be given several times */
     OPTION_COUNT,   /* uint64_t, 1 or more; 0: not given */
     OPTION_CHOICE,  /* int: a place in `choices`; 0 also when not given */
+    OPTION_FORM,    /* int: 1 and a place in `choices`, the first one where no value is given; 0: not given */
     OPTION_CHOICES, /* unsigned: a list with commas; bit i stands for choices[i]; 0: not given */
 };
 
@@ -32,7 +33,7 @@ struct option_row {
     size_t offset;        /* of the member */
     const char *argument; /* its value's name in the usage line; NULL: the choices, or none */
     const char *help;
-    const char *const *choices; /* OPTION_CHOICE and _CHOICES: end with NULL */
+    const char *const *choices; /* OPTION_CHOICE, _FORM and _CHOICES: end with NULL */
     const char
         *(*nearest)(const char *name); /* the choice that a wrong name means, or NULL; text_nearest where unset */
     char letter;                       /* of a short form such as -o; 0: there is none */

@@ -67,3 +67,17 @@ const char *build_version(void) {
 const char *build_date(void) {
     return QTAYLOR_DATE;
 }
+
+int build_check_format(const json_t *document, int format, const char *path, struct error *err) {
+    const json_t *there = json_object_get(document, "format");
+    if (json_is_integer(there) && json_integer_value(there) == format) return 0;
+    const char *writer = json_string_value(json_object_get(json_object_get(document, "versions"), "qtaylor"));
+    char found[32] = "none", by[64] = "";
+    if (there) snprintf(found, sizeof found, "%lld", (long long)json_integer_value(there));
+    if (writer) snprintf(by, sizeof by, ", written by qtaylor %.40s", writer);
+    return error_set(
+        err, CODE_DATA,
+        "%s: format: expected %d, found %s%s; this is qtaylor %s: use the version that wrote it or a later "
+        "one, or choose another output.dir",
+        path, format, found, by, QTAYLOR_VERSION);
+}

@@ -4,12 +4,13 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cmd/compare_same.h"
 #include "metric/score.h"
 #include "metric/values.h"
 #include "cli/sides.h"
 #include "format/npy.h"
-#include "work/place.h"
 #include "torch_shim.h"
+#include "sample/model.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -24,7 +25,7 @@ struct compare_options { /* also of reference: a and what is not compare's alone
     int device; /* enum device */
     int order;  /* enum image_order */
     unsigned metrics;
-    bool json;
+    bool json, same;
 };
 
 /* What --device and --range say; *how stays NULL without networks. */
@@ -39,7 +40,7 @@ static int read_extraction(struct extraction *extraction, const struct extractio
         return error_set(err, CODE_USAGE, "--range: expected LOW,HIGH such as -1,1, found %s", options->range);
     if (networks->count == 0) return 0;
     int chosen;
-    if (place_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
+    if (model_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
     *extraction = (struct extraction){.networks = networks->list,
                                       .count = networks->count,
                                       .metrics = metrics,
@@ -173,10 +174,14 @@ static int compare_network(struct comparison *comparison, size_t i, struct error
     const struct side *a = &comparison->a[i], *b = &comparison->b[i];
     const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
     struct score_options *with = &comparison->score;
+    const char *const recipes[] = {side_recipe(a), side_recipe(b)};
     json_t *values = NULL;
     with->validation = options->validation ? &comparison->validation[i] : NULL;
     with->text = comparison->text[i].views[0].features.rows ? &comparison->text[i] : NULL;
     with->text_rows = comparison->text_rows;
+    if (i == 0 && recipes[0][0] && recipes[1][0] && strcmp(recipes[0], recipes[1]) != 0)
+        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
+                 recipes[0], options->a, recipes[1], options->b);
     int rc = score(&values, with, a, b, err);
     if (rc == 0) score_warn(with, a, b);
     if (rc == 0 && options->versus) rc = score_difference(values, with, a, values, &comparison->versus[i], b, err);
@@ -203,6 +208,7 @@ static int compare(const struct call *call, struct error *err) {
     struct comparison comparison = {
         .options = options, .score = {.metrics = metrics_of(options)}, .values = json_object()};
     char *indices = NULL;
+    if (options->same) return json_decref(comparison.values), compare_same(options->a, options->b, options->json, err);
     int rc = comparison.values ? 0 : error_memory(err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
@@ -303,6 +309,7 @@ static const struct option_row compare_rows[] = {
            .help = "the texts' features, for clip-score; of several networks NAME=T (.npy)"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
+    OPTION(FLAG, compare_options, same, "same", .help = "instead: whether the runs A and B are one set of samples"),
     ROW_RANGE,
     ROW_ORDER,
     ROW_DEVICE,
@@ -322,6 +329,8 @@ static const struct option_row reference_rows[] = {
 const struct command command_compare = {
     "compare", "Metrics of samples A against reference B",
     "A and B: " SIDES
+    "--same takes two runs, and says whether they hold the same bytes (exit status 0), the same within rounding: no\n"
+    "pixel further apart than one of 255 levels (1), or not (2), and which keys of their jobs differ.\n"
     "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block "

@@ -1,25 +1,17 @@
 /* model: what a network is, whether it is a function of its row, how fast it is, and the batch and workers to take. */
-#include "base/clock.h"
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "job/card.h"
 #include "job/model_file.h"
-#include "sample/noise.h"
 #include "sample/proof.h"
-#include "solver/schedule.h"
+#include "sample/speed.h"
 
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 
-enum { LARGEST_BATCH = 256, PROOF_BATCH = 8, GPU_WORKERS = 2 };
-enum { ROUNDS = 2 };               /* of which the faster counts: other work may be in the way */
-static const double SECONDS = 0.3; /* a speed is measured for, at least, each round */
-static const double LEVEL = 0.97;  /* of the best speed is as good */
+enum { PROOF_BATCH = 8 };
 
 struct model_options {
     const char *model;
@@ -33,7 +25,6 @@ struct trial {
     struct card card;
     struct shim_model *model;
     int device;
-    double time; /* the network's, in the middle of its schedule */
 };
 
 /* ---- the proof ---- */
@@ -73,130 +64,12 @@ static int prove(const struct trial *trial, const char *path, double *difference
 
 /* ---- speed ---- */
 
-struct buffers { /* of one worker */
-    float *x, *out;
-    int64_t *labels;
-};
-
-static int buffers_new(struct buffers *buffers, const struct card *card, size_t batch, struct error *err) {
-    size_t elements = card_elements(card);
-    double *normals = malloc(elements * sizeof *normals);
-    *buffers = (struct buffers){malloc(batch * elements * sizeof(float)), malloc(batch * elements * sizeof(float)),
-                                calloc(batch, sizeof(int64_t))};
-    bool whole = normals && buffers->x && buffers->out && buffers->labels;
-    for (size_t row = 0; whole && row < batch; row++) {
-        noise_normals(row, NOISE_STREAM_INITIAL, elements, normals);
-        for (size_t i = 0; i < elements; i++) buffers->x[row * elements + i] = (float)normals[i];
-        if (card->classes > 0) buffers->labels[row] = (int64_t)row % card->classes;
-    }
-    free(normals);
-    return whole ? 0 : error_memory(err);
-}
-
-static void buffers_free(struct buffers *buffers) {
-    free(buffers->x);
-    free(buffers->out);
-    free(buffers->labels);
-}
-
-static int call_network(const struct trial *trial, size_t batch, struct buffers *buffers, struct error *err) {
-    const struct card *card = &trial->card;
-    char message[SHIM_ERROR];
-    struct shim_shape shape = {(int)batch, card->channels, card->height, card->width};
-    struct shim_condition condition = {.time = trial->time,
-                                       .integer_time = card->time.kind == TIME_DISCRETE && card->time.integer,
-                                       .labels = card->classes > 0 ? buffers->labels : NULL,
-                                       .channels = card->learned_variance ? 2 * card->channels : 0};
-    if (shim_model_run(trial->model, buffers->x, shape, &condition, buffers->out, NULL, message) == 0) return 0;
-    return error_set(err, CODE_DATA, "a batch of %zu failed: model: %s", batch, message);
-}
-
-/* One worker's rows/s: a first call for nothing, then all workers begin together. */
-static int worker_rate(const struct trial *trial, size_t batch, double *rate, struct error *err) {
-    struct buffers buffers;
-    char message[SHIM_ERROR];
-    size_t calls = 0;
-    int rc = buffers_new(&buffers, &trial->card, batch, err);
-    if (rc == 0 && shim_thread_start(trial->device, message) != 0) rc = error_set(err, CODE_INTERNAL, "%s", message);
-    if (rc == 0) rc = call_network(trial, batch, &buffers, err);
-#pragma omp barrier
-    double start = clock_seconds(), took = 0;
-    while (rc == 0 && took < SECONDS) {
-        rc = call_network(trial, batch, &buffers, err);
-        took = clock_seconds() - start;
-        calls++;
-    }
-    *rate = rc == 0 ? (double)(batch * calls) / took : 0;
-    buffers_free(&buffers);
-    return rc;
-}
-
-/* Rows/s of all workers together. */
-static double rate_together(const struct trial *trial, size_t batch, int workers, struct error *failure) {
-    double sum = 0;
-#pragma omp parallel num_threads(workers) reduction(+ : sum)
-    {
-        struct error one = {.code = CODE_OK};
-        double rate;
-        if (worker_rate(trial, batch, &rate, &one) == 0) sum += rate;
-#pragma omp critical(model_failure)
-        if (one.code != CODE_OK) *failure = one;
-    }
-    return sum;
-}
-
-/* New in *speed: {"batch", "workers", "rows_per_second", "peak_bytes"}. */
-static int measure(json_t **speed, const struct trial *trial, size_t batch, int workers, struct error *err) {
-    struct error failure = {.code = CODE_OK};
-    struct rusage usage;
-    double best = 0;
-    for (int round = 0; round < ROUNDS && failure.code == CODE_OK; round++)
-        best = fmax(best, rate_together(trial, batch, workers, &failure));
-    if (failure.code != CODE_OK) {
-        *err = failure;
-        return -1;
-    }
-    getrusage(RUSAGE_SELF, &usage);
-    *speed = json_pack("{s:I, s:i, s:f, s:I}", "batch", (json_int_t)batch, "workers", workers, "rows_per_second", best,
-                       "peak_bytes", (json_int_t)usage.ru_maxrss * 1024);
-    return *speed ? 0 : error_memory(err);
-}
-
-static double rate_of(const json_t *speed) {
-    return json_number_value(json_object_get(speed, "rows_per_second"));
-}
-
-static double best_of(const json_t *speeds) {
-    double best = 0;
-    size_t i;
-    json_t *speed;
-    json_array_foreach(speeds, i, speed) best = fmax(best, rate_of(speed));
-    return best;
-}
-
-/* Batches are doubled until two in a row bring nothing, or there is one alone. *speeds: an array, added to. */
-static int measure_all(json_t *speeds, const struct trial *trial, uint64_t only, struct error *err) {
-    int most = trial->device == SHIM_CPU ? omp_get_num_procs() : GPU_WORKERS, idle = 0;
-    size_t first = trial->card.batch > 0 ? (size_t)trial->card.batch : only ? (size_t)only : 1;
-    size_t last = trial->card.batch > 0 || only ? first : LARGEST_BATCH;
-    for (size_t batch = first; batch <= last && idle < 2; batch *= 2) {
-        double before = best_of(speeds);
-        for (int workers = 1; workers <= most; workers += most > 1 ? most - 1 : 1) {
-            json_t *speed;
-            if (measure(&speed, trial, batch, workers, err) != 0) return -1;
-            if (json_array_append_new(speeds, speed) != 0) return error_memory(err);
-        }
-        idle = best_of(speeds) * LEVEL > before ? 0 : idle + 1;
-    }
-    return 0;
-}
-
-/* The smallest batch, and of its workers the fewest, that is as good as the best. Borrowed. */
-static const json_t *recommended(const json_t *speeds) {
-    double enough = LEVEL * best_of(speeds);
-    size_t i = 0;
-    while (i + 1 < json_array_size(speeds) && rate_of(json_array_get(speeds, i)) < enough) i++;
-    return json_array_get(speeds, i);
+static int measure(json_t *speeds, const struct trial *trial, uint64_t only, struct error *err) {
+    struct speed_trial timed = {.card = &trial->card, .model = trial->model, .device = trial->device};
+    size_t fixed = trial->card.batch > 0 ? (size_t)trial->card.batch : (size_t)only;
+    struct speed_range range = {.first = fixed ? fixed : 1, .last = fixed ? fixed : SPEED_LARGEST, .fewest = 1};
+    range.most = trial->device == SHIM_CPU ? omp_get_num_procs() : SPEED_GPU_WORKERS;
+    return speed_middle(&timed, err) == 0 ? speed_measure(speeds, &timed, range, err) : -1;
 }
 
 /* ---- what was found ---- */
@@ -223,10 +96,10 @@ static void print_found(const json_t *found, const char *path) {
     printf("\n%8s %8s %12s %14s\n", "batch", "workers", "rows/s", "peak memory");
     json_array_foreach(speeds, i, speed)
         printf("%8lld %8lld %12.1f %10.0f MiB\n", (long long)whole(speed, "batch"), (long long)whole(speed, "workers"),
-               rate_of(speed), (double)whole(speed, "peak_bytes") / (1 << 20));
+               speed_rate(speed), (double)whole(speed, "peak_bytes") / (1 << 20));
     printf(
         "\nIn the job, for one rank on this machine: batch: %lld, workers: %lld (%.1f model calls of a row a second)\n",
-        (long long)whole(best, "batch"), (long long)whole(best, "workers"), rate_of(best));
+        (long long)whole(best, "batch"), (long long)whole(best, "workers"), speed_rate(best));
 }
 
 static int describe(json_t **found, const struct trial *trial, const char *path, double difference,
@@ -236,20 +109,10 @@ static int describe(json_t **found, const struct trial *trial, const char *path,
     if (model_file_digest(path, sha256, err) != 0 || model_form(&form, path, err) != 0) return -1;
     shim_describe_device(trial->device, machine, sizeof machine);
     *found = json_pack("{s:s, s:s, s:O, s:f, s:O, s:O}", "sha256", sha256, "machine", machine, "card", trial->card.json,
-                       "row_difference", difference, "speeds", speeds, "recommended", recommended(speeds));
+                       "row_difference", difference, "speeds", speeds, "recommended", speed_recommended(speeds));
     bool added = *found && json_object_update(*found, form) == 0;
     json_decref(form);
     return added ? 0 : error_memory(err);
-}
-
-static int middle_time(struct trial *trial, struct error *err) {
-    struct schedule *schedule;
-    if (schedule_new(&schedule, &trial->card, err) != 0) return -1;
-    double t = (schedule_default_t_start(schedule) + schedule_default_t_end(schedule)) / 2;
-    int trained = schedule_has_integer_times(schedule) ? schedule_steps(schedule) : 0;
-    trial->time = schedule_model_time(schedule, trained ? ceil(t * trained) / trained : t);
-    schedule_free(schedule);
-    return 0;
 }
 
 static int model(const struct call *call, struct error *err) {
@@ -266,12 +129,11 @@ static int model(const struct call *call, struct error *err) {
                        options->model);
     if (rc == 0 && trial.card.batch > 0 && options->batch && options->batch != (uint64_t)trial.card.batch)
         rc = error_set(err, CODE_USAGE, "--batch: the file was made for batches of %d alone", trial.card.batch);
-    if (rc == 0) rc = middle_time(&trial, err);
     if (rc == 0)
         rc = command_load_model(&trial.model, options->model, (enum device_kind)options->device, &trial.device, err);
     if (rc == 0) rc = prove(&trial, options->model, &difference, err);
     json_t *speeds = json_array();
-    if (rc == 0) rc = speeds ? measure_all(speeds, &trial, options->batch, err) : error_memory(err);
+    if (rc == 0) rc = speeds ? measure(speeds, &trial, options->batch, err) : error_memory(err);
     if (rc == 0) rc = describe(&found, &trial, options->model, difference, speeds, err);
     if (rc == 0 && options->json) rc = print_json(found, err);
     else if (rc == 0) print_found(found, options->model);

@@ -78,7 +78,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     struct card card;
     struct sampler sampler;
     struct plan compiled;
-    if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, NULL, err) != 0) return -1;
     int rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
     if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
@@ -93,6 +93,8 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
         print_overridden(&card);
         plan_print(&compiled, stdout);
         print_idle(&job, &card);
+        if (job.unmeasured)
+            printf("what is auto is measured when the job runs: until then the defaults stand for it\n");
         if (cell) printf("\n");
     }
     plan_release(&compiled);

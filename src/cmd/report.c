@@ -7,6 +7,7 @@
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/page.h"
+#include "report/protocol.h"
 #include "report/collect.h"
 
 #include <errno.h>
@@ -95,14 +96,24 @@ static int print_text(const json_t *data, const char *metric, struct error *err)
     return rc;
 }
 
+static int print_protocol(const char *run, enum protocol_form form, struct error *err) {
+    struct text out = {0};
+    int rc = protocol_print(run, form, &out, err);
+    if (rc == 0) print_block(stdout, out.data);
+    text_release(&out);
+    return rc;
+}
+
 struct report_options {
     const char *run, *output, *plot, *metric;
+    int card; /* 0, or 1 + enum protocol_form */
     bool text, json;
 };
 
 static int report(const struct call *call, struct error *err) {
     const struct report_options *options = call->options;
     json_t *data;
+    if (options->card) return print_protocol(options->run, options->card - 1, err);
     const char *const written[] = {options->plot, options->output};
     for (size_t i = 0; i < 2; i++)
         if (written[i] &&
@@ -130,6 +141,8 @@ static const struct option_row rows[] = {
     ROW_JSON(report_options),
     OPTION(STRING, report_options, plot, "plot", .argument = "FILE",
            .help = "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"),
+    OPTION(FORM, report_options, card, "card", .choices = protocol_form_names,
+           .help = "print how the run was made and what came out instead, for a paper's appendix"),
     OPTION(STRING, report_options, metric, "metrics", .argument = "M",
            .help = "what --plot and --text plot, a column of results.csv; default: the first FID"),
 };

@@ -5,7 +5,8 @@
 #include "cli/command.h"
 #include "report/results.h"
 #include "run/cells.h"
-#include "work/pipeline.h"
+#include "work/decoders.h"
+#include "work/place.h"
 #include "base/signals.h"
 
 #include <stdio.h>
@@ -19,7 +20,7 @@ struct run_options {
     const char *decoder, *output; /* of decode */
     struct option_list set;
     uint64_t count;
-    bool json;
+    bool json, dry_run;
 };
 
 static void print_pixels(const json_t *pixels, FILE *out) {
@@ -58,6 +59,18 @@ static void print_fids(const json_t *metrics, FILE *out) {
     }
 }
 
+/* What other decoders made of the same latents. */
+static void print_decoded(const json_t *result, FILE *out) {
+    const char *name;
+    json_t *other;
+    json_object_foreach(json_object_get(result, "decoded"), name, other) {
+        const json_t *fid = json_object_get(json_object_get(other, "metrics"), "fid");
+        print_line(out, "decoder     %s, in %s", name, json_string_value(json_object_get(other, "run")));
+        if (json_is_number(fid)) fprintf(out, "  FID       %.4f\n", json_number_value(fid));
+        print_line(out, "  digest    %s", json_string_value(json_object_get(other, "payload_sha256")));
+    }
+}
+
 static void print_result(const json_t *result, FILE *out) {
     const json_t *generation = json_object_get(result, "generation"), *metrics = json_object_get(result, "metrics");
     json_int_t samples = json_integer_value(json_object_get(result, "samples"));
@@ -77,11 +90,67 @@ static void print_result(const json_t *result, FILE *out) {
     print_pixels(json_object_get(result, "pixels"), out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
+    print_decoded(result, out);
+}
+
+/* 1 s or less, 90 s, 12 min, 3.4 h, 2.1 days. */
+static void print_duration(double seconds, FILE *out) {
+    if (seconds < 1) fprintf(out, "1 s or less");
+    else if (seconds < 120) fprintf(out, "%.3g s", seconds);
+    else if (seconds < 7200) fprintf(out, "%.0f min", seconds / 60);
+    else if (seconds < 172800) fprintf(out, "%.1f h", seconds / 3600);
+    else fprintf(out, "%.1f days", seconds / 86400);
+}
+
+static json_int_t whole(const json_t *object, const char *key) {
+    return json_integer_value(json_object_get(object, key));
+}
+
+static void print_dry_cell(const json_t *cell, FILE *out) {
+    const char *name = json_string_value(json_object_get(cell, "cell"));
+    json_int_t samples = whole(cell, "samples"), missing = whole(cell, "missing"), bad = whole(cell, "shards_bad");
+    if (name) print_line(out, "cell        %s", name);
+    else print_line(out, "run         %s", json_string_value(json_object_get(cell, "run")));
+    fprintf(out, "samples     %lld: %lld on disk, %lld to make; %lld of %lld shards are not whole", (long long)samples,
+            (long long)(samples - missing), (long long)missing, (long long)whole(cell, "shards_missing"),
+            (long long)whole(cell, "shards"));
+    if (bad > 0) fprintf(out, ", %lld of them damaged or of other seeds", (long long)bad);
+    fprintf(out, "\n");
+    if (whole(cell, "model_calls") > 0)
+        print_line(out, "solver      %s, %lld model calls a sample", json_string_value(json_object_get(cell, "solver")),
+                   (long long)whole(cell, "model_calls"));
+    else print_line(out, "solver      %s, adaptive", json_string_value(json_object_get(cell, "solver")));
+}
+
+static void print_dry_run(const json_t *found, FILE *out) {
+    const json_t *cell, *seconds = json_object_get(found, "seconds");
+    json_int_t ranks = whole(found, "ranks"), workers = whole(found, "workers");
+    double calls = 0;
+    size_t i;
+    json_array_foreach(json_object_get(found, "cells"), i, cell) {
+        print_dry_cell(cell, out);
+        if (calls == 0) calls = json_number_value(json_object_get(cell, "calls_per_second"));
+    }
+    print_line(out, "by          %lld rank%s, %lld worker%s in all, %s", (long long)ranks, ranks == 1 ? "" : "s",
+               (long long)workers, workers == 1 ? "" : "s", json_string_value(json_object_get(found, "device")));
+    fprintf(out, "size        %.1f MiB before compression, %.1f GiB free\n",
+            json_number_value(json_object_get(found, "bytes")) / (1 << 20),
+            json_number_value(json_object_get(found, "free_bytes")) / (1 << 30));
+    if (json_is_number(seconds)) {
+        fprintf(out, "time        ");
+        print_duration(json_number_value(seconds), out);
+        fprintf(out, " (measured: %.1f model calls of a sample a second), without decoding, features and metrics\n",
+                calls);
+    } else fprintf(out, "time        nothing is to be solved for\n");
+    if (json_is_true(json_object_get(found, "busy"))) fprintf(out, "another job is at work there now\n");
+    fprintf(out, "dry run: all that a start checks was checked, nothing was written\n");
 }
 
 static int describe(const json_t *results, bool json, FILE *out, struct error *err) {
     if (json) return print_json_to(out, results, err);
-    if (json_object_get(results, "cells")) {
+    if (json_object_get(results, "dry_run")) {
+        print_dry_run(results, out);
+    } else if (json_object_get(results, "cells")) {
         results_print(results, out);
         print_line(out, "page: qtaylor report %s", json_string_value(json_object_get(results, "dir")));
     } else {
@@ -115,13 +184,15 @@ static int work(struct comm *comm, const struct run_options *options, const stru
     json_t *list = NULL, *results = NULL;
     const struct option_list *set = &options->set;
     if (comm_rank(comm) == 0) {
-        if (options->decoder) cells_list_redecoded(&list, options->run, options->decoder, options->output, err);
+        const struct other_decoder other = {.path = (char *)options->decoder};
+        if (options->decoder) cells_list_redecoded(&list, options->run, &other, options->output, err);
         else if (options->run) cells_list_run(&list, options->run, err);
-        else if (options->cell) cells_list_cell(&list, options->job, set->items, set->count, options->cell, err);
-        else cells_list(&list, options->job, set->items, set->count, err);
+        else if (options->cell)
+            cells_list_cell(&list, options->job, set->items, set->count, options->cell, place_cores(comm), err);
+        else cells_list(&list, options->job, set->items, set->count, place_cores(comm), err);
     }
     if (document_share(comm, &list, err) != 0) return -1;
-    int rc = pipeline_run(comm, list, pipeline, &results, &command_leave_at_once, err);
+    int rc = decoders_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
     int printed = results ? print_results(results, options->json, &unprinted) : 0;
     if (rc == 0 && (rc = printed) != 0) *err = unprinted;
@@ -134,6 +205,7 @@ static int make(struct comm *comm, const struct call *call, void *context, struc
     const struct run_options *options = call->options;
     struct pipeline_options pipeline = *(const struct pipeline_options *)context;
     pipeline.count = options->count;
+    pipeline.dry_run = options->dry_run;
     return work(comm, options, &pipeline, err);
 }
 
@@ -171,6 +243,8 @@ static const struct option_row make_rows[] = {
     ROW_SET(run_options),
     OPTION(STRING, run_options, cell, "cell", .argument = "N",
            .help = "only this cell of a sweep: its number (from 0) or its name"),
+    OPTION(FLAG, run_options, dry_run, "dry-run",
+           .help = "check all that a start checks, say what is missing and how long it takes, and write nothing"),
     ROW_JSON(run_options),
 };
 static const struct option_row evaluate_rows[] = {ROW_RUN(run_options), ROW_COUNT(run_options), ROW_JSON(run_options)};

@@ -22,13 +22,13 @@ static const char *string(const json_t *json, const char *key) {
     return text ? text : "?";
 }
 
-static void print_cells(const json_t *status) {
+static void print_cells(const json_t *cells) {
     size_t i;
     json_t *cell;
     int width = 0;
-    json_array_foreach(json_object_get(status, "cells"), i, cell) if ((int)strlen(string(cell, "cell")) > width)
+    json_array_foreach(cells, i, cell) if ((int)strlen(string(cell, "cell")) > width)
         width = (int)strlen(string(cell, "cell"));
-    json_array_foreach(json_object_get(status, "cells"), i, cell)
+    json_array_foreach(cells, i, cell)
         print_line(stdout, "  %-*s  %10lld of %-10lld %s", width, string(cell, "cell"), integer(cell, "done"),
                    integer(cell, "samples"), string(cell, "state"));
 }
@@ -81,11 +81,13 @@ static void print_quarantine(const json_t *status) {
 static void print_status(const json_t *status) {
     long long done = integer(status, "done"), samples = integer(status, "samples");
     print_line(stdout, "%s: %s", string(status, "run"), string(status, "state"));
-    print_cells(status);
+    print_cells(json_object_get(status, "cells"));
     printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
            samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"),
            integer(status, "shards"));
     if (json_object_get(status, "latents")) printf("latents     %lld of %lld\n", integer(status, "latents"), samples);
+    if (json_object_get(status, "decoders")) printf("decoders\n");
+    print_cells(json_object_get(status, "decoders"));
     print_life(status);
     print_quarantine(status);
 }

@@ -178,19 +178,56 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     return rc;
 }
 
-/* One cell of a sweep, added to the list. A cell without a run.json counts as missing. */
-static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
-    char *dir = text_new("%s/%s", sweep, name), *document = text_new("%s/%s/run.json", sweep, name);
-    json_t *json = NULL;
+typedef int verifier(const char *dir, FILE *out, json_t **json, struct error *err);
+
+/* A run in a folder of another one or of a sweep; *json new. One without a run.json counts as missing. */
+static int verify_within(const char *parent, const char *folder, const char *name, verifier *verify_it, FILE *out,
+                         json_t **json, struct error *err) {
+    char *dir = strcmp(folder, ".") == 0 ? path_join(parent, name) : text_new("%s/%s/%s", parent, folder, name);
     bool begun = false;
-    int rc = dir && document ? file_exists(document, &begun, err) : error_memory(err);
+    int rc = dir ? folder_has(dir, "run.json", &begun, err) : error_memory(err);
     if (rc == 0 && !begun) rc = error_set(err, CODE_AGAIN, "%s: not begun: run the job again to make it", dir);
-    if (rc == 0) rc = verify_dir(dir, out, &json, err);
-    if (!json) json = json_pack("{s:s*, s:b}", "run", dir, "complete", 0);
+    if (rc == 0) rc = verify_it(dir, out, json, err);
+    if (!*json) *json = json_pack("{s:s*, s:b}", "run", dir, "complete", 0);
+    free(dir);
+    return rc;
+}
+
+static bool worse(enum code one, enum code than) {
+    return one == CODE_AGAIN || than == CODE_OK || than == CODE_QUARANTINE;
+}
+
+/* A run, and behind it what other decoders made of its latents. The error is the worst, as of a sweep. */
+static int verify_decoded(const char *dir, FILE *out, json_t **json, struct error *err) {
+    json_t *document, *all = json_object();
+    const json_t *decoder;
+    int rc = all ? document_read(&document, dir, err) : error_memory(err);
+    if (rc == 0) {
+        rc = verify_dir(dir, out, json, err);
+        for (size_t k = 0; *json && (decoder = document_decoder(document, k)); k++) {
+            struct error one;
+            json_t *found = NULL;
+            const char *name = json_string_value(json_object_get(decoder, "name"));
+            if (verify_within(dir, DECODED_FOLDER, name, verify_dir, out, &found, &one) != 0) {
+                print_line(out, "%s", one.message);
+                if (rc == 0 || worse(one.code, err->code)) *err = one;
+                rc = -1;
+            }
+            json_object_set_new(all, name, found);
+        }
+        if (*json && json_object_size(all) > 0) json_object_set(*json, DECODED_FOLDER, all);
+        json_decref(document);
+    }
+    json_decref(all);
+    return rc;
+}
+
+/* One cell of a sweep, added to the list. */
+static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
+    json_t *json = NULL;
+    int rc = verify_within(sweep, ".", name, verify_decoded, out, &json, err);
     json_object_set_new(json, "cell", json_string(name));
     json_array_append_new(list, json);
-    free(document);
-    free(dir);
     return rc;
 }
 
@@ -204,7 +241,8 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
         struct error one;
         if (verify_cell(dir, json_string_value(name), out, list, &one) == 0) continue;
         print_line(out, "%s", one.message);
-        if (bad++ == 0 || one.code == CODE_AGAIN || code == CODE_QUARANTINE) code = one.code;
+        if (worse(one.code, code)) code = one.code;
+        bad++;
     }
     *json = json_pack("{s:s, s:b, s:I, s:o}", "sweep", dir, "complete", bad == 0, "bad_cells", (json_int_t)bad, "cells",
                       list);
@@ -230,7 +268,7 @@ static int verify(const struct call *call, struct error *err) {
     int rc = path_check_utf8(options->run, err);
     if (rc == 0) rc = cells_read(&names, options->run, err);
     if (rc == 0)
-        rc = names ? verify_sweep(options->run, names, out, &json, err) : verify_dir(options->run, out, &json, err);
+        rc = names ? verify_sweep(options->run, names, out, &json, err) : verify_decoded(options->run, out, &json, err);
     if (options->json && json && print_json(json, &unprinted) != 0 && rc == 0) {
         *err = unprinted;
         rc = -1;

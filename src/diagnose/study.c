@@ -203,6 +203,10 @@ static int refuse(const struct diagnosis *asked, struct error *err) {
         return error_set(err, CODE_DATA,
                          "sampler.guidance.interval: epsilon jumps at its ends, so a path has no derivatives there: "
                          "diagnose without the interval (--set sampler.guidance.interval=[0,.inf])");
+    if (guidance->scale_rows)
+        return error_set(err, CODE_DATA,
+                         "sampler.guidance.scale: diagnose takes one scale for all samples: say a number (--set "
+                         "sampler.guidance.scale=2)");
     if (guidance->zero_init_steps > 0 || (!isnan(guidance->momentum) && guidance->momentum != 0))
         return error_set(err, CODE_DATA,
                          "sampler.guidance: zero_init_steps and momentum depend on the steps taken, so a path has no "

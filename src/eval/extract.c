@@ -182,6 +182,10 @@ int extract_images(struct side *sides, const char *path, const struct extraction
                              "LOW,HIGH, the range of the card of the model whose samples they are",
                              path)
                  : extract(sides, &source, how, err);
+    for (size_t i = 0; rc == 0 && i < how->count * FEATURE_KINDS; i++) {
+        struct statistics *statistics = &sides[i / FEATURE_KINDS].views[i % FEATURE_KINDS].statistics;
+        if (statistics->dim) rc = images_recipe(images, statistics->recipe, err);
+    }
     images_close(images);
     return rc;
 }

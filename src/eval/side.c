@@ -30,6 +30,13 @@ int side_factor(struct side *side, unsigned metrics, struct error *err) {
     return rc;
 }
 
+const char *side_recipe(const struct side *side) {
+    const char *recipe = "";
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++)
+        if (side->views[kind].statistics.recipe[0]) recipe = side->views[kind].statistics.recipe;
+    return recipe;
+}
+
 void side_release(struct side *side) {
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
         features_release(&side->views[kind].features);

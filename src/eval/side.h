@@ -31,6 +31,8 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
  * in its place from here on. */
 int side_factor(struct side *side, unsigned metrics, struct error *err);
 const struct view *side_view(const struct side *side, enum feature_kind kind);
+/* How the images were prepared (images_recipe), borrowed; "": they do not say. */
+const char *side_recipe(const struct side *side);
 void side_release(struct side *side);
 
 #endif

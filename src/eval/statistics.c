@@ -1,6 +1,7 @@
 /* Means and covariances of features as .npz files. */
 #include "eval/statistics.h"
 
+#include "base/text.h"
 #include "format/npz.h"
 
 #include <math.h>
@@ -76,6 +77,15 @@ static int read_origin(struct statistics *statistics, struct npz *npz, const cha
         if (strspn(statistics->network, "0123456789abcdef") != digits)
             return error_set(err, CODE_DATA, "%s: network: expected the 64 hex digits of a sha256 (|S64)", path);
     }
+    if (npz_has(npz, "recipe")) {
+        if (npz_read(npz, "recipe", &npy, &data, err) != 0) return -1;
+        size_t size = npy.type == NPY_BYTES && npy_bytes(&npy) < RECIPE_SIZE ? npy_bytes(&npy) : 0;
+        memcpy(statistics->recipe, data, size);
+        free(data);
+        if (!text_is_name(statistics->recipe))
+            return error_set(err, CODE_DATA, "%s: recipe: expected one word of at most %d bytes (|S)", path,
+                             RECIPE_SIZE - 1);
+    }
     return 0;
 }
 
@@ -118,7 +128,7 @@ int statistics_write(const struct statistics *statistics, const struct statistic
                      const struct features *features, const char *path, struct error *err) {
     size_t dim = statistics->dim;
     int64_t samples = (int64_t)statistics->count;
-    struct npz_array arrays[7];
+    struct npz_array arrays[8];
     size_t count = 0;
     arrays[count++] = (struct npz_array){"mu", {NPY_FLOAT64, sizeof(double), 1, {dim}}, statistics->mu};
     arrays[count++] = (struct npz_array){"sigma", {NPY_FLOAT64, sizeof(double), 2, {dim, dim}}, statistics->sigma};
@@ -131,6 +141,9 @@ int statistics_write(const struct statistics *statistics, const struct statistic
     if (samples > 0) arrays[count++] = (struct npz_array){"count", {NPY_INT64, sizeof samples, 0, {0}}, &samples};
     if (statistics->network[0])
         arrays[count++] = (struct npz_array){"network", {NPY_BYTES, SHA256_HEX - 1, 0, {0}}, statistics->network};
+    if (statistics->recipe[0])
+        arrays[count++] = (struct npz_array){
+            "recipe", {NPY_BYTES, strlen(statistics->recipe), 0, {0}}, statistics->recipe};
     if (features)
         arrays[count++] = (struct npz_array){
             "features", {NPY_FLOAT32, sizeof(float), 2, {features->count, features->dim}}, features->rows};

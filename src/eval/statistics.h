@@ -1,5 +1,6 @@
 /* Reference statistics: .npz files with `mu` [D] and `sigma` [D,D] in float64, covariance over N - 1: pytorch-fid's and
- * EDM's format. Ours also hold `count` (int64) and `network` (sha256 of the feature network's file, |S64). */
+ * EDM's format. Ours also hold `count` (int64), `network` (sha256 of the feature network's file, |S64) and, of images
+ * that say so, `recipe` (how tools/prepare_images.py prepared them, bytes). */
 #ifndef EVAL_STATISTICS_H
 #define EVAL_STATISTICS_H
 
@@ -7,6 +8,7 @@
 #include "base/hash.h"
 #include "eval/features.h"
 #include "eval/moments.h"
+#include "format/images.h"
 
 struct statistics {
     size_t dim;
@@ -14,6 +16,7 @@ struct statistics {
     double *sigma;            /* [dim][dim] */
     uint64_t count;           /* 0: the file does not say */
     char network[SHA256_HEX]; /* "": the file does not say */
+    char recipe[RECIPE_SIZE]; /* of the images; "": the file does not say */
 };
 
 /* suffix: "" for `mu` and `sigma`, "_s" for ADM's `mu_s` and `sigma_s` (spatial features). Missing members, wrong types

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fts.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -62,6 +63,33 @@ size_t images_count(const struct images *images) {
 void images_names(const struct images *images, char hex[SHA256_HEX]) {
     hex[0] = '\0';
     if (images->names.count > 0) image_names_digest(&images->names, hex);
+}
+
+int images_recipe(const struct images *images, char recipe[RECIPE_SIZE], struct error *err) {
+    static const char *const members[] = {"dataset.json", "recipe.npy"};
+    bool array = images->names.count == 0;
+    zip_int64_t index = images->zip ? zip_name_locate(images->zip, members[array], 0) : -1;
+    struct npy npy;
+    size_t size, offset;
+    char *data;
+    recipe[0] = '\0';
+    if (index < 0) return 0;
+    char *where = text_new("%s: %s", images->path, members[array]);
+    int rc = where ? zip_read_member(images->zip, (zip_uint64_t)index, MOST_FILE, where, &data, &size, err)
+                   : error_memory(err);
+    if (rc == 0 && array) {
+        rc = npy_parse(&npy, &offset, data, size, where, err);
+        size_t length = rc == 0 && npy.type == NPY_BYTES && size - offset < RECIPE_SIZE ? size - offset : 0;
+        if (rc == 0) snprintf(recipe, RECIPE_SIZE, "%.*s", (int)length, data + offset);
+    } else if (rc == 0) {
+        json_t *json = json_loadb(data, size, 0, NULL); /* another tool's may be anything */
+        const char *name = json_string_value(json_object_get(json, "recipe"));
+        if (name && strlen(name) < RECIPE_SIZE && text_is_name(name)) strcpy(recipe, name);
+        json_decref(json);
+    }
+    if (rc == 0) free(data);
+    free(where);
+    return rc;
 }
 
 int images_digest(const struct images *images, char hex[SHA256_HEX], struct error *err) {

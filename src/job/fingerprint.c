@@ -22,10 +22,10 @@ static bool name_by_digest(json_t *keys, const char *key, const char *sha256) {
     return !json_object_get(keys, key) || json_object_set_new(keys, key, json_pack("{ss?}", "sha256", sha256)) == 0;
 }
 
-static json_t *sampler_keys_of(const struct sampler *sampler, const char *guide_sha256, const char *plan_sha256) {
-    json_t *keys = sampler_to_json(sampler);
-    if (name_by_digest(json_object_get(keys, "guidance"), "model", guide_sha256) &&
-        name_by_digest(keys, "plan", plan_sha256))
+static json_t *sampler_keys_of(const struct sampler *sampler, const struct file_digests *files) {
+    json_t *keys = sampler_to_json(sampler), *guidance = json_object_get(keys, "guidance");
+    if (name_by_digest(guidance, "model", files->guide) && name_by_digest(keys, "plan", files->plan) &&
+        (!sampler->guidance.scale_rows || name_by_digest(guidance, "scale", files->scales)))
         return keys;
     json_decref(keys);
     return NULL;
@@ -54,11 +54,11 @@ int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, con
     /* A rounding rule has no meaning for float32 samples. */
     const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
     fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", files->model,
-                                  "card", card->json, "sampler", sampler_keys_of(sampler, files->guide, files->plan),
-                                  "labels", label_keys(job, files->labels), "noise", noise_names[job->noise], "batch",
-                                  job->batch, "precision", precision_names[job->precision], "initial", files->initial,
-                                  "output", "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding,
-                                  "plan_version", plan_version);
+                                  "card", card->json, "sampler", sampler_keys_of(sampler, files), "labels",
+                                  label_keys(job, files->labels), "noise", noise_names[job->noise], "batch", job->batch,
+                                  "precision", precision_names[job->precision], "initial", files->initial, "output",
+                                  "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding, "plan_version",
+                                  plan_version);
     /* What a job does not have is not said: older runs stay what they are. */
     if (job->model.row_dependent)
         json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
@@ -96,10 +96,47 @@ void fingerprint_release(struct fingerprint *fingerprint) {
     *fingerprint = (struct fingerprint){0};
 }
 
-static int report_difference(const char *path, const json_t *there, const json_t *here, const char *folder,
-                             struct error *err) {
-    char *old = there ? json_dumps(there, CANONICAL) : strdup("nothing");
-    char *new = here ? json_dumps(here, CANONICAL) : strdup("nothing");
+/* Appends what differs below `path` in the order of the sorted keys. */
+static int list_differences(json_t *list, const char *path, const json_t *there, const json_t *here,
+                            struct error *err) {
+    if (json_equal((json_t *)there, (json_t *)here)) return 0;
+    if (!json_is_object(there) || !json_is_object(here)) {
+        json_t *one = json_pack("{s:s, s:O*, s:O*}", "key", path, "there", there, "here", here);
+        return one && json_array_append_new(list, one) == 0 ? 0 : error_memory(err);
+    }
+    json_t *all = json_object(); /* the keys of both */
+    int rc = all && json_object_update(all, (json_t *)there) == 0 && json_object_update(all, (json_t *)here) == 0
+                 ? 0
+                 : error_memory(err);
+    for (const char *name = NULL, *next; rc == 0; name = next) { /* in order: the next greater one */
+        const char *other;
+        json_t *value;
+        next = NULL;
+        json_object_foreach(all, other, value) if ((!name || strcmp(other, name) > 0) &&
+                                                   (!next || strcmp(other, next) < 0)) next = other;
+        if (!next) break;
+        char *below = text_new("%s%s%s", path, *path ? "." : "", next);
+        rc = below ? list_differences(list, below, json_object_get(there, next), json_object_get(here, next), err)
+                   : error_memory(err);
+        free(below);
+    }
+    json_decref(all);
+    return rc;
+}
+
+int fingerprint_differences(json_t **list, const json_t *there, const json_t *here, struct error *err) {
+    *list = json_array();
+    if (*list && list_differences(*list, "", there, here, err) == 0) return 0;
+    if (!*list) return error_memory(err);
+    json_decref(*list);
+    *list = NULL;
+    return -1;
+}
+
+static int report_difference(const json_t *difference, const char *folder, struct error *err) {
+    const char *path = json_string_value(json_object_get(difference, "key"));
+    char *old = fingerprint_text(json_object_get(difference, "there"));
+    char *new = fingerprint_text(json_object_get(difference, "here"));
     bool file = strstr(path, "sha256") != NULL;
     int rc = !old || !new
                  ? error_memory(err)
@@ -112,32 +149,14 @@ static int report_difference(const char *path, const json_t *there, const json_t
     return rc;
 }
 
-/* Walks both maps in the order of their sorted keys; path: where they are. */
-static int compare_maps(const char *path, const json_t *there, const json_t *here, const char *folder,
-                        struct error *err) {
-    json_t *all = json_object(); /* the keys of both */
-    int rc = 0;
-    if (!all || json_object_update(all, (json_t *)there) != 0 || json_object_update(all, (json_t *)here) != 0) {
-        json_decref(all);
-        return error_memory(err);
-    }
-    const char *first = NULL, *name;
-    json_t *value;
-    json_object_foreach(all, name, value) /* the smallest name that differs */
-        if (!json_equal(json_object_get(there, name), json_object_get(here, name)) &&
-            (!first || strcmp(name, first) < 0)) first = name;
-    if (first) {
-        const json_t *old = json_object_get(there, first), *new = json_object_get(here, first);
-        char *below = text_new("%s%s%s", path, *path ? "." : "", first);
-        if (!below) rc = error_memory(err);
-        else if (json_is_object(old) && json_is_object(new)) rc = compare_maps(below, old, new, folder, err);
-        else rc = report_difference(below, old, new, folder, err);
-        free(below);
-    }
-    json_decref(all);
-    return rc;
+char *fingerprint_text(const json_t *value) {
+    return value ? json_dumps(value, CANONICAL) : strdup("nothing");
 }
 
 int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err) {
-    return compare_maps("", there, here, folder, err);
+    json_t *list;
+    if (fingerprint_differences(&list, there, here, err) != 0) return -1;
+    int rc = json_array_size(list) > 0 ? report_difference(json_array_get(list, 0), folder, err) : 0;
+    json_decref(list);
+    return rc;
 }

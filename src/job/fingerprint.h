@@ -14,7 +14,7 @@ struct fingerprint {
 
 struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed.
                          plan: plan_digest of a plan that is a file */
-    const char *model, *guide, *plan, *labels, *initial, *decoder;
+    const char *model, *guide, *plan, *labels, *initial, *decoder, *scales;
     const json_t *conditions; /* instead what conditions_describe says of them (sample/conditions.h) */
 };
 
@@ -29,5 +29,10 @@ int fingerprint_of_latents(const json_t *keys, char hex[SHA256_HEX], struct erro
 void fingerprint_release(struct fingerprint *fingerprint);
 /* 0 when equal; otherwise CODE_DATA, naming the first key that differs (dotted path) with both values. */
 int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err);
+/* *list (new): all keys that differ, [{"key": dotted path, "there", "here"}] in order; a value that is missing is left
+ * out. */
+int fingerprint_differences(json_t **list, const json_t *there, const json_t *here, struct error *err);
+/* A value of such a list in a message; "nothing" of NULL. New, or NULL when out of memory. */
+char *fingerprint_text(const json_t *value);
 
 #endif

@@ -7,6 +7,7 @@
 #include "config/override.h"
 #include "config/yaml.h"
 #include "job/job_conditions.h"
+#include "job/job_decode.h"
 #include "job/job_evaluate.h"
 #include "format/json_file.h"
 
@@ -48,6 +49,8 @@ static int job_check(const struct job *job, const struct key_reader *reader) {
 static int read_root(struct job *job, const struct key_reader *reader, const json_t *root) {
     struct error *err = reader->err;
     if (keys_read(reader, &job_keys, "", root, job) != 0 || job_check(job, reader) != 0) return -1;
+    if (job->decode.others_count > 0 && job->output.latents == LATENTS_NONE)
+        job->output.latents = LATENTS_FLOAT32; /* which all decoders are given */
     if (!job->name) job->name = name_of_file(reader->where);
     if (job->name && !job->output.dir) job->output.dir = text_new("runs/%s", job->name);
     char *dir = job->output.dir ? path_absolute(job->output.dir) : NULL;
@@ -113,19 +116,97 @@ static int parse_source(struct job_file *file, struct error *err) {
     return rc;
 }
 
+/* The absolute paths of a resolved job, which stand for themselves, as a job file has them: a dollar is $$. */
+static int write_dollars(json_t *value) {
+    const char *key, *text = json_string_value(value);
+    json_t *below;
+    size_t i;
+    json_array_foreach(value, i, below) if (write_dollars(below) != 0) return -1;
+    json_object_foreach(value, key, below) if (write_dollars(below) != 0) return -1;
+    if (!text || *text != '/' || !strchr(text, '$')) return 0;
+    struct text path = {0};
+    for (; *text; text++) text_add(&path, *text == '$' ? "$$" : "%c", *text);
+    int rc = path.failed ? -1 : json_string_set(value, path.data);
+    text_release(&path);
+    return rc;
+}
+
+/* Is it a run.json? Then the file is its job. */
+static int take_document(struct job_file *file, bool *taken, struct error *err) {
+    const struct source *source = &file->source;
+    json_t *document = json_loadb(source->text, source->size, JSON_REJECT_DUPLICATES, NULL);
+    json_t *job = json_object_get(document, "job"), *keys = json_object_get(document, "keys");
+    int rc = 0;
+    *taken = json_is_object(job) && json_is_object(keys) && json_is_string(json_object_get(document, "fingerprint"));
+    if (*taken) {
+        file->root = json_deep_copy(job);
+        file->keys = json_incref(keys);
+        file->places = json_pack("{s:[ss]}", "", source->name, source->name);
+        rc = file->root && file->places && write_dollars(file->root) == 0 ? 0 : error_memory(err);
+    }
+    json_decref(document);
+    return rc;
+}
+
 int job_file_read(struct job_file *file, const char *path, struct error *err) {
     *file = (struct job_file){.path = path};
     if (source_read(&file->source, path, err) != 0) return -1;
+    bool document = false;
     int rc = strlen(file->source.text) == file->source.size
-                 ? parse_source(file, err)
+                 ? take_document(file, &document, err)
                  : error_set(err, CODE_DATA, "%s: expected a YAML job file, found zero bytes in it", path);
+    if (rc == 0 && !document) rc = parse_source(file, err);
     if (rc != 0) job_file_release(file);
+    return rc;
+}
+
+/* Looks for the files below a value of job->resolved; path: its key. */
+static int check_paths(const char *name, const char *path, const json_t *value, struct error *err) {
+    const char *key, *text = json_string_value(value);
+    json_t *below;
+    json_object_foreach((json_t *)value, key, below) {
+        char *whole = text_new("%s%s%s", path, *path ? "." : "", key);
+        int rc = !whole                         ? error_memory(err)
+                 : strcmp(whole, "output") == 0 ? 0 /* is made */
+                                                : check_paths(name, whole, below, err);
+        free(whole);
+        if (rc != 0) return -1;
+    }
+    if (!text || *text != '/') return 0;
+    bool there;
+    char *file = strndup(text, strcspn(text, "#")); /* of FILE.safetensors#KEY */
+    int rc = file ? file_exists(text, &there, err) : error_memory(err);
+    if (rc == 0 && !there) rc = file_exists(file, &there, err);
+    if (rc == 0 && !there)
+        rc = error_set(err, CODE_DATA,
+                       "%s: %s: expected the file that the run was made with, found none at %s: say --set %s=FILE%s",
+                       name, path, file, path,
+                       strncmp(path, "evaluate", 8) == 0 ? ", or --set evaluate=null to leave the metrics out" : "");
+    free(file);
+    return rc;
+}
+
+int job_file_check_paths(const struct job_file *file, const struct job *job, struct error *err) {
+    return file->keys ? check_paths(file->source.name, "", job->resolved, err) : 0;
+}
+
+int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err) {
+    const char *made = json_string_value(json_object_get(json_object_get(file->root, "output"), "dir"));
+    char *dir = file->keys ? path_absolute(job->output.dir) : NULL, *here = path_absolute(file->source.folder);
+    int rc = (dir || !file->keys) && here ? 0 : error_memory(err);
+    if (rc == 0 && dir && made && strcmp(dir, made) == 0 && strcmp(dir, here) != 0)
+        rc = error_set(err, CODE_USAGE,
+                       "%s: output.dir: the run was made in %s: say --set output.dir=DIR, a folder of yours",
+                       file->source.name, made);
+    free(here);
+    free(dir);
     return rc;
 }
 
 void job_file_release(struct job_file *file) {
     json_decref(file->places);
     json_decref(file->root);
+    json_decref(file->keys);
     source_release(&file->source);
     *file = (struct job_file){0};
 }
@@ -153,8 +234,9 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
 
 int job_set_batch(struct job *job, const struct card *card, struct error *err) {
     enum { USUAL = 64 };
-    if (job->batch != 0) return 0;
-    for (const struct card *of = card; of && job->batch == 0; of = of->guide) job->batch = of->batch;
+    bool batched = job->sampler.guidance.batched == BATCHED_ON && card->batch % 2 == 0;
+    if (job->batch == 0) job->batch = batched ? card->batch / 2 : card->batch;
+    if (job->batch == 0 && card->guide) job->batch = card->guide->batch;
     if (job->batch == 0) job->batch = USUAL;
     json_t *resolved = keys_write(&job_keys, job);
     if (!resolved) return error_memory(err);
@@ -169,13 +251,14 @@ void job_release(struct job *job) {
     json_decref(job->model.card);
     seeds_release(&job->seeds);
     free(job->labels.path);
-    free(job->decode.path);
+    job_release_decode(job);
     job_release_conditions(job);
     free(job->sampler.plan);
     json_decref(job->sampler.table);
     free(job->sampler.times);
     free(job->sampler.guidance.model);
     free(job->sampler.guidance.scales);
+    free(job->sampler.guidance.scale_rows);
     free(job->output.dir);
     job_release_evaluate(job);
     free(job->initial);

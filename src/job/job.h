@@ -63,6 +63,7 @@ struct named_paths {
     struct named_path list[EVALUATED_MOST];
     size_t count;
 };
+enum { JOB_AUTO = -1 };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
@@ -79,6 +80,8 @@ bool network_name_fits(const char *name);
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
 
+enum { OTHER_DECODERS_MOST = 15 };
+
 struct job {
     char *name; /* default: the job file's without its extension */
     struct {
@@ -92,7 +95,7 @@ struct job {
         int64_t constant; /* LABELS_CONSTANT */
         char *path;       /* LABELS_FILE, resolved */
     } labels;
-    int batch; /* 0: not given, until job_set_batch */
+    int batch; /* 0: not given, JOB_AUTO: to be measured, until automatic_settle (sample/automatic.h) */
     struct sampler sampler;
     struct {
         struct condition_file {       /* of one input of the model; resolved, perhaps "FILE.safetensors#KEY" */
@@ -104,8 +107,13 @@ struct job {
         char *captions; /* a text with one line a row, or NULL; resolved */
     } conditions;
     struct {
-        char *path; /* of the decoder, resolved; NULL: the samples are what the model makes */
-        int batch;  /* latents that it is given at once; 0: unset (decoder_batch) */
+        char *path;            /* of the decoder, resolved; NULL: the samples are what the model makes */
+        int batch;             /* latents that it is given at once; 0: unset (decoder_batch) */
+        struct other_decoder { /* of a list all but the first: each decodes the same latents, into decoded/NAME */
+            char *name, *path;
+            int batch;
+        } others[OTHER_DECODERS_MOST];
+        size_t others_count;
     } decode;
     struct {
         char *dir;                  /* against the working directory; default runs/NAME */
@@ -124,7 +132,8 @@ struct job {
     } evaluate;
     enum device_kind device;
     bool share_device; /* allow several ranks on one GPU */
-    int workers;       /* 0: from the cores or GPUs given */
+    int workers;       /* 0: from the cores or GPUs given; JOB_AUTO as in batch */
+    bool unmeasured;   /* what was to be measured has its default instead */
     enum precision_kind precision;
     enum noise_kind noise;
     char *initial;    /* .npy float [N,C,H,W] used as register 0's start instead of noise, or NULL; resolved */
@@ -138,9 +147,15 @@ struct job_file {
     const char *path; /* borrowed; as it was asked for */
     struct source source;
     json_t *root, *places; /* see yaml_parse */
+    json_t *keys;          /* of a run.json, whose job is root: what its samples were made with; else NULL */
 };
+/* A run's run.json is the job that it was made by. */
 int job_file_read(struct job_file *file, const char *path, struct error *err);
 void job_file_release(struct job_file *file);
+/* Of a job out of a run.json: are the files that it names here? CODE_DATA: not, and how to name another. */
+int job_file_check_paths(const struct job_file *file, const struct job *job, struct error *err);
+/* Of such a job that makes samples: its folder must be the one that the run.json is in, or another than the run's. */
+int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err);
 
 /* override_apply on a job's tree, where `model: PATH` is short for `model: {path: PATH}`, to which it may add. */
 int job_override(json_t *root, json_t *places, const char *override, struct error *err);
@@ -159,7 +174,8 @@ int job_read(struct job *job, const char *path, const char *const *overrides, si
  * whose paths are as they are. */
 int job_parse(struct job *job, const char *text, const char *name, const char *folder, const char *const *overrides,
               size_t overrides_count, struct error *err);
-/* The batch of a job that gives none: the one that the model's file, or its guide's, was made for, else 64. */
+/* The batch of a job that gives none: the one that the model's file, or its guide's, was made for (half of it where
+ * guidance is batched), else 64. job->resolved is made again. */
 int job_set_batch(struct job *job, const struct card *card, struct error *err);
 void job_release(struct job *job);
 const struct condition_file *job_condition(const struct job *job, const char *name); /* or NULL */

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "job/job.h"
 #include "job/job_conditions.h"
+#include "job/job_decode.h"
 #include "job/job_evaluate.h"
 #include "config/keys.h"
 
@@ -138,29 +139,28 @@ static json_t *write_labels(const struct key *key, const void *member) {
     return json_string(label_rule_names[job->labels.rule]);
 }
 
+/* ---- batch, workers: a number, or auto ---- */
+
+static int read_count(KEY_READ_ARGUMENTS) {
+    const char *text = json_string_value(value);
+    if (!text || strcmp(text, "auto") != 0) return KEY_INT.read(reader, key, path, value, member);
+    *(int *)member = JOB_AUTO;
+    return 0;
+}
+
+static json_t *write_count(const struct key *key, const void *member) {
+    return *(const int *)member == JOB_AUTO ? json_string("auto") : KEY_INT.write(key, member);
+}
+
+static const struct key_kind COUNT = {read_count, write_count};
+
 /* ---- conditions: job_conditions.c ---- */
 
 static const struct key_kind CONDITIONS = {job_read_conditions, job_write_conditions};
 
-/* ---- decode ---- */
+/* ---- decode: job_decode.c ---- */
 
-static const struct key decode_rows[] = {
-    {"path", &KEY_PATH, AT(decode.path), .expected = "a decoder's path", .required = true},
-    {"batch", &KEY_INT, AT(decode.batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
-};
-static const struct key_table decode_table = KEY_TABLE(decode_rows);
-
-static int read_decode(KEY_READ_ARGUMENTS) { /* the member is the job */
-    (void)key;
-    return keys_read(reader, &decode_table, path, value, member);
-}
-
-static json_t *write_decode(const struct key *key, const void *member) {
-    (void)key;
-    return ((const struct job *)member)->decode.path ? keys_write(&decode_table, member) : json_null();
-}
-
-static const struct key_kind DECODE = {read_decode, write_decode};
+static const struct key_kind DECODE = {job_read_decode, job_write_decode};
 
 /* ---- sweep: sweep.h reads it; one cell has none ---- */
 
@@ -209,15 +209,15 @@ static const struct key rows[] = {
     {"seeds", &SEEDS, AT(seeds), .expected = "seeds such as 0-9999 or 0-99,200", .required = true},
     {"labels", &LABELS, 0, .expected = "none, balanced, random, edm, a label from 0 to 9e15, or a path",
      KEY_RANGE(0, 9e15)},
-    {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)},
+    {"batch", &COUNT, AT(batch), .expected = "a whole number from 1 to 2147483647, or auto", KEY_RANGE(1, INT_MAX)},
     {"sampler", &KEY_TABLE_OF, AT(sampler), .table = &sampler_keys},
     {"conditions", &CONDITIONS, 0, .expected = "a map of the model's inputs to files, rows and captions"},
-    {"decode", &DECODE, 0, .expected = "a map with path and batch"},
+    {"decode", &DECODE, 0, .expected = "a map with path and batch, or a list of 1 to 16 of them"},
     {"output", &KEY_TABLE_OF, 0, .table = &output_table},
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
     {"device", &KEY_NAME, AT(device), .names = device_names},
     {"share_device", &KEY_BOOL, AT(share_device), .expected = "true or false"},
-    {"workers", &KEY_INT, AT(workers), .expected = "a whole number from 1 to 4096", KEY_RANGE(1, 4096)},
+    {"workers", &COUNT, AT(workers), .expected = "a whole number from 1 to 4096, or auto", KEY_RANGE(1, 4096)},
     {"precision", &KEY_NAME, AT(precision), .names = precision_names},
     {"noise", &KEY_NAME, AT(noise), .names = noise_names},
     {"initial", &KEY_PATH, AT(initial), .expected = "a path (.npy)"},

@@ -123,13 +123,19 @@ static json_t *write_interval(const struct key *key, const void *member) {
     return guidance->interval_in_t ? json_pack("{s:o}", "t", pair) : pair;
 }
 
-/* A number, or a list of [t, scale] with falling t. The member is the guidance. */
+/* A number, a list of [t, scale] with falling t, or a path. The member is the guidance. */
 static int read_scale(KEY_READ_ARGUMENTS) {
     struct guidance *guidance = member;
     size_t count = json_array_size(value);
     free(guidance->scales);
     guidance->scales = NULL;
     guidance->scales_count = 0;
+    free(guidance->scale_rows);
+    guidance->scale_rows = NULL;
+    if (json_is_string(value)) {
+        guidance->scale = NAN;
+        return KEY_PATH.read(reader, key, path, value, &guidance->scale_rows);
+    }
     if (count == 0) return KEY_NUMBER.read(reader, key, path, value, &guidance->scale);
     double *x = guidance->scales = malloc(2 * count * sizeof *x);
     if (!x) return error_memory(reader->err);
@@ -147,6 +153,7 @@ static int read_scale(KEY_READ_ARGUMENTS) {
 
 static json_t *write_scale(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
+    if (guidance->scale_rows) return KEY_PATH.write(key, &guidance->scale_rows);
     if (!guidance->scales) return KEY_NUMBER.write(key, &guidance->scale);
     json_t *list = json_array();
     for (size_t i = 0; list && i < guidance->scales_count; i++)
@@ -158,11 +165,27 @@ static json_t *write_scale(const struct key *key, const void *member) {
     return list;
 }
 
-static const struct key_kind INTERVAL = {read_interval, write_interval}, SCALE = {read_scale, write_scale};
+/* true, false or auto. false is left out, as if it were not said. */
+static int read_batched(KEY_READ_ARGUMENTS) {
+    bool on = false;
+    bool measured = json_is_string(value) && strcmp(json_string_value(value), "auto") == 0;
+    if (!measured && KEY_BOOL.read(reader, key, path, value, &on) != 0) return -1;
+    *(enum batched *)member = measured ? BATCHED_AUTO : on ? BATCHED_ON : BATCHED_OFF;
+    return 0;
+}
+
+static json_t *write_batched(const struct key *key, const void *member) {
+    (void)key;
+    enum batched batched = *(const enum batched *)member;
+    return batched == BATCHED_OFF ? json_null() : batched == BATCHED_ON ? json_true() : json_string("auto");
+}
+
+static const struct key_kind INTERVAL = {read_interval, write_interval}, SCALE = {read_scale, write_scale},
+                             BATCHED = {read_batched, write_batched};
 static const char zero_or_more[] = "a number of 0 or more", above_zero[] = "a number above 0";
 static const struct key guidance_rows[] = {
-    {"scale", &SCALE, 0, .expected = "a number, or a list of [t, scale] with falling t", KEY_RANGE(-DBL_MAX, DBL_MAX),
-     .required = true},
+    {"scale", &SCALE, 0, .expected = "a number, a list of [t, scale] with falling t, or a path (.npy)",
+     KEY_RANGE(-DBL_MAX, DBL_MAX), .required = true},
     {"rescale", &KEY_NUMBER, offsetof(struct guidance, rescale), .expected = "a number from 0 to 1", KEY_RANGE(0, 1)},
     {"interval", &INTERVAL, 0, .expected = "[low, high] of sigma/alpha, or {t: [low, high]}"},
     {"channels", &KEY_INT, offsetof(struct guidance, channels), .expected = "a number of channels from 1 to 2147483647",
@@ -176,6 +199,7 @@ static const struct key guidance_rows[] = {
      KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"momentum", &KEY_NUMBER, offsetof(struct guidance, momentum), .expected = "a number",
      KEY_RANGE(-DBL_MAX, DBL_MAX)},
+    {"batched", &BATCHED, offsetof(struct guidance, batched), .expected = "true, false or auto"},
 };
 static const struct key_table guidance_table = KEY_TABLE(guidance_rows);
 
@@ -204,7 +228,8 @@ static json_t *write_number(const struct key *key, const void *member) {
 static json_t *write_guidance(const struct key *key, const void *member) {
     const struct guidance *guidance = member;
     bool plain = guidance->interval[0] == 0 && isinf(guidance->interval[1]) && guidance->rescale == 0 &&
-                 !guidance->channels && !guidance->model && !guidance->scales && guidance->form == GUIDANCE_PLAIN;
+                 !guidance->channels && !guidance->model && !guidance->scales && !guidance->scale_rows &&
+                 guidance->form == GUIDANCE_PLAIN && guidance->batched == BATCHED_OFF;
     return plain ? KEY_NUMBER.write(key, &guidance->scale) : keys_write(&guidance_table, member);
 }
 

@@ -53,6 +53,7 @@ enum variance_kind { VARIANCE_UNSET, VARIANCE_SMALL, VARIANCE_LARGE, VARIANCE_LE
 enum clip_epsilon { CLIP_FOLLOWS, CLIP_KEPT };
 enum guidance_form { GUIDANCE_PLAIN, GUIDANCE_CFG_ZERO, GUIDANCE_APG };
 enum toggle { TOGGLE_UNSET, TOGGLE_OFF, TOGGLE_ON };
+enum batched { BATCHED_OFF, BATCHED_ON, BATCHED_AUTO }; /* AUTO until automatic_settle (sample/automatic.h) */
 enum state_kind { STATE_FLOAT64, STATE_FLOAT32 };
 
 struct sampler {
@@ -86,17 +87,19 @@ struct sampler {
     enum variance_kind variance;   /* ddpm; unset: learned where the card says so, else small */
     enum toggle lower_order_final; /* of the multistep and singlestep solvers */
     struct guidance {
-        double scale;   /* 1: none; NAN: there is a list */
+        double scale;   /* 1: none; NAN: there is a list, or a file */
         double *scales; /* [scales_count][2]: t, falling, and the scale there; linear between, constant beyond; owned,
                            or NULL */
         size_t scales_count;
-        double rescale;     /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
+        char *scale_rows; /* a file of one for each row of the conditions (sample/scales.h), resolved; owned, or NULL */
+        double rescale;   /* phi of Lin et al. 2023 (arXiv 2305.08891), section 3.4; 0: none */
         double interval[2]; /* of sigma/alpha, ends included, in which it acts; 0, INFINITY: always */
         bool interval_in_t; /* the same of t */
         enum guidance_form form;
         int zero_init_steps;                  /* cfg-zero*: steps at the start whose velocity is 0 */
         double eta, norm_threshold, momentum; /* apg; NAN: unset (0, none, 0) */
         int channels;                         /* it acts on the first so many of the output's channels; 0: all */
+        enum batched batched;                 /* with labels and without in one call of twice the batch */
         char *model; /* the guiding model's file, resolved (autoguidance); NULL: the model without labels. Owned */
     } guidance;
     struct clip { /* of x0 */

@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cluster/build.h"
 #include "job/job.h"
 #include "report/chart.h"
 #include "report/data.h"
@@ -15,11 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* *json NULL and 0: there is no such file. */
-static int read_if_there(json_t **json, const char *dir, const char *folder, const char *file, struct error *err) {
+/* *json NULL and 0: there is no such file. format: what a document is to be of; 0: it says none. */
+static int read_if_there(json_t **json, const char *dir, const char *folder, const char *file, int format,
+                         struct error *err) {
     char *path = text_new("%s/%s/%s", dir, folder, file);
     *json = NULL;
     int rc = !path ? error_memory(err) : json_file_read_if_there(json, path, err);
+    if (rc == 0 && *json && format) rc = build_check_format(*json, format, path, err);
     if (rc == 0 && *json)
         rc = results_check_names(json_object_get(*json, "cells"), path, err); /* of results or a sweep */
     if (rc != 0) {
@@ -37,7 +40,7 @@ static const json_t *member(const json_t *object, const char *outer, const char 
 /* A plain run as a sweep of one cell, ".", which is its folder. */
 static int collect_run(json_t **results, const char *dir, struct error *err) {
     json_t *metrics, *none = json_object();
-    if (read_if_there(&metrics, dir, ".", "metrics.json", err) != 0) return -1;
+    if (read_if_there(&metrics, dir, ".", "metrics.json", 0, err) != 0) return -1;
     int rc = (*results = results_new(dir, NULL)) && none ? 0 : error_memory(err);
     if (rc == 0 && !metrics)
         rc = error_set(err, CODE_AGAIN, "%s has no metrics.json: it is not finished; run it again to continue", dir);
@@ -110,6 +113,31 @@ static void note_pixels(double ends[4], const json_t *metrics) {
     }
 }
 
+/* What other decoders of the job made of the run's latents: a run each. */
+static int add_decoders(json_t *environment, const json_t *document, const char *folder, struct error *err) {
+    const json_t *list = member(document, "job", "decode"), *decoder;
+    size_t i;
+    json_array_foreach(list, i, decoder) {
+        const char *name = json_string_value(json_object_get(decoder, "name"));
+        json_t *metrics = NULL, *other = NULL;
+        char *dir = i > 0 && name ? text_new("decoded/%s", name) : NULL;
+        int rc = dir ? read_if_there(&metrics, folder, dir, "metrics.json", 0, err) : 0;
+        if (dir && rc == 0) rc = read_if_there(&other, folder, dir, "run.json", RUN_FORMAT, err);
+        const json_t *fid = member(metrics, "metrics", "fid");
+        const char *sha256 = json_string_value(json_object_get(member(other, "keys", "decode"), "sha256"));
+        char number[48] = "";
+        if (json_is_number(fid)) snprintf(number, sizeof number, ", FID %.4f", json_number_value(fid));
+        char *text = dir && rc == 0 ? text_new("%s: %s%s", dir, sha256 ? sha256 : "not begun", number) : NULL;
+        add_value(environment, "other decoders", text);
+        free(text);
+        free(dir);
+        json_decref(metrics);
+        json_decref(other);
+        if (rc != 0) return -1;
+    }
+    return 0;
+}
+
 static void add_environment(json_t *environment, const json_t *document, const json_t *metrics) {
     const json_t *host, *machine, *value;
     const char *name;
@@ -124,6 +152,8 @@ static void add_environment(json_t *environment, const json_t *document, const j
         add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)",
               json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    add_value(environment, "precision", json_string_value(member(document, "keys", "precision")));
+    add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
     add_value(environment, "decoder (sha256)",
@@ -178,9 +208,12 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
         const char *name = json_string_value(json_object_get(cell, "cell"));
         const char *same = json_string_value(json_object_get(cell, "same_as"));
         json_t *document, *metrics = NULL;
-        if (read_if_there(&document, dir, same ? same : name, "run.json", err) != 0) return -1;
-        int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", err);
+        if (read_if_there(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
+        int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", 0, err);
         if (rc == 0) add_environment(environment, document, metrics);
+        char *folder = path_join(dir, same ? same : name);
+        if (rc == 0) rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
+        free(folder);
         note_pixels(pixels, metrics);
         json_t *record = json_object();
         add_blocks(record, json_object_get(metrics, "metrics"));
@@ -252,18 +285,6 @@ static json_t *job_text(const json_t *sweep, const json_t *document) {
     return string;
 }
 
-/* The first column of a FID; "fid" where there is none. New. */
-static json_t *first_fid(const json_t *data) {
-    json_t *columns = chart_metrics(data), *column, *found = NULL;
-    size_t i, network;
-    json_array_foreach(columns, i, column) {
-        const char *name = json_string_value(column), *title = chart_title(name, &network);
-        if (!found && title && strcmp(name + network, "fid") == 0) found = json_incref(column);
-    }
-    json_decref(columns);
-    return found ? found : json_string("fid");
-}
-
 /* The cells on the Pareto front of FID over time. New. */
 static json_t *pareto(const json_t *data, struct error *err) {
     struct chart chart;
@@ -321,7 +342,7 @@ static int derive(json_t *data, const json_t *sweep, struct error *err) {
                     json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
                     json_object_set_new(data, "series", data_series(data)) != 0 ||
                     json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
-                    json_object_set_new(data, "metric", first_fid(data)) != 0 ||
+                    json_object_set_new(data, "metric", data_first_fid(data)) != 0 ||
                     json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||
                     json_object_set_new(data, "pareto", pareto(data, err)) != 0 ||
                     json_object_set(data, "environment", environment) != 0 ||
@@ -350,8 +371,8 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     json_t *results = NULL, *sweep = NULL;
     *data = NULL;
     int rc = path_check_utf8(dir, err);
-    if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", err);
-    if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", err);
+    if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", 0, err);
+    if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err);
     bool single = rc == 0 && !results && !sweep;
     bool begun = false;
     if (single) rc = folder_has(dir, "run.json", &begun, err);

@@ -2,10 +2,12 @@
 #include "report/data.h"
 
 #include "base/text.h"
+#include "report/chart.h"
 #include "report/markup.h"
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,14 +29,39 @@ static bool is_budget(const char *key) {
     return strcmp(key, "nfe") == 0 || strcmp(key, "steps") == 0 || strcmp(key, "rtol") == 0;
 }
 
-/* Does a key tell the cells apart? */
+static bool is_table(const json_t *cell) {
+    const char *solver = json_string_value(json_object_get(cell, "solver"));
+    return solver && strcmp(solver, "table") == 0;
+}
+
+/* Does a key tell the cells apart? Tables take part with what they are alone: grids, orders and ends are theirs. */
 static bool differs(const json_t *cells, const char *key) {
-    const json_t *first = json_object_get(json_array_get(cells, 0), key);
-    for (size_t i = 1; i < json_array_size(cells); i++) {
-        const json_t *value = json_object_get(json_array_get(cells, i), key);
-        if (value != first && !(value && first && json_equal(value, first))) return true;
+    bool own = strcmp(key, "solver") == 0 || strcmp(key, "table") == 0, any = false;
+    const json_t *first = NULL, *cell;
+    size_t i;
+    json_array_foreach(cells, i, cell) {
+        const json_t *value = json_object_get(cell, key);
+        if (!own && !value && is_table(cell)) continue;
+        if (any && value != first && !(value && first && json_equal(value, first))) return true;
+        first = value;
+        any = true;
     }
     return false;
+}
+
+/* "tuned" of DIR/tuned-nfe5.json at NFE 5: such files are one method's tables. New; NULL: it is no such cell. */
+static char *table_name(const json_t *cell) {
+    const char *path = json_string_value(json_object_get(cell, "table")), *slash = path ? strrchr(path, '/') : NULL;
+    if (!path || !is_table(cell)) return NULL;
+    char *name = strdup(slash ? slash + 1 : path), end[32];
+    snprintf(end, sizeof end, "-nfe%lld.json", (long long)json_integer_value(json_object_get(cell, "nfe")));
+    size_t length = name ? strlen(name) : 0, tail = strlen(end);
+    if (length > tail && strcmp(name + length - tail, end) == 0) {
+        name[length - tail] = '\0';
+        return name;
+    }
+    free(name);
+    return NULL;
 }
 
 /* "taylor, order=2": new. */
@@ -43,16 +70,20 @@ static char *series_name(const json_t *keys, const json_t *cells, const json_t *
     const json_t *known, *solver = json_object_get(cell, "solver");
     size_t i;
     bool solvers = differs(cells, "solver");
-    if (solvers) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "?");
+    char *table = table_name(cell);
+    if (table) text_add(&name, "%s", table);
+    else if (solvers) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "?");
     json_array_foreach(keys, i, known) {
         const char *key = json_string_value(known);
         const json_t *value = json_object_get(cell, key);
         if (!value || strcmp(key, "solver") == 0 || is_budget(key) || !differs(cells, key)) continue;
+        if (table && strcmp(key, "table") == 0) continue;
         char *text = markup_value(value, 0);
         text_add(&name, "%s%s=%s", name.length ? ", " : "", key, text ? text : "");
         name.failed |= !text;
         free(text);
     }
+    free(table);
     if (!name.length) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "all");
     size_t capacity = name.failed ? 0 : TEXT_VISIBLE * name.length + 1;
     char *shown = capacity ? malloc(capacity) : NULL; /* it stands in lines of a terminal's text */
@@ -81,4 +112,15 @@ json_t *data_series(const json_t *data) {
         }
     }
     return series;
+}
+
+json_t *data_first_fid(const json_t *data) {
+    json_t *columns = chart_metrics(data), *column, *found = NULL;
+    size_t i, network;
+    json_array_foreach(columns, i, column) {
+        const char *name = json_string_value(column), *title = chart_title(name, &network);
+        if (!found && title && strcmp(name + network, "fid") == 0) found = json_incref(column);
+    }
+    json_decref(columns);
+    return found ? found : json_string("fid");
 }

@@ -24,6 +24,8 @@ double data_number(const json_t *cell, const char *column);
 /* Milliseconds a sample: a worker's in the solver's program where results.json tells them (model_seconds), else of the
  * whole. NAN: unknown. */
 double data_time(const json_t *cell);
+/* The first column of a FID; "fid" where there is none. New. */
+json_t *data_first_fid(const json_t *data);
 /* New: "series" of data's keys and cells. */
 json_t *data_series(const json_t *data);
 /* New: for each FID, and each other distance whose differences can be paired, a record for each NFE there is, in order.

@@ -52,11 +52,8 @@ static json_t *whole_document(const struct cells *cells, const json_t *from) {
     return NULL;
 }
 
-/* plans[i]: values[i] as a plan, once a run has it. */
-static int open_cell(struct cell *cell, const struct cells *cells, size_t number, bool evaluate,
-                     const struct plan *plans, struct error *err) {
+static int open_cell(struct cell *cell, const struct cells *cells, size_t number, bool evaluate, struct error *err) {
     const json_t *from = listed(cells, number), *name = json_object_get(from, "name");
-    const json_t *index = json_object_get(json_object_get(from, "shared"), "plan");
     char *quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     cell->number = number;
     cell->name = json_string_value(name);
@@ -64,9 +61,7 @@ static int open_cell(struct cell *cell, const struct cells *cells, size_t number
     free(quoted);
     json_t *document = cell->tag ? whole_document(cells, from) : NULL;
     if (!document) return error_memory(err);
-    const struct plan *plan = index ? &plans[json_integer_value(index)] : NULL;
-    return run_open_with(&cell->run, document, json_string_value(json_object_get(from, "dir")), evaluate,
-                         plan && plan->solver[0] ? plan : NULL, err);
+    return run_open(&cell->run, document, json_string_value(json_object_get(from, "dir")), evaluate, err);
 }
 
 /* What cells may not differ in, for one process makes them all. */
@@ -91,22 +86,17 @@ static int check_alike(const struct cells *cells, struct error *err) {
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err) {
     size_t listed_count = json_array_size(json_object_get(list, "cells"));
     *cells = (struct cells){.list = list, .cells = calloc(listed_count + 1, sizeof *cells->cells)};
-    struct plan *plans = calloc(json_array_size(json_object_get(list, "values")) + 1,
-                                sizeof *plans); /* [values], borrowed */
-    int rc = cells->cells && plans ? 0 : error_memory(err);
+    int rc = cells->cells ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < listed_count; i++) {
         struct cell *cell = &cells->cells[cells->count];
         if (!json_object_get(listed(cells, i), "document")) continue;
         cells->count++;
-        rc = open_cell(cell, cells, i, evaluate, plans, err);
-        const json_t *index = json_object_get(json_object_get(listed(cells, i), "shared"), "plan");
-        if (rc == 0 && index) plans[json_integer_value(index)] = cell->run.plan;
+        rc = open_cell(cell, cells, i, evaluate, err);
         for (size_t k = 0; rc == 0 && k < cell->run.evaluated_count; k++)
             rc = network_check(&cell->run.evaluated[k].network, cell->run.evaluated[k].path,
                                cell->run.job.output.dtype != SAMPLE_UINT8, err);
         if (count) cell->run.job.evaluate.count = count;
     }
-    free(plans);
     if (rc == 0) rc = check_alike(cells, err);
     if (rc == 0) qsort(cells->cells, cells->count, sizeof *cells->cells, dearest_first);
     for (size_t i = 0; rc == 0 && i < cells->count; i++) {

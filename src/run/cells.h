@@ -54,17 +54,19 @@ struct cells {
     struct shard_status *status; /* [shards] */
 };
 
-/* *list new. Every cell's plan is made before any sample, so that a mistake in the last one shows now. */
-int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+/* *list new. Every cell's plan is made before any sample, so that a mistake in the last one shows now. cores: of this
+ * rank, where the job leaves batch or workers to be measured (automatic.h). */
+int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count, int cores,
                struct error *err);
 /* A list of one cell of a sweep, by its number or name, as a plain job: it shares nothing with the others. *list new.
  */
 int cells_list_cell(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
-                    const char *which, struct error *err);
+                    const char *which, int cores, struct error *err);
 /* A list of the one run in a directory. *list new. */
 int cells_list_run(json_t **list, const char *dir, struct error *err);
 /* The same latents under another decoder, in the folder `output` (redecode.h). *list new. */
-int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err);
+int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
+                         struct error *err);
 
 /* evaluate: whether their evaluate blocks count; count: of the samples evaluated, 0: as they say. */
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err);

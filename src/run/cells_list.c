@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "config/override.h"
 #include "job/sweep.h"
+#include "sample/automatic.h"
 #include "run/claim.h"
 #include "run/redecode.h"
 
@@ -35,6 +36,7 @@ struct listing {
     json_t *cells, *values; /* arrays of the list */
     json_t *samples;        /* samples_key: number of the first cell that has them */
     json_t *indices;        /* a shared member's name and the sampler's text: where in values the last of these is */
+    struct automatic *automatic; /* the same for all */
     struct error *err;
 };
 
@@ -49,15 +51,24 @@ static json_int_t share_value(struct listing *listing, const char *key, json_t *
     return kept ? index : -1;
 }
 
+/* The fingerprint's keys name the sampler and the card again: the same values, not copies. */
+static bool thin_keys(struct listing *listing, json_t *document) {
+    json_t *keys = json_object_get(document, "keys"), *sampler = json_object_get(document, "sampler");
+    const json_t *known = json_object_get(listing->indices, "card ");
+    json_t *card = known ? json_array_get(listing->values, (size_t)json_integer_value(known)) : NULL;
+    return (!json_equal(json_object_get(keys, "sampler"), sampler) || json_object_set(keys, "sampler", sampler) == 0) &&
+           (!json_equal(json_object_get(keys, "card"), card) || json_object_set(keys, "card", card) == 0);
+}
+
 /* Moves what many documents have alike out of this one. New: {name: index}; NULL when out of memory. */
 static json_t *share_members(struct listing *listing, json_t *document) {
     char *sampler = json_dumps(json_object_get(document, "sampler"), JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_t *shared = sampler ? json_object() : NULL;
-    bool whole = shared;
+    bool whole = shared && thin_keys(listing, document);
     for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
         bool plan = strcmp(shared_names[i], "plan") == 0;
         json_t *value = json_object_get(document, shared_names[i]);
-        json_t *kept = plan ? document_pack_plan(value) : json_incref(value);
+        json_t *kept = plan ? plan_pack(value) : json_incref(value);
         char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
         json_int_t index = key && kept ? share_value(listing, key, kept) : -1;
         whole = key &&
@@ -80,8 +91,8 @@ static int list_one(json_t **list, const char *dir, json_t *document, struct err
 }
 
 static int settled_document(json_t **document, const struct job_file *file, const char *const *overrides, size_t count,
-                            struct error *err) {
-    if (document_make(document, file, overrides, count, err) != 0) return -1;
+                            struct automatic *automatic, struct error *err) {
+    if (document_make(document, file, overrides, count, automatic, err) != 0) return -1;
     if (claim_settle(*document, err) == 0) return 0;
     json_decref(*document);
     *document = NULL;
@@ -92,7 +103,7 @@ static int add_cell(struct listing *listing, const struct sweep_cell *from) {
     struct error *err = listing->err;
     json_t *document = NULL, *shared = NULL;
     size_t number = json_array_size(listing->cells);
-    if (settled_document(&document, listing->file, from->overrides, from->count, err) != 0)
+    if (settled_document(&document, listing->file, from->overrides, from->count, listing->automatic, err) != 0)
         return error_prefix(err, "cell %s", from->name);
     char *key = samples_key(document);
     const json_t *same = key ? json_object_get(listing->samples, key) : NULL;
@@ -127,10 +138,21 @@ static json_t *asked(const struct job_file *file, const char *const *overrides, 
     return job;
 }
 
+/* What the cells that are there were made with holds for new ones. */
+static void recall_cells(struct automatic *automatic, const struct sweep *sweep) {
+    bool found = false;
+    for (size_t i = 0; !found && i < sweep->count; i++) {
+        char *dir = text_new("%s/%s", sweep->dir, sweep->cells[i].name);
+        found = dir && automatic_recall(automatic, dir);
+        free(dir);
+    }
+}
+
 static int list_sweep(json_t **list, struct job_file *file, const struct sweep *sweep, const char *const *overrides,
-                      size_t count, struct error *err) {
-    struct listing listing = {file, json_array(), json_array(), json_object(), json_object(), err};
+                      size_t count, struct automatic *automatic, struct error *err) {
+    struct listing listing = {file, json_array(), json_array(), json_object(), json_object(), automatic, err};
     int rc = listing.cells && listing.values && listing.samples && listing.indices ? 0 : error_memory(err);
+    recall_cells(automatic, sweep);
     /* Read; not to be copied a cell. */
     if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err);
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
@@ -147,37 +169,42 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
 }
 
 static int list_job(json_t **list, const struct job_file *file, const char *const *overrides, size_t count,
-                    struct error *err) {
+                    struct automatic *automatic, struct error *err) {
     json_t *document;
-    if (settled_document(&document, file, overrides, count, err) != 0) return -1;
+    if (settled_document(&document, file, overrides, count, automatic, err) != 0) return -1;
     return list_one(list, dir_of(document), document, err);
 }
 
-int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
+int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count, int cores,
                struct error *err) {
     struct sweep sweep = {0};
+    struct automatic automatic;
     struct job_file file;
     *list = NULL;
+    automatic_init(&automatic, cores);
     if (job_file_read(&file, job_path, err) != 0) return -1;
     int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
     if (rc == 0)
-        rc = sweep.count > 0 ? list_sweep(list, &file, &sweep, overrides, overrides_count, err)
-                             : list_job(list, &file, overrides, overrides_count, err);
+        rc = sweep.count > 0 ? list_sweep(list, &file, &sweep, overrides, overrides_count, &automatic, err)
+                             : list_job(list, &file, overrides, overrides_count, &automatic, err);
     sweep_release(&sweep);
     job_file_release(&file);
     return rc;
 }
 
 int cells_list_cell(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count,
-                    const char *which, struct error *err) {
+                    const char *which, int cores, struct error *err) {
     struct sweep sweep = {0};
+    struct automatic automatic;
     struct job_file file;
     const struct sweep_cell *cell;
     *list = NULL;
     if (job_file_read(&file, job_path, err) != 0) return -1;
     int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
     if (rc == 0) rc = sweep_find(&sweep, which, &cell, err);
-    if (rc == 0) rc = list_job(list, &file, cell->overrides, cell->count, err);
+    automatic_init(&automatic, cores);
+    if (rc == 0) recall_cells(&automatic, &sweep);
+    if (rc == 0) rc = list_job(list, &file, cell->overrides, cell->count, &automatic, err);
     sweep_release(&sweep);
     job_file_release(&file);
     return rc;
@@ -190,11 +217,12 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
 }
 
-int cells_list_redecoded(json_t **list, const char *dir, const char *decoder, const char *output, struct error *err) {
+int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
+                         struct error *err) {
     json_t *document;
     *list = NULL;
-    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder, err) != 0 || path_check_utf8(output, err) != 0 ||
-        redecode_document(&document, dir, decoder, output, err) != 0)
+    if (path_check_utf8(dir, err) != 0 || path_check_utf8(decoder->path, err) != 0 ||
+        path_check_utf8(output, err) != 0 || redecode_document(&document, dir, decoder, output, err) != 0)
         return -1;
     if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
     json_decref(document);

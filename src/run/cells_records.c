@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cluster/build.h"
 #include "format/json_file.h"
 #include "report/results.h"
 #include "run/attempts.h"
@@ -19,8 +20,6 @@ static const json_t *listed(const struct cells *cells, size_t number) {
 }
 
 /* ---- sweep.json ---- */
-
-enum { SWEEP_FORMAT = 1 };
 
 /* Is it a cell of this list? */
 static bool is_listed(const struct cells *cells, const char *name) {
@@ -48,6 +47,7 @@ static int list_all(void *context, const json_t *older, json_t **newer, struct e
     json_t *all = json_array(), *cell;
     bool busy = false;
     size_t i;
+    if (json_object_get(older, "format") && build_check_format(older, SWEEP_FORMAT, "sweep.json", err) != 0) return -1;
     *newer = json_pack("{s:i, s:O?, s:o}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"), "cells",
                        all);
     if (!*newer) return error_memory(err);
@@ -87,8 +87,8 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
         *names = json_array(); /* of cells whose names were checked to be strings */
         json_array_foreach(json_object_get(json, "cells"), i, cell) if (json_is_null(json_object_get(cell, "same_as")))
             json_array_append(*names, json_object_get(cell, "cell"));
-        if (json_integer_value(json_object_get(json, "format")) != SWEEP_FORMAT || json_array_size(*names) == 0)
-            rc = error_set(err, CODE_DATA, "%s: expected format %d and a list of cells", path, SWEEP_FORMAT);
+        if ((rc = build_check_format(json, SWEEP_FORMAT, path, err)) == 0 && json_array_size(*names) == 0)
+            rc = error_set(err, CODE_DATA, "%s: expected a list of cells, found none", path);
     }
     if (rc != 0) {
         json_decref(*names);

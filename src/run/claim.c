@@ -110,6 +110,12 @@ int claim_settle(json_t *document, struct error *err) {
     bool vacated;
     int rc = path ? read_document(path, &text, &older, err) : error_memory(err);
     if (rc == 0) rc = settle(document, older, dir, &vacated, err);
+    struct plan plan;
+    if (rc == 0 && older && !vacated &&
+        !json_equal(json_object_get(older, "plan"), json_object_get(document, "plan"))) {
+        rc = plan_from_json(&plan, json_object_get(older, "plan"), path, err);
+        plan_release(&plan);
+    }
     if (rc == 0 && older && !vacated) {
         json_object_set(document, "plan", json_object_get(older, "plan"));
         if (json_object_get(older, "made_with"))
@@ -140,7 +146,7 @@ static int try_update(const char *path, bool anew, bool unsynced, claim_change *
     if (rc == 0) rc = change(context, older, &newer, err);
     const struct file_guard unchanged = {check_same, text, unsynced && !text}; /* an older one must not become empty */
     bool same = unsynced && older && json_equal(newer, older);
-    if (rc == 0 && !same) rc = json_file_write_guarded(path, newer, &unchanged, err);
+    if (rc == 0 && !same) rc = document_write(path, newer, &unchanged, err);
     json_decref(newer);
     json_decref(older);
     free(text);
@@ -169,8 +175,11 @@ static int take(void *context, const json_t *older, json_t **newer, struct error
     struct taking *taking = context;
     const struct run *run = taking->run;
     if (settle(run->document, older, run->dir, &taking->vacated, err) != 0) return -1;
-    json_t *whole = json_whole_copy(run->document), *plan = document_plan_json(run->document);
-    int rc = whole && json_object_set_new(whole, "plan", plan) == 0 ? 0 : error_memory(err);
+    json_t *whole = json_whole_copy(run->document), *plan = NULL;
+    int rc = whole ? 0 : error_memory(err);
+    if (rc == 0 && older && (rc = document_plan_json(&plan, run->document, err)) == 0 &&
+        json_object_set_new(whole, "plan", plan) != 0)
+        rc = error_memory(err);
     if (rc == 0 && older && !taking->vacated && !json_equal(json_object_get(older, "plan"), plan))
         rc = error_set(err, CODE_DATA,
                        "%s: another program began this run meanwhile, with a plan of its own: run again", run->dir);

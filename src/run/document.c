@@ -16,12 +16,13 @@
 #include "sample/initial.h"
 #include "sample/conditions.h"
 #include "sample/noise.h"
+#include "sample/automatic.h"
+#include "sample/scales.h"
 #include "shard/layout.h"
+#include "solver/guidance.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { DOCUMENT_FORMAT = 1 };
 
 /* Pixels are made of a range. */
 static int check_range(const struct job *job, const struct card *card, struct error *err) {
@@ -46,30 +47,71 @@ static int check_labels(const struct job *job, const struct card *card, struct e
     if (job->labels.rule == LABELS_CONSTANT && (job->labels.constant < 0 || job->labels.constant >= card->classes))
         return error_set(err, CODE_DATA, "labels: expected a class in 0..%lld, found %lld",
                          (long long)card->classes - 1, (long long)job->labels.constant);
+    return 0;
+}
+
+/* A file that was made for one number of rows is always called with that. */
+static int check_batch(const struct job *job, const struct card *card, struct error *err) {
+    const struct guidance *guidance = &job->sampler.guidance;
+    bool batched = guidance->batched == BATCHED_ON;
     for (const struct card *of = card; of; of = of->guide)
-        if (of->batch > 0 && job->batch != of->batch)
+        if (of->batch > 0 && !batched && job->batch != of->batch)
             return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
                              of == card ? "model" : "guiding model's", of->batch);
-    return 0;
+    if (!batched || card->batch == 0) return 0;
+    if (card->batch % 2 != 0 || job->batch != card->batch / 2)
+        return error_set(
+            err, CODE_DATA,
+            "batch: %d, of which sampler.guidance.batched makes calls of %lld rows, but the model file was "
+            "exported for calls of %d: export it for twice the batch, or say batched: false",
+            job->batch, 2LL * job->batch, card->batch);
+    if (guidance_everywhere(guidance)) return 0;
+    return error_set(err, CODE_DATA,
+                     "sampler.guidance.batched: the model file was exported for calls of %d rows, and where guidance "
+                     "does not act (scale, interval, zero_init_steps) a call has half of that: export it without a "
+                     "fixed batch, or say batched: false",
+                     card->batch);
+}
+
+/* The decoders behind the first of a list fit as well. */
+static int check_decoders(const struct job *job, const struct card *card, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < job->decode.others_count; i++) {
+        const struct other_decoder *other = &job->decode.others[i];
+        struct job alone = *job; /* borrowed */
+        struct card with = *card;
+        alone.decode.path = other->path;
+        alone.decode.batch = other->batch;
+        rc = decoder_add(&with, &alone, NULL, err);
+        if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
+        if (with.decoder != card->decoder) decoder_free(with.decoder);
+    }
+    return rc;
 }
 
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err) {
+                  struct automatic *automatic, struct error *err) {
     struct text warnings = {0};
     *card = (struct card){0};
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
+    if (job_file_check_paths(file, job, err) != 0) {
+        job_release(job);
+        return -1;
+    }
     int rc = !job->model.path  ? card_parse(card, job->model.card, file->path, err)
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
+    if (rc == 0) rc = check_decoders(job, card, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
-    if (rc == 0) rc = job_set_batch(job, card, err);
+    if (rc == 0) rc = automatic_settle(automatic, job, card, err);
     if (rc == 0) rc = check_labels(job, card, err);
+    if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
@@ -127,11 +169,22 @@ static int describe_conditions(json_t **about, const struct job *job, const stru
     return rc;
 }
 
+/* The digest of a file of scales, which must fit the conditions: "" where there is none. */
+static int look_at_scales(char hex[SHA256_HEX], const struct job *job, const json_t *conditions, struct error *err) {
+    const char *path = job->sampler.guidance.scale_rows;
+    double *scales = NULL;
+    if (!path) return 0;
+    int rc = scales_read(&scales, path, NULL, hex, (uint64_t)json_integer_value(json_object_get(conditions, "count")),
+                         err);
+    free(scales);
+    return rc;
+}
+
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
                              const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", DOCUMENT_FORMAT,
-                     "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", RUN_FORMAT, "name",
+                     job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
                      card->guide ? card->guide->json : NULL, "decoder", card->decoder ? card->decoder->json : NULL,
                      "sampler", sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
@@ -143,8 +196,27 @@ size_t document_sample_bytes(const struct job *job, const struct card *card) {
     return sample_elements(&form) * bytes[job->output.dtype];
 }
 
+/* A job out of a run.json makes that run's samples again, unless something is not what it was then. */
+static int warn_of_others(const struct job_file *file, const json_t *keys, struct error *err) {
+    json_t *list, *one;
+    size_t i;
+    if (!file->keys) return 0;
+    if (fingerprint_differences(&list, file->keys, keys, err) != 0) return -1;
+    json_array_foreach(list, i, one) {
+        char *there = fingerprint_text(json_object_get(one, "there"));
+        char *here = fingerprint_text(json_object_get(one, "here"));
+        log_warn("%s: the samples will be others than that run's: it has %s = %.200s, this job %.200s",
+                 file->source.name, json_string_value(json_object_get(one, "key")), there ? there : "?",
+                 here ? here : "?");
+        free(there);
+        free(here);
+    }
+    json_decref(list);
+    return 0;
+}
+
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err) {
+                  struct automatic *automatic, struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
@@ -152,31 +224,36 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
-    char digest_of_plan[SHA256_HEX];
+    char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "";
     json_t *conditions = NULL;
     *document = NULL;
-    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, err) != 0) return -1;
+    if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
     int rc = -1;
     if (!job.model.path) {
         error_set(err, CODE_DATA, "%s: model.path: missing; samples need the model's file", file->path);
         goto out;
     }
-    if ((job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
+    if (job_file_check_folder(file, &job, err) != 0 ||
+        (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
-        plan_digest(&plan, digest_of_plan, err) != 0 || digest(job.labels.path, labels, err) != 0 ||
+        look_at_scales(scales, &job, conditions, err) != 0 ||
+        (sampler.plan && plan_digest(&plan, digest_of_plan, err) != 0) || digest(job.labels.path, labels, err) != 0 ||
         digest(job.initial, initial, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     document_sample_bytes(&job, &card), err) != 0)
         goto out;
     const struct file_digests files = {.model = model,
                                        .guide = given(guide),
-                                       .plan = digest_of_plan,
+                                       .plan = given(digest_of_plan),
                                        .labels = given(labels),
                                        .initial = given(initial),
                                        .decoder = given(decoder),
+                                       .scales = given(scales),
                                        .conditions = conditions};
-    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0) goto out;
+    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
+        warn_of_others(file, fingerprint.keys, err) != 0)
+        goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
     rc = *document ? 0 : error_memory(err);
 out:
@@ -195,20 +272,55 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     if (!path) return error_memory(err);
     int rc = json_file_read_if_there(document, path, err);
     if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
+    if (rc == 0 && (rc = build_check_format(*document, RUN_FORMAT, path, err)) != 0) {
+        json_decref(*document);
+        *document = NULL;
+    }
     free(path);
     return rc;
 }
 
-json_t *document_plan_json(const json_t *document) {
-    json_t *plan = json_object_get(document, "plan");
-    return json_is_string(plan) ? json_loads(json_string_value(plan), 0, NULL) : json_incref(plan);
+const json_t *document_decoder(const json_t *document, size_t k) {
+    return json_array_get(json_object_get(json_object_get(document, "job"), "decode"), k + 1);
 }
 
-json_t *document_pack_plan(const json_t *plan) {
-    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_t *packed = text ? json_string(text) : NULL;
+int document_plan_json(json_t **json, const json_t *document, struct error *err) {
+    json_t *plan = json_object_get(document, "plan");
+    char *text;
+    if (!plan_is_packed(plan)) return *json = json_incref(plan), 0;
+    if (plan_unpack(&text, plan, err) != 0) return -1;
+    *json = json_loads(text, 0, NULL);
     free(text);
-    return packed;
+    return *json ? 0 : error_memory(err);
+}
+
+int document_read_plan(struct plan *plan, const json_t *document, struct error *err) {
+    json_t *json;
+    *plan = (struct plan){0};
+    if (document_plan_json(&json, document, err) != 0) return -1;
+    int rc = plan_from_json(plan, json, "run.json: plan", err);
+    json_decref(json);
+    return rc;
+}
+
+int document_write(const char *path, const json_t *document, const struct file_guard *guard, struct error *err) {
+    static const char place[] = "\n  \"plan\": null";
+    const json_t *plan = json_object_get(document, "plan");
+    if (!plan_is_packed(plan)) return json_file_write_guarded(path, document, guard, err);
+    json_t *rest = json_whole_copy(document);
+    char *text = NULL, *around = NULL;
+    int rc = rest && json_object_set_new(rest, "plan", json_null()) == 0 ? plan_unpack(&text, plan, err)
+                                                                         : error_memory(err);
+    if (rc == 0 && !(around = json_dumps(rest, JSON_INDENT(2) | JSON_REAL_PRECISION(17)))) rc = error_memory(err);
+    char *at = around ? strstr(around, place) : NULL; /* two blanks: a member of the document itself */
+    char *whole = at ? text_new("%.*s\n  \"plan\": %s%s\n", (int)(at - around), around, text, at + strlen(place))
+                     : NULL;
+    if (rc == 0) rc = whole ? file_write_guarded(path, whole, strlen(whole), guard, err) : error_memory(err);
+    free(whole);
+    free(around);
+    free(text);
+    json_decref(rest);
+    return rc;
 }
 
 /* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
@@ -224,11 +336,10 @@ static bool seeds_extend(const char *older, const char *newer) {
 }
 
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err) {
-    if (json_integer_value(json_object_get(older, "format")) != DOCUMENT_FORMAT)
-        return error_set(
-            err, CODE_DATA,
-            "%s/run.json: expected format %d; it was written by another version: choose another output.dir", dir,
-            DOCUMENT_FORMAT);
+    char *path = text_new("%s/run.json", dir);
+    int rc = path ? build_check_format(older, RUN_FORMAT, path, err) : error_memory(err);
+    free(path);
+    if (rc != 0) return -1;
     if (fingerprint_compare(json_object_get(older, "keys"), json_object_get(document, "keys"), dir, err) != 0)
         return -1;
     json_int_t rows_there = json_integer_value(json_object_get(older, "shard_rows"));
@@ -257,6 +368,7 @@ int document_share(struct comm *comm, json_t **document, struct error *err) {
     bool first = comm_rank(comm) == 0;
     if (first) {
         if (!*document) head.code = err->code;
+        else if (comm_size(comm) == 1) return 0;
         else if (!(text = json_dumps(*document, JSON_REAL_PRECISION(17)))) head.code = (error_memory(err), err->code);
         head.size = text ? strlen(text) + 1 : 0;
     }

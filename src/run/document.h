@@ -6,6 +6,7 @@
 #ifndef RUN_DOCUMENT_H
 #define RUN_DOCUMENT_H
 
+#include "base/draft.h"
 #include "base/error.h"
 #include "cluster/comm.h"
 #include "job/card.h"
@@ -14,20 +15,28 @@
 
 #include <jansson.h>
 
-/* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. */
+struct automatic;
+
+/* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. automatic:
+ * decides what the job leaves to be measured; NULL: nothing is (automatic.h). */
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
-                  struct error *err);
+                  struct automatic *automatic, struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still
  * needed unless the job gives a whole one. All outputs new. */
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
-                  const struct job_file *file, const char *const *overrides, size_t overrides_count, struct error *err);
+                  const struct job_file *file, const char *const *overrides, size_t overrides_count,
+                  struct automatic *automatic, struct error *err);
 size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
 /* New: DIR/run.json. */
 int document_read(json_t **document, const char *dir, struct error *err);
-/* A document's plan: new; NULL when out of memory. Documents of a sweep's cells keep it as JSON text, which takes a
- * fraction of the memory. */
-json_t *document_plan_json(const json_t *document);
-json_t *document_pack_plan(const json_t *plan); /* as that text: new, or NULL */
+/* The job's decoders behind its first one, k = 0, 1, ...: {"path", "batch", "name"}; NULL: there are no more. */
+const json_t *document_decoder(const json_t *document, size_t k);
+#define DECODED_FOLDER "decoded" /* of the run: its NAME is a run of that decoder's pictures */
+/* A document's plan: new. Documents of a sweep's cells keep it packed, which takes a small part of the memory. */
+int document_plan_json(json_t **json, const json_t *document, struct error *err);
+int document_read_plan(struct plan *plan, const json_t *document, struct error *err);
+/* Writes a run.json: a plan that was packed is on one line of it. */
+int document_write(const char *path, const json_t *document, const struct file_guard *guard, struct error *err);
 /* 0: the document goes on with what `older`, found in dir, began. Another fingerprint, another shard size or a seed
  * list that is no prefix of the new one is CODE_DATA. */
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err);

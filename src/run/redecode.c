@@ -15,11 +15,12 @@
 #include <unistd.h>
 
 /* The older run's job with another decoder and folder: new, or NULL. */
-static json_t *changed_job(const struct run *run, const char *decoder, const char *dir) {
+static json_t *changed_job(const struct run *run, const struct other_decoder *decoder, const char *dir) {
     json_t *resolved = json_deep_copy(run->job.resolved);
-    char *path = path_absolute(decoder), *folder = path_absolute(dir);
-    bool whole = resolved && path && folder &&
-                 json_object_set_new(json_object_get(resolved, "decode"), "path", json_string(path)) == 0 &&
+    char *path = path_absolute(decoder->path), *folder = path_absolute(dir);
+    int batch = decoder->name ? decoder->batch : run->job.decode.batch;
+    json_t *decode = json_pack("{s:s, s:o*}", "path", path, "batch", batch ? json_integer(batch) : NULL);
+    bool whole = resolved && path && folder && json_object_set_new(resolved, "decode", decode) == 0 &&
                  json_object_set_new(json_object_get(resolved, "output"), "dir", json_string(folder)) == 0;
     free(path);
     free(folder);
@@ -28,21 +29,24 @@ static json_t *changed_job(const struct run *run, const char *decoder, const cha
     return NULL;
 }
 
-/* Sets what the decoder changes in the document; job, card: with the new one. */
-static int change(json_t *document, const struct run *run, const struct job *job, const struct card *card,
+#define WITHIN "../../" LATENTS_FOLDER /* as it is seen from decoded/NAME: the run may be moved */
+
+/* Sets what the decoder changes in the document; job, card: with the new one. within: the run's folder. */
+static int change(json_t *document, const struct run *run, const struct job *job, const struct card *card, bool within,
                   struct error *err) {
     char sha256[SHA256_HEX];
     struct fingerprint fingerprint;
     const json_t *keys = json_object_get(run->document, "keys");
     if (model_file_digest(job->decode.path, sha256, err) != 0) return -1;
     char plan[SHA256_HEX];
-    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    if (run_plan_digest(run, plan, err) != 0) return -1;
     const struct file_digests files = {.plan = plan,
                                        .model = run_sha256(run, MODEL_SHA256),
                                        .guide = run_sha256(run, GUIDE_SHA256),
                                        .labels = run_sha256(run, LABELS_SHA256),
                                        .initial = run_sha256(run, INITIAL_SHA256),
                                        .decoder = sha256,
+                                       .scales = run_sha256(run, SCALES_SHA256),
                                        .conditions = json_object_get(keys, "conditions")};
     if (fingerprint_make(&fingerprint, job, card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
@@ -55,14 +59,15 @@ static int change(json_t *document, const struct run *run, const struct job *job
                  json_object_set_new(document, "fingerprint", json_string(fingerprint.hex)) == 0 &&
                  json_object_set(document, "job", job->resolved) == 0 &&
                  json_object_set(document, "decoder", card->decoder->json) == 0 &&
-                 json_object_set_new(document, "latents_of", json_string(absolute)) == 0;
+                 json_object_set_new(document, "latents_of", json_string(within ? WITHIN : absolute)) == 0;
     free(absolute);
     free(latents);
     fingerprint_release(&fingerprint);
     return whole ? 0 : error_memory(err);
 }
 
-int redecode_document(json_t **document, const char *run_dir, const char *decoder, const char *dir, struct error *err) {
+int redecode_document(json_t **document, const char *run_dir, const struct other_decoder *decoder, const char *dir,
+                      struct error *err) {
     struct run run;
     struct job job = {0};
     struct card card = {0};
@@ -83,7 +88,7 @@ int redecode_document(json_t **document, const char *run_dir, const char *decode
     if (rc == 0) rc = job_add_nulls(&job, &card, err);
     if (rc == 0) rc = decoder_add(&card, &job, NULL, err);
     if (rc == 0 && !(*document = json_copy(run.document))) rc = error_memory(err);
-    if (rc == 0) rc = change(*document, &run, &job, &card, err);
+    if (rc == 0) rc = change(*document, &run, &job, &card, decoder->name, err);
     if (rc != 0) json_decref(*document), *document = NULL;
     card_release(&card);
     job_release(&job);

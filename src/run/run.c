@@ -3,6 +3,7 @@
 #include "job/decoder.h"
 #include "job/job_conditions.h"
 #include "sample/labels.h"
+#include "sample/scales.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
 #include "sample/noise.h"
@@ -11,6 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err) {
+    struct plan plan;
+    hex[0] = '\0';
+    if (!run->sampler.plan) return 0;
+    if (document_read_plan(&plan, run->document, err) != 0) return -1;
+    int rc = plan_digest(&plan, hex, err);
+    plan_release(&plan);
+    return rc;
+}
+
 int run_check(const struct run *run, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
     struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
@@ -18,10 +29,11 @@ int run_check(const struct run *run, struct error *err) {
                                  .labels = run_sha256(run, LABELS_SHA256),
                                  .initial = run_sha256(run, INITIAL_SHA256),
                                  .decoder = run_sha256(run, DECODER_SHA256),
+                                 .scales = run_sha256(run, SCALES_SHA256),
                                  .conditions = json_object_get(keys, "conditions")};
     struct fingerprint now;
     char plan[SHA256_HEX];
-    if (plan_digest(&run->plan, plan, err) != 0) return -1;
+    if (run_plan_digest(run, plan, err) != 0) return -1;
     files.plan = plan;
     if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
                          (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
@@ -31,21 +43,42 @@ int run_check(const struct run *run, struct error *err) {
     return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
 }
 
+/* A plan that was packed was whole then. */
+static int look_at_plan(struct run *run, struct error *err) {
+    const json_t *json = json_object_get(run->document, "plan"), *nfe = json_object_get(json, "nfe");
+    const char *solver = json_string_value(json_object_get(json, "solver"));
+    struct plan plan;
+    if (!json_object_get(json, "packed")) {
+        if (document_read_plan(&plan, run->document, err) != 0) return -1;
+        plan_release(&plan);
+    }
+    snprintf(run->plan.solver, sizeof run->plan.solver, "%s", solver ? solver : "plan");
+    run->plan.nfe = (int)json_integer_value(nfe);
+    run->plan.model_calls = (int)json_integer_value(json_object_get(json, "model_calls"));
+    run->plan.adaptive = json_object_get(json, "adaptive") != NULL;
+    return 0;
+}
+
+/* The files that say who gets which label, row of the conditions and scale. */
+static int read_lists(struct run *run, struct error *err) {
+    const struct job *job = &run->job;
+    const json_t *conditions = json_object_get(json_object_get(run->document, "keys"), "conditions");
+    if (job->labels.rule == LABELS_FILE && labels_read(&run->labels, job->labels.path, run_sha256(run, LABELS_SHA256),
+                                                       job->seeds.count, run->card.classes, err) != 0)
+        return -1;
+    run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
+    if (conditions && run->condition_rows == 0)
+        return error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
+    if (job->conditions.rows && labels_read(&run->rows, job->conditions.rows, run_sha256(run, ROWS_SHA256),
+                                            job->seeds.count, (int64_t)run->condition_rows, err) != 0)
+        return error_prefix(err, "conditions.rows");
+    const char *scales = job->sampler.guidance.scale_rows;
+    return scales ? scales_read(&run->scales, scales, run_sha256(run, SCALES_SHA256), NULL, run->condition_rows, err)
+                  : 0;
+}
+
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err) {
-    return run_open_with(run, document, dir, evaluate, NULL, err);
-}
-
-static int read_plan(struct run *run, struct error *err) {
-    json_t *plan = document_plan_json(run->document);
-    int rc = plan_from_json(&run->plan, plan, "run.json: plan", err);
-    json_decref(plan);
-    return rc;
-}
-
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
-                  struct error *err) {
-    *run = (struct run){.document = document, .plan_borrowed = plan != NULL};
-    if (plan) run->plan = *plan;
+    *run = (struct run){.document = document};
     const json_t *asked = json_object_get(document, "job");
     if ((asked ? job_from_json(&run->job, asked, "run.json", err)
                : error_set(err, CODE_DATA, "run.json: no job in it")) != 0) {
@@ -76,24 +109,10 @@ int run_open_with(struct run *run, json_t *document, const char *dir, bool evalu
         (json_is_object(guide) && card_add_guide(&run->card, guide, "run.json: guide", err) != 0) ||
         (run->job.decode.path && decoder_add(&run->card, &run->job, decoder, err) != 0) ||
         job_add_nulls(&run->job, &run->card, err) != 0 ||
-        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || (!plan && read_plan(run, err) != 0) ||
+        plan_resolve(&run->sampler, &run->job.sampler, &run->card, err) != 0 || look_at_plan(run, err) != 0 ||
         layout_init(&run->layout, run->job.seeds.count, (uint64_t)run->job.batch, (uint64_t)rows, 1, err) != 0)
         goto fail;
-    if (run->job.labels.rule == LABELS_FILE &&
-        labels_read(&run->labels, run->job.labels.path, run_sha256(run, LABELS_SHA256), run->job.seeds.count,
-                    run->card.classes, err) != 0)
-        goto fail;
-    const json_t *conditions = json_object_get(json_object_get(document, "keys"), "conditions");
-    run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
-    if (conditions && run->condition_rows == 0) {
-        error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
-        goto fail;
-    }
-    if (run->job.conditions.rows && labels_read(&run->rows, run->job.conditions.rows, run_sha256(run, ROWS_SHA256),
-                                                run->job.seeds.count, (int64_t)run->condition_rows, err) != 0) {
-        error_prefix(err, "conditions.rows");
-        goto fail;
-    }
+    if (read_lists(run, err) != 0) goto fail;
     if (run->job.evaluate.enabled && run_open_networks(run, err) != 0) goto fail;
     return 0;
 fail:
@@ -113,7 +132,7 @@ void run_close(struct run *run) {
     run_close_networks(run);
     free(run->labels);
     free(run->rows);
-    if (!run->plan_borrowed) plan_release(&run->plan);
+    free(run->scales);
     sampler_release(&run->sampler);
     card_release(&run->card);
     if (run->job.name) job_release(&run->job);
@@ -223,6 +242,14 @@ uint64_t run_row(const struct run *run, uint64_t position) {
     return run->rows ? (uint64_t)run->rows[position] : position % run->condition_rows; /* each: as many as samples */
 }
 
+double run_scale(const struct run *run, uint64_t position) {
+    return run->scales[run_row(run, position)];
+}
+
+static double scale_of(const void *run, uint64_t position) {
+    return run_scale(run, position);
+}
+
 static uint64_t row_of(const void *run, uint64_t position) {
     return run_row(run, position);
 }
@@ -269,6 +296,7 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     }
     if (run->condition_rows > 0) {
         meta.condition_row = row_of;
+        meta.scale = run->scales ? scale_of : NULL;
         meta.run = run;
         meta.first = first;
     }

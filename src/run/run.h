@@ -32,16 +32,21 @@ struct run { /* an opened document; const while ranks work on it */
     struct job job;
     struct card card;
     struct sampler sampler; /* resolved */
-    struct plan plan;
-    bool plan_borrowed; /* another run's */
+    struct {
+        char solver[32];
+        int nfe, model_calls; /* 0 of an adaptive one */
+        bool adaptive;
+    } plan; /* at a glance: document_read_plan has it whole */
     struct layout layout;
     struct evaluated evaluated[EVALUATED_MOST]; /* in the job's order */
     size_t evaluated_count;                     /* 0: nothing is evaluated */
     char fingerprint[SHA256_HEX];
     char latents[SHA256_HEX]; /* fingerprint_of_latents */
     bool keeps_latents;       /* job.output.latents; who has no use for them may set it to false */
+    bool reference_unmade;    /* some of its references are images of which there are no statistics yet */
     int64_t *labels;          /* LABELS_FILE: [seeds]; else NULL */
     uint64_t condition_rows;  /* rows of the conditions; 0: the job has none */
+    double *scales;           /* of guidance, where it is by row: [condition_rows]; else NULL */
     int64_t *rows;            /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;
 };
@@ -49,12 +54,11 @@ struct run { /* an opened document; const while ranks work on it */
 /* dir: the run directory; NULL: the job's output.dir. evaluate: false leaves the job's evaluation out, and its files
  * are not looked at. Takes over the reference to document, also on failure. */
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err);
-/* The same with the document's plan borrowed from another run, which must outlive this one; NULL: its own. */
-int run_open_with(struct run *run, json_t *document, const char *dir, bool evaluate, const struct plan *plan,
-                  struct error *err);
 void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);
+/* plan_digest where the job's plan is a file; else "". */
+int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err);
 
 /* Opens the job's feature networks and gives each its files; run->job and run->card must be there. Names that are not
  * all different, and files of networks that there are not, are CODE_DATA. run_close also after a failure. */
@@ -73,6 +77,7 @@ json_t *run_digests(const struct run *run, int which);
 #define LABELS_SHA256 "labels.sha256"
 #define INITIAL_SHA256 "initial"
 #define DECODER_SHA256 "decode.sha256"
+#define SCALES_SHA256 "sampler.guidance.scale.sha256"
 #define ROWS_SHA256 "conditions.rows_sha256"
 const char *run_sha256(const struct run *run, const char *key);
 
@@ -80,6 +85,8 @@ const char *run_sha256(const struct run *run, const char *key);
 int64_t run_label(const struct run *run, uint64_t position);
 /* The row of the conditions that the sample at a position in the seed list gets. */
 uint64_t run_row(const struct run *run, uint64_t position);
+/* The scale of guidance of that sample, where each has its own (run->scales). */
+double run_scale(const struct run *run, uint64_t position);
 /* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
  * the wanted outputs of the feature networks: output k of network i is i * NETWORK_OUTPUTS + k. */
 enum { LATENTS = -2, SAMPLES = -1, FEATURE_FILES = EVALUATED_MOST * NETWORK_OUTPUTS };

@@ -233,34 +233,56 @@ static int count_cells(const char *dir, struct life *life, json_t *cells, struct
     return rc;
 }
 
+/* What other decoders make of a run's latents, each as a cell. */
+static int count_decoders(const char *dir, struct life *life, json_t *decoders, struct count *all, json_t *quarantine,
+                          struct error *err) {
+    json_t *document;
+    const json_t *decoder;
+    char *folder = text_new("%s/" DECODED_FOLDER, dir);
+    int rc = folder ? document_read(&document, dir, err) : error_memory(err);
+    if (rc == 0) {
+        bool alive = json_array_size(life->attempts) > 0;
+        for (size_t k = 0; rc == 0 && (decoder = document_decoder(document, k)); k++)
+            rc = count_cell(folder, json_string_value(json_object_get(decoder, "name")), alive, life, decoders, all,
+                            quarantine, err);
+        json_decref(document);
+    }
+    free(folder);
+    return rc;
+}
+
 int status_read(json_t **status, const char *dir, struct error *err) {
-    struct count count = {0};
+    struct count count = {0}, decoded = {0};
     struct life life = {.attempts = json_array(), .silent = -1, .ended = true};
-    json_t *quarantine = json_array(), *cells = json_array();
+    json_t *quarantine = json_array(), *cells = json_array(), *decoders = json_array();
     bool run = false;
     *status = NULL;
-    int rc = life.attempts && quarantine && cells ? path_check_utf8(dir, err) : error_memory(err);
+    int rc = life.attempts && quarantine && cells && decoders ? path_check_utf8(dir, err) : error_memory(err);
     if (rc == 0) rc = is_run(dir, &run, err);
     if (rc == 0) rc = run ? look_around(dir, &life, err) : look_for_life(dir, &life, err);
     if (rc == 0)
         rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, &life, cells, &count, quarantine, err);
+    if (rc == 0 && run) rc = count_decoders(dir, &life, decoders, &decoded, quarantine, err);
     bool alive = json_array_size(life.attempts) > 0;
     if (rc == 0) {
+        const char *state = state_of(&count, alive);
+        if (strcmp(state, "complete") == 0 && json_array_size(decoders) > 0) state = state_of(&decoded, alive);
         double left = (double)(count.samples - count.done - count.quarantined);
         json_t *eta = left <= 0 ? json_integer(0) : life.pace > 0 ? json_real(1 / life.pace) : json_null();
-        *status = json_pack("{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*}", "run",
-                            dir, "state", state_of(&count, alive), "samples", (json_int_t)count.samples, "done",
+        *status = json_pack("{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*, s:O*}",
+                            "run", dir, "state", state, "samples", (json_int_t)count.samples, "done",
                             (json_int_t)count.done, "latents",
                             count.latents_wanted ? json_integer((json_int_t)count.latents) : NULL, "shards",
                             (json_int_t)count.shards, "shards_done", (json_int_t)count.shards_done, "quarantined",
                             (json_int_t)count.quarantined, "quarantine", quarantine, "rate", life.rate, "eta_seconds",
                             eta, "ranks", life.ranks, "attempts", life.attempts, "silent_seconds",
                             life.silent < 0 ? json_null() : json_real(life.silent), "ended", life.ended, "cells",
-                            run ? NULL : cells);
+                            run ? NULL : cells, "decoders", json_array_size(decoders) > 0 ? decoders : NULL);
         if (!*status) rc = error_memory(err);
     }
     json_decref(life.attempts);
     json_decref(cells);
+    json_decref(decoders);
     json_decref(quarantine);
     return rc;
 }

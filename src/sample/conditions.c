@@ -1,7 +1,7 @@
 /* Rows of a job's conditions, and of nulls, for a batch. */
 #include "sample/conditions.h"
 
-#include "base/hash.h"
+#include "base/digests.h"
 #include "base/text.h"
 #include "format/floats.h"
 #include "format/row_file.h"
@@ -127,6 +127,14 @@ int condition_values_new(struct condition_values *made, const struct card *card,
     return 0;
 }
 
+struct condition_values condition_values_from(const struct condition_values *values, const struct card *card,
+                                              size_t row) {
+    struct condition_values from = {0};
+    for (size_t i = 0; i < card->inputs_count; i++)
+        from.values[i] = (char *)values->values[i] + row * elements_of(&card->inputs[i]) * item_of(&card->inputs[i]);
+    return from;
+}
+
 void condition_values_release(struct condition_values *values) {
     for (size_t i = 0; i < INPUTS_MOST; i++) free(values->values[i]);
     *values = (struct condition_values){0};
@@ -185,7 +193,7 @@ int condition_inputs(const struct card *card, const struct condition_values *val
 /* {"sha256", "key"} of a file, or "zeros"; new. */
 static int describe_file(json_t **about, const char *path, struct error *err) {
     char sha256[SHA256_HEX], *name = row_file_name(path);
-    int rc = name ? sha256_file(name, sha256, err) : error_memory(err);
+    int rc = name ? digest_file(name, sha256, err) : error_memory(err);
     bool keyed = rc == 0 && strlen(name) < strlen(path);
     *about = rc == 0 ? json_pack("{s:s, s:s*}", "sha256", sha256, "key", keyed ? path + strlen(name) + 1 : NULL) : NULL;
     free(name);
@@ -218,6 +226,23 @@ int conditions_describe(json_t **about, const struct conditions *conditions, con
                                         "rows_sha256", rows[0] ? rows : NULL)))
         rc = error_memory(err);
     json_decref(inputs);
+    return rc;
+}
+
+static int add_name(json_t *names, const char *path, struct error *err) {
+    char *name = row_file_name(path);
+    int rc = name && json_object_set_new(names, name, json_true()) == 0 ? 0 : error_memory(err);
+    free(name);
+    return rc;
+}
+
+int conditions_names(json_t *names, const struct card *card, const struct job *job, struct error *err) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < card->inputs_count; i++) {
+        const struct condition_file *file = job_condition(job, card->inputs[i].name);
+        if (file) rc = add_name(names, file->path, err);
+        if (rc == 0 && null_file(&card->inputs[i])) rc = add_name(names, card->inputs[i].null, err);
+    }
     return rc;
 }
 

@@ -30,6 +30,9 @@ struct condition_values {
 };
 /* new; zeros. */
 int condition_values_new(struct condition_values *made, const struct card *card, size_t batch, struct error *err);
+/* The same values from a row on; borrowed, not to be released. */
+struct condition_values condition_values_from(const struct condition_values *values, const struct card *card,
+                                              size_t row);
 void condition_values_release(struct condition_values *values);
 /* The given row of each input, or the null that belongs to it, at a place in the batch. */
 int conditions_read(const struct conditions *conditions, uint64_t row, bool null, struct condition_values *values,
@@ -41,8 +44,10 @@ int condition_inputs(const struct card *card, const struct condition_values *val
                      struct shim_input inputs[INPUTS_MOST]);
 
 /* What they are, for the fingerprint: {"count": of rows, "inputs": {NAME: {"sha256", "key", "null": "zeros" or the
- * same}}, "rows_sha256"}; new. Reads whole files. */
+ * same}}, "rows_sha256"}; new. Reads whole files whose digests are not remembered (base/digests.h). */
 int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err);
+/* Adds the names of these files, which may be large, to a JSON object as its keys. */
+int conditions_names(json_t *names, const struct card *card, const struct job *job, struct error *err);
 /* CODE_DATA: they are not what was described so. */
 int conditions_expect(const struct conditions *conditions, const struct job *job, const json_t *keys,
                       struct error *err);

@@ -17,12 +17,13 @@ struct executor {
     struct executor_setup setup;
     size_t elements; /* of one sample */
     struct registers *registers;
-    struct adaptive *adaptive;            /* of an adaptive plan, else NULL */
-    double *values;                       /* [batch][elements]: noise on its way in, samples on their way out */
-    float *latent;                        /* [elements]: torch's noise */
-    int64_t *labels, *null_labels;        /* [batch] */
-    struct condition_values given, nulls; /* of the card's inputs, and for guidance in their place */
-    const struct batch *batch;            /* while one is run */
+    struct adaptive *adaptive;      /* of an adaptive plan, else NULL */
+    double *values;                 /* [batch][elements]: noise on its way in, samples on their way out */
+    float *latent;                  /* [elements]: torch's noise */
+    int64_t *labels;                /* [2][batch]: those given, the null label */
+    double *scales;                 /* [batch], of guidance by row */
+    struct condition_values inputs; /* [2][batch] of the card's inputs: those given, and for guidance the nulls */
+    const struct batch *batch;      /* while one is run */
 };
 
 /* Rows beyond the batch's are filled with its last one: the model always sees full batches of the same shape. */
@@ -35,23 +36,30 @@ static void fill_values(const struct executor *executor) {
 
 /* ---- one function an op ---- */
 
-static int run_OP_EVAL(struct executor *executor, const struct op *op, struct error *err) {
+/* twin: one more, made in the same call, its rows behind the others (plan_twin); or NULL. */
+static int evaluate(struct executor *executor, const struct op *op, const struct op *twin, struct error *err) {
     const struct executor_setup *setup = &executor->setup;
     if (op->labels == EVAL_GIVEN && !executor->batch->labels)
         return error_set(err, CODE_INTERNAL, "the plan evaluates the model with labels, but the batch has none");
     const int64_t *labels[] = {
-        [EVAL_GIVEN] = executor->labels, [EVAL_NULL] = executor->null_labels, [EVAL_NONE] = NULL};
+        [EVAL_GIVEN] = executor->labels, [EVAL_NULL] = executor->labels + setup->batch, [EVAL_NONE] = NULL};
     const struct card *card = op->model ? setup->card->guide : setup->card;
     struct shim_model *model = op->model ? setup->guide : setup->model;
     if (!card || !model) return error_set(err, CODE_INTERNAL, "the plan evaluates a guiding model, but there is none");
     struct shim_input inputs[INPUTS_MOST];
     struct shim_condition condition = {.time = op->time, .inputs = inputs};
     if (card->classes > 0) condition.labels = labels[op->labels];
-    condition.inputs_count = condition_inputs(card, op->labels == EVAL_NULL ? &executor->nulls : &executor->given,
-                                              inputs);
+    struct condition_values values = condition_values_from(&executor->inputs, card,
+                                                           op->labels == EVAL_NULL ? (size_t)setup->batch : 0);
+    condition.inputs_count = condition_inputs(card, &values, inputs);
     condition.integer_time = card->time.kind == TIME_DISCRETE && card->time.integer;
     condition.channels = card->learned_variance ? 2 * card->channels : 0;
-    return registers_eval(executor->registers, model, op->dst, op->dst2, op->src, &condition, err);
+    const struct eval_registers numbers = {op->dst, op->src, op->dst2, twin ? twin->dst : 0};
+    return registers_eval(executor->registers, model, numbers, &condition, err);
+}
+
+static int run_OP_EVAL(struct executor *executor, const struct op *op, struct error *err) {
+    return evaluate(executor, op, NULL, err);
 }
 
 static int run_OP_LINCOMB(struct executor *executor, const struct op *op, struct error *err) {
@@ -90,6 +98,12 @@ static int run_OP_LIMIT(struct executor *executor, const struct op *op, struct e
     return registers_limit(executor->registers, op->dst, op->high, err);
 }
 
+static int run_OP_GUIDE(struct executor *executor, const struct op *op, struct error *err) {
+    if (!executor->batch->scales)
+        return error_set(err, CODE_INTERNAL, "the plan guides each sample by its own scale, but the batch has none");
+    return registers_guide(executor->registers, op->dst, op->src, op->like, executor->scales, op->channels, err);
+}
+
 /* A new op in the table does not compile before it has its function here. */
 #define RUN(symbol, name) [symbol] = run_##symbol,
 static int (*const run_op[OP_KINDS])(struct executor *, const struct op *, struct error *) = {PLAN_OPS(RUN)};
@@ -99,7 +113,9 @@ int executor_ops(struct executor *executor, const struct plan *plan, struct erro
     const volatile sig_atomic_t *stop = executor->setup.stop;
     for (size_t i = 0; i < plan->ops_count; i++) {
         if (stop && *stop) return error_set(err, CODE_AGAIN, "interrupted");
-        if (run_op[plan->ops[i].kind](executor, &plan->ops[i], err) != 0) return -1;
+        const struct op *op = &plan->ops[i], *twin = plan_twin(plan, executor->setup.sampler, i);
+        if ((twin ? evaluate(executor, op, twin, err) : run_op[op->kind](executor, op, err)) != 0) return -1;
+        if (twin) i++;
     }
     return 0;
 }
@@ -142,8 +158,9 @@ static int read_conditions(struct executor *executor, struct error *err) {
     bool nullable = conditions_nullable(executor->setup.card);
     for (size_t place = 0; conditions && batch->condition_rows && place < (size_t)executor->setup.batch; place++) {
         uint64_t row = batch->condition_rows[place < batch->rows ? place : batch->rows - 1];
-        if (conditions_read(conditions, row, false, &executor->given, place, err) != 0 ||
-            (nullable && conditions_read(conditions, row, true, &executor->nulls, place, err) != 0))
+        size_t null_place = (size_t)executor->setup.batch + place;
+        if (conditions_read(conditions, row, false, &executor->inputs, place, err) != 0 ||
+            (nullable && conditions_read(conditions, row, true, &executor->inputs, null_place, err) != 0))
             return -1;
     }
     return 0;
@@ -159,6 +176,8 @@ int executor_start(struct executor *executor, const struct batch *batch, struct 
     fill_values(executor);
     for (size_t row = 0; batch->labels && row < (size_t)executor->setup.batch; row++)
         executor->labels[row] = batch->labels[row < batch->rows ? row : batch->rows - 1];
+    for (size_t row = 0; batch->scales && row < (size_t)executor->setup.batch; row++)
+        executor->scales[row] = batch->scales[row < batch->rows ? row : batch->rows - 1];
     if (read_conditions(executor, err) != 0) return -1;
     return registers_set(executor->registers, 0, executor->values, err);
 }
@@ -205,13 +224,11 @@ static int allocate(struct executor *executor, struct error *err) {
     struct shim_shape shape = {setup->batch, card->channels, card->height, card->width};
     executor->values = calloc(batch * executor->elements, sizeof *executor->values);
     executor->latent = malloc(executor->elements * sizeof *executor->latent);
-    executor->labels = calloc(batch, sizeof *executor->labels);
-    executor->null_labels = malloc(batch * sizeof *executor->null_labels);
-    if (!executor->values || !executor->latent || !executor->labels || !executor->null_labels) return error_memory(err);
-    if (condition_values_new(&executor->given, card, batch, err) != 0 ||
-        condition_values_new(&executor->nulls, card, batch, err) != 0)
-        return -1;
-    for (size_t row = 0; row < batch; row++) executor->null_labels[row] = card->null_label;
+    executor->labels = calloc(2 * batch, sizeof *executor->labels);
+    executor->scales = calloc(batch, sizeof *executor->scales);
+    if (!executor->values || !executor->latent || !executor->labels || !executor->scales) return error_memory(err);
+    if (condition_values_new(&executor->inputs, card, 2 * batch, err) != 0) return -1;
+    for (size_t row = batch; row < 2 * batch; row++) executor->labels[row] = card->null_label;
     if (setup->plan->adaptive && adaptive_new(&executor->adaptive, setup->sampler, card, shape, err) != 0) return -1;
     int count = setup->plan->registers;
     enum state_kind state = setup->sampler->state;
@@ -248,7 +265,7 @@ static int warm_up(struct executor *executor, struct error *err) {
         struct op eval = plan->ops[first];
         eval.src = 0;
         rc = registers_set(executor->registers, 0, executor->values, err);
-        if (rc == 0 && run_OP_EVAL(executor, &eval, err) != 0)
+        if (rc == 0 && evaluate(executor, &eval, plan_twin(plan, setup->sampler, first), err) != 0)
             rc = error_prefix(err, "the first call of the %s failed (does its card describe it?)",
                               model ? "guiding model" : "model");
     }
@@ -282,8 +299,7 @@ void executor_free(struct executor *executor) {
     free(executor->values);
     free(executor->latent);
     free(executor->labels);
-    free(executor->null_labels);
-    condition_values_release(&executor->given);
-    condition_values_release(&executor->nulls);
+    free(executor->scales);
+    condition_values_release(&executor->inputs);
     free(executor);
 }

@@ -38,6 +38,7 @@ struct batch { /* a slice of the seed list; 1 <= rows <= setup.batch, the rest i
     const uint64_t *seeds;          /* [rows] */
     const int64_t *labels;          /* [rows], or NULL: the model takes none */
     const uint64_t *condition_rows; /* [rows]: which row of the conditions each gets; NULL beside no conditions */
+    const double *scales;           /* [rows]: of guidance, where each sample has its own (OP_GUIDE); else NULL */
     const float *initial;           /* [rows][C*H*W] start of register 0 (instead of noise * initial_scale), or NULL */
 };
 

@@ -1,4 +1,4 @@
-/* Loading a network. */
+/* Where a network runs, and loading it. */
 #include "sample/model.h"
 
 #include "job/model_file.h"
@@ -15,4 +15,12 @@ int model_load(struct shim_model **model, const char *what, const char *path, co
     if (rc != 0) error_set(err, CODE_DATA, "cannot load %s %s: %s", what, path, message);
     free(data);
     return rc;
+}
+
+int model_device(enum device_kind kind, int local_rank, const char *key, int *device, struct error *err) {
+    int count = kind == DEVICE_CPU ? 0 : shim_device_count();
+    /* A launcher that binds shows each rank its own GPU as number 0. */
+    *device = count > 0 ? local_rank % count : SHIM_CPU;
+    if (kind != DEVICE_CUDA || count > 0) return 0;
+    return error_set(err, CODE_DATA, "%s cuda, but this process sees no GPU (%s)", key, shim_describe());
 }

@@ -227,6 +227,19 @@ static int adaptive_times(const struct proof_model *of, double times[TIMES], str
     return 0;
 }
 
+/* Room for its calls. plan: of which the first EVAL tells how many rows they have. */
+static int make_room(struct question *question, const struct plan *plan, struct error *err) {
+    size_t batch = (size_t)question->of->job->batch;
+    if (!question->of->number && plan_has_twins(plan, question->of->sampler)) batch *= 2;
+    question->shape.batch = (int)batch;
+    question->labels = malloc(batch * sizeof *question->labels);
+    question->normals = malloc(question->elements * sizeof *question->normals);
+    question->x = malloc(batch * question->elements * sizeof *question->x);
+    question->out = malloc(2 * batch * question->elements * sizeof *question->out);
+    if (!question->labels || !question->normals || !question->x || !question->out) return error_memory(err);
+    return condition_values_new(&question->values, question->card, batch, err);
+}
+
 int proof_of_model(const struct proof_model *of, double *difference, struct error *err) {
     const struct card *card = of->number ? of->card->guide : of->card;
     const char *path = of->number ? of->job->sampler.guidance.model : of->job->model.path;
@@ -234,24 +247,19 @@ int proof_of_model(const struct proof_model *of, double *difference, struct erro
                                 .card = card,
                                 .elements = card_elements(of->card),
                                 .shape = {of->job->batch, of->card->channels, of->card->height, of->card->width}};
-    size_t batch = (size_t)of->job->batch;
     struct adaptive *adaptive = NULL;
     const struct plan *plan = of->plan;
     char *name = text_new("%s %s", of->number ? "the guiding model" : "the model", path ? path : "");
     question.name = name;
-    question.labels = malloc(batch * sizeof *question.labels);
-    question.normals = malloc(question.elements * sizeof *question.normals);
-    question.x = malloc(batch * question.elements * sizeof *question.x);
-    question.out = malloc(2 * batch * question.elements * sizeof *question.out);
-    int rc = name && question.labels && question.normals && question.x && question.out ? 0 : error_memory(err);
-    if (rc == 0) rc = condition_values_new(&question.values, card, batch, err);
+    int rc = name ? 0 : error_memory(err);
     if (rc == 0 && plan->adaptive && (rc = adaptive_new(&adaptive, of->sampler, of->card, question.shape, err)) == 0)
         rc = adaptive_first(adaptive, &plan, err);
+    if (rc == 0) rc = make_room(&question, plan, err);
     *difference = 0;
     if (rc == 0 && find_calls(&question, plan)) {
         choose_labels(&question, plan);
         struct proof proof = {.name = name,
-                              .batch = batch,
+                              .batch = (size_t)question.shape.batch,
                               .call = ask,
                               .mixes = of->job->model.row_dependent,
                               .times = TIMES,

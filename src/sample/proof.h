@@ -40,7 +40,8 @@ struct proof_model { /* a diffusion network, as a job calls it */
 };
 /* proof_rows on unit normals at the plan's middle and first time, and finite at its last, with the first, the largest
  * and (where the plan asks for it) the null label among the rows: five calls, and one more at a time where bits differ.
- * In a thread after shim_thread_start. */
+ * Its batches have the rows of a call: twice the job's where guidance is batched. In a thread after shim_thread_start.
+ */
 int proof_of_model(const struct proof_model *of, double *difference, struct error *err);
 
 #endif

@@ -13,6 +13,12 @@ struct registers { /* each body begins with one */
     const struct registers_body *body;
 };
 
+struct eval_registers { /* of a call of the model */
+    int dst, src;
+    int dst2; /* its variance channels; 0: not wanted */
+    int twin; /* unless 0: the call is of 2 B rows, src twice, and this is what it says of the second B */
+};
+
 struct registers_body {
     void (*free)(struct registers *);
     int (*set)(struct registers *, int dst, const double *values, struct error *err);
@@ -25,7 +31,9 @@ struct registers_body {
     int (*threshold)(struct registers *, int dst, double quantile, double low, double high, struct error *err);
     int (*project)(struct registers *, int dst, int src, int onto, struct error *err);
     int (*limit)(struct registers *, int dst, double norm, struct error *err);
-    int (*eval)(struct registers *, struct shim_model *model, int dst, int dst2, int src,
+    int (*guide)(struct registers *, int dst, int src, int guide, const double *scales, const int channels[2],
+                 struct error *err);
+    int (*eval)(struct registers *, struct shim_model *model, struct eval_registers numbers,
                 const struct shim_condition *condition, struct error *err);
 };
 
@@ -88,10 +96,17 @@ static inline int registers_limit(struct registers *registers, int dst, double n
     return registers->body->limit(registers, dst, norm, err);
 }
 
-/* dst = the model on src, cast to its float32; dst2 its variance channels, unless 0. CODE_DATA when the model fails. */
-static inline int registers_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
+/* A sample at a time, as its lincomb of (scale, src), (1 - scale, guide): scales[batch]. */
+static inline int registers_guide(struct registers *registers, int dst, int src, int guide, const double *scales,
+                                  const int channels[2], struct error *err) {
+    return registers->body->guide(registers, dst, src, guide, scales, channels, err);
+}
+
+/* dst = the model on src, cast to its float32. condition: of as many rows as the call. CODE_DATA when the model fails.
+ */
+static inline int registers_eval(struct registers *registers, struct shim_model *model, struct eval_registers numbers,
                                  const struct shim_condition *condition, struct error *err) {
-    return registers->body->eval(registers, model, dst, dst2, src, condition, err);
+    return registers->body->eval(registers, model, numbers, condition, err);
 }
 
 #endif

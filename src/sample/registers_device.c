@@ -71,10 +71,19 @@ static int device_limit(struct registers *registers, int dst, double norm, struc
     return checked(shim_registers_limit(shim_of(registers), dst, norm, message), message, err);
 }
 
-static int device_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
+static int device_guide(struct registers *registers, int dst, int src, int guide, const double *scales,
+                        const int channels[2], struct error *err) {
+    char message[SHIM_ERROR];
+    return checked(shim_registers_guide(shim_of(registers), dst, src, guide, scales, channels[0], channels[1], message),
+                   message, err);
+}
+
+static int device_eval(struct registers *registers, struct shim_model *model, struct eval_registers numbers,
                        const struct shim_condition *condition, struct error *err) {
     char message[SHIM_ERROR];
-    if (shim_registers_eval(shim_of(registers), model, dst, dst2 ? dst2 : -1, src, condition, message) == 0) return 0;
+    int dst2 = numbers.dst2 ? numbers.dst2 : -1, twin = numbers.twin ? numbers.twin : -1;
+    if (shim_registers_eval(shim_of(registers), model, numbers.dst, dst2, twin, numbers.src, condition, message) == 0)
+        return 0;
     return error_set(err, CODE_DATA, "model: %s", message);
 }
 
@@ -87,7 +96,7 @@ int registers_device_new(struct registers **registers, int device, int count, st
                          enum state_kind state, struct error *err) {
     static const struct registers_body body = {device_free,    device_set,     device_get,    device_lincomb,
                                                device_clamp,   device_rescale, device_mulexp, device_threshold,
-                                               device_project, device_limit,   device_eval};
+                                               device_project, device_limit,   device_guide,  device_eval};
     char message[SHIM_ERROR];
     struct device *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);

@@ -14,7 +14,8 @@ struct host {
     enum state_kind state;
     size_t values;         /* of one register */
     double *data;          /* [count][values] */
-    float *input, *output; /* [values], [2][values]: what the model sees and says, its variance channels behind */
+    float *input, *output; /* [2][values], [4][values]: what the model sees and says, its variance channels behind;
+                              twice for a twin */
 };
 
 static double *at(struct registers *registers, int number) {
@@ -41,14 +42,14 @@ static int host_get(struct registers *registers, int src, double *values, struct
     return 0;
 }
 
-static int host_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
-                        const int channels[2], struct error *err) {
+/* Of the values from `from` to before `to`. */
+static void sum_terms(struct registers *registers, int dst, const struct term *terms, size_t count,
+                      const int channels[2], size_t from, size_t to) {
     const struct host *host = (struct host *)registers;
     double *out = at(registers, dst);
     size_t plane = (size_t)host->shape.height * (size_t)host->shape.width, size = plane * (size_t)host->shape.channels;
     size_t first = plane * (size_t)channels[0], beyond = plane * (size_t)channels[1];
-    (void)err;
-    for (size_t i = 0; i < host->values; i++) {
+    for (size_t i = from; i < to; i++) {
         if (beyond > 0 && (i % size < first || i % size >= beyond)) {
             out[i] = at(registers, terms[0].source)[i];
             continue;
@@ -60,6 +61,24 @@ static int host_lincomb(struct registers *registers, int dst, const struct term 
             sum = k == 0 ? product : rounded(sum + product, host->state);
         }
         out[i] = sum;
+    }
+}
+
+static int host_lincomb(struct registers *registers, int dst, const struct term *terms, size_t count,
+                        const int channels[2], struct error *err) {
+    (void)err;
+    sum_terms(registers, dst, terms, count, channels, 0, ((struct host *)registers)->values);
+    return 0;
+}
+
+static int host_guide(struct registers *registers, int dst, int src, int guide, const double *scales,
+                      const int channels[2], struct error *err) {
+    const struct host *host = (struct host *)registers;
+    size_t batch = (size_t)host->shape.batch, size = host->values / batch;
+    (void)err;
+    for (size_t row = 0; row < batch; row++) {
+        const struct term terms[] = {{scales[row], src}, {1 - scales[row], guide}};
+        sum_terms(registers, dst, terms, 2, channels, row * size, (row + 1) * size);
     }
     return 0;
 }
@@ -169,17 +188,22 @@ static int host_limit(struct registers *registers, int dst, double norm, struct 
     return 0;
 }
 
-static int host_eval(struct registers *registers, struct shim_model *model, int dst, int dst2, int src,
+static int host_eval(struct registers *registers, struct shim_model *model, struct eval_registers numbers,
                      const struct shim_condition *condition, struct error *err) {
     const struct host *host = (struct host *)registers;
-    const double *x = at(registers, src);
-    double *out = at(registers, dst), *out2 = at(registers, dst2);
-    float *variance = dst2 ? host->output + host->values : NULL;
+    const double *x = at(registers, numbers.src);
+    double *out = at(registers, numbers.dst), *out2 = at(registers, numbers.dst2), *twin = at(registers, numbers.twin);
+    struct shim_shape shape = host->shape;
+    shape.batch *= numbers.twin ? 2 : 1;
+    const float *second = host->output + host->values;
+    float *variance = numbers.dst2 ? host->output + 2 * host->values : NULL;
     char message[SHIM_ERROR];
     for (size_t i = 0; i < host->values; i++) host->input[i] = (float)x[i];
-    if (shim_model_run(model, host->input, host->shape, condition, host->output, variance, message) != 0)
+    if (numbers.twin) memcpy(host->input + host->values, host->input, host->values * sizeof *host->input);
+    if (shim_model_run(model, host->input, shape, condition, host->output, variance, message) != 0)
         return error_set(err, CODE_DATA, "model: %s", message);
     for (size_t i = 0; i < host->values; i++) out[i] = host->output[i];
+    for (size_t i = 0; numbers.twin && i < host->values; i++) twin[i] = second[i];
     for (size_t i = 0; variance && i < host->values; i++) out2[i] = variance[i];
     return 0;
 }
@@ -201,14 +225,14 @@ int registers_host_new(struct registers **registers, int count, struct shim_shap
                        struct error *err) {
     static const struct registers_body body = {host_free,    host_set,     host_get,    host_lincomb,
                                                host_clamp,   host_rescale, host_mulexp, host_threshold,
-                                               host_project, host_limit,   host_eval};
+                                               host_project, host_limit,   host_guide,  host_eval};
     struct host *host = calloc(1, sizeof *host);
     if (!host) return error_memory(err);
     *host = (struct host){.base = {&body}, .shape = shape, .state = state};
     host->values = (size_t)shape.batch * (size_t)shape.channels * (size_t)shape.height * (size_t)shape.width;
     host->data = new_values((size_t)count * host->values, sizeof *host->data);
-    host->input = new_values(host->values, sizeof *host->input);
-    host->output = new_values(2 * host->values, sizeof *host->output);
+    host->input = new_values(2 * host->values, sizeof *host->input);
+    host->output = new_values(4 * host->values, sizeof *host->output);
     if (!host->data || !host->input || !host->output) {
         host_free(&host->base);
         return error_memory(err);

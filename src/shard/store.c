@@ -73,6 +73,17 @@ static json_t *describe_rows(const struct shard_meta *meta) {
     return rows;
 }
 
+/* A list of the scales of guidance. New, or NULL. */
+static json_t *describe_scales(const struct shard_meta *meta) {
+    json_t *scales = json_array();
+    for (uint64_t i = 0; i < meta->rows; i++)
+        if (json_array_append_new(scales, json_real(meta->scale(meta->run, meta->first + i))) != 0) {
+            json_decref(scales);
+            return NULL;
+        }
+    return scales;
+}
+
 /* The JSON frame without sha256 and check: all of it is known before the rows are. New, or NULL. */
 static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
@@ -82,6 +93,7 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
                               "dtype", descr, "shape", describe_shape(npy));
     free(seeds);
     if ((!meta->condition_row || json_object_set_new(about, "rows", describe_rows(meta)) == 0) &&
+        (!meta->scale || json_object_set_new(about, "scales", describe_scales(meta)) == 0) &&
         (!meta->network[0] || json_object_set_new(about, "network", json_string(meta->network)) == 0) &&
         (!meta->output || json_object_set_new(about, "output", json_string(meta->output)) == 0))
         return about;
@@ -192,6 +204,7 @@ static const struct {
     {"seeds", SHARD_STALE, "made for other seeds"},
     {"labels", SHARD_STALE, "made for other labels"},
     {"rows", SHARD_STALE, "made for other rows of the conditions"},
+    {"scales", SHARD_STALE, "made with other scales of guidance"},
     {"dtype", SHARD_DAMAGED, "of the wrong type"},
     {"shape", SHARD_DAMAGED, "of the wrong shape"},
 };

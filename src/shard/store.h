@@ -20,10 +20,10 @@ struct text;
 /* What the job determines about one shard file: its JSON frame,
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
- * with "rows": [...] where there are conditions, which row each sample got, in files of latents "output",
- * in feature files also "network" and "output", and in files of uint8 samples "clipped": so many values lay outside the
- * model's range by more than half a level before they were stored (left out where they were not counted). seeds and
- * labels are borrowed. */
+ * with "rows": [...] where there are conditions, which row each sample got, "scales": [...] where guidance goes by
+ * them, each sample's scale, in files of latents "output", in feature files also "network" and "output", and in files
+ * of uint8 samples "clipped": so many values lay outside the model's range by more than half a level before they were
+ * stored (left out where they were not counted). seeds and labels are borrowed. */
 struct shard_meta {
     shard_id id;
     uint64_t rows;
@@ -31,8 +31,9 @@ struct shard_meta {
     const int64_t *labels; /* [rows] or NULL */
     /* The row of the job's conditions that the sample at a position gets; NULL: there are none. */
     uint64_t (*condition_row)(const void *run, uint64_t position);
-    const void *run; /* borrowed */
-    uint64_t first;  /* the shard's first position */
+    double (*scale)(const void *run, uint64_t position); /* its scale of guidance; NULL: one for all, or none */
+    const void *run;                                     /* borrowed */
+    uint64_t first;                                      /* the shard's first position */
     char fingerprint[SHA256_HEX];
     char network[SHA256_HEX]; /* feature files: sha256 of the network file; else "" */
     const char *output;       /* feature files: the network's output, "pool"; "latents"; NULL for samples */

@@ -12,11 +12,16 @@ static const double ROUNDING = 1e-9; /* a grid's 0.7 may be 0.7000000000000001 *
 double guidance_scale(const struct guidance *guidance, double t, double ratio) {
     double where = guidance->interval_in_t ? t : ratio;
     if (!(where >= guidance->interval[0] * (1 - ROUNDING) && where <= guidance->interval[1] * (1 + ROUNDING))) return 1;
-    if (!guidance->scales) return guidance->scale;
+    if (!guidance->scales) return guidance->scale; /* of a file: NAN */
     const double *at = guidance->scales, *last = at + 2 * (guidance->scales_count - 1);
     if (t >= at[0]) return at[1];
     while (at < last && t < at[2]) at += 2;
     return at == last ? at[1] : at[1] + (at[3] - at[1]) * (at[0] - t) / (at[0] - at[2]);
+}
+
+bool guidance_everywhere(const struct guidance *guidance) {
+    return guidance->interval[0] == 0 && isinf(guidance->interval[1]) && !guidance->scales && guidance->scale != 1 &&
+           guidance->zero_init_steps == 0;
 }
 
 static struct form two_terms(double a, int x, double b, int y) {
@@ -29,10 +34,14 @@ static struct form two_terms(double a, int x, double b, int y) {
 static void plain(struct builder *builder, int out, int guide, double scale) {
     const struct guidance *guidance = &builder->sampler->guidance;
     int dst = guidance->rescale > 0 ? guide : out;
-    bool all = guidance->channels == 0 || guidance->channels == builder->card->channels;
-    struct form guided = all ? two_terms(1 - scale, guide, scale, out) : two_terms(scale, out, 1 - scale, guide);
-    builder_lincomb(builder, dst, &guided);
-    if (!all && !builder->failed) builder->plan->ops[builder->plan->ops_count - 1].channels[1] = guidance->channels;
+    int channels = guidance->channels == builder->card->channels ? 0 : guidance->channels; /* 0: all */
+    struct form guided = channels ? two_terms(scale, out, 1 - scale, guide) : two_terms(1 - scale, guide, scale, out);
+    if (isnan(scale)) {
+        builder_append(builder, (struct op){.kind = OP_GUIDE, .dst = dst, .src = out, .like = guide});
+    } else {
+        builder_lincomb(builder, dst, &guided);
+    }
+    if (channels && !builder->failed) builder->plan->ops[builder->plan->ops_count - 1].channels[1] = channels;
     if (guidance->rescale > 0)
         builder_append(builder,
                        (struct op){
@@ -84,12 +93,15 @@ int guidance_check(const struct guidance *guidance, const struct card *card, boo
         bool bad;
         const char *key, *why;
     } rules[] = {
+        {guidance->batched != BATCHED_OFF && card->guide, "batched",
+         "the guiding model is another network, which cannot be asked in the same call"},
         {guidance->zero_init_steps > 0 && !zero, "zero_init_steps", "it is of form: cfg-zero*"},
         {!isnan(guidance->eta) && !orthogonal, "eta", "it is of form: apg"},
         {!isnan(guidance->norm_threshold) && !orthogonal, "norm_threshold", "it is of form: apg"},
         {!isnan(guidance->momentum) && !orthogonal, "momentum", "it is of form: apg"},
         {guidance->zero_init_steps > 0 && card->prediction != PREDICTION_VELOCITY, "zero_init_steps",
          "it sets a velocity to 0, and the model predicts none"},
+        {guidance->scale_rows && orthogonal, "form", "apg takes one scale for all samples"},
         {guidance->rescale > 0 && (zero || orthogonal), "rescale", "it is of plain guidance"},
         {guidance->channels > 0 && (zero || orthogonal), "channels", "it is of plain guidance"},
         {adaptive && orthogonal, "form", "apg is for solvers with steps of their own"},

@@ -297,3 +297,18 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
     if (rc != 0) plan_release(plan);
     return rc;
 }
+
+const struct op *plan_twin(const struct plan *plan, const struct sampler *sampler, size_t i) {
+    if (sampler->guidance.batched != BATCHED_ON || i + 1 >= plan->ops_count) return NULL;
+    const struct op *op = &plan->ops[i], *next = op + 1;
+    bool both = op->kind == OP_EVAL && next->kind == OP_EVAL && op->model == 0 && next->model == 0;
+    bool same = both && op->src == next->src && op->time == next->time && op->dst != op->src;
+    bool labels = same && op->labels != EVAL_NULL && next->labels == EVAL_NULL;
+    return labels && next->dst2 == 0 && next->dst != op->dst && next->dst != op->dst2 ? next : NULL;
+}
+
+bool plan_has_twins(const struct plan *plan, const struct sampler *sampler) {
+    for (size_t i = 0; i < plan->ops_count; i++)
+        if (plan_twin(plan, sampler, i)) return true;
+    return false;
+}

@@ -27,7 +27,8 @@ enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the
     X(OP_MULEXP, "MULEXP") \
     X(OP_THRESHOLD, "THRESHOLD") \
     X(OP_PROJECT, "PROJECT") \
-    X(OP_LIMIT, "LIMIT")
+    X(OP_LIMIT, "LIMIT") \
+    X(OP_GUIDE, "GUIDE")
 struct text;
 #define PLAN_OP_ENUM(symbol, name) symbol,
 enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
@@ -43,17 +44,18 @@ struct term {
 struct op {
     enum op_kind kind;
     int dst;
-    int src;                 /* EVAL, RESCALE, MULEXP, PROJECT */
+    int src;                 /* EVAL, RESCALE, MULEXP, PROJECT, GUIDE */
     double time;             /* EVAL: the number passed to the model as t */
     enum eval_labels labels; /* EVAL */
     int model;               /* EVAL: 0, or 1: the guiding one */
     int dst2;                /* EVAL: the model's variance channels; 0 (which is x): not wanted */
     struct term *terms;      /* LINCOMB: [terms_count], owned by the plan */
     size_t terms_count;
-    int channels[2];  /* LINCOMB: acts on [first, beyond), the others are those of the first source; {0, 0}: on all */
+    int channels[2];  /* LINCOMB: acts on [first, beyond), the others are those of the first source (GUIDE: of src); {0,
+                         0}: on all */
     uint32_t stream;  /* NOISE */
     double low, high; /* CLAMP; THRESHOLD: the least and most that the quantile counts as; LIMIT: high, the norm */
-    int like;         /* RESCALE, PROJECT (onto): a register */
+    int like;         /* RESCALE, PROJECT (onto), GUIDE (dst = w src + (1 - w) like, w the sample's own): a register */
     double quantile;  /* THRESHOLD */
     double phi;       /* RESCALE */
     double a, b;      /* MULEXP: dst exp(a + b src) */
@@ -93,6 +95,11 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
 void plan_release(struct plan *plan);
 
 json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
+/* A plan's JSON as it is packed: its solver, nfe, model_calls and adaptive as they are, and all of it compressed. New,
+ * or NULL. */
+json_t *plan_pack(const json_t *json);
+bool plan_is_packed(const json_t *json);
+int plan_unpack(char **text, const json_t *packed, struct error *err); /* the JSON's text: new */
 /* *plan new. where: the file, for messages. Everything has its type and range, registers are there; what else a plan
  * must be is not looked at. */
 int plan_from_json(struct plan *plan, const json_t *json, const char *where, struct error *err);
@@ -101,6 +108,10 @@ int plan_file_resolve(struct sampler *sampler, struct error *err);
 /* The plan in the file resolved->plan, as plan_compile has it of a solver: see plan_file.c for what is asked of it. */
 int plan_file_read(struct plan *plan, const struct sampler *resolved, const struct card *card, struct text *warnings,
                    struct error *err);
+/* Under guidance.batched: the EVAL behind ops[i] that is made in one call with it, the same model asked about the same
+ * x without labels; borrowed. NULL: there is none, or guidance is not batched. */
+const struct op *plan_twin(const struct plan *plan, const struct sampler *sampler, size_t i);
+bool plan_has_twins(const struct plan *plan, const struct sampler *sampler);
 /* Of what the samples depend on: registers, initial_scale and ops. */
 int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err);
 extern const char *const plan_op_names[], *const plan_label_names[]; /* by the enums; end with NULL */

@@ -54,6 +54,11 @@ static int read_of(const bool *written, int source, struct error *err) {
 
 /* All registers an op reads are written; marks what it writes. */
 static int check_registers(const struct op *op, bool *written, struct error *err) {
+    if (op->kind == OP_GUIDE)
+        return error_set(
+            err, CODE_DATA,
+            "a scale by row is guidance of a solver: name the solver, with sampler.guidance: {scale: FILE}, "
+            "instead of its plan");
     bool reads_src = op->kind == OP_EVAL || op->kind == OP_RESCALE || op->kind == OP_MULEXP || op->kind == OP_PROJECT;
     bool reads_like = op->kind == OP_RESCALE || op->kind == OP_PROJECT;
     bool reads_dst = op->kind == OP_CLAMP || op->kind == OP_MULEXP || op->kind == OP_THRESHOLD || op->kind == OP_LIMIT;

@@ -24,6 +24,10 @@ static json_t *terms_to_json(const struct op *op) {
     return terms;
 }
 
+static json_t *channels_to_json(const struct op *op) {
+    return op->channels[1] ? json_pack("[i, i]", op->channels[0], op->channels[1]) : NULL;
+}
+
 static json_t *op_to_json(const struct op *op) {
     const char *name = plan_op_names[op->kind];
     switch (op->kind) {
@@ -33,8 +37,7 @@ static json_t *op_to_json(const struct op *op) {
                              op->dst2 ? json_integer(op->dst2) : NULL);
         case OP_LINCOMB:
             return json_pack("{s:s, s:i, s:o, s:o*}", "op", name, "dst", op->dst, "terms", terms_to_json(op),
-                             "channels",
-                             op->channels[1] ? json_pack("[i, i]", op->channels[0], op->channels[1]) : NULL);
+                             "channels", channels_to_json(op));
         case OP_NOISE:
             return json_pack("{s:s, s:i, s:I}", "op", name, "dst", op->dst, "stream", (json_int_t)op->stream);
         case OP_CLAMP:
@@ -51,6 +54,9 @@ static json_t *op_to_json(const struct op *op) {
         case OP_PROJECT:
             return json_pack("{s:s, s:i, s:i, s:i}", "op", name, "dst", op->dst, "src", op->src, "onto", op->like);
         case OP_LIMIT: return json_pack("{s:s, s:i, s:f}", "op", name, "dst", op->dst, "norm", op->high);
+        case OP_GUIDE:
+            return json_pack("{s:s, s:i, s:i, s:i, s:o*}", "op", name, "dst", op->dst, "src", op->src, "guide",
+                             op->like, "channels", channels_to_json(op));
         case OP_KINDS: break;
     }
     return NULL;
@@ -113,7 +119,6 @@ static void print_op(const struct op *op, FILE *out) {
                                 : "+ ",
                         fabs(c), op->terms[i].source);
             }
-            if (op->channels[1]) fprintf(out, ", channels %d to %d", op->channels[0], op->channels[1] - 1);
             break;
         case OP_NOISE: fprintf(out, "NOISE    r%d = unit normals, stream %u", op->dst, op->stream); break;
         case OP_CLAMP: fprintf(out, "CLAMP    r%d to [%g, %g]", op->dst, op->low, op->high); break;
@@ -127,8 +132,10 @@ static void print_op(const struct op *op, FILE *out) {
             break;
         case OP_PROJECT: fprintf(out, "PROJECT  r%d = r%d onto r%d", op->dst, op->src, op->like); break;
         case OP_LIMIT: fprintf(out, "LIMIT    r%d to norm %g", op->dst, op->high); break;
+        case OP_GUIDE: fprintf(out, "GUIDE    r%d = w r%d + (1 - w) r%d, w by row", op->dst, op->src, op->like); break;
         case OP_KINDS: break;
     }
+    if (op->channels[1]) fprintf(out, ", channels %d to %d", op->channels[0], op->channels[1] - 1);
     fputc('\n', out);
 }
 

@@ -44,6 +44,10 @@ static const struct field fields[OP_KINDS][FIELDS_MOST + 1] = {
                       {"hi", FIELD_OPEN, IN(high), DBL_MIN, DBL_MAX, false}},
     [OP_PROJECT] = {REGISTER("dst", dst), REGISTER("src", src), REGISTER("onto", like)},
     [OP_LIMIT] = {REGISTER("dst", dst), NUMBER("norm", high, DBL_MIN, DBL_MAX)},
+    [OP_GUIDE] = {REGISTER("dst", dst),
+                  REGISTER("src", src),
+                  REGISTER("guide", like),
+                  {"channels", FIELD_CHANNELS, 0, 0, 0, true}},
 };
 
 static int find_name(const char *const *names, const char *name) {
@@ -87,7 +91,7 @@ static int read_channels(struct op *op, const json_t *channels, struct error *er
     if (json_array_size(channels) != 2 || !is_whole(first, 0, INT_MAX) || !is_whole(beyond, 0, INT_MAX) ||
         json_integer_value(beyond) <= json_integer_value(first))
         return refuse(err, "channels", "[first, beyond], first below beyond", channels);
-    if (op->terms_count == 0)
+    if (op->kind == OP_LINCOMB && op->terms_count == 0)
         return error_set(err, CODE_DATA, "channels: the others are those of the first term, and there is none");
     op->channels[0] = (int)json_integer_value(first);
     op->channels[1] = (int)json_integer_value(beyond);

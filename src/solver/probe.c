@@ -28,6 +28,7 @@ static void follow(const struct op *op, double slope, size_t count, double *form
             dst[op->stream] = 1;
             break;
         case OP_PROJECT:
+        case OP_GUIDE:
         case OP_RESCALE: /* both are the same here */ memmove(dst, src, count * sizeof *dst); break;
         case OP_MULEXP:
             for (size_t i = 0; i < count; i++) dst[i] *= exp(op->a);

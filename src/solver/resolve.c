@@ -16,6 +16,7 @@ void sampler_release(struct sampler *sampler) {
     free(sampler->times);
     free(sampler->guidance.model);
     free(sampler->guidance.scales);
+    free(sampler->guidance.scale_rows);
     *sampler = (struct sampler){0};
 }
 
@@ -306,9 +307,11 @@ int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const s
     *resolved = *wanted;
     resolved->times = resolved->guidance.scales = NULL;
     resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
+    resolved->guidance.scale_rows = guidance->scale_rows ? strdup(guidance->scale_rows) : NULL;
     resolved->table = json_incref(wanted->table);
     resolved->plan = wanted->plan ? strdup(wanted->plan) : NULL;
-    bool lost = (guidance->model && !resolved->guidance.model) || (wanted->plan && !resolved->plan);
+    bool lost = (guidance->model && !resolved->guidance.model) || (wanted->plan && !resolved->plan) ||
+                (guidance->scale_rows && !resolved->guidance.scale_rows);
     int copied = lost ? error_memory(err) : 0;
     if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
     if (copied == 0)

@@ -106,6 +106,11 @@ static int check_guidance(const struct sampler *sampler, const struct solver *so
         return error_set(err, CODE_DATA, "sampler.guidance.channels: expected at most the model's %d, found %d",
                          card->channels, sampler->guidance.channels);
     if (guidance_check(&sampler->guidance, card, solver->evaluations == 0, err) != 0) return -1;
+    if (sampler->guidance.scale_rows && card->inputs_count == 0)
+        return error_set(
+            err, CODE_DATA,
+            "sampler.guidance.scale: a file has a scale for each row of the conditions, and the model takes "
+            "none: say a number");
     if (card->guide) return sampler_check_guide(card, schedule, err);
     if (sampler->guidance.scale == 1) return 0;
     if (card->classes == 0 && card->inputs_count == 0)

@@ -273,6 +273,31 @@ static int run(struct student *student, struct error *err) {
     return rc;
 }
 
+/* The same, or as an earlier tuning found it. */
+static int run_or_recall(struct student *student, struct error *err) {
+    struct engine *engine = student->engine;
+    struct fit *fit = student->fit;
+    double asked[FIT_STEPS + 3] = {(double)fit->steps, fit->order}, *values;
+    size_t own = fit->steps * (1 + TUNE_ORDERS), count = own + engine->paths;
+    uint64_t before = engine->rows;
+    char key[SHA256_HEX];
+    bool kept = false;
+    memcpy(asked + 2, fit->times, (fit->steps + 1) * sizeof *asked);
+    engine_key(engine, key, "fit", asked, (fit->steps + 3) * sizeof *asked);
+    int rc = ranks_agree(engine->asked->comm, (values = calloc(count, sizeof *values)) ? 0 : error_memory(err), err);
+    if (rc == 0) rc = engine_recall(engine, key, values, count, &kept, err);
+    if (rc == 0 && !kept) rc = run(student, err);
+    double *const parts[] = {fit->a, *fit->b, fit->errors};
+    const size_t sizes[] = {fit->steps, fit->steps * TUNE_ORDERS, engine->paths};
+    for (size_t i = 0, at = 0; rc == 0 && i < 3; at += sizes[i++]) {
+        if (kept) memcpy(parts[i], values + at, sizes[i] * sizeof *values);
+        else memcpy(values + at, parts[i], sizes[i] * sizeof *values);
+    }
+    if (rc == 0 && !kept) rc = engine_keep(engine, key, values, count, engine->rows - before, err);
+    free(values);
+    return rc;
+}
+
 int fit_run(struct fit *fit, struct engine *engine, const struct teacher *teacher, const double *times, size_t steps,
             int order, struct error *err) {
     struct student student = {.fit = fit, .engine = engine, .teacher = teacher};
@@ -287,7 +312,7 @@ int fit_run(struct fit *fit, struct engine *engine, const struct teacher *teache
     if (rc == 0) rc = blas_enter(err);
     bool entered = rc == 0;
     rc = ranks_agree(engine->asked->comm, rc, err);
-    if (rc == 0) rc = run(&student, err);
+    if (rc == 0) rc = run_or_recall(&student, err);
     if (entered) blas_leave();
     plan_release(&student.plan);
     free(student.ends);

@@ -121,15 +121,36 @@ static int try(void *context, struct executor *executor, double *scratch, size_t
     return 0;
 }
 
+/* What their errors are kept as. */
+static int name(const struct field *field, char key[SHA256_HEX], struct error *err) {
+    size_t numbers[] = {field->first, field->blocks}, size = sizeof numbers + field->count * SHA256_HEX;
+    char *text = malloc(size);
+    if (!text) return error_memory(err);
+    memcpy(text, numbers, sizeof numbers);
+    for (size_t i = 0; i < field->count; i++)
+        memcpy(text + sizeof numbers + i * SHA256_HEX, field->list[i].digest, SHA256_HEX);
+    engine_key(field->engine, key, "errors", text, size);
+    free(text);
+    return 0;
+}
+
 /* All candidates over the field's blocks. */
 static int race(struct field *field, int nfe, struct error *err) {
     struct engine *engine = field->engine;
     size_t items = field->count * field->blocks;
     free(field->errors);
     field->errors = calloc(items * engine->block, sizeof *field->errors);
-    int rc = ranks_agree(engine->asked->comm, field->errors ? 0 : error_memory(err), err);
-    if (rc == 0) rc = engine_each(engine, items, nfe, try, field, err);
-    return rc == 0 ? engine_share(engine, field->errors, items, engine->block, err) : -1;
+    uint64_t before = engine->rows;
+    char key[SHA256_HEX];
+    bool kept = false;
+    int rc = field->errors ? name(field, key, err) : error_memory(err);
+    rc = ranks_agree(engine->asked->comm, rc, err);
+    if (rc == 0) rc = engine_recall(engine, key, field->errors, items * engine->block, &kept, err);
+    if (rc != 0 || kept) return rc;
+    rc = engine_each(engine, items, nfe, try, field, err);
+    if (rc == 0) rc = engine_share(engine, field->errors, items, engine->block, err);
+    if (rc != 0) return -1;
+    return engine_keep(engine, key, field->errors, items * engine->block, engine->rows - before, err);
 }
 
 static int by_error(const void *a, const void *b) {
@@ -160,8 +181,8 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
     rank(field, from, judge < (field->first + 1) * block ? judge : (field->first + 1) * block);
     qsort(field->list, field->count, sizeof *field->list, by_error);
     while (field->count > RIVALS) release(&field->list[--field->count]);
-    field->first = 0;
-    field->blocks = engine->blocks;
+    field->first = judge / block;
+    field->blocks = engine->blocks - field->first;
     if (race(field, nfe, err) != 0) return -1;
     rank(field, judge, engine->paths);
     for (size_t i = 0; i < field->count; i++) {
@@ -172,7 +193,9 @@ static int choose(struct rivals *rivals, struct field *field, int nfe, struct er
                                 .error = field->list[i].error};
         field->list[i].plan = (struct plan){0};
         if (!rival->errors) return error_memory(err);
-        memcpy(rival->errors, field->errors + i * engine->blocks * block, engine->paths * sizeof *rival->errors);
+        size_t start = field->first * block;
+        memcpy(rival->errors + start, field->errors + i * field->blocks * block,
+               (engine->paths - start) * sizeof *rival->errors);
     }
     qsort(rivals->list, rivals->count, sizeof *rivals->list, by_rival_error);
     return 0;

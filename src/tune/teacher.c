@@ -2,6 +2,7 @@
 #include "tune/teacher.h"
 
 #include "cluster/agree.h"
+#include "tune/kept.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -102,8 +103,8 @@ static int keep(const struct walk *walk, struct executor *executor, size_t point
     return 0;
 }
 
-static int follow(void *context, struct executor *executor, double *scratch, size_t block, struct error *err) {
-    struct walk *walk = context;
+static int compute(const struct walk *walk, struct executor *executor, double *scratch, size_t block,
+                   struct error *err) {
     struct teacher *teacher = walk->teacher;
     const struct engine *engine = walk->engine;
     const struct plan *plan = walk->plan;
@@ -133,6 +134,40 @@ static int follow(void *context, struct executor *executor, double *scratch, siz
     return 0;
 }
 
+/* A block's paths as they are kept, [points][rows][elements] and then their ends: to there, or from there. */
+static void move(const struct walk *walk, size_t first, size_t rows, double *all, bool from) {
+    struct teacher *teacher = walk->teacher;
+    size_t elements = walk->engine->elements, part = rows * elements;
+    for (size_t point = 0; point <= teacher->points; point++, all += part) {
+        double *own = point < teacher->points ? teacher->x + (point * walk->engine->paths + first) * elements
+                                              : teacher->samples + first * elements;
+        memcpy(from ? own : all, from ? all : own, part * sizeof *all);
+    }
+}
+
+/* The same from disk, or to it. */
+static int follow(void *context, struct executor *executor, double *scratch, size_t block, struct error *err) {
+    struct walk *walk = context;
+    const struct engine *engine = walk->engine;
+    size_t first;
+    const struct batch batch = engine_batch(engine, block, &first);
+    if (!engine->asked->folder || walk->miss) return compute(walk, executor, scratch, block, err);
+    size_t count = (walk->teacher->points + 1) * batch.rows * engine->elements;
+    double *all = malloc(count * sizeof *all);
+    char key[SHA256_HEX];
+    bool found = false;
+    engine_key(engine, key, "paths", &block, sizeof block);
+    int rc = all ? kept_read(engine->asked->folder, key, all, count, &found, err) : error_memory(err);
+    if (rc == 0 && found) move(walk, first, batch.rows, all, true);
+    if (rc == 0 && !found) {
+        rc = compute(walk, executor, scratch, block, err);
+        if (rc == 0) move(walk, first, batch.rows, all, false);
+        if (rc == 0) rc = kept_write(engine->asked->folder, key, all, count, err);
+    }
+    free(all);
+    return rc;
+}
+
 static int allocate(struct teacher *teacher, const struct engine *engine, struct error *err) {
     const struct plan *plan = &teacher->plan;
     size_t paths = engine->paths * engine->elements;
@@ -149,6 +184,19 @@ static int allocate(struct teacher *teacher, const struct engine *engine, struct
     return 0;
 }
 
+/* The coarse one's, against the first block's paths. */
+static int measure_miss(struct engine *engine, struct walk *walk, double miss[2], struct error *err) {
+    uint64_t before = engine->rows;
+    char key[SHA256_HEX];
+    bool kept;
+    engine_key(engine, key, "teacher's error", "", 0);
+    if (engine_recall(engine, key, miss, 2, &kept, err) != 0) return -1;
+    if (kept) return 0;
+    if (engine_each(engine, 1, walk->plan->model_calls, follow, walk, err) != 0) return -1;
+    if (engine_share(engine, miss, 1, 2, err) != 0) return -1;
+    return engine_keep(engine, key, miss, 2, engine->rows - before, err);
+}
+
 int teacher_run(struct teacher *teacher, struct engine *engine, struct error *err) {
     struct sampler resolved;
     struct plan coarse;
@@ -161,8 +209,7 @@ int teacher_run(struct teacher *teacher, struct engine *engine, struct error *er
     if (rc != 0 || compile(&resolved, &coarse, engine->asked, (engine->asked->teacher + 1) / 2, err) != 0) return -1;
     walk.plan = &coarse;
     walk.miss = miss;
-    rc = engine_each(engine, 1, coarse.model_calls, follow, &walk, err);
-    if (rc == 0) rc = engine_share(engine, miss, 1, 2, err);
+    rc = measure_miss(engine, &walk, miss, err);
     double order = strcmp(teacher->plan.solver, "rk4") == 0 ? 4 : 3;
     teacher->error = sqrt(miss[0]) / (pow(2, order) - 1); /* Richardson's estimate */
     teacher->spread = sqrt(miss[1]);

@@ -1,12 +1,12 @@
 /* Fits a few-step sampler to a model, from the teacher to the file. */
 #include "tune/tune.h"
 
-#include "base/log.h"
+#include "base/files.h"
 #include "cluster/agree.h"
 #include "format/json_file.h"
 #include "tune/fit.h"
 #include "tune/grids.h"
-#include "tune/judge.h"
+#include "tune/race.h"
 #include "tune/rivals.h"
 
 #include <math.h>
@@ -136,8 +136,9 @@ static int polish(struct search *search, struct error *err) {
 
 struct verdict {
     size_t entry, rival; /* the best of each */
-    struct judged judged[ENTRIES + 1], rivals[RIVALS];
-    json_t *delta; /* of FIDs; NULL: by errors */
+    struct plan plans[ENTRIES + 1];
+    struct contestant list[ENTRIES + 1 + RIVALS]; /* where there are FIDs: the entries, and then the rivals */
+    struct race race;
     bool wins;
 };
 
@@ -152,37 +153,30 @@ static int table_plan(struct plan *plan, const struct engine *engine, const stru
     return rc;
 }
 
-static double fid_of(const struct judged *judged) {
-    const json_t *fid = json_object_get(judged->values, "fid_corrected");
-    return json_is_number(fid) ? json_number_value(fid) : INFINITY;
-}
-
-/* FIDs of all tables and rivals, and the difference of the best two. */
+/* By FID. */
 static int judge_all(struct verdict *verdict, struct search *search, const struct rivals *rivals, struct error *err) {
     struct engine *engine = search->engine;
+    struct race *race = &verdict->race;
     int rc = 0;
-    for (size_t i = 0; i < search->count && rc == 0; i++) {
-        struct plan plan;
-        rc = ranks_agree(engine->asked->comm, table_plan(&plan, engine, &search->entries[i].fit, err), err);
-        if (rc != 0) break;
-        rc = judge_plan(&verdict->judged[i], engine, &plan, err);
-        plan_release(&plan);
-        if (fid_of(&verdict->judged[i]) < fid_of(&verdict->judged[verdict->entry])) verdict->entry = i;
-    }
-    for (size_t i = 0; i < rivals->count && rc == 0; i++) {
-        rc = judge_plan(&verdict->rivals[i], engine, &rivals->list[i].plan, err);
-        if (fid_of(&verdict->rivals[i]) < fid_of(&verdict->rivals[verdict->rival])) verdict->rival = i;
-    }
-    const struct judged *ours = &verdict->judged[verdict->entry], *theirs = &verdict->rivals[verdict->rival];
-    verdict->wins = fid_of(ours) < fid_of(theirs);
-    if (rc != 0 || !ours->values || !theirs->values) return rc;
-    return judge_compare(&verdict->delta, engine, ours, theirs, err);
+    for (size_t i = 0; i < search->count && rc == 0; i++)
+        rc = table_plan(&verdict->plans[i], engine, &search->entries[i].fit, err);
+    rc = ranks_agree(engine->asked->comm, rc, err);
+    if (rc != 0) return rc;
+    race->list = verdict->list;
+    for (size_t i = 0; i < search->count; i++)
+        race->list[race->count++] = (struct contestant){.plan = &verdict->plans[i], .table = true};
+    for (size_t i = 0; i < rivals->count; i++)
+        race->list[race->count++] = (struct contestant){.plan = &rivals->list[i].plan};
+    if ((rc = race_run(race, engine, err)) != 0) return rc;
+    verdict->entry = race->table;
+    verdict->rival = race->rival - search->count;
+    verdict->wins = race_fid(&race->list[race->table]) < race_fid(&race->list[race->rival]);
+    return 0;
 }
 
 static void release_verdict(struct verdict *verdict) {
-    for (size_t i = 0; i <= ENTRIES; i++) judge_release(&verdict->judged[i]);
-    for (size_t i = 0; i < RIVALS; i++) judge_release(&verdict->rivals[i]);
-    json_decref(verdict->delta);
+    race_release(&verdict->race);
+    for (size_t i = 0; i <= ENTRIES; i++) plan_release(&verdict->plans[i]);
 }
 
 /* Mean of the ratio of two rms errors over judging paths, and its standard error by a jackknife over paths. */
@@ -213,13 +207,16 @@ static json_t *describe(const struct search *search, const struct rivals *rivals
     grids_name(&entry->grid, grid);
     compare(asked, entry->fit.errors, rival->errors, &ratio, &ratio_error);
     if (asked->samples == 0) verdict->wins = ratio < 1;
-    return json_pack("{si so ss si sb so sO* s{sO so sI sO*} so so sO* sb}", "nfe", (int)search->steps, "error",
+    const struct race *race = &verdict->race;
+    const json_t *ours = race->list ? race->list[race->table].judged.values : NULL,
+                 *theirs = race->list ? race->list[race->rival].judged.values : NULL;
+    return json_pack("{si so ss si sb so sI sO* s{sO so sI sO*} so so sO* sb}", "nfe", (int)search->steps, "error",
                      json_finite(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid", grid,
-                     "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "fid",
-                     verdict->judged[verdict->entry].values, "rival", "sampler", rival->sampler, "error",
-                     json_finite(rival->error), "tried", (json_int_t)rivals->tried, "fid",
-                     verdict->rivals[verdict->rival].values, "ratio", json_finite(ratio), "ratio_error",
-                     json_finite(ratio_error), "delta", verdict->delta, "wins", verdict->wins);
+                     "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "samples",
+                     (json_int_t)race->samples, "fid", ours, "rival", "sampler", rival->sampler, "error",
+                     json_finite(rival->error), "tried", (json_int_t)rivals->tried, "fid", theirs, "ratio",
+                     json_finite(ratio), "ratio_error", json_finite(ratio_error), "delta", race->delta, "wins",
+                     verdict->wins);
 }
 
 static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {
@@ -239,12 +236,24 @@ static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *t
     return rc;
 }
 
+int tune_possible(const struct sampler *sampler, struct error *err) {
+    const struct guidance *guidance = &sampler->guidance;
+    if (!isnan(guidance->momentum) && guidance->momentum != 0)
+        return error_set(err, CODE_DATA,
+                         "sampler.guidance.momentum: it depends on the steps taken, so that no finer solution is a "
+                         "teacher: tune without it");
+    if (sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE || sampler->final == FINAL_ACP0)
+        return error_set(err, CODE_DATA, "sampler.final: tune ends with none, zero or denoise: say one of them");
+    return 0;
+}
+
 int tune(json_t **found, const struct tuning *tuning, struct error *err) {
     struct teacher teacher = {0};
     struct engine engine = {.asked = tuning};
     json_t *list = json_array();
     int rc = list ? teacher_plan(&teacher, tuning, err) : error_memory(err);
     if (rc == 0) rc = engine_new(&engine, tuning, &teacher.plan, err);
+    if (rc == 0 && tuning->folder && comm_rank(tuning->comm) == 0) rc = folder_make(tuning->folder, err);
     rc = ranks_agree(tuning->comm, rc, err);
     if (rc == 0) rc = teacher_run(&teacher, &engine, err);
     for (size_t i = 0; i < tuning->nfes_count && rc == 0; i++) {

@@ -190,10 +190,12 @@ static int describe(const struct run *run, size_t network, const struct side *re
         const struct network_output *output = &evaluated->network.outputs[k];
         if (output->wanted) json_object_set_new(outputs, output->name, json_integer((json_int_t)output->dim));
     }
-    json_t *members = json_pack("{s:{s:s, s:o, s:s}, s:{s:o, s:s}}", "reference", "path",
+    const char *recipe = side_recipe(reference), *path = evaluated->path ? evaluated->path : "none";
+    json_t *members = json_pack("{s:{s:s, s:o, s:s, s:s*}, s:{s:o, s:s*, s:s}}", "reference", "path",
                                 evaluated->files[EVALUATED_REFERENCE].path, "count",
                                 count ? json_integer((json_int_t)count) : json_null(), "sha256", reference->sha256,
-                                "network", "outputs", outputs, "sha256", evaluated->network.sha256);
+                                "recipe", recipe[0] ? recipe : NULL, "network", "outputs", outputs, "path",
+                                run->evaluated_count > 1 ? path : NULL, "sha256", evaluated->network.sha256);
     for (int which = EVALUATED_VALIDATION; which < EVALUATED_FILES; which++)
         if (evaluated->files[which].path)
             json_object_set_new(members, evaluated_file_names[which],

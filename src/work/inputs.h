@@ -13,4 +13,9 @@
  * they are loaded. references: this rank's; rank 0 puts what it read there. */
 int inputs_agree(struct comm *comm, struct cells *cells, struct references *references, struct error *err);
 
+/* Collective, once the cells' `solves` is known and before their conditions are opened: finds out the digests of their
+ * files of conditions, which may be large, so that each is read by one rank of those that see the same file: rank 0,
+ * or where a node has a copy of its own, the first rank there. Errors as in ranks_agree. */
+int inputs_share_digests(struct comm *comm, const struct cells *cells, struct error *err);
+
 #endif

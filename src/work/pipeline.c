@@ -10,6 +10,7 @@
 #include "run/failures.h"
 #include "run/machines.h"
 #include "run/redecode.h"
+#include "work/dry_run.h"
 #include "work/inputs.h"
 #include "work/place.h"
 #include "work/reference_images.h"
@@ -63,14 +64,11 @@ static int clear_features(const struct run *run, const struct attempt *attempt, 
 static int prepare_folder(const struct cell *cell, const char *dir, const struct attempt *attempt, bool unsynced,
                           struct error *err) {
     const struct run *run = &cell->run;
-    const char *folders[] = {"/log"};
     bool fresh = mkdir(run->dir, 0777) == 0;
     if (fresh) attempt = NULL;
     if (make_folder(attempt, strdup(run->dir), err) != 0 || claim_take(run, dir, cell->name, unsynced, err) != 0)
         return -1;
     if (redecode_link(run->document, run->dir, err) != 0) return -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (make_folder(attempt, text_new("%s%s", run->dir, folders[i]), err) != 0) return -1;
     for (int output = LATENTS; output < FEATURE_FILES; output++) {
         if (!run_wants(run, output)) continue;
         char *file = run_path(run, (shard_id){0}, output);
@@ -165,9 +163,9 @@ static int sum_up(const struct cells *cells, struct error *err) {
     return left ? error_set(err, CODE_AGAIN, "%s was not concluded: run again to continue", left->run.dir) : 0;
 }
 
-/* Rank 0's record of this attempt is *attempt from early on. */
+/* Rank 0's record of this attempt is *attempt from early on. *results: of a dry run alone. */
 static int make_and_conclude(struct comm *comm, struct cells *cells, const struct pipeline_options *options,
-                             struct attempt **attempt, bool *lost, struct error *err) {
+                             struct attempt **attempt, json_t **results, bool *lost, struct error *err) {
     struct place place;
     struct turn turn;
     struct outcome outcome = {0};
@@ -177,10 +175,14 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = place_rank(comm, &cells->cells[0].run.job, &place, &hosts, err)) != 0)
         goto out;
-    if ((rc = reference_images_agree(comm, cells, &place, err)) != 0 ||
-        (rc = inputs_agree(comm, cells, references, err)) != 0 ||
-        (rc = attempt_begin(attempt, &turn, comm, cells_dir(cells), err)) != 0)
+    if ((rc = reference_images_agree(comm, cells, &place, !options->dry_run, err)) != 0 ||
+        (rc = inputs_agree(comm, cells, references, err)) != 0)
         goto out;
+    if (options->dry_run) {
+        if ((rc = scan(comm, cells, options, place.workers, err)) == 0) rc = dry_run(comm, cells, &place, results, err);
+        goto out;
+    }
+    if ((rc = attempt_begin(attempt, &turn, comm, cells_dir(cells), err)) != 0) goto out;
     if (rank == 0) rc = prepare(cells, *attempt, hosts, options->make_samples, err);
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0 ||
@@ -214,7 +216,7 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
     for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
         cells.cells[i].run.keeps_latents = false; /* not needed, there or not */
-    if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, lost, err);
+    if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, results, lost, err);
     bool any = false; /* rank 0 knows */
     for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;
     if (any && (rc == 0 || cells_sweep(&cells))) {

@@ -13,6 +13,7 @@ struct pipeline_options {
     bool make_samples; /* false: missing samples are an error that names the gap (`evaluate`) */
     bool only_decode;  /* makes samples of kept latents alone; missing ones are an error that names the gap */
     bool evaluate;     /* features and metrics, where the job has an `evaluate:` block */
+    bool dry_run;      /* nothing is made or written; *results are dry_run's (work/dry_run.h) */
     uint64_t count;    /* evaluates only the first so many samples; 0: as many as the job says */
 };
 

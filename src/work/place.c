@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/agree.h"
+#include "sample/model.h"
 #include "torch_shim.h"
 
 #include <sched.h>
@@ -23,23 +24,14 @@ static int cores_allowed(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-/* Cores per rank: the launcher's binding, or an even share where it bound none. */
-static int cpu_workers(const struct comm *comm) {
+int place_cores(const struct comm *comm) {
     int mine = cores_allowed(), online = (int)sysconf(_SC_NPROCESSORS_ONLN);
     int share = mine < online ? mine : mine / comm_local_size(comm);
     return share > 0 ? share : 1;
 }
 
-int place_device(enum device_kind kind, int local_rank, const char *key, int *device, struct error *err) {
-    int count = kind == DEVICE_CPU ? 0 : shim_device_count();
-    /* A launcher that binds shows each rank its own GPU as number 0. */
-    *device = count > 0 ? local_rank % count : SHIM_CPU;
-    if (kind != DEVICE_CUDA || count > 0) return 0;
-    return error_set(err, CODE_DATA, "%s cuda, but this process sees no GPU (%s)", key, shim_describe());
-}
-
 static int choose_device(const struct comm *comm, const struct job *job, int *device, struct error *err) {
-    if (place_device(job->device, comm_local_rank(comm), "device:", device, err) != 0) return -1;
+    if (model_device(job->device, comm_local_rank(comm), "device:", device, err) != 0) return -1;
     int devices = *device == SHIM_CPU ? 0 : shim_device_count();
     if (comm_local_size(comm) <= devices || job->share_device || devices <= 1) return 0;
     return error_set(err, CODE_DATA,
@@ -76,7 +68,7 @@ static int record(json_t **hosts, const struct seat *seats, int size, struct err
 static int count_workers(const struct comm *comm, const struct job *job, int device, int *cut) {
     int cores = cores_allowed();
     *cut = 0;
-    if (!job->workers) return device == SHIM_CPU ? cpu_workers(comm) : GPU_WORKERS;
+    if (!job->workers) return device == SHIM_CPU ? place_cores(comm) : GPU_WORKERS;
     if (job->workers <= cores) return job->workers;
     *cut = job->workers;
     return cores;

@@ -14,10 +14,8 @@ struct place {              /* of this rank */
     int ranks, all_workers; /* of the whole job */
 };
 
-/* Not collective. The device for what a job or an option asks for: SHIM_CPU, or the GPU of the rank with this number
- * on its node, round robin over those that this process sees. cuda where it sees none is CODE_DATA (*device is
- * SHIM_CPU); key: how the message begins ("device:", "--device"). */
-int place_device(enum device_kind kind, int local_rank, const char *key, int *device, struct error *err);
+/* Not collective. Cores of this rank: the launcher's binding, or an even share of the node where it bound none. */
+int place_cores(const struct comm *comm);
 
 /* Collective, outside of parallel regions. Chooses device and workers; two ranks on one GPU are CODE_DATA unless the
  * job shares it. *hosts (new; NULL on failure), for run.json, an object a rank: rank, host, device, machine,

@@ -34,29 +34,47 @@ static const struct shim_model *network_of(const struct cell *cell, int kind) {
     return network < cell->run.evaluated_count ? cell->run.evaluated[network].network.model : NULL;
 }
 
+/* With batched guidance, the calls that its settings say. */
+static bool same_calls(const struct run *a, const struct run *b) {
+    const json_t *of_a = json_object_get(json_object_get(a->document, "sampler"), "guidance");
+    const json_t *of_b = json_object_get(json_object_get(b->document, "sampler"), "guidance");
+    bool batched = a->sampler.guidance.batched == BATCHED_ON || b->sampler.guidance.batched == BATCHED_ON;
+    return !batched || (json_equal(of_a, of_b) && a->plan.adaptive == b->plan.adaptive);
+}
+
 /* Another cell's proof holds for this one. */
 static bool same_proof(const struct cell *a, const struct cell *b, int kind) {
     return network_of(a, kind) == network_of(b, kind) && a->conditions == b->conditions &&
-           a->run.job.model.row_dependent == b->run.job.model.row_dependent && a->run.job.batch == b->run.job.batch &&
-           a->run.job.decode.batch == b->run.job.decode.batch && a->run.job.output.dtype == b->run.job.output.dtype;
+           a->run.job.model.row_dependent == b->run.job.model.row_dependent && same_calls(&a->run, &b->run) &&
+           a->run.job.batch == b->run.job.batch && a->run.job.decode.batch == b->run.job.decode.batch &&
+           a->run.job.output.dtype == b->run.job.output.dtype;
 }
 
-static int prove(const struct cell *cell, int kind, double *difference, struct error *err) {
+static int prove_model(const struct cell *cell, int kind, double *difference, struct error *err) {
     const struct run *run = &cell->run;
+    struct plan plan;
+    if (document_read_plan(&plan, run->document, err) != 0) return -1;
     struct proof_model of = {.job = &run->job,
-                             .plan = &run->plan,
+                             .plan = &plan,
                              .sampler = &run->sampler,
                              .card = &run->card,
                              .model = kind == MODEL ? cell->model : cell->guide,
                              .conditions = cell->conditions,
                              .number = kind == GUIDE};
+    int rc = proof_of_model(&of, difference, err);
+    plan_release(&plan);
+    return rc;
+}
+
+static int prove(const struct cell *cell, int kind, double *difference, struct error *err) {
+    const struct run *run = &cell->run;
     if (kind == DECODER)
         return decoding_prove(run->card.decoder, cell->decoder, run->job.decode.path,
                               decoder_batch(run->card.decoder, &run->job), difference, err);
     if (kind >= FEATURES)
         return network_prove(&run->evaluated[kind - FEATURES].network, run->evaluated[kind - FEATURES].path,
                              (size_t)run->job.batch, difference, err);
-    return proof_of_model(&of, difference, err);
+    return prove_model(cell, kind, difference, err);
 }
 
 /* differences: [cells][NETWORKS] */
@@ -86,7 +104,8 @@ static int note_difference(const struct run *run, int kind, double difference, s
 }
 
 /* The largest over ranks, whose devices may differ. */
-static int note_all(const struct comm *comm, const struct cells *cells, const double *all, struct error *err) {
+static int note_all(const struct comm *comm, const struct cells *cells, const double *all, bool note,
+                    struct error *err) {
     size_t count = cells->count * NETWORKS;
     for (size_t i = 0; i < count; i++) {
         double difference = 0;
@@ -99,12 +118,12 @@ static int note_all(const struct comm *comm, const struct cells *cells, const do
         log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other "
                  "samples of the batch or its place among them: the bits hold for these seeds in these batches alone",
                  run->dir, name, difference);
-        if (note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
+        if (note && note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
     }
     return 0;
 }
 
-int prove_cells(struct comm *comm, const struct cells *cells, int device, struct error *err) {
+int prove_cells(struct comm *comm, const struct cells *cells, int device, bool note, struct error *err) {
     size_t count = cells->count * NETWORKS;
     double *differences = calloc(count, sizeof *differences);
     double *all = calloc(count * (size_t)comm_size(comm), sizeof *all);
@@ -114,7 +133,7 @@ int prove_cells(struct comm *comm, const struct cells *cells, int device, struct
     if (rc == 0) rc = prove_all(cells, device, differences, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_gather(comm, differences, count * sizeof *differences, all, err);
-    if (rc == 0 && comm_rank(comm) == 0) rc = note_all(comm, cells, all, err);
+    if (rc == 0 && comm_rank(comm) == 0) rc = note_all(comm, cells, all, note, err);
     free(differences);
     free(all);
     return ranks_agree(comm, rc, err);

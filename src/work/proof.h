@@ -9,8 +9,8 @@
 
 /* Collective, once models are loaded (assets.h). Where a sample's output depends on the other rows of its batch,
  * that is logged and noted in run.json, "row_difference": {"model" | "guide" | "decoder" | "features": the largest
- * difference, as a part of the largest output}. device: SHIM_CPU or a CUDA index. */
-int prove_cells(struct comm *comm, const struct cells *cells, int device, struct error *err);
+ * difference, as a part of the largest output}, the latter if `note`. device: SHIM_CPU or a CUDA index. */
+int prove_cells(struct comm *comm, const struct cells *cells, int device, bool note, struct error *err);
 /* Not collective: the same for what makes the samples of one cell in this process, nothing noted; not for its feature
  * network. cell: its files loaded. */
 int prove_models(const struct cell *cell, int device, struct error *err);

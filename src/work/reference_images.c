@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own */
+typedef char file_name[SHA256_HEX]; /* without .npz; "": the reference is a file of its own; UNMADE */
+static const char UNMADE[] = "-";
 
 static char *path_of(const struct cells *cells, const file_name name) {
     return text_new("%s/references/%s.npz", cells_dir(cells), name);
@@ -117,7 +118,7 @@ static bool alike(const struct place_of *a, const struct place_of *b) {
 }
 
 /* Rank 0. */
-static int find_or_make(file_name *names, const struct cells *cells, size_t i, const struct place *place,
+static int find_or_make(file_name *names, const struct cells *cells, size_t i, const struct place *place, bool make_it,
                         struct error *err) {
     const struct place_of at = place_at(cells, i);
     bool images, there;
@@ -133,23 +134,32 @@ static int find_or_make(file_name *names, const struct cells *cells, size_t i, c
     int rc = name_of(names[i], at.run, at.network, at.path, err);
     char *path = rc == 0 ? path_of(cells, names[i]) : NULL;
     if (rc == 0) rc = path ? file_exists(path, &there, err) : error_memory(err);
-    if (rc == 0 && !there) rc = make(path, at.run, at.network, at.path, place, err);
+    if (rc == 0 && !there && make_it) rc = make(path, at.run, at.network, at.path, place, err);
+    else if (rc == 0 && !there) {
+        log_warn("%s: of these images no features are on disk: a start makes them first, and reads all images then; "
+                 "here one was read",
+                 at.path);
+        strcpy(names[i], UNMADE);
+    }
     free(path);
     return rc == 0 ? 0 : error_prefix(err, "evaluate.%s", evaluated_file_names[at.which]);
 }
 
-int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, struct error *err) {
+int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, bool make_them,
+                           struct error *err) {
     size_t count = cells->count * FILES;
     file_name *names = calloc(count, sizeof *names);
     int rc = names ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && comm_rank(comm) == 0 && i < count; i++)
-        rc = find_or_make(names, cells, i, place, err);
+        rc = find_or_make(names, cells, i, place, make_them, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = comm_broadcast(comm, names, count * sizeof *names, 0, err);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         const struct place_of at = place_at(cells, i);
-        struct evaluated *evaluated = &cells->cells[i / FILES].run.evaluated[at.network];
-        if (names[i][0] && !(evaluated->files[at.which].made = path_of(cells, names[i]))) rc = error_memory(err);
+        struct run *run = &cells->cells[i / FILES].run;
+        if (strcmp(names[i], UNMADE) == 0) run->reference_unmade = true;
+        else if (names[i][0] && !(run->evaluated[at.network].files[at.which].made = path_of(cells, names[i])))
+            rc = error_memory(err);
     }
     free(names);
     return ranks_agree(comm, rc, err);

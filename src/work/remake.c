@@ -2,11 +2,11 @@
 #include "work/remake.h"
 
 #include "work/assets.h"
-#include "work/place.h"
 #include "work/proof.h"
 #include "work/shard_maker.h"
 #include "shard/store.h"
 #include "torch_shim.h"
+#include "sample/model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ static int make_row(const struct cell *cell, uint64_t position, int device, void
 int run_remake_device(const struct run *run) {
     struct error ignored; /* a GPU that the job wants and this machine lacks: the CPU makes nearly the same */
     int device;
-    place_device(run->job.device, 0, "device:", &device, &ignored);
+    model_device(run->job.device, 0, "device:", &device, &ignored);
     return device;
 }
 

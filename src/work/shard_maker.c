@@ -20,6 +20,7 @@
 
 void maker_leave(struct maker *maker) {
     executor_free(maker->executor);
+    plan_release(&maker->plan);
     decoding_free(maker->decoding);
     free(maker->x);
     *maker = (struct maker){.device = maker->device, .stop = maker->stop};
@@ -39,8 +40,10 @@ int maker_move(struct maker *maker, const struct cell *cell, bool solves, bool d
         decoding_new(&maker->decoding, decoder, cell->decoder, decoder_batch(decoder, &run->job), err) != 0)
         return -1;
     if (!solves || maker->executor) return 0;
+    plan_release(&maker->plan);
+    if (document_read_plan(&maker->plan, run->document, err) != 0) return -1;
     const struct executor_setup setup = {
-        .plan = &run->plan,
+        .plan = &maker->plan,
         .sampler = &run->sampler,
         .card = &run->card,
         .model = cell->model,
@@ -68,6 +71,7 @@ struct making {
     bool undecoded;           /* some picture failed: latents alone are written, and this is the reason: */
     struct error why;
     uint64_t *condition_rows;       /* [rows] */
+    double *scales;                 /* [rows], of guidance; NULL: not by row */
     float *features[FEATURE_FILES]; /* [rows][dim]; NULL: not to be made */
     bool refused;                   /* another job's work is in its place */
     bool featureless;               /* some batch's features failed: the samples are kept without */
@@ -98,6 +102,7 @@ void making_close(struct making *making) {
     free(making->labels);
     free(making->seeds);
     free(making->condition_rows);
+    free(making->scales);
     free(making);
 }
 
@@ -146,6 +151,9 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
         return error_memory(err);
     for (uint64_t i = 0; making->condition_rows && i < rows; i++)
         making->condition_rows[i] = run_row(run, layout_first(&run->layout, shard) + i);
+    if (run->scales && !(making->scales = malloc(rows * sizeof *making->scales))) return error_memory(err);
+    for (uint64_t i = 0; making->scales && i < rows; i++)
+        making->scales[i] = run_scale(run, layout_first(&run->layout, shard) + i);
     *batches = layout_batches(&run->layout, shard);
     int rc = making->make_samples ? 0 : read_back(making, SAMPLES, &making->samples, err);
     if (rc == 0 && making->make_samples && !making->solve) rc = read_back(making, LATENTS, &making->latents, err);
@@ -203,6 +211,7 @@ static int solve_batch(struct making *making, struct maker *maker, size_t row, s
     int nfe = 0;
     if (run->card.classes > 0) batch.labels = making->labels + row;
     if (making->condition_rows) batch.condition_rows = making->condition_rows + row;
+    if (making->scales) batch.scales = making->scales + row;
     if (making->cell->initial) batch.initial = making->cell->initial + position * elements;
     double start = clock_seconds();
     if (executor_run(maker->executor, &batch, maker->x, &nfe, err) != 0) return -1;

@@ -27,6 +27,7 @@ enum {
 /* A worker's own: the executor of the cell it works at, and its buffers. {.device, .stop} is an empty one. */
 struct maker {
     const struct cell *cell; /* NULL: none */
+    struct plan plan;        /* the cell's, as long as there is an executor */
     struct executor *executor;
     struct decoding *decoding;         /* NULL: the samples are what the model makes */
     double *x;                         /* [batch][elements]: what the solver ends with, of the batch it makes */

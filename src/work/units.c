@@ -10,6 +10,7 @@
 #include "run/failures.h"
 #include "run/quarantine.h"
 #include "work/assets.h"
+#include "work/inputs.h"
 #include "work/proof.h"
 #include "work/shard_maker.h"
 #include "run/scan.h"
@@ -299,9 +300,9 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
     units.makers = calloc((size_t)place->workers, sizeof *units.makers);
     int rc = units.makers ? list_units(&units, err) : error_memory(err);
     if (rc == 0 && comm_rank(comm) == 0) rc = count_failures(&units, err);
-    if (rc == 0) rc = assets_load(&assets, cells, place->device, err);
-    rc = ranks_agree(comm, rc, err);
-    if (rc == 0) rc = prove_cells(comm, cells, place->device, err);
+    if ((rc = ranks_agree(comm, rc, err)) == 0) rc = inputs_share_digests(comm, cells, err);
+    if (rc == 0) rc = ranks_agree(comm, assets_load(&assets, cells, place->device, err), err);
+    if (rc == 0) rc = prove_cells(comm, cells, place->device, true, err);
     show &= rc == 0 && units.missing;
     if (rc == 0) {
         start_progress(&units);

@@ -1,4 +1,5 @@
 """Conditions: what a model gets besides x, time and labels, row by row, against numpy and PyTorch."""
+import hashlib
 import json
 import os
 import subprocess
@@ -8,63 +9,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from conftest import FAKE, MEANS, TORCH, environment, qtaylor, stored
-from oracle import linear_alpha_sigma, mixture_epsilon, run_plan
-
-INPUTS = [{"name": "context", "shape": [2, 3], "dtype": "float32", "null": "zeros"},
-          {"name": "mask", "shape": [4], "dtype": "bool", "null": "zeros"},
-          {"name": "size", "shape": [], "dtype": "int64", "null": "zeros"}]
-
-
-def safetensors(path, **arrays):
-    names = {np.dtype("<f4"): "F32", np.dtype("<f2"): "F16", np.dtype("<i8"): "I64", np.dtype(bool): "BOOL"}
-    header, data = {}, b""
-    for name, array in arrays.items():
-        header[name] = {"dtype": names[array.dtype], "shape": array.shape,
-                        "data_offsets": [len(data), len(data) + array.nbytes]}
-        data += array.tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-
-
-def arrays(rows=7, seed=0):
-    rng = np.random.default_rng(seed)
-    return {"context": rng.normal(size=(rows, 2, 3)).astype("<f2"), "mask": rng.random((rows, 4)) < 0.5,
-            "size": rng.integers(-2, 3, rows, "<i8")}
-
-
-def moves(values):
-    """What the closed-form model makes of them (shim/fake_inside.h)."""
-    return sum((k + 1) * value.reshape(len(value), -1).astype(float).mean(1) for k, value in enumerate(values.values()))
-
-
-def give(job, values, classes=False, **more):
-    job.model["card"]["inputs"] = INPUTS
-    if not classes:
-        job.model["card"]["labels"] = None
-        job.keys["labels"] = "none"
-    job.keys["output"]["dtype"] = "float32"
-    np.save(job.folder / "context.npy", values["context"])
-    safetensors(job.folder / "rest.safetensors", size=values["size"], mask=values["mask"])
-    files = {"context": "context.npy", "mask": "rest.safetensors#mask", "size": "rest.safetensors#size"}
-    job.keys["conditions"] = files | more
-
-
-def expected(job, rows, values, nulls=None):
-    """The samples by the plan, numpy and the closed-form model under these rows; nulls: moves of null evaluations."""
-    plan = json.loads(qtaylor("plan", job.write(), "--json").stdout)
-    classes = job.model["card"]["labels"] is not None
-    given = moves(values)[rows]
-    null = np.zeros(len(rows)) if nulls is None else nulls
-
-    def model(x, t, labels):
-        alpha, sigma = linear_alpha_sigma(t)
-        move = (null if labels == "null" else given)[:, None]
-        if not (classes and labels == "given"):
-            return mixture_epsilon(x - alpha * move, alpha, sigma, MEANS, 0.2, [0.4, 0.6])
-        both = [mixture_epsilon(x - alpha * move, alpha, sigma, MEANS[k:k + 1], 0.2, [1]) for k in (0, 1)]
-        return np.where((np.arange(len(rows)) % 2 == 0)[:, None], *both)
-    return run_plan(plan, range(len(rows)), 16, model).reshape(-1, 1, 4, 4)
+from conditions import INPUTS, arrays, expected, give, moves
+from conftest import FAKE, TORCH, environment, qtaylor, stored
+from oracle import run_plan
 
 
 @pytest.mark.parametrize("classes", [False, True])
@@ -173,6 +120,41 @@ def test_files_count_by_content(job):
     job.keys["output"]["dir"] += "-each"
     qtaylor("run", job.write())
     assert "conditions.rows" in qtaylor("run", job.write(), "--set", "conditions.rows=cycle", code=65).stderr
+
+
+def test_large_files_are_read_once(job, tmp_path):
+    values = arrays(100_000)
+    give(job, values)
+    path, cache = job.folder / "context.npy", tmp_path / "cache"
+    time.sleep(3.1)  # a file just written may be written to again within a tick of its clock
+    qtaylor("run", job.write(), XDG_CACHE_HOME=cache)
+    entry, = (entry for entry in (cache / "qtaylor/digests").iterdir()
+              if entry.read_text().strip() == hashlib.sha256(path.read_bytes()).hexdigest())
+    entry.write_text("0" * 64 + "\n")
+    for ranks in 0, 3:  # who read the file would find another digest
+        job.keys["output"]["dir"] += "-again"
+        qtaylor("run", job.write(), ranks=ranks, XDG_CACHE_HOME=cache)
+        keys = json.loads((job.run / "run.json").read_text())["keys"]["conditions"]
+        assert keys["inputs"]["context"]["sha256"] == "0" * 64
+        assert keys["inputs"]["mask"]["sha256"] != "0" * 64
+    info = path.stat()
+    values["context"][5, 0, 0] += 1
+    with open(path, "r+b") as file:
+        file.seek(-values["context"].nbytes, os.SEEK_END)
+        file.write(values["context"].tobytes())
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (info.st_size, info.st_mtime_ns)
+    done = qtaylor("run", job.write(), XDG_CACHE_HOME=cache, code=65)
+    assert "conditions.inputs.context.sha256" in done.stderr
+    assert hashlib.sha256(path.read_bytes()).hexdigest()[:12] in done.stderr
+
+
+def test_one_rank_reads_a_large_file(job):
+    give(job, arrays(100_000))
+    time.sleep(3.1)
+    qtaylor("run", job.write(), ranks=3, XDG_CACHE_HOME="/proc/nothing")
+    logs = sorted((job.run / "log").glob("rank-*.jsonl"))
+    assert len(logs) == 3 and not any("hashed" in log.read_text() for log in logs)  # rank 0 did, before it had a log
 
 
 @pytest.mark.parametrize("change, words", [

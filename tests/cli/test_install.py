@@ -50,7 +50,8 @@ def test_what_is_installed_goes_away(stage):
     listed = (place / "share/qtaylor/installed").read_text().split("\n")[:-1]
     assert files(place) == sorted(listed)
     for name in ("bin/qtaylor", "share/qtaylor/jobs/digits/model.pt", "share/qtaylor/slurm/common.sh",
-                 "share/qtaylor/tools/export.py", "share/doc/qtaylor/LICENSE", "share/man/man1/qtaylor.1",
+                 "share/qtaylor/tools/export.py",
+                 "share/qtaylor/tools/qtaylor.py", "share/doc/qtaylor/LICENSE", "share/man/man1/qtaylor.1",
                  "share/man/man1/qtaylor-run.1", "share/bash-completion/completions/qtaylor",
                  "share/zsh/site-functions/_qtaylor"):
         assert name in listed

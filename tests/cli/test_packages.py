@@ -4,6 +4,7 @@ build/packages."""
 import hashlib
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_the_samples_are_those_of_torchscript_whatever_makes_them(packages):
     qtaylor("generate", packages.write(), program=TORCH)
     theirs = stored_samples(packages.run)
     assert 0 < np.abs(theirs).max() < 100 and np.abs(ours[0] - theirs).max() < 1e-5 * np.abs(theirs).max()
+
+
+def test_batched_guidance_in_a_package_of_twice_the_batch(packages):
+    packages.keys |= {"seeds": "0-12", "batch": BATCH // 2}
+    packages.keys["sampler"] = {"solver": "heun", "nfe": 5, "guidance": {"scale": 2, "batched": True}}
+    qtaylor("generate", packages.write(), program=TORCH)
+    ours = stored_samples(packages.run)
+    packages.keys["model"] = {"path": "model.pt"}
+    packages.keys["sampler"]["guidance"]["batched"] = False
+    packages.keys["output"]["dir"] = str(packages.folder / "script")
+    qtaylor("generate", packages.write(), program=TORCH)
+    theirs = stored_samples(packages.run)
+    assert np.abs(theirs).max() > 0.1 and np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
+    packages.keys["batch"] = BATCH
+    packages.keys |= {"model": {"path": "model.pt2"}}
+    packages.keys["sampler"]["guidance"]["batched"] = True
+    said = qtaylor("generate", packages.write(), program=TORCH, code=65).stderr
+    assert "makes calls of 16 rows, but the model file was exported for calls of 8" in said
 
 
 INPUTS = [{"name": "context", "shape": [2, 3], "dtype": "float32", "null": "zeros"},
@@ -219,16 +238,46 @@ def test_truncated_or_without_its_code(packages):
     assert not packages.run.exists()
 
 
-@pytest.mark.long
-def test_the_exporter_makes_one(packages):
+def export(packages, *options, code=0):
     source = inspect.getsource(Net)
     (packages.folder / "net.py").write_text(f"import torch\n\n\n{source}\n\ndef make():\n    return Net()\n")
     (packages.folder / "card.json").write_text(json.dumps(CARD))
     done = subprocess.run([sys.executable, ROOT / "tools/export.py", "module", f"{packages.folder}/net.py:make",
-                           packages.folder / "out",
-                           "--card", packages.folder / "card.json", "--format", "aoti", "--batch", "8"],
+                           packages.folder / "out", "--card", packages.folder / "card.json", *options],
                           capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_fastest_form_within_a_tolerance(packages):
+    done = export(packages, "--autotune", "--tolerance", "0.02", "--batch", "8")
+    tried = {" ".join(name.split()[1:]): (float(time), float(part)) for name, time, part in re.findall(
+        r"^(torchscript .*): ([\d.e+-]+) ms, .* differs by ([\d.e+-]+) of the largest", done.stderr, re.M)}
+    assert len(tried) == 6 and "taken: torchscript " in done.stderr
+    taken = re.search(r"taken: torchscript (.*), ", done.stderr)[1]
+    assert tried[taken][0] == min(time for time, _ in tried.values())
+    out = packages.folder / "out"
+    dtype = taken.split()[0]
+    assert torch.jit.load(str(out / "model.pt")) and sorted(path.name for path in out.iterdir()) == ["job.yaml",
+                                                                                                     "model.pt"]
+    qtaylor("generate", out / "job.yaml", "--set", f"output.dir={packages.folder}/made", program=TORCH)
+    document = json.loads((packages.folder / "made/run.json").read_text())
+    assert document["keys"]["card"].get("dtype", "float32") == dtype == document["card"].get("dtype", "float32")
+    x, t, labels = torch.randn(8, 1, 4, 4), torch.rand(8), torch.arange(8) % 3
+    with torch.no_grad():
+        expected, found = Net()(x, t, labels), torch.jit.load(str(out / "model.pt"))(x, t, labels)
+    assert (found - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+def test_a_tolerance_that_no_form_keeps(packages):
+    done = export(packages, "--dtype", "bfloat16", "--tolerance", "1e-6", code=65)
+    assert "expected a form that differs by no more" in done.stderr and not (packages.folder / "out").exists()
+    assert "expected a number between 0 and 1, found 2" in export(packages, "--tolerance", "2", code=64).stderr
+
+
+@pytest.mark.long
+def test_the_exporter_makes_one(packages):
+    done = export(packages, "--format", "aoti", "--batch", "8")
     for form in ("eager", "TorchScript", "AOTInductor"):
         assert f"{form}: " in done.stderr and "ms a call of 8" in done.stderr
     ours, theirs = packages.folder / "ours", packages.folder / "theirs"

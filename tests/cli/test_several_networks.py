@@ -66,10 +66,14 @@ def test_each_network_says_what_it_says_alone(several, tmp_path):
         about = values["networks"][name]
         assert about["reference"]["path"] == str(several.folder / f"{name}.npz")
         own = metrics(tmp_path / f"alone-{name}")
-        assert about == {"reference": own["reference"], "network": own["network"]}
+        assert about.pop("network") == own["network"] | {"path": str(several.folder / f"{name}.json")
+                                                         if name != "pixels" else "none"}
+        assert about == {"reference": own["reference"]}
     said = qtaylor("run", several.write()).stdout
     assert "FID         one   " in said and "            two   " in said
     qtaylor("verify", several.run)
+    card = qtaylor("report", several.run, "--card", "text").stdout
+    assert "feature network two" in card and "reference of pixels" in card and "one.fid" in card
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

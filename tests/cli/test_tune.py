@@ -1,11 +1,15 @@
 """qtaylor tune: tables fitted to a model, against closed forms and the registry's solvers on other paths."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
 
-from conftest import qtaylor
+from conftest import FAKE, environment, mpirun, qtaylor
 from oracle import linear_alpha_sigma
 
 FLOW = {"prediction": "velocity", "schedule": {"kind": "flow"}, "labels": None}
@@ -52,6 +56,10 @@ def test_on_a_mixture_it_is_nearer_than_every_solver(job):
         assert {key: file[key] for key in ("times", "steps")} == one["table"] and file["made"]["by"] == "qtaylor tune"
     qtaylor("run", job.folder / "tuned/compare.yaml", "--set", "seeds=0-7")
     assert len(list((job.folder / "tuned/compare").glob("*/metrics.json"))) == 10
+    report = json.loads(qtaylor("report", job.folder / "tuned/compare", "--json").stdout)
+    [line] = [series for series in report["series"] if series["name"] == "tuned"]
+    assert [report["cells"][cell]["nfe"] for cell in line["cells"]] == [4, 5, 6, 8, 10]
+    assert not any("table" in series["name"] or "t_end" in series["name"] for series in report["series"])
 
 
 def test_what_is_promised_is_what_the_table_makes(job):
@@ -71,6 +79,33 @@ def test_what_is_promised_is_what_the_table_makes(job):
     assert found["tuned"][0]["error"] == pytest.approx(error, rel=0.05)
 
 
+@pytest.mark.parametrize("rows", ["cycle", "each"])
+def test_conditions(job, rows):
+    """The same under conditions, which move the samples: paths get their rows, and other rows another table."""
+    from test_conditions import arrays, give
+    from test_plan import stored_samples
+
+    values = arrays(4 if rows == "cycle" else 100)
+    give(job, values, **({"rows": "each"} if rows == "each" else {}))
+    [one] = tune(job, "--nfe", 4, "--paths", 64)["tuned"]
+    assert one["wins"]
+    give(job, {name: np.zeros_like(value) for name, value in values.items()})
+    [plain] = tune(job, "--nfe", 4, "--paths", 64, folder="plain")["tuned"]
+    assert np.abs(np.subtract(one["table"]["steps"][0]["epsilon"], plain["table"]["steps"][0]["epsilon"])) > 1e-4
+    used = np.arange(48, 64) % 4 if rows == "cycle" else np.arange(16) * 100 // 16
+    np.savetxt(job.folder / "rows.txt", used, "%d")
+    give(job, values, rows="rows.txt")
+    job.keys |= {"seeds": "148-163", "sampler": {"solver": "table", "table": "tuned/tuned-nfe4.json"}}
+    job.keys["output"]["dir"] = str(job.folder / "table")
+    qtaylor("run", job.write())
+    tables = stored_samples(job.run)
+    job.keys["sampler"] = {"solver": "rk4", "nfe": 800, "clock": "logsnr"}
+    job.keys["output"]["dir"] = str(job.folder / "fine")
+    qtaylor("run", job.write())
+    error = np.sqrt(((tables - stored_samples(job.run)) ** 2).mean())
+    assert one["error"] == pytest.approx(error, rel=0.02)
+
+
 def test_any_number_of_ranks_and_workers_finds_the_same(job):
     options = ("--nfe", "3,4", "--paths", "40")
     texts = []
@@ -81,6 +116,52 @@ def test_any_number_of_ranks_and_workers_finds_the_same(job):
             [json.dumps(found)] + [(job.folder / f"ranks-{ranks}/tuned-nfe{nfe}.json").read_text() for nfe in (3, 4)]
         )
     assert texts[0] == texts[1] == texts[2]
+
+
+def outcome(job, folder):
+    files = sorted(path for path in (job.folder / folder).iterdir() if path.is_file())
+    return {path.name: path.read_text().replace(folder, "") for path in files}
+
+
+def test_killed_at_any_time_it_goes_on_to_the_same_bytes(job):
+    job.add_evaluation()
+    options = ("--nfe", "2,3", "--paths", 24, "--samples", 240)
+    found = tune(job, *options, folder="whole")
+    whole = outcome(job, "whole")
+    assert "compare.yaml" in whole
+    pieces = {path.name: path.read_bytes() for path in (job.folder / "whole/kept").iterdir()}
+    for ranks, parts in (1, (0.02, 0.5)), (2, (0.2, 0.7)), (3, (0.1, 0.9)):
+        folder = job.folder / f"killed-{ranks}"
+        for part in parts:
+            command = [*mpirun(ranks), FAKE, "tune", job.folder / "job.yaml", "-o", folder, *map(str, options)]
+            process = subprocess.Popen(
+                command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            while process.poll() is None and len(list(folder.glob("kept/*"))) < part * len(pieces):
+                time.sleep(0.002)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        before = {path.name: path.stat().st_mtime_ns for path in folder.glob("kept/*.bin")}
+        assert 0.9 * parts[-1] * len(pieces) <= len(before) < len(pieces) and not list(folder.glob("*.json"))
+        assert tune(job, *options, ranks=ranks, folder=folder.name) == found
+        assert outcome(job, folder.name) == whole
+        after = {path.name: path for path in folder.glob("kept/*.bin")}
+        assert all(after[name].stat().st_mtime_ns == when for name, when in before.items())
+        assert {name: path.read_bytes() for name, path in after.items()} == pieces
+
+
+def test_what_is_kept_is_used_for_what_it_was_computed_for_alone(job):
+    options = ("--nfe", "2", "--paths", 16)
+    found = tune(job, *options)
+    kept = job.folder / "tuned/kept"
+    pieces = {path: path.read_bytes() for path in kept.iterdir()}
+    damaged = max(pieces, key=lambda path: len(pieces[path]))
+    damaged.write_bytes(pieces[damaged][:-1] + b"?")
+    job.model["mixture"]["std"] = 0.3
+    assert tune(job, *options) == tune(job, *options, folder="fresh") != found
+    assert not {path.name for path in pieces} & {path.name for path in (job.folder / "fresh/kept").iterdir()}
+    job.model["mixture"]["std"] = 0.2
+    assert tune(job, *options) == found and damaged.read_bytes() == pieces[damaged]
 
 
 @pytest.mark.parametrize(
@@ -142,9 +223,20 @@ def test_mistakes(job, options, keys, code, said):
     assert not (job.folder / "run-tuned").exists()
 
 
-def test_where_the_job_evaluates_its_fid_judges(job):
+@pytest.mark.parametrize("kind", ["pixels", "decoded", "float16"])
+def test_where_the_job_evaluates_its_fid_judges(job, kind):
     """The FIDs that are told are those that `run` finds of the same seeds, and the lower one wins."""
+    from test_decode import give_decoder
+
     job.add_evaluation()
+    if kind == "decoded":
+        give_decoder(job)
+        features = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
+        (job.folder / "features.json").write_text(json.dumps(features))
+    if kind == "float16":
+        features = {"features": {"shape": [1, 4, 4], "range": [-1, 1], "outputs": {"pool": 8}}, "matrix": 7}
+        (job.folder / "features.json").write_text(json.dumps(features))
+        job.keys["output"]["dtype"] = "float16"
     job.keys["labels"] = "none"
     [one] = tune(job, "--nfe", 4, "--paths", 32, "--samples", 240)["tuned"]
     assert one["wins"] == (one["fid"]["fid_corrected"] < one["rival"]["fid"]["fid_corrected"])

@@ -230,7 +230,7 @@ def rows(pair):
 
 @pytest.mark.parametrize("call, name, n",
                          [("link", "sweep.json", 1), ("rename", "results.json", 1), ("rename", "results.csv", 1),
-                          ("file", "nfe=5/log", 1), ("link", "nfe=5/samples/000007", 1)])
+                          ("file", "nfe=5/samples", 1), ("link", "nfe=5/samples/000007", 1)])
 def test_a_sweep_grows_while_it_is_stopped(pair, call, name, n):
     """The longer sweep keeps its rows, and the shorter one ends well."""
     few, many = sweep(pair, "few.yaml", 5, 6), sweep(pair, "many.yaml", 5, 6, 7)

@@ -6,7 +6,7 @@ import subprocess
 import numpy
 import pytest
 
-from conftest import FAKE, environment, qtaylor
+from conftest import FAKE, HYDRA, environment, mpirun, qtaylor
 
 LOCAL = "/proc/self/cwd"
 
@@ -20,8 +20,7 @@ def two_nodes(job, names, change):
             (folder / name).write_bytes((job.folder / name).read_bytes())
     change(there)
     rank = [str(FAKE), "run", str(job.folder / "job.yaml")]
-    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", "-wdir", str(here), *rank, ":", "-n", "1",
-             "-wdir", str(there), *rank]
+    start = mpirun(1, "-wdir", str(here)) + [*rank, ":", "-n", "1", "-wdir", str(there), *rank]
     return subprocess.run(start, capture_output=True, text=True, timeout=120, env=environment())
 
 
@@ -118,8 +117,7 @@ def test_another_file_on_a_node_is_refused(job, kind):
 
 def test_ranks_with_other_arguments(job):
     path = str(job.write())
-    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "1", str(FAKE), "run", path, ":", "-n", "1",
-             str(FAKE)]
+    start = mpirun(1) + [str(FAKE), "run", path, ":", "-n", "1", str(FAKE)]
     for other in ["generate", path], ["run", "--set", "seeds=0-9", path]:
         done = subprocess.run(start + other, capture_output=True, text=True, timeout=60, env=environment())
         assert done.returncode == 64 and " ".join(other) in done.stderr, done.stderr
@@ -128,7 +126,8 @@ def test_ranks_with_other_arguments(job):
 
 @pytest.mark.parametrize("variables, told", [
     ({"SLURM_STEP_NUM_TASKS": 8, "SLURM_PROCID": 0}, True),
-    ({"PMI_SIZE": 8, "PMI_RANK": 0}, True),
+    pytest.param({"PMI_SIZE": 8, "PMI_RANK": 0}, True, marks=pytest.mark.skipif(
+        HYDRA, reason="MPICH's ranks look for one another by these")),
     ({"SLURM_STEP_NUM_TASKS": 8, "SLURM_PROCID": 3}, False),
     ({"SLURM_STEP_NUM_TASKS": 1, "SLURM_PROCID": 0}, False),
     ({"SLURM_NTASKS": 8, "SLURM_PROCID": 0}, False),  # a batch script that starts one process

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import FAKE, environment, mpirun, qtaylor
+from conftest import FAKE, environment, mpirun, qtaylor, rank_variable
 
 SEEDS, POISON, SHARD = 100, 37, 2  # seed 37 is in the shard of seeds 32 to 47
 
@@ -145,8 +145,8 @@ def test_stopped_while_loading_and_waiting(job):
     """Rank 0 loads for a minute, rank 1 waits for it; two signals, and both leave."""
     job.add_evaluation()
     path = job.write()
-    command = mpirun(1) + ["-x", "QTAYLOR_FAKE_LOAD=60", str(FAKE), "run", str(path), ":", "-n", "1", str(FAKE), "run",
-                           str(path)]
+    program = [str(FAKE), "run", str(path)]
+    command = mpirun(1, *rank_variable("QTAYLOR_FAKE_LOAD", 60)) + program + [":", "-n", "1"] + program
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     while not list(job.run.glob("log/rank-0001.jsonl")):
         time.sleep(0.05)

@@ -137,6 +137,13 @@ static void ops_of_a_sample(void **state) {
         BOTH(limit, 1, 100.0);
         BOTH(limit, 2, 0.5); /* a row of zeros has no length */
         close_pair(&pair);
+        const double scales[ROWS] = {1.5, 0, -2.75};
+        const int all[2] = {0, 0}, first[2] = {0, 1};
+        pair = open_pair(states[s], shape);
+        BOTH(guide, 2, 0, 1, scales, all);
+        BOTH(guide, 0, 0, 3, scales, first);
+        BOTH(guide, 1, 3, 1, scales, first); /* the destination is what guides */
+        close_pair(&pair);
         pair = open_pair(states[s], shape);
         BOTH(threshold, 0, 0.995, 1.0, INFINITY);
         BOTH(threshold, 1, 0.8, 0.3, 0.9);

@@ -259,6 +259,7 @@ static inline void run_op(const struct op *op, const struct network *network, do
                 result[e] = dot(r[op->src], r[op->like]) / dot(r[op->like], r[op->like]) * r[op->like][e];
                 break;
             case OP_LIMIT: result[e] = r[op->dst][e] * fmin(1, op->high / sqrt(dot(r[op->dst], r[op->dst]))); break;
+            case OP_GUIDE:
             case OP_KINDS: fail();
         }
     }

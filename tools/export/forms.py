@@ -22,13 +22,14 @@ def processor_flags():
     return ""
 
 
-def milliseconds(call, arguments, repeats=5):
-    """The best of a few calls, on one thread: a worker has no more."""
+def milliseconds(call, arguments, repeats=5, seconds=0.3):
+    """The best of a few calls, for some time at least, on one thread: a worker has no more."""
     threads, best = torch.get_num_threads(), float("inf")
     torch.set_num_threads(1)
     try:
-        for _ in range(repeats + 1):  # the first warms up
-            start = time.perf_counter()
+        begun, calls = time.perf_counter(), 0
+        while calls <= repeats or time.perf_counter() - begun < seconds:  # the first warms up
+            start, calls = time.perf_counter(), calls + 1
             call(*arguments)
             if arguments[0].is_cuda:
                 torch.cuda.synchronize()
@@ -59,10 +60,10 @@ def deviation(call, network, arguments):
 
 
 def save_package(network, arguments, card, path, name="diffusion.json", channels_last=False, autotune=False,
-                 tolerance=1e-4, beside=()):
+                 tolerance=1e-4, beside=None):
     """Writes path for batches of as many rows as the arguments have, its card (under `name`) saying so. tolerance: of
-    the network's largest number. beside: (name, call) of other forms to time. ValueError: it is not the network, and
-    is not written."""
+    the network's largest number. beside: (name, call) of other forms to time it with; None: it is not timed.
+    ValueError: it is not the network, and is not written."""
     import torch._inductor  # and its compiler, only where it is needed
 
     network = network.eval().requires_grad_(False)
@@ -80,7 +81,8 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
               file=sys.stderr)
         if not difference <= tolerance * scale:
             raise ValueError(f"expected differences of rounding, found {difference:.3g} of {scale:.3g}")
-        for form, call in (("eager", network), *beside, ("AOTInductor", package)):
+        timed = [] if beside is None else [("eager", network), *beside, ("AOTInductor", package)]
+        for form, call in timed:
             with torch.no_grad():
                 print(f"{form}: {milliseconds(call, arguments):.3g} ms a call of {rows}, one thread", file=sys.stderr)
         os.replace(temporary, path)

@@ -7,12 +7,13 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 import warnings
 
 import torch
 
 from export.checkpoints import Refusal, few, first_line, last_line
-from export.forms import save_package
+from export.forms import deviation, milliseconds, save_package
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -188,10 +189,12 @@ def trace(network, card):
                           f"{first_line(error)}") from error
 
 
-def save(network, card, path, dtype="float32", package=None):
+def save(network, card, path, dtype="float32", package=None, channels_last=False, timed=True):
     """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of
     save_package. The card as it is in the file."""
     network = network.eval().requires_grad_(False)
+    if channels_last:
+        network = copy.deepcopy(network).to(memory_format=torch.channels_last)
     if dtype != "float32":
         card = card | {"dtype": dtype}
         inside = Inside(network, getattr(torch, dtype)).eval().requires_grad_(False)
@@ -213,7 +216,7 @@ def save(network, card, path, dtype="float32", package=None):
             traced = torch.jit.load(temporary)
             check(traced, network, card)
         if package:
-            return as_package(bare, card, path, [("TorchScript", traced)], package)
+            return as_package(bare, card, path, [("TorchScript", traced)] if timed else None, package)
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
@@ -229,3 +232,53 @@ def as_package(network, card, path, beside, package):
     except (RuntimeError, TypeError, ValueError) as error:  # torch.export's and the compiler's are RuntimeErrors
         raise Refusal(f"--format aoti: the network cannot be compiled: {first_line(error)}; say --format "
                       "torchscript") from error
+
+
+def load(path):
+    """What a file of either form computes."""
+    if not path.endswith(".pt2"):
+        return torch.jit.load(path)
+    from torch._inductor import aoti_load_package  # and its compiler, only where it is needed
+
+    return aoti_load_package(path)
+
+
+def try_form(network, card, path, form, package):
+    """One form's file, or its refusal: (card, deviation from the network in float32, milliseconds a call)."""
+    rows = arguments_of(card, form["batch"])
+    made = save(network, card, path, form["dtype"], package, form["channels_last"], timed=False)
+    difference, scale = deviation(load(path), network, rows)
+    with torch.no_grad():
+        return made, difference / (scale or 1), milliseconds(load(path), rows)
+
+
+def save_fastest(network, card, folder, forms, tolerance, kernels=False):
+    """Of the forms (format, dtype, channels_last, batch) the fastest that differs from the float32 network by no more
+    than tolerance, a part of its largest number. kernels: the compiler of packages tries some. Returns its card and
+    path; each form tried is printed."""
+    network, best, refused = network.eval().requires_grad_(False), None, None
+    with torch.no_grad():
+        eager = milliseconds(network, arguments_of(card, forms[0]["batch"]))
+    print(f"eager float32: {eager:.3g} ms a call of {forms[0]['batch']}, one thread", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".forms-") as work:
+        for number, form in enumerate(forms):
+            aoti = form["format"] == "aoti"
+            path, package = f"{work}/{number}.pt{'2' * aoti}", {"batch": form["batch"], "autotune": kernels}
+            name = " ".join([form["format"], form["dtype"], *["channels_last"] * form["channels_last"]])
+            try:
+                made, difference, time = try_form(network, card, path, form, package if aoti else None)
+            except Refusal as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                refused = error
+                continue
+            good = difference <= tolerance
+            print(f"{name}: {time:.3g} ms, {eager / time:.2f} times as fast, differs by {difference:.2g} of the largest"
+                  f"{'' if good else f', more than {tolerance:g}'}", file=sys.stderr)
+            if good and (not best or time < best[0]):
+                best = time, name, made, path
+        if not best:
+            raise refused or Refusal(f"--tolerance {tolerance:g}: expected a form that differs by no more, found none")
+        print(f"taken: {best[1]}, {eager / best[0]:.2f} times as fast as eager float32", file=sys.stderr)
+        final = os.path.join(folder, f"model{pathlib.Path(best[3]).suffix}")
+        os.replace(best[3], final)
+    return best[2], final

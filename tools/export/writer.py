@@ -6,7 +6,7 @@ import sys
 
 from export.checkpoints import Refusal
 from export.decoder_file import save_decoder
-from export.model_file import save
+from export.model_file import ROUNDING, save, save_fastest
 
 
 def flow(value):
@@ -51,20 +51,39 @@ def with_null(card, null):
     return card | {"labels": card["labels"] | {"null": null}}
 
 
+def forms_of(options):
+    """Those that the options leave open."""
+    open_ones = options.autotune or options.format == "fastest"
+    several = open_ones and options.tolerance and options.tolerance > ROUNDING["float32"]
+    dtypes = [options.dtype] if options.dtype else ["float32", "bfloat16", "float16"] if several else ["float32"]
+    layouts = [True] if options.channels_last else [False, True] if open_ones else [False]
+    formats = ["torchscript", "aoti"] if options.format == "fastest" else [options.format]
+    return [{"format": form, "dtype": dtype, "channels_last": layout, "batch": options.batch}
+            for form in formats for dtype in dtypes for layout in layouts]
+
+
+def save_model(options, network, card, folder):
+    """The card, and the path of the file."""
+    forms, dtype = forms_of(options), options.dtype or "float32"
+    if len(forms) > 1 or options.tolerance:
+        tolerance = options.tolerance or (0.2 if options.dtype else ROUNDING["float32"])
+        return save_fastest(network, card, str(folder), forms, tolerance, options.autotune)
+    package = options.format == "aoti" and {"batch": options.batch, "autotune": options.autotune}
+    path = folder / ("model.pt2" if package else "model.pt")
+    return save(network, card, str(path), dtype, package, options.channels_last), path
+
+
 def write(options, network, card, job, comments=(), decoder=None):
     """job: its sampler, and where they differ from the defaults labels, noise, rounding and conditions, or latents:
     True, which are stored as they are. decoder: None, or a network and its card. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
-    package = options.format == "aoti" and {"batch": options.batch, "channels_last": options.channels_last,
-                                            "autotune": options.autotune}
     made = not folder.exists()
     folder.mkdir(exist_ok=True)
-    model = folder / ("model.pt2" if package else "model.pt")
     try:
         if decoder:
             save_decoder(*decoder, str(folder / "decoder.pt"))
             job = job | {"decode": {"path": "decoder.pt"}}
-        card = save(network, card, str(model), options.dtype, package)
+        card, model = save_model(options, network, card, folder)
     except BaseException:
         if made:
             (folder / "decoder.pt").unlink(missing_ok=True)
@@ -72,7 +91,7 @@ def write(options, network, card, job, comments=(), decoder=None):
         raise
     said = f"tools/export.py {options.family} {options.source}"
     replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
-                                               model.name))
+                                               pathlib.Path(model).name))
     for comment in comments:
         print(comment, file=sys.stderr)
     print(f"{model}: {short(card)}")

@@ -31,6 +31,7 @@ enum { BATCH = 5, ELEMENTS = 12 };
 
 static const uint64_t seeds[BATCH] = {3, 0, 1234567890123, 42, 7};
 static const int64_t labels[BATCH] = {0, 1, 1, 0, 1};
+static const double scales[BATCH] = {1.61, 0.5, -0.3, 1, 2.25};
 static struct card card;
 static struct shim_model *guide; /* GAUSSIAN, described by the same card */
 
@@ -89,7 +90,7 @@ static inline void run_badly(const struct executor_setup *setup, const struct ba
     if (!strstr(err.message, message)) fail_msg("expected \"%s\" in: %s", message, err.message);
 }
 
-static const struct batch whole = {.rows = BATCH, .seeds = seeds, .labels = labels};
+static const struct batch whole = {.rows = BATCH, .seeds = seeds, .labels = labels, .scales = scales};
 
 /* Of a group of tests: the card, and the model that guides. */
 static inline int setup_models(void **state) {

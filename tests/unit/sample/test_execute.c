@@ -28,6 +28,8 @@ static struct op ops_of_every_kind[] = {
     {.kind = OP_PROJECT, .dst = 3, .src = 0, .like = 3},
     {.kind = OP_LINCOMB, .dst = 0, TERMS({0.8, 0}, {0.6, 3})},
     {.kind = OP_LIMIT, .dst = 0, .high = 1.5},
+    {.kind = OP_GUIDE, .dst = 3, .src = 3, .like = 0, .channels = {1, 2}},
+    {.kind = OP_GUIDE, .dst = 0, .src = 0, .like = 3},
     {.kind = OP_THRESHOLD, .dst = 0, .quantile = 0.8, .low = 0.3, .high = 0.9},
     {.kind = OP_EVAL, .dst = 1, .src = 0, .time = 0.4, .labels = EVAL_GIVEN},
     {.kind = OP_LINCOMB, .dst = 0, TERMS({1.1, 0}, {-0.3, 1})},
@@ -44,6 +46,13 @@ static const struct plan every_op = {.solver = "hand",
                                      .initial_scale = 1.7,
                                      .ops = ops_of_every_kind,
                                      .ops_count = sizeof ops_of_every_kind / sizeof *ops_of_every_kind};
+
+/* Of guidance, by seed. */
+static double scale_of(uint64_t seed) {
+    int row = 0;
+    while (seeds[row] != seed) row++;
+    return scales[row];
+}
 
 /* ---- the naive interpreter: one sample, by the definitions of design and headers ---- */
 
@@ -122,6 +131,15 @@ static void naive_limit(const struct op *op, enum state_kind state, double *x) {
     for (int e = 0; e < ELEMENTS && own > op->high; e++) x[e] = kept(x[e] * factor, state);
 }
 
+static void naive_guide(const struct op *op, enum state_kind state, double w, double (*r)[ELEMENTS]) {
+    for (int e = 0; e < ELEMENTS; e++) {
+        double guided = kept(kept(w, state) * r[op->src][e], state),
+               guide_part = kept(kept(1 - w, state) * r[op->like][e], state);
+        bool within = op->channels[1] == 0 || (e / 6 >= op->channels[0] && e / 6 < op->channels[1]);
+        r[op->dst][e] = within ? kept(guided + guide_part, state) : r[op->src][e];
+    }
+}
+
 /* The quantile by counting how many are smaller. */
 static void naive_threshold(const struct op *op, enum state_kind state, double *x) {
     double place = op->quantile * (ELEMENTS - 1), around[2] = {0, 0};
@@ -148,6 +166,7 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
         if (op->kind == OP_RESCALE) naive_rescale(op, state, r);
         if (op->kind == OP_MULEXP) naive_mulexp(op, state, r);
         if (op->kind == OP_PROJECT) naive_project(op, state, r);
+        if (op->kind == OP_GUIDE) naive_guide(op, state, scale_of(seed), r);
         if (op->kind == OP_LIMIT) naive_limit(op, state, r[op->dst]);
         if (op->kind == OP_THRESHOLD) naive_threshold(op, state, r[op->dst]);
         if (op->kind == OP_NOISE) noise_normals(seed, op->stream, ELEMENTS, normals);
@@ -162,17 +181,42 @@ static void naive(const struct plan *plan, enum state_kind state, struct shim_mo
 static void every_row_is_the_naive_one(void **state) {
     (void)state;
     struct shim_model *model = model_of(MIXTURE, "");
-    for (int v = 0; v < VARIANTS; v++) {
-        struct sampler sampler = {0};
-        struct executor_setup setup = setup_of(&every_op, &sampler, model, variants[v]);
+    for (int v = 0; v < 2 * VARIANTS; v++) { /* the plan's first two ops in two calls and in one */
+        struct sampler sampler = {.guidance.batched = v % 2 ? BATCHED_ON : BATCHED_OFF};
+        struct executor_setup setup = setup_of(&every_op, &sampler, model, variants[v / 2]);
         double x[BATCH][ELEMENTS], expected[ELEMENTS];
         run_well(&setup, &whole, x[0]);
         for (int row = 0; row < BATCH; row++) {
-            naive(&every_op, variants[v].state, model, seeds[row], labels[row], expected);
+            naive(&every_op, variants[v / 2].state, model, seeds[row], labels[row], expected);
             assert_memory_equal(x[row], expected, sizeof expected);
         }
     }
     shim_model_free(model);
+}
+
+/* A model whose n-th call is multiplied by 1 + n/10: the second is the batch's first, after the warm-up. */
+static void batched_guidance_is_one_call(void **state) {
+    (void)state;
+    struct op ops[] = {{.kind = OP_EVAL, .dst = 1, .src = 0, .time = 0.9, .labels = EVAL_GIVEN},
+                       {.kind = OP_EVAL, .dst = 2, .src = 0, .time = 0.9, .labels = EVAL_NULL},
+                       {.kind = OP_LINCOMB, .dst = 0, TERMS({1.5, 1}, {-0.5, 2})}};
+    struct plan plan = {.registers = 3, .initial_scale = 1, .nfe = 1, .ops = ops, .ops_count = 3};
+    struct shim_model *plain = model_of(MIXTURE, "");
+    for (int v = 0; v < 2 * VARIANTS; v++) {
+        struct shim_model *drifting = model_of(MIXTURE, ", \"drift\": 0.1");
+        struct sampler sampler = {.guidance.batched = v % 2 ? BATCHED_ON : BATCHED_OFF};
+        struct executor_setup setup = setup_of(&plan, &sampler, drifting, variants[v / 2]);
+        double x[BATCH][ELEMENTS], expected[ELEMENTS], largest = 0;
+        run_well(&setup, &whole, x[0]);
+        for (int row = 0; row < BATCH; row++) {
+            naive(&plan, variants[v / 2].state, plain, seeds[row], labels[row], expected);
+            for (int e = 0; e < ELEMENTS; e++) largest = fmax(largest, fabs(x[row][e] - 1.2 * expected[e]));
+        }
+        if (v % 2) assert_true(largest < 1e-5);
+        else assert_true(largest > 1e-2);
+        shim_model_free(drifting);
+    }
+    shim_model_free(plain);
 }
 
 /* A batch of fewer rows, the same rows in another order, and an executor that has run before: the same samples. */
@@ -191,12 +235,14 @@ static void rows_do_not_see_each_other(void **state) {
         for (size_t rows = BATCH; rows >= 1; rows--) {
             uint64_t other_seeds[BATCH];
             int64_t other_labels[BATCH];
+            double other_scales[BATCH];
             for (size_t row = 0; row < rows; row++) {
                 other_seeds[row] = seeds[BATCH - 1 - row];
                 other_labels[row] = labels[BATCH - 1 - row];
+                other_scales[row] = scales[BATCH - 1 - row];
             }
             again[rows][0] = 12345; /* not to be written */
-            struct batch batch = {.rows = rows, .seeds = other_seeds, .labels = other_labels};
+            struct batch batch = {.rows = rows, .seeds = other_seeds, .labels = other_labels, .scales = other_scales};
             assert_int_equal(executor_run(executor, &batch, again[0], &nfe, &err), 0);
             for (size_t row = 0; row < rows; row++) assert_memory_equal(again[row], x[BATCH - 1 - row], sizeof x[0]);
             assert_true(again[rows][0] == 12345);
@@ -236,7 +282,7 @@ static void starts(void **state) {
             noise_normals(seeds[row], 0, ELEMENTS, normals);
             for (int e = 0; e < ELEMENTS; e++) assert_true(x[row][e] == 80 * normals[e]);
         }
-        struct batch given = {.rows = BATCH, .seeds = seeds, .labels = labels, .initial = initial[0]};
+        struct batch given = {.rows = BATCH, .seeds = seeds, .labels = labels, .scales = scales, .initial = initial[0]};
         run_well(&setup, &given, x[0]);
         for (int row = 0; row < BATCH; row++)
             for (int e = 0; e < ELEMENTS; e++) assert_true(x[row][e] == (double)initial[row][e]);
@@ -269,7 +315,7 @@ static void what_is_not_finite_is_named(void **state) {
     struct plan plan = {.registers = 2, .initial_scale = 1, .ops = ops, .ops_count = 2};
     struct shim_model *model = model_of(MIXTURE, ""), *bad = model_of(MIXTURE, ", \"nan_call\": -1");
     float initial[BATCH][ELEMENTS] = {0};
-    struct batch batch = {.rows = 4, .seeds = seeds, .labels = labels, .initial = initial[0]};
+    struct batch batch = {.rows = 4, .seeds = seeds, .labels = labels, .scales = scales, .initial = initial[0]};
     initial[2][7] = NAN;
     initial[3][0] = NAN;
     for (int v = 0; v < VARIANTS; v++) {
@@ -309,6 +355,7 @@ static void mistakes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_the_naive_one),
+        cmocka_unit_test(batched_guidance_is_one_call),
         cmocka_unit_test(rows_do_not_see_each_other),
         cmocka_unit_test(float32_is_close_to_float64),
         cmocka_unit_test(starts),

@@ -1,0 +1,136 @@
+/* What a tuning found: files, and the table that is printed. */
+#include "tune/found.h"
+
+#include "base/files.h"
+#include "base/print.h"
+#include "base/text.h"
+#include "format/json_file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PUBLISHED = 50000 }; /* samples of a published FID, that the cost is compared with */
+
+/* ---- what is written ---- */
+
+static json_t *at(const json_t *json, const char *key) {
+    return json_object_get(json, key);
+}
+
+static int write_table(const char *folder, const json_t *found, const json_t *one, const struct run *run,
+                       struct error *err) {
+    json_int_t nfe = json_integer_value(at(one, "nfe"));
+    char *path = text_new("%s/tuned-nfe%lld.json", folder, (long long)nfe);
+    json_t *made = json_pack("{ss ss? sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
+                             run_sha256(run, MODEL_SHA256), "error", at(one, "error"), "fid", at(one, "fid"), "rival",
+                             at(one, "rival"), "delta", at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error",
+                             at(one, "ratio_error"), "grid", at(one, "grid"), "order", at(one, "order"), "polished",
+                             at(one, "polished"), "teacher", at(found, "teacher"), "paths", at(found, "paths"));
+    const json_t *table = at(one, "table");
+    json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
+                             at(table, "times"), "steps", at(table, "steps"), "made", made);
+    int rc = path && file ? json_file_write(path, file, err) : error_memory(err);
+    json_decref(file);
+    free(path);
+    return rc;
+}
+
+/* The sampler of an NFE that is recommended: the table, or the registry's where that is nearer to the teacher. */
+static json_t *cell_of(const json_t *one, bool table) {
+    if (!table) return json_deep_copy(at(at(one, "rival"), "sampler"));
+    return json_pack("{ss so}", "solver", "table", "table",
+                     json_sprintf("tuned-nfe%lld.json", (long long)json_integer_value(at(one, "nfe"))));
+}
+
+/* compare.yaml: the job itself, a cell a table and one a rival. */
+static int write_comparison(const char *folder, const json_t *found, const struct run *run, const char *dir,
+                            struct error *err) {
+    json_t *job = json_deep_copy(at(run->document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
+    json_t *sampler = json_object();
+    static const char *const kept[] = {"guidance", "clip", "state"};
+    size_t i;
+    bool whole = job && cells && sampler;
+    for (i = 0; whole && i < sizeof kept / sizeof *kept; i++)
+        if (at(own, kept[i])) whole = json_object_set(sampler, kept[i], at(own, kept[i])) == 0;
+    json_array_foreach(at(found, "tuned"), i, one) {
+        if (json_is_true(at(one, "wins"))) whole = whole && json_array_append_new(cells, cell_of(one, true)) == 0;
+        whole = whole && json_array_append_new(cells, cell_of(one, false)) == 0;
+    }
+    whole = whole && json_object_set_new(job, "sampler", json_incref(sampler)) == 0 &&
+            json_object_set_new(job, "sweep", json_pack("{sO}", "sampler", cells)) == 0 &&
+            json_object_set_new(at(job, "output"), "dir", json_string(dir)) == 0;
+    char *path = text_new("%s/compare.yaml", folder);
+    int rc = whole && path ? json_file_write(path, job, err) : error_memory(err);
+    free(path);
+    json_decref(sampler);
+    json_decref(cells);
+    json_decref(job);
+    return rc;
+}
+
+int tune_found_write(const char *folder, const json_t *found, const struct run *run, struct error *err) {
+    json_t *one;
+    size_t i;
+    char *absolute = path_absolute(folder), *dir = absolute ? text_new("%s/compare", absolute) : NULL;
+    int rc = dir ? folder_make(folder, err) : error_memory(err);
+    json_array_foreach(at(found, "tuned"), i, one) {
+        if (rc == 0 && json_is_true(at(one, "wins"))) rc = write_table(folder, found, one, run, err);
+    }
+    if (rc == 0) rc = write_comparison(folder, found, run, dir, err);
+    free(dir);
+    free(absolute);
+    return rc;
+}
+
+/* ---- what is printed ---- */
+
+static double value_of(const json_t *json, const char *key) {
+    const json_t *value = at(json, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+/* "unipc of order 2, quadratic" */
+static void print_rival(const json_t *sampler) {
+    const json_t *grid = at(sampler, "grid"), *order = at(sampler, "order");
+    char *text = json_is_string(grid) ? strdup(json_string_value(grid)) : json_dumps(grid, JSON_COMPACT);
+    printf("%s", json_string_value(at(sampler, "solver")));
+    if (order) printf(" of order %g", json_number_value(order));
+    print_line(stdout, ", %s", text ? text : "");
+    free(text);
+}
+
+static void print_one(const json_t *one) {
+    const json_t *rival = at(one, "rival"), *fid = at(one, "fid"), *theirs = at(rival, "fid"),
+                 *delta = at(one, "delta");
+    printf("%4lld  %9.5f %9.5f  %5.3f +- %.3f", (long long)json_integer_value(at(one, "nfe")), value_of(rival, "error"),
+           value_of(one, "error"), value_of(one, "ratio"), value_of(one, "ratio_error"));
+    if (fid || theirs)
+        printf("  %8.4f %8.4f  %+.4f +- %.4f", value_of(theirs, "fid_corrected"), value_of(fid, "fid_corrected"),
+               value_of(delta, "fid_delta"), value_of(delta, "fid_delta_error"));
+    printf("  %s, order %lld%s%s; ", json_string_value(at(one, "grid")),
+           (long long)json_integer_value(at(one, "order")), json_is_true(at(one, "polished")) ? ", polished" : "",
+           json_is_true(at(one, "wins")) ? "" : " (not written)");
+    print_rival(at(rival, "sampler"));
+}
+
+void tune_found_print(const json_t *found, const char *folder) {
+    const json_t *teacher = at(found, "teacher");
+    json_t *one;
+    size_t i;
+    double rows = value_of(found, "model_rows"), whole = 0;
+    printf("teacher: %s with %lld evaluations, its own error about %.1e (rms; samples have %.3g)\n\n",
+           json_string_value(at(teacher, "solver")), (long long)json_integer_value(at(teacher, "nfe")),
+           value_of(teacher, "error"), value_of(teacher, "spread"));
+    bool fids = json_integer_value(at(found, "samples")) > 0;
+    printf("      rms distance to the fine samples%s\n", fids ? "      FID, corrected" : "");
+    printf(" NFE   registry     table   ratio          %s\n", fids ? "  registry    table  difference" : "");
+    json_array_foreach(at(found, "tuned"), i, one) {
+        print_one(one);
+        whole += (double)PUBLISHED * value_of(one, "nfe");
+    }
+    printf("\n%.0f model evaluations of a sample, %.1f %% of what %d samples at %s NFE take\n", rows,
+           100 * rows / whole, PUBLISHED, json_array_size(at(found, "tuned")) > 1 ? "each of these" : "this");
+    print_line(stdout, "use one:      sampler: {solver: table, table: %s/tuned-nfeN.json}", folder);
+    print_line(stdout, "compare all:  qtaylor run %s/compare.yaml; qtaylor report %s/compare", folder, folder);
+}

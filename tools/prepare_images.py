@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""Turns images as people have them into a set of one size, by a recipe that papers use:
+
+  tools/prepare_images.py SOURCE OUT --recipe RECIPE      SOURCE: a folder (searched recursively) or a zip
+                                                          OUT: a .zip (PNGs and dataset.json, as EDM's) or .npz (ADM's)
+  adm-256, adm-512, adm-SIZE   guided-diffusion's: halved by boxes while twice SIZE or more, the short side to SIZE by
+                               bicubic, the centre cut out; ADM's, DiT's, SiT's ImageNet
+  edm-64, edm-SIZE             EDM's dataset_tool.py --transform=center-crop: the centre square, by Lanczos
+  center-bicubic --size SIZE   the centre square, by Pillow's bicubic
+  clean --size SIZE            clean-fid's: the whole image to a square of 299 or SIZE by bicubic; into an .npz as
+                               float32 [N,C,H,W], not rounded, as clean-fid's network gets it (compare --range 0,255)
+
+Images are read and resized by Pillow, as RGB. They come in the order of their names, numbers as numbers; labels are
+those of the source's dataset.json, or the folders at its top in the order of their names. Every file that is left out
+is named. The recipe is kept in OUT, in references made of it, and in the run.json of jobs evaluated with these.
+
+Exit codes: 64 wrong command line, 65 an image that can't be used (nothing is written), 74 a file can't be read or
+written. It needs numpy and pillow."""
+import argparse
+import collections
+import io
+import json
+import multiprocessing
+import os
+import pathlib
+import re
+import sys
+import zipfile
+
+try:
+    import numpy as np
+    from PIL import Image
+except ModuleNotFoundError as missing:
+    print(f"prepare_images: {missing}: run it by a Python with numpy and pillow, such as build/venv/bin/python",
+          file=sys.stderr)
+    sys.exit(64)
+
+EXTENSIONS = {f".{name}" for name in "bmp gif jfif jpe jpeg jpg pbm pgm png ppm tif tiff webp".split()}
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: others lose more than they should
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images give the same bytes
+
+
+class Refusal(Exception):
+    """An image or a source that can't be used."""
+
+
+# ---- recipes: an RGB image and a size -> uint8 [H,W,3], or float32 [3,H,W] ----
+
+def adm(image, size):
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.array(image.crop((left, top, left + size, top + size)))
+
+
+def centre_square(image):
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def edm(image, size):
+    return np.array(centre_square(image).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def center_bicubic(image, size):
+    return np.array(centre_square(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def clean(image, size):
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def clean_floats(image, size):
+    bands = [np.array(band, np.float32) for band in image.split()]
+    return np.stack([Image.fromarray(band).resize((size, size), Image.Resampling.BICUBIC) for band in bands])
+
+
+RECIPES = {"adm": adm, "edm": edm, "center-bicubic": center_bicubic, "clean": clean}
+
+
+# ---- what there is ----
+
+class Source:
+    """A folder or a zip: names in order, their bytes and labels."""
+
+    def __init__(self, path):
+        self.path, self.archive = pathlib.Path(path), None
+        if self.path.is_dir():
+            names = [file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if not file.is_dir()]
+        elif zipfile.is_zipfile(self.path):
+            self.archive = zipfile.ZipFile(self.path)
+            names = [name for name in self.archive.namelist() if not name.endswith("/")]
+        elif self.path.exists():
+            raise Refusal(f"{path}: expected a folder or a zip of images")
+        else:
+            raise FileNotFoundError(f"{path}: no such folder or zip")
+        hidden = re.compile(r"(^|/)(\.(?!/)|__MACOSX/)")
+        self.names = sorted((name for name in names if not hidden.search(name) and is_image(name)), key=natural)
+        self.left_out = sorted(set(names) - set(self.names) - {"dataset.json"}, key=natural)
+        if not self.names:
+            raise Refusal(f"{path}: expected images ({', '.join(sorted(EXTENSIONS))}), found none among {len(names)} "
+                          "files")
+        self.labels = self.listed_labels() if "dataset.json" in names else self.folder_labels()
+
+    def read(self, name):
+        return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
+
+    def listed_labels(self):
+        try:
+            listed = json.loads(self.read("dataset.json")).get("labels")
+        except (ValueError, AttributeError) as error:
+            raise Refusal(f"{self.path}: dataset.json: expected a map with \"labels\": {error}") from None
+        if listed is None:
+            return None
+        labels = dict(listed)
+        missing = [name for name in self.names if not isinstance(labels.get(name), int)]
+        if missing:
+            raise Refusal(f"{self.path}: dataset.json: expected a whole number as the label of each image, found "
+                          f"{labels.get(missing[0])} for {missing[0]} ({len(missing)} such)")
+        return [labels[name] for name in self.names]
+
+    def folder_labels(self):
+        top = [name.split("/")[0] if "/" in name else "" for name in self.names]
+        classes = {name: label for label, name in enumerate(sorted(set(top)))}
+        return [classes[name] for name in top] if len(classes) > 1 else None
+
+
+def is_image(name):
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def natural(name):
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))], name
+
+
+def work(job):
+    """One image: its pixels and what is to be said of it, or why it can't be used."""
+    data, function, size = job
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if image.mode not in MODES:
+                return None, f"expected pixels of 8 bits, found Pillow's mode {image.mode}"
+            notes = [] if image.mode == "RGB" else [f"converted from {image.mode} to RGB"]
+            if getattr(image, "n_frames", 1) > 1:
+                notes.append("animated: its first frame")
+            if min(image.size) < size:
+                notes.append(f"smaller than {size} pixels: enlarged")
+            return function(image.convert("RGB"), size), notes
+    except Exception as error:  # whatever Pillow has to say of a damaged file
+        return None, str(error) or type(error).__name__
+
+
+# ---- the set ----
+
+class Zip:
+    def __init__(self, path, count):
+        self.file = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+        self.names = []
+
+    def add(self, pixels):
+        bits = io.BytesIO()
+        Image.fromarray(pixels).save(bits, format="png", compress_level=1)
+        self.names.append(f"{len(self.names) // 1000:05d}/img{len(self.names):08d}.png")
+        self.write(self.names[-1], bits.getvalue())
+
+    def write(self, name, data):
+        self.file.writestr(zipfile.ZipInfo(name, EPOCH), data)
+
+    def end(self, labels, recipe):
+        listed = None if labels is None else [[name, label] for name, label in zip(self.names, labels)]
+        self.write("dataset.json", json.dumps({"labels": listed, "recipe": recipe}))
+        self.file.close()
+
+
+class Npz:
+    """The number of images is known at the end: until then they are in a file beside."""
+
+    def __init__(self, path, count):
+        self.file, self.rows, self.shape, self.count = zipfile.ZipFile(path, "w"), open(f"{path}-rows", "w+b"), None, 0
+
+    def add(self, pixels):
+        self.shape, self.dtype, self.count = pixels.shape, pixels.dtype, self.count + 1
+        self.rows.write(pixels.tobytes())
+
+    def write(self, name, header, chunks):
+        with self.file.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, {"fortran_order": False, **header})
+            for chunk in chunks:
+                member.write(chunk)
+
+    def end(self, labels, recipe):
+        self.rows.seek(0)
+        self.write("arr_0", {"descr": np.lib.format.dtype_to_descr(self.dtype), "shape": (self.count, *self.shape)},
+                   iter(lambda: self.rows.read(1 << 24), b""))
+        self.rows.close()
+        os.unlink(self.rows.name)
+        for name, array in (("arr_1", None if labels is None else np.array(labels, "<i8")),
+                            ("recipe", np.array(recipe.encode()))):
+            if array is not None:
+                self.write(name, np.lib.format.header_data_from_array_1_0(array), [array.tobytes()])
+        self.file.close()
+
+
+def say(text):
+    print(f"prepare_images: {text}", file=sys.stderr)
+
+
+def prepare(options):
+    source = Source(options.source)
+    for name in source.left_out:
+        say(f"left out: {name}: no image, going by its name")
+    function = clean_floats if options.recipe == "clean" and options.out.endswith(".npz") else options.function
+    temporary = f"{options.out}.tmp-{os.getpid()}"
+    out = (Npz if options.out.endswith(".npz") else Zip)(temporary, len(source.names))
+    notes, kept, damaged = collections.Counter(), [], 0
+    jobs = ((source.read(name), function, options.size) for name in source.names)
+    try:
+        with multiprocessing.Pool(options.workers) as pool:
+            done = map(work, jobs) if options.workers == 1 else pool.imap(work, jobs, 16)
+            for i, (pixels, about) in enumerate(done):
+                if pixels is None and not options.skip_damaged:
+                    raise Refusal(f"{source.path}: {source.names[i]}: {about} (--skip-damaged leaves such images out)")
+                if pixels is None:
+                    say(f"left out: {source.names[i]}: {about}")
+                    damaged += 1
+                    continue
+                notes.update(about)
+                kept.append(i)
+                out.add(pixels)
+        if not kept:
+            raise Refusal(f"{source.path}: none of its {len(source.names)} images can be used")
+        out.end(None if source.labels is None else [source.labels[i] for i in kept], options.name)
+        os.replace(temporary, options.out)
+    finally:
+        for path in (temporary, f"{temporary}-rows"):
+            if os.path.exists(path):
+                os.unlink(path)
+    for note, count in sorted(notes.items()):
+        say(f"{count} images: {note}")
+    classes = f", {len(set(source.labels))} classes" if source.labels else ", no labels"
+    print(f"{options.out}: {len(kept)} images by {options.name}{classes}; left out: {len(source.left_out)} files that "
+          f"are no images, {damaged} images that can't be used")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(64, f"{self.prog}: {message}\n")
+
+
+def main(arguments=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--recipe", required=True, metavar="RECIPE", help="see above")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="of center-bicubic and clean")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave out images that can't be used")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (one a processor)")
+    parser.add_argument("--force", action="store_true", help="replace OUT")
+    options = parser.parse_args(arguments)
+    named = re.fullmatch(r"(adm|edm)-([1-9][0-9]{0,4})", options.recipe)
+    if named and options.size is None:
+        options.recipe, options.size = named[1], int(named[2])
+    elif options.recipe in ("center-bicubic", "clean"):
+        options.size = options.size or (299 if options.recipe == "clean" else None)
+        if not options.size or not 1 <= options.size < 100000:
+            parser.error(f"--recipe {options.recipe}: expected --size PIXELS beside it")
+    else:
+        parser.error(f"--recipe: expected adm-SIZE, edm-SIZE, center-bicubic or clean, found {options.recipe}"
+                     + (" with --size" if named else ""))
+    options.function, options.name = RECIPES[options.recipe], f"{options.recipe}-{options.size}"
+    if not options.out.endswith((".zip", ".npz")):
+        parser.error(f"OUT: expected a name that ends in .zip or .npz, found {options.out}")
+    if os.path.exists(options.out) and not options.force:
+        parser.error(f"{options.out} is there already: say --force to replace it")
+    try:
+        prepare(options)
+    except Refusal as error:
+        say(f"{error}: nothing written")
+        sys.exit(65)
+    except OSError as error:
+        say(error)
+        sys.exit(74)
+
+
+if __name__ == "__main__":
+    main()
