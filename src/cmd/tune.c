@@ -225,7 +225,7 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
 }
 
 static int finish(const json_t *found, const char *folder, const struct run *run, bool json, struct error *err) {
-    int rc = tune_found_write(folder, found, run, err);
+    int rc = tune_found_write(folder, found, run->document, err);
     if (rc == 0 && json) rc = print_json(found, err);
     else if (rc == 0) tune_found_print(found, folder);
     return rc;

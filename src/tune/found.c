@@ -18,15 +18,16 @@ static json_t *at(const json_t *json, const char *key) {
     return json_object_get(json, key);
 }
 
-static int write_table(const char *folder, const json_t *found, const json_t *one, const struct run *run,
+static int write_table(const char *folder, const json_t *found, const json_t *one, const json_t *document,
                        struct error *err) {
     json_int_t nfe = json_integer_value(at(one, "nfe"));
     char *path = text_new("%s/tuned-nfe%lld.json", folder, (long long)nfe);
     json_t *made = json_pack("{ss ss? sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
-                             run_sha256(run, MODEL_SHA256), "error", at(one, "error"), "fid", at(one, "fid"), "rival",
-                             at(one, "rival"), "delta", at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error",
-                             at(one, "ratio_error"), "grid", at(one, "grid"), "order", at(one, "order"), "polished",
-                             at(one, "polished"), "teacher", at(found, "teacher"), "paths", at(found, "paths"));
+                             json_string_value(at(at(at(document, "keys"), "model"), "sha256")), "error",
+                             at(one, "error"), "fid", at(one, "fid"), "rival", at(one, "rival"), "delta",
+                             at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error", at(one, "ratio_error"), "grid",
+                             at(one, "grid"), "order", at(one, "order"), "polished", at(one, "polished"), "teacher",
+                             at(found, "teacher"), "paths", at(found, "paths"));
     const json_t *table = at(one, "table");
     json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
                              at(table, "times"), "steps", at(table, "steps"), "made", made);
@@ -44,9 +45,9 @@ static json_t *cell_of(const json_t *one, bool table) {
 }
 
 /* compare.yaml: the job itself, a cell a table and one a rival. */
-static int write_comparison(const char *folder, const json_t *found, const struct run *run, const char *dir,
+static int write_comparison(const char *folder, const json_t *found, const json_t *document, const char *dir,
                             struct error *err) {
-    json_t *job = json_deep_copy(at(run->document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
+    json_t *job = json_deep_copy(at(document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
     json_t *sampler = json_object();
     static const char *const kept[] = {"guidance", "clip", "state"};
     size_t i;
@@ -69,15 +70,15 @@ static int write_comparison(const char *folder, const json_t *found, const struc
     return rc;
 }
 
-int tune_found_write(const char *folder, const json_t *found, const struct run *run, struct error *err) {
+int tune_found_write(const char *folder, const json_t *found, const json_t *document, struct error *err) {
     json_t *one;
     size_t i;
     char *absolute = path_absolute(folder), *dir = absolute ? text_new("%s/compare", absolute) : NULL;
     int rc = dir ? folder_make(folder, err) : error_memory(err);
     json_array_foreach(at(found, "tuned"), i, one) {
-        if (rc == 0 && json_is_true(at(one, "wins"))) rc = write_table(folder, found, one, run, err);
+        if (rc == 0 && json_is_true(at(one, "wins"))) rc = write_table(folder, found, one, document, err);
     }
-    if (rc == 0) rc = write_comparison(folder, found, run, dir, err);
+    if (rc == 0) rc = write_comparison(folder, found, document, dir, err);
     free(dir);
     free(absolute);
     return rc;

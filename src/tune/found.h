@@ -3,12 +3,12 @@
 #define TUNE_FOUND_H
 
 #include "base/error.h"
-#include "run/run.h"
 
 #include <jansson.h>
 
-/* The tables that win, and compare.yaml, into the folder (made where it is missing). CODE_IO. */
-int tune_found_write(const char *folder, const json_t *found, const struct run *run, struct error *err);
+/* The tables that win, and compare.yaml, into the folder (made where it is missing). document: the run document of the
+ * job. CODE_IO. */
+int tune_found_write(const char *folder, const json_t *found, const json_t *document, struct error *err);
 /* To standard output; folder: where the files are. */
 void tune_found_print(const json_t *found, const char *folder);
 
