@@ -31,7 +31,7 @@ static double true_distance(size_t dim) {
 }
 
 static struct statistics standard_normal(size_t dim) {
-    struct statistics statistics = {dim, calloc(dim, sizeof(double)), calloc(dim * dim, sizeof(double)), 0, ""};
+    struct statistics statistics = {dim, calloc(dim, sizeof(double)), calloc(dim * dim, sizeof(double)), 0, "", ""};
     for (size_t k = 0; k < dim; k++) statistics.sigma[k * dim + k] = 1;
     return statistics;
 }
