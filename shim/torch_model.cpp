@@ -12,11 +12,22 @@ at::Tensor time_tensor(c10::Device device, int batch, const shim_condition &cond
     return at::full({batch}, condition.time, at::TensorOptions(at::kFloat).device(device));
 }
 
-at::Tensor input_on(c10::Device device, int batch, const shim_input &input) {
+/* A copy, which the network may do with as it likes; on the CPU in memory of this thread that stays, for large ones
+ * come at every call and the allocator would scatter them. `place`: of the network's inputs. */
+at::Tensor input_on(c10::Device device, int batch, const shim_input &input, size_t place) {
     static const at::ScalarType types[] = {at::kFloat, at::kLong, at::kBool};
+    static thread_local std::vector<at::Tensor> kept;
     std::vector<int64_t> sizes{batch};
     sizes.insert(sizes.end(), input.shape, input.shape + input.rank);
-    return copy_to(device, host_view(input.values, sizes, types[input.type]));
+    at::Tensor values = host_view(input.values, sizes, types[input.type]);
+    if (!device.is_cpu()) return copy_to(device, values);
+    if (kept.size() <= place) kept.resize(place + 1);
+    at::Tensor &own = kept[place];
+    bool free = own.defined() && own.use_count() == 1 && own.storage().use_count() == 1;
+    if (!free || own.sizes() != values.sizes() || own.scalar_type() != values.scalar_type())
+        own = at::empty(sizes, values.options());
+    own.copy_(values);
+    return own;
 }
 
 at::Tensor floats(const c10::IValue &output) {
@@ -63,7 +74,8 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
     if (labels.defined()) inputs.emplace_back(labels);
     Named named;
     for (int i = 0; i < condition.inputs_count; i++)
-        named.emplace_back(condition.inputs[i].name, input_on(model.device, shape.batch, condition.inputs[i]));
+        named.emplace_back(condition.inputs[i].name,
+                           input_on(model.device, shape.batch, condition.inputs[i], static_cast<size_t>(i)));
     at::Tensor out = floats(model.forward(std::move(inputs), named));
     bool fits = out.dim() == 4 && out.size(0) == shape.batch && out.size(1) >= shape.channels &&
                 out.size(2) == shape.height && out.size(3) == shape.width;

@@ -15,7 +15,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM, BARE = ROOT / "build/torch/qtaylor", ROOT / "build/torch/bare_calls"
 DIGITS = ROOT / "jobs/digits/job.yaml"
 CORES = len(os.sched_getaffinity(0))
-ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+CACHE = tempfile.TemporaryDirectory()  # of digests
+ENVIRONMENT = {**os.environ, "XDG_CACHE_HOME": CACHE.name, "OMPI_ALLOW_RUN_AS_ROOT": "1",
+               "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def output(command, **options):
@@ -179,6 +181,144 @@ def steps(folder):
              f"{more * 1e3:.2f} ms of {call * 1e3:.0f} ms, batch 8")
 
 
+LATENTS = """
+import sys, json, torch
+from torch import nn
+folder = sys.argv[1]
+class Denoiser(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(4, 64, 3, padding=1), nn.SiLU(), nn.Conv2d(64, 64, 3, padding=1),
+                                    nn.SiLU(), nn.Conv2d(64, 4, 3, padding=1))
+    def forward(self, x, t):
+        return self.layers(x) + 0 * t.reshape(-1, 1, 1, 1)
+class Told(nn.Module):
+    def forward(self, x, t, context):
+        return x * context[:, 0, 0].reshape(-1, 1, 1, 1)
+class Untold(nn.Module):
+    def forward(self, x, t):
+        return 0.5 * x
+def decoder(width, up):
+    return nn.Sequential(nn.Conv2d(4, width, 3, padding=1), nn.SiLU(), nn.Upsample(scale_factor=up),
+                         nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 3, 3, padding=1), nn.Tanh())
+def save(network, name, example, extra, card):
+    with torch.no_grad():
+        torch.jit.save(torch.jit.freeze(torch.jit.trace(network.eval(), example)), f"{folder}/{name}.pt",
+                       _extra_files={extra: json.dumps(card)})
+torch.manual_seed(0)
+card = {"range": None, "prediction": "velocity", "time": {"kind": "continuous"}, "schedule": {"kind": "flow"}}
+for side, up in (32, 4), (64, 8):
+    z = torch.zeros(3, 4, side, side)
+    save(Denoiser(), f"denoiser{side}", (z, torch.zeros(3)), "diffusion.json", {**card, "shape": [4, side, side]})
+    save(decoder(16, up), f"decoder{side}", (z,), "decoder.json",
+         {"latent": [4, side, side], "image": [3, up * side, up * side], "range": [-1, 1]})
+context = {"name": "context", "shape": [77, 768], "null": "zeros"}
+z = torch.zeros(3, 4, 8, 8), torch.zeros(3)
+save(Untold(), "untold", z, "diffusion.json", {**card, "shape": [4, 8, 8]})
+save(Told(), "told", (*z, torch.zeros(3, 77, 768)), "diffusion.json", {**card, "shape": [4, 8, 8], "inputs": [context]})
+"""
+
+
+def latents_job(folder, name, count, batch, **keys):
+    """A job file of the networks above."""
+    job = folder / f"{name}.yaml"
+    job.write_text(json.dumps({"seeds": f"0-{count - 1}", "batch": batch, "workers": 1,
+                               "sampler": {"solver": "euler", "nfe": 8},
+                               "output": {"dir": str(folder / name), "samples_per_shard": batch}} | keys))
+    return job
+
+
+def decoding(folder):
+    """Two workers on sampling and decoding, against one worker on each of the two alone."""
+    output([sys.executable, "-c", LATENTS, folder])
+    count = 256
+    model, decode = {"model": str(folder / "denoiser32.pt")}, {"decode": {"path": str(folder / "decoder32.pt")}}
+    both = latents_job(folder, "both", count, 32, **model, **decode, workers=2)
+    kept = latents_job(folder, "kept", count, 32, **model, **decode)
+    generate(kept, folder / "kept", "output.latents=true")
+
+    def decoded():
+        shutil.rmtree(folder / "kept/samples")
+        return seconds(json.loads(output([PROGRAM, "decode", folder / "kept", "--json"])))
+
+    wall, sampled, pictures = best(
+        lambda: seconds(generate(both, folder / "both")),
+        lambda: seconds(generate(kept, folder / "bare", "decode=null", "output.dtype=float32")), decoded)
+    show("sampling and decoding, 2 workers / the slower one alone", wall / max(sampled, pictures), "<= 1.05",
+         f"{wall:.1f} s; sampling {sampled:.1f} s, decoding {pictures:.1f} s with a worker")
+
+
+def peak(command):
+    """Most resident memory of a process in MB."""
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               env=ENVIRONMENT)
+    said = process.stderr.read().decode()
+    status, usage = os.wait4(process.pid, 0)[1:]
+    if status != 0:
+        sys.exit(f"bench: {command} failed:\n{said}")
+    return usage.ru_maxrss / 1024
+
+
+def conditions(folder):
+    """Rows of 30,000 x 77 x 768 float16 (3.5 GB, of which all but the header are holes): what they add to a sample, as
+    a part of its ten calls of the CIFAR-10-size U-Net, and to the memory of a rank."""
+    rows, row, count, nfe = 30000, 77 * 768 * 2, 4096, 10
+    output([sys.executable, "-c", LATENTS, folder])
+    output([sys.executable, ROOT / "tools/make_cifar_net.py", folder / "cifar.pt"])
+    header = f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, 77, 768)}}".ljust(117).encode() + b"\n"
+    with open(folder / "context.npy", "wb") as file:
+        file.write(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header)
+        file.truncate(128 + rows * row)
+    keys = {"sampler": {"solver": "euler", "nfe": nfe},
+            "output": {"dir": str(folder / "x"), "samples_per_shard": 1024, "dtype": "float32"}}
+    untold = latents_job(folder, "untold", count, 64, model=str(folder / "untold.pt"), **keys)
+    told = latents_job(folder, "told", count, 64, model=str(folder / "told.pt"), **keys,
+                       conditions={"context": str(folder / "context.npy")})
+    time.sleep(3)  # who wrote to a file just now is not done with it
+    starts = []
+    for _ in range(2):
+        start = time.perf_counter()
+        made = seconds(generate(told, folder / "t"))
+        starts.append(time.perf_counter() - start - made)
+    given, without, call = best(lambda: seconds(generate(told, folder / "t")),
+                                lambda: seconds(generate(untold, folder / "u")),
+                                lambda: bare(folder / "cifar.pt", (3, 32, 32), 0, 8, 5, 1) / 5 / 8)
+    more = (given - without) / count
+    show("conditions / a sample of the CIFAR-10 U-Net at NFE 10", more / (nfe * call), "<= 0.01",
+         f"{more * 1e3:.2f} ms of {nfe * call * 1e3:.0f} ms; first start {starts[0]:.1f} s, later {starts[1]:.1f} s")
+    for name in "t", "u":
+        shutil.rmtree(folder / name)
+    memory = [peak([PROGRAM, "generate", job, "--set", "workers=2", "--set", f"output.dir={folder}/{name}"])
+              for job, name in ((told, "t"), (untold, "u"))]
+    show("conditions: resident memory they add, / 200 MB", (memory[0] - memory[1]) / 200, "< 1",
+         f"{memory[0]:.0f} MB a rank of 2 workers, {memory[1]:.0f} MB without")
+
+
+DECODE_BARE = """
+import resource, sys, torch
+torch.set_num_threads(1)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+network, before = torch.jit.load(sys.argv[1]), peak()
+with torch.inference_mode():
+    for _ in range(3): network(torch.randn(8, 4, 64, 64))
+print(peak() - before)
+"""
+
+
+def decoder_memory(folder):
+    """A decoder of 4x64x64 latents to 3x512x512 pictures, 8 a call, behind batches of 64."""
+    output([sys.executable, "-c", LATENTS, folder])
+    network = float(output([sys.executable, "-c", DECODE_BARE, folder / "decoder64.pt"]))
+    model = {"model": str(folder / "denoiser64.pt")}
+    decoded = latents_job(folder, "decoded", 128, 64, **model,
+                          decode={"path": str(folder / "decoder64.pt"), "batch": 8})
+    latents = latents_job(folder, "latents", 128, 64, **model,
+                          output={"dir": str(folder / "latents"), "dtype": "float32"})
+    with_it, without = peak([PROGRAM, "generate", decoded]), peak([PROGRAM, "generate", latents])
+    show("memory of decoding, batch 64 / the network's own on 8", (with_it - without) / network, "< 1.5",
+         f"{with_it - without:.0f} MB against {network:.0f} MB")
+
+
 FEATURES = """
 import sys, numpy as np
 folder, d, n = sys.argv[1], 2048, 10000
@@ -242,7 +382,8 @@ def scale(folder):
 
 
 def main():
-    parts = (digits, layouts, end_to_end, fifty_thousand, cifar, steps, evaluation, image_sets, scale)
+    parts = (digits, layouts, end_to_end, fifty_thousand, cifar, steps, decoding, conditions, decoder_memory,
+             evaluation, image_sets, scale)
     wanted = [part for part in parts if part.__name__ in sys.argv[1:] or len(sys.argv) == 1]
     print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three, in turns\n")
     output(["make", "build/torch/bare_calls", "build/torch/bare_eval"], cwd=ROOT)

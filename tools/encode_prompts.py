@@ -6,7 +6,9 @@
 PROMPTS is a text file, a prompt a line; a .json of COCO's captions (its `annotations`, in order); or a .jsonl of
 GenEval's (`prompt` of each line). DIR gets NAME.npy for each input of the network, with a row a prompt in their order;
 null-NAME.npy, the row that guidance evaluates with: of the empty prompt, or of --negative, or (--negatives FILE) a row
-a prompt; and captions.txt. The files are those that the job of tools/export.py diffusers names.
+a prompt; and captions.txt. The files are those that the job of tools/export.py diffusers names. Where DIR ends in
+.safetensors, it is one file with the tensors NAME and null-NAME, which a job calls DIR#NAME, and the captions are in
+its name with -captions.txt at the end.
 
 Exit codes: 64 wrong command line, 65 prompts or a folder that are not what they should be, 74 a file can't be read or
 written, 70 a bug."""
@@ -40,6 +42,14 @@ def read_prompts(path):
     if not prompts:
         raise Refusal(f"{path}: expected one prompt or more, found none")
     return [" ".join(str(prompt).split()) for prompt in prompts]
+
+
+def note_blank_lines(path, prompts):
+    """They are prompts, and more often slips."""
+    blank = [str(number) for number, prompt in enumerate(prompts, 1) if not prompt]
+    if blank:
+        which = f"prompt{'s' * (len(blank) > 1)} {', '.join(blank[:10])}{', ...' * (len(blank) > 10)}"
+        print(f"{path}: {which} of {len(prompts)} (a line each): blank, encoded as the empty prompt", file=sys.stderr)
 
 
 def load_pipeline(folder):
@@ -92,18 +102,26 @@ def arrays_of(pipeline, prompts, dtype):
             yield name, value
 
 
+def fill(pipeline, prompts, options, place):
+    """place(name, value): the array, with a row a prompt, that these rows belong in."""
+    for first in range(0, len(prompts), options.batch):
+        for name, value in arrays_of(pipeline, prompts[first:first + options.batch], options.dtype):
+            place(name, value)[first:first + len(value)] = value
+
+
 def write_arrays(pipeline, prompts, folder, options, prefix=""):
     """Row by row into files that are there in full before they get their names."""
     files, drafts = {}, {}
+
+    def place(name, value):
+        if name not in files:
+            final = folder / f"{prefix}{name}.npy"
+            drafts[final] = pathlib.Path(f"{final}.tmp-{os.getpid()}")
+            files[name] = np.lib.format.open_memmap(drafts[final], "w+", value.dtype, (len(prompts), *value.shape[1:]))
+        return files[name]
+
     try:
-        for first in range(0, len(prompts), options.batch):
-            for name, value in arrays_of(pipeline, prompts[first:first + options.batch], options.dtype):
-                if name not in files:
-                    final = folder / f"{prefix}{name}.npy"
-                    drafts[final] = pathlib.Path(f"{final}.tmp-{os.getpid()}")
-                    files[name] = np.lib.format.open_memmap(drafts[final], "w+", value.dtype,
-                                                            (len(prompts), *value.shape[1:]))
-                files[name][first:first + len(value)] = value
+        fill(pipeline, prompts, options, place)
         for name, file in files.items():
             file.flush()
             print(f"{folder / (prefix + name)}.npy: {file.dtype} {list(file.shape)}")
@@ -114,19 +132,65 @@ def write_arrays(pipeline, prompts, folder, options, prefix=""):
             draft.unlink(missing_ok=True)
 
 
+TENSOR_TYPES = {"float16": "F16", "float32": "F32", "bool": "BOOL"}
+
+
+def layout_of(pipeline, sets, dtype):
+    """name: (type, shape, offset) of all tensors, those of wider numbers first, and the header of such a file."""
+    found, layout, header, offset = {}, {}, {}, 0
+    for prefix, prompts in sets.items():
+        for name, value in arrays_of(pipeline, prompts[:1], dtype):
+            found[prefix + name] = value.dtype, (len(prompts), *value.shape[1:])
+    for name, (kind, shape) in sorted(found.items(), key=lambda one: -one[1][0].itemsize):
+        layout[name] = kind, shape, offset
+        end = offset + kind.itemsize * int(np.prod(shape))
+        header[name] = {"dtype": TENSOR_TYPES[kind.name], "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return layout, len(text).to_bytes(8, "little") + text, offset
+
+
+def write_tensors(pipeline, sets, path, options):
+    """The same as tensors of one file."""
+    layout, header, size = layout_of(pipeline, sets, options.dtype)
+    draft = pathlib.Path(f"{path}.tmp-{os.getpid()}")
+    try:
+        with open(draft, "wb") as file:
+            file.write(header)
+            file.truncate(len(header) + size)
+        tensors = {name: np.memmap(draft, kind, "r+", len(header) + offset, shape)
+                   for name, (kind, shape, offset) in layout.items()}
+        for prefix, prompts in sets.items():
+            fill(pipeline, prompts, options, lambda name, _, prefix=prefix: tensors[prefix + name])
+        for name, tensor in tensors.items():
+            tensor.flush()
+            print(f"{path}#{name}: {tensor.dtype} {list(tensor.shape)}")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def encode_all(options):
     prompts = read_prompts(options.prompts)
+    note_blank_lines(options.prompts, prompts)
     negatives = read_prompts(options.negatives) if options.negatives else [options.negative]
     if options.negatives and len(negatives) != len(prompts):
         raise Refusal(f"{options.negatives}: expected as many lines as prompts, {len(prompts)}, found "
                       f"{len(negatives)}")
     if not os.path.isdir(options.folder):
         raise FileNotFoundError(2, "expected a pipeline's folder", options.folder)
-    pipeline, folder = load_pipeline(options.folder), pathlib.Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_arrays(pipeline, prompts, folder, options)
-    write_arrays(pipeline, negatives, folder, options, "null-")
-    (folder / "captions.txt").write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
+    pipeline, out = load_pipeline(options.folder), pathlib.Path(options.out)
+    if out.suffix == ".safetensors":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(pipeline, {"": prompts, "null-": negatives}, out, options)
+        captions = out.with_name(f"{out.stem}-captions.txt")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_arrays(pipeline, prompts, out, options)
+        write_arrays(pipeline, negatives, out, options, "null-")
+        captions = out / "captions.txt"
+    captions.write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
 
 
 def parse(arguments):
@@ -134,7 +198,7 @@ def parse(arguments):
     parser.error = lambda message: (parser.print_usage(sys.stderr), parser.exit(64, f"{parser.prog}: {message}\n"))
     parser.add_argument("folder", help="a pipeline's folder")
     parser.add_argument("prompts", help="a text file, COCO's .json or GenEval's .jsonl")
-    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the folder, or FILE.safetensors, to write")
     negative = parser.add_mutually_exclusive_group()
     negative.add_argument("--negative", default="", metavar="TEXT", help="the negative prompt of all (the empty one)")
     negative.add_argument("--negatives", metavar="FILE", help="negative prompts, a line a prompt")

@@ -47,6 +47,7 @@ FAMILIES = {
     "repa": "a checkpoint of sihyun-yu/REPA",
     "lightningdit": "a checkpoint of hustvl/LightningDiT",
     "torchcfm": "a checkpoint of atong01/conditional-flow-matching",
+    "features": "a feature network for evaluate: Inception, DINOv2, CLIP, ConvNeXt (its own arguments, see --help)",
     "module": "PATH:FUNCTION, any torch.nn.Module with a card",
 }
 
@@ -88,6 +89,9 @@ def parse(arguments):
         family = families.add_parser(name, help=what, description=module.__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
         family.set_defaults(function=module.export)
+        if name == "features":  # no model of samples: no job, labels or package
+            module.add_arguments(family)
+            continue
         family.add_argument("source", help=what)
         family.add_argument("out", help="the folder to write")
         family.add_argument("--null", type=int, metavar="LABEL", help="the label that means none, for guidance")
@@ -112,7 +116,8 @@ def parse(arguments):
 def main(arguments=None):
     parser, options = parse(arguments)
     try:
-        check_format(options)
+        if options.family != "features":
+            check_format(options)
         options.function(options)
     except Usage as error:
         parser.error(str(error))

@@ -46,11 +46,17 @@ class Refusal(Exception):
 
 # ---- recipes: an RGB image and a size -> uint8 [H,W,3], or float32 [3,H,W] ----
 
+def resize(image, size, kernel):
+    """Rows before columns, as every Pillow did with which published sets were made; from 13 on it takes some tall
+    images the other way round, which is up to ten levels apart."""
+    return image.resize((size[0], image.height), kernel).resize(size, kernel)
+
+
 def adm(image, size):
     while min(image.size) >= 2 * size:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+        image = resize(image, (image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    image = resize(image, (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return np.array(image.crop((left, top, left + size, top + size)))
 
@@ -62,20 +68,20 @@ def centre_square(image):
 
 
 def edm(image, size):
-    return np.array(centre_square(image).resize((size, size), Image.Resampling.LANCZOS))
+    return np.array(resize(centre_square(image), (size, size), Image.Resampling.LANCZOS))
 
 
 def center_bicubic(image, size):
-    return np.array(centre_square(image).resize((size, size), Image.Resampling.BICUBIC))
+    return np.array(resize(centre_square(image), (size, size), Image.Resampling.BICUBIC))
 
 
 def clean(image, size):
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+    return np.array(resize(image, (size, size), Image.Resampling.BICUBIC))
 
 
 def clean_floats(image, size):
     bands = [np.array(band, np.float32) for band in image.split()]
-    return np.stack([Image.fromarray(band).resize((size, size), Image.Resampling.BICUBIC) for band in bands])
+    return np.stack([resize(Image.fromarray(band), (size, size), Image.Resampling.BICUBIC) for band in bands])
 
 
 RECIPES = {"adm": adm, "edm": edm, "center-bicubic": center_bicubic, "clean": clean}

@@ -95,23 +95,40 @@ int text_compare_natural(const char *a, const char *b) {
     return (unsigned char)*a - (unsigned char)*b;
 }
 
-/* Levenshtein's distance without regard to case, over 10 for names that are far too long. */
+static bool alike(char a, char b) {
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Levenshtein's distance without regard to case, where two neighbours that changed places count as one slip (optimal
+ * string alignment); over 10 for names that are far too long. */
 static size_t edit_distance(const char *a, const char *b) {
     enum { LONGEST = 40 };
-    size_t row[LONGEST + 1], width = strlen(b);
+    size_t rows[3][LONGEST + 1], width = strlen(b), *above = rows[0], *row = rows[1], *further = rows[2];
     if (strlen(a) > LONGEST || width > LONGEST) return LONGEST;
     for (size_t j = 0; j <= width; j++) row[j] = j;
     for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
+        size_t *oldest = further;
+        further = above, above = row, row = oldest;
         row[0] = i;
         for (size_t j = 1; j <= width; j++) {
-            size_t replaced = diagonal + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
-            size_t moved = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
+            size_t replaced = above[j - 1] + !alike(a[i - 1], b[j - 1]);
+            size_t moved = (above[j] < row[j - 1] ? above[j] : row[j - 1]) + 1;
             row[j] = replaced < moved ? replaced : moved;
+            bool swapped = i > 1 && j > 1 && alike(a[i - 1], b[j - 2]) && alike(a[i - 2], b[j - 1]);
+            if (swapped && further[j - 2] + 1 < row[j]) row[j] = further[j - 2] + 1;
         }
     }
     return row[width];
+}
+
+/* Is `word` one of the words of a name such as v_prediction or epsilon-pred? */
+static bool has_word(const char *name, const char *word) {
+    static const char between[] = "_- ";
+    for (size_t length; *name; name += length + strspn(name + length, between)) {
+        length = strcspn(name, between);
+        if (length == strlen(word) && strncasecmp(name, word, length) == 0) return true;
+    }
+    return false;
 }
 
 void text_add_names(struct text *text, const char *const *names, const char *between, const char *last) {
@@ -129,10 +146,12 @@ const char *text_nearest(const char *name, const char *const *names) {
            best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */
     for (size_t i = 0; names[i]; i++) {
         size_t distance = edit_distance(name, names[i]);
-        if (distance >= best) continue;
+        if (distance >= best || (length < 4 && !alike(*name, *names[i]))) continue; /* a gpu is no cpu */
         best = distance;
         nearest = names[i];
     }
+    for (size_t i = 0; names[i] && !nearest; i++)
+        if (has_word(name, names[i])) nearest = names[i];
     return nearest;
 }
 

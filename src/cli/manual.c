@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTH = 72 }; /* of a line of text in the page's source, without escapes */
+enum { WIDTH = 76 }; /* of a line of text in the page's source, with its escapes */
 
 /* One word, with what roff would take for its own written out. */
 static void add_word(struct text *out, const char *word, size_t length) {
@@ -18,6 +18,13 @@ static void add_word(struct text *out, const char *word, size_t length) {
         if (word[i] == '\\') text_add(out, "\\e");
         else text_add(out, word[i] == '-' ? "\\-" : "%c", word[i]);
     }
+}
+
+/* How long it is then. */
+static size_t written_length(const char *word, size_t length) {
+    size_t written = length + (*word == '.' || *word == '\'' ? 2 : 0);
+    for (size_t i = 0; i < length; i++) written += word[i] == '\\' || word[i] == '-';
+    return written;
 }
 
 /* Words of a text, as lines that the reader's program fills. */
@@ -29,8 +36,9 @@ static void add_words(struct text *out, const char *words, size_t size) {
         if (at == end) break;
         length = strcspn(at, " \n");
         if (length > (size_t)(end - at)) length = (size_t)(end - at);
-        if (column > 0) text_add(out, column + 1 + length > WIDTH ? "\n" : " ");
-        column = column > 0 && column + 1 + length <= WIDTH ? column + 1 + length : length;
+        size_t written = written_length(at, length);
+        if (column > 0) text_add(out, column + 1 + written > WIDTH ? "\n" : " ");
+        column = column > 0 && column + 1 + written <= WIDTH ? column + 1 + written : written;
         add_word(out, at, length);
         at += length;
     }

@@ -6,6 +6,7 @@
 #include "eval/side_read.h"
 #include "export/rows.h"
 #include "run/run.h"
+#include "shard/store.h"
 #include "work/evaluation.h"
 
 #include <stdlib.h>
@@ -184,14 +185,25 @@ static int read_features(struct side *sides, const struct run *run, const struct
     return rc;
 }
 
-static int read_run(struct side *sides, char **seeds, const char *dir, const struct extraction *how,
+/* Of the first `count`, or of all (0), as text. New; NULL when out of memory. */
+static char *first_seeds(const struct seeds *seeds, uint64_t count) {
+    if (count == 0) return seeds_text(seeds);
+    if (count > seeds->count) count = seeds->count; /* side_cut says so */
+    uint64_t *first = malloc(count * sizeof *first);
+    for (uint64_t i = 0; first && i < count; i++) first[i] = seeds_at(seeds, i);
+    char *text = first ? store_seeds(first, count) : NULL;
+    free(first);
+    return text;
+}
+
+static int read_run(struct side *sides, char **seeds, const char *dir, const struct extraction *how, uint64_t count,
                     struct error *err) {
     json_t *document;
     struct run run;
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
     run.keeps_latents = false;
     int rc = read_features(sides, &run, how, err);
-    if (rc == 0 && seeds && !(*seeds = seeds_text(&run.job.seeds))) rc = error_memory(err);
+    if (rc == 0 && seeds && !(*seeds = first_seeds(&run.job.seeds, count))) rc = error_memory(err);
     run_close(&run);
     return rc;
 }
@@ -199,14 +211,16 @@ static int read_run(struct side *sides, char **seeds, const char *dir, const str
 /* ---- any side ---- */
 
 /* One operand; sides are empty. */
-static int read_one(struct side *sides, char **seeds, const char *path, const struct extraction *how,
+static int read_one(struct side *sides, char **seeds, const char *path, const struct extraction *how, uint64_t count,
                     struct error *err) {
     char *document = text_new("%s/run.json", path);
     if (!document) return error_memory(err);
     bool run;
     int rc = file_exists(document, &run, err);
-    if (rc == 0) rc = run ? read_run(sides, seeds, path, how, err) : side_read(sides, path, how, err);
+    if (rc == 0) rc = run ? read_run(sides, seeds, path, how, count, err) : side_read(sides, path, how, err);
     free(document);
+    for (size_t i = 0; rc == 0 && count > 0 && i < (how ? how->count : 1); i++)
+        rc = side_cut(&sides[i], (size_t)count, path, err);
     return rc;
 }
 
@@ -222,20 +236,21 @@ static int file_of(char **file, const char *operand, const char *name, struct er
                      operand, name);
 }
 
-int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, struct error *err) {
+int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t first,
+               struct error *err) {
     size_t count = how ? how->count : 1;
     bool there = true;
     int rc = 0;
     memset(sides, 0, count * sizeof *sides);
     if (count > 1 && strchr(operand, '=') && file_exists(operand, &there, err) != 0) return -1;
-    if (there) rc = read_one(sides, seeds, operand, how, err);
+    if (there) rc = read_one(sides, seeds, operand, how, first, err);
     for (size_t i = 0; rc == 0 && !there && i < count; i++) {
         struct extraction one = *how;
         char *file = NULL;
         one.networks = &how->networks[i];
         one.count = 1;
         rc = file_of(&file, operand, how->networks[i].name, err);
-        if (rc == 0) rc = read_one(&sides[i], seeds && !*seeds ? seeds : NULL, file, &one, err);
+        if (rc == 0) rc = read_one(&sides[i], seeds && !*seeds ? seeds : NULL, file, &one, first, err);
         free(file);
     }
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);

@@ -15,8 +15,10 @@ int sides_networks(struct named_paths *networks, const struct option_list *featu
 void sides_networks_release(struct named_paths *networks);
 /* An operand through the networks of `how` into sides [how->count], one where how is NULL: a run's own features where
  * they are of that network. Of several networks "NAME=FILE,NAME=FILE" gives each a file. *seeds (NULL: not wanted): new
- * where it is a run, which samples they are; else left alone. After a failure the sides are empty. */
-int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, struct error *err);
+ * where it is a run, which samples they are; else left alone. count: the first so many; 0: all. After a failure the
+ * sides are empty. */
+int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t count,
+               struct error *err);
 /* Features of texts (.npy) for the network, or by "NAME=FILE" for each that has some; else a side stays empty. */
 int sides_read_texts(struct side *sides, const char *operand, const struct named_paths *networks, struct error *err);
 /* Which row of its conditions each sample of a run has: new; NULL where `path` is no run, or has no conditions. */

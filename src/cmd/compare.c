@@ -25,6 +25,7 @@ struct compare_options { /* also of reference: a and what is not compare's alone
     int device; /* enum device */
     int order;  /* enum image_order */
     unsigned metrics;
+    uint64_t count;
     bool json, same;
 };
 
@@ -150,11 +151,13 @@ static int read_comparison(struct comparison *comparison, struct error *err) {
         read_extraction(&comparison->extraction, &how, options, &comparison->networks, comparison->score.metrics,
                         err) != 0)
         return -1;
-    if (sides_read(comparison->a, &seeds[0], options->a, how, err) != 0) return -1;
+    if (sides_read(comparison->a, &seeds[0], options->a, how, options->count, err) != 0) return -1;
     comparison->count = how ? how->count : 1;
-    if (sides_read(comparison->b, &seeds[1], options->b, how, err) != 0) return -1;
-    if (options->versus && sides_read(comparison->versus, &seeds[2], options->versus, how, err) != 0) return -1;
-    if (options->validation && sides_read(comparison->validation, NULL, options->validation, how, err) != 0) return -1;
+    if (sides_read(comparison->b, &seeds[1], options->b, how, 0, err) != 0) return -1;
+    if (options->versus && sides_read(comparison->versus, &seeds[2], options->versus, how, options->count, err) != 0)
+        return -1;
+    if (options->validation && sides_read(comparison->validation, NULL, options->validation, how, 0, err) != 0)
+        return -1;
     if (options->text && (sides_read_texts(comparison->text, options->text, &comparison->networks, err) != 0 ||
                           sides_text_rows(&comparison->text_rows, options->a, err) != 0))
         return -1;
@@ -253,7 +256,7 @@ static int reference(const struct call *call, struct error *err) {
         rc = error_set(err, CODE_USAGE, "reference: one file is of one feature network: say which, --features NET");
     if (rc == 0) rc = read_extraction(&extraction, &how, options, &networks, 1u << METRIC_FID, err);
     extraction.spatial = true;
-    if (rc == 0) rc = sides_read(&side, NULL, options->a, how, err);
+    if (rc == 0) rc = sides_read(&side, NULL, options->a, how, 0, err);
     sides_networks_release(&networks);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
     if (rc == 0 && text_ends_in(options->output, ".npy")) {
@@ -307,6 +310,7 @@ static const struct option_row compare_rows[] = {
            .help = "a second set of real images, for fld and fdr"),
     OPTION(STRING, compare_options, text, "text", .argument = "T",
            .help = "the texts' features, for clip-score; of several networks NAME=T (.npy)"),
+    OPTION(COUNT, compare_options, count, "count", .argument = "N", .help = "only the first N samples of A and of A2"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
     OPTION(FLAG, compare_options, same, "same", .help = "instead: whether the runs A and B are one set of samples"),

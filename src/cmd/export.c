@@ -59,7 +59,8 @@ static int print_result(const struct export_options *options, const struct rows 
                         struct error *err) {
     bool labels = rows_labels(rows) && options->to != TO_NPY;
     if (!options->json) {
-        print_line(stdout, "%s: %" PRIu64 " samples%s", path, rows_count(rows), labels ? ", with labels" : "");
+        print_line(stdout, "%s: %" PRIu64 " sample%s%s", path, rows_count(rows), rows_count(rows) == 1 ? "" : "s",
+                   labels ? ", with labels" : "");
         return 0;
     }
     json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:b}", "run", options->run, "to", form_names[options->to], "output",

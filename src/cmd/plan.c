@@ -21,8 +21,9 @@ static void print_idle(const struct job *job, const struct card *card) {
         return;
     uint64_t batch = layout.batch,
              padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */
-    printf("\n%llu samples in %llu shards of %llu, batches of %d", (unsigned long long)layout.samples,
-           (unsigned long long)layout_shards(&layout), (unsigned long long)layout.shard_rows, job->batch);
+    unsigned long long samples = layout.samples, shards = layout_shards(&layout);
+    printf("\n%llu sample%s in %llu shard%s of %llu, batches of %d", samples, samples == 1 ? "" : "s", shards,
+           shards == 1 ? "" : "s", (unsigned long long)layout.shard_rows, job->batch);
     if (padding)
         printf("\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle",
                (unsigned long long)padding, 100 * (double)padding / (double)(layout.samples + padding));

@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { PATIENCE = 30 }; /* s that printing waits for whoever reads the results */
@@ -20,6 +21,7 @@ struct run_options {
     const char *decoder, *output; /* of decode */
     struct option_list set;
     uint64_t count;
+    int device; /* enum device_kind */
     bool json, dry_run;
 };
 
@@ -82,9 +84,10 @@ static void print_result(const json_t *result, FILE *out) {
     if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
     print_line(out, "NFE         %g (%s)", nfe, json_string_value(json_object_get(result, "solver")));
     if (json_is_object(generation))
-        fprintf(out, "samples/s   %.1f (%lld samples in %.1f s%s)\n",
+        fprintf(out, "samples/s   %.1f (%lld sample%s in %.1f s%s)\n",
                 json_number_value(json_object_get(generation, "samples_per_second")),
                 (long long)json_integer_value(json_object_get(generation, "samples")),
+                json_integer_value(json_object_get(generation, "samples")) == 1 ? "" : "s",
                 json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
     print_fids(metrics, out);
     print_pixels(json_object_get(result, "pixels"), out);
@@ -178,19 +181,27 @@ static int print_results(const json_t *results, bool json, struct error *err) {
                      run ? "metrics.json" : "results.json");
 }
 
+/* The runs that are asked for. --device is a --set of that key, behind the others. */
+static int list_runs(json_t **list, const struct run_options *options, int cores, struct error *err) {
+    const struct option_list *set = &options->set;
+    const char *items[set->count + 1];
+    size_t count = set->count;
+    char device[32];
+    if (count > 0) memcpy(items, set->items, count * sizeof *items);
+    snprintf(device, sizeof device, "device=%s", device_names[options->device]);
+    if (options->device != DEVICE_AUTO) items[count++] = device;
+    const struct other_decoder other = {.path = (char *)options->decoder};
+    if (options->decoder) return cells_list_redecoded(list, options->run, &other, options->output, err);
+    if (options->run) return cells_list_run(list, options->run, err);
+    if (options->cell) return cells_list_cell(list, options->job, items, count, options->cell, cores, err);
+    return cells_list(list, options->job, items, count, cores, err);
+}
+
 /* Collective: everything between MPI's start and end. */
 static int work(struct comm *comm, const struct run_options *options, const struct pipeline_options *pipeline,
                 struct error *err) {
     json_t *list = NULL, *results = NULL;
-    const struct option_list *set = &options->set;
-    if (comm_rank(comm) == 0) {
-        const struct other_decoder other = {.path = (char *)options->decoder};
-        if (options->decoder) cells_list_redecoded(&list, options->run, &other, options->output, err);
-        else if (options->run) cells_list_run(&list, options->run, err);
-        else if (options->cell)
-            cells_list_cell(&list, options->job, set->items, set->count, options->cell, place_cores(comm), err);
-        else cells_list(&list, options->job, set->items, set->count, place_cores(comm), err);
-    }
+    if (comm_rank(comm) == 0) list_runs(&list, options, place_cores(comm), err);
     if (document_share(comm, &list, err) != 0) return -1;
     int rc = decoders_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
@@ -243,6 +254,8 @@ static const struct option_row make_rows[] = {
     ROW_SET(run_options),
     OPTION(STRING, run_options, cell, "cell", .argument = "N",
            .help = "only this cell of a sweep: its number (from 0) or its name"),
+    OPTION(CHOICE, run_options, device, "device", .help = "where the networks run: the job's device for once",
+           .choices = device_names),
     OPTION(FLAG, run_options, dry_run, "dry-run",
            .help = "check all that a start checks, say what is missing and how long it takes, and write nothing"),
     ROW_JSON(run_options),

@@ -70,3 +70,13 @@ int override_apply(json_t *root, json_t *places, const char *override, const cha
     free(path);
     return rc;
 }
+
+const char *override_named(const char *message, const char *const *overrides, size_t count) {
+    size_t key = strcspn(message, ": ");
+    while (count-- > 0) {
+        size_t length = strcspn(overrides[count], "=");
+        bool names = length <= key && strncmp(message, overrides[count], length) == 0;
+        if (names && (length == key || message[length] == '.' || message[length] == '[')) return overrides[count];
+    }
+    return NULL;
+}

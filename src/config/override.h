@@ -11,4 +11,8 @@
  * CODE_USAGE. */
 int override_apply(json_t *root, json_t *places, const char *override, const char *values, struct error *err);
 
+/* The override that set what a message begins with, "sampler.solver: ...", itself or a map around it: the last one.
+ * Borrowed; NULL: none did. */
+const char *override_named(const char *message, const char *const *overrides, size_t count);
+
 #endif

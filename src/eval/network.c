@@ -39,13 +39,21 @@ static int parse_outputs(struct network *network, json_t *outputs, struct error 
     return 0;
 }
 
+/* Of text, with - for what a name can't have. */
+static void take_name(char name[NETWORK_NAME], const char *text, size_t length) {
+    snprintf(name, NETWORK_NAME, "%.*s", (int)length, text);
+    for (char *c = name; *c; c++)
+        if (!network_name_fits((char[]){*c, '\0'})) *c = '-';
+}
+
 static int parse_description(struct network *network, json_t *json, struct error *err) {
     json_error_t at;
-    json_t *outputs = NULL;
-    const char *name = NULL;
-    if (json_unpack_ex(json, &at, JSON_STRICT, "{s:[i,i,i], s:[F,F], s:o, s?s}", "shape", &network->channels,
-                       &network->height, &network->width, "range", &network->low, &network->high, "outputs", &outputs,
-                       "name", &name) != 0)
+    json_t *outputs = NULL, *mean = NULL, *deviation = NULL;
+    const char *name = NULL, *resize = NULL; /* for people: the network does it inside */
+    if (json_unpack_ex(json, &at, JSON_STRICT, "{s:[i,i,i], s:[F,F], s:o, s?s, s?s, s?o, s?o}", "shape",
+                       &network->channels, &network->height, &network->width, "range", &network->low, &network->high,
+                       "outputs", &outputs, "name", &name, "resize", &resize, "mean", &mean, "deviation",
+                       &deviation) != 0)
         return error_set(err, CODE_DATA,
                          "expected {\"shape\": [C, H, W], \"range\": [low, high], \"outputs\": {NAME: D}}: %s",
                          at.text);
@@ -55,20 +63,14 @@ static int parse_description(struct network *network, json_t *json, struct error
     if (!is_range(network, 0, 255) && !is_range(network, 0, 1) && !is_range(network, -1, 1))
         return error_set(err, CODE_DATA, "range: expected [0, 255], [0, 1] or [-1, 1], found [%g, %g]", network->low,
                          network->high);
-    if (name && !network_name_fits(name))
-        return error_set(err, CODE_DATA, "name: expected at most %d letters, digits, _ and -, found \"%.80s\"",
-                         NETWORK_NAME - 1, name);
-    if (name) snprintf(network->name, sizeof network->name, "%s", name);
+    if (name && *name) take_name(network->name, name, strlen(name));
     return parse_outputs(network, outputs, err);
 }
 
 /* "dir/dino.v2.pt" gives "dino-v2". */
 static void name_of_file(const char *path, char name[NETWORK_NAME]) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
-    int length = dot && dot > base ? (int)(dot - base) : (int)strlen(base);
-    snprintf(name, NETWORK_NAME, "%.*s", length, base);
-    for (char *c = name; *c; c++)
-        if (!network_name_fits((char[]){*c, '\0'})) *c = '-';
+    take_name(name, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 
 static int check_sizes(const struct network *network, const struct sample_form *sample, struct error *err) {

@@ -1,13 +1,13 @@
 /* A feature network: a TorchScript file whose extra file `features.json`, or an AOTInductor package whose metadata of
  * that name, says what it takes and gives:
- * {"shape": [C,H,W], "range": [0, 255], "outputs": {"pool": 2048, "spatial": 2023, "logits": 1008}} and perhaps its
- * "name", the outputs in the order of the tuple it returns (or it returns a dictionary; or one tensor, where there is
- * one). Which metric uses which: features.h. Range [0, 255]: a uint8 tensor; [0, 1] or [-1, 1]: float32. (The
- * closed-form models of the tests, plain JSON files, hold it as member "features".) The Inception file of published
- * FIDs (inception-2015-12-05.pt, known by its sha256) needs no description: 3 channels of any size, [0, 255], pool 2048
- * and logits 1008. Or `none`: the pixels themselves, C,H,W order, as C*H*W floats in [0, 1]. float32 and float16
- * samples reach a network of floats (or none) as they are, mapped from their range, where they have one, to its own,
- * neither rounded nor clipped; one of bytes takes none. */
+ * {"shape": [C,H,W], "range": [0, 255], "outputs": {"pool": 2048, "spatial": 2023, "logits": 1008}}, the outputs in the
+ * order of the tuple it returns (or it returns a dictionary; or one tensor, where there is one). Which metric uses
+ * which: features.h. "name", "resize", "mean" and "deviation" may say what it does inside (tools/export.py features).
+ * Range [0, 255]: a uint8 tensor; [0, 1] or [-1, 1]: float32. (The closed-form models of the tests, plain JSON files,
+ * hold it as member "features".) The Inception file of published FIDs (inception-2015-12-05.pt, known by its sha256)
+ * needs no description: 3 channels of any size, [0, 255], pool 2048 and logits 1008. Or `none`: the pixels themselves,
+ * C,H,W order, as C*H*W floats in [0, 1]. float32 and float16 samples reach a network of floats (or none) as they are,
+ * mapped from their range, where they have one, to its own, neither rounded nor clipped; one of bytes takes none. */
 #ifndef EVAL_NETWORK_H
 #define EVAL_NETWORK_H
 

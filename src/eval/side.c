@@ -16,6 +16,28 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
     return rc;
 }
 
+int side_cut(struct side *side, size_t count, const char *path, struct error *err) {
+    bool any = false;
+    for (int kind = 0; kind < FEATURE_KINDS; kind++) {
+        struct view *view = &side->views[kind];
+        if (!view->features.rows) {
+            statistics_release(&view->statistics); /* of all */
+            continue;
+        }
+        if (view->features.count < count)
+            return error_set(err, CODE_DATA, "--count: expected %zu samples or more in %s, found %zu", count, path,
+                             view->features.count);
+        struct features first = view->features;
+        first.count = count;
+        view->features = (struct features){0};
+        statistics_release(&view->statistics);
+        if (side_take(side, (enum feature_kind)kind, &first, err) != 0) return error_prefix(err, "%s", path);
+        any = true;
+    }
+    if (any) return 0;
+    return error_set(err, CODE_DATA, "--count: %s holds no features, only statistics of all its samples", path);
+}
+
 const struct view *side_view(const struct side *side, enum feature_kind kind) {
     return &side->views[side->untyped ? 0 : kind];
 }

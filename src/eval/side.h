@@ -27,6 +27,9 @@ struct side {
 
 /* Takes the features over; they are freed on failure too. */
 int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err);
+/* Keeps the features of the first `count` samples alone. CODE_DATA: there are fewer, or just statistics; path: what the
+ * side was read from, for the message. */
+int side_cut(struct side *side, size_t count, const char *path, struct error *err);
 /* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay
  * in its place from here on. */
 int side_factor(struct side *side, unsigned metrics, struct error *err);

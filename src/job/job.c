@@ -140,7 +140,7 @@ static int take_document(struct job_file *file, bool *taken, struct error *err) 
     *taken = json_is_object(job) && json_is_object(keys) && json_is_string(json_object_get(document, "fingerprint"));
     if (*taken) {
         file->root = json_deep_copy(job);
-        file->keys = json_incref(keys);
+        file->document = json_incref(document);
         file->places = json_pack("{s:[ss]}", "", source->name, source->name);
         rc = file->root && file->places && write_dollars(file->root) == 0 ? 0 : error_memory(err);
     }
@@ -187,13 +187,13 @@ static int check_paths(const char *name, const char *path, const json_t *value, 
 }
 
 int job_file_check_paths(const struct job_file *file, const struct job *job, struct error *err) {
-    return file->keys ? check_paths(file->source.name, "", job->resolved, err) : 0;
+    return file->document ? check_paths(file->source.name, "", job->resolved, err) : 0;
 }
 
 int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err) {
     const char *made = json_string_value(json_object_get(json_object_get(file->root, "output"), "dir"));
-    char *dir = file->keys ? path_absolute(job->output.dir) : NULL, *here = path_absolute(file->source.folder);
-    int rc = (dir || !file->keys) && here ? 0 : error_memory(err);
+    char *dir = file->document ? path_absolute(job->output.dir) : NULL, *here = path_absolute(file->source.folder);
+    int rc = (dir || !file->document) && here ? 0 : error_memory(err);
     if (rc == 0 && dir && made && strcmp(dir, made) == 0 && strcmp(dir, here) != 0)
         rc = error_set(err, CODE_USAGE,
                        "%s: output.dir: the run was made in %s: say --set output.dir=DIR, a folder of yours",
@@ -206,7 +206,7 @@ int job_file_check_folder(const struct job_file *file, const struct job *job, st
 void job_file_release(struct job_file *file) {
     json_decref(file->places);
     json_decref(file->root);
-    json_decref(file->keys);
+    json_decref(file->document);
     source_release(&file->source);
     *file = (struct job_file){0};
 }

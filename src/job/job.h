@@ -147,7 +147,7 @@ struct job_file {
     const char *path; /* borrowed; as it was asked for */
     struct source source;
     json_t *root, *places; /* see yaml_parse */
-    json_t *keys;          /* of a run.json, whose job is root: what its samples were made with; else NULL */
+    json_t *document;      /* the run.json whose job is root; NULL: it is no such file */
 };
 /* A run's run.json is the job that it was made by. */
 int job_file_read(struct job_file *file, const char *path, struct error *err);

@@ -181,7 +181,7 @@ json_t *data_best(const json_t *data, const json_t *evidence) {
     return NULL;
 }
 
-void best_words(const json_t *record, struct text *best, struct text *second) {
+void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
     const json_t *first = json_object_get(record, "best"), *next = json_object_get(record, "second");
     const char *column = json_string_value(json_object_get(record, "metric")), *name = own_name(column);
     char key[128];
@@ -200,6 +200,6 @@ void best_words(const json_t *record, struct text *best, struct text *second) {
     snprintf(key, sizeof key, "%s_delta_error", name);
     if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
-        text_add(second, ": difference %.3g +- %.3g, %s its error, p = %.2g", by, data_number(record, key),
+        text_add(second, ": difference %.3g %s %.3g, %s its error, p = %.2g", by, plus_minus, data_number(record, key),
                  beyond ? "more than" : "within", data_number(record, "p_holm"));
 }

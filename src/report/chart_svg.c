@@ -17,7 +17,8 @@ enum {
     FOOT = 48,
     ROW = 19,
     KEY = 34,
-    LETTER = 7,
+    GAP = 16, /* between a name of the legend and the next entry */
+    LETTER = 13,
     NAME_MOST = 48,
     COLOURS = 7,
     MARKS = 8
@@ -45,13 +46,36 @@ static double y_of(const struct chart *chart, double value) {
     return TOP + (1 - fmax(0, chart_place(&chart->y, value))) * PLOT;
 }
 
+/* How wide a name is at most in fonts that pages and figures have: of the 95 printable ASCII characters DejaVu Sans'
+ * widths, the widest of them, in 1/1000 of the letters' size; of others a whole one. */
+static size_t width_of(const char *name) {
+    static const short widths[95] = {318,  401, 460, 838, 636, 950, 780, 275, 390, 390, 500, 838, 318, 361, 318, 337,
+                                     636,  636, 636, 636, 636, 636, 636, 636, 636, 636, 337, 337, 838, 838, 838, 531,
+                                     1000, 684, 686, 698, 770, 632, 575, 775, 752, 295, 295, 656, 557, 863, 748, 787,
+                                     603,  787, 695, 635, 611, 732, 684, 989, 685, 611, 685, 390, 337, 390, 838, 500,
+                                     500,  613, 635, 550, 635, 615, 352, 635, 634, 278, 278, 579, 278, 974, 634, 612,
+                                     635,  635, 411, 521, 392, 634, 592, 818, 592, 592, 525, 636, 337, 636, 838};
+    size_t width = 0, seen = 0;
+    for (; *name && seen <= NAME_MOST; name++) {
+        if (((unsigned char)*name & 0xc0) == 0x80) continue;
+        width += *name >= ' ' && *name <= '~' ? (size_t)widths[*name - ' '] : 1000;
+        seen++;
+    }
+    return (width * LETTER + 999) / 1000;
+}
+
 static void draw_axes(const struct chart *chart, struct text *out) {
     double ticks[CHART_TICKS];
     size_t count = chart_ticks(&chart->x, ticks);
     const double middle = (LEFT + WIDTH - RIGHT) / 2.0, foot = TOP + PLOT;
+    double used = 0; /* up to where there are numbers: as many as do not touch */
     text_add(out, "<g class=\"x\" text-anchor=\"middle\">\n");
     for (size_t i = 0; i < count; i++) {
-        double x = x_of(chart, ticks[i]);
+        char number[32];
+        snprintf(number, sizeof number, "%.4g", ticks[i]);
+        double x = x_of(chart, ticks[i]), half = (double)width_of(number) / 2;
+        if (x - half < used) continue;
+        used = x + half + GAP / 4;
         text_add(out, "<path class=\"rule\" d=\"M%.2f %dV%g\"/><text x=\"%.2f\" y=\"%g\">%.4g</text>\n", x, TOP, foot,
                  x, foot + 18, ticks[i]);
     }
@@ -123,13 +147,6 @@ static void draw_front(const struct chart *chart, struct text *out) {
     text_add(out, "\"/>\n");
 }
 
-/* Characters of UTF-8 text. */
-static size_t letters(const char *text) {
-    size_t count = 0;
-    for (; *text; text++) count += ((unsigned char)*text & 0xc0) != 0x80;
-    return count;
-}
-
 static void add_name(const char *name, struct text *out) {
     size_t bytes = 0, seen = 0;
     while (name[bytes] && (seen += ((unsigned char)name[bytes] & 0xc0) != 0x80) <= NAME_MOST) bytes++;
@@ -145,15 +162,15 @@ struct legend {
 
 static struct legend measure(const struct chart *chart) {
     struct legend legend = {0};
-    size_t longest = 0;
+    size_t widest = 0;
     for (size_t i = 0; i < chart->count; i++) {
-        size_t length = letters(chart->lines[i].name);
+        size_t width = width_of(chart->lines[i].name);
         if (chart->lines[i].count == 0) continue;
         legend.entries++;
-        if (length > longest) longest = length;
+        if (width > widest) widest = width;
     }
-    legend.width = KEY + LETTER * (longest < NAME_MOST ? longest : NAME_MOST) + 12;
-    legend.columns = (WIDTH - 20) / legend.width > 0 ? (WIDTH - 20) / legend.width : 1;
+    legend.width = KEY + widest + GAP;
+    legend.columns = (WIDTH - 20 + GAP) / legend.width > 0 ? (WIDTH - 20 + GAP) / legend.width : 1;
     legend.rows = (legend.entries + legend.columns - 1) / legend.columns;
     return legend;
 }

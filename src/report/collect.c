@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "cluster/build.h"
 #include "job/job.h"
+#include "report/about.h"
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/results.h"
@@ -156,6 +157,9 @@ static void add_environment(json_t *environment, const json_t *document, const j
     add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
+    const json_t *guidance = json_object_get(member(document, "keys", "sampler"), "guidance");
+    add_value(environment, "scales of guidance by row (sha256)",
+              json_string_value(member(guidance, "scale", "sha256")));
     add_value(environment, "decoder (sha256)",
               json_string_value(json_object_get(member(document, "keys", "decode"), "sha256")));
     add_value(environment, "latents kept as",
@@ -198,7 +202,7 @@ static json_t *digest_of(const json_t *metrics, const char *which) {
 }
 
 /* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
-static int look_into_cells(const json_t *data, json_t *environment, json_t *evidence, json_t **first,
+static int look_into_cells(const json_t *data, json_t *subject, json_t *environment, json_t *evidence, json_t **first,
                            struct error *err) {
     const char *dir = json_string_value(json_object_get(data, "dir"));
     const json_t *cell;
@@ -211,6 +215,7 @@ static int look_into_cells(const json_t *data, json_t *environment, json_t *evid
         if (read_if_there(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
         int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", 0, err);
         if (rc == 0) add_environment(environment, document, metrics);
+        if (rc == 0) rc = about_add(subject, document, metrics, err);
         char *folder = path_join(dir, same ? same : name);
         if (rc == 0) rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
         free(folder);
@@ -285,22 +290,6 @@ static json_t *job_text(const json_t *sweep, const json_t *document) {
     return string;
 }
 
-/* The cells on the Pareto front of FID over time. New. */
-static json_t *pareto(const json_t *data, struct error *err) {
-    struct chart chart;
-    json_t *front = json_array();
-    if (chart_make(&chart, data, json_string_value(json_object_get(data, "metric")), CHART_TIME, err) != 0) {
-        json_decref(front);
-        return NULL;
-    }
-    for (size_t i = 0; i < chart.count; i++)
-        for (size_t k = 0; k < chart.lines[i].count; k++)
-            if (chart.lines[i].points[k].front)
-                json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
-    chart_release(&chart);
-    return front;
-}
-
 /* Are two cells' metrics of one reference and network? Where one has none: yes. */
 static bool comparable(const json_t *a, const json_t *b) {
     static const char *const keys[] = {"reference", "network"};
@@ -335,23 +324,28 @@ static int leave_out_others(json_t *data, const json_t *evidence) {
 }
 
 static int derive(json_t *data, const json_t *sweep, struct error *err) {
-    json_t *environment = json_object(), *evidence = json_object(), *document = NULL;
-    int rc = look_into_cells(data, environment, evidence, &document, err);
+    json_t *environment = json_object(), *evidence = json_object(), *subject = json_object(), *document = NULL;
+    char *date = about_date(json_string_value(json_object_get(data, "dir")));
+    int rc = date ? look_into_cells(data, subject, environment, evidence, &document, err) : error_memory(err);
     json_t *name = json_object_get(document, "name");
-    if (rc == 0 && (leave_out_others(data, evidence) != 0 ||
-                    json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
-                    json_object_set_new(data, "series", data_series(data)) != 0 ||
-                    json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
-                    json_object_set_new(data, "metric", data_first_fid(data)) != 0 ||
-                    json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||
-                    json_object_set_new(data, "pareto", pareto(data, err)) != 0 ||
-                    json_object_set(data, "environment", environment) != 0 ||
-                    json_object_set_new(data, "commands", commands_of(data, sweep, document)) != 0 ||
-                    json_object_set_new(data, "job", job_text(sweep, document)) != 0))
+    if (rc == 0 &&
+        (leave_out_others(data, evidence) != 0 ||
+         json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
+         json_object_set_new(data, "series", data_series(data)) != 0 ||
+         json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
+         json_object_set_new(data, "metric", data_first_fid(data)) != 0 ||
+         json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||
+         json_object_set_new(data, "pareto", data_pareto(data, err)) != 0 ||
+         json_object_set(data, "subject", subject) != 0 || json_object_set_new(data, "date", json_string(date)) != 0 ||
+         json_object_set(data, "environment", environment) != 0 ||
+         json_object_set_new(data, "commands", commands_of(data, sweep, document)) != 0 ||
+         json_object_set_new(data, "job", job_text(sweep, document)) != 0))
         rc = error_memory(err);
     json_decref(document);
     json_decref(environment);
     json_decref(evidence);
+    json_decref(subject);
+    free(date);
     return rc;
 }
 

@@ -124,3 +124,18 @@ json_t *data_first_fid(const json_t *data) {
     json_decref(columns);
     return found ? found : json_string("fid");
 }
+
+json_t *data_pareto(const json_t *data, struct error *err) {
+    struct chart chart;
+    json_t *front = json_array();
+    if (chart_make(&chart, data, json_string_value(json_object_get(data, "metric")), CHART_TIME, err) != 0) {
+        json_decref(front);
+        return NULL;
+    }
+    for (size_t i = 0; i < chart.count; i++)
+        for (size_t k = 0; k < chart.lines[i].count; k++)
+            if (chart.lines[i].points[k].front)
+                json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
+    chart_release(&chart);
+    return front;
+}

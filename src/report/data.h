@@ -9,6 +9,7 @@
  *    "best": [...]                                  see data_best
  *    "metric": "fid"                                the first FID's column, or "fid"
  *    "pareto": ["cell", ...]                        of that over time
+ *    "subject": {"model": [...], "feature network": [...], "reference": [...]}, "date": "..."   see about.h
  *    "environment": {"host": [...], ...}            every value there is, over all cells
  *    "commands": ["..."], "job": "text of the job file"} */
 #ifndef REPORT_DATA_H
@@ -26,6 +27,8 @@ double data_number(const json_t *cell, const char *column);
 double data_time(const json_t *cell);
 /* The first column of a FID; "fid" where there is none. New. */
 json_t *data_first_fid(const json_t *data);
+/* The cells on the Pareto front of that FID over time. New; NULL: an error. */
+json_t *data_pareto(const json_t *data, struct error *err);
 /* New: "series" of data's keys and cells. */
 json_t *data_series(const json_t *data);
 /* New: for each FID, and each other distance whose differences can be paired, a record for each NFE there is, in order.
@@ -39,7 +42,7 @@ json_t *data_series(const json_t *data);
 json_t *data_best(const json_t *data, const json_t *evidence);
 /* A record of data_best in words: "taylor (FID 0.1234)", and "ahead of ddim (FID 0.2345) by 0.1111 +- 0.0123: more than
  * its error". second stays empty where there is none. */
-void best_words(const json_t *record, struct text *best, struct text *second);
+void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second);
 /* For a terminal, 80 columns: the plot of `metric` over NFE, the table of the cells, and the best of each NFE. */
 int data_print(const json_t *data, const char *metric, struct text *out, struct error *err);
 

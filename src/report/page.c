@@ -1,6 +1,7 @@
 /* report.html: its sections, one function each. */
 #include "report/page.h"
 
+#include "report/about.h"
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/markup.h"
@@ -18,6 +19,47 @@ static void element(struct text *out, const char *name, const char *content) {
     text_add(out, "<%s>", name);
     markup_add(out, content);
     text_add(out, "</%s>", name);
+}
+
+/* Names in the order that a reader asks for them, and the command that made it all. */
+static void add_subject(const json_t *data, struct text *out) {
+    const json_t *commands = json_object_get(data, "commands"), *values, *value;
+    const char *name;
+    size_t i;
+    text_add(out, "<table id=\"subject\"><tbody>\n");
+    json_object_foreach(json_object_get(data, "subject"), name, values) {
+        text_add(out, "<tr>");
+        element(out, "th", name);
+        text_add(out, "<td>");
+        json_array_foreach(values, i, value) {
+            markup_add(out, i ? "; " : "");
+            markup_add(out, json_string_value(value));
+        }
+        text_add(out, "</td></tr>\n");
+    }
+    json_array_foreach(commands, i, value) {
+        const char *command = json_string_value(value);
+        if (!strstr(command, "qtaylor run")) continue;
+        text_add(out, "<tr><th>command</th><td>");
+        element(out, "code", command);
+        text_add(out, "</td></tr>\n");
+    }
+    text_add(out, "</tbody></table>\n");
+}
+
+/* The words of the table that do not speak for themselves. */
+static void add_terms(const json_t *data, struct text *out) {
+    const json_t *column;
+    size_t i;
+    text_add(out, "<section id=\"terms\">\n<h2>Terms</h2>\n<dl>\n");
+    json_array_foreach(json_object_get(data, "columns"), i, column) {
+        const char *line = about_term(json_string_value(column));
+        if (!line) continue;
+        element(out, "dt", json_string_value(column));
+        element(out, "dd", line);
+        text_add(out, "\n");
+    }
+    text_add(out, "</dl>\n</section>\n");
 }
 
 static void add_head(const json_t *data, bool sweep, struct text *out) {
@@ -39,7 +81,9 @@ static void add_head(const json_t *data, bool sweep, struct text *out) {
     if (fewest < most) text_add(out, "%g to ", fewest);
     if (fewest <= most) text_add(out, "%g samples%s; ", most, sweep ? " each" : "");
     element(out, "code", string(data, "dir"));
+    if (*string(data, "date")) text_add(out, "; %s", string(data, "date"));
     text_add(out, "</p>\n");
+    add_subject(data, out);
     if (json_array_size(missing) == 0) return;
     text_add(out,
              "<details class=\"warning\"><summary>%zu cells of this sweep are not finished: run it again</summary><p>",
@@ -67,7 +111,7 @@ static void add_best(const json_t *data, struct text *out) {
              network ? "<th>network</th>" : "");
     json_array_foreach(best, i, record) {
         struct text first = {0}, second = {0};
-        best_words(record, &first, &second);
+        best_words(record, "\xc2\xb1", &first, &second);
         bool beyond = json_is_true(json_object_get(record, "beyond_error"));
         text_add(out, "<tr class=\"%s\">", beyond ? "beyond" : "within");
         chart_title(string(record, "metric"), &network);
@@ -134,7 +178,9 @@ static void add_table(const json_t *data, struct text *out) {
              "<section id=\"cells\">\n<h2>Cells</h2>\n<div class=\"scroll\"><table class=\"sortable\">\n<thead><tr>");
     json_array_foreach(columns, i, column) {
         bool number = json_is_number(json_object_get(json_array_get(cells, 0), json_string_value(column)));
-        text_add(out, number ? "<th class=\"n\">" : "<th>");
+        text_add(out, "<th%s title=\"", number ? " class=\"n\"" : "");
+        markup_add(out, about_term(json_string_value(column)));
+        text_add(out, "\">");
         markup_add(out, json_string_value(column));
         text_add(out, "</th>");
     }
@@ -219,6 +265,7 @@ int page_make(const json_t *data, const struct page_pictures *pictures, struct t
     } else {
         add_values(data, out);
     }
+    add_terms(data, out);
     add_pictures(pictures, out);
     add_foot(data, out);
     return out->failed ? error_memory(err) : 0;

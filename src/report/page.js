@@ -1,5 +1,5 @@
 "use strict";
-// Everything is in the page without this script; it sorts the table and shows one metric's plots at a time.
+// Everything is in the page without this script; it sorts the table, hides columns of it and shows one metric's plots.
 for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0];
     const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
@@ -21,6 +21,26 @@ for (const table of document.querySelectorAll("table.sortable")) {
             body.append(...rows.map(([row]) => row));
         });
     });
+}
+// Which columns the table shows: ends of intervals and the machine's times at first not.
+for (const table of document.querySelectorAll("table.sortable")) {
+    const box = document.createElement("details"), summary = document.createElement("summary");
+    box.id = "columns";
+    summary.textContent = "columns";
+    box.append(summary);
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+        const label = document.createElement("label"), check = document.createElement("input");
+        const show = () => {
+            for (const row of table.rows) row.cells[column].hidden = !check.checked;
+        };
+        check.type = "checkbox";
+        check.checked = !/_(low|high|seconds)$|^(seconds|model_calls)$/.test(head.textContent);
+        check.addEventListener("change", show);
+        label.append(check, " ", head.textContent);
+        box.append(label);
+        show();
+    });
+    table.parentElement.before(box);
 }
 const charts = [...document.querySelectorAll(".charts")];
 if (charts.length > 1) {

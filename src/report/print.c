@@ -76,7 +76,7 @@ static int print_best(const json_t *data, struct text *out) {
     const char *last = NULL;
     json_array_foreach(json_object_get(data, "best"), i, record) {
         struct text best = {0}, second = {0};
-        best_words(record, &best, &second);
+        best_words(record, "+-", &best, &second);
         const char *column = json_string_value(json_object_get(record, "metric"));
         size_t network;
         chart_title(column, &network);

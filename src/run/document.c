@@ -4,12 +4,14 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/override.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
 #include "job/job_conditions.h"
 #include "sample/labels.h"
 #include "job/model_file.h"
 #include "cluster/build.h"
+#include "eval/network.h"
 #include "format/json_file.h"
 #include "cluster/agree.h"
 #include "format/captions.h"
@@ -73,8 +75,8 @@ static int check_batch(const struct job *job, const struct card *card, struct er
                      card->batch);
 }
 
-/* The decoders behind the first of a list fit as well. */
-static int check_decoders(const struct job *job, const struct card *card, struct error *err) {
+/* The decoders behind the first of a list fit as well, and the feature network what they make, where it is asked. */
+static int check_decoders(const struct job *job, const struct card *card, bool evaluated, struct error *err) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < job->decode.others_count; i++) {
         const struct other_decoder *other = &job->decode.others[i];
@@ -84,6 +86,13 @@ static int check_decoders(const struct job *job, const struct card *card, struct
         alone.decode.batch = other->batch;
         rc = decoder_add(&with, &alone, NULL, err);
         if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
+        for (size_t k = 0; rc == 0 && evaluated && k < job->evaluate.features.count; k++) {
+            const char *path = job->evaluate.features.list[k].path;
+            struct network network = {0};
+            if (path) rc = network_open(&network, path, &with, job->evaluate.metrics, err);
+            network_release(&network);
+            if (rc != 0) error_prefix(err, "%s", other->path);
+        }
         if (with.decoder != card->decoder) decoder_free(with.decoder);
     }
     return rc;
@@ -97,7 +106,8 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     *sampler = (struct sampler){0};
     *plan = (struct plan){0};
     if (job_from_file(job, file, overrides, overrides_count, err) != 0) return -1;
-    if (job_file_check_paths(file, job, err) != 0) {
+    if ((file->document && build_check_format(file->document, RUN_FORMAT, file->path, err) != 0) ||
+        job_file_check_paths(file, job, err) != 0) {
         job_release(job);
         return -1;
     }
@@ -105,7 +115,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
-    if (rc == 0) rc = check_decoders(job, card, err);
+    if (rc == 0) rc = check_decoders(job, card, false, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
@@ -114,7 +124,10 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
-    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
+    if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) {
+        const char *set = override_named(err->message, overrides, overrides_count);
+        error_prefix(err, set ? "--set %s" : "%s", set ? set : file->path);
+    }
     for (char *line = warnings.data ? strtok(warnings.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         log_warn("%s", line);
     text_release(&warnings);
@@ -200,8 +213,8 @@ size_t document_sample_bytes(const struct job *job, const struct card *card) {
 static int warn_of_others(const struct job_file *file, const json_t *keys, struct error *err) {
     json_t *list, *one;
     size_t i;
-    if (!file->keys) return 0;
-    if (fingerprint_differences(&list, file->keys, keys, err) != 0) return -1;
+    if (!file->document) return 0;
+    if (fingerprint_differences(&list, json_object_get(file->document, "keys"), keys, err) != 0) return -1;
     json_array_foreach(list, i, one) {
         char *there = fingerprint_text(json_object_get(one, "there"));
         char *here = fingerprint_text(json_object_get(one, "here"));
@@ -234,6 +247,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         goto out;
     }
     if (job_file_check_folder(file, &job, err) != 0 ||
+        (job.evaluate.enabled && check_decoders(&job, &card, true, err) != 0) ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
         model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
@@ -264,19 +278,6 @@ out:
     sampler_release(&sampler);
     card_release(&card);
     job_release(&job);
-    return rc;
-}
-
-int document_read(json_t **document, const char *dir, struct error *err) {
-    char *path = text_new("%s/run.json", dir);
-    if (!path) return error_memory(err);
-    int rc = json_file_read_if_there(document, path, err);
-    if (rc == 0 && !*document) rc = error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
-    if (rc == 0 && (rc = build_check_format(*document, RUN_FORMAT, path, err)) != 0) {
-        json_decref(*document);
-        *document = NULL;
-    }
-    free(path);
     return rc;
 }
 

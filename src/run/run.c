@@ -1,5 +1,7 @@
-/* Opening a run document, and the small questions every rank asks of it. */
+/* Reading and opening a run document, and the small questions every rank asks of it. */
 #include "base/text.h"
+#include "cluster/build.h"
+#include "format/json_file.h"
 #include "job/decoder.h"
 #include "job/job_conditions.h"
 #include "sample/labels.h"
@@ -19,6 +21,35 @@ int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *e
     if (document_read_plan(&plan, run->document, err) != 0) return -1;
     int rc = plan_digest(&plan, hex, err);
     plan_release(&plan);
+    return rc;
+}
+
+/* Why there is no run.json: a sweep has one in each of its cells. */
+static int no_document(const char *dir, struct error *err) {
+    char *path = text_new("%s/sweep.json", dir);
+    json_t *sweep = NULL;
+    int rc = path ? json_file_read_if_there(&sweep, path, err) : error_memory(err);
+    const json_t *cells = json_object_get(sweep, "cells");
+    const char *first = json_string_value(json_object_get(json_array_get(cells, 0), "cell"));
+    if (rc == 0 && first)
+        error_set(err, CODE_DATA, "%s is the folder of a sweep of %zu cells: name one of them, such as %s/%s", dir,
+                  json_array_size(cells), dir, first);
+    else if (rc == 0) error_set(err, CODE_DATA, "%s is no run directory: it has no run.json", dir);
+    json_decref(sweep);
+    free(path);
+    return -1;
+}
+
+int document_read(json_t **document, const char *dir, struct error *err) {
+    char *path = text_new("%s/run.json", dir);
+    if (!path) return error_memory(err);
+    int rc = json_file_read_if_there(document, path, err);
+    if (rc == 0 && !*document) rc = no_document(dir, err);
+    else if (rc == 0 && (rc = build_check_format(*document, RUN_FORMAT, path, err)) != 0) {
+        json_decref(*document);
+        *document = NULL;
+    }
+    free(path);
     return rc;
 }
 

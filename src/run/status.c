@@ -195,6 +195,27 @@ static int list_cells(json_t **names, const char *dir, struct error *err) {
 }
 
 static int count_cell(const char *dir, const char *name, bool at_sweep, struct life *life, json_t *cells,
+                      struct count *all, json_t *quarantine, struct error *err);
+
+/* What other decoders make of a run's latents, each as a cell. */
+static int count_decoders(const char *dir, struct life *life, json_t *decoders, struct count *all, json_t *quarantine,
+                          struct error *err) {
+    json_t *document;
+    const json_t *decoder;
+    char *folder = text_new("%s/" DECODED_FOLDER, dir);
+    int rc = folder ? document_read(&document, dir, err) : error_memory(err);
+    if (rc == 0) {
+        bool alive = json_array_size(life->attempts) > 0;
+        for (size_t k = 0; rc == 0 && (decoder = document_decoder(document, k)); k++)
+            rc = count_cell(folder, json_string_value(json_object_get(decoder, "name")), alive, life, decoders, all,
+                            quarantine, err);
+        json_decref(document);
+    }
+    free(folder);
+    return rc;
+}
+
+static int count_cell(const char *dir, const char *name, bool at_sweep, struct life *life, json_t *cells,
                       struct count *all, json_t *quarantine, struct error *err) {
     struct count one = {.unknown = true};
     size_t before = json_array_size(life->attempts);
@@ -204,9 +225,15 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
     if (rc == 0) rc = is_run(folder, &begun, err);
     if (rc == 0 && begun) rc = look_for_life(folder, life, err);
     if (rc == 0 && begun) rc = count_run(folder, &one, quarantine, err);
+    struct count decoded = {0};
+    json_t *decoders = json_array();
+    if (rc == 0 && begun)
+        rc = decoders ? count_decoders(folder, life, decoders, &decoded, quarantine, err) : error_memory(err);
+    json_decref(decoders);
     free(folder);
     if (rc != 0) return -1;
     bool alive = at_sweep || json_array_size(life->attempts) > before;
+    one.unknown |= strcmp(state_of(&decoded, alive), "complete") != 0;
     *all = (struct count){all->samples + one.samples,
                           all->done + one.done,
                           all->shards + one.shards,
@@ -230,24 +257,6 @@ static int count_cells(const char *dir, struct life *life, json_t *cells, struct
     json_array_foreach(names, i, name) if (rc == 0)
         rc = count_cell(dir, json_string_value(name), at_sweep, life, cells, all, quarantine, err);
     json_decref(names);
-    return rc;
-}
-
-/* What other decoders make of a run's latents, each as a cell. */
-static int count_decoders(const char *dir, struct life *life, json_t *decoders, struct count *all, json_t *quarantine,
-                          struct error *err) {
-    json_t *document;
-    const json_t *decoder;
-    char *folder = text_new("%s/" DECODED_FOLDER, dir);
-    int rc = folder ? document_read(&document, dir, err) : error_memory(err);
-    if (rc == 0) {
-        bool alive = json_array_size(life->attempts) > 0;
-        for (size_t k = 0; rc == 0 && (decoder = document_decoder(document, k)); k++)
-            rc = count_cell(folder, json_string_value(json_object_get(decoder, "name")), alive, life, decoders, all,
-                            quarantine, err);
-        json_decref(document);
-    }
-    free(folder);
     return rc;
 }
 

@@ -27,11 +27,15 @@ bool sampler_ends_in_step(const struct sampler *sampler) {
 static int unknown_solver(const char *name, struct error *err) {
     struct text names = {0};
     const struct solver *solver;
-    for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
-    error_set(err, CODE_DATA, "sampler.solver: expected one of %s; found %s", names.data ? names.data : "", name);
-    text_release(&names);
     const char *guess = solver_guess(name);
-    return guess ? error_suffix(err, "; did you mean %s?", guess) : -1;
+    if (guess)
+        return error_set(err, CODE_DATA,
+                         "sampler.solver: found %s; did you mean %s? expected a name that `qtaylor plan --list` shows",
+                         name, guess);
+    for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
+    error_set(err, CODE_DATA, "sampler.solver: found %s; expected one of %s", name, names.data ? names.data : "");
+    text_release(&names);
+    return -1;
 }
 
 /* Grids uniform or quadratic in the time of a flow go to 0 itself, and final: zero is their last step. So do adaptive

@@ -49,6 +49,7 @@ int decoders_run(struct comm *comm, const json_t *list, const struct pipeline_op
     int rc = pipeline_run(comm, list, options, results, lost, err);
     json_t *cell;
     size_t i;
+    if (options->dry_run) return rc; /* there are no latents for them */
     json_array_foreach(json_object_get(list, "cells"), i, cell) {
         const json_t *decoder;
         for (size_t k = 0; (decoder = document_decoder(json_object_get(cell, "document"), k)); k++) {

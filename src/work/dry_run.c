@@ -68,6 +68,7 @@ static double free_bytes(const char *dir) {
 struct inputs { /* of the run's first batch */
     struct batch batch;
     uint64_t *seeds, *rows;
+    double *scales;
     int64_t *labels;
 };
 
@@ -77,17 +78,20 @@ static int inputs_new(struct inputs *inputs, const struct cell *cell, struct err
     if (count > run->layout.samples) count = (size_t)run->layout.samples;
     *inputs = (struct inputs){.seeds = calloc(count, sizeof(uint64_t)),
                               .rows = calloc(count, sizeof(uint64_t)),
+                              .scales = calloc(count, sizeof(double)),
                               .labels = calloc(count, sizeof(int64_t))};
-    if (!inputs->seeds || !inputs->rows || !inputs->labels) return error_memory(err);
+    if (!inputs->seeds || !inputs->rows || !inputs->scales || !inputs->labels) return error_memory(err);
     for (size_t i = 0; i < count; i++) {
         inputs->seeds[i] = seeds_at(&run->job.seeds, i);
         if (run->condition_rows > 0) inputs->rows[i] = run_row(run, i);
+        if (run->scales) inputs->scales[i] = run_scale(run, i);
         if (run->card.classes > 0) inputs->labels[i] = run_label(run, i);
     }
     inputs->batch = (struct batch){.rows = count,
                                    .seeds = inputs->seeds,
                                    .labels = run->card.classes > 0 ? inputs->labels : NULL,
                                    .condition_rows = run->condition_rows > 0 ? inputs->rows : NULL,
+                                   .scales = run->scales ? inputs->scales : NULL,
                                    .initial = cell->initial};
     return 0;
 }
@@ -95,6 +99,7 @@ static int inputs_new(struct inputs *inputs, const struct cell *cell, struct err
 static void inputs_free(struct inputs *inputs) {
     free(inputs->seeds);
     free(inputs->rows);
+    free(inputs->scales);
     free(inputs->labels);
 }
 

@@ -86,6 +86,14 @@ def test_paths_stand_for_themselves(job, tmp_path):
     assert (stored(job.folder / "again") == stored(job.run)).all()
 
 
+def test_a_later_format_is_refused(job):
+    qtaylor("run", job.write())
+    document = json.loads((job.run / "run.json").read_text())
+    (job.folder / "later.json").write_text(json.dumps(document | {"format": document["format"] + 1}))
+    error = qtaylor("run", job.folder / "later.json", "--set", f"output.dir={job.folder}/again", code=DATA).stderr
+    assert "later.json" in error and "format" in error and not (job.folder / "again").exists()
+
+
 def test_what_is_other_is_said(job):
     qtaylor("run", job.write())
     done = again(job, "--set", "sampler.nfe=4", "--set", "batch=4")

@@ -41,6 +41,9 @@ JOBS = {
         (lambda j: put(j, "sampler.solver", "sample_euler_ancestral"), DATA, ["did you mean euler-ancestral?"]),
     "a solver's name in pictures' data":
         (lambda j: put(j, "sampler.solver", "DPM++ 2M Karras"), DATA, ["did you mean dpmpp-2m?"]),
+    "another tool's name comes first":
+        (lambda j: put(j, "sampler.solver", "euler_a"), DATA, ["found euler_a; did you mean euler-ancestral?"]),
+    "two letters that changed places": (lambda j: put(j, "sampler.nef", 5), DATA, ["nef", "did you mean \"nfe\"?"]),
     "a limit": (lambda j: put(j, "batch", 2**31), DATA, ["from 1 to 2147483647, found 2147483648"]),
     "unknown grid": (lambda j: put(j, "sampler.grid", "cubic"), DATA, ["sampler.grid", "cubic", "quadratic"]),
     "nfe below the smallest": (lambda j: put(j, "sampler", {"solver": "rk4", "nfe": 3}), DATA, ["nfe", "4"]),

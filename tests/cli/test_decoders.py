@@ -127,6 +127,25 @@ def test_a_list_in_a_sweep(job):
     result = json.loads(qtaylor("run", job.write(), "--json", ranks=2).stdout)
     assert set(result["decoded"]) == {f"nfe={nfe}/{name}" for nfe in (4, 6) for name in ("second", "third")}
     assert "exactly the samples" in qtaylor("verify", job.run).stdout
+    qtaylor("status", job.run)
+    (job.run / "nfe=6/decoded/third/samples/000001.npy.zst").unlink()
+    cells = json.loads(qtaylor("status", job.run, "--json", code=75).stdout)["cells"]
+    assert [cell["state"] for cell in cells] == ["complete", "stopped"]
+    assert "1 of its 2 cells" in qtaylor("verify", job.run, code=75).stderr
+    qtaylor("run", job.write())
+    qtaylor("status", job.run)
+
+
+def test_features_of_another_size(job):
+    """Said before anything is made."""
+    give(job)
+    job.add_evaluation()
+    network = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
+    (job.folder / "features.json").write_text(json.dumps(network))
+    wide = {"decoder": {"latent": [1, 4, 4], "image": [3, 16, 16]}, "matrix": 5}
+    (job.folder / "second.json").write_text(json.dumps(wide))
+    done = qtaylor("run", job.write(), code=65)
+    assert "second.json" in done.stderr and "16" in done.stderr and not job.run.exists()
 
 
 @pytest.mark.parametrize("change, words", [

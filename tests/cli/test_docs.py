@@ -1,9 +1,11 @@
 """The pages: their links lead somewhere, the commands in them exist, the page on one's own model works as it stands."""
 import functools
+import json
 import re
 import shlex
 import subprocess
 
+import numpy
 import pytest
 from conftest import ROOT, TORCH, environment, qtaylor, stored
 
@@ -63,6 +65,33 @@ def test_commands():
                 assert option in help_of(words[0]), f"{page.name}: qtaylor {words[0]} has no {option}"
             seen += 1
     assert seen > 40
+
+
+def test_every_member_of_features_json(tmp_path):
+    """docs/evaluation.md has the members that the program reads and no other; its example works, none may be left
+    out."""
+    page = (ROOT / "docs/evaluation.md").read_text()
+    part = page.split("## features.json\n")[1].split("\n## ")[0]
+    source = (ROOT / "src/eval/network.c").read_text()
+    read = re.search(r'json_unpack_ex\(json, &at, JSON_STRICT, "[^"]*",(.*?)\) != 0', source, re.S)[1]
+    members = re.findall(r'"(\w+)"', read)
+    assert re.findall(r"^\| `(\w+)` \|", part, re.M) == members and len(members) == 7
+    kinds = re.search(r"feature_kind_names\[\] = {(.*?), NULL}", (ROOT / "src/eval/features.c").read_text())[1]
+    assert set(json.loads(f"[{kinds}]")) <= set(re.findall(r"`(\w+)`", part))
+    described = json.loads(re.search(r"^```json\n(.*?)^```", part, re.M | re.S)[1])
+    needed = members[:3]
+    assert list(described) == needed
+
+    numpy.save(tmp_path / "images.npy", numpy.zeros((2, 32, 32, 3), numpy.uint8))
+
+    def refer(description, code):
+        (tmp_path / "net.json").write_text(json.dumps({"features": description, "matrix": 7}))
+        return qtaylor("reference", tmp_path / "images.npy", "--features", tmp_path / "net.json", "-o",
+                       tmp_path / "ref.npz", code=code).stderr
+    refer(described, 0)
+    for member in needed:
+        assert member in refer({key: value for key, value in described.items() if key != member}, 65)
+    assert "colour" in refer(described | {"colour": 1}, 65)
 
 
 def test_own_model(tmp_path):

@@ -54,7 +54,7 @@ def test_an_unknown_option_names_the_nearest_and_all(command):
     (["compare", "a", "b", "--metrics", "fid,recall"], "clip-score, found recall; did you mean prdc?"),
     (["compare", "a", "b", "--metrics", ""], "mind, vendi, fld, fdr or clip-score, found nothing"),
     (["compare", "a", "b", "-z"], "unknown option -z"),
-    (["run", "job.yaml", "--device", "cpu"], "unknown option --device; if it is a key: --set device=VALUE"),
+    (["run", "job.yaml", "--workers", "2"], "unknown option --workers; if it is a key: --set workers=VALUE"),
     (["plan", "--json"], "an argument is missing: JOB"),
     (["exprot"], "unknown command exprot; did you mean export?"),
 ])

@@ -131,9 +131,10 @@ def test_a_fresh_debian(tmp_path, suite):
     subprocess.run(["make", "SHIM=fake", "dist", f"DIST={tarball}"], cwd=ROOT, check=True, capture_output=True)
     subprocess.run(["tar", "-xzf", tarball, "-C", tree / "srv"], check=True)
     shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
-    inside = f"""cd /srv/qtaylor-{VERSION}; SHIM=fake packaging/debian.sh /usr/local; cd /tmp
-        su nobody -s /bin/sh -c 'qtaylor run /srv/qtaylor-{VERSION}/tests/data/run-0.1/job.yaml --set output.dir=run'
-        su nobody -s /bin/sh -c 'qtaylor verify run'"""
+    inside = f"""cd /srv/qtaylor-{VERSION}; SHIM=fake packaging/debian.sh /usr/local; cp -r tests/data/run-0.1 /tmp/job
+        cd /tmp
+        su nobody -s /bin/sh -c '/usr/local/bin/qtaylor run job/job.yaml --set output.dir=run'
+        su nobody -s /bin/sh -c '/usr/local/bin/qtaylor verify run'"""
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c",
          'mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/dev" && mkdir "$0/dev/shm" && '

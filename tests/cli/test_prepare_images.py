@@ -42,11 +42,9 @@ def along(pixels, axis, size, kernel, whole):
     return np.clip(np.floor(pixels + 0.5), 0, 255) if whole else pixels
 
 
-def resample(candidates, width, height, kernel, whole=True):
-    """Of each [H,W,C] in the list both orders of the axes, as Pillow's choice of them is its own; whole pixels are
-    rounded after each."""
-    return [along(along(pixels, first, (height, width)[first], kernel, whole), 1 - first, (height, width)[1 - first],
-                  kernel, whole) for pixels in candidates for first in (0, 1)]
+def resample(pixels, width, height, kernel, whole=True):
+    """[H,W,C], rows before columns; whole pixels are rounded after each."""
+    return along(along(pixels, 1, width, kernel, whole), 0, height, kernel, whole)
 
 
 def middle(pixels, side_y, side_x):
@@ -55,24 +53,21 @@ def middle(pixels, side_y, side_x):
 
 
 def adm(pixels, size):
-    height, width = pixels.shape[:2]
-    candidates = [pixels]
-    while min(height, width) >= 2 * size:
-        height, width = height // 2, width // 2
-        candidates = resample(candidates, width, height, "box")
-    scale = size / min(height, width)
-    candidates = resample(candidates, round(width * scale), round(height * scale), "bicubic")
-    return [middle(one, size, size) for one in candidates]
+    while min(pixels.shape[:2]) >= 2 * size:
+        pixels = resample(pixels, pixels.shape[1] // 2, pixels.shape[0] // 2, "box")
+    scale = size / min(pixels.shape[:2])
+    pixels = resample(pixels, round(pixels.shape[1] * scale), round(pixels.shape[0] * scale), "bicubic")
+    return middle(pixels, size, size)
 
 
 def square(pixels):
-    return [middle(pixels, min(pixels.shape[:2]), min(pixels.shape[:2]))]
+    return middle(pixels, min(pixels.shape[:2]), min(pixels.shape[:2]))
 
 
 FORMULAS = {"adm-16": lambda pixels: adm(pixels, 16),
             "edm-16": lambda pixels: resample(square(pixels), 16, 16, "lanczos"),
             "center-bicubic": lambda pixels: resample(square(pixels), 16, 16, "bicubic"),
-            "clean": lambda pixels: resample([pixels], 16, 16, "bicubic")}
+            "clean": lambda pixels: resample(pixels, 16, 16, "bicubic")}
 
 
 def smooth(rng, height, width):
@@ -114,14 +109,14 @@ def test_recipes_are_their_formulas(folder, tmp_path, recipe):
         assert archive.namelist() == [name for name, _ in listed["labels"]] + ["dataset.json"]
         pictures = [np.array(Image.open(io.BytesIO(archive.read(name)))) for name, _ in listed["labels"]]
     for made, source in zip(pictures, in_order(folder)[1]):
-        wanted = min(FORMULAS[recipe](source), key=lambda one: (made != one).sum())
+        wanted = FORMULAS[recipe](source)
         assert made.shape == wanted.shape == (16, 16, 3) and np.abs(made - wanted).max() <= 1
         assert (made != wanted).mean() < 0.03  # Pillow's weights have 22 bits
     prepare(folder, tmp_path / "b.npz", "--recipe", recipe, *more, "--workers", 1)
     with np.load(tmp_path / "b.npz") as arrays:
         assert arrays["recipe"] == listed["recipe"].encode() and arrays["arr_1"].tolist() == [0, 0, 0, 1, 1, 1, 1]
         if recipe == "clean":
-            wanted = [resample([source], 16, 16, "bicubic", whole=False)[0].transpose(2, 0, 1)
+            wanted = [resample(source, 16, 16, "bicubic", whole=False).transpose(2, 0, 1)
                       for source in in_order(folder)[1]]
             assert arrays["arr_0"].dtype == np.float32 and np.abs(arrays["arr_0"] - wanted).max() < 1e-3
             assert arrays["arr_0"].max() > 255  # not clipped

@@ -10,6 +10,7 @@ from conftest import qtaylor, stored
 
 @pytest.mark.parametrize("classes, more", [
     (False, {}), (True, {"rescale": 0.7}), (False, {"interval": [0.1, 1]}), (True, {"form": "cfg-zero*"}),
+    (True, {"batched": True}),
 ])
 def test_scales_by_row(job, classes, more):
     """Each sample is, byte for byte, that of the job with its row's scale for all."""
@@ -53,6 +54,10 @@ def test_scales_of_one_size_are_the_scalar_job(job):
         assert (stored(job.run) == scalar).all()
     before = json.loads((job.run / "run.json").read_text())["keys"]["sampler"]["guidance"]["scale"]
     assert list(before) == ["sha256"]
+    environment = json.loads(qtaylor("report", job.run, "--json").stdout)["environment"]
+    assert environment["scales of guidance by row (sha256)"] == [before["sha256"]]
+    assert "w by row" in qtaylor("plan", job.write(), "--set", "sampler={solver: taylor, nfe: 2, guidance: {scale: "
+                                 "scales.npy}}").stdout
     np.save(job.folder / "scales.npy", np.full(7, 3, "<f4"))
     assert "sampler.guidance.scale.sha256" in qtaylor("run", job.write(), code=65).stderr
 

@@ -79,6 +79,7 @@ def test_pixart_with_masks(tmp_path, name):
     pipeline = text_pipelines.pixart(name)
     pipeline.save_pretrained(tmp_path / "net")
     export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 5)
+    assert scaling(tmp_path / "out") == (0.13025, 0)
     encoded(tmp_path / "net", tmp_path / "out", "--dtype", "float32")
     start = normals(3, (4, 8, 8))
     ours = run_exported(tmp_path / "out/job.yaml", start, tmp_path)
@@ -91,6 +92,7 @@ def test_dit_with_labels(tmp_path):
     pipeline = text_pipelines.dit()
     pipeline.save_pretrained(tmp_path / "net")
     export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 5)
+    assert scaling(tmp_path / "out") == (0.18215, 0)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     made = pipeline(class_labels=[0, 1, 2], generator=generators, num_inference_steps=5, output_type="np").images
@@ -155,6 +157,8 @@ def test_prompts_of_coco_and_geneval(tmp_path, capsys):
     assert encode_prompts.read_prompts(tmp_path / "coco.json") == ["a cat.", "a dog"]
     assert encode_prompts.read_prompts(tmp_path / "geneval.jsonl") == ["two dogs", "a cat"]
     assert encode_prompts.read_prompts(tmp_path / "lines.txt") == ["one", "", "three"]
+    encode_prompts.note_blank_lines("lines.txt", ["one", "", "three", ""])
+    assert "lines.txt: prompts 2, 4 of 4" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text("")
     for prompts, code, said in (("empty.txt", 65, "found none"), ("absent.txt", 74, "No such file"),
                                 ("lines.txt", 65, "expected a pipeline")):
@@ -163,6 +167,36 @@ def test_prompts_of_coco_and_geneval(tmp_path, capsys):
             encode_prompts.main([str(tmp_path), str(tmp_path / prompts), "-o", str(tmp_path / "out")])
         assert end.value.code == code and said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_one_file_of_tensors(tmp_path):
+    """The same rows as in .npy files, by the library of the format, and by jobs."""
+    from safetensors.numpy import load_file
+
+    text_pipelines.pixart("PixArtAlphaPipeline").save_pretrained(tmp_path / "net")
+    export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 3)
+    encoded(tmp_path / "net", tmp_path / "out", "--batch", 2)
+    one = tmp_path / "out/prompts.safetensors"
+    encode_prompts.main([str(tmp_path / "net"), str(tmp_path / "out/prompts.txt"), "-o", str(one), "--batch", "2"])
+    there = load_file(one)
+    assert set(there) == {"context", "mask", "null-context", "null-mask"}
+    for name, array in there.items():
+        expected = np.load(tmp_path / f"out/conditions/{name}.npy")
+        assert array.dtype == expected.dtype and (array == expected).all()
+    assert (tmp_path / "out/prompts-captions.txt").read_text() == (tmp_path / "out/conditions/captions.txt").read_text()
+    start = normals(3, (4, 8, 8))
+    ours = run_exported(tmp_path / "out/job.yaml", start, tmp_path)
+    job = tmp_path / "out/job.yaml"
+    text = job.read_text()
+    for name in there:
+        assert f"conditions/{name}.npy" in text
+        text = text.replace(f"conditions/{name}.npy", f"prompts.safetensors#{name}")
+    job.write_text(text)
+    (tmp_path / "again").mkdir()
+    assert (run_exported(job, start, tmp_path / "again") == ours).all()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.pt", "decoder.pt", "job.yaml", "conditions", "prompts.txt", "prompts.safetensors",
+        "prompts-captions.txt"}
 
 
 def test_negative_prompts_a_row_each(tmp_path):

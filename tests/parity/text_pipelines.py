@@ -92,7 +92,8 @@ def pixart(name):
         cross_attention_dim=16, sample_size=8, patch_size=2, caption_channels=16,
         use_additional_conditions=False))
     tokenizer, encoder = t5()
-    return getattr(diffusers, name)(tokenizer, encoder, autoencoder(), transformer, DPMSolverMultistepScheduler())
+    return getattr(diffusers, name)(tokenizer, encoder, autoencoder(scaling_factor=0.13025), transformer,
+                                    DPMSolverMultistepScheduler())
 
 
 def dit():

@@ -1,0 +1,111 @@
+/* The subject of a report, its date, and its terms. */
+#include "report/about.h"
+
+#include "base/text.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static const struct term {
+    const char *column, *line;
+} terms[] = {
+    {"nfe",
+     "number of function evaluations: how often the model is evaluated for one sample (guidance is one with it)"},
+    {"model_calls", "how often the network runs for one sample; with guidance up to twice the NFE"},
+    {"samples", "how many samples the metrics are of"},
+    {"fid", "Frechet distance between Gaussians fitted to the features of samples and reference; lower is better"},
+    {"fid_corrected", "FID without its bias, which grows as the number of samples falls"},
+    {"fid_error",
+     "standard error of FID: how far it moves with other samples of the same kind, not with another reference"},
+    {"fid_low", "lower end of the 95 % interval of the corrected FID"},
+    {"fid_high", "upper end of the 95 % interval of the corrected FID"},
+    {"fid_infinity", "FID extrapolated to infinitely many samples from several counts"},
+    {"sfid", "FID of features that keep their place in the picture; lower is better"},
+    {"kid", "squared distance of the features' distributions by a polynomial kernel, without bias; lower is better"},
+    {"kid_std", "standard deviation of KID over its subsets"},
+    {"kid_full", "KID over all pairs of samples at once"},
+    {"cmmd", "squared distance of CLIP's features by a Gaussian kernel, times 1,000; lower is better"},
+    {"mind", "squared distance of the features along random directions; lower is better"},
+    {"vendi", "how many different pictures the samples amount to; higher is more diverse"},
+    {"is", "inception score: how sure and how varied the classifier is; higher is better"},
+    {"is_std", "standard deviation of the inception score over its splits"},
+    {"precision", "share of samples that lie among the reference's features: quality"},
+    {"recall", "share of the reference that lies among the samples' features: diversity"},
+    {"density", "how densely samples lie among the reference's features; above 1 is possible"},
+    {"coverage", "share of reference images with a sample nearby"},
+    {"same_as", "the cell whose samples these are: it was made once"},
+    {"seconds", "time that all workers were busy with these samples, divided by their number"},
+    {"samples_per_second", "samples over those seconds"},
+    {"model_seconds", "time in the solver, added over workers"},
+};
+
+const char *about_term(const char *column) {
+    const char *dot = strrchr(column, '.'), *name = dot ? dot + 1 : column; /* NETWORK.fid */
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
+        if (strcmp(terms[i].column, name) == 0) return terms[i].line;
+    return NULL;
+}
+
+static const json_t *member(const json_t *object, const char *outer, const char *inner) {
+    return json_object_get(json_object_get(object, outer), inner);
+}
+
+/* Takes the text over; an empty one is nothing to add. */
+static int add(json_t *subject, const char *name, struct text *value, struct error *err) {
+    json_t *values = json_object_get(subject, name), *known, *one = value->length ? json_string(value->data) : NULL;
+    size_t i;
+    bool failed = value->failed || (value->length && !one), there = false;
+    text_release(value);
+    if (!failed && one && !values) {
+        values = json_array();
+        failed = !values || json_object_set_new(subject, name, values) != 0;
+    }
+    json_array_foreach(values, i, known) there |= json_equal(known, one) != 0;
+    if (!failed && one && !there) failed = json_array_append(values, one) != 0;
+    json_decref(one);
+    return failed ? error_memory(err) : 0;
+}
+
+/* The name of a file without its folders, and the first digits of its sha256. */
+static void add_file(struct text *out, const json_t *path, const json_t *sha256) {
+    const char *name = json_string_value(path), *slash = name ? strrchr(name, '/') : NULL;
+    if (!name) return;
+    text_add(out, "%s", slash ? slash + 1 : name);
+    if (json_is_string(sha256)) text_add(out, " (%.12s)", json_string_value(sha256));
+}
+
+int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err) {
+    const json_t *job = json_object_get(document, "job"), *values = json_object_get(metrics, "metrics");
+    const json_t *reference = json_object_get(values, "reference"), *count = json_object_get(reference, "count"),
+                 *recipe = json_object_get(reference, "recipe");
+    struct text model = {0}, network = {0}, against = {0};
+    add_file(&model, member(job, "model", "path"), member(json_object_get(document, "keys"), "model", "sha256"));
+    if (json_is_object(values)) {
+        add_file(&network, member(job, "evaluate", "features"), member(values, "network", "sha256"));
+        add_file(&against, json_object_get(reference, "path"), json_object_get(reference, "sha256"));
+        if (json_is_integer(count)) text_add(&against, ", %lld images", (long long)json_integer_value(count));
+        if (json_is_string(recipe)) text_add(&against, ", recipe %s", json_string_value(recipe));
+    }
+    int rc = add(subject, "model", &model, err);
+    if (add(subject, "feature network", &network, err) != 0) rc = -1;
+    if (add(subject, "reference", &against, err) != 0) rc = -1;
+    return rc;
+}
+
+char *about_date(const char *dir) {
+    static const char *const files[] = {"results.json", "metrics.json"};
+    char text[40] = "";
+    for (size_t i = 0; i < sizeof files / sizeof *files && !text[0]; i++) {
+        struct stat info;
+        struct tm when;
+        char *path = text_new("%s/%s", dir, files[i]);
+        if (!path) return NULL;
+        if (stat(path, &info) == 0 && gmtime_r(&info.st_mtime, &when))
+            strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &when);
+        free(path);
+    }
+    return strdup(text);
+}

@@ -1,0 +1,18 @@
+/* What a report says of its subject: whose samples were compared with what, when, and what its words mean. */
+#ifndef REPORT_ABOUT_H
+#define REPORT_ABOUT_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+
+/* Adds what a cell's run.json and metrics.json (may be NULL) say to a report's "subject": {"model": [names], "feature
+ * network": [names], "reference": [names with numbers of images]}, each value once. */
+int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err);
+/* When the numbers were written, as "2026-11-29 10:42 UTC": of dir/results.json or dir/metrics.json. New; NULL when out
+ * of memory. "" where there is neither. */
+char *about_date(const char *dir);
+/* A column of results.csv, or a word of the page, in a line; NULL: it speaks for itself. */
+const char *about_term(const char *column);
+
+#endif

@@ -1,0 +1,62 @@
+"""What somebody does on the first day, and what is said then."""
+import json
+
+import pytest
+
+from conftest import qtaylor
+
+
+@pytest.fixture
+def small(job):
+    job.keys |= {"seeds": "0", "name": "one"}
+    return job
+
+
+@pytest.mark.parametrize("command", [
+    ("evaluate",), ("export", "--to", "npy", "-o", "out.npy"), ("sample", "0", "-o", "out.npy"), ("decode",)])
+def test_a_sweep_in_place_of_a_run(small, command, tmp_path):
+    small.keys["sweep"] = {"sampler.nfe": [2, 3]}
+    qtaylor("run", small.write())
+    name, *rest = command
+    rest = [str(tmp_path / word) if "." in word else word for word in rest]
+    said = qtaylor(name, small.run, *rest, code=65).stderr
+    assert f"{small.run} is the folder of a sweep of 2 cells: name one of them, such as {small.run}/nfe=2" in said
+
+
+def test_one_is_singular(small, tmp_path):
+    path = small.write()
+    assert "\n1 sample in 1 shard of" in qtaylor("plan", path).stdout
+    assert "(1 sample in" in qtaylor("run", path).stdout
+    assert qtaylor("export", small.run, "--to", "npy", "-o", tmp_path / "one.npy").stdout.endswith(": 1 sample\n")
+
+
+@pytest.mark.parametrize("prediction, meant", [
+    ("v_prediction", "v"), ("epsilon-prediction", "epsilon"), ("flow velocity", "velocity"), ("edmvp", "edm-vp")])
+def test_a_prediction_by_another_name(small, prediction, meant):
+    small.model["card"]["prediction"] = prediction
+    assert f'found "{prediction}"; did you mean "{meant}"?' in qtaylor("plan", small.write(), code=65).stderr
+
+
+@pytest.mark.parametrize("options, where", [
+    (["sampler.solver=nix"], "--set sampler.solver=nix: sampler.solver: found nix"),
+    (["sampler={solver: nix}"], "--set sampler={solver: nix}: sampler.solver: found nix"),
+    (["sampler.solver=nix", "sampler.solver=nox"], "--set sampler.solver=nox: sampler.solver: found nox"),
+    (["labels=7"], "--set labels=7: labels: expected a class in 0..1"),
+    (["sampler.nfe=4"], "job.yaml: labels: expected a class in 0..1"),
+])
+def test_a_mistake_is_where_it_was_made(small, options, where):
+    if where.startswith("job.yaml"):
+        small.keys["labels"] = 9
+    arguments = [word for option in options for word in ("--set", option)]
+    assert where in qtaylor("plan", small.write(), *arguments, code=65).stderr
+
+
+def test_the_device_as_an_option(small):
+    """It wins over the job's key, as --set would."""
+    small.keys["device"] = "cuda"
+    path = small.write()
+    assert "device: cuda" in qtaylor("run", path, code=65).stderr
+    qtaylor("run", path, "--device", "cpu")
+    document = json.loads((small.run / "run.json").read_text())
+    assert document["job"]["device"] == "cpu" and document["hosts"][0]["device"] == "cpu"
+    assert "expected auto, cpu or cuda, found gpu; usage" in qtaylor("run", path, "--device", "gpu", code=64).stderr
