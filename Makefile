@@ -80,7 +80,7 @@ test: ## install what tests need, build, and run them all (15 minutes at most on
 	@tools/setup.sh test
 	@tests/run.sh
 test-long: ## what needs longer: hundreds of kill points, slow parity runs
-	@tools/setup.sh test
+	@tools/setup.sh long
 	@tests/run.sh long
 # Rank tests by the MPI that MPICC compiles for, in a folder of its own: objects of two MPIs do not go together.
 MPI_BUILD := build/fake-$(notdir $(MPICC))

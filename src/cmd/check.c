@@ -46,7 +46,7 @@ static int read_pixels(float **x, size_t *count, const char *path, const struct 
                        struct error *err) {
     struct images *images;
     int height, width, channels;
-    if (images_open(&images, path, err) != 0) return -1;
+    if (images_open(&images, path, IMAGES_NATURAL, err) != 0) return -1;
     images_shape(images, &height, &width, &channels);
     *count = images_count(images) < wanted ? images_count(images) : (size_t)wanted;
     int rc = too_few(*count, path, err);

@@ -6,10 +6,9 @@
 #include "cli/command.h"
 #include "cmd/compare_same.h"
 #include "metric/score.h"
-#include "eval/side_read.h"
-#include "export/rows.h"
-#include "shard/store.h"
-#include "work/result.h"
+#include "metric/values.h"
+#include "cli/sides.h"
+#include "format/npy.h"
 #include "torch_shim.h"
 #include "sample/model.h"
 
@@ -20,138 +19,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct reader { /* of a run's samples */
-    struct rows *rows;
-    uint64_t next;
-};
-
-static int read_rows(void *context, size_t count, void *to, struct error *err) {
-    struct reader *reader = context;
-    char *out = to;
-    const struct row *row;
-    for (uint64_t got; count > 0; count -= (size_t)got, reader->next += got) {
-        if (rows_at(reader->rows, reader->next, &row, &got, err) != 0) return -1;
-        if (got > count) got = count;
-        memcpy(out, row->bytes, (size_t)got * row->size);
-        out += (size_t)got * row->size;
-    }
-    return 0;
-}
-
-/* A run's samples through a network that it was not evaluated with. */
-static int extract_run(struct side *side, const struct run *run, const struct extraction *how, struct error *err) {
-    const struct sample_form form = card_sample(&run->card);
-    struct reader reader = {.next = 0};
-    bool floats = run->job.output.dtype == SAMPLE_FLOAT32;
-    if (rows_open(&reader.rows, run, NULL, run->job.evaluate.count, floats ? ROW_STORED : ROW_PIXELS, err) != 0)
-        return -1;
-    struct picture_source source = {.name = run->dir,
-                                    .count = (size_t)rows_count(reader.rows),
-                                    .height = form.height,
-                                    .width = form.width,
-                                    .channels = form.channels,
-                                    .floats = floats,
-                                    .low = form.low,
-                                    .high = form.high,
-                                    .read = read_rows,
-                                    .context = &reader};
-    int rc = extract(side, &source, how, err);
-    rows_close(reader.rows);
-    if (rc != 0) side_release(side);
-    return rc;
-}
-
-/* Was the run evaluated with this network? */
-static int evaluated_with(const struct run *run, const struct extraction *how, bool *same, struct error *err) {
-    struct network network;
-    *same = false;
-    if (!run->job.evaluate.enabled) return 0;
-    if (network_open(&network, how->network, &run->card, 0, err) != 0) return -1;
-    if (run->job.output.dtype != SAMPLE_UINT8)
-        network_take_floats(&network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
-    *same = strcmp(network.key, run->network.key) == 0;
-    network_release(&network);
-    return 0;
-}
-
-/* Of the first `count`, or of all (0), as text. New; NULL when out of memory. */
-static char *first_seeds(const struct seeds *seeds, uint64_t count) {
-    if (count == 0) return seeds_text(seeds);
-    if (count > seeds->count) count = seeds->count; /* side_cut says so */
-    uint64_t *first = malloc(count * sizeof *first);
-    for (uint64_t i = 0; first && i < count; i++) first[i] = seeds_at(seeds, i);
-    char *text = first ? store_seeds(first, count) : NULL;
-    free(first);
-    return text;
-}
-
-/* The features of a run directory, those made when it was evaluated where they are the ones asked for. *seeds (new):
- * which samples they are. */
-static int read_run(struct side *side, char **seeds, const char *dir, const struct extraction *how, uint64_t count,
-                    struct error *err) {
-    json_t *document;
-    struct run run;
-    bool made = true;
-    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
-    run.keeps_latents = false;
-    int rc = how ? evaluated_with(&run, how, &made, err) : 0;
-    if (rc == 0 && !how && !run.job.evaluate.enabled)
-        rc = error_set(err, CODE_DATA,
-                       "%s has no features, for its job has no evaluate: block: say --features NET, the feature "
-                       "network its samples go through, or --features none for their pixels",
-                       dir);
-    if (rc == 0 && !made && run.job.output.dtype == SAMPLE_FLOAT16)
-        rc = error_set(err, CODE_DATA,
-                       "%s holds float16 samples, which compare does not send through a network: say evaluate: "
-                       "{features: ...} in its job and evaluate it",
-                       dir);
-    const struct sample_form form = card_sample(&run.card);
-    if (rc == 0 && !made && !sample_bounded(&form))
-        rc = error_set(err, CODE_DATA,
-                       "%s holds samples without a range, which compare does not send through a network: say evaluate: "
-                       "{features: ...} in its job and evaluate it",
-                       dir);
-    if (rc == 0) rc = made ? result_side(&run, side, err) : extract_run(side, &run, how, err);
-    if (rc == 0 && !(*seeds = first_seeds(&run.job.seeds, count))) rc = error_memory(err);
-    run_close(&run);
-    return rc;
-}
-
-/* count: the first so many; 0: all. *seeds stays NULL for a file, which does not say. */
-static int read_side(struct side *side, char **seeds, const char *path, const struct extraction *how, uint64_t count,
-                     struct error *err) {
-    char *document = text_new("%s/run.json", path);
-    if (!document) return error_memory(err);
-    bool run;
-    int rc = file_exists(document, &run, err);
-    if (rc == 0) rc = run ? read_run(side, seeds, path, how, count, err) : side_read(side, path, how, err);
-    free(document);
-    return rc == 0 && count > 0 ? side_cut(side, (size_t)count, path, err) : rc;
-}
-
 struct compare_options { /* also of reference: a and what is not compare's alone */
-    const char *a, *b, *versus, *features, *indices, *output, *range;
+    const char *a, *b, *versus, *validation, *text, *indices, *output, *range;
+    struct option_list features;
     int device; /* enum device */
+    int order;  /* enum image_order */
     unsigned metrics;
     uint64_t count;
     bool json, same;
 };
 
-/* What --features and --device say; *how stays NULL without the former. */
+/* What --device and --range say; *how stays NULL without networks. */
 static int read_extraction(struct extraction *extraction, const struct extraction **how,
-                           const struct compare_options *options, unsigned metrics, struct error *err) {
+                           const struct compare_options *options, const struct named_paths *networks, unsigned metrics,
+                           struct error *err) {
     int kind = options->device, end = 0;
     double low = 0, high = 0;
     *how = NULL;
     if (options->range && (sscanf(options->range, "%lf,%lf%n", &low, &high, &end) != 2 || options->range[end] ||
                            !(low < high) || !isfinite(low) || !isfinite(high)))
         return error_set(err, CODE_USAGE, "--range: expected LOW,HIGH such as -1,1, found %s", options->range);
-    if (!options->features) return 0;
+    if (networks->count == 0) return 0;
     int chosen;
     if (model_device((enum device_kind)kind, 0, "--device", &chosen, err) != 0) return -1;
-    *extraction = (struct extraction){.network = strcmp(options->features, "none") == 0 ? NULL : options->features,
+    *extraction = (struct extraction){.networks = networks->list,
+                                      .count = networks->count,
                                       .metrics = metrics,
                                       .device = chosen,
+                                      .order = (enum image_order)options->order,
                                       .low = low,
                                       .high = high,
                                       .workers = chosen == SHIM_CPU ? omp_get_num_procs() : 1};
@@ -177,91 +72,192 @@ static int read_indices(struct score_options *options, char **file, const char *
     return 0;
 }
 
-static void print_values(const json_t *values) {
-    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind"}, *const spreads[] = {"kid", "is"};
-    static const char *const rest[] = {"fid_infinity", "kid_full", "precision", "recall",
-                                       "density",      "coverage", "vendi"};
-#define NUMBER(...) json_real_value(json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key)))
-#define HAS(...) json_object_get(values, (snprintf(key, sizeof key, __VA_ARGS__), key))
-    char key[40];
-    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
-        const char *name = intervals[i];
-        if (HAS("%s", name)) printf("%-14s %.6g\n", name, NUMBER("%s", name));
-        if (HAS("%s_error", name))
-            printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, 4 - (int)strlen(name), "",
-                   NUMBER("%s_corrected", name), NUMBER("%s_error", name), NUMBER("%s_low", name),
-                   NUMBER("%s_high", name));
+/* values[NETWORK.NAME + suffix]; NAN: none. */
+static double value_of(const json_t *values, const char *network, const char *name, const char *suffix) {
+    char key[2 * NETWORK_NAME];
+    snprintf(key, sizeof key, "%s%s%s%s", network ? network : "", network ? "." : "", name, suffix);
+    const json_t *value = json_object_get(values, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void print_estimate(const json_t *values, const char *network, const char *name) {
+    double value = value_of(values, network, name, ""), error = value_of(values, network, name, "_error");
+    int width = 4 - (int)strlen(name);
+    if (!isnan(value)) printf("%-14s %.6g\n", name, value);
+    if (!isnan(error))
+        printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, width > 0 ? width : 0, "",
+               value_of(values, network, name, "_corrected"), error, value_of(values, network, name, "_low"),
+               value_of(values, network, name, "_high"));
+}
+
+static void print_difference(const json_t *values, const char *network, const char *name) {
+    char key[NETWORK_NAME];
+    snprintf(key, sizeof key, "%s_delta", name);
+    double value = value_of(values, network, key, ""), p = value_of(values, network, key, "_p"),
+           corrected = value_of(values, network, key, "_p_holm");
+    if (isnan(value)) return;
+    printf("%-14s %.6g +- %.2g, 95 %% interval %.6g to %.6g, p = %.2g", key, value,
+           value_of(values, network, key, "_error"), value_of(values, network, key, "_low"),
+           value_of(values, network, key, "_high"), isnan(corrected) ? p : corrected);
+    printf("%s\n", isnan(corrected) ? "" : " (Holm)");
+}
+
+static void print_values(const json_t *values, const char *network) {
+    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind", "fdr", "clip-score"}, *const spreads[] = {
+                                                                                                     "kid", "is"};
+    static const char *const paired[] = {"fid", "sfid", "kid_full", "cmmd", "mind", "fdr", "clip-score"};
+    static const char *const rest[] = {"fid_infinity", "precision", "recall", "density",
+                                       "coverage",     "vendi",     "fld",    "fld_gap"};
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) print_estimate(values, network, intervals[i]);
+    for (size_t i = 0; i < sizeof paired / sizeof *paired; i++) print_difference(values, network, paired[i]);
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++) {
+        double value = value_of(values, network, spreads[i], ""), std = value_of(values, network, spreads[i], "_std");
+        if (!isnan(value)) printf("%-14s %.6g", spreads[i], value);
+        if (!isnan(std)) printf(", standard deviation %.2g", std);
+        if (!isnan(value)) printf("\n");
     }
-    if (HAS("fid_delta"))
-        printf("fid_delta      %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", NUMBER("fid_delta"),
-               NUMBER("fid_delta_error"), NUMBER("fid_delta_low"), NUMBER("fid_delta_high"));
-    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
-        if (HAS("%s_std", spreads[i]))
-            printf("%-14s %.6g, standard deviation %.2g\n", spreads[i], NUMBER("%s", spreads[i]),
-                   NUMBER("%s_std", spreads[i]));
-        else if (HAS("%s", spreads[i])) printf("%-14s %.6g\n", spreads[i], NUMBER("%s", spreads[i]));
-    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
-        if (HAS("%s", rest[i])) printf("%-14s %.6g\n", rest[i], NUMBER("%s", rest[i]));
-#undef NUMBER
-#undef HAS
+    print_estimate(values, network, "kid_full");
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        double value = value_of(values, network, rest[i], "");
+        if (!isnan(value)) printf("%-14s %.6g\n", rest[i], value);
+    }
+}
+
+/* What is of all networks together. */
+static void print_mean(const json_t *values) {
+    if (isnan(value_of(values, NULL, "fdr", ""))) return;
+    printf("\nmean over the networks\n");
+    print_estimate(values, NULL, "fdr");
+}
+
+struct comparison {
+    const struct compare_options *options;
+    struct score_options score;
+    struct named_paths networks; /* count 0: what the files are of */
+    struct extraction extraction;
+    struct side a[EVALUATED_MOST], b[EVALUATED_MOST], versus[EVALUATED_MOST], validation[EVALUATED_MOST],
+        text[EVALUATED_MOST]; /* one a network */
+    uint64_t *text_rows;
+    size_t count;
+    char *seeds[3]; /* of these, where they are runs */
+    json_t *values;
+};
+
+static int read_comparison(struct comparison *comparison, struct error *err) {
+    const struct compare_options *options = comparison->options;
+    const struct extraction *how;
+    char **seeds = comparison->seeds;
+    if (sides_networks(&comparison->networks, &options->features, options->a, options->b, err) != 0 ||
+        read_extraction(&comparison->extraction, &how, options, &comparison->networks, comparison->score.metrics,
+                        err) != 0)
+        return -1;
+    if (sides_read(comparison->a, &seeds[0], options->a, how, options->count, err) != 0) return -1;
+    comparison->count = how ? how->count : 1;
+    if (sides_read(comparison->b, &seeds[1], options->b, how, 0, err) != 0) return -1;
+    if (options->versus && sides_read(comparison->versus, &seeds[2], options->versus, how, options->count, err) != 0)
+        return -1;
+    if (options->validation && sides_read(comparison->validation, NULL, options->validation, how, 0, err) != 0)
+        return -1;
+    if (options->text && (sides_read_texts(comparison->text, options->text, &comparison->networks, err) != 0 ||
+                          sides_text_rows(&comparison->text_rows, options->a, err) != 0))
+        return -1;
+    const char *const names[] = {comparison->a[0].names, comparison->versus[0].names};
+    if (seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
+        return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
+                         seeds[0], options->versus, seeds[2]);
+    if (options->versus && !(seeds[0] && seeds[2]) && !(names[0][0] && strcmp(names[0], names[1]) == 0))
+        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
+                 names[0][0] && names[1][0] ? "their files have other names" : "they have no names in common");
+    return 0;
+}
+
+/* One network's metrics, printed or put among the values. */
+static int compare_network(struct comparison *comparison, size_t i, struct error *err) {
+    const struct compare_options *options = comparison->options;
+    const struct side *a = &comparison->a[i], *b = &comparison->b[i];
+    const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
+    struct score_options *with = &comparison->score;
+    const char *const recipes[] = {side_recipe(a), side_recipe(b)};
+    json_t *values = NULL;
+    with->validation = options->validation ? &comparison->validation[i] : NULL;
+    with->text = comparison->text[i].views[0].features.rows ? &comparison->text[i] : NULL;
+    with->text_rows = comparison->text_rows;
+    if (i == 0 && recipes[0][0] && recipes[1][0] && strcmp(recipes[0], recipes[1]) != 0)
+        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
+                 recipes[0], options->a, recipes[1], options->b);
+    int rc = score(&values, with, a, b, err);
+    if (rc == 0) score_warn(with, a, b);
+    if (rc == 0 && options->versus) rc = score_difference(values, with, a, values, &comparison->versus[i], b, err);
+    if (rc != 0 && name) error_prefix(err, "%s", name);
+    if (rc == 0) rc = values_put(comparison->values, name, values, err);
+    json_decref(values);
+    return rc;
+}
+
+/* Of a --versus FID is always told. */
+static unsigned metrics_of(const struct compare_options *options) {
+    unsigned fid = 1u << METRIC_FID;
+    return options->versus ? options->metrics | fid : options->metrics ? options->metrics : fid;
+}
+
+static void print_network(const struct comparison *comparison, size_t i) {
+    const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
+    if (name) print_line(stdout, "%s%s", i ? "\n" : "", name);
+    print_values(comparison->values, name);
 }
 
 static int compare(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
-    struct score_options score_options = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID};
-    struct extraction extraction;
-    const struct extraction *how = NULL;
-    struct side a = {0}, b = {0}, versus = {0};
-    json_t *values = NULL;
-    char *indices = NULL, *seeds[3] = {NULL};
-    if (options->same) return compare_same(options->a, options->b, options->json, err);
-    int rc = options->json ? path_check_utf8(options->a, err) : 0;
+    struct comparison comparison = {
+        .options = options, .score = {.metrics = metrics_of(options)}, .values = json_object()};
+    char *indices = NULL;
+    if (options->same) return json_decref(comparison.values), compare_same(options->a, options->b, options->json, err);
+    int rc = comparison.values ? 0 : error_memory(err);
+    if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
-    if (rc == 0) rc = read_indices(&score_options, &indices, options->indices, err);
-    if (rc == 0) rc = read_extraction(&extraction, &how, options, score_options.metrics, err);
-    if (rc == 0) rc = read_side(&a, &seeds[0], options->a, how, options->count, err);
-    if (rc == 0) rc = read_side(&b, &seeds[1], options->b, how, 0, err);
-    if (rc == 0 && options->versus) rc = read_side(&versus, &seeds[2], options->versus, how, options->count, err);
-    if (rc == 0 && seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
-        rc = error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
-                       seeds[0], options->versus, seeds[2]);
-    if (rc == 0 && options->versus && !(seeds[0] && seeds[2]) && !(a.names[0] && strcmp(a.names, versus.names) == 0))
-        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
-                 a.names[0] && versus.names[0] ? "their files have other names" : "they have no names in common");
-    if (rc == 0 && side_recipe(&a)[0] && side_recipe(&b)[0] && strcmp(side_recipe(&a), side_recipe(&b)) != 0)
-        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
-                 side_recipe(&a), options->a, side_recipe(&b), options->b);
-    if (rc == 0) rc = score(&values, &score_options, &a, &b, err);
-    if (rc == 0) score_warn(&score_options, &a, &b);
-    if (rc == 0 && options->versus) rc = score_difference(values, &a, &versus, &b, err);
-    if (rc == 0 && !options->json) print_values(values);
+    if (rc == 0) rc = read_indices(&comparison.score, &indices, options->indices, err);
+    if (rc == 0) rc = read_comparison(&comparison, err);
+    for (size_t i = 0; rc == 0 && i < comparison.count; i++) rc = compare_network(&comparison, i, err);
+    if (rc == 0) rc = values_mean(comparison.values, "fdr", err);
+    if (rc == 0) rc = values_holm(comparison.values, err);
+    for (size_t i = 0; rc == 0 && !options->json && i < comparison.count; i++) print_network(&comparison, i);
+    if (rc == 0 && !options->json && comparison.count > 1) print_mean(comparison.values);
     if (rc == 0 && options->json) {
-        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", values);
+        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", comparison.values);
         rc = json ? print_json(json, err) : error_memory(err);
         json_decref(json);
     }
-    json_decref(values);
+    json_decref(comparison.values);
     free(indices);
-    for (size_t i = 0; i < 3; i++) free(seeds[i]);
-    side_release(&a);
-    side_release(&b);
-    side_release(&versus);
+    for (size_t i = 0; i < 3; i++) free(comparison.seeds[i]);
+    for (size_t i = 0; i < comparison.count; i++) {
+        side_release(&comparison.a[i]);
+        side_release(&comparison.b[i]);
+        side_release(&comparison.versus[i]);
+        side_release(&comparison.validation[i]);
+        side_release(&comparison.text[i]);
+    }
+    free(comparison.text_rows);
+    sides_networks_release(&comparison.networks);
     return rc;
 }
 
 static int reference(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
+    struct named_paths networks;
     struct extraction extraction;
     const struct extraction *how = NULL;
     struct side side = {0};
-    char *seeds = NULL;
     if (command_check_output("reference", options->output, err) != 0 ||
         file_check_place(options->output, false, err) != 0)
         return -1;
-    int rc = read_extraction(&extraction, &how, options, 1u << METRIC_FID, err);
+    int rc = sides_networks(&networks, &options->features, options->a, NULL, err);
+    if (rc == 0 && networks.count > 1)
+        rc = error_set(err, CODE_USAGE, "reference: one file is of one feature network: say which, --features NET");
+    if (rc == 0) rc = read_extraction(&extraction, &how, options, &networks, 1u << METRIC_FID, err);
     extraction.spatial = true;
-    if (rc == 0) rc = read_side(&side, &seeds, options->a, how, 0, err);
-    free(seeds);
+    if (rc == 0) rc = sides_read(&side, NULL, options->a, how, 0, err);
+    sides_networks_release(&networks);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
     if (rc == 0 && text_ends_in(options->output, ".npy")) {
         struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
@@ -291,11 +287,14 @@ static int reference(const struct call *call, struct error *err) {
     "or float32 [N,C,H,W] (.npy, as export writes it; arr_0 of ADM's .npz).\n"
 
 #define ROW_FEATURES \
-    OPTION(STRING, compare_options, features, "features", .argument = "NET", \
-           .help = "the feature network that images go through, or none: their pixels")
+    OPTION(LIST, compare_options, features, "features", .argument = "NET", \
+           .help = "a feature network that images go through, or none: their pixels; also NAME=NET")
 #define ROW_RANGE \
     OPTION(STRING, compare_options, range, "range", .argument = "LOW,HIGH", \
            .help = "black and white of arrays of floats, such as -1,1")
+#define ROW_ORDER \
+    OPTION(CHOICE, compare_options, order, "order", .choices = image_order_names, \
+           .help = "of image files: numbers as numbers (natural), or byte by byte (name), as Python's sorted()")
 #define ROW_DEVICE \
     OPTION(CHOICE, compare_options, device, "device", .help = "where the network runs", .choices = device_names)
 
@@ -306,12 +305,17 @@ static const struct option_row compare_rows[] = {
     OPTION(CHOICES, compare_options, metrics, "metrics", .argument = "M,...", .help = "default fid; of",
            .choices = metric_names, .nearest = metric_guess),
     OPTION(STRING, compare_options, versus, "versus", .argument = "A2",
-           .help = "also the difference FID(A) - FID(A2), paired by seeds"),
+           .help = "also the differences A - A2 of FID and other metrics, paired by seeds"),
+    OPTION(STRING, compare_options, validation, "validation", .argument = "V",
+           .help = "a second set of real images, for fld and fdr"),
+    OPTION(STRING, compare_options, text, "text", .argument = "T",
+           .help = "the texts' features, for clip-score; of several networks NAME=T (.npy)"),
     OPTION(COUNT, compare_options, count, "count", .argument = "N", .help = "only the first N samples of A and of A2"),
     OPTION(STRING, compare_options, indices, "kid-indices", .argument = "I.npy",
            .help = "KID's subsets, int64 [subsets, 2, size]: rows of A, of B"),
     OPTION(FLAG, compare_options, same, "same", .help = "instead: whether the runs A and B are one set of samples"),
     ROW_RANGE,
+    ROW_ORDER,
     ROW_DEVICE,
     ROW_JSON(compare_options),
 };
@@ -322,6 +326,7 @@ static const struct option_row reference_rows[] = {
            .required = true),
     ROW_FEATURES,
     ROW_RANGE,
+    ROW_ORDER,
     ROW_DEVICE,
 };
 
@@ -353,7 +358,13 @@ const struct command command_compare = {
     "  mind          3 D times the squared sliced Wasserstein distance of D features (Berthet et al. 2026), over\n"
     "                orthonormal frames, in all at least 1,000 directions; corrected and with its error as fid\n"
     "  vendi         Vendi score of A, its kernel the cosine (Friedman & Dieng 2023); takes nothing of "
-    "B\n" MODEL_IS_CODE,
+    "B\n"
+    "  fld           feature likelihood divergence (Jiralerspong et al. 2023) with B the training set and V the test "
+    "set;\n"
+    "                fld_gap far below 0: A holds copies of training images\n"
+    "  fdr           FID(A) / FID(V) (Yang et al. 2026); of several networks also the mean over them\n"
+    "  clip-score    100 max(cosine, 0) of A's features and its text's (Hessel et al. 2021); a run's samples have the\n"
+    "                texts of their conditions' rows\n" MODEL_IS_CODE,
     OPTION_TABLE(compare_rows, compare_options), compare};
 const struct command command_reference = {
     "reference", "Write statistics (mu, sigma) for use as a reference",

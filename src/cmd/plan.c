@@ -6,7 +6,7 @@
 #include "job/sweep.h"
 #include "metric/race.h"
 #include "sample/initial.h"
-#include "work/result.h"
+#include "work/evaluation.h"
 #include "solver/plan.h"
 
 #include <math.h>
@@ -61,7 +61,7 @@ static int check_evaluation(const struct job *job, const struct card *card, json
                             json_object_get(job->resolved, "seeds"));
     if (!now) return error_memory(err);
     bool files = job->model.path && access(job->model.path, F_OK) == 0;
-    int rc = json_equal(now, *last) ? 0 : result_foresee(job, card, files, err);
+    int rc = json_equal(now, *last) ? 0 : evaluation_foresee(job, card, files, err);
     json_decref(*last);
     *last = now;
     return rc;
@@ -102,10 +102,10 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     struct sampler sampler;
     struct plan compiled;
     if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, NULL, err) != 0) return -1;
-    int rc = check_evaluation(&job, &card, evaluation, err);
+    int raced = check_race(racing, &job, &card, cell, file->path, err), rc = raced;
+    if (rc == 0) rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
-    if (rc != 0 && cell) error_prefix(err, "cell %s", cell);
-    if (rc == 0) rc = check_race(racing, &job, &card, cell, file->path, err);
+    if (rc != 0 && raced == 0 && cell) error_prefix(err, "cell %s", cell);
     if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);
         if (card.overridden && json_object_set(value, "model_card", card.overridden) != 0) rc = error_memory(err);

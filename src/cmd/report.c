@@ -113,7 +113,6 @@ struct report_options {
 static int report(const struct call *call, struct error *err) {
     const struct report_options *options = call->options;
     json_t *data;
-    const char *metric = options->metric ? options->metric : "fid";
     if (options->card) return print_protocol(options->run, options->card - 1, err);
     const char *const written[] = {options->plot, options->output};
     for (size_t i = 0; i < 2; i++)
@@ -121,6 +120,7 @@ static int report(const struct call *call, struct error *err) {
             (command_check_output("report", written[i], err) != 0 || file_check_place(written[i], false, err) != 0))
             return -1;
     if (collect_data(&data, options->run, err) != 0) return -1;
+    const char *metric = options->metric ? options->metric : json_string_value(json_object_get(data, "metric"));
     char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->run);
     int rc = page ? 0 : error_memory(err);
     if (rc == 0 && options->metric && !chart_has(data, metric))
@@ -144,7 +144,7 @@ static const struct option_row rows[] = {
     OPTION(FORM, report_options, card, "card", .choices = protocol_form_names,
            .help = "print how the run was made and what came out instead, for a paper's appendix"),
     OPTION(STRING, report_options, metric, "metrics", .argument = "M",
-           .help = "what --plot and --text plot, a column of results.csv; default fid"),
+           .help = "what --plot and --text plot, a column of results.csv; default: the first FID"),
 };
 
 const struct command command_report = {"report", "Make a page of a run or a sweep: plots, samples, who is best",

@@ -6,7 +6,7 @@
 #include "report/results.h"
 #include "run/cells.h"
 #include "work/decoders.h"
-#include "work/place.h"
+#include "cluster/place.h"
 #include "base/signals.h"
 
 #include <stdio.h>
@@ -35,6 +35,32 @@ static void print_pixels(const json_t *pixels, FILE *out) {
     fprintf(out, "\n");
 }
 
+/* Of several networks a line each. */
+static void print_fids(const json_t *metrics, FILE *out) {
+    const json_t *fid = json_object_get(metrics, "fid"), *network;
+    const char *name, *title = "FID";
+    if (json_is_number(fid))
+        fprintf(out, "FID         %.4f (%lld samples)\n", json_number_value(fid),
+                (long long)json_integer_value(json_object_get(metrics, "samples")));
+    if (json_object_get(metrics, "fid_error"))
+        fprintf(out, "            %.4f +- %.4f corrected for the bias of finite samples\n",
+                json_number_value(json_object_get(metrics, "fid_corrected")),
+                json_number_value(json_object_get(metrics, "fid_error")));
+    json_object_foreach(json_object_get(metrics, "networks"), name, network) {
+        char key[NETWORK_NAME + 16];
+        snprintf(key, sizeof key, "%s.fid", name);
+        if (!json_is_number(json_object_get(metrics, key))) continue;
+        print_line(out, "%-11s %-16s %.4f", title, name, json_number_value(json_object_get(metrics, key)));
+        snprintf(key, sizeof key, "%s.fid_corrected", name);
+        double corrected = json_number_value(json_object_get(metrics, key));
+        snprintf(key, sizeof key, "%s.fid_error", name);
+        if (json_is_number(json_object_get(metrics, key)))
+            fprintf(out, "            %-16s %.4f +- %.4f corrected\n", "", corrected,
+                    json_number_value(json_object_get(metrics, key)));
+        title = "";
+    }
+}
+
 /* What other decoders made of the same latents. */
 static void print_decoded(const json_t *result, FILE *out) {
     const char *name;
@@ -52,7 +78,6 @@ static void print_result(const json_t *result, FILE *out) {
     json_int_t samples = json_integer_value(json_object_get(result, "samples"));
     json_int_t made = json_integer_value(json_object_get(result, "made_now"));
     const char *picture = json_string_value(json_object_get(result, "picture"));
-    const json_t *fid = json_object_get(metrics, "fid");
     print_line(out, "run         %s", json_string_value(json_object_get(result, "run")));
     fprintf(out, "samples     %lld on disk, %lld made now, all verified\n", (long long)samples, (long long)made);
     const json_t *stopped = json_object_get(result, "stopped"), *target = json_object_get(stopped, "target");
@@ -69,13 +94,7 @@ static void print_result(const json_t *result, FILE *out) {
                 (long long)json_integer_value(json_object_get(generation, "samples")),
                 json_integer_value(json_object_get(generation, "samples")) == 1 ? "" : "s",
                 json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
-    if (json_is_number(fid))
-        fprintf(out, "FID         %.4f (%lld samples)\n", json_number_value(fid),
-                (long long)json_integer_value(json_object_get(metrics, "samples")));
-    if (json_object_get(metrics, "fid_error"))
-        fprintf(out, "            %.4f +- %.4f corrected for the bias of finite samples\n",
-                json_number_value(json_object_get(metrics, "fid_corrected")),
-                json_number_value(json_object_get(metrics, "fid_error")));
+    print_fids(metrics, out);
     print_pixels(json_object_get(result, "pixels"), out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));

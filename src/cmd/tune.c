@@ -13,9 +13,9 @@
 #include "sample/conditions.h"
 #include "sample/model.h"
 #include "tune/tune.h"
-#include "work/place.h"
+#include "cluster/place.h"
 #include "work/proof.h"
-#include "work/result.h"
+#include "work/evaluation.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -156,15 +156,18 @@ static int other_seeds(struct run *run, const struct tuning *asked, struct subje
 
 /* ---- ranks ---- */
 
-/* The job's feature network and reference. */
+/* The job's first feature network and its reference. */
 static int load_judge(struct run *run, struct tuning *asked, struct side *reference, struct error *err) {
-    const char *path = run->job.evaluate.features;
+    struct network *network = &run->evaluated[0].network;
+    const char *path = run->evaluated[0].path;
     double ignored;
-    if (network_load(&run->network, path, asked->device, err) != 0 ||
-        network_prove(&run->network, path, (size_t)run->job.batch, &ignored, err) != 0 ||
-        result_reference(run, reference, err) != 0 || result_fits(run, reference, false, err) != 0)
+    run->job.evaluate.metrics = 1 << METRIC_FID; /* no other one judges */
+    if (network_load(network, path, asked->device, err) != 0 ||
+        network_prove(network, path, (size_t)run->job.batch, &ignored, err) != 0 ||
+        evaluation_reference(run, 0, EVALUATED_REFERENCE, reference, err) != 0 ||
+        evaluation_fits(run, 0, (const struct side *[EVALUATED_FILES]){reference}, false, err) != 0)
         return -1;
-    asked->network = &run->network;
+    asked->network = network;
     asked->reference = reference;
     return side_factor(reference, 1 << METRIC_FID, err);
 }

@@ -58,7 +58,7 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
         struct error one;
         struct shard_info ignored;
         int failed = judge(run, (shard_id){i}, SAMPLES, verdict, &infos[i], &one);
-        for (int k = LATENTS; failed == 0 && k < NETWORK_OUTPUTS; k++)
+        for (int k = LATENTS; failed == 0 && k < FEATURE_FILES; k++)
             if (k != SAMPLES && run_wants(run, k)) failed = judge(run, (shard_id){i}, k, verdict, &ignored, &one);
         if (failed) {
 #pragma omp critical(verify)
@@ -114,10 +114,10 @@ static int verify_run(const struct run *run, struct verdict *verdict, struct err
     if (rc == 0) rc = store_strangers(run->dir, "", NULL, most, &names, &verdict->strangers, err);
     if (rc == 0 && run_wants(run, LATENTS))
         rc = store_strangers(run->dir, "", LATENTS_FOLDER, most, &names, &verdict->strangers, err);
-    for (int k = 0; rc == 0 && k < NETWORK_OUTPUTS; k++)
+    for (int k = 0; rc == 0 && k < FEATURE_FILES; k++)
         if (run_wants(run, k))
-            rc = store_strangers(run->dir, run->network.key, run->network.outputs[k].name, most, &names,
-                                 &verdict->strangers, err);
+            rc = store_strangers(run->dir, run->evaluated[k / NETWORK_OUTPUTS].network.key, run_output(run, k)->name,
+                                 most, &names, &verdict->strangers, err);
     for (char *line = names.data ? strtok(names.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
         print_line(verdict->out, "foreign  %s: not one of this run's files", line);
     if (rc == 0 &&

@@ -6,18 +6,36 @@
 #include "format/images.h"
 #include "eval/network.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { BATCH = 64 };
 
-struct extractor {
-    const struct extraction *how;
+struct extracted { /* of one network */
     struct network network;
-    const struct picture_source *source;
-    size_t count, bytes;                       /* images; bytes of one */
     struct features features[NETWORK_OUTPUTS]; /* rows NULL where not wanted */
 };
+
+struct extractor {
+    const struct extraction *how;
+    struct extracted *list; /* [how->count] */
+    const struct picture_source *source;
+    size_t count, bytes; /* images; bytes of one */
+};
+
+/* A batch through every network. */
+static int run_batch(const struct extractor *extractor, const uint8_t *pixels, size_t first, size_t rows,
+                     struct error *err) {
+    for (size_t i = 0; i < extractor->how->count; i++) {
+        const struct extracted *of = &extractor->list[i];
+        float *values[NETWORK_OUTPUTS] = {NULL};
+        for (int k = 0; k < of->network.outputs_count; k++)
+            if (of->features[k].rows) values[k] = of->features[k].rows + first * of->features[k].dim;
+        if (network_run(&of->network, pixels, rows, BATCH, values, err) != 0) return -1;
+    }
+    return 0;
+}
 
 /* Threads take batches of a chunk that is read as a stream. */
 static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, size_t first, size_t rows,
@@ -32,13 +50,8 @@ static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, s
 #pragma omp for schedule(dynamic)
         for (size_t batch = 0; batch < rows; batch += BATCH) {
             size_t taken = rows - batch < BATCH ? rows - batch : BATCH;
-            float *values[NETWORK_OUTPUTS] = {NULL};
-            for (int k = 0; k < extractor->network.outputs_count; k++) {
-                const struct features *features = &extractor->features[k];
-                if (features->rows) values[k] = features->rows + (first + batch) * features->dim;
-            }
             if (one.code == CODE_OK)
-                network_run(&extractor->network, pixels + batch * extractor->bytes, taken, BATCH, values, &one);
+                run_batch(extractor, pixels + batch * extractor->bytes, first + batch, taken, &one);
         }
 #pragma omp critical(extract_failure)
         if (one.code != CODE_OK) failure = one;
@@ -52,10 +65,13 @@ static int prove(const struct extractor *extractor, struct error *err) {
     char message[SHIM_ERROR];
     double difference;
     if (shim_thread_start(extractor->how->device, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
-    if (network_prove(&extractor->network, extractor->how->network, BATCH, &difference, err) != 0) return -1;
-    if (difference > 0)
-        log_warn("features of one image change by up to %.1e of the largest with the other images of the batch",
-                 difference);
+    for (size_t i = 0; i < extractor->how->count; i++) {
+        if (network_prove(&extractor->list[i].network, extractor->how->networks[i].path, BATCH, &difference, err) != 0)
+            return -1;
+        if (difference > 0)
+            log_warn("features of one image change by up to %.1e of the largest with the other images of the batch",
+                     difference);
+    }
     return 0;
 }
 
@@ -74,10 +90,36 @@ static int run(struct extractor *extractor, struct error *err) {
     return rc;
 }
 
-static int prepare(struct extractor *extractor, struct error *err) {
+static int prepare_network(const struct extractor *extractor, size_t index, const struct card *sizes,
+                           struct error *err) {
     const struct picture_source *source = extractor->source;
     const struct extraction *how = extractor->how;
-    struct network *network = &extractor->network;
+    const struct named_path *file = &how->networks[index];
+    struct extracted *of = &extractor->list[index];
+    struct network *network = &of->network;
+    if (network_open(network, file->path, sizes, how->metrics, err) != 0) return error_prefix(err, "%s", source->name);
+    if (file->name) snprintf(network->name, NETWORK_NAME, "%s", file->name);
+    if (source->floats) network_take_floats(network, sizes, false);
+    if (source->floats && !network->floats)
+        return error_set(err, CODE_DATA,
+                         "%s takes pictures in whole numbers of [0, 255], and %s holds float32 numbers: give its "
+                         "pixels (export --to npz), or a network of range [0, 1] or [-1, 1]",
+                         file->path, source->name);
+    int spatial = network_find(network, FEATURES_SPATIAL);
+    if (how->spatial && spatial >= 0) network->outputs[spatial].wanted = true;
+    for (int k = 0; k < network->outputs_count; k++) {
+        size_t dim = network->outputs[k].dim;
+        if (!network->outputs[k].wanted) continue;
+        of->features[k] = (struct features){extractor->count, dim, malloc(extractor->count * dim * sizeof(float))};
+        if (!of->features[k].rows) return error_memory(err);
+    }
+    log_info("%s: %zu images [%d,%d,%d] through %s", source->name, extractor->count, sizes->height, sizes->width,
+             sizes->channels, file->path ? file->path : "no network: their pixels");
+    return network_load(network, file->path, how->device, err);
+}
+
+static int prepare(struct extractor *extractor, struct error *err) {
+    const struct picture_source *source = extractor->source;
     struct card sizes = {.height = source->height,
                          .width = source->width,
                          .channels = source->channels,
@@ -87,41 +129,34 @@ static int prepare(struct extractor *extractor, struct error *err) {
     extractor->count = source->count;
     extractor->bytes = card_elements(&sizes) * (source->floats ? sizeof(float) : sizeof(uint8_t));
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
-    if (network_open(network, how->network, &sizes, how->metrics, err) != 0)
-        return error_prefix(err, "%s", source->name);
-    if (source->floats) network_take_floats(network, &sizes, false);
-    if (source->floats && !network->floats)
-        return error_set(err, CODE_DATA,
-                         "%s takes pictures in whole numbers of [0, 255], and %s holds float32 numbers: give its "
-                         "pixels (export --to npz), or a network of range [0, 1] or [-1, 1]",
-                         how->network, source->name);
-    int spatial = network_find(network, FEATURES_SPATIAL);
-    if (how->spatial && spatial >= 0) network->outputs[spatial].wanted = true;
-    for (int k = 0; k < network->outputs_count; k++) {
-        size_t dim = network->outputs[k].dim;
-        if (!network->outputs[k].wanted) continue;
-        extractor->features[k] = (struct features){extractor->count, dim,
-                                                   malloc(extractor->count * dim * sizeof(float))};
-        if (!extractor->features[k].rows) return error_memory(err);
-    }
-    log_info("%s: %zu images [%d,%d,%d] through %s", source->name, extractor->count, sizes.height, sizes.width,
-             sizes.channels, how->network ? how->network : "no network: their pixels");
-    return network_load(network, how->network, how->device, err);
+    for (size_t i = 0; i < extractor->how->count; i++)
+        if (prepare_network(extractor, i, &sizes, err) != 0) return -1;
+    return 0;
 }
 
-int extract(struct side *side, const struct picture_source *source, const struct extraction *how, struct error *err) {
-    struct extractor extractor = {.how = how, .source = source};
+static int take(struct side *side, struct extracted *of, struct error *err) {
+    memcpy(side->network, of->network.sha256, SHA256_HEX);
+    memcpy(side->name, of->network.name, NETWORK_NAME);
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int k = network_find(&of->network, kind);
+        if (k < 0 || !of->features[k].rows) continue;
+        if (side_take(side, kind, &of->features[k], err) != 0) return -1;
+    }
+    return 0;
+}
+
+int extract(struct side *sides, const struct picture_source *source, const struct extraction *how, struct error *err) {
+    struct extractor extractor = {.how = how, .source = source, .list = calloc(how->count, sizeof *extractor.list)};
+    if (!extractor.list) return error_memory(err);
     int rc = prepare(&extractor, err);
     if (rc == 0) rc = run(&extractor, err);
-    for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
-        int k = network_find(&extractor.network, kind);
-        if (k < 0 || !extractor.features[k].rows) continue;
-        rc = side_take(side, kind, &extractor.features[k], err);
-        if (rc != 0) error_prefix(err, "features of %s", source->name);
+    for (size_t i = 0; i < how->count; i++) {
+        struct extracted *of = &extractor.list[i];
+        if (rc == 0 && (rc = take(&sides[i], of, err)) != 0) error_prefix(err, "features of %s", source->name);
+        for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&of->features[k]);
+        network_release(&of->network);
     }
-    memcpy(side->network, extractor.network.sha256, SHA256_HEX);
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&extractor.features[k]);
-    network_release(&extractor.network);
+    free(extractor.list);
     return rc;
 }
 
@@ -129,9 +164,9 @@ static int read_images(void *context, size_t rows, void *out, struct error *err)
     return images_read(context, rows, out, err);
 }
 
-int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err) {
+int extract_images(struct side *sides, const char *path, const struct extraction *how, struct error *err) {
     struct images *images;
-    if (images_open(&images, path, err) != 0) return -1;
+    if (images_open(&images, path, how->order, err) != 0) return -1;
     struct picture_source source = {.name = path,
                                     .count = images_count(images),
                                     .floats = images_floats(images),
@@ -140,15 +175,15 @@ int extract_images(struct side *side, const char *path, const struct extraction 
                                     .read = read_images,
                                     .context = images};
     images_shape(images, &source.height, &source.width, &source.channels);
-    images_names(images, side->names);
+    for (size_t i = 0; i < how->count; i++) images_names(images, sides[i].names);
     int rc = source.floats && !(how->low < how->high)
                  ? error_set(err, CODE_DATA,
                              "%s holds float32 numbers, which do not say what is black and what is white: say --range "
                              "LOW,HIGH, the range of the card of the model whose samples they are",
                              path)
-                 : extract(side, &source, how, err);
-    for (enum feature_kind kind = 0; rc == 0 && kind < FEATURE_KINDS; kind++) {
-        struct statistics *statistics = &side->views[kind].statistics;
+                 : extract(sides, &source, how, err);
+    for (size_t i = 0; rc == 0 && i < how->count * FEATURE_KINDS; i++) {
+        struct statistics *statistics = &sides[i / FEATURE_KINDS].views[i % FEATURE_KINDS].statistics;
         if (statistics->dim) rc = images_recipe(images, statistics->recipe, err);
     }
     images_close(images);

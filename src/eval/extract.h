@@ -3,17 +3,20 @@
 #define EVAL_EXTRACT_H
 
 #include "eval/side.h"
+#include "format/image_names.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* How images become features. */
 struct extraction {
-    const char *network; /* a file; NULL: pixels */
-    unsigned metrics;    /* which features are needed, as bits 1 << METRIC_... */
-    bool spatial;        /* those of sfid too, where the network has them */
-    int device, workers; /* SHIM_CPU or an index; threads */
-    double low, high;    /* of arrays of floats, which do not say: black and white; equal: not known */
+    const struct named_path *networks; /* [count] files, path NULL: pixels; name NULL: their own */
+    size_t count;                      /* 1 to EVALUATED_MOST */
+    unsigned metrics;                  /* which features are needed, as bits 1 << METRIC_... */
+    bool spatial;                      /* those of sfid too, where the network has them */
+    int device, workers;               /* SHIM_CPU or an index; threads */
+    enum image_order order;            /* of files of images */
+    double low, high;                  /* of arrays of floats, which do not say: black and white; equal: not known */
 };
 
 struct picture_source {
@@ -27,10 +30,10 @@ struct picture_source {
     void *context;
 };
 
-/* All pictures in their order, in batches of 64, by how->workers threads; the features do not depend on their number.
- * Adds to an empty side. */
-int extract(struct side *side, const struct picture_source *source, const struct extraction *how, struct error *err);
+/* All pictures in their order, in batches of 64, by how->workers threads, each batch through all networks; the features
+ * do not depend on the number of threads. Adds to empty sides [how->count], one a network. */
+int extract(struct side *sides, const struct picture_source *source, const struct extraction *how, struct error *err);
 /* The same of the images of `path` (images.h). */
-int extract_images(struct side *side, const char *path, const struct extraction *how, struct error *err);
+int extract_images(struct side *sides, const char *path, const struct extraction *how, struct error *err);
 
 #endif

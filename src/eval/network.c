@@ -39,6 +39,13 @@ static int parse_outputs(struct network *network, json_t *outputs, struct error 
     return 0;
 }
 
+/* Of text, with - for what a name can't have. */
+static void take_name(char name[NETWORK_NAME], const char *text, size_t length) {
+    snprintf(name, NETWORK_NAME, "%.*s", (int)length, text);
+    for (char *c = name; *c; c++)
+        if (!network_name_fits((char[]){*c, '\0'})) *c = '-';
+}
+
 static int parse_description(struct network *network, json_t *json, struct error *err) {
     json_error_t at;
     json_t *outputs = NULL, *mean = NULL, *deviation = NULL;
@@ -56,7 +63,14 @@ static int parse_description(struct network *network, json_t *json, struct error
     if (!is_range(network, 0, 255) && !is_range(network, 0, 1) && !is_range(network, -1, 1))
         return error_set(err, CODE_DATA, "range: expected [0, 255], [0, 1] or [-1, 1], found [%g, %g]", network->low,
                          network->high);
+    if (name && *name) take_name(network->name, name, strlen(name));
     return parse_outputs(network, outputs, err);
+}
+
+/* "dir/dino.v2.pt" gives "dino-v2". */
+static void name_of_file(const char *path, char name[NETWORK_NAME]) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    take_name(name, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 
 static int check_sizes(const struct network *network, const struct sample_form *sample, struct error *err) {
@@ -68,6 +82,22 @@ static int check_sizes(const struct network *network, const struct sample_form *
         err, CODE_DATA,
         "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network made for this size",
         network->channels, network->height, network->width, sample->channels, sample->height, sample->width);
+}
+
+int network_name(const char *path, char name[NETWORK_NAME], struct error *err) {
+    struct network network = {.pixels = !path};
+    char sha256[SHA256_HEX];
+    json_t *json = NULL;
+    snprintf(network.name, sizeof network.name, "pixels");
+    if (path) name_of_file(path, network.name);
+    int rc = path ? sha256_file(path, sha256, err) : 0;
+    if (rc == 0 && path && strcmp(sha256, inception_sha256) != 0 &&
+        ((rc = card_read_extra(&json, path, "features.json", err)) != 0 ||
+         (rc = parse_description(&network, json, err)) != 0))
+        error_prefix(err, "feature network %s", path);
+    json_decref(json);
+    memcpy(name, network.name, NETWORK_NAME);
+    return rc;
 }
 
 static json_t *inception_card(const struct sample_form *sample) {
@@ -110,11 +140,13 @@ int network_open(struct network *network, const char *path, const struct card *c
                                 .outputs = {{.dim = sample_elements(&sample)}}};
     if (!path) {
         memcpy(network->outputs[0].name, pixels, sizeof pixels);
+        memcpy(network->name, pixels, sizeof pixels);
         sha256_bytes(pixels, sizeof pixels - 1, network->sha256);
         memcpy(network->key, network->sha256, SHA256_HEX);
         return want(network, metrics, err) == 0 ? 0 : error_prefix(err, "features: none");
     }
     json_t *json = NULL;
+    name_of_file(path, network->name);
     if (sha256_file(path, network->sha256, err) != 0) return -1;
     memcpy(network->key, network->sha256, SHA256_HEX);
     int rc;

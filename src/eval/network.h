@@ -30,6 +30,8 @@ struct network_output {
 };
 
 struct network {
+    char name[NETWORK_NAME]; /* its description's, else its file's without folder and extension, other characters than a
+                                name's as -; "pixels" for none */
     struct network_output outputs[NETWORK_OUTPUTS];
     int outputs_count;
     int channels, height, width; /* what it takes; grey samples are repeated to 3 channels where it takes 3 */
@@ -50,6 +52,8 @@ struct network {
  * metrics needs. */
 int network_open(struct network *network, const char *path, const struct card *card, unsigned metrics,
                  struct error *err);
+/* The name that network_open gives it (path NULL: none), without the sizes of samples. */
+int network_name(const char *path, char name[NETWORK_NAME], struct error *err);
 /* The output that is features of this kind, or -1. The only output stands for pool whatever its name. */
 int network_find(const struct network *network, enum feature_kind kind);
 /* The samples are float32 or float16, in the range of card_sample. A network of bytes is left as it is: see

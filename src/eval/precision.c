@@ -16,6 +16,32 @@ void jackknife(double value, const double without[JACKKNIFE_BLOCKS], struct esti
     *estimate = (struct estimate){value, corrected, error, corrected - T19 * error, corrected + T19 * error};
 }
 
+double jackknife_p(const struct estimate *estimate) {
+    double cosine = 1 / sqrt(1 + estimate->corrected * estimate->corrected / (19 * estimate->error * estimate->error)),
+           sine = sqrt(1 - cosine * cosine), term = cosine, sum = cosine;
+    if (!(estimate->error > 0)) return estimate->corrected == 0;
+    for (int k = 3; k <= 17; k += 2) sum += term *= cosine * cosine * (k - 1) / k; /* Abramowitz & Stegun 26.7.3 */
+    double inside = 2 / 3.14159265358979323846 * (acos(cosine) + sine * sum);
+    return inside < 1 ? 1 - inside : 0;
+}
+
+int holm(double *p, size_t count, struct error *err) {
+    size_t *order = malloc((count + 1) * sizeof *order);
+    double least = 0;
+    if (!order) return error_memory(err);
+    for (size_t i = 0; i < count; i++) { /* sorted by insertion: there are not many */
+        size_t k = i;
+        for (; k > 0 && p[order[k - 1]] > p[i]; k--) order[k] = order[k - 1];
+        order[k] = i;
+    }
+    for (size_t i = 0; i < count; i++) {
+        least = fmax(least, fmin(1, (double)(count - i) * p[order[i]]));
+        p[order[i]] = least;
+    }
+    free(order);
+    return 0;
+}
+
 static int fid_of(const struct moments *moments, const struct frechet *reference, double *fid, struct error *err) {
     struct statistics statistics;
     if (statistics_from_moments(&statistics, moments, err) != 0) return -1;

@@ -23,6 +23,12 @@ struct estimate {
 /* From the whole's value and those without each block. */
 void jackknife(double value, const double without[JACKKNIFE_BLOCKS], struct estimate *estimate);
 
+/* Two-sided, of the hypothesis that what is estimated is 0: Student's t of corrected / error with 19 degrees. */
+double jackknife_p(const struct estimate *estimate);
+/* Replaces `count` p-values by those that Holm's step-down procedure (1979) makes of them, each of which may be held
+ * against the same level however many there are. */
+int holm(double *p, size_t count, struct error *err);
+
 /* fids[0]: FID of all rows; fids[1 + k]: without block k. At least JACKKNIFE_LEAST rows. */
 int fid_without_blocks(const struct features *features, const struct frechet *reference,
                        double fids[1 + JACKKNIFE_BLOCKS], struct error *err);

@@ -44,7 +44,8 @@ const struct view *side_view(const struct side *side, enum feature_kind kind) {
 
 int side_factor(struct side *side, unsigned metrics, struct error *err) {
     int rc = 0;
-    for (enum metric metric = METRIC_FID; rc == 0 && metric <= METRIC_FID_INFINITY; metric++) {
+    for (enum metric metric = METRIC_FID; rc == 0 && metric < METRIC_KINDS; metric++) {
+        if (metric > METRIC_FID_INFINITY && metric != METRIC_FDR) continue;
         struct view *view = (struct view *)side_view(side, features_of_metric(metric));
         if (metrics >> metric & 1 && !view->factor.of) rc = frechet_prepare(&view->factor, &view->statistics, err);
     }

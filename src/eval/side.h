@@ -20,6 +20,7 @@ struct side {
     struct view views[FEATURE_KINDS];
     bool untyped;             /* features from a file, which does not say of what kind: views[0] stands for each */
     char network[SHA256_HEX]; /* that made the features; "": not known */
+    char name[NETWORK_NAME];  /* that network's; "": not known */
     char sha256[SHA256_HEX];  /* of the file that was read; "": none, or not asked for */
     char names[SHA256_HEX];   /* of the files that the rows are of (image_names_digest); "": they have none */
 };

@@ -56,13 +56,20 @@ static int read_statistics(struct statistics *statistics, const char *path, cons
     return statistics_read(statistics, path, suffix, err);
 }
 
-int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err) {
+int side_read(struct side *sides, const char *path, const struct extraction *how, struct error *err) {
     struct contents contents;
-    *side = (struct side){0};
+    struct side *side = sides; /* of what is one network's */
+    size_t count = how ? how->count : 1;
+    memset(sides, 0, count * sizeof *sides);
     if (find_contents(&contents, path, err) != 0) return -1;
     int rc = 0;
+    if (count > 1 && (!contents.images || contents.statistics))
+        return error_set(err, CODE_DATA,
+                         "%s holds what one feature network made, and there are %zu: give images, a run, or a file for "
+                         "each, NAME=FILE,NAME=FILE",
+                         path, count);
     if (contents.images && how) {
-        rc = extract_images(side, path, how, err);
+        rc = extract_images(sides, path, how, err);
     } else if (contents.images && !contents.statistics) {
         return error_set(
             err, CODE_DATA,
@@ -81,6 +88,6 @@ int side_read(struct side *side, const char *path, const struct extraction *how,
             memcpy(side->network, side->views[FEATURES_POOL].statistics.network, SHA256_HEX);
     }
     if (rc == 0 && contents.spatial) rc = read_statistics(&side->views[FEATURES_SPATIAL].statistics, path, "_s", err);
-    if (rc != 0) side_release(side);
+    for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
     return rc;
 }

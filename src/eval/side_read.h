@@ -7,8 +7,9 @@
 
 /* What `path` holds: features (.npy [N,D]; .npz with `features`, or `arr_0` [N,D]), statistics (.npz with `mu` and
  * `sigma`, and perhaps ADM's `mu_s` and `sigma_s`), images (see images.h; they need `how`), or an .npz of several of
- * these, where `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error. */
-int side_read(struct side *side, const char *path, const struct extraction *how, struct error *err);
+ * these, where `mu` and `sigma` are then the statistics. how NULL: images are passed over, and alone an error.
+ * *sides: [how->count], one where how is NULL; of several networks they must be images: else CODE_DATA. */
+int side_read(struct side *sides, const char *path, const struct extraction *how, struct error *err);
 /* Does `path` hold images, and no statistics, which would be read in their place? */
 int side_holds_images(bool *images, const char *path, struct error *err);
 

@@ -9,6 +9,8 @@
 
 enum { LEFT_OUT_NAMED = 20 };
 
+const char *const image_order_names[] = {"natural", "name", NULL};
+
 static const struct {
     const char *name, *extensions;
     bool read, lossy; /* lossy: as a rule (WebP need not be); of those that are read */
@@ -92,6 +94,12 @@ static int by_number(const void *a, const void *b) {
     return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
+static int by_bytes(const void *a, const void *b) {
+    const struct image_name *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
 /* "30 PNG, 10 JPEG", of all formats or of the lossy ones alone. */
 static void add_counts(struct text *counts, const struct image_names *names, bool lossy) {
     for (size_t i = 0; i < IMAGE_FORMATS; i++)
@@ -99,7 +107,8 @@ static void add_counts(struct text *counts, const struct image_names *names, boo
             text_add(counts, "%s%zu %s", counts->length ? ", " : "", names->found[i], formats[i].name);
 }
 
-int image_names_settle(struct image_names *names, const char *path, const char * or, struct error *err) {
+int image_names_settle(struct image_names *names, const char *path, const char * or, enum image_order order,
+                       struct error *err) {
     struct text counts = {0};
     if (names->left_out > 0)
         log_info("%s: left out, as hidden or no images: %zu (%s)", path, names->left_out,
@@ -120,7 +129,7 @@ int image_names_settle(struct image_names *names, const char *path, const char *
         log_info("%s: lossily compressed: %s of %zu files; their pixels are those that Pillow decodes", path,
                  counts.data, names->count);
     text_release(&counts);
-    qsort(names->list, names->count, sizeof *names->list, by_number);
+    qsort(names->list, names->count, sizeof *names->list, order == IMAGES_BY_NAME ? by_bytes : by_number);
     return 0;
 }
 

@@ -14,6 +14,12 @@
 
 enum { IMAGE_FORMATS = 11 };
 
+enum image_order {
+    IMAGES_NATURAL, /* numbers as numbers: 2.png before 10.png */
+    IMAGES_BY_NAME, /* byte by byte, as Python's sorted(): 10.png before 2.png */
+};
+extern const char *const image_order_names[]; /* ends with NULL */
+
 struct image_name { /* of an image that is read */
     char *name;     /* its path within the folder or the archive */
     uint64_t index; /* in the archive */
@@ -31,9 +37,11 @@ struct image_names {
 /* Adds a file by its name (copied): to the list, to those in other formats or to what is left out. */
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
-/* Once all are there: sorts them and says (log) what was left out and how many are in a lossy format. No image, or
- * images in a format that is not read: CODE_DATA with their numbers. or: what else `path` might hold, for messages. */
-int image_names_settle(struct image_names *names, const char *path, const char * or, struct error *err);
+/* Once all are there: sorts them in this order and says (log) what was left out and how many are in a lossy format. No
+ * image, or images in a format that is not read: CODE_DATA with their numbers. or: what else `path` might hold, for
+ * messages. */
+int image_names_settle(struct image_names *names, const char *path, const char * or, enum image_order order,
+                       struct error *err);
 /* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired.
  */
 void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]);

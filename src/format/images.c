@@ -31,6 +31,7 @@ struct images {
     zip_t *zip;               /* NULL: a folder */
     struct stream elements;   /* of the array, the next row's onwards; empty: image files */
     struct image_names names; /* of image files */
+    enum image_order order;
     size_t count, next;
     struct image_shape shape;
     bool floats; /* float32 [C,H,W] each, else uint8 [H,W,C] */
@@ -232,7 +233,8 @@ static int load(struct images *images, const struct image_name *entry, char **da
 
 static int open_files(struct images *images, struct error *err) {
     if ((images->zip ? list_zip(images, err) : list_folder(images, err)) != 0) return -1;
-    if (image_names_settle(&images->names, images->path, images->zip ? " or an array named `arr_0`" : "", err) != 0)
+    if (image_names_settle(&images->names, images->path, images->zip ? " or an array named `arr_0`" : "", images->order,
+                           err) != 0)
         return -1;
     images->count = images->names.count;
     char *data, *where;
@@ -313,7 +315,7 @@ static int open_zip(struct images *images, struct error *err) {
     return rc;
 }
 
-int images_open(struct images **images, const char *path, struct error *err) {
+int images_open(struct images **images, const char *path, enum image_order order, struct error *err) {
     struct stat info;
     *images = NULL;
     if (stat(path, &info) != 0) return error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
@@ -322,6 +324,7 @@ int images_open(struct images **images, const char *path, struct error *err) {
         free(new);
         return error_memory(err);
     }
+    new->order = order;
     for (size_t end = strlen(path); end > 1 && new->path[end - 1] == '/';) new->path[--end] = '\0';
     const char *dot = strrchr(new->path, '.');
     bool npy = dot && strcmp(dot, ".npy") == 0;

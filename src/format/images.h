@@ -1,13 +1,14 @@
 /* Images in any of the forms the field keeps them in, read in order: a folder of PNG, JPEG and WebP files (searched
  * recursively, EDM's tree of 000000/000123.png included) or a zip archive of them, both sorted by name, numbers as
- * numbers (an image in another format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C] or
- * float32 [N,C,H,W] (.npy, or ADM's .npz: `arr_0`, stored or deflated; read as a stream, so that it may be larger than
- * memory). Grey images become C = 1, those in colour (palettes too) 3; transparency is an error. */
+ * numbers or not (an image in another format beside them is an error, see image_names.h), or an array uint8 [N,H,W,C]
+ * or float32 [N,C,H,W] (.npy, or ADM's .npz: `arr_0`, stored or deflated; read as a stream, so that it may be larger
+ * than memory). Grey images become C = 1, those in colour (palettes too) 3; transparency is an error. */
 #ifndef FORMAT_IMAGES_H
 #define FORMAT_IMAGES_H
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "format/image_names.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +16,7 @@
 struct images; /* open for reading, by one thread at a time */
 
 /* *images new. Finds the images and looks at the first. No image, an unknown form: CODE_DATA; no such path: CODE_IO. */
-int images_open(struct images **images, const char *path, struct error *err);
+int images_open(struct images **images, const char *path, enum image_order order, struct error *err);
 void images_close(struct images *images); /* accepts NULL */
 size_t images_count(const struct images *images);
 /* Of their files' names (image_names_digest); "": they have none. */

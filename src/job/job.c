@@ -8,6 +8,7 @@
 #include "config/yaml.h"
 #include "job/job_conditions.h"
 #include "job/job_decode.h"
+#include "job/job_evaluate.h"
 #include "format/json_file.h"
 
 #include <math.h>
@@ -26,6 +27,10 @@ static int check_until(const struct job *job, const struct key_reader *reader) {
     if (!(job->evaluate.metrics & 1u << METRIC_FID))
         return key_error(reader, "evaluate.until.fid_error",
                          "expected fid among evaluate.metrics: it is its standard error");
+    if (job->evaluate.features.count > 1)
+        return key_error(reader, "evaluate.features",
+                         "expected one network beside evaluate.until, whose FID decides, found %zu",
+                         job->evaluate.features.count);
     if (job->evaluate.count)
         return key_error(reader, "evaluate.count",
                          "expected no count beside evaluate.until, which evaluates all samples that are made");
@@ -294,8 +299,7 @@ void job_release(struct job *job) {
     free(job->sampler.guidance.scales);
     free(job->sampler.guidance.scale_rows);
     free(job->output.dir);
-    free(job->evaluate.features);
-    free(job->evaluate.reference);
+    job_release_evaluate(job);
     free(job->initial);
     json_decref(job->resolved);
     *job = (struct job){0};

@@ -41,9 +41,29 @@ enum metric {
     METRIC_CMMD,
     METRIC_MIND,
     METRIC_VENDI,
+    METRIC_FLD,
+    METRIC_FDR,
+    METRIC_CLIP_SCORE,
     METRIC_KINDS
 };
 enum { ROUNDS_LEAST = 200 }; /* samples below which no metric has a standard error, JACKKNIFE_LEAST */
+enum {
+    EVALUATED_MOST = 8, /* feature networks */
+    NETWORK_NAME = 64,  /* bytes of a feature network's name, with its end */
+};
+enum evaluated_file {                       /* of a feature network */
+                      EVALUATED_REFERENCE,  /* statistics, features or images */
+                      EVALUATED_VALIDATION, /* the same of a second set, for fld and fdr */
+                      EVALUATED_TEXT,       /* features of texts, for clip-score */
+                      EVALUATED_FILES,
+};
+struct named_path {
+    char *name, *path; /* path resolved; either NULL: not given */
+};
+struct named_paths {
+    struct named_path list[EVALUATED_MOST];
+    size_t count;
+};
 enum { JOB_AUTO = -1 };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
@@ -54,6 +74,10 @@ extern const char *const label_rule_names[],
                                                                                           *const precision_names[],
                                                                                               *const noise_names[];
 
+extern const char *const evaluated_file_names[]; /* the keys of evaluate by enum evaluated_file; ends with NULL */
+
+/* Is it a feature network's name, of letters, digits, _ and -, which stands before a metric's: NETWORK.fid? */
+bool network_name_fits(const char *name);
 /* The metric that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
 const char *metric_guess(const char *name);
 
@@ -101,11 +125,11 @@ struct job {
         enum latents_kind latents; /* kept beside the pictures, and as which type */
     } output;
     struct {
-        bool enabled;     /* the job has an `evaluate:` block */
-        char *features;   /* feature network, resolved; NULL for `none` (pixels are the features) */
-        char *reference;  /* statistics .npz or feature file, resolved */
-        unsigned metrics; /* bits 1 << METRIC_... */
-        uint64_t count;   /* only the first so many samples; 0: all */
+        bool enabled;                /* the job has an `evaluate:` block */
+        struct named_paths features; /* networks; name NULL: their own; path NULL: `none` (pixels are the features) */
+        struct named_paths files[EVALUATED_FILES]; /* see run_evaluated_file for which is whose */
+        unsigned metrics;                          /* bits 1 << METRIC_... */
+        uint64_t count;                            /* only the first so many samples; 0: all */
         double fid_error; /* until the FID's standard error is at most this, no more samples are made; NAN: unset */
     } evaluate;
     enum device_kind device;

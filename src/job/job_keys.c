@@ -4,19 +4,15 @@
 #include "job/job.h"
 #include "job/job_conditions.h"
 #include "job/job_decode.h"
+#include "job/job_evaluate.h"
 #include "config/keys.h"
 
-#include <float.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
-const char *const metric_names[] = {"fid", "sfid", "fid_infinity", "kid", "is", "prdc", "cmmd", "mind", "vendi", NULL};
-_Static_assert(sizeof metric_names / sizeof *metric_names == METRIC_KINDS + 1, "a name for every enum metric");
 const char *const sample_dtype_names[] = {"uint8", "float32", "float16", NULL};
 const char *const latents_names[] = {"false", "float32", "float16", NULL};
 const char *const device_names[] = {"auto", "cpu", "cuda", NULL};
@@ -166,127 +162,6 @@ static const struct key_kind CONDITIONS = {job_read_conditions, job_write_condit
 
 static const struct key_kind DECODE = {job_read_decode, job_write_decode};
 
-/* ---- evaluate ---- */
-
-static int read_features(KEY_READ_ARGUMENTS) {
-    const char *text = json_string_value(value);
-    return text && strcmp(text, "none") == 0 ? 0 : KEY_PATH.read(reader, key, path, value, member);
-}
-
-static json_t *write_features(const struct key *key, const void *member) {
-    return *(char *const *)member ? KEY_PATH.write(key, member) : json_string("none");
-}
-
-const char *metric_guess(const char *name) {
-    static const struct {
-        const char *theirs, *ours;
-    } others[] = {
-        /* StyleGAN's, torch-fidelity's, ADM's, prdc's */
-        {"fid50k", "fid"},
-        {"fid50k_full", "fid"},
-        {"frechet_inception_distance", "fid"},
-        {"fid_inf", "fid_infinity"},
-        {"kid50k", "kid"},
-        {"kid50k_full", "kid"},
-        {"kernel_inception_distance", "kid"},
-        {"mmd", "kid"},
-        {"is50k", "is"},
-        {"isc", "is"},
-        {"inception_score", "is"},
-        {"pr50k3", "prdc"},
-        {"pr50k3_full", "prdc"},
-        {"prc", "prdc"},
-        {"pr", "prdc"},
-        {"precision", "prdc"},
-        {"recall", "prdc"},
-        {"density", "prdc"},
-        {"coverage", "prdc"},
-        {"spatial_fid", "sfid"},
-        {"clip_mmd", "cmmd"},
-        {"monge_inception_distance", "mind"},
-        {"vendi_score", "vendi"},
-    };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strcasecmp(name, others[i].theirs) == 0) return others[i].ours;
-    return text_nearest(name, metric_names);
-}
-
-static int fail_metric(const struct key_reader *reader, const char *path, size_t index, const json_t *value) {
-    const char *name = json_string_value(value);
-    char *item = text_new("%s[%zu]", path, index);
-    struct text expected = {0};
-    text_add_names(&expected, metric_names, ", ", " or ");
-    int rc = item && !expected.failed
-                 ? key_fail_name(reader, item, expected.data, value, name ? metric_guess(name) : NULL)
-                 : error_memory(reader->err);
-    text_release(&expected);
-    free(item);
-    return rc;
-}
-
-static int read_metrics(KEY_READ_ARGUMENTS) {
-    unsigned *metrics = member;
-    if (json_array_size(value) == 0) return key_fail(reader, path, key->expected, value);
-    *metrics = 0;
-    for (size_t i = 0; i < json_array_size(value); i++) {
-        const char *name = json_string_value(json_array_get(value, i));
-        unsigned metric = 0;
-        while (metric_names[metric] && (!name || strcmp(name, metric_names[metric]) != 0)) metric++;
-        if (!metric_names[metric]) return fail_metric(reader, path, i, json_array_get(value, i));
-        *metrics |= 1u << metric;
-    }
-    return 0;
-}
-
-static json_t *write_metrics(const struct key *key, const void *member) {
-    (void)key;
-    json_t *names = json_array();
-    for (unsigned metric = 0; metric_names[metric]; metric++)
-        if (*(const unsigned *)member >> metric & 1) json_array_append_new(names, json_string(metric_names[metric]));
-    return names;
-}
-
-static const struct key until_rows[] = {
-    {"fid_error", &KEY_NUMBER, AT(evaluate.fid_error), .expected = "a number above 0", .required = true,
-     KEY_RANGE(DBL_MIN, DBL_MAX)},
-};
-static const struct key_table until_table = KEY_TABLE(until_rows);
-
-static int read_until(KEY_READ_ARGUMENTS) { /* the member is the job */
-    if (!json_is_object(value)) return key_fail(reader, path, key->expected, value);
-    return keys_read(reader, &until_table, path, value, member);
-}
-
-static json_t *write_until(const struct key *key, const void *member) {
-    (void)key;
-    return isnan(((const struct job *)member)->evaluate.fid_error) ? json_null() : keys_write(&until_table, member);
-}
-
-static const struct key_kind FEATURES = {read_features, write_features}, METRICS = {read_metrics, write_metrics},
-                             UNTIL = {read_until, write_until};
-static const struct key evaluate_rows[] = {
-    {"features", &FEATURES, AT(evaluate.features), .expected = "a feature network's path, or none", .required = true},
-    {"reference", &KEY_PATH, AT(evaluate.reference),
-     .expected = "the path of reference statistics (.npz), features or images", .required = true},
-    {"metrics", &METRICS, AT(evaluate.metrics), .expected = "a list such as [fid, kid]"},
-    {"count", &KEY_INT64, AT(evaluate.count), .expected = "a whole number from 2 to 9e15, or 0 for all samples",
-     KEY_RANGE(0, 9e15)},
-    {"until", &UNTIL, 0, .expected = "a map with fid_error"},
-};
-static const struct key_table evaluate_table = KEY_TABLE(evaluate_rows);
-
-static int read_evaluate(KEY_READ_ARGUMENTS) { /* the member is the job */
-    (void)key;
-    ((struct job *)member)->evaluate.enabled = true;
-    ((struct job *)member)->evaluate.metrics = 1; /* fid */
-    return keys_read(reader, &evaluate_table, path, value, member);
-}
-
-static json_t *write_evaluate(const struct key *key, const void *member) {
-    (void)key;
-    return ((const struct job *)member)->evaluate.enabled ? keys_write(&evaluate_table, member) : json_null();
-}
-
 /* ---- sweep: sweep.h reads it; one cell has none ---- */
 
 static int read_sweep(KEY_READ_ARGUMENTS) {
@@ -303,7 +178,7 @@ static json_t *write_sweep(const struct key *key, const void *member) {
 
 static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL = {read_model, write_model},
                              SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
-                             EVALUATE = {read_evaluate, write_evaluate}, SWEEP = {read_sweep, write_sweep};
+                             EVALUATE = {job_read_evaluate, job_write_evaluate}, SWEEP = {read_sweep, write_sweep};
 
 static int read_latents(KEY_READ_ARGUMENTS) {
     if (!json_is_boolean(value)) return KEY_NAME.read(reader, key, path, value, member);

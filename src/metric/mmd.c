@@ -8,30 +8,90 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double kernel(double product, double dim) {
-    double base = product / dim + 1;
-    return base * base * base;
+static const double CMMD_SIGMA = 10, CMMD_SCALE = 1000;
+
+/* Rows that are added up together: at most GRAM_BLOCK, all of one block of the jackknife. */
+struct piece {
+    size_t first, count;
+    int block;
+};
+
+struct pieces {
+    const struct features *features;
+    struct piece *list;
+    size_t count;
+    double *inverse; /* [features->count]: 1 / |x|; NULL: not wanted */
+};
+
+static void pieces_release(struct pieces *pieces) {
+    free(pieces->list);
+    free(pieces->inverse);
 }
 
-/* The sum over a block's pairs; `same`: it is a block with itself, whose diagonal does not count. */
-static double sum_block(const struct gram *gram, size_t na, size_t nb, double dim, bool same) {
-    double sum = 0;
-    for (size_t i = 0; i < na; i++) {
+/* blocks: 1, or JACKKNIFE_BLOCKS. unit: rows count as of length 1. pieces_release also after a failure. */
+static int pieces_init(struct pieces *pieces, const struct features *features, size_t blocks, bool unit,
+                       struct error *err) {
+    size_t count = features->count;
+    *pieces = (struct pieces){.features = features,
+                              .list = malloc((gram_blocks(count) + blocks) * sizeof *pieces->list),
+                              .inverse = unit ? malloc(count * sizeof *pieces->inverse) : NULL};
+    if (!pieces->list || (unit && !pieces->inverse)) return error_memory(err);
+    if (unit && features_lengths(features, pieces->inverse, err) != 0) return error_prefix(err, "cmmd");
+    for (size_t block = 0; block < blocks; block++) {
+        size_t end = count * (block + 1) / blocks;
+        for (size_t first = count * block / blocks; first < end; first += GRAM_BLOCK)
+            pieces->list[pieces->count++] = (struct piece){first, end - first < GRAM_BLOCK ? end - first : GRAM_BLOCK,
+                                                           (int)block};
+    }
+    return 0;
+}
+
+/* ---- the kernels ---- */
+
+/* The sum over the pairs of two pieces, whose products are there. */
+typedef double kernel_sum(const struct gram *gram, const struct pieces *a, const struct piece *mine,
+                          const struct pieces *b, const struct piece *theirs);
+
+static double cube(double x) {
+    return x * x * x;
+}
+
+/* A row with itself does not count: the estimate is unbiased. */
+static double sum_cubic(const struct gram *gram, const struct pieces *a, const struct piece *mine,
+                        const struct pieces *b, const struct piece *theirs) {
+    double sum = 0, dim = (double)a->features->dim;
+    bool same = a == b && mine == theirs;
+    for (size_t i = 0; i < mine->count; i++) {
         double row = 0;
-        for (size_t j = 0; j < nb; j++)
-            if (!same || i != j) row += kernel(gram->products[i * GRAM_BLOCK + j], dim);
+        for (size_t j = 0; j < theirs->count; j++)
+            if (!same || i != j) row += cube(gram->products[i * GRAM_BLOCK + j] / dim + 1);
         sum += row;
     }
     return sum;
 }
 
-/* The kernel summed over all pairs (a == b: of different rows). Blocks are summed in their order: the bits do not
- * depend on threads. */
-static int sum_pairs(const struct features *a, const struct features *b, double *sum, struct error *err) {
-    size_t dim = a->dim, rows = gram_blocks(a->count), columns = gram_blocks(b->count);
-    bool same = a == b, failed = false;
-    double *sums = calloc(rows * columns, sizeof *sums);
-    if (!sums) return error_memory(err);
+static double sum_gaussian(const struct gram *gram, const struct pieces *a, const struct piece *mine,
+                           const struct pieces *b, const struct piece *theirs) {
+    double sum = 0;
+    for (size_t i = 0; i < mine->count; i++)
+        for (size_t j = 0; j < theirs->count; j++) {
+            double cosine = gram->products[i * GRAM_BLOCK + j] *
+                            (a->inverse[mine->first + i] * b->inverse[theirs->first + j]);
+            sum += exp((cosine - 1) / (CMMD_SIGMA * CMMD_SIGMA)); /* |x - y|^2 = 2 - 2 cosine */
+        }
+    return sum;
+}
+
+/* ---- sums over all pairs ---- */
+
+/* *tiles [a->count][b->count], new: the sums of all pairs of pieces, of a set with itself (a == b) those where the
+ * second is not before the first. */
+static int sum_tiles(double **tiles, const struct pieces *a, const struct pieces *b, kernel_sum *kernel,
+                     struct error *err) {
+    size_t dim = a->features->dim, count = a->count * b->count;
+    double *tile = *tiles = calloc(count, sizeof *tile);
+    bool failed = false;
+    if (!tile) return error_memory(err);
 #pragma omp parallel reduction(| : failed)
     {
         struct gram gram;
@@ -40,20 +100,87 @@ static int sum_pairs(const struct features *a, const struct features *b, double 
 #pragma omp critical(gram_failure)
         if (failed) *err = one;
 #pragma omp for schedule(dynamic)
-        for (size_t block = 0; block < rows * columns; block++) {
-            size_t i = block / columns, j = block % columns;
-            if (failed || (same && j < i)) continue;
-            size_t na = gram_rows(i, a->count), nb = gram_rows(j, b->count);
-            gram_block(&gram, a->rows + gram_first(i) * dim, na, b->rows + gram_first(j) * dim, nb, dim);
-            sums[block] = (same && i < j ? 2 : 1) * sum_block(&gram, na, nb, (double)dim, same && i == j);
+        for (size_t i = 0; i < count; i++) {
+            const struct piece *mine = &a->list[i / b->count], *theirs = &b->list[i % b->count];
+            if (failed || (a == b && mine > theirs)) continue;
+            gram_block(&gram, a->features->rows + mine->first * dim, mine->count,
+                       b->features->rows + theirs->first * dim, theirs->count, dim);
+            tile[i] = kernel(&gram, a, mine, b, theirs);
         }
         gram_release(&gram);
     }
-    *sum = 0;
-    for (size_t block = 0; block < rows * columns; block++) *sum += sums[block];
-    free(sums);
     return failed ? -1 : 0;
 }
+
+/* All pairs; tiles are added up in their order: the bits do not depend on threads. */
+static int sum_pairs(const struct pieces *a, const struct pieces *b, kernel_sum *kernel, double *sum,
+                     struct error *err) {
+    double *tiles;
+    int rc = sum_tiles(&tiles, a, b, kernel, err);
+    *sum = 0;
+    for (size_t i = 0; rc == 0 && i < a->count * b->count; i++)
+        *sum += (a == b && i / b->count < i % b->count ? 2 : 1) * tiles[i];
+    free(tiles);
+    return rc;
+}
+
+typedef double block_sums[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS];
+
+/* sums[k][l]: the pairs of block k of a and block l of b. */
+static int sum_blocks(const struct pieces *a, const struct pieces *b, kernel_sum *kernel, block_sums sums,
+                      struct error *err) {
+    double *tiles;
+    int rc = sum_tiles(&tiles, a, b, kernel, err);
+    memset(sums, 0, sizeof(block_sums));
+    for (size_t i = 0; rc == 0 && i < a->count * b->count; i++) {
+        size_t mine = i / b->count, theirs = i % b->count;
+        sums[a->list[mine].block][b->list[theirs].block] += a == b && mine > theirs ? tiles[theirs * b->count + mine]
+                                                                                    : tiles[i];
+    }
+    free(tiles);
+    return rc;
+}
+
+/* How many pairs the sum over m rows with themselves is of. */
+static double own_pairs(double m, bool unbiased) {
+    return m * (unbiased ? m - 1 : m);
+}
+
+/* Without block `left` of a; -1: of all. bb: the mean over b's own pairs. */
+static double mmd_of(const block_sums aa, const block_sums ab, double bb, size_t count, double n, bool unbiased,
+                     int left) {
+    double mine = 0, cross = 0, m = 0;
+    for (int k = 0; k < JACKKNIFE_BLOCKS; k++) {
+        if (k == left) continue;
+        m += (double)(count * (size_t)(k + 1) / JACKKNIFE_BLOCKS - count * (size_t)k / JACKKNIFE_BLOCKS);
+        for (int l = 0; l < JACKKNIFE_BLOCKS; l++) {
+            if (l != left) mine += aa[k][l];
+            cross += ab[k][l];
+        }
+    }
+    return mine / own_pairs(m, unbiased) + bb - 2 * cross / (m * n);
+}
+
+static int without_blocks(const struct features *a, const struct features *b, kernel_sum *kernel, bool unit,
+                          double numbers[1 + JACKKNIFE_BLOCKS], struct error *err) {
+    block_sums aa, ab, bb;
+    double theirs = 0, n = (double)b->count;
+    struct pieces mine, other = {0};
+    int rc = pieces_init(&mine, a, JACKKNIFE_BLOCKS, unit, err);
+    if (rc == 0) rc = pieces_init(&other, b, JACKKNIFE_BLOCKS, unit, err);
+    if (rc == 0) rc = sum_blocks(&mine, &mine, kernel, aa, err);
+    if (rc == 0) rc = sum_blocks(&mine, &other, kernel, ab, err);
+    if (rc == 0) rc = sum_blocks(&other, &other, kernel, bb, err);
+    for (int k = 0; rc == 0 && k < JACKKNIFE_BLOCKS * JACKKNIFE_BLOCKS; k++)
+        theirs += bb[k / JACKKNIFE_BLOCKS][k % JACKKNIFE_BLOCKS];
+    for (int k = -1; rc == 0 && k < JACKKNIFE_BLOCKS; k++)
+        numbers[k + 1] = mmd_of(aa, ab, theirs / own_pairs(n, !unit), a->count, n, !unit, k);
+    pieces_release(&mine);
+    pieces_release(&other);
+    return rc;
+}
+
+/* ---- KID ---- */
 
 static int check(const struct features *a, const struct features *b, struct error *err) {
     if (a->dim != b->dim)
@@ -68,11 +195,22 @@ static int check(const struct features *a, const struct features *b, struct erro
 
 int kid_full(const struct features *a, const struct features *b, double *kid, struct error *err) {
     double aa, bb, ab, m = (double)a->count, n = (double)b->count;
-    if (check(a, b, err) != 0 || sum_pairs(a, a, &aa, err) != 0 || sum_pairs(b, b, &bb, err) != 0 ||
-        sum_pairs(a, b, &ab, err) != 0)
-        return -1;
-    *kid = aa / (m * (m - 1)) + bb / (n * (n - 1)) - 2 * ab / (m * n);
-    return 0;
+    struct pieces mine, theirs = {0};
+    if (check(a, b, err) != 0) return -1;
+    int rc = pieces_init(&mine, a, 1, false, err);
+    if (rc == 0) rc = pieces_init(&theirs, b, 1, false, err);
+    if (rc == 0) rc = sum_pairs(&mine, &mine, sum_cubic, &aa, err);
+    if (rc == 0) rc = sum_pairs(&theirs, &theirs, sum_cubic, &bb, err);
+    if (rc == 0) rc = sum_pairs(&mine, &theirs, sum_cubic, &ab, err);
+    if (rc == 0) *kid = aa / (m * (m - 1)) + bb / (n * (n - 1)) - 2 * ab / (m * n);
+    pieces_release(&mine);
+    pieces_release(&theirs);
+    return rc;
+}
+
+int kid_without_blocks(const struct features *a, const struct features *b, double kids[1 + JACKKNIFE_BLOCKS],
+                       struct error *err) {
+    return check(a, b, err) == 0 ? without_blocks(a, b, sum_cubic, false, kids, err) : -1;
 }
 
 static int gather(struct features *subset, const struct features *from, const int64_t *indices, size_t size,
@@ -136,120 +274,9 @@ int kid_draw(size_t a_count, size_t b_count, int64_t **indices, size_t *size, st
 
 /* ---- CMMD ---- */
 
-static const double CMMD_SIGMA = 10, CMMD_SCALE = 1000;
-
-/* Rows that are added up together: at most GRAM_BLOCK, all of one block of the jackknife. */
-struct piece {
-    size_t first, count;
-    int block;
-};
-
-struct pieces {
-    const struct features *features;
-    struct piece *list;
-    size_t count;
-    double *inverse; /* [features->count]: 1 / |x| */
-};
-
-static void pieces_release(struct pieces *pieces) {
-    free(pieces->list);
-    free(pieces->inverse);
-}
-
-/* pieces_release also after a failure. */
-static int pieces_init(struct pieces *pieces, const struct features *features, struct error *err) {
-    size_t count = features->count;
-    *pieces = (struct pieces){.features = features,
-                              .list = malloc((gram_blocks(count) + JACKKNIFE_BLOCKS) * sizeof *pieces->list),
-                              .inverse = malloc(count * sizeof *pieces->inverse)};
-    if (!pieces->list || !pieces->inverse) return error_memory(err);
-    if (features_lengths(features, pieces->inverse, err) != 0) return error_prefix(err, "cmmd");
-    for (size_t block = 0; block < JACKKNIFE_BLOCKS; block++) {
-        size_t end = count * (block + 1) / JACKKNIFE_BLOCKS;
-        for (size_t first = count * block / JACKKNIFE_BLOCKS; first < end; first += GRAM_BLOCK)
-            pieces->list[pieces->count++] = (struct piece){first, end - first < GRAM_BLOCK ? end - first : GRAM_BLOCK,
-                                                           (int)block};
-    }
-    return 0;
-}
-
-static double sum_gaussian(const struct gram *gram, const double *mine, size_t na, const double *theirs, size_t nb) {
-    double sum = 0;
-    for (size_t i = 0; i < na; i++)
-        for (size_t j = 0; j < nb; j++) {
-            double cosine = gram->products[i * GRAM_BLOCK + j] * (mine[i] * theirs[j]);
-            sum += exp((cosine - 1) / (CMMD_SIGMA * CMMD_SIGMA)); /* |x - y|^2 = 2 - 2 cosine */
-        }
-    return sum;
-}
-
-/* sums[k][l]: the kernel over the pairs of block k of a and block l of b; a tile at a time, added up in their order:
- * the bits do not depend on threads. */
-static int sum_blocks(const struct pieces *a, const struct pieces *b, double sums[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS],
-                      struct error *err) {
-    size_t dim = a->features->dim, tiles = a->count * b->count;
-    double *tile = calloc(tiles, sizeof *tile);
-    bool failed = false;
-    if (!tile) return error_memory(err);
-#pragma omp parallel reduction(| : failed)
-    {
-        struct gram gram;
-        struct error one;
-        failed = gram_init(&gram, dim, &one) != 0;
-#pragma omp critical(gram_failure)
-        if (failed) *err = one;
-#pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < tiles; i++) {
-            const struct piece *mine = &a->list[i / b->count], *theirs = &b->list[i % b->count];
-            if (failed || (a == b && mine > theirs)) continue; /* symmetric */
-            gram_block(&gram, a->features->rows + mine->first * dim, mine->count,
-                       b->features->rows + theirs->first * dim, theirs->count, dim);
-            tile[i] = sum_gaussian(&gram, a->inverse + mine->first, mine->count, b->inverse + theirs->first,
-                                   theirs->count);
-        }
-        gram_release(&gram);
-    }
-    memset(sums, 0, sizeof(double[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS]));
-    for (size_t i = 0; i < tiles; i++) {
-        size_t mine = i / b->count, theirs = i % b->count;
-        sums[a->list[mine].block][b->list[theirs].block] += a == b && mine > theirs ? tile[theirs * b->count + mine]
-                                                                                    : tile[i];
-    }
-    free(tile);
-    return failed ? -1 : 0;
-}
-
-/* Without block `left` of a; -1: of all. */
-static double cmmd_of(const double aa[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS],
-                      const double ab[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS], double bb, size_t count, double n,
-                      int left) {
-    double mine = 0, cross = 0, m = 0;
-    for (int k = 0; k < JACKKNIFE_BLOCKS; k++) {
-        if (k == left) continue;
-        m += (double)(count * (size_t)(k + 1) / JACKKNIFE_BLOCKS - count * (size_t)k / JACKKNIFE_BLOCKS);
-        for (int l = 0; l < JACKKNIFE_BLOCKS; l++) {
-            if (l != left) mine += aa[k][l];
-            cross += ab[k][l];
-        }
-    }
-    return CMMD_SCALE * (mine / (m * m) + bb / (n * n) - 2 * cross / (m * n));
-}
-
 int cmmd_without_blocks(const struct features *a, const struct features *b, double cmmd[1 + JACKKNIFE_BLOCKS],
                         struct error *err) {
-    double aa[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS], ab[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS],
-        bb[JACKKNIFE_BLOCKS][JACKKNIFE_BLOCKS], theirs = 0;
-    struct pieces mine, other = {0};
-    int rc = pieces_init(&mine, a, err);
-    if (rc == 0) rc = pieces_init(&other, b, err);
-    if (rc == 0) rc = sum_blocks(&mine, &mine, aa, err);
-    if (rc == 0) rc = sum_blocks(&mine, &other, ab, err);
-    if (rc == 0) rc = sum_blocks(&other, &other, bb, err);
-    for (int k = 0; rc == 0 && k < JACKKNIFE_BLOCKS * JACKKNIFE_BLOCKS; k++)
-        theirs += bb[k / JACKKNIFE_BLOCKS][k % JACKKNIFE_BLOCKS];
-    for (int k = -1; rc == 0 && k < JACKKNIFE_BLOCKS; k++)
-        cmmd[k + 1] = cmmd_of(aa, ab, theirs, a->count, (double)b->count, k);
-    pieces_release(&mine);
-    pieces_release(&other);
+    int rc = without_blocks(a, b, sum_gaussian, true, cmmd, err);
+    for (int k = 0; rc == 0 && k <= JACKKNIFE_BLOCKS; k++) cmmd[k] *= CMMD_SCALE;
     return rc;
 }

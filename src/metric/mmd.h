@@ -16,6 +16,10 @@ enum { KID_SUBSETS = 100, KID_SUBSET_SIZE = 1000 };
 /* Over all pairs of rows. At least two rows each; equal dimensions. */
 int kid_full(const struct features *a, const struct features *b, double *kid, struct error *err);
 
+/* kids[0]: the same; kids[1 + k]: without block k of a's rows (precision.h), where a has JACKKNIFE_LEAST. */
+int kid_without_blocks(const struct features *a, const struct features *b, double kids[1 + JACKKNIFE_BLOCKS],
+                       struct error *err);
+
 /* The customary estimate (torch-fidelity, EDM's successors): mean and population standard deviation over subsets.
  * indices [subsets][2][size]: rows of a and of b. */
 int kid_subsets(const struct features *a, const struct features *b, const int64_t *indices, size_t subsets, size_t size,

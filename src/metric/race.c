@@ -62,6 +62,11 @@ int race_check(const struct race *race, const struct race_cell *cell, const stru
         return error_set(err, CODE_DATA,
                          "%s: sweep.race: expected %s among evaluate.metrics of every cell, for it decides; %s has not",
                          file, metric, cell->name);
+    if (json_array_size(evaluation(cell, "features")) > 1)
+        return error_set(err, CODE_DATA,
+                         "%s: sweep.race: expected one feature network in evaluate.features, for one metric decides; "
+                         "found %zu: evaluate the others with compare --features",
+                         file, json_array_size(evaluation(cell, "features")));
     bool until = evaluation(cell, "until");
     if (until || json_integer_value(evaluation(cell, "count")) > 0)
         return error_set(err, CODE_DATA,

@@ -1,18 +1,20 @@
 /* Which series wins at each NFE, and by how much against its error; of a race, who left when, and what was saved. */
 #include "eval/precision.h"
+#include "report/chart.h"
 #include "report/data.h"
 #include "report/markup.h"
 #include "report/race.h"
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct entry { /* a series in one budget */
     const char *series;
     const json_t *cell;
-    double nfe, fid;
+    double nfe, value;
 };
 
 static int ascending(const void *a, const void *b) {
@@ -20,15 +22,15 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The different NFEs of cells with a FID, ascending: new. */
-static double *budgets(const json_t *cells, size_t *count) {
+/* The different NFEs of cells with a number in the column, ascending: new. */
+static double *budgets(const json_t *cells, const char *column, size_t *count) {
     double *all = malloc((json_array_size(cells) + 1) * sizeof *all);
     size_t n = 0;
     *count = 0;
     for (size_t i = 0; all && i < json_array_size(cells); i++) {
         const json_t *cell = json_array_get(cells, i);
         double nfe = data_number(cell, "nfe");
-        if (nfe > 0 && isfinite(data_number(cell, "fid"))) all[n++] = nfe;
+        if (nfe > 0 && isfinite(data_number(cell, column))) all[n++] = nfe;
     }
     if (all) qsort(all, n, sizeof *all, ascending);
     for (size_t i = 0; i < n; i++)
@@ -37,31 +39,45 @@ static double *budgets(const json_t *cells, size_t *count) {
 }
 
 /* A series' cell of the largest NFE within the budget; false: it has none. */
-static bool enter(struct entry *entry, const json_t *series, const json_t *cells, double budget) {
+static bool enter(struct entry *entry, const char *column, const json_t *series, const json_t *cells, double budget) {
     const json_t *number, *members = json_object_get(series, "cells");
     size_t i;
     *entry = (struct entry){.series = json_string_value(json_object_get(series, "name"))};
     json_array_foreach(members, i, number) {
         const json_t *cell = json_array_get(cells, (size_t)json_integer_value(number));
-        double nfe = data_number(cell, "nfe"), fid = data_number(cell, "fid");
-        if (!(nfe <= budget) || !isfinite(fid) || json_is_string(json_object_get(cell, "same_as"))) continue;
-        if (entry->cell && (nfe < entry->nfe || (nfe == entry->nfe && fid >= entry->fid))) continue;
+        double nfe = data_number(cell, "nfe"), value = data_number(cell, column);
+        if (!(nfe <= budget) || !isfinite(value) || json_is_string(json_object_get(cell, "same_as"))) continue;
+        if (entry->cell && (nfe < entry->nfe || (nfe == entry->nfe && value >= entry->value))) continue;
         entry->cell = cell;
         entry->nfe = nfe;
-        entry->fid = fid;
+        entry->value = value;
     }
     return entry->cell != NULL;
 }
 
-static json_t *entry_json(const struct entry *entry) {
-    if (!entry->cell) return json_null();
-    return json_pack("{s:O, s:s, s:O, s:O}", "cell", json_object_get(entry->cell, "cell"), "series", entry->series,
-                     "nfe", json_object_get(entry->cell, "nfe"), "fid", json_object_get(entry->cell, "fid"));
+/* "fid" of "NETWORK.fid". */
+static const char *own_name(const char *column) {
+    size_t network;
+    chart_title(column, &network);
+    return column + network;
 }
 
-/* The FIDs without each block; false where there are none. */
-static bool read_without(const json_t *evidence, double without[JACKKNIFE_BLOCKS]) {
-    const json_t *list = json_object_get(evidence, "fid_without");
+static json_t *entry_json(const struct entry *entry, const char *column) {
+    if (!entry->cell) return json_null();
+    return json_pack("{s:O, s:s, s:O, s:O}", "cell", json_object_get(entry->cell, "cell"), "series", entry->series,
+                     "nfe", json_object_get(entry->cell, "nfe"), own_name(column),
+                     json_object_get(entry->cell, column));
+}
+
+static const json_t *without_of(const json_t *evidence, const char *column) {
+    char name[128];
+    snprintf(name, sizeof name, "%s_without", column);
+    return json_object_get(evidence, name);
+}
+
+/* The numbers without each block; false where there are none. */
+static bool read_without(const json_t *evidence, const char *column, double without[JACKKNIFE_BLOCKS]) {
+    const json_t *list = without_of(evidence, column);
     if (json_array_size(list) != JACKKNIFE_BLOCKS) return false;
     for (size_t i = 0; i < JACKKNIFE_BLOCKS; i++) without[i] = json_number_value(json_array_get(list, i));
     return true;
@@ -72,8 +88,14 @@ static bool agree(const json_t *a, const json_t *b, const char *key) {
     return x && y && json_equal(x, y);
 }
 
-/* Adds fid_delta and its error to the record, or why there is none. */
-static void add_difference(json_t *record, const struct entry *best, const struct entry *second,
+static void set(json_t *record, const char *column, const char *suffix, double value) {
+    char name[128];
+    snprintf(name, sizeof name, "%s_delta%s", own_name(column), suffix);
+    json_object_set_new(record, name, json_real(value));
+}
+
+/* Adds the difference and its error to the record, or why there is none. */
+static void add_difference(json_t *record, const char *column, const struct entry *best, const struct entry *second,
                            const json_t *evidence) {
     const json_t *a = json_object_get(evidence, json_string_value(json_object_get(best->cell, "cell")));
     const json_t *b = json_object_get(evidence, json_string_value(json_object_get(second->cell, "cell")));
@@ -83,44 +105,80 @@ static void add_difference(json_t *record, const struct entry *best, const struc
     if (!agree(a, b, "seeds")) why = "other seeds";
     else if (!agree(best->cell, second->cell, "samples")) why = "another number of samples";
     else if (!agree(a, b, "reference") || !agree(a, b, "network")) why = "another reference or feature network";
-    else if (!read_without(a, mine) || !read_without(b, theirs))
+    else if (!read_without(a, column, mine) || !read_without(b, column, theirs))
         why = "fewer than 200 samples, or evaluated by an older version";
     if (why) {
         json_object_set_new(record, "unpaired", json_string(why));
         return;
     }
     for (int i = 0; i < JACKKNIFE_BLOCKS; i++) mine[i] -= theirs[i];
-    jackknife(best->fid - second->fid, mine, &estimate);
-    json_object_set_new(record, "fid_delta", json_real(estimate.corrected));
-    json_object_set_new(record, "fid_delta_error", json_real(estimate.error));
-    json_object_set_new(record, "fid_delta_low", json_real(estimate.low));
-    json_object_set_new(record, "fid_delta_high", json_real(estimate.high));
+    jackknife(best->value - second->value, mine, &estimate);
+    set(record, column, "", estimate.corrected);
+    set(record, column, "_error", estimate.error);
+    set(record, column, "_low", estimate.low);
+    set(record, column, "_high", estimate.high);
     json_object_set_new(record, "beyond_error", json_boolean(estimate.corrected < -estimate.error));
+    json_object_set_new(record, "p", json_real(jackknife_p(&estimate)));
 }
 
-json_t *data_best(const json_t *data, const json_t *evidence) {
+/* Adds a column's records. */
+static void add_records(json_t *list, const json_t *data, const char *column, const json_t *evidence) {
     const json_t *cells = json_object_get(data, "cells"), *all = json_object_get(data, "series"), *series;
-    json_t *list = json_array();
     size_t count, i;
-    double *nfes = budgets(cells, &count);
+    double *nfes = budgets(cells, column, &count);
     for (size_t k = 0; nfes && k < count; k++) {
         struct entry best = {0}, second = {0}, entry;
         json_array_foreach(all, i, series) {
-            if (!enter(&entry, series, cells, nfes[k])) continue;
-            if (!best.cell || entry.fid < best.fid) {
+            if (!enter(&entry, column, series, cells, nfes[k])) continue;
+            if (!best.cell || entry.value < best.value) {
                 second = best;
                 best = entry;
-            } else if (!second.cell || entry.fid < second.fid) {
+            } else if (!second.cell || entry.value < second.value) {
                 second = entry;
             }
         }
-        json_t *record = json_pack("{s:f, s:o, s:o}", "nfe", nfes[k], "best", entry_json(&best), "second",
-                                   entry_json(&second));
-        if (record && second.cell) add_difference(record, &best, &second, evidence);
+        json_t *record = json_pack("{s:s, s:f, s:o, s:o}", "metric", column, "nfe", nfes[k], "best",
+                                   entry_json(&best, column), "second", entry_json(&second, column));
+        if (record && second.cell) add_difference(record, column, &best, &second, evidence);
         json_array_append_new(list, record);
     }
-    bool whole = nfes && json_array_size(list) == count;
     free(nfes);
+}
+
+/* "p_holm" beside each "p". */
+static int correct(const json_t *list) {
+    size_t count = 0, i;
+    double *p = malloc((json_array_size(list) + 1) * sizeof *p);
+    json_t *record;
+    struct error err;
+    if (!p) return -1;
+    json_array_foreach(list, i, record) if (json_object_get(record, "p")) p[count++] = data_number(record, "p");
+    int rc = holm(p, count, &err);
+    count = 0;
+    json_array_foreach(list, i, record) if (rc == 0 && json_object_get(record, "p"))
+        json_object_set_new(record, "p_holm", json_real(p[count++]));
+    free(p);
+    return rc;
+}
+
+/* A distance that has paired differences in some cell, and FIDs in any case. */
+static bool is_judged(const char *column, const json_t *evidence) {
+    const json_t *record;
+    const char *cell;
+    if (strcmp(own_name(column), "fid") == 0) return true;
+    if (!chart_lower(column)) return false;
+    json_object_foreach((json_t *)evidence, cell, record) if (without_of(record, column)) return true;
+    return false;
+}
+
+json_t *data_best(const json_t *data, const json_t *evidence) {
+    json_t *list = json_array(), *columns = chart_metrics(data), *column;
+    size_t i;
+    bool whole = list && columns;
+    json_array_foreach(columns, i, column) if (whole && is_judged(json_string_value(column), evidence))
+        add_records(list, data, json_string_value(column), evidence);
+    whole = whole && correct(list) == 0;
+    json_decref(columns);
     if (whole) return list;
     json_decref(list);
     return NULL;
@@ -128,19 +186,25 @@ json_t *data_best(const json_t *data, const json_t *evidence) {
 
 void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
     const json_t *first = json_object_get(record, "best"), *next = json_object_get(record, "second");
-    double nfe = data_number(first, "nfe"), by = -data_number(record, "fid_delta");
-    text_add(best, "%s (FID %.4g", json_string_value(json_object_get(first, "series")), data_number(first, "fid"));
+    const char *column = json_string_value(json_object_get(record, "metric")), *name = own_name(column);
+    char key[128];
+    size_t network;
+    const char *title = chart_title(column, &network);
+    snprintf(key, sizeof key, "%s_delta", name);
+    double nfe = data_number(first, "nfe"), by = -data_number(record, key);
+    text_add(best, "%s (%s %.4g", json_string_value(json_object_get(first, "series")), title, data_number(first, name));
     text_add(best, nfe == data_number(record, "nfe") ? ")" : " at NFE %g)", nfe);
     if (!json_is_object(next)) return;
     bool beyond = json_is_true(json_object_get(record, "beyond_error"));
-    text_add(second, "%s %s (FID %.4g", beyond || isnan(by) ? "ahead of" : "level with",
-             json_string_value(json_object_get(next, "series")), data_number(next, "fid"));
+    text_add(second, "%s %s (%s %.4g", beyond || isnan(by) ? "ahead of" : "level with",
+             json_string_value(json_object_get(next, "series")), title, data_number(next, name));
     text_add(second, data_number(next, "nfe") == data_number(record, "nfe") ? ")" : " at NFE %g)",
              data_number(next, "nfe"));
+    snprintf(key, sizeof key, "%s_delta_error", name);
     if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
-        text_add(second, ": difference %.3g %s %.3g, %s its error", by, plus_minus,
-                 data_number(record, "fid_delta_error"), beyond ? "more than" : "within");
+        text_add(second, ": difference %.3g %s %.3g, %s its error, p = %.2g", by, plus_minus, data_number(record, key),
+                 beyond ? "more than" : "within", data_number(record, "p_holm"));
 }
 
 /* ---- the race ---- */

@@ -4,6 +4,7 @@
 #include "report/data.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,11 +21,15 @@ static const struct metric { /* a column that can be plotted */
     {"sfid", "sFID", "sfid_error", true},
     {"sfid_corrected", "sFID, corrected for bias", "sfid_error", true},
     {"kid", "KID", "kid_std", true},
-    {"kid_full", "KID over all pairs", NULL, true},
+    {"kid_full", "KID over all pairs", "kid_full_error", true},
     {"cmmd", "CMMD", "cmmd_error", true},
     {"cmmd_corrected", "CMMD, corrected for bias", "cmmd_error", true},
     {"mind", "MIND", "mind_error", true},
     {"mind_corrected", "MIND, corrected for bias", "mind_error", true},
+    {"fdr", "FDr", "fdr_error", true},
+    {"fdr_corrected", "FDr, corrected for bias", "fdr_error", true},
+    {"fld", "FLD", NULL, true},
+    {"clip-score", "CLIP score", "clip-score_error", false},
     {"vendi", "Vendi score", NULL, false},
     {"is", "Inception score", "is_std", false},
     {"precision", "precision", NULL, false},
@@ -34,10 +39,28 @@ static const struct metric { /* a column that can be plotted */
 };
 enum { METRICS = sizeof metrics / sizeof *metrics };
 
+/* A metric of several networks is called NETWORK.METRIC; a metric's own name has no dot. */
+static size_t network_of(const char *column) {
+    const char *dot = strrchr(column, '.');
+    return dot ? (size_t)(dot - column) + 1 : 0;
+}
+
 static const struct metric *find(const char *column) {
+    column += network_of(column);
     for (size_t i = 0; i < METRICS; i++)
         if (strcmp(metrics[i].column, column) == 0) return &metrics[i];
     return NULL;
+}
+
+const char *chart_title(const char *column, size_t *network) {
+    const struct metric *metric = find(column);
+    *network = network_of(column);
+    return metric ? metric->title : NULL;
+}
+
+bool chart_lower(const char *column) {
+    const struct metric *metric = find(column);
+    return metric && metric->distance;
 }
 
 bool chart_has(const json_t *data, const char *metric) {
@@ -50,10 +73,14 @@ bool chart_has(const json_t *data, const char *metric) {
 
 json_t *chart_metrics(const json_t *data) {
     json_t *list = json_array();
-    for (size_t i = 0; list && i < METRICS; i++)
-        if (chart_has(data, metrics[i].column) && json_array_append_new(list, json_string(metrics[i].column)) != 0) {
+    const json_t *column;
+    size_t k;
+    for (size_t i = 0; list && i < METRICS; i++) json_array_foreach(json_object_get(data, "columns"), k, column) {
+            const char *name = json_string_value(column);
+            if (find(name) != &metrics[i] || !chart_has(data, name)) continue;
+            if (json_array_append_new(list, json_string(name)) == 0) continue;
             json_decref(list);
-            list = NULL;
+            return NULL;
         }
     return list;
 }
@@ -77,7 +104,11 @@ static bool repeats(const json_t *cell, const json_t *members, const json_t *cel
 }
 
 static int fill_line(struct chart *chart, struct chart_line *line, const json_t *series, const json_t *cells,
-                     const struct metric *metric) {
+                     const char *column) {
+    const struct metric *metric = find(column);
+    char error_column[128];
+    snprintf(error_column, sizeof error_column, "%.*s%s", (int)network_of(column), column,
+             metric->error ? metric->error : "");
     const json_t *members = json_object_get(series, "cells"), *number;
     size_t i;
     line->name = json_string_value(json_object_get(series, "name"));
@@ -85,9 +116,8 @@ static int fill_line(struct chart *chart, struct chart_line *line, const json_t 
     if (!line->points) return -1;
     json_array_foreach(members, i, number) {
         const json_t *cell = json_array_get(cells, (size_t)json_integer_value(number));
-        double x = chart->over == CHART_NFE ? data_number(cell, "nfe") : data_time(cell),
-               y = data_number(cell, metric->column);
-        double error = metric->error ? data_number(cell, metric->error) : NAN;
+        double x = chart->over == CHART_NFE ? data_number(cell, "nfe") : data_time(cell), y = data_number(cell, column);
+        double error = metric->error ? data_number(cell, error_column) : NAN;
         if (!(x > tiny && x < huge && fabs(y) < huge) || repeats(cell, members, cells)) continue;
         line->points[line->count++] = (struct chart_point){.x = x,
                                                            .y = y,
@@ -156,11 +186,16 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
     chart->x.title = over == CHART_NFE ? "NFE (model evaluations a sample)"
                      : model           ? "time in the solver, ms a sample a worker"
                                        : "wall time, ms a sample";
-    chart->y.title = metric->title;
+    size_t network = network_of(column);
+    chart->title = network ? text_new("%.*s: %s", (int)network - 1, column, metric->title) : strdup(metric->title);
+    chart->y.title = chart->title;
     chart->lines = calloc(json_array_size(all) + 1, sizeof *chart->lines);
-    if (!chart->lines) return error_memory(err);
+    if (!chart->lines || !chart->title) {
+        chart_release(chart);
+        return error_memory(err);
+    }
     json_array_foreach(all, i,
-                       series) if (fill_line(chart, &chart->lines[chart->count++], series, cells, metric) != 0) {
+                       series) if (fill_line(chart, &chart->lines[chart->count++], series, cells, column) != 0) {
         chart_release(chart);
         return error_memory(err);
     }
@@ -174,6 +209,7 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
 void chart_release(struct chart *chart) {
     for (size_t i = 0; i < chart->count; i++) free(chart->lines[i].points);
     free(chart->lines);
+    free(chart->title);
     *chart = (struct chart){0};
 }
 

@@ -25,7 +25,7 @@ struct chart_line {
 };
 
 struct chart_axis {
-    const char *title; /* borrowed */
+    const char *title; /* borrowed, y's of chart->title */
     bool log;
     double low, high;
 };
@@ -33,6 +33,7 @@ struct chart_axis {
 struct chart {
     enum chart_over over;
     struct chart_axis x, y;
+    char *title;      /* y's */
     const char *bars; /* what error bars are; NULL: there are none */
     struct chart_line *lines;
     size_t count, points;
@@ -46,6 +47,10 @@ int chart_make(struct chart *chart, const json_t *data, const char *metric, enum
  * there. x must be positive where it is logarithmic. */
 void chart_fit(struct chart *chart);
 void chart_release(struct chart *chart);
+/* What a column is called in words: "FID", of several networks "NAME: FID"; NULL: it can't be plotted. *network: the
+ * length of "NAME." in it. */
+const char *chart_title(const char *column, size_t *network);
+bool chart_lower(const char *column); /* is less better? */
 /* Is it a column that chart_make can plot, and is any cell's a number? */
 bool chart_has(const json_t *data, const char *metric);
 /* The columns for which that is true: new; NULL when out of memory. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/build.h"
+#include "job/job.h"
 #include "report/about.h"
 #include "report/chart.h"
 #include "report/data.h"
@@ -177,6 +178,27 @@ static void add_environment(json_t *environment, const json_t *document, const j
               json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
     add_value(environment, "reference (sha256)",
               json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
+    json_object_foreach((json_t *)member(metrics, "metrics", "networks"), name, value) {
+        char title[NETWORK_NAME + 40];
+        snprintf(title, sizeof title, "feature network %s (sha256)", name);
+        add_value(environment, title, json_string_value(member(value, "network", "sha256")));
+        snprintf(title, sizeof title, "reference of %s (sha256)", name);
+        add_value(environment, title, json_string_value(member(value, "reference", "sha256")));
+    }
+}
+
+/* All "..._without". */
+static void add_blocks(json_t *record, const json_t *metrics) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)metrics, name, value) if (text_ends_in(name, "_without"))
+        json_object_set(record, name, value);
+}
+
+/* The sha256 of the network or reference; of several an object by their networks' names. Borrowed. */
+static json_t *digest_of(const json_t *metrics, const char *which) {
+    json_t *all = (json_t *)member(metrics, "inputs", which);
+    return json_is_object(all) ? all : json_object_get(member(metrics, "metrics", which), "sha256");
 }
 
 /* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
@@ -199,10 +221,10 @@ static int look_into_cells(const json_t *data, json_t *subject, json_t *environm
         free(folder);
         note_pixels(pixels, metrics);
         json_t *record = json_object();
-        json_object_set(record, "fid_without", json_object_get(json_object_get(metrics, "metrics"), "fid_without"));
+        add_blocks(record, json_object_get(metrics, "metrics"));
         json_object_set(record, "seeds", (json_t *)member(document, "job", "seeds"));
-        json_object_set(record, "reference", json_object_get(member(metrics, "metrics", "reference"), "sha256"));
-        json_object_set(record, "network", json_object_get(member(metrics, "metrics", "network"), "sha256"));
+        json_object_set(record, "reference", digest_of(metrics, "reference"));
+        json_object_set(record, "network", digest_of(metrics, "network"));
         json_object_set_new(evidence, name, record);
         if (!*first) *first = json_incref(document);
         json_decref(document);
@@ -268,22 +290,6 @@ static json_t *job_text(const json_t *sweep, const json_t *document) {
     return string;
 }
 
-/* The cells on the Pareto front of FID over time. New. */
-static json_t *pareto(const json_t *data, struct error *err) {
-    struct chart chart;
-    json_t *front = json_array();
-    if (chart_make(&chart, data, "fid", CHART_TIME, err) != 0) {
-        json_decref(front);
-        return NULL;
-    }
-    for (size_t i = 0; i < chart.count; i++)
-        for (size_t k = 0; k < chart.lines[i].count; k++)
-            if (chart.lines[i].points[k].front)
-                json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
-    chart_release(&chart);
-    return front;
-}
-
 /* Are two cells' metrics of one reference and network? Where one has none: yes. */
 static bool comparable(const json_t *a, const json_t *b) {
     static const char *const keys[] = {"reference", "network"};
@@ -327,8 +333,9 @@ static int derive(json_t *data, const json_t *sweep, struct error *err) {
          json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
          json_object_set_new(data, "series", data_series(data)) != 0 ||
          json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
+         json_object_set_new(data, "metric", data_first_fid(data)) != 0 ||
          json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||
-         json_object_set_new(data, "pareto", pareto(data, err)) != 0 ||
+         json_object_set_new(data, "pareto", data_pareto(data, err)) != 0 ||
          json_object_set(data, "subject", subject) != 0 || json_object_set_new(data, "date", json_string(date)) != 0 ||
          json_object_set(data, "environment", environment) != 0 ||
          json_object_set_new(data, "commands", commands_of(data, sweep, document)) != 0 ||

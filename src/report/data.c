@@ -2,6 +2,7 @@
 #include "report/data.h"
 
 #include "base/text.h"
+#include "report/chart.h"
 #include "report/markup.h"
 
 #include <math.h>
@@ -111,4 +112,30 @@ json_t *data_series(const json_t *data) {
         }
     }
     return series;
+}
+
+json_t *data_first_fid(const json_t *data) {
+    json_t *columns = chart_metrics(data), *column, *found = NULL;
+    size_t i, network;
+    json_array_foreach(columns, i, column) {
+        const char *name = json_string_value(column), *title = chart_title(name, &network);
+        if (!found && title && strcmp(name + network, "fid") == 0) found = json_incref(column);
+    }
+    json_decref(columns);
+    return found ? found : json_string("fid");
+}
+
+json_t *data_pareto(const json_t *data, struct error *err) {
+    struct chart chart;
+    json_t *front = json_array();
+    if (chart_make(&chart, data, json_string_value(json_object_get(data, "metric")), CHART_TIME, err) != 0) {
+        json_decref(front);
+        return NULL;
+    }
+    for (size_t i = 0; i < chart.count; i++)
+        for (size_t k = 0; k < chart.lines[i].count; k++)
+            if (chart.lines[i].points[k].front)
+                json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
+    chart_release(&chart);
+    return front;
 }

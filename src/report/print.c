@@ -4,6 +4,7 @@
 #include "report/race.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,12 @@ static void print_cells(const json_t *data, struct text *out) {
         int length = letters(json_string_value(json_object_get(cell, "cell")));
         if (length > width && length <= NAME_MOST) width = length;
     }
+    const char *column = json_string_value(json_object_get(data, "metric"));
+    char error[128];
+    size_t network;
+    chart_title(column, &network);
+    snprintf(error, sizeof error, "%s_error", column);
+    if (network) text_add(out, "FID of %.*s\n", (int)network - 1, column);
     text_add(out, "%-*s %6s %9s %10s %11s\n", width, "cell", "NFE", "ms/sample", "FID", "+- error");
     json_array_foreach(cells, i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
@@ -37,8 +44,8 @@ static void print_cells(const json_t *data, struct text *out) {
         text_add(out, length > NAME_MOST ? "%s\n%*s" : "%s%*s", name, length > NAME_MOST ? width : width - length, "");
         add_number(out, 6, "%.4g", data_number(cell, "nfe"));
         add_number(out, 9, "%.4g", data_time(cell));
-        add_number(out, 10, "%.5g", data_number(cell, "fid"));
-        add_number(out, 11, "%.2g", data_number(cell, "fid_error"));
+        add_number(out, 10, "%.5g", data_number(cell, column));
+        add_number(out, 11, "%.2g", data_number(cell, error));
         text_add(out, "\n");
     }
 }
@@ -67,9 +74,15 @@ static int print_best(const json_t *data, struct text *out) {
     const json_t *record;
     size_t i;
     int failed = 0;
+    const char *last = NULL;
     json_array_foreach(json_object_get(data, "best"), i, record) {
         struct text best = {0}, second = {0};
         best_words(record, "+-", &best, &second);
+        const char *column = json_string_value(json_object_get(record, "metric"));
+        size_t network;
+        chart_title(column, &network);
+        if (network && (i == 0 || strcmp(column, last) != 0)) text_add(out, "%.*s:\n", (int)network - 1, column);
+        last = column;
         text_add(out, "NFE %-6.4g ", data_number(record, "nfe"));
         print_wrapped(best.data ? best.data : "", out);
         if (second.length) text_add(out, "%*s", INDENT, "");
@@ -94,7 +107,8 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
     }
     print_cells(data, out);
     if (sweep && json_array_size(json_object_get(data, "best")) > 0) {
-        text_add(out, "\nbest at each NFE: lowest FID; the difference to the next one is paired by seeds\n");
+        text_add(out, "\nbest at each NFE: the lowest; the difference to the next one is paired by seeds\n"
+                      "p: two-sided, Student's t, corrected after Holm for all comparisons made here\n");
         if (print_best(data, out)) return error_memory(err);
     }
     if (json_object_get(data, "race")) race_print(json_object_get(data, "race"), out);

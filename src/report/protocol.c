@@ -286,13 +286,29 @@ static void add_metrics(struct protocol *protocol, const json_t *values) {
     }
 }
 
-static void add_evaluation(struct protocol *protocol, const json_t *document, const json_t *metrics) {
-    const json_t *values = json_object_get(metrics, "metrics"), *evaluate = member(document, "job", "evaluate");
-    const json_t *of = json_object_get(values, "reference"), *count = json_object_get(of, "count");
-    const json_t *outputs = member(values, "network", "outputs");
-    struct text network = {0}, reference = {0}, samples = {0};
+/* One network, its file and its reference; name: of several. */
+static void add_compared(struct protocol *protocol, const json_t *with, const json_t *file, const char *name) {
+    const json_t *of = json_object_get(with, "reference"), *count = json_object_get(of, "count"), *dim;
+    struct text network = {0}, reference = {0};
+    char title[2][128];
     const char *output;
-    const json_t *dim;
+    snprintf(title[0], sizeof *title, "feature network%s%s", name ? " " : "", name ? name : "");
+    snprintf(title[1], sizeof *title, "reference%s%s", name ? " of " : "", name ? name : "");
+    add_file(&network, file, member(with, "network", "sha256"));
+    json_object_foreach((json_t *)member(with, "network", "outputs"), output, dim)
+        text_add(&network, ", %s %lld", output, (long long)json_integer_value(dim));
+    add_text(protocol, title[0], &network);
+    add_file(&reference, json_object_get(of, "path"), json_object_get(of, "sha256"));
+    if (json_is_integer(count)) text_add(&reference, ", of %lld images", (long long)json_integer_value(count));
+    if (json_is_string(json_object_get(of, "recipe")))
+        text_add(&reference, ", prepared by the recipe %s", json_string_value(json_object_get(of, "recipe")));
+    add_text(protocol, title[1], &reference);
+}
+
+static void add_evaluation(struct protocol *protocol, const json_t *document, const json_t *metrics) {
+    const json_t *values = json_object_get(metrics, "metrics"), *networks = json_object_get(values, "networks"), *with;
+    struct text samples = {0};
+    const char *name;
     add_value(&samples,
               json_is_object(values) ? json_object_get(values, "samples") : json_object_get(metrics, "samples"));
     add_text(protocol, "samples (N)", &samples);
@@ -300,15 +316,10 @@ static void add_evaluation(struct protocol *protocol, const json_t *document, co
         add_line(protocol, "metrics", "none: not evaluated");
         return;
     }
-    add_file(&network, json_object_get(evaluate, "features"), member(values, "network", "sha256"));
-    json_object_foreach((json_t *)outputs, output, dim)
-        text_add(&network, ", %s %lld", output, (long long)json_integer_value(dim));
-    add_text(protocol, "feature network", &network);
-    add_file(&reference, json_object_get(of, "path"), json_object_get(of, "sha256"));
-    if (json_is_integer(count)) text_add(&reference, ", of %lld images", (long long)json_integer_value(count));
-    if (json_is_string(json_object_get(of, "recipe")))
-        text_add(&reference, ", prepared by the recipe %s", json_string_value(json_object_get(of, "recipe")));
-    add_text(protocol, "reference", &reference);
+    json_object_foreach((json_t *)networks, name, with)
+        add_compared(protocol, with, member(with, "network", "path"), name);
+    if (!networks)
+        add_compared(protocol, values, json_object_get(member(document, "job", "evaluate"), "features"), NULL);
     add_metrics(protocol, values);
 }
 

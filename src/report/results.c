@@ -125,6 +125,17 @@ int results_keep(json_t *results, const json_t *older, const char *cell, struct 
     return 0;
 }
 
+/* The first column of a FID. */
+static const char *fid_column(const json_t *results) {
+    const json_t *column;
+    size_t i;
+    json_array_foreach(json_object_get(results, "columns"), i, column) {
+        const char *name = json_string_value(column);
+        if (text_ends_in(name, ".fid") || strcmp(name, "fid") == 0) return name;
+    }
+    return "fid";
+}
+
 void results_print(const json_t *results, FILE *out) {
     json_t *row;
     size_t i;
@@ -133,13 +144,19 @@ void results_print(const json_t *results, FILE *out) {
         int length = (int)strlen(json_string_value(json_object_get(row, "cell")));
         if (length > width) width = length;
     }
+    const char *column = fid_column(results);
+    size_t network = strlen(column) - strlen("fid");
+    char error_column[128], corrected[128];
+    snprintf(error_column, sizeof error_column, "%s_error", column);
+    snprintf(corrected, sizeof corrected, "%s_corrected", column);
+    if (network) print_line(out, "FID of %.*s", (int)network - 1, column);
     fprintf(out, "%-*s %6s %10s %8s %10s %18s\n", width, "cell", "NFE", "samples/s", "samples", "FID", "corrected");
     json_array_foreach(json_object_get(results, "cells"), i, row) {
-        const json_t *fid = json_object_get(row, "fid"), *error = json_object_get(row, "fid_error");
+        const json_t *fid = json_object_get(row, column), *error = json_object_get(row, error_column);
         char more[2][40] = {"", ""};
         if (fid) snprintf(more[0], sizeof *more, " %10.4f", json_number_value(fid));
         if (error)
-            snprintf(more[1], sizeof *more, " %8.4f +- %.4f", json_number_value(json_object_get(row, "fid_corrected")),
+            snprintf(more[1], sizeof *more, " %8.4f +- %.4f", json_number_value(json_object_get(row, corrected)),
                      json_number_value(error));
         print_line(out, "%-*s %6g %10.1f %8lld%s%s", width, json_string_value(json_object_get(row, "cell")),
                    json_number_value(json_object_get(row, "nfe")),

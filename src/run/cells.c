@@ -96,9 +96,9 @@ int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t 
         if (!json_object_get(listed(cells, i), "document")) continue;
         cells->count++;
         rc = open_cell(cell, cells, i, evaluate, err);
-        const struct job *job = &cell->run.job;
-        if (rc == 0 && job->evaluate.enabled)
-            rc = network_check(&cell->run.network, job->evaluate.features, job->output.dtype != SAMPLE_UINT8, err);
+        for (size_t k = 0; rc == 0 && k < cell->run.evaluated_count; k++)
+            rc = network_check(&cell->run.evaluated[k].network, cell->run.evaluated[k].path,
+                               cell->run.job.output.dtype != SAMPLE_UINT8, err);
         if (count) cell->run.job.evaluate.count = count;
     }
     if (rc == 0) rc = check_alike(cells, err);

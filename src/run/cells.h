@@ -20,7 +20,7 @@ struct conditions;
 
 struct shard_status {
     /* enum shard_state; bytes, of which a maximum over ranks is taken. */
-    unsigned char latents, samples, features[NETWORK_OUTPUTS];
+    unsigned char latents, samples, features[FEATURE_FILES];
     struct shard_info samples_info;
 };
 

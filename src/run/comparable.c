@@ -7,22 +7,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool same_digests(const struct run *a, const struct run *b, int which) {
+    json_t *mine = run_digests(a, which), *theirs = run_digests(b, which);
+    bool same = mine && theirs && json_equal(mine, theirs);
+    json_decref(mine);
+    json_decref(theirs);
+    return same;
+}
+
+static bool same(const struct run *a, const struct run *b) {
+    return a->evaluated_count == b->evaluated_count && a->job.evaluate.count == b->job.evaluate.count &&
+           same_digests(a, b, NETWORK_DIGESTS) && same_digests(a, b, EVALUATED_REFERENCE);
+}
+
 /* The first cell's run, whose evaluation is that of all; NULL: they differ, or are not evaluated. */
 static const struct run *evaluated(const struct cells *cells) {
     const struct run *first = &cells->cells[0].run;
-    for (size_t i = 0; i < cells->count; i++) {
-        const struct run *run = &cells->cells[i].run;
-        if (!run->job.evaluate.enabled || strcmp(run->reference, first->reference) != 0 ||
-            strcmp(run->network.sha256, first->network.sha256) != 0 ||
-            run->job.evaluate.count != first->job.evaluate.count)
-            return NULL;
-    }
+    for (size_t i = 0; i < cells->count; i++)
+        if (!cells->cells[i].run.job.evaluate.enabled || !same(&cells->cells[i].run, first)) return NULL;
     return first;
 }
 
-static bool names(const json_t *inputs, const char *key, const char *sha256) {
-    const char *found = json_string_value(json_object_get(inputs, key));
-    return found && strcmp(found, sha256) == 0;
+/* Takes the expected value over. */
+static bool names(const json_t *inputs, const char *key, json_t *expected) {
+    const json_t *found = json_object_get(inputs, key);
+    bool equal = found && expected && json_equal(found, expected);
+    json_decref(expected);
+    return equal;
 }
 
 int comparable_with(const struct cells *cells, const char *dir, bool *yes, struct error *err) {
@@ -34,7 +45,8 @@ int comparable_with(const struct cells *cells, const char *dir, bool *yes, struc
     int rc = path ? json_file_read_if_there(&result, path, err) : error_memory(err);
     const json_t *inputs = json_object_get(result, "inputs"), *count = json_object_get(inputs, "count");
     if (rc == 0 && json_is_object(json_object_get(result, "metrics")))
-        *yes = names(inputs, "reference", run->reference) && names(inputs, "network", run->network.sha256) &&
+        *yes = names(inputs, "reference", run_digests(run, EVALUATED_REFERENCE)) &&
+               names(inputs, "network", run_digests(run, NETWORK_DIGESTS)) &&
                (uint64_t)json_integer_value(count) == run->job.evaluate.count;
     json_decref(result);
     free(path);

@@ -86,9 +86,10 @@ static int check_decoders(const struct job *job, const struct card *card, bool e
         alone.decode.batch = other->batch;
         rc = decoder_add(&with, &alone, NULL, err);
         if (rc == 0 && (rc = check_range(job, &with, err)) != 0) error_prefix(err, "%s", other->path);
-        struct network network = {0};
-        if (rc == 0 && evaluated && job->evaluate.features) {
-            rc = network_open(&network, job->evaluate.features, &with, job->evaluate.metrics, err);
+        for (size_t k = 0; rc == 0 && evaluated && k < job->evaluate.features.count; k++) {
+            const char *path = job->evaluate.features.list[k].path;
+            struct network network = {0};
+            if (path) rc = network_open(&network, path, &with, job->evaluate.metrics, err);
             network_release(&network);
             if (rc != 0) error_prefix(err, "%s", other->path);
         }

@@ -147,23 +147,26 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
         goto fail;
     if (read_lists(run, err) != 0) goto fail;
     seeds_cut(&run->job.seeds, run->layout.samples);
-    if (run->job.evaluate.enabled &&
-        network_open(&run->network, run->job.evaluate.features, &run->card, run->job.evaluate.metrics, err) != 0)
-        goto fail;
-    if (run->job.evaluate.enabled && run->job.output.dtype != SAMPLE_UINT8)
-        network_take_floats(&run->network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
+    if (run->job.evaluate.enabled && run_open_networks(run, err) != 0) goto fail;
     return 0;
 fail:
     run_close(run);
     return -1;
 }
 
+void run_close_networks(struct run *run) {
+    for (size_t i = 0; i < run->evaluated_count; i++) {
+        network_release(&run->evaluated[i].network);
+        for (int which = 0; which < EVALUATED_FILES; which++) free(run->evaluated[i].files[which].made);
+    }
+    run->evaluated_count = 0;
+}
+
 void run_close(struct run *run) {
-    network_release(&run->network);
+    run_close_networks(run);
     free(run->labels);
     free(run->rows);
     free(run->scales);
-    free(run->reference_file);
     sampler_release(&run->sampler);
     card_release(&run->card);
     if (run->job.name) job_release(&run->job);
@@ -172,9 +175,87 @@ void run_close(struct run *run) {
     *run = (struct run){0};
 }
 
-const char *run_reference(const struct run *run) {
-    return run->reference_file ? run->reference_file : run->job.evaluate.reference;
+/* ---- feature networks ---- */
+
+static int check_names(const struct run *run, struct error *err) {
+    for (size_t i = 0; i < run->evaluated_count; i++)
+        for (size_t k = 0; k < i; k++) {
+            const struct network *one = &run->evaluated[k].network, *other = &run->evaluated[i].network;
+            if (strcmp(one->key, other->key) == 0)
+                return error_set(err, CODE_DATA, "evaluate.features: %s and %s are the same network: name each once",
+                                 one->name, other->name);
+            if (strcmp(one->name, other->name) == 0)
+                return error_set(err, CODE_DATA,
+                                 "evaluate.features: two networks are called %s: give one another name, {name: ..., "
+                                 "path: ...}",
+                                 one->name);
+        }
+    return 0;
 }
+
+static struct evaluated *find_network(struct run *run, const char *name) {
+    for (size_t i = 0; i < run->evaluated_count; i++)
+        if (strcmp(run->evaluated[i].network.name, name) == 0) return &run->evaluated[i];
+    return NULL;
+}
+
+static int give_files(struct run *run, enum evaluated_file which, struct error *err) {
+    const struct named_paths *files = &run->job.evaluate.files[which];
+    bool named = files->list[0].name, needed = which == EVALUATED_REFERENCE;
+    for (size_t i = 0; i < run->evaluated_count && !named && files->count > 0; i++)
+        run->evaluated[i].files[which].path = files->list[files->count == 1 ? 0 : i].path;
+    for (size_t i = 0; i < files->count && named; i++) {
+        struct evaluated *evaluated = find_network(run, files->list[i].name);
+        if (!evaluated)
+            return error_set(err, CODE_DATA, "evaluate.%s: no network of evaluate.features is called %s",
+                             evaluated_file_names[which], files->list[i].name);
+        evaluated->files[which].path = files->list[i].path;
+    }
+    for (size_t i = 0; i < run->evaluated_count && needed; i++)
+        if (!run->evaluated[i].files[which].path)
+            return error_set(err, CODE_DATA, "evaluate.%s: none for the network %s", evaluated_file_names[which],
+                             run->evaluated[i].network.name);
+    return 0;
+}
+
+int run_open_networks(struct run *run, struct error *err) {
+    const struct named_paths *networks = &run->job.evaluate.features;
+    for (size_t i = 0; i < networks->count; i++) {
+        struct evaluated *evaluated = &run->evaluated[run->evaluated_count++];
+        evaluated->path = networks->list[i].path;
+        if (network_open(&evaluated->network, evaluated->path, &run->card, run->job.evaluate.metrics, err) != 0)
+            return -1;
+        if (run->job.output.dtype != SAMPLE_UINT8)
+            network_take_floats(&evaluated->network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
+        if (networks->list[i].name) snprintf(evaluated->network.name, NETWORK_NAME, "%s", networks->list[i].name);
+    }
+    int rc = check_names(run, err);
+    for (enum evaluated_file which = 0; rc == 0 && which < EVALUATED_FILES; which++) rc = give_files(run, which, err);
+    return rc;
+}
+
+const char *run_evaluated_file(const struct run *run, size_t network, enum evaluated_file which) {
+    const struct evaluated_with *file = &run->evaluated[network].files[which];
+    return file->made ? file->made : file->path;
+}
+
+static const char *digest_of(const struct evaluated *evaluated, int which) {
+    return which == NETWORK_DIGESTS ? evaluated->network.sha256 : evaluated->files[which].sha256;
+}
+
+json_t *run_digests(const struct run *run, int which) {
+    if (run->evaluated_count == 1) return json_string(digest_of(&run->evaluated[0], which));
+    json_t *all = json_object();
+    for (size_t i = 0; all && i < run->evaluated_count; i++)
+        json_object_set_new(all, run->evaluated[i].network.name, json_string(digest_of(&run->evaluated[i], which)));
+    return all;
+}
+
+const struct network_output *run_output(const struct run *run, int output) {
+    return &run->evaluated[output / NETWORK_OUTPUTS].network.outputs[output % NETWORK_OUTPUTS];
+}
+
+/* ---- */
 
 const char *run_sha256(const struct run *run, const char *key) {
     const json_t *value = json_object_get(run->document, "keys");
@@ -209,7 +290,8 @@ static uint64_t row_of(const void *run, uint64_t position) {
 
 bool run_wants(const struct run *run, int output) {
     if (output == LATENTS) return run->keeps_latents;
-    return output == SAMPLES || (run->job.evaluate.enabled && run->network.outputs[output].wanted);
+    return output == SAMPLES ||
+           ((size_t)output < run->evaluated_count * NETWORK_OUTPUTS && run_output(run, output)->wanted);
 }
 
 /* float32, or half of it, [rows,C,H,W]. */
@@ -228,7 +310,7 @@ struct npy run_npy(const struct run *run, shard_id shard, int output) {
                           run->card.width);
     if (output != SAMPLES)
         return (struct npy){
-            .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run->network.outputs[output].dim}};
+            .type = NPY_FLOAT32, .item = sizeof(float), .rank = 2, .shape = {rows, run_output(run, output)->dim}};
     size_t c = (size_t)form.channels, h = (size_t)form.height, w = (size_t)form.width;
     if (run->job.output.dtype == SAMPLE_UINT8)
         return (struct npy){.type = NPY_UINT8, .item = 1, .rank = 4, .shape = {rows, h, w, c}};
@@ -256,13 +338,14 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     if (output == LATENTS) {
         meta.output = LATENTS_FOLDER;
     } else if (output != SAMPLES) {
-        memcpy(meta.network, run->network.key, SHA256_HEX);
-        meta.output = run->network.outputs[output].name;
+        memcpy(meta.network, run->evaluated[output / NETWORK_OUTPUTS].network.key, SHA256_HEX);
+        meta.output = run_output(run, output)->name;
     }
     return meta;
 }
 
 char *run_path(const struct run *run, shard_id shard, int output) {
     if (output < 0) return store_path(run->dir, "", output == LATENTS ? LATENTS_FOLDER : NULL, shard);
-    return store_path(run->dir, run->network.key, run->network.outputs[output].name, shard);
+    return store_path(run->dir, run->evaluated[output / NETWORK_OUTPUTS].network.key, run_output(run, output)->name,
+                      shard);
 }

@@ -17,6 +17,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct evaluated {          /* a feature network of the evaluation and its files */
+    struct network network; /* not loaded */
+    const char *path;       /* of its file, borrowed from the job; NULL: none */
+    struct evaluated_with {
+        const char *path; /* borrowed from the job; NULL: not given */
+        char *made;       /* of the images that are there (reference_images.h), which stands in its place, or NULL */
+        char sha256[SHA256_HEX]; /* once ranks agree on it; else "" */
+    } files[EVALUATED_FILES];
+};
+
 struct run { /* an opened document; const while ranks work on it */
     json_t *document;
     struct job job;
@@ -29,17 +39,16 @@ struct run { /* an opened document; const while ranks work on it */
         bool adaptive;
     } plan; /* at a glance: document_read_plan has it whole */
     struct layout layout;
-    struct network network; /* of the evaluation, where job.evaluate.enabled; not loaded */
+    struct evaluated evaluated[EVALUATED_MOST]; /* in the job's order */
+    size_t evaluated_count;                     /* 0: nothing is evaluated */
     char fingerprint[SHA256_HEX];
-    char latents[SHA256_HEX];   /* fingerprint_of_latents */
-    bool keeps_latents;         /* job.output.latents; who has no use for them may set it to false */
-    char reference[SHA256_HEX]; /* of run_reference's file, once ranks agree on it; else "" */
-    char *reference_file;  /* made of images that job.evaluate.reference names (reference_images.h); NULL: that file */
-    bool reference_unmade; /* it is images, of which there are no statistics yet */
-    int64_t *labels;       /* LABELS_FILE: [seeds]; else NULL */
-    uint64_t condition_rows; /* rows of the conditions; 0: the job has none */
-    double *scales;          /* of guidance, where it is by row: [condition_rows]; else NULL */
-    int64_t *rows;           /* ROWS_FILE: [seeds], which of them; else NULL */
+    char latents[SHA256_HEX]; /* fingerprint_of_latents */
+    bool keeps_latents;       /* job.output.latents; who has no use for them may set it to false */
+    bool reference_unmade;    /* some of its references are images of which there are no statistics yet */
+    int64_t *labels;          /* LABELS_FILE: [seeds]; else NULL */
+    uint64_t condition_rows;  /* rows of the conditions; 0: the job has none */
+    double *scales;           /* of guidance, where it is by row: [condition_rows]; else NULL */
+    int64_t *rows;            /* ROWS_FILE: [seeds], which of them; else NULL */
     char *dir;
 };
 
@@ -52,7 +61,17 @@ int run_check(const struct run *run, struct error *err);
 /* plan_digest where the job's plan is a file; else "". */
 int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err);
 
-const char *run_reference(const struct run *run); /* the file of the evaluation's reference; borrowed */
+/* Opens the job's feature networks and gives each its files; run->job and run->card must be there. Names that are not
+ * all different, and files of networks that there are not, are CODE_DATA. run_close also after a failure. */
+int run_open_networks(struct run *run, struct error *err);
+void run_close_networks(struct run *run);
+/* The file that a network is evaluated with; borrowed; NULL: none. */
+const char *run_evaluated_file(const struct run *run, size_t network, enum evaluated_file which);
+/* New: the sha256 of the feature network, or of its enum evaluated_file ("": it has none): of one network a string, of
+ * several an object by their names. */
+enum { NETWORK_DIGESTS = -1 };
+json_t *run_digests(const struct run *run, int which);
+
 /* The sha256 of a file that the samples come from, as the document has it; NULL: it has none. */
 #define MODEL_SHA256 "model.sha256"
 #define GUIDE_SHA256 "sampler.guidance.model.sha256"
@@ -70,9 +89,10 @@ uint64_t run_row(const struct run *run, uint64_t position);
 /* The scale of guidance of that sample, where each has its own (run->scales). */
 double run_scale(const struct run *run, uint64_t position);
 /* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
- * the wanted outputs of the feature network. */
-enum { LATENTS = -2, SAMPLES = -1 };
+ * the wanted outputs of the feature networks: output k of network i is i * NETWORK_OUTPUTS + k. */
+enum { LATENTS = -2, SAMPLES = -1, FEATURE_FILES = EVALUATED_MOST * NETWORK_OUTPUTS };
 #define LATENTS_FOLDER "latents"
+const struct network_output *run_output(const struct run *run, int output); /* of a feature network; borrowed */
 /* Is there such a file? True for SAMPLES. */
 bool run_wants(const struct run *run, int output);
 /* Type and shape of a shard's latents (float32 or float16 [n,C,H,W]), samples (uint8 [n,H,W,C], or float32 or float16

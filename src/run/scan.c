@@ -58,7 +58,7 @@ int scan_shard(const struct run *run, shard_id shard, struct shard_status *statu
     if (status->samples != SHARD_GOOD &&
         scan_own(run, shard, SAMPLES, &status->samples, &status->samples_info, NULL, err) != 0)
         return -1;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+    for (int k = 0; k < FEATURE_FILES; k++) {
         struct shard_info ignored;
         void *rows = NULL;
         bool read = features && features[k].rows && layout_first(&run->layout, shard) < features[k].count;
@@ -130,7 +130,7 @@ int scan_gaps(const struct run *run, const struct shard_status *status, enum gap
 
 bool scan_good(const struct run *run, const struct shard_status *status) {
     bool good = status->samples == SHARD_GOOD && (!run_wants(run, LATENTS) || status->latents == SHARD_GOOD);
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) good &= !run_wants(run, k) || status->features[k] == SHARD_GOOD;
+    for (int k = 0; k < FEATURE_FILES; k++) good &= !run_wants(run, k) || status->features[k] == SHARD_GOOD;
     return good;
 }
 

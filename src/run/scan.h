@@ -15,7 +15,7 @@ int scan_file(const struct run *run, shard_id shard, int output, enum shard_stat
               void **rows, struct error *why, struct error *err);
 
 /* A shard's wanted files, as far as status does not say that they are good; fills status. features: NULL, or
- * [NETWORK_OUTPUTS]: the rows of those that have memory (the first `count` samples of the run) are read into their
+ * [FEATURE_FILES]: the rows of those that have memory (the first `count` samples of the run) are read into their
  * places. -1 as above, and CODE_DATA for another job's work (store_yields). */
 int scan_shard(const struct run *run, shard_id shard, struct shard_status *status, struct features *features,
                struct error *err);

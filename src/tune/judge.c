@@ -159,7 +159,9 @@ int judge_plan(struct judged *judged, struct engine *engine, const struct plan *
 int judge_compare(json_t **values, const struct engine *engine, const struct judged *one, const struct judged *other,
                   struct error *err) {
     *values = json_object();
-    int rc = *values ? score_difference(*values, &one->side, &other->side, engine->asked->reference, err)
+    const struct score_options options = {.metrics = 1 << METRIC_FID};
+    int rc = *values ? score_difference(*values, &options, &one->side, one->values, &other->side,
+                                        engine->asked->reference, err)
                      : error_memory(err);
     return ranks_agree(engine->asked->comm, rc, err);
 }

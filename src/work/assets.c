@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* model, guide, decoder, start, conditions, feature networks */
+enum { MOST = 5 + EVALUATED_MOST };
+
 struct asset {
     const char *path;        /* borrowed from a job */
     char sha256[SHA256_HEX]; /* of what was loaded */
@@ -23,7 +26,7 @@ struct asset {
 
 struct assets {
     size_t count;
-    struct asset list[]; /* at most six a cell */
+    struct asset list[]; /* at most MOST a cell */
 };
 
 /* The asset of a path, new (*known false) or there already; then it must be what this cell expects too. NULL: it is
@@ -83,10 +86,11 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
         load_model(assets, "the decoder", run->job.decode.path, run_sha256(run, DECODER_SHA256), device, &cell->decoder,
                    err) != 0)
         return -1;
-    if (run->job.evaluate.enabled && run->job.evaluate.features &&
-        load_model(assets, "the feature network", run->job.evaluate.features, run->network.sha256, device,
-                   &run->network.model, err) != 0)
-        return -1;
+    for (size_t i = 0; i < run->evaluated_count; i++)
+        if (run->evaluated[i].path &&
+            load_model(assets, "the feature network", run->evaluated[i].path, run->evaluated[i].network.sha256, device,
+                       &run->evaluated[i].network.model, err) != 0)
+            return -1;
     return run->job.initial && cell->solves ? load_initial(assets, cell, err) : 0;
 }
 
@@ -110,7 +114,7 @@ static int load_conditions(struct assets *assets, struct cells *cells, struct ce
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err) {
     char message[SHIM_ERROR];
     bool more = *assets;
-    struct assets *made = more ? *assets : calloc(1, sizeof *made + (6 * cells->count + 1) * sizeof *made->list);
+    struct assets *made = more ? *assets : calloc(1, sizeof *made + (MOST * cells->count + 1) * sizeof *made->list);
     if (!(*assets = made)) return error_memory(err);
     if (!more && shim_start(cells->cells[0].run.job.precision == PRECISION_TF32, message) != 0)
         return error_set(err, CODE_INTERNAL, "%s", message);
@@ -124,9 +128,11 @@ int assets_load(struct assets **assets, struct cells *cells, int device, struct 
 
 void assets_free(struct assets *assets, struct cells *cells) {
     for (size_t i = 0; i < cells->count; i++) cells->cells[i].conditions = NULL;
-    for (size_t i = 0; i < cells->count; i++)
-        cells->cells[i].model = cells->cells[i].guide = cells->cells[i].decoder = cells->cells[i]
-                                                                                      .run.network.model = NULL;
+    for (size_t i = 0; i < cells->count; i++) {
+        struct cell *cell = &cells->cells[i];
+        cell->model = cell->guide = cell->decoder = NULL;
+        for (size_t k = 0; k < cell->run.evaluated_count; k++) cell->run.evaluated[k].network.model = NULL;
+    }
     for (size_t i = 0; assets && i < assets->count; i++) {
         shim_model_free(assets->list[i].model);
         conditions_close(assets->list[i].conditions);

@@ -9,9 +9,9 @@
 struct assets;
 
 /* Not collective, before workers start. Loads what cells with something missing need and fills their model, guide,
- * decoder, conditions, run.network.model and initial, which borrow from *assets. device: SHIM_CPU or a CUDA index.
- * *assets is new where it is NULL, also on failure (NULL: out of memory); else what was loaded before for the same
- * cells stays. A file that is not the one the run was made with is CODE_DATA.
+ * decoder, conditions, the feature networks' models and initial, which borrow from *assets. device: SHIM_CPU or a CUDA
+ * index. *assets is new where it is NULL, also on failure (NULL: out of memory); else what was loaded before for the
+ * same cells stays. A file that is not the one the run was made with is CODE_DATA.
  */
 int assets_load(struct assets **assets, struct cells *cells, int device, struct error *err);
 /* Takes them out of the cells, too. assets may be NULL. */

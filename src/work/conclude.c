@@ -9,6 +9,8 @@
 #include "format/json_file.h"
 #include "run/claim.h"
 #include "run/quarantine.h"
+#include "metric/values.h"
+#include "work/evaluation.h"
 #include "work/result.h"
 #include "work/shard_maker.h"
 #include "run/scan.h"
@@ -22,10 +24,10 @@ struct conclusion {
     const struct cell *cell;
     struct tally made;
     struct shard_status *status; /* [shards]: the scan's, and what was read since */
-    struct features features[NETWORK_OUTPUTS];
+    struct features features[FEATURE_FILES];
     json_t *older;  /* metrics.json, or the round's file, as it was, or NULL */
     json_t *round;  /* what the round of these very samples came to, or NULL */
-    json_t *inputs; /* see result_inputs */
+    json_t *inputs; /* see evaluation_inputs */
     char digest[SHA256_HEX];
     bool current;         /* metrics.json says all that there is to say */
     struct error failure; /* why it can't be; code CODE_OK: it can */
@@ -39,7 +41,7 @@ static bool is_featureless(const struct conclusion *conclusion) {
 
 void conclusion_close(struct conclusion *conclusion) {
     if (!conclusion) return;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) features_release(&conclusion->features[k]);
+    for (int k = 0; k < FEATURE_FILES; k++) features_release(&conclusion->features[k]);
     json_decref(conclusion->older);
     json_decref(conclusion->round);
     json_decref(conclusion->inputs);
@@ -108,7 +110,7 @@ static int read_older(struct conclusion *conclusion, bool again, struct error *e
     if (rc != 0 && why.code != CODE_DATA) return *err = why, -1; /* what is no JSON is written anew */
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
     if (good) digest_shards(conclusion);
-    if (result_inputs(run, &conclusion->inputs, err) != 0) return -1;
+    if (evaluation_inputs(run, &conclusion->inputs, err) != 0) return -1;
     if (good && !again && is_current(conclusion, &conclusion->current, err) != 0) return -1;
     if (good) read_round(conclusion);
     return 0;
@@ -125,7 +127,7 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
     conclusion->start = clock_seconds();
     int rc = read_older(conclusion, again, &conclusion->failure);
     if (rc == 0 && !conclusion->current && !conclusion->round && cell->run.job.evaluate.enabled)
-        rc = result_room(&cell->run, conclusion->features, &conclusion->failure);
+        rc = evaluation_room(&cell->run, conclusion->features, &conclusion->failure);
     *batches = rc != 0 || conclusion->current ? 0 : shards;
     return 0;
 }
@@ -133,7 +135,7 @@ int conclusion_open(struct conclusion **conclusion_out, const struct cell *cell,
 /* Is one of a shard's files missing? Lists its folder anew: a network file system then asks its server. */
 static bool is_missing(const struct run *run, shard_id shard, const struct shard_status *status, bool samples_only) {
     bool missing = false;
-    for (int output = LATENTS; output < (samples_only ? SAMPLES + 1 : NETWORK_OUTPUTS); output++) {
+    for (int output = LATENTS; output < (samples_only ? SAMPLES + 1 : FEATURE_FILES); output++) {
         if (!run_wants(run, output) || (output == LATENTS   ? status->latents
                                         : output == SAMPLES ? status->samples
                                                             : status->features[output]) != SHARD_MISSING)
@@ -234,22 +236,36 @@ static int repair_manifest(struct conclusion *conclusion, struct error *err) {
     return rc == 0 && !same ? write_manifest(conclusion, err) : rc;
 }
 
-/* In a worker thread OpenMP gives one thread only, unless asked for more. */
-static int compute_metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
-                           struct error *err) {
+/* Those of one network. In a worker thread OpenMP gives one thread only, unless asked for more. */
+static int network_metrics(struct conclusion *conclusion, size_t network, struct references *references, int threads,
+                           json_t *values, json_t *networks, struct error *err) {
     const struct run *run = &conclusion->cell->run;
-    const struct side *reference;
+    const struct side *files[EVALUATED_FILES];
     struct side samples;
     int levels = omp_get_max_active_levels(), before = omp_get_max_threads();
-    if (references_get(references, run, true, &reference, err) != 0 ||
-        result_take(run, conclusion->features, &samples, err) != 0)
+    if (references_all(references, run, network, true, files, err) != 0 ||
+        evaluation_take(run, network, conclusion->features, &samples, err) != 0)
         return -1;
     omp_set_max_active_levels(2);
     omp_set_num_threads(threads);
-    int rc = result_metrics(run, &samples, reference, values, err);
+    int rc = evaluation_metrics(run, network, &samples, files, values, networks, err);
     omp_set_num_threads(before);
     omp_set_max_active_levels(levels);
     side_release(&samples);
+    return rc;
+}
+
+static int compute_metrics(struct conclusion *conclusion, struct references *references, int threads, json_t **values,
+                           struct error *err) {
+    const struct run *run = &conclusion->cell->run;
+    json_t *networks = run->evaluated_count > 1 ? json_object() : NULL;
+    *values = json_object();
+    int rc = *values && (networks || run->evaluated_count <= 1) ? 0 : error_memory(err);
+    for (size_t i = 0; rc == 0 && i < run->evaluated_count; i++)
+        rc = network_metrics(conclusion, i, references, threads, *values, networks, err);
+    if (rc == 0 && networks) rc = values_mean(*values, "fdr", err);
+    if (rc == 0 && networks && json_object_set(*values, "networks", networks) != 0) rc = error_memory(err);
+    json_decref(networks);
     return rc;
 }
 

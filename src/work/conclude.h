@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "cluster/cluster.h"
 #include "run/cells.h"
-#include "work/place.h"
+#include "cluster/place.h"
 #include "work/reference.h"
 
 #include <signal.h>

@@ -5,7 +5,7 @@
 
 #include "cluster/comm.h"
 #include "run/cells.h"
-#include "work/place.h"
+#include "cluster/place.h"
 
 /* Collective, outside of parallel regions, after a scan of the cells (`missing`, `solves` and `status` are filled in).
  * Loads and proves what a run would, and times the model's calls. *results: new at rank 0, NULL elsewhere:

@@ -7,27 +7,35 @@
 #include "base/blas.h"
 #include "job/model_file.h"
 #include "sample/conditions.h"
-#include "work/result.h"
+#include "work/evaluation.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct digests {
-    char network[SHA256_HEX], reference[SHA256_HEX];
+struct digests { /* of a cell's feature networks */
+    struct {
+        char network[SHA256_HEX], files[EVALUATED_FILES][SHA256_HEX];
+    } of[EVALUATED_MOST];
 };
 
 /* Rank 0: reads both, so that mistakes in them show now. */
 static int read_inputs(struct run *run, struct references *references, bool warn, struct digests *digests,
                        struct error *err) {
-    const struct side *reference;
-    if (references_get(references, run, false, &reference, err) != 0 || result_fits(run, reference, warn, err) != 0)
-        return -1;
-    const char *recipe = side_recipe(reference);
-    if (recipe[0] && json_object_set_new(run->document, "reference_recipe", json_string(recipe)) != 0)
-        return error_memory(err); /* run.json is written of it */
-    memcpy(digests->reference, reference->sha256, SHA256_HEX);
-    memcpy(digests->network, run->network.sha256, SHA256_HEX);
-    return run->job.evaluate.features ? model_file_digest(run->job.evaluate.features, digests->network, err) : 0;
+    for (size_t i = 0; i < run->evaluated_count; i++) {
+        const struct evaluated *evaluated = &run->evaluated[i];
+        const struct side *files[EVALUATED_FILES];
+        if (references_all(references, run, i, false, files, err) != 0 ||
+            evaluation_fits(run, i, files, warn, err) != 0)
+            return -1;
+        const char *recipe = side_recipe(files[EVALUATED_REFERENCE]);
+        if (recipe[0] && json_object_set_new(run->document, "reference_recipe", json_string(recipe)) != 0)
+            return error_memory(err); /* run.json is written of it */
+        for (int which = 0; which < EVALUATED_FILES; which++)
+            if (files[which]) memcpy(digests->of[i].files[which], files[which]->sha256, SHA256_HEX);
+        memcpy(digests->of[i].network, evaluated->network.sha256, SHA256_HEX);
+        if (evaluated->path && model_file_digest(evaluated->path, digests->of[i].network, err) != 0) return -1;
+    }
+    return 0;
 }
 
 /* Does it have a reference, and can that be read yet? */
@@ -36,10 +44,20 @@ static bool has_inputs(const struct run *run) {
 }
 
 static int compare_inputs(struct run *run, const struct digests *digests, struct error *err) {
-    const char *features = run->job.evaluate.features, *reference = run_reference(run);
-    if (features && sha256_expect(features, run->network.sha256, digests->network, err) != 0) return -1;
-    if (sha256_file(reference, run->reference, err) != 0) return -1;
-    return sha256_expect(reference, run->reference, digests->reference, err);
+    for (size_t i = 0; i < run->evaluated_count; i++) {
+        struct evaluated *evaluated = &run->evaluated[i];
+        if (evaluated->path &&
+            sha256_expect(evaluated->path, evaluated->network.sha256, digests->of[i].network, err) != 0)
+            return -1;
+        for (enum evaluated_file which = 0; which < EVALUATED_FILES; which++) {
+            const char *path = run_evaluated_file(run, i, which);
+            if (!path) continue;
+            if (sha256_file(path, evaluated->files[which].sha256, err) != 0 ||
+                sha256_expect(path, evaluated->files[which].sha256, digests->of[i].files[which], err) != 0)
+                return -1;
+        }
+    }
+    return 0;
 }
 
 int inputs_agree(struct comm *comm, struct cells *cells, struct references *references, struct error *err) {

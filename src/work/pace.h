@@ -13,7 +13,7 @@
 #include "cluster/cluster.h"
 #include "cluster/comm.h"
 #include "run/cells.h"
-#include "work/place.h"
+#include "cluster/place.h"
 #include "work/reference.h"
 
 #include <jansson.h>

@@ -12,7 +12,7 @@
 #include "run/redecode.h"
 #include "work/dry_run.h"
 #include "work/inputs.h"
-#include "work/place.h"
+#include "cluster/place.h"
 #include "work/reference_images.h"
 #include "work/result.h"
 #include "run/scan.h"
@@ -70,7 +70,7 @@ static int prepare_folder(const struct cell *cell, const char *dir, const struct
         return -1;
     if (redecode_link(run->document, run->dir, err) != 0) return -1;
     if (cell->rounds && make_folder(attempt, text_new("%s/" ROUNDS_FOLDER, run->dir), err) != 0) return -1;
-    for (int output = LATENTS; output < NETWORK_OUTPUTS; output++) {
+    for (int output = LATENTS; output < FEATURE_FILES; output++) {
         if (!run_wants(run, output)) continue;
         char *file = run_path(run, (shard_id){0}, output);
         int rc = make_folder(attempt, file ? path_folder(file) : NULL, err);

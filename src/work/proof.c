@@ -9,20 +9,29 @@
 #include "sample/decode.h"
 #include "sample/proof.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum network_kind { MODEL, GUIDE, DECODER, FEATURES, NETWORKS };
-static const char *const network_names[] = {
-    [MODEL] = "model", [GUIDE] = "guide", [DECODER] = "decoder", [FEATURES] = "features"};
+enum network_kind { MODEL, GUIDE, DECODER, FEATURES /* and so many of them: */, NETWORKS = FEATURES + EVALUATED_MOST };
+
+/* "model", "features", of several feature networks "features.NAME". */
+static void name_of(const struct run *run, int kind, char name[NETWORK_NAME + 16]) {
+    static const char *const names[] = {[MODEL] = "model", [GUIDE] = "guide", [DECODER] = "decoder"};
+    if (kind < FEATURES) snprintf(name, NETWORK_NAME + 16, "%s", names[kind]);
+    else if (run->evaluated_count == 1) snprintf(name, NETWORK_NAME + 16, "features");
+    else snprintf(name, NETWORK_NAME + 16, "features.%s", run->evaluated[kind - FEATURES].network.name);
+}
 
 static const struct shim_model *network_of(const struct cell *cell, int kind) {
     switch (kind) {
         case MODEL: return cell->model;
         case GUIDE: return cell->guide;
         case DECODER: return cell->decoder;
-        default: return cell->run.network.model;
+        default: break;
     }
+    size_t network = (size_t)(kind - FEATURES);
+    return network < cell->run.evaluated_count ? cell->run.evaluated[network].network.model : NULL;
 }
 
 /* With batched guidance, the calls that its settings say. */
@@ -62,8 +71,9 @@ static int prove(const struct cell *cell, int kind, double *difference, struct e
     if (kind == DECODER)
         return decoding_prove(run->card.decoder, cell->decoder, run->job.decode.path,
                               decoder_batch(run->card.decoder, &run->job), difference, err);
-    if (kind == FEATURES)
-        return network_prove(&run->network, run->job.evaluate.features, (size_t)run->job.batch, difference, err);
+    if (kind >= FEATURES)
+        return network_prove(&run->evaluated[kind - FEATURES].network, run->evaluated[kind - FEATURES].path,
+                             (size_t)run->job.batch, difference, err);
     return prove_model(cell, kind, difference, err);
 }
 
@@ -85,7 +95,9 @@ static int prove_all(const struct cells *cells, int device, double *differences,
 }
 
 static int note_difference(const struct run *run, int kind, double difference, struct error *err) {
-    json_t *value = json_pack("{s:f}", network_names[kind], difference);
+    char name[NETWORK_NAME + 16];
+    name_of(run, kind, name);
+    json_t *value = json_pack("{s:f}", name, difference);
     int rc = value ? claim_note(run, "row_difference", value, err) : error_memory(err);
     json_decref(value);
     return rc;
@@ -101,9 +113,11 @@ static int note_all(const struct comm *comm, const struct cells *cells, const do
             if (all[(size_t)rank * count + i] > difference) difference = all[(size_t)rank * count + i];
         if (difference == 0) continue;
         const struct run *run = &cells->cells[i / NETWORKS].run;
+        char name[NETWORK_NAME + 16];
+        name_of(run, (int)(i % NETWORKS), name);
         log_warn("%s: the %s's output for one sample changes by up to %.1e of the largest output with the other "
                  "samples of the batch or its place among them: the bits hold for these seeds in these batches alone",
-                 run->dir, network_names[i % NETWORKS], difference);
+                 run->dir, name, difference);
         if (note && note_difference(run, (int)(i % NETWORKS), difference, err) != 0) return -1;
     }
     return 0;
@@ -143,7 +157,7 @@ int prove_models(const struct cell *of, int device, struct error *err) {
     struct cells cells = {.cells = &cell, .count = 1};
     double differences[NETWORKS] = {0};
     int rc = 0;
-    cell.run.network.model = NULL;
+    cell.run.evaluated_count = 0;
 #pragma omp parallel num_threads(1)
     rc = prove_all(&cells, device, differences, err);
     return rc;

@@ -1,7 +1,7 @@
 /* A list of references that were read, under a lock. */
 #include "work/reference.h"
 
-#include "work/result.h"
+#include "work/evaluation.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -38,18 +38,18 @@ void references_free(struct references *references) {
     free(references);
 }
 
-static int find_or_read(struct references *references, const struct run *run, struct reference **found,
-                        struct error *err) {
-    const char *path = run_reference(run);
+static int find_or_read(struct references *references, const struct run *run, size_t network, enum evaluated_file which,
+                        struct reference **found, struct error *err) {
+    const char *path = run_evaluated_file(run, network, which), *sha256 = run->evaluated[network].network.sha256;
     for (*found = references->first; *found; *found = (*found)->next)
-        if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, run->network.sha256) == 0 &&
+        if (strcmp((*found)->path, path) == 0 && strcmp((*found)->network, sha256) == 0 &&
             (*found)->metrics == run->job.evaluate.metrics)
             return 0;
     struct reference *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     *made = (struct reference){.next = references->first, .path = path, .metrics = run->job.evaluate.metrics};
-    memcpy(made->network, run->network.sha256, SHA256_HEX);
-    if (result_reference(run, &made->side, err) != 0) {
+    memcpy(made->network, sha256, SHA256_HEX);
+    if (evaluation_reference(run, network, which, &made->side, err) != 0) {
         free(made);
         return -1;
     }
@@ -57,14 +57,26 @@ static int find_or_read(struct references *references, const struct run *run, st
     return 0;
 }
 
-int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
-                   struct error *err) {
+static int references_get(struct references *references, const struct run *run, size_t network,
+                          enum evaluated_file which, bool factor, const struct side **side, struct error *err) {
     struct reference *reference;
     pthread_mutex_lock(&references->lock);
-    int rc = find_or_read(references, run, &reference, err);
+    int rc = find_or_read(references, run, network, which, &reference, err);
     if (rc == 0 && factor && !reference->factored && (rc = side_factor(&reference->side, reference->metrics, err)) == 0)
         reference->factored = true;
     if (rc == 0) *side = &reference->side;
     pthread_mutex_unlock(&references->lock);
     return rc;
+}
+
+int references_all(struct references *references, const struct run *run, size_t network, bool factor,
+                   const struct side *files[EVALUATED_FILES], struct error *err) {
+    for (enum evaluated_file which = 0; which < EVALUATED_FILES; which++) {
+        files[which] = NULL;
+        if (run_evaluated_file(run, network, which) &&
+            references_get(references, run, network, which, factor && which == EVALUATED_REFERENCE, &files[which],
+                           err) != 0)
+            return -1;
+    }
+    return 0;
 }

@@ -12,9 +12,10 @@ struct references;
 
 int references_new(struct references **references, struct error *err);
 void references_free(struct references *references); /* accepts NULL */
-/* Not collective; any worker may call it, and waits while another one reads. *side: the run's reference, borrowed
- * until references_free; factor: with side_factor done. Errors of result_reference and side_factor. */
-int references_get(struct references *references, const struct run *run, bool factor, const struct side **side,
-                   struct error *err);
+/* Not collective; any worker may call it, and waits while another one reads. files: what a network of the run's is
+ * evaluated with, borrowed until references_free; NULL: it has none. factor: with side_factor done. Errors of
+ * evaluation_reference and side_factor. */
+int references_all(struct references *references, const struct run *run, size_t network, bool factor,
+                   const struct side *files[EVALUATED_FILES], struct error *err);
 
 #endif

@@ -26,7 +26,7 @@ static unsigned reference_metrics(const struct run *run) {
 }
 
 static int open_checked(struct images **images, const char *path, struct error *err) {
-    if (images_open(images, path, err) != 0) return -1;
+    if (images_open(images, path, IMAGES_NATURAL, err) != 0) return -1;
     if (images_count(*images) >= 2 && !images_floats(*images)) return 0;
     if (images_floats(*images))
         error_set(err, CODE_DATA,
@@ -38,31 +38,31 @@ static int open_checked(struct images **images, const char *path, struct error *
     return -1;
 }
 
-int reference_images_check(const char *path, struct error *err) {
+int reference_images_check(const char *path, const char *key, struct error *err) {
     struct images *images;
-    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.reference");
+    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.%s", key);
     images_close(images);
     return 0;
 }
 
 /* Other sizes have another meaning, though some networks take any. */
-static void compare_sizes(const struct images *images, const struct run *run) {
+static void compare_sizes(const struct images *images, const char *path, const struct run *run) {
     int height, width, channels;
     images_shape(images, &height, &width, &channels);
     if (height != run->card.height || width != run->card.width)
         log_warn("%s: the reference's images are of %d x %d pixels, the samples of %d x %d: the metrics also say how "
                  "sharp each looks to the network",
-                 run->job.evaluate.reference, height, width, run->card.height, run->card.width);
+                 path, height, width, run->card.height, run->card.width);
 }
 
-static int name_of(file_name name, const struct run *run, struct error *err) {
+static int name_of(file_name name, const struct run *run, size_t network, const char *path, struct error *err) {
     struct images *images;
     char digest[SHA256_HEX];
-    if (open_checked(&images, run->job.evaluate.reference, err) != 0) return -1;
+    if (open_checked(&images, path, err) != 0) return -1;
     int rc = images_digest(images, digest, err);
-    if (rc == 0) compare_sizes(images, run);
+    if (rc == 0) compare_sizes(images, path, run);
     images_close(images);
-    char *text = text_new("%s %s%s%s", digest, run->network.sha256,
+    char *text = text_new("%s %s%s%s", digest, run->evaluated[network].network.sha256,
                           reference_metrics(run) >> METRIC_SFID & 1 ? " spatial" : "",
                           run->job.evaluate.metrics & score_of_every_feature() ? " features" : "");
     if (rc == 0 && !text) rc = error_memory(err);
@@ -71,14 +71,17 @@ static int name_of(file_name name, const struct run *run, struct error *err) {
     return rc;
 }
 
-static int make(const char *path, const struct run *run, const struct place *place, struct error *err) {
-    const struct extraction how = {.network = run->job.evaluate.features,
+static int make(const char *path, const struct run *run, size_t network, const char *images, const struct place *place,
+                struct error *err) {
+    const struct named_path one = {.path = (char *)run->evaluated[network].path};
+    const struct extraction how = {.networks = &one,
+                                   .count = 1,
                                    .metrics = reference_metrics(run) | 1u << METRIC_FID,
                                    .device = place->device,
                                    .workers = place->workers};
     struct side side;
     char *folder = path_folder(path);
-    int rc = folder ? side_read(&side, run->job.evaluate.reference, &how, err) : error_memory(err);
+    int rc = folder ? side_read(&side, images, &how, err) : error_memory(err);
     if (rc == 0 && (rc = folder_make(folder, err)) != 0) side_release(&side);
     if (rc == 0) {
         const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
@@ -92,49 +95,72 @@ static int make(const char *path, const struct run *run, const struct place *pla
     return rc;
 }
 
-static bool alike(const struct run *a, const struct run *b) {
-    return a->job.evaluate.enabled && strcmp(a->job.evaluate.reference, b->job.evaluate.reference) == 0 &&
-           strcmp(a->network.sha256, b->network.sha256) == 0 && a->job.evaluate.metrics == b->job.evaluate.metrics;
+/* A file that a network of a cell is evaluated with. */
+enum { FILES = EVALUATED_MOST * EVALUATED_FILES /* of a cell */ };
+struct place_of {
+    const struct run *run;
+    size_t network;
+    enum evaluated_file which;
+    const char *path; /* NULL: there is none */
+};
+
+static struct place_of place_at(const struct cells *cells, size_t i) {
+    struct place_of at = {&cells->cells[i / FILES].run, i % FILES / EVALUATED_FILES,
+                          (enum evaluated_file)(i % EVALUATED_FILES), NULL};
+    if (at.network < at.run->evaluated_count) at.path = at.run->evaluated[at.network].files[at.which].path;
+    return at;
+}
+
+static bool alike(const struct place_of *a, const struct place_of *b) {
+    return a->path && strcmp(a->path, b->path) == 0 &&
+           strcmp(a->run->evaluated[a->network].network.sha256, b->run->evaluated[b->network].network.sha256) == 0 &&
+           a->run->job.evaluate.metrics == b->run->job.evaluate.metrics;
 }
 
 /* Rank 0. */
 static int find_or_make(file_name *names, const struct cells *cells, size_t i, const struct place *place, bool make_it,
                         struct error *err) {
-    const struct run *run = &cells->cells[i].run;
+    const struct place_of at = place_at(cells, i);
     bool images, there;
-    for (size_t k = 0; k < i; k++)
-        if (alike(&cells->cells[k].run, run)) {
-            memcpy(names[i], names[k], sizeof *names);
-            return 0;
-        }
-    if (side_holds_images(&images, run->job.evaluate.reference, err) != 0) return -1;
+    if (!at.path || at.which == EVALUATED_TEXT) return 0;
+    for (size_t k = 0; k < i; k++) {
+        const struct place_of other = place_at(cells, k);
+        if (!alike(&other, &at)) continue;
+        memcpy(names[i], names[k], sizeof *names);
+        return 0;
+    }
+    if (side_holds_images(&images, at.path, err) != 0) return -1;
     if (!images) return 0;
-    if (name_of(names[i], run, err) != 0) return error_prefix(err, "evaluate.reference");
-    char *path = path_of(cells, names[i]);
-    int rc = path ? file_exists(path, &there, err) : error_memory(err);
-    if (rc == 0 && !there && make_it) rc = make(path, run, place, err);
+    int rc = name_of(names[i], at.run, at.network, at.path, err);
+    char *path = rc == 0 ? path_of(cells, names[i]) : NULL;
+    if (rc == 0) rc = path ? file_exists(path, &there, err) : error_memory(err);
+    if (rc == 0 && !there && make_it) rc = make(path, at.run, at.network, at.path, place, err);
     else if (rc == 0 && !there) {
         log_warn("%s: of these images no features are on disk: a start makes them first, and reads all images then; "
                  "here one was read",
-                 run->job.evaluate.reference);
+                 at.path);
         strcpy(names[i], UNMADE);
     }
     free(path);
-    return rc == 0 ? 0 : error_prefix(err, "evaluate.reference");
+    return rc == 0 ? 0 : error_prefix(err, "evaluate.%s", evaluated_file_names[at.which]);
 }
 
 int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, bool make_them,
                            struct error *err) {
-    file_name *names = calloc(cells->count, sizeof *names);
+    size_t count = cells->count * FILES;
+    file_name *names = calloc(count, sizeof *names);
     int rc = names ? 0 : error_memory(err);
-    for (size_t i = 0; rc == 0 && comm_rank(comm) == 0 && i < cells->count; i++)
-        if (cells->cells[i].run.job.evaluate.enabled) rc = find_or_make(names, cells, i, place, make_them, err);
+    for (size_t i = 0; rc == 0 && comm_rank(comm) == 0 && i < count; i++)
+        rc = find_or_make(names, cells, i, place, make_them, err);
     rc = ranks_agree(comm, rc, err);
-    if (rc == 0) rc = comm_broadcast(comm, names, cells->count * sizeof *names, 0, err);
-    for (size_t i = 0; rc == 0 && i < cells->count; i++)
-        if (strcmp(names[i], UNMADE) == 0) cells->cells[i].run.reference_unmade = true;
-        else if (names[i][0] && !(cells->cells[i].run.reference_file = path_of(cells, names[i])))
+    if (rc == 0) rc = comm_broadcast(comm, names, count * sizeof *names, 0, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        const struct place_of at = place_at(cells, i);
+        struct run *run = &cells->cells[i / FILES].run;
+        if (strcmp(names[i], UNMADE) == 0) run->reference_unmade = true;
+        else if (names[i][0] && !(run->evaluated[at.network].files[at.which].made = path_of(cells, names[i])))
             rc = error_memory(err);
+    }
     free(names);
     return ranks_agree(comm, rc, err);
 }

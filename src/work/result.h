@@ -1,15 +1,12 @@
-/* What a run's shards amount to: manifest, metrics, picture. Nothing here is collective; each function may be called
+/* What a run's shards amount to: manifest and picture. Nothing here is collective; each function may be called
  * by any one thread, but for one run only by one at a time. */
 #ifndef WORK_RESULT_H
 #define WORK_RESULT_H
 
 #include "base/draft.h"
 #include "base/error.h"
-#include "eval/side.h"
 #include "run/run.h"
 #include "shard/store.h"
-
-#include <jansson.h>
 
 /* Rewrites manifest.jsonl (infos: [shards], the sha256 empty where a shard is not good). digest:
  * store_payload_digest. */
@@ -17,27 +14,6 @@ int result_manifest(const struct run *run, const struct shard_info *infos, const
                     char digest[SHA256_HEX], struct error *err);
 /* Is it what result_manifest would write? */
 int result_manifest_same(const struct run *run, const struct shard_info *infos, bool *same, struct error *err);
-/* Memory for the wanted features of the first evaluate.count samples (0: of all): [NETWORK_OUTPUTS], rows NULL where
- * not wanted. scan_shard fills it. */
-int result_room(const struct run *run, struct features *features, struct error *err);
-/* Makes a side of what was read into it. Takes the features over, on failure too. *side: side_release. */
-int result_take(const struct run *run, struct features *features, struct side *side, struct error *err);
-/* result_room, a scan of the shards that are needed, result_take: the features in the order of the seeds.
- * CODE_AGAIN: shards are missing. */
-int result_side(const struct run *run, struct side *side, struct error *err);
-/* Reads the job's reference; CODE_DATA where its sha256 is not the one that ranks agreed on (run->reference, if
- * set). */
-int result_reference(const struct run *run, struct side *reference, struct error *err);
-/* Can the job's metrics be computed with its reference, its feature network and as many samples as there will be?
- * warn: logs where they will mean little. */
-int result_fits(const struct run *run, const struct side *reference, bool warn, struct error *err);
-/* The same before there is a run; files: false where network and reference need not be there yet. */
-int result_foresee(const struct job *job, const struct card *card, bool files, struct error *err);
-/* What the metrics depend on besides the samples. New object; NULL where nothing is evaluated. */
-int result_inputs(const struct run *run, json_t **inputs, struct error *err);
-/* The job's metrics, and what they were computed with. New object. */
-int result_metrics(const struct run *run, const struct side *samples, const struct side *reference, json_t **metrics,
-                   struct error *err);
 bool result_has_picture(const struct run *run); /* samples of 1 or 3 channels of bytes: not latents */
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);

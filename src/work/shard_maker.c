@@ -70,11 +70,11 @@ struct making {
     char *latents;            /* the same, where they are kept: to be made, or what samples are made of */
     bool undecoded;           /* some picture failed: latents alone are written, and this is the reason: */
     struct error why;
-    uint64_t *condition_rows;         /* [rows] */
-    double *scales;                   /* [rows], of guidance; NULL: not by row */
-    float *features[NETWORK_OUTPUTS]; /* [rows][dim]; NULL: not to be made */
-    bool refused;                     /* another job's work is in its place */
-    bool featureless;                 /* some batch's features failed: the samples are kept without */
+    uint64_t *condition_rows;       /* [rows] */
+    double *scales;                 /* [rows], of guidance; NULL: not by row */
+    float *features[FEATURE_FILES]; /* [rows][dim]; NULL: not to be made */
+    bool refused;                   /* another job's work is in its place */
+    bool featureless;               /* some batch's features failed: the samples are kept without */
     double start;
     /* Added to by several workers: */
     uint64_t clipped; /* of uint8 samples, see quantise.h */
@@ -96,7 +96,7 @@ static int in_batch(const struct making *making, size_t row, size_t rows, struct
 
 void making_close(struct making *making) {
     if (!making) return;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) free(making->features[k]);
+    for (int k = 0; k < FEATURE_FILES; k++) free(making->features[k]);
     free(making->samples);
     free(making->latents);
     free(making->labels);
@@ -141,9 +141,9 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
     if (!making->seeds || !making->labels || (making->make_samples && !making->samples) ||
         (making->solve && run_wants(run, LATENTS) && !making->latents))
         return error_memory(err);
-    for (int k = 0; k < NETWORK_OUTPUTS; k++) {
+    for (int k = 0; k < FEATURE_FILES; k++) {
         if (!run_wants(run, k) || status.features[k] == SHARD_GOOD) continue;
-        making->features[k] = malloc(rows * run->network.outputs[k].dim * sizeof(float));
+        making->features[k] = malloc(rows * run_output(run, k)->dim * sizeof(float));
         if (!making->features[k]) return error_memory(err);
     }
     run_meta(run, shard, SAMPLES, making->seeds, making->labels);
@@ -259,29 +259,39 @@ static int sample_batch(struct making *making, struct maker *maker, size_t row, 
                            : store_samples(making, maker->x, NPY_FLOAT64, row, rows, err);
 }
 
-/* The feature network sees the stored samples, so that features made later from disk are the same. */
-static int features_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
+/* A feature network sees the stored samples, so that features made later from disk are the same. */
+static int network_batch(const struct making *making, size_t network, size_t row, size_t rows, struct error *err) {
     const struct run *run = &making->cell->run;
+    const struct network_output *outputs = run->evaluated[network].network.outputs;
     struct npy npy = run_npy(run, making->shard, SAMPLES);
     float *features[NETWORK_OUTPUTS] = {NULL};
     bool any = false;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
-        if (!making->features[k]) continue;
-        features[k] = making->features[k] + row * run->network.outputs[k].dim;
+        float *of_shard = making->features[(int)network * NETWORK_OUTPUTS + k];
+        if (!of_shard) continue;
+        features[k] = of_shard + row * outputs[k].dim;
         any = true;
     }
+    if (!any) return 0;
+    if (network_run(&run->evaluated[network].network, making->samples + row * npy_row_bytes(&npy), rows,
+                    (size_t)run->job.batch, features, err) != 0)
+        return run->evaluated_count > 1 ? error_prefix(err, "%s", run->evaluated[network].network.name) : -1;
+    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+        for (size_t dim = outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
+            if (!isfinite(features[k][i]))
+                return error_set(err, CODE_DATA, "the features (%s%s%s) of seed %" PRIu64 " are not finite",
+                                 run->evaluated_count > 1 ? run->evaluated[network].network.name : "",
+                                 run->evaluated_count > 1 ? "." : "", outputs[k].name, making->seeds[row + i / dim]);
+    return 0;
+}
+
+static int features_batch(const struct making *making, size_t row, size_t rows, struct error *err) {
     bool failed;
 #pragma omp atomic read
     failed = making->featureless;
-    if (!any || failed || making_undecoded(making)) return 0;
-    if (network_run(&run->network, making->samples + row * npy_row_bytes(&npy), rows, (size_t)run->job.batch, features,
-                    err) != 0)
-        return -1;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++)
-        for (size_t dim = run->network.outputs[k].dim, i = 0; features[k] && i < rows * dim; i++)
-            if (!isfinite(features[k][i]))
-                return error_set(err, CODE_DATA, "the features (%s) of seed %" PRIu64 " are not finite",
-                                 run->network.outputs[k].name, making->seeds[row + i / dim]);
+    if (failed || making_undecoded(making)) return 0;
+    for (size_t i = 0; i < making->cell->run.evaluated_count; i++)
+        if (network_batch(making, i, row, rows, err) != 0) return -1;
     return 0;
 }
 
@@ -362,7 +372,7 @@ int making_commit(struct making *making, int worker, struct tally *tally, struct
     if (making->solve && making->latents && commit_file(making, LATENTS, making->latents, err) != 0) return -1;
     if (making->undecoded) return *err = making->why, -1;
     if (making->make_samples && commit_file(making, SAMPLES, making->samples, err) != 0) return -1;
-    for (int k = 0; k < NETWORK_OUTPUTS; k++)
+    for (int k = 0; k < FEATURE_FILES; k++)
         if (making->features[k] && !making->featureless && commit_file(making, k, making->features[k], err) != 0)
             return -1;
     double now = clock_seconds();

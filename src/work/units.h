@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "cluster/cluster.h"
 #include "work/conclude.h"
-#include "work/place.h"
+#include "cluster/place.h"
 #include "work/reference.h"
 
 #include <signal.h>

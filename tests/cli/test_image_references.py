@@ -108,3 +108,18 @@ def test_what_the_images_cannot_give_is_said_before_the_first_sample(with_images
     (job.folder / "images").mkdir()
     for command in ("plan", "run"):
         assert "expected .png, .jpg or .webp images, found none" in refused(command)
+
+
+def test_order_of_image_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    names = ["10.png", "2.png", "1.png", "b/3.png"]
+    (tmp_path / "a/b").mkdir()
+    for number, name in enumerate(names):
+        Image.fromarray(np.full((1, 1), number, np.uint8)).save(tmp_path / "a" / name)
+
+    def rows(*options):
+        qtaylor("reference", tmp_path / "a", "--features", "none", "-o", tmp_path / "f.npy", *options)
+        return [names[round(row[0] * 255)] for row in np.load(tmp_path / "f.npy").tolist()]
+
+    assert rows() == rows("--order", "natural") == ["1.png", "2.png", "10.png", "b/3.png"]
+    assert rows("--order", "name") == sorted(names)

@@ -9,7 +9,7 @@ from conftest import qtaylor
 
 COMMANDS = re.findall(r"^  ([a-z]+) +[A-Z]", qtaylor("--help").stdout, re.M)
 LISTS = {("export", "--to"): "png npz npy",
-         ("compare", "--metrics"): "fid sfid fid_infinity kid is prdc cmmd mind vendi",
+         ("compare", "--metrics"): "fid sfid fid_infinity kid is prdc cmmd mind vendi fld fdr clip-score",
          ("check", "--device"): "auto cpu cuda", ("model", "--device"): "auto cpu cuda",
          ("run", "--device"): "auto cpu cuda"}
 

@@ -157,10 +157,21 @@ def test_best_of_each_nfe(swept):
         word = "more than its error" if record["beyond_error"] else "within its error"
         assert row.get("class") == ("beyond" if record["beyond_error"] else "within")
         sentence = f"{record['second']['series']} (FID {record['second']['fid']:.4g}"
-        assert sentence in row[2].text and row[2].text.endswith(word)
+        assert sentence in row[2].text and row[2].text.endswith(f"{word}, p = {record['p_holm']:.2g}")
         assert row[1].text.startswith(record["best"]["series"])
         assert f"NFE {record['nfe']:<6g} {record['best']['series']} (FID {record['best']['fid']:.4g}" in text
         assert sentence in text
+
+
+def test_p_values_are_corrected_after_holm(swept):
+    from scipy import stats
+    best = json.loads(qtaylor("report", swept.run, "--json").stdout)["best"]
+    p = [2 * stats.t.sf(abs(one["fid_delta"] / one["fid_delta_error"]), 19) for one in best]
+    assert [one["p"] for one in best] == pytest.approx(p, rel=1e-9, abs=1e-15)
+    order = sorted(range(len(p)), key=p.__getitem__)  # statsmodels: maximum.accumulate(sorted p * arange(n, 0, -1))
+    holm = np.minimum(np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1)), 1)
+    assert [best[i]["p_holm"] for i in order] == pytest.approx(holm, rel=1e-9, abs=1e-14) and len(p) > 2
+    assert "after Holm" in qtaylor("report", swept.run, "--text").stdout
 
 
 def test_no_difference_where_nothing_is_paired(tmp_path):

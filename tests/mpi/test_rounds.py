@@ -302,6 +302,7 @@ def test_the_record_alone_decides(job, whole_race):
     ({"until": {"fid_error": 1}, "metrics": ["kid"]}, "expected fid among evaluate.metrics"),
     ({"until": {"fid_error": 1}, "count": 500}, "expected no count beside evaluate.until"),
     ({"until": {"fid_error": 1}, "seeds": "0-198"}, "expected at least 200 seeds"),
+    ({"until": {"fid_error": 1}, "features": ["features.json", "none"]}, "expected one network beside evaluate.until"),
 ])
 def test_until_mistakes(job, evaluate, words):
     make(job)
@@ -321,6 +322,7 @@ def test_until_mistakes(job, evaluate, words):
     (lambda keys: keys["sweep"].update(race={"confidence": 1}), "sweep.race.confidence: expected a number from 0.5 to"),
     (lambda keys: keys["evaluate"].update(count=500), "expected no evaluate.count beside it"),
     (lambda keys: keys["evaluate"].update(until={"fid_error": 1}), "expected no evaluate.until beside it"),
+    (lambda keys: keys["evaluate"].update(features=["features.json", "none"]), "expected one feature network"),
     (lambda keys: keys.pop("evaluate"), "expected fid among evaluate.metrics of every cell"),
     (lambda keys: keys.update(seeds="0-1000"), "expected more seeds than the first round has, 1000 in whole shards"),
     (lambda keys: keys["sweep"].update(seeds=["0-2999", "0-3999"]), "expected the same seeds in every cell"),

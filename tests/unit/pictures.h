@@ -171,7 +171,7 @@ static inline enum code read_all(const char *name, size_t piece, size_t *count, 
                                  struct error *err) {
     struct images *images;
     char *path = *name == '/' ? strdup(name) : inside(name);
-    int rc = images_open(&images, path, err);
+    int rc = images_open(&images, path, IMAGES_NATURAL, err);
     free(path);
     *out = NULL;
     if (rc != 0) return err->code;

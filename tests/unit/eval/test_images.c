@@ -48,7 +48,7 @@ static void what_is_no_image_is_left_out(void **state) {
 /* The names in their order. */
 static void assert_order(struct image_names *names, const char *const *expected, size_t count) {
     struct error err;
-    assert_int_equal(image_names_settle(names, "here", "", &err), 0);
+    assert_int_equal(image_names_settle(names, "here", "", IMAGES_NATURAL, &err), 0);
     assert_int_equal(names->count, count);
     for (size_t i = 0; i < count; i++) assert_string_equal(names->list[i].name, expected[i]);
 }
@@ -83,7 +83,7 @@ static void numbers_in_names_are_numbers(void **state) {
     }
     struct image_names *const all[] = {&plain, &padded, &fewer};
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(image_names_settle(all[i], "here", "", &err), 0);
+        assert_int_equal(image_names_settle(all[i], "here", "", IMAGES_NATURAL, &err), 0);
         image_names_digest(all[i], hex[i]);
         image_names_release(all[i]);
     }
@@ -237,7 +237,7 @@ static void the_checksum_is_compared_at_the_end(void **state) {
     first_member(&file, &begin, &end);
     file.data[begin + NPY_HEADER + 1] ^= 1;
     put("samples.npz", file.data, file.size);
-    assert_int_equal(images_open(&images, path, &err), 0);
+    assert_int_equal(images_open(&images, path, IMAGES_NATURAL, &err), 0);
     assert_int_equal(images_read(images, LONG - 1, pixels, &err), 0);
     assert_int_equal(pixels[1], pixel(0, 1) ^ 1);
     assert_int_equal(images_read(images, 1, pixels, &err), -1);
@@ -311,7 +311,7 @@ static void no_more_than_there_are_can_be_read(void **state) {
     char *path = inside("folder");
     put_picture("folder/0.png", 0, 3);
     put_picture("folder/1.png", 1, 3);
-    assert_int_equal(images_open(&images, path, &err), 0);
+    assert_int_equal(images_open(&images, path, IMAGES_NATURAL, &err), 0);
     assert_int_equal(images_read(images, 3, pixels, &err), -1);
     assert_int_equal(err.code, CODE_INTERNAL);
     assert_int_equal(images_read(images, 2, pixels, &err), 0);

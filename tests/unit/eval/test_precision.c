@@ -31,7 +31,7 @@ static double true_distance(size_t dim) {
 }
 
 static struct statistics standard_normal(size_t dim) {
-    struct statistics statistics = {dim, calloc(dim, sizeof(double)), calloc(dim * dim, sizeof(double)), 0, ""};
+    struct statistics statistics = {dim, calloc(dim, sizeof(double)), calloc(dim * dim, sizeof(double)), 0, "", ""};
     for (size_t k = 0; k < dim; k++) statistics.sigma[k * dim + k] = 1;
     return statistics;
 }
@@ -179,8 +179,26 @@ static void test_infinity_takes_the_bias_out(void **state) {
     free(normals);
 }
 
+/* Quantiles of Student's t with 19 degrees, and Holm's procedure by hand. */
+static void p_values(void **state) {
+    (void)state;
+    static const double quantiles[][2] = {
+        {0, 1}, {0.68762, 0.5}, {2.0930240544082634, 0.05}, {-2.8609346, 0.01}, {3.8834059, 0.001}};
+    for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
+        struct estimate estimate = {.corrected = 3 * quantiles[i][0], .error = 3};
+        assert_true(fabs(jackknife_p(&estimate) - quantiles[i][1]) < 1e-6);
+    }
+    assert_true(jackknife_p(&(struct estimate){.corrected = 0, .error = 0}) == 1);
+    assert_true(jackknife_p(&(struct estimate){.corrected = 1, .error = 0}) == 0);
+    double p[] = {0.01, 0.04, 0.03, 0.9}, holm_of[] = {0.04, 0.09, 0.09, 0.9};
+    struct error err;
+    assert_int_equal(holm(p, 4, &err), 0);
+    for (int i = 0; i < 4; i++) assert_true(fabs(p[i] - holm_of[i]) < 1e-15);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(p_values),
         cmocka_unit_test(test_jackknife_of_a_mean),
         cmocka_unit_test(test_infinity_takes_the_bias_out),
         cmocka_unit_test(test_interval_covers),

@@ -102,8 +102,8 @@ static void every_key(void **state) {
     assert_int_equal(job.output.rounding, ROUNDING_ADM);
     assert_int_equal(job.output.dtype, SAMPLE_FLOAT32);
     assert_true(job.evaluate.enabled);
-    assert_string_equal(job.evaluate.features, "jobs/../f.pt");
-    assert_string_equal(job.evaluate.reference, "jobs/r.npz");
+    assert_string_equal(job.evaluate.features.list[0].path, "jobs/../f.pt");
+    assert_string_equal(job.evaluate.files[EVALUATED_REFERENCE].list[0].path, "jobs/r.npz");
     assert_int_equal(job.device, DEVICE_CUDA);
     assert_true(job.share_device);
     assert_int_equal(job.workers, 3);
@@ -126,7 +126,7 @@ static void variants(void **state) {
     assert_int_equal(job.labels.constant, 3);
     assert_true(job.sampler.order == 1.5 && job.sampler.guidance.scale == 2);
     assert_true(job.evaluate.enabled);
-    assert_null(job.evaluate.features);
+    assert_null(job.evaluate.features.list[0].path);
     job_release(&job);
 
     job = parsed("model: m.pt\nseeds: 18446744073709551615\nlabels: edm\nnoise: torch-cpu\nsampler: {solver: rk45}\n",
@@ -186,7 +186,7 @@ static void overrides_change_the_job(void **state) {
     assert_int_equal(job.sampler.times_count, 2);
     assert_int_equal(job.seeds.count, 5);
     assert_int_equal(job.labels.rule, LABELS_BALANCED);
-    assert_string_equal(job.evaluate.reference, "jobs/a=b.npz");
+    assert_string_equal(job.evaluate.files[EVALUATED_REFERENCE].list[0].path, "jobs/a=b.npz");
     assert_true(job.sampler.guidance.scale == 3);
     assert_int_equal(job.batch, 4); /* the last one counts */
     job_release(&job);
@@ -224,7 +224,7 @@ static void files(void **state) {
     assert_int_equal(job_read(&job, "jobs/digits/job.yaml", NULL, 0, &err), 0);
     assert_string_equal(job.name, "digits");
     assert_string_equal(job.model.path, "jobs/digits/model.pt");
-    assert_string_equal(job.evaluate.features, "jobs/digits/features.pt");
+    assert_string_equal(job.evaluate.features.list[0].path, "jobs/digits/features.pt");
     job_release(&job);
 
     assert_int_equal(job_read(&job, "no/such.yaml", NULL, 0, &err), -1);

@@ -164,8 +164,9 @@ static const struct mistake mistakes[] = {
      {"sampler.guidance.interval: expected [low, high] of sigma/alpha, or {t: [low, high]}, found"}},
     {SAMPLER("guidance: {scal: 2}"), {"digits.yaml:5:14: sampler.guidance.scal: unknown key; did you mean \"scale\"?"}},
     {AFTER("evaluate: {features: f, reference: r, metrics: [fid, mmd]}"),
-     {"digits.yaml:4:54: evaluate.metrics[1]: expected fid, sfid, fid_infinity, kid, is, prdc, cmmd, mind or vendi, "
-      "found \"mmd\""}},
+     {"digits.yaml:4:54: evaluate.metrics[1]: expected fid, sfid, fid_infinity, kid, is, prdc, cmmd, mind, vendi, fld, "
+      "fdr or "
+      "clip-score, found \"mmd\""}},
     {AFTER("evaluate: {features: f, reference: r, metrics: fid}"),
      {"evaluate.metrics: expected a list such as [fid, kid], found \"fid\""}},
     /* the job's own card */

@@ -69,12 +69,12 @@ static void sides_that_do_not_go_together(void **state) {
     (void)state;
     struct side a = side_of(axes(8, 2, 1), 'a'), b = side_of(axes(8, 2, 1), 'b'), three = side_of(axes(8, 3, 1), 'a');
     struct error err;
-    assert_int_equal(score_check(1, &a, &b, &err), -1);
+    assert_int_equal(score_check(&(struct score_options){.metrics = 1}, &a, &b, &err), -1);
     assert_non_null(strstr(err.message, "feature network bbbbbbbbbbbb, the samples' features with aaaaaaaaaaaa"));
-    assert_int_equal(score_check(1, &a, &three, &err), -1);
+    assert_int_equal(score_check(&(struct score_options){.metrics = 1}, &a, &three, &err), -1);
     assert_non_null(strstr(err.message, "the reference has 3 features a sample, the samples have 2"));
     b.network[0] = '\0'; /* one that does not say is taken at its word */
-    assert_int_equal(score_check(1, &a, &b, &err), 0);
+    assert_int_equal(score_check(&(struct score_options){.metrics = 1}, &a, &b, &err), 0);
     side_release(&a);
     side_release(&b);
     side_release(&three);
@@ -87,11 +87,14 @@ static void paired_difference(void **state) {
     struct side a = side_of(scaled, 'a'), reference = side_of(axes(8, 2, 1), 'a'),
                 fewer = side_of(axes(300, 2, 1), 'a');
     struct error err;
-    json_t *values = json_object();
-    assert_int_equal(score_difference(values, &a, &a, &reference, &err), 0);
+    const struct score_options options = {.metrics = 1 << METRIC_FID};
+    json_t *values;
+    assert_int_equal(score(&values, &options, &a, &reference, &err), 0);
+    assert_int_equal(score_difference(values, &options, &a, values, &a, &reference, &err), 0);
     assert_near(number(values, "fid_delta"), 0, 0);
     assert_near(number(values, "fid_delta_error"), 0, 0);
-    assert_int_equal(score_difference(values, &a, &fewer, &reference, &err), -1);
+    assert_near(number(values, "fid_delta_p"), 1, 0);
+    assert_int_equal(score_difference(values, &options, &a, values, &fewer, &reference, &err), -1);
     assert_non_null(strstr(err.message, "400 and 300"));
     json_decref(values);
     side_release(&a);

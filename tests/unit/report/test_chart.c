@@ -45,8 +45,9 @@ static json_t *sweep_of(const char *cells) {
     json_error_t at;
     json_t *rows = json_loads(cells, 0, &at);
     if (!rows) fail_msg("%s", at.text);
-    json_t *data = json_pack("{s:s, s:s, s:s, s:[s,s], s:[s,s,s], s:o, s:[]}", "kind", "sweep", "name", "n", "dir", "d",
-                             "keys", "solver", "nfe", "columns", "cell", "solver", "nfe", "cells", rows, "missing");
+    json_t *data = json_pack("{s:s, s:s, s:s, s:s, s:[s,s], s:[s,s,s,s], s:o, s:[]}", "kind", "sweep", "name", "n",
+                             "dir", "d", "metric", "fid", "keys", "solver", "nfe", "columns", "cell", "solver", "nfe",
+                             "fid", "cells", rows, "missing");
     json_object_set_new(data, "series", data_series(data));
     json_object_set_new(data, "metrics", json_pack("[s]", "fid"));
     json_object_set_new(data, "best", data_best(data, NULL));

@@ -1,6 +1,6 @@
 /* Where this process computes: its device and its workers. */
-#ifndef WORK_PLACE_H
-#define WORK_PLACE_H
+#ifndef CLUSTER_PLACE_H
+#define CLUSTER_PLACE_H
 
 #include "base/error.h"
 #include "cluster/comm.h"

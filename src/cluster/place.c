@@ -1,5 +1,5 @@
 /* Which device and how many workers this rank has. */
-#include "work/place.h"
+#include "cluster/place.h"
 
 #include "base/log.h"
 #include "base/text.h"

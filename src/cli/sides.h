@@ -1,0 +1,27 @@
+/* Sides of a comparison that a command line names: runs, images, features, statistics, through one network or several.
+ * Not collective. */
+#ifndef CLI_SIDES_H
+#define CLI_SIDES_H
+
+#include "base/error.h"
+#include "cli/options.h"
+#include "eval/extract.h"
+
+/* The feature networks: those of --features ("FILE", "none" or "NAME=FILE" each), else those that the run A, or B, was
+ * evaluated with, where these are several; else none. Of several each has a name, and no two the same. *networks:
+ * sides_networks_release, also after a failure. */
+int sides_networks(struct named_paths *networks, const struct option_list *features, const char *a, const char *b,
+                   struct error *err);
+void sides_networks_release(struct named_paths *networks);
+/* An operand through the networks of `how` into sides [how->count], one where how is NULL: a run's own features where
+ * they are of that network. Of several networks "NAME=FILE,NAME=FILE" gives each a file. *seeds (NULL: not wanted): new
+ * where it is a run, which samples they are; else left alone. count: the first so many; 0: all. After a failure the
+ * sides are empty. */
+int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t count,
+               struct error *err);
+/* Features of texts (.npy) for the network, or by "NAME=FILE" for each that has some; else a side stays empty. */
+int sides_read_texts(struct side *sides, const char *operand, const struct named_paths *networks, struct error *err);
+/* Which row of its conditions each sample of a run has: new; NULL where `path` is no run, or has no conditions. */
+int sides_text_rows(uint64_t **rows, const char *path, struct error *err);
+
+#endif

@@ -1,0 +1,143 @@
+/* Numbers with their errors in JSON. */
+#include "metric/values.h"
+
+#include "base/log.h"
+#include "base/text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int value_set(json_t *values, const char *name, double value, struct error *err) {
+    if (!isfinite(value))
+        return error_set(err, CODE_DATA, "%s is not a finite number: the features are too large", name);
+    return json_object_set_new(values, name, json_real(value)) == 0 ? 0 : error_memory(err);
+}
+
+/* NAME, NAME_error, ... */
+static int set_named(json_t *values, const char *name, const char *suffix, double value, struct error *err) {
+    char whole[256];
+    snprintf(whole, sizeof whole, "%s%s", name, suffix);
+    return value_set(values, whole, value, err);
+}
+
+static int set_estimate(json_t *values, const char *name, const struct estimate *estimate, struct error *err) {
+    if (set_named(values, name, "_error", estimate->error, err) != 0 ||
+        set_named(values, name, "_low", estimate->low, err) != 0)
+        return -1;
+    return set_named(values, name, "_high", estimate->high, err);
+}
+
+/* NAME_without: the value without each block, from which `report` takes paired differences. */
+static int set_without(json_t *values, const char *name, const double without[JACKKNIFE_BLOCKS], struct error *err) {
+    char whole[128];
+    json_t *list = json_array();
+    snprintf(whole, sizeof whole, "%s_without", name);
+    for (int i = 0; list && i < JACKKNIFE_BLOCKS; i++) json_array_append_new(list, json_real(without[i]));
+    return json_object_set_new(values, whole, list) == 0 ? 0 : error_memory(err);
+}
+
+int value_set_jackknifed(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], bool enough,
+                         struct error *err) {
+    struct estimate estimate;
+    if (value_set(values, name, numbers[0], err) != 0) return -1;
+    if (!enough) return 0;
+    jackknife(numbers[0], numbers + 1, &estimate);
+    if (estimate.high < 0)
+        log_warn("%s: the interval of its corrected value lies below 0, where no true value is: the samples are not "
+                 "independent of the reference (are the same images in both?)",
+                 name);
+    if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
+        set_without(values, name, numbers + 1, err) != 0)
+        return -1;
+    return set_estimate(values, name, &estimate, err);
+}
+
+bool value_get_jackknifed(const json_t *values, const char *name, double numbers[1 + JACKKNIFE_BLOCKS]) {
+    char whole[128];
+    snprintf(whole, sizeof whole, "%s_without", name);
+    const json_t *list = json_object_get(values, whole);
+    if (json_array_size(list) != JACKKNIFE_BLOCKS) return false;
+    numbers[0] = json_number_value(json_object_get(values, name));
+    for (size_t k = 0; k < JACKKNIFE_BLOCKS; k++) numbers[1 + k] = json_number_value(json_array_get(list, k));
+    return true;
+}
+
+int values_put(json_t *to, const char *network, json_t *values, struct error *err) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(values, name, value) {
+        char *whole = network ? text_new("%s.%s", network, name) : strdup(name);
+        int rc = whole ? json_object_set(to, whole, value) : -1;
+        free(whole);
+        if (rc != 0) return error_memory(err);
+    }
+    return 0;
+}
+
+/* The NAME of "NAME_without"; false: another key. */
+static bool name_of(const char *key, char name[128]) {
+    static const char suffix[] = "_without";
+    if (!text_ends_in(key, suffix)) return false;
+    snprintf(name, 128, "%.*s", (int)(strlen(key) - strlen(suffix)), key);
+    return true;
+}
+
+int values_difference(json_t *to, const json_t *one, const json_t *other, struct error *err) {
+    const char *key;
+    json_t *list, *copy = json_copy((json_t *)one); /* `to` may be `one` */
+    int rc = copy ? 0 : error_memory(err);
+    json_object_foreach(copy, key, list) {
+        double mine[1 + JACKKNIFE_BLOCKS], theirs[1 + JACKKNIFE_BLOCKS];
+        char name[128], delta[140];
+        struct estimate estimate;
+        if (rc != 0 || !name_of(key, name) || !value_get_jackknifed(copy, name, mine) ||
+            !value_get_jackknifed(other, name, theirs))
+            continue;
+        for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) mine[k] -= theirs[k];
+        jackknife(mine[0], mine + 1, &estimate);
+        snprintf(delta, sizeof delta, "%s_delta", name);
+        if ((rc = value_set(to, delta, estimate.corrected, err)) == 0 &&
+            (rc = set_estimate(to, delta, &estimate, err)) == 0)
+            rc = set_named(to, delta, "_p", jackknife_p(&estimate), err);
+    }
+    json_decref(copy);
+    return rc;
+}
+
+int values_holm(json_t *values, struct error *err) {
+    size_t count = 0, most = json_object_size(values);
+    double *p = malloc((most + 1) * sizeof *p);
+    json_t *copy = json_copy(values), *value;
+    const char *key;
+    int rc = p && copy ? 0 : error_memory(err);
+    json_object_foreach(copy, key, value) if (rc == 0 && text_ends_in(key, "_delta_p"))
+        p[count++] = json_real_value(value);
+    if (rc == 0) rc = holm(p, count, err);
+    bool several = count > 1;
+    count = 0;
+    json_object_foreach(copy, key, value) if (rc == 0 && several && text_ends_in(key, "_delta_p"))
+        rc = set_named(values, key, "_holm", p[count++], err);
+    json_decref(copy);
+    free(p);
+    return rc;
+}
+
+int values_mean(json_t *values, const char *name, struct error *err) {
+    double sums[1 + JACKKNIFE_BLOCKS] = {0}, numbers[1 + JACKKNIFE_BLOCKS];
+    size_t count = 0;
+    bool enough = true;
+    const char *key;
+    json_t *value;
+    json_object_foreach(values, key, value) {
+        const char *dot = strrchr(key, '.');
+        if (!dot || strcmp(dot + 1, name) != 0) continue;
+        enough = enough && value_get_jackknifed(values, key, numbers);
+        if (!enough) numbers[0] = json_number_value(value);
+        for (int k = 0; k <= (enough ? JACKKNIFE_BLOCKS : 0); k++) sums[k] += numbers[k];
+        count++;
+    }
+    for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) sums[k] /= (double)count;
+    return count > 0 ? value_set_jackknifed(values, name, sums, enough, err) : 0;
+}

@@ -1,0 +1,30 @@
+/* Numbers with their errors as members of a JSON object, and differences of two such. */
+#ifndef METRIC_VALUES_H
+#define METRIC_VALUES_H
+
+#include "base/error.h"
+#include "eval/precision.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* CODE_DATA: no finite number. */
+int value_set(json_t *values, const char *name, double value, struct error *err);
+/* numbers[0], and where there are `enough` samples what those without each block say of it: NAME_corrected, NAME_error,
+ * NAME_low, NAME_high, and NAME_without itself. */
+int value_set_jackknifed(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], bool enough,
+                         struct error *err);
+/* The numbers of value_set_jackknifed; false: there are none without blocks. */
+bool value_get_jackknifed(const json_t *values, const char *name, double numbers[1 + JACKKNIFE_BLOCKS]);
+/* Puts values among those of other networks, as NETWORK.NAME; network NULL: by their own names. */
+int values_put(json_t *to, const char *network, json_t *values, struct error *err);
+/* For each number that has blocks in both: NAME_delta, the difference one - other of sets that share their seeds, row
+ * by row, corrected for bias, with its paired standard error, NAME_delta_error, NAME_delta_low, NAME_delta_high, and
+ * NAME_delta_p of jackknife_p. to may be `one`. */
+int values_difference(json_t *to, const json_t *one, const json_t *other, struct error *err);
+/* Beside each NAME_delta_p, where there are two or more, NAME_delta_p_holm. */
+int values_holm(json_t *values, struct error *err);
+/* The mean of NETWORK.NAME over all networks, as NAME, with its error where each has one. */
+int values_mean(json_t *values, const char *name, struct error *err);
+
+#endif
