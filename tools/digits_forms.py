@@ -1,4 +1,4 @@
-"""The network of jobs/digits/model.pt as a module again, for tools/export.py and benchmarks of its forms:
+"""The network of jobs/digits/model.pt as a module again, for tools/export.py:
   tools/export.py module tools/digits_forms.py:make OUT --card CARD [options]; digits_forms.py CARD writes the card"""
 import json
 import pathlib
