@@ -51,24 +51,39 @@ static char *memory_path(const char *key) {
     return path;
 }
 
+/* What lies there: the digest and, so that no damaged one is believed, that of key and digest. */
+static void write_line(const struct digest *digest, char line[2 * SHA256_HEX + 1]) {
+    char both[2 * SHA256_HEX], check[SHA256_HEX];
+    snprintf(both, sizeof both, "%s %s", digest->key, digest->hex);
+    sha256_bytes(both, strlen(both), check);
+    snprintf(line, 2 * SHA256_HEX + 1, "%s %s\n", digest->hex, check);
+}
+
 /* Nothing depends on whether it is there: what can't be read is not known. */
 static bool read_memory(struct digest *digest) {
-    char *path = memory_path(digest->key), *text = NULL;
+    char *path = memory_path(digest->key), *text = NULL, line[2 * SHA256_HEX + 1];
+    struct digest other = *digest;
     size_t size = 0;
     struct error ignored;
-    bool found = path && file_read_if_there(path, &text, &size, &ignored) == 0 && text && size == SHA256_HEX &&
+    bool found = path && file_read_if_there(path, &text, &size, &ignored) == 0 && text && size == 2 * SHA256_HEX &&
                  strspn(text, "0123456789abcdef") == SHA256_HEX - 1;
-    if (found) memcpy(digest->hex, text, SHA256_HEX - 1), digest->hex[SHA256_HEX - 1] = '\0';
+    if (found) {
+        memcpy(other.hex, text, SHA256_HEX - 1);
+        other.hex[SHA256_HEX - 1] = '\0';
+        write_line(&other, line);
+        if ((found = strcmp(line, text) == 0)) *digest = other;
+    }
     free(text);
     free(path);
     return found;
 }
 
 static void write_memory(const struct digest *digest) {
-    char *folder = memory_folder(), *path = memory_path(digest->key), line[SHA256_HEX + 1];
+    char *folder = memory_folder(), *path = memory_path(digest->key), line[2 * SHA256_HEX + 1];
     struct error ignored;
-    snprintf(line, sizeof line, "%s\n", digest->hex);
-    if (folder && path && folder_make(folder, &ignored) == 0) (void)file_write_atomic(path, line, SHA256_HEX, &ignored);
+    write_line(digest, line);
+    if (folder && path && folder_make(folder, &ignored) == 0)
+        (void)file_write_atomic(path, line, strlen(line), &ignored);
     free(path);
     free(folder);
 }
@@ -80,9 +95,9 @@ static int look(struct digest *digest, const char *path, bool *settled, bool *la
     if (!absolute) return error_memory(err);
     *digest = (struct digest){0};
     int rc = stat(path, &info) == 0 ? 0 : error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
-    char *text = rc == 0 ? text_new("%s %ju %jd %jd.%09ld %jd.%09ld", absolute, (uintmax_t)info.st_ino,
-                                    (intmax_t)info.st_size, (intmax_t)info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
-                                    (intmax_t)info.st_ctim.tv_sec, info.st_ctim.tv_nsec)
+    char *text = rc == 0 ? text_new("%s %ju %ju %jd %jd.%09ld %jd.%09ld", absolute, (uintmax_t)info.st_dev,
+                                    (uintmax_t)info.st_ino, (intmax_t)info.st_size, (intmax_t)info.st_mtim.tv_sec,
+                                    info.st_mtim.tv_nsec, (intmax_t)info.st_ctim.tv_sec, info.st_ctim.tv_nsec)
                          : NULL;
     if (rc == 0 && !text) rc = error_memory(err);
     if (rc == 0) {

@@ -146,12 +146,11 @@ const struct npy *row_file_npy(const struct row_file *file) {
 int row_file_read(const struct row_file *file, uint64_t row, void *out, struct error *err) {
     struct stat now;
     size_t bytes = npy_row_bytes(&file->npy);
-    if (fstat(file->fd, &now) != 0) return error_set(err, CODE_IO, "cannot read %s: %s", file->path, strerror(errno));
-    if (now.st_size != file->stat.st_size || now.st_mtim.tv_sec != file->stat.st_mtim.tv_sec ||
-        now.st_mtim.tv_nsec != file->stat.st_mtim.tv_nsec)
-        return error_set(err, CODE_DATA, "%s was changed while it was in use: start the job again", file->path);
     if (row >= file->npy.shape[0])
         return error_set(err, CODE_INTERNAL, "%s has %zu rows, and row %" PRIu64 " is asked for", file->path,
                          file->npy.shape[0], row);
-    return read_at(file, out, bytes, file->offset + row * bytes, err);
+    int rc = read_at(file, out, bytes, file->offset + row * bytes, err);
+    if (fstat(file->fd, &now) != 0) return error_set(err, CODE_IO, "cannot read %s: %s", file->path, strerror(errno));
+    if (file_unchanged(&now, &file->stat)) return rc;
+    return error_set(err, CODE_IO, "%s was changed while it was in use: start the job again", file->path);
 }

@@ -14,7 +14,7 @@ struct row_file;
 int row_file_open(struct row_file **file, const char *path, struct error *err);
 void row_file_close(struct row_file *file);                  /* accepts NULL */
 const struct npy *row_file_npy(const struct row_file *file); /* the whole array, borrowed */
-/* out: npy_row_bytes. A file that was changed since it was opened is CODE_DATA. */
+/* out: npy_row_bytes. A file that was changed since it was opened is CODE_IO: no row of it can be had. */
 int row_file_read(const struct row_file *file, uint64_t row, void *out, struct error *err);
 /* The file's own name, without "#KEY": new, or NULL. */
 char *row_file_name(const char *path);

@@ -113,8 +113,9 @@ int claim_settle(json_t *document, struct error *err) {
     struct plan plan;
     if (rc == 0 && older && !vacated &&
         !json_equal(json_object_get(older, "plan"), json_object_get(document, "plan"))) {
-        rc = plan_from_json(&plan, json_object_get(older, "plan"), path, err);
-        plan_release(&plan);
+        rc = plan_check_seal(json_object_get(older, "plan"), json_object_get(older, "plan_sha256"), path, err);
+        if (rc == 0) rc = plan_from_json(&plan, json_object_get(older, "plan"), path, err);
+        if (rc == 0) plan_release(&plan);
     }
     if (rc == 0 && older && !vacated) {
         json_object_set(document, "plan", json_object_get(older, "plan"));

@@ -80,7 +80,9 @@ static int look_at_plan(struct run *run, struct error *err) {
     const char *solver = json_string_value(json_object_get(json, "solver"));
     struct plan plan;
     if (!json_object_get(json, "packed")) {
-        if (document_read_plan(&plan, run->document, err) != 0) return -1;
+        if (plan_check_seal(json, json_object_get(run->document, "plan_sha256"), "run.json", err) != 0 ||
+            document_read_plan(&plan, run->document, err) != 0)
+            return -1;
         plan_release(&plan);
     }
     snprintf(run->plan.solver, sizeof run->plan.solver, "%s", solver ? solver : "plan");

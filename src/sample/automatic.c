@@ -49,11 +49,13 @@ static int load(struct speed_trial *trial, const struct job *job, const struct c
     return model_load(&trial->model, "model", job->model.path, sha256, trial->device, err);
 }
 
-/* No more rows than samples are tried, nor others than a file was exported for. */
+/* No more rows than samples are tried, nor others than a file was exported for or whole shards are made of. */
 static int choose_speed(struct automatic *automatic, const struct job *job, const struct speed_trial *trial,
                         struct error *err) {
     size_t fixed = job->batch != JOB_AUTO ? (size_t)job->batch : (size_t)trial->card->batch;
     size_t most = job->seeds.count < SPEED_LARGEST ? (size_t)job->seeds.count : SPEED_LARGEST;
+    size_t shard = (size_t)job->output.samples_per_shard, whole = shard & (~shard + 1); /* the power of 2 in it */
+    if (shard && whole < most) most = whole;
     struct speed_range range = {.first = fixed ? fixed : 1, .last = fixed ? fixed : most, .fewest = 1};
     range.most = trial->device == SHIM_CPU ? automatic->cores : SPEED_GPU_WORKERS;
     if (job->workers > 0) range.fewest = range.most = job->workers;

@@ -97,7 +97,12 @@ void plan_release(struct plan *plan);
 json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
 /* A plan's JSON as it is packed: its solver, nfe, model_calls and adaptive as they are, and all of it compressed. New,
  * or NULL. */
-json_t *plan_pack(const json_t *json);
+json_t *plan_pack(const json_t *json, char sha256[SHA256_HEX]);
+/* Of the JSON as text, all of it: plan_pack's. */
+int plan_json_digest(const json_t *json, char sha256[SHA256_HEX], struct error *err);
+/* CODE_DATA: the digest of a run document's plan is not the one beside it. One that is packed was looked at before, and
+ * runs of 0.1 have none (NULL). where: the file. */
+int plan_check_seal(const json_t *plan, const json_t *seal, const char *where, struct error *err);
 bool plan_is_packed(const json_t *json);
 int plan_unpack(char **text, const json_t *packed, struct error *err); /* the JSON's text: new */
 /* *plan new. where: the file, for messages. Everything has its type and range, registers are there; what else a plan

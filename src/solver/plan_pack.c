@@ -19,9 +19,10 @@ static json_t *pack(const char *text, size_t length) {
     return packed;
 }
 
-json_t *plan_pack(const json_t *plan) {
+json_t *plan_pack(const json_t *plan, char sha256[SHA256_HEX]) {
     char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
     size_t length = text ? strlen(text) : 0;
+    if (text) sha256_bytes(text, length, sha256);
     json_t *packed = text ? json_pack("{s:O*, s:O*, s:O*, s:O*, s:I, s:o}", "solver", json_object_get(plan, "solver"),
                                       "nfe", json_object_get(plan, "nfe"), "model_calls",
                                       json_object_get(plan, "model_calls"), "adaptive",
@@ -30,6 +31,14 @@ json_t *plan_pack(const json_t *plan) {
                           : NULL;
     free(text);
     return packed;
+}
+
+int plan_json_digest(const json_t *json, char sha256[SHA256_HEX], struct error *err) {
+    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
+    if (!text) return error_memory(err);
+    sha256_bytes(text, strlen(text), sha256);
+    free(text);
+    return 0;
 }
 
 bool plan_is_packed(const json_t *plan) {
@@ -51,4 +60,15 @@ int plan_unpack(char **text, const json_t *plan, struct error *err) {
     free(*text);
     *text = NULL;
     return size > 0 ? error_set(err, CODE_INTERNAL, "a plan that was packed cannot be unpacked") : error_memory(err);
+}
+
+int plan_check_seal(const json_t *plan, const json_t *seal, const char *where, struct error *err) {
+    char sha256[SHA256_HEX];
+    if (!seal || plan_is_packed(plan)) return 0;
+    if (plan_json_digest(plan, sha256, err) != 0) return -1;
+    if (json_is_string(seal) && strcmp(json_string_value(seal), sha256) == 0) return 0;
+    return error_set(err, CODE_DATA,
+                     "%s: its plan is not the one that the run began with (plan_sha256): the file was changed; put the "
+                     "plan back, or choose another output.dir",
+                     where);
 }

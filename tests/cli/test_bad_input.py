@@ -44,7 +44,7 @@ JOBS = {
     "another tool's name comes first":
         (lambda j: put(j, "sampler.solver", "euler_a"), DATA, ["found euler_a; did you mean euler-ancestral?"]),
     "two letters that changed places": (lambda j: put(j, "sampler.nef", 5), DATA, ["nef", "did you mean \"nfe\"?"]),
-    "a limit": (lambda j: put(j, "batch", 2**31), DATA, ["from 1 to 2147483647, found 2147483648"]),
+    "a limit": (lambda j: put(j, "batch", 2**31), DATA, ["from 1 to 2147483647, or auto, found 2147483648"]),
     "unknown grid": (lambda j: put(j, "sampler.grid", "cubic"), DATA, ["sampler.grid", "cubic", "quadratic"]),
     "nfe below the smallest": (lambda j: put(j, "sampler", {"solver": "rk4", "nfe": 3}), DATA, ["nfe", "4"]),
     "eta for taylor": (lambda j: put(j, "sampler.eta", 0.5), DATA, ["eta", "ddim"]),

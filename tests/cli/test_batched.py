@@ -104,6 +104,14 @@ def test_auto_is_measured_once(job):
     assert job.digest() == digest
 
 
+def test_auto_makes_whole_shards(job):
+    path = set_auto(job)
+    job.keys["output"]["samples_per_shard"] = 12
+    path = job.write()
+    qtaylor("generate", path)
+    assert made_with(job.run)[0] == 4
+
+
 def test_auto_takes_what_the_folder_was_made_with(job):
     path = set_auto(job)
     for chosen, keys in (False, {"batch": 2, "workers": 1}), (True, {"batch": 4}):

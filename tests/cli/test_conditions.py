@@ -129,8 +129,12 @@ def test_large_files_are_read_once(job, tmp_path):
     time.sleep(3.1)  # a file just written may be written to again within a tick of its clock
     qtaylor("run", job.write(), XDG_CACHE_HOME=cache)
     entry, = (entry for entry in (cache / "qtaylor/digests").iterdir()
-              if entry.read_text().strip() == hashlib.sha256(path.read_bytes()).hexdigest())
-    entry.write_text("0" * 64 + "\n")
+              if entry.read_text()[:64] == hashlib.sha256(path.read_bytes()).hexdigest())
+    zeros = "0" * 64
+    entry.write_text(f"{zeros} {entry.read_text()[65:]}")  # damaged: not believed
+    assert "made now" in qtaylor("run", job.write(), XDG_CACHE_HOME=cache).stdout
+    assert entry.read_text()[:64] == hashlib.sha256(path.read_bytes()).hexdigest()
+    entry.write_text(f"{zeros} {hashlib.sha256(f'{entry.name} {zeros}'.encode()).hexdigest()}\n")
     for ranks in 0, 3:  # who read the file would find another digest
         job.keys["output"]["dir"] += "-again"
         qtaylor("run", job.write(), ranks=ranks, XDG_CACHE_HOME=cache)
@@ -221,11 +225,14 @@ def test_a_file_that_changes_meanwhile(job):
     process = subprocess.Popen([FAKE, "run", job.write()], env=environment(), stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list((job.run / "samples").glob("0*.zst")):
         time.sleep(0.005)
+    before = (job.folder / "context.npy").stat()
     with open(job.folder / "context.npy", "r+b") as file:
         file.seek(200)
         file.write(b"other")
+    os.utime(job.folder / "context.npy", ns=(before.st_atime_ns, before.st_mtime_ns))  # ctime tells all the same
     said = process.communicate()[1]
-    assert process.returncode != 0 and "was changed while it was in use" in said
+    assert process.returncode == 74 and "was changed while it was in use" in said
+    assert not (job.run / "log/failures.jsonl").exists() or not (job.run / "log/failures.jsonl").read_text()
 
 
 def test_diagnose_and_latents_with_conditions(job):

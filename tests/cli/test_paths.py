@@ -106,7 +106,7 @@ def test_what_killed_jobs_left_is_cleared(job):
     path = job.write()
     qtaylor("run", path, **QUICK)
     cell = job.run / "nfe=2"
-    left = [job.run, job.run / "log", cell, cell / "samples", cell / "log", cell / "features", *cell.glob("features/*"),
+    left = [job.run, job.run / "log", cell, cell / "samples", cell / "features", *cell.glob("features/*"),
             *cell.glob("features/*/*"), cell / "features/0123456789ab/pool"]
     left[-1].mkdir(parents=True)
     for folder in left:

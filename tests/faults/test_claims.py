@@ -260,6 +260,23 @@ def test_an_unfinished_cell_that_is_taken_out_is_gone(pair):
 
 # ---- run.json agrees with itself ----
 
+@pytest.mark.parametrize("cells", [False, True])
+def test_a_changed_plan_makes_no_sample(pair, cells):
+    """Half of a run by one plan and half by another would have one fingerprint."""
+    pair.path = sweep(pair, "few.yaml", 5) if cells else pair.path
+    assert end(start(pair, [SHORT]))[0] == 0
+    folder = pair.run / "nfe=5" if cells else pair.run
+    document = json.loads((folder / "run.json").read_text())
+    op = next(op for op in document["plan"]["ops"] if op["op"] == "LINCOMB")
+    op["terms"][0][0] *= 1.001
+    (folder / "run.json").write_text(json.dumps(document))
+    next(folder.glob("samples/*.zst")).unlink()
+    code, said = end(start(pair, [SHORT]))
+    assert code == 65 and "its plan is not the one that the run began with" in said
+    if not cells:
+        assert "the file was changed" in qtaylor("verify", pair.run, code=65, **QUICK).stderr
+
+
 def test_a_changed_run_json_makes_no_sample_again(pair):
     assert end(start(pair, [SHORT]))[0] == 0
     path, sample = pair.run / "run.json", pair.folder / "one.npy"

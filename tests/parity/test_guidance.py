@@ -173,7 +173,8 @@ def test_interval_and_scale_in_t(tmp_path):
                                atol=1e-12)
     message = qtaylor("plan", job_of(tmp_path, {"solver": "euler", "nfe": 5,
                                                 "guidance": {"scale": [[0.1, 1], [0.5, 2]]}}, *FLOW), code=65).stderr
-    assert "sampler.guidance.scale[1]: expected a number, or a list of [t, scale] with falling t" in message
+    assert ("sampler.guidance.scale[1]: expected a number, a list of [t, scale] with falling t, or a path (.npy)"
+            in message)
     message = qtaylor("plan", job_of(tmp_path, {"solver": "euler", "nfe": 5, "guidance": {"scale": 2, "eta": 1}},
                                      *FLOW), code=65).stderr
     assert "sampler.guidance.eta: it is of form: apg" in message

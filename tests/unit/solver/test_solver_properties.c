@@ -40,6 +40,8 @@ static struct sampler random_sampler(int solvers) {
     const struct solver *solver = solver_at((size_t)draw(solvers));
     struct sampler sampler = sampler_of(solver->name, orders[draw(12)], 1 + draw(40));
     if (solver->evaluations == 0) sampler.nfe = 0;
+    if (solver->options & SOLVER_RESTART)
+        sampler.restart = (struct restart){1, {{.steps = 3, .times = 1 + draw(2), .low = 0.3, .high = 3, .noise = 1}}};
     sampler.grid = grids[draw(9)];
     sampler.final = (enum final_kind)draw(4);
     sampler.clock = (enum clock_kind)draw(3);
