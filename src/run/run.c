@@ -161,6 +161,8 @@ void run_close_networks(struct run *run) {
         network_release(&run->evaluated[i].network);
         for (int which = 0; which < EVALUATED_FILES; which++) free(run->evaluated[i].files[which].made);
     }
+    free(run->evaluated);
+    run->evaluated = NULL;
     run->evaluated_count = 0;
 }
 
@@ -222,6 +224,7 @@ static int give_files(struct run *run, enum evaluated_file which, struct error *
 
 int run_open_networks(struct run *run, struct error *err) {
     const struct named_paths *networks = &run->job.evaluate.features;
+    if (!(run->evaluated = calloc(networks->count + 1, sizeof *run->evaluated))) return error_memory(err);
     for (size_t i = 0; i < networks->count; i++) {
         struct evaluated *evaluated = &run->evaluated[run->evaluated_count++];
         evaluated->path = networks->list[i].path;

@@ -39,8 +39,8 @@ struct run { /* an opened document; const while ranks work on it */
         bool adaptive;
     } plan; /* at a glance: document_read_plan has it whole */
     struct layout layout;
-    struct evaluated evaluated[EVALUATED_MOST]; /* in the job's order */
-    size_t evaluated_count;                     /* 0: nothing is evaluated */
+    struct evaluated *evaluated; /* [evaluated_count], in the job's order; owned */
+    size_t evaluated_count;      /* 0: nothing is evaluated */
     char fingerprint[SHA256_HEX];
     char latents[SHA256_HEX]; /* fingerprint_of_latents */
     bool keeps_latents;       /* job.output.latents; who has no use for them may set it to false */
