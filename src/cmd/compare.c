@@ -202,7 +202,8 @@ static unsigned metrics_of(const struct compare_options *options) {
 
 static void print_network(const struct comparison *comparison, size_t i) {
     const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
-    if (name) print_line(stdout, "%s%s", i ? "\n" : "", name);
+    if (name && i > 0) printf("\n");
+    if (name) print_line(stdout, "%s", name);
     print_values(comparison->values, name);
 }
 

@@ -179,7 +179,7 @@ def test_compare_names_them_too(several, tmp_path):
     evaluate |= {"reference": ["one.npz", "two.npz", "pixels.npz"], "metrics": ["fid"]}
     qtaylor("run", several.write())
     assert by_name == numbers(metrics(several.run))
-    assert "two\nfid " in qtaylor("compare", several.run, ",".join(files)).stdout
+    assert "\n\ntwo\nfid " in qtaylor("compare", several.run, ",".join(files)).stdout
     assert "holds what one feature network made" in qtaylor("compare", several.run, several.folder / "one.npz",
                                                             code=65).stderr
     assert "found none for pixels" in qtaylor("compare", several.run, ",".join(files[:2]), code=64).stderr
