@@ -224,6 +224,30 @@ static int read_one(struct side *sides, char **seeds, const char *path, const st
     return rc;
 }
 
+/* Is each name in "NAME=FILE,NAME=FILE" a network's, and there once? */
+static int check_names(const char *operand, const struct named_path *networks, size_t count, struct error *err) {
+    bool seen[EVALUATED_MOST] = {false};
+    for (const char *item = operand; item; item = strchr(item, ',') ? strchr(item, ',') + 1 : NULL) {
+        int length = (int)strcspn(item, "=,");
+        size_t i = 0;
+        while (i < count && (item[length] != '=' || strncmp(networks[i].name, item, (size_t)length) != 0 ||
+                             networks[i].name[length] != '\0'))
+            i++;
+        if (i < count && seen[i]) return error_set(err, CODE_USAGE, "%s: %.*s is there twice", operand, length, item);
+        if (i < count) {
+            seen[i] = true;
+            continue;
+        }
+        error_set(err, CODE_USAGE,
+                  "%s: no file is there by that name, and as NAME=FILE,... \"%.*s\" is no network's: "
+                  "they are called",
+                  operand, (int)strcspn(item, ","), item);
+        for (i = 0; i < count; i++) error_suffix(err, "%s %s", i ? "," : "", networks[i].name);
+        return -1;
+    }
+    return 0;
+}
+
 /* The file of a network in "NAME=FILE,NAME=FILE": new. CODE_USAGE: it has none. */
 static int file_of(char **file, const char *operand, const char *name, struct error *err) {
     size_t length = strlen(name);
@@ -244,6 +268,7 @@ int sides_read(struct side *sides, char **seeds, const char *operand, const stru
     memset(sides, 0, count * sizeof *sides);
     if (count > 1 && strchr(operand, '=') && file_exists(operand, &there, err) != 0) return -1;
     if (there) rc = read_one(sides, seeds, operand, how, first, err);
+    else rc = check_names(operand, how->networks, count, err);
     for (size_t i = 0; rc == 0 && !there && i < count; i++) {
         struct extraction one = *how;
         char *file = NULL;
@@ -265,6 +290,7 @@ int sides_read_texts(struct side *sides, const char *operand, const struct named
     if (count > 1 && file_exists(operand, &there, err) != 0) return -1;
     if (count > 1 && there)
         return error_set(err, CODE_USAGE, "--text: say which network's image features they go with: NAME=%s", operand);
+    if (count > 1 && check_names(operand, networks->list, count, err) != 0) return -1;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct error none;
         char *file = NULL;

@@ -202,8 +202,18 @@ static unsigned metrics_of(const struct compare_options *options) {
 
 static void print_network(const struct comparison *comparison, size_t i) {
     const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
-    if (name) print_line(stdout, "%s%s", i ? "\n" : "", name);
+    if (name && i > 0) printf("\n");
+    if (name) print_line(stdout, "%s", name);
     print_values(comparison->values, name);
+}
+
+static int compare_whole(const struct compare_options *options, struct error *err) {
+    if (options->count || options->metrics || options->features.count || options->versus || options->validation ||
+        options->text || options->indices || options->range)
+        return error_set(err, CODE_USAGE,
+                         "--same compares all samples of two runs: leave out --count, --metrics, "
+                         "--features, --versus, --validation, --text, --kid-indices and --range");
+    return compare_same(options->a, options->b, options->json, err);
 }
 
 static int compare(const struct call *call, struct error *err) {
@@ -211,7 +221,7 @@ static int compare(const struct call *call, struct error *err) {
     struct comparison comparison = {
         .options = options, .score = {.metrics = metrics_of(options)}, .values = json_object()};
     char *indices = NULL;
-    if (options->same) return json_decref(comparison.values), compare_same(options->a, options->b, options->json, err);
+    if (options->same) return json_decref(comparison.values), compare_whole(options, err);
     int rc = comparison.values ? 0 : error_memory(err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
@@ -334,7 +344,8 @@ const struct command command_compare = {
     "compare", "Metrics of samples A against reference B",
     "A and B: " SIDES
     "--same takes two runs, and says whether they hold the same bytes (exit status 0), the same within rounding: no\n"
-    "pixel further apart than one of 255 levels (1), or not (2), and which keys of their jobs differ.\n"
+    "pixel further apart than one of 255 levels (1), or not (2), and which keys of their jobs differ;\n"
+    "of several decoders it is the worst of their verdicts, and a decoder of one run alone is a difference.\n"
     "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block "

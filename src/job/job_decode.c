@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DECODER_NAME_MOST = 64 };
+
 #define PATH .expected = "a decoder's path", .required = true
 #define BATCH .expected = "a whole number from 1 to 2147483647", KEY_RANGE(1, INT_MAX)
 static const struct key first_rows[] = {
@@ -31,6 +33,11 @@ static int name_decoder(const struct key_reader *reader, const char *path, struc
     if (!*other->name || *other->name == '.' || strspn(other->name, letters) != strlen(other->name))
         return key_error(reader, path, "name: expected letters, digits, -, _ and ., for a folder; found \"%s\"",
                          other->name);
+    if (strlen(other->name) > DECODER_NAME_MOST)
+        return key_error(reader, path,
+                         "name: expected at most %d characters, for a folder; found %zu: \"%s\": give it "
+                         "a shorter one (name: ...)",
+                         DECODER_NAME_MOST, strlen(other->name), other->name);
     for (size_t i = 0; &job->decode.others[i] != other; i++)
         if (strcmp(job->decode.others[i].name, other->name) == 0)
             return key_error(reader, path, "the name \"%s\" is another decoder's in this list: give it one (name: ...)",

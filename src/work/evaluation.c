@@ -113,6 +113,20 @@ static int check_texts(const struct run *run, const struct side *text, struct er
                      (unsigned long long)run->condition_rows, count);
 }
 
+/* FDr divides by the distance between the two. */
+static int check_validation(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES],
+                            struct error *err) {
+    const char *reference = run->evaluated[network].files[EVALUATED_REFERENCE].path,
+               *validation = run->evaluated[network].files[EVALUATED_VALIDATION].path;
+    const struct side *a = files[EVALUATED_REFERENCE], *b = files[EVALUATED_VALIDATION];
+    if (!(run->job.evaluate.metrics >> METRIC_FDR & 1) || !validation) return 0;
+    if (strcmp(reference, validation) != 0 && !(a && b && a->sha256[0] && strcmp(a->sha256, b->sha256) == 0)) return 0;
+    return error_set(err, CODE_DATA,
+                     "fdr: the validation set %s is the same set as the reference: expected other "
+                     "images of the same kind",
+                     validation);
+}
+
 int evaluation_fits(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES], bool warn,
                     struct error *err) {
     const struct network *of = &run->evaluated[network].network;
@@ -130,7 +144,8 @@ int evaluation_fits(const struct run *run, size_t network, const struct side *co
         size_t dim = output < 0 ? 0 : of->outputs[output].dim;
         samples.views[kind] = (struct view){.features = {(size_t)count, dim, &one}, .statistics = {.dim = dim}};
     }
-    if (score_check(&options, &samples, reference, err) != 0 || check_texts(run, options.text, err) != 0) {
+    if (score_check(&options, &samples, reference, err) != 0 || check_texts(run, options.text, err) != 0 ||
+        check_validation(run, network, files, err) != 0) {
         error_prefix(err, "%s", run->evaluated[network].files[EVALUATED_REFERENCE].path);
         return in_network(run, network, err);
     }
@@ -150,8 +165,10 @@ static int foresee_network(const struct run *run, size_t network, struct error *
         any |= images;
         if (rc == 0 && images) rc = reference_images_check(path, evaluated_file_names[which], err);
         else if (rc == 0 && (rc = side_read(&sides[which], path, NULL, err)) == 0) files[which] = &sides[which];
+        if (rc == 0 && !images) rc = sha256_file(path, sides[which].sha256, err);
     }
-    if (rc == 0 && !any) rc = evaluation_fits(run, network, files, true, err); /* images give what metrics need */
+    if (rc == 0 && any) rc = check_validation(run, network, files, err); /* images give what metrics need */
+    else if (rc == 0) rc = evaluation_fits(run, network, files, true, err);
     for (int which = 0; which < EVALUATED_FILES; which++) side_release(&sides[which]);
     return rc;
 }

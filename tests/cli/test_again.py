@@ -7,6 +7,7 @@ import pytest
 
 from conftest import qtaylor, stored
 from test_conditions import arrays, give
+from test_decoders import give as give_decoders
 from test_latents import give_decoder
 
 SAME, ROUNDED, DIFFERENT, USAGE, DATA, AGAIN = 0, 1, 2, 64, 65, 75
@@ -140,3 +141,29 @@ def test_other_seeds_are_another_set(job):
     (job.run / "samples/000000.npy.zst").unlink()
     assert "missing" in qtaylor("compare", "--same", job.run, job.run, code=AGAIN).stderr
     assert "no run directory" in qtaylor("compare", "--same", job.folder, job.run, code=DATA).stderr
+
+
+def test_every_decoder_is_compared(job):
+    give_decoders(job)
+    qtaylor("run", job.write())
+    again(job)
+    run, other = job.run, job.folder / "again"
+    assert same(run, other, SAME).count("the same bytes") == 3
+    for options in (["--count", "10"], ["--metrics", "kid"]):
+        assert "leave out --count, --metrics" in qtaylor("compare", "--same", run, other, *options,
+                                                         code=USAGE).stderr
+    shutil.rmtree(other)
+    job.keys["decode"][1] = {"path": "b/decoder.json", "name": "second"}
+    del job.keys["decode"][2]
+    job.keys["output"]["dir"] = str(other)
+    qtaylor("run", job.write())
+    said = same(run, other, DIFFERENT)
+    assert "verdict      different" in said and "100 of the same seeds, of which 0 differ" in said
+    assert "decoder      second: different\n" in said and "decoder      third: different: only in A" in said
+    result = json.loads(same(other, run, DIFFERENT, "--json"))
+    assert result["verdict"] == "different" and result["differing"] == 0
+    first, second = (stored(one / "decoded/second").astype(int) for one in (run, other))
+    assert result["decoded"]["second"]["largest"] == np.abs(first - second).max() > 1
+    assert result["decoded"]["third"] == {"verdict": "different", "only": "B"}
+    shutil.rmtree(other / "decoded/second")
+    assert "decoded/second" in qtaylor("compare", "--same", run, other, code=DATA).stderr

@@ -179,6 +179,10 @@ def test_a_job_has_them_all(job):
         assert "clip-score needs the features of the texts" in refused(command, metrics=["clip-score"])
         assert "two: " in (said := refused(command, metrics=["clip-score"], text={"one": "texts.npy"}))
         assert "clip-score needs" in said
+        (job.folder / "copy.npy").write_bytes((job.folder / "train-one.npy").read_bytes())
+        for path in ("train-one.npy", "copy.npy"):
+            said = refused(command, validation=[path, "held-two.npy"])
+            assert "one: " in said and f"{path} is the same set as the reference" in said
     assert "needs a second set" in refused(validation={"one": "held-one.npy"})
     np.save(job.folder / "few.npy", rng.normal(size=(4, 8)).astype(np.float32))
     one = {"features": "one.json", "reference": "train-one.npy", "validation": "held-one.npy",

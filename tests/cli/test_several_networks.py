@@ -179,9 +179,14 @@ def test_compare_names_them_too(several, tmp_path):
     evaluate |= {"reference": ["one.npz", "two.npz", "pixels.npz"], "metrics": ["fid"]}
     qtaylor("run", several.write())
     assert by_name == numbers(metrics(several.run))
-    assert "two\nfid " in qtaylor("compare", several.run, ",".join(files)).stdout
+    assert "\n\ntwo\nfid " in qtaylor("compare", several.run, ",".join(files)).stdout
     assert "holds what one feature network made" in qtaylor("compare", several.run, several.folder / "one.npz",
                                                             code=65).stderr
+    for operands in ([",".join([*files, "zz=/nonexistent"])], [",".join([files[0], "two=/nonexistent", *files[1:]])],
+                     [",".join(files), "--text=zz=/nonexistent"], [",".join(files), "--text=/nonexistent"]):
+        error = qtaylor("compare", several.run, *operands, code=64).stderr
+        assert "two is there twice" in error or "is no network's: they are called one, two, pixels" in error
+        assert "/nonexistent" in error
     assert "found none for pixels" in qtaylor("compare", several.run, ",".join(files[:2]), code=64).stderr
 
 

@@ -19,6 +19,7 @@ struct mistake {
     const char *expected[3]; /* parts of the message */
 };
 
+#define SIXTEEN "abcdefghijklmnop"
 #define AFTER(line) MINIMAL line "\n"                                                            /* on line 4 */
 #define SAMPLER(keys) "model: m.pt\nseeds: 0-9\nsampler:\n  solver: taylor\n  " keys "\n"        /* on line 5 */
 #define WITH_CARD(card) "seeds: 0-9\nsampler: {solver: taylor}\nmodel:\n  card:\n    " card "\n" /* on line 5 */
@@ -152,6 +153,10 @@ static const struct mistake mistakes[] = {
      {"digits.yaml:3:19: sampler.solver: expected the name of a solver", "found 3"}},
     /* known, but not there yet */
     {AFTER("sweep: 5"), {"digits.yaml:4:8: sweep: expected a map of key: [values], or a list of such maps, found 5"}},
+    {AFTER("decode: [{path: a.pt}, {path: b.pt, name: " SIXTEEN SIXTEEN SIXTEEN SIXTEEN "b}]"),
+     {"decode[1]: name: expected at most 64 characters, for a folder; found 65: \"abcdefghijklmnop"}},
+    {AFTER("decode: [{path: a.pt}, {path: " SIXTEEN SIXTEEN SIXTEEN SIXTEEN "b.pt}]"),
+     {"decode[1]: name: expected at most 64 characters", "give it a shorter one (name: ...)"}},
     {AFTER("decode: vae.pt"), {"digits.yaml:4:9: decode: expected a map of path"}},
     {SAMPLER("churn: {s_churn: -1}"), {"sampler.churn.s_churn: expected a number of 0 or more, found -1"}},
     {SAMPLER("variance: mid"),
