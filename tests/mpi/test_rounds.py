@@ -114,6 +114,9 @@ def test_until_stops_where_numpy_says(job, whole_run, ranks):
     assert np.array_equal(stored(job.run), stored(whole_run[2])[:size])
     assert qtaylor("sample", job.run, SEEDS - 1, "-o", job.folder / "x.png", code=65).stderr
     qtaylor("report", job.run)
+    card = qtaylor("report", job.run, "--card").stdout
+    assert f"seeds             0-{size - 1}, noise" in card and f"0-{SEEDS - 1}" not in card
+    assert f"after {size} of {SEEDS} seeds, when FID's standard error was at most {target:g}" in card
     qtaylor("evaluate", job.run)
     assert result(job.run)["metrics"] == found["metrics"] and "stopped" in document(job.run)
     if ranks == 0:
@@ -247,6 +250,11 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
         assert result(job.run / cell)["samples"] == size
         assert np.array_equal(stored(job.run / cell), stored(whole_race[2].run / cell)[:size])
     assert "left behind" in done.stderr
+    for _, leader, left in rounds:
+        for cell, (delta, error) in left.items():
+            card = qtaylor("report", job.run / cell, "--card").stdout
+            assert f"0-{kept[cell] - 1}, noise" in card and f"after {kept[cell]} of {SEEDS} seeds" in card
+            assert f"left a race: {delta:.4g} ± {error:.2g} (standard error) behind {leader}" in card
     status = json.loads(qtaylor("status", job.run, "--json").stdout)
     assert status["state"] == "complete" and {c["cell"]: c["samples"] for c in status["cells"]} == kept
     assert {c["cell"] for c in status["cells"] if "stopped" in c} == set(kept) - set(alive)
