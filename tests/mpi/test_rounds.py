@@ -124,6 +124,11 @@ def test_until_stops_where_numpy_says(job, whole_run, ranks):
         assert "same" in qtaylor("compare", "--same", job.run, job.folder / "again").stdout
         # run again nothing is made; a looser target keeps the files, a tighter one goes on, none makes the rest
         shards = {p: p.stat().st_mtime_ns for p in job.run.glob("samples/*")}
+        dry = qtaylor("run", path, "--dry-run").stdout
+        assert f"{size}: {size} on disk, 0 to make; 0 of" in dry
+        assert f"by evaluate.until, after {size} of {SEEDS} seeds" in dry
+        dry = qtaylor("run", path, "--dry-run", "--set", f"evaluate.until.fid_error={target / 2}").stdout
+        assert f"at most {SEEDS - size} to make" in dry and "evaluate.until decides" in dry
         assert "0 made now" in qtaylor("run", path).stdout
         job.keys["evaluate"]["until"] = {"fid_error": target * 100}
         qtaylor("run", job.write())
@@ -235,7 +240,12 @@ def decide(whole, confidence=0.95):
 def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     rounds, alive = decide(whole_race)
     assert any(left for _, _, left in rounds) and len(alive) < len(SOLVERS)
-    done = qtaylor("run", race_job(job, job.folder), ranks=ranks)
+    path = race_job(job, job.folder)
+    dry = qtaylor("run", path, "--dry-run", ranks=ranks).stdout
+    assert dry.count(f"at most {SEEDS} to make") == len(SOLVERS) == dry.count("sweep.race decides")
+    done = qtaylor("run", path, ranks=ranks)
+    dry = json.loads(qtaylor("run", path, "--dry-run", "--json", ranks=ranks).stdout)
+    assert dry["missing"] == 0 and {cell["rule"] for cell in dry["cells"]} == {"race"}
     race = json.loads((job.run / "race.json").read_text())
     assert [(r["samples"], r["leader"], {c["cell"] for c in r["left"]}) for r in race["rounds"]] == \
         [(size, leader, set(left)) for size, leader, left in rounds]
@@ -245,6 +255,7 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
             assert cell["limit"] == pytest.approx(scipy.stats.t.isf(0.05 / (record["cells"] - 1) / 2, 19), rel=1e-9)
     kept = {cell: SEEDS for cell in alive}
     kept |= {cell: size for size, _, left in rounds for cell in left}
+    assert {cell["cell"]: cell["samples"] for cell in dry["cells"]} == kept
     assert race["samples"] == sum(kept.values()) and race["of"] == SEEDS * len(SOLVERS)
     for cell, size in kept.items():
         assert result(job.run / cell)["samples"] == size
