@@ -23,7 +23,9 @@ static const char *string(const json_t *json, const char *key) {
 }
 
 static const char *stopped_by(const json_t *run) {
-    const char *by = json_string_value(json_object_get(json_object_get(run, "stopped"), "by"));
+    const json_t *stopped = json_object_get(run, "stopped");
+    const char *by = json_string_value(json_object_get(stopped, "by"));
+    if (json_object_get(stopped, "latents")) return ", as the run of its latents was";
     return !by ? "" : strcmp(by, "race") == 0 ? ", left the race" : ", its FID is exact enough";
 }
 

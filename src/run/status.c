@@ -38,6 +38,7 @@ static int read_layout(struct layout *layout, bool *keeps, json_t **stopped, con
         rc = layout_init(layout, document_samples(document, seeds.count), 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
     seeds_release(&seeds);
     *stopped = rc == 0 ? json_incref(json_object_get(document, "stopped")) : NULL;
+    if (*stopped && json_object_get(document, "latents_of")) json_object_set_new(*stopped, "latents", json_true());
     json_decref(document);
     return rc;
 }

@@ -26,6 +26,12 @@ def folders(job):
     return [job.run, job.run / "decoded/second", job.run / "decoded/third"]
 
 
+def give_pictures_metrics(job):
+    job.add_evaluation()
+    network = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
+    (job.folder / "features.json").write_text(json.dumps(network))
+
+
 def digests(job):
     return [json.loads((folder / "metrics.json").read_text())["payload_sha256"] for folder in folders(job)]
 
@@ -46,9 +52,7 @@ def straight(job):
 def test_each_is_the_job_with_it_alone(job, ranks):
     give(job)
     job.keys["evaluate"] = {"features": "features.json", "reference": "reference.npz"}
-    job.add_evaluation()
-    network = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
-    (job.folder / "features.json").write_text(json.dumps(network))
+    give_pictures_metrics(job)
     alone = straight(job)
     fids = [json.loads((job.folder / f"straight{i}/metrics.json").read_text())["metrics"]["fid"] for i in range(3)]
     result = json.loads(qtaylor("run", job.write(), "--json", ranks=ranks).stdout)
@@ -166,3 +170,22 @@ def test_mistakes(job, change, words):
     done = qtaylor("run", job.write(), code=65)
     assert all(word in done.stderr for word in words), done.stderr
     assert not job.run.exists()
+
+
+def test_who_decided_that_it_was_enough(job):
+    """evaluate.until looks at the first decoder's FID; the others' runs are as long, whatever theirs is."""
+    give(job)
+    give_pictures_metrics(job)
+    job.keys |= {"seeds": "0-1999"}
+    job.keys["output"]["latents"] = True
+    job.keys["evaluate"]["until"] = {"fid_error": 1e9}
+    qtaylor("run", job.write())
+    assert json.loads((job.run / "metrics.json").read_text())["samples"] < 2000
+    said = qtaylor("status", job.run).stdout.splitlines()
+    [stopped] = [line for line in said if line.startswith("stopped")]
+    assert stopped.endswith(", its FID is exact enough")
+    others = [line for line in said if "second" in line or "third" in line]
+    assert len(others) == 2 and all(line.endswith(", as the run of its latents was") for line in others)
+    one = qtaylor("status", job.run / "decoded/third").stdout
+    assert "seeds, as the run of its latents was" in one and "exact enough" not in one
+    assert "decided for the run of its latents" in qtaylor("report", job.run / "decoded/third", "--card").stdout
