@@ -189,3 +189,18 @@ def test_who_decided_that_it_was_enough(job):
     one = qtaylor("status", job.run / "decoded/third").stdout
     assert "seeds, as the run of its latents was" in one and "exact enough" not in one
     assert "decided for the run of its latents" in qtaylor("report", job.run / "decoded/third", "--card").stdout
+
+
+def test_status_of_a_sweep_names_the_decoder_that_lacks_pictures(job):
+    give(job)
+    job.keys["output"]["latents"] = True
+    job.keys["sweep"] = {"sampler.nfe": [4, 6]}
+    qtaylor("run", job.write())
+    assert "decoder third: 100 of 100, complete" in qtaylor("status", job.run).stdout
+    (job.run / "nfe=6/decoded/third/samples/000002.npy.zst").unlink()
+    said = qtaylor("status", job.run, code=75).stdout
+    assert [line.split() for line in said.splitlines() if "decoder third" in line] == \
+        ["decoder third: 100 of 100, complete".split(), "decoder third: 84 of 100, stopped".split()]
+    cells = json.loads(qtaylor("status", job.run, "--json", code=75).stdout)["cells"]
+    assert [[(d["cell"], d["done"]) for d in cell["decoders"]] for cell in cells] == \
+        [[("second", 100), ("third", 100)], [("second", 100), ("third", 84)]]
