@@ -275,6 +275,8 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     qtaylor("report", job.run)
     page = (job.run / "report.html").read_text()
     assert "The race" in page and all(cell in page for cell in kept)
+    (job.run / "results.json").unlink()  # as before the last round
+    assert "its rows come when the race ends" in qtaylor("report", job.run, code=75).stderr
     again = qtaylor("run", job.folder / "job.yaml")
     assert json.loads((job.run / "race.json").read_text()) == race and "left behind" in again.stderr
 
