@@ -119,11 +119,18 @@ static void print_dry_cell(const json_t *cell, FILE *out) {
     json_int_t samples = whole(cell, "samples"), missing = whole(cell, "missing"), bad = whole(cell, "shards_bad");
     if (name) print_line(out, "cell        %s", name);
     else print_line(out, "run         %s", json_string_value(json_object_get(cell, "run")));
-    fprintf(out, "samples     %lld: %lld on disk, %lld to make; %lld of %lld shards are not whole", (long long)samples,
-            (long long)(samples - missing), (long long)missing, (long long)whole(cell, "shards_missing"),
-            (long long)whole(cell, "shards"));
+    const char *rule = json_string_value(json_object_get(cell, "rule"));
+    bool stopped = samples < whole(cell, "of");
+    fprintf(out, "samples     %lld: %lld on disk, %s%lld to make; %lld of %lld shards are not whole",
+            (long long)samples, (long long)(samples - missing), rule && !stopped && missing > 0 ? "at most " : "",
+            (long long)missing, (long long)whole(cell, "shards_missing"), (long long)whole(cell, "shards"));
     if (bad > 0) fprintf(out, ", %lld of them damaged or of other seeds", (long long)bad);
     fprintf(out, "\n");
+    const char *key = rule && strcmp(rule, "race") == 0 ? "sweep.race" : "evaluate.until";
+    if (rule && stopped)
+        fprintf(out, "stopped     by %s, after %lld of %lld seeds\n", key, (long long)samples,
+                (long long)whole(cell, "of"));
+    else if (rule && missing > 0) fprintf(out, "rounds      %s decides after each how many are made\n", key);
     if (whole(cell, "model_calls") > 0)
         print_line(out, "solver      %s, %lld model calls a sample", json_string_value(json_object_get(cell, "solver")),
                    (long long)whole(cell, "model_calls"));

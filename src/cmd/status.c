@@ -23,7 +23,9 @@ static const char *string(const json_t *json, const char *key) {
 }
 
 static const char *stopped_by(const json_t *run) {
-    const char *by = json_string_value(json_object_get(json_object_get(run, "stopped"), "by"));
+    const json_t *stopped = json_object_get(run, "stopped");
+    const char *by = json_string_value(json_object_get(stopped, "by"));
+    if (json_object_get(stopped, "latents")) return ", as the run of its latents was";
     return !by ? "" : strcmp(by, "race") == 0 ? ", left the race" : ", its FID is exact enough";
 }
 
@@ -33,9 +35,15 @@ static void print_cells(const json_t *cells) {
     int width = 0;
     json_array_foreach(cells, i, cell) if ((int)strlen(string(cell, "cell")) > width)
         width = (int)strlen(string(cell, "cell"));
-    json_array_foreach(cells, i, cell)
+    json_array_foreach(cells, i, cell) {
+        size_t k;
+        json_t *other;
         print_line(stdout, "  %-*s  %10lld of %-10lld %s%s", width, string(cell, "cell"), integer(cell, "done"),
                    integer(cell, "samples"), string(cell, "state"), stopped_by(cell));
+        json_array_foreach(json_object_get(cell, "decoders"), k, other)
+            print_line(stdout, "    decoder %s: %lld of %lld, %s%s", string(other, "cell"), integer(other, "done"),
+                       integer(other, "samples"), string(other, "state"), stopped_by(other));
+    }
 }
 
 static void print_attempt(const json_t *attempt) {

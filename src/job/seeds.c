@@ -162,3 +162,13 @@ char *seeds_text(const struct seeds *seeds) {
     if (text.failed) text_release(&text);
     return text.data;
 }
+
+char *seeds_head(const char *text, uint64_t count) {
+    struct error ignored;
+    struct seeds seeds;
+    if (seeds_parse(&seeds, text, &ignored) != 0) return NULL;
+    seeds_cut(&seeds, count);
+    char *head = seeds_text(&seeds);
+    seeds_release(&seeds);
+    return head;
+}

@@ -29,6 +29,8 @@ int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t
 int seeds_collide(const struct seeds *seeds, uint64_t pair[2]);
 /* Leaves the first `count` > 0 of them, or all where there are fewer. */
 void seeds_cut(struct seeds *seeds, uint64_t count);
+/* The text of the first `count` > 0 seeds of a list in text; new, or NULL when out of memory or the text is no list. */
+char *seeds_head(const char *text, uint64_t count);
 /* The canonical text, as in "0-9999,20000"; new, or NULL when out of memory. */
 char *seeds_text(const struct seeds *seeds);
 

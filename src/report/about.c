@@ -2,6 +2,7 @@
 #include "report/about.h"
 
 #include "base/text.h"
+#include "job/seeds.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -108,4 +109,28 @@ char *about_date(const char *dir) {
         free(path);
     }
     return strdup(text);
+}
+
+void about_seeds(struct text *out, const json_t *document, const json_t *metrics) {
+    const char *list = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    json_int_t samples = json_integer_value(json_object_get(json_object_get(metrics, "stopped"), "samples"));
+    char *head = list && samples > 0 ? seeds_head(list, (uint64_t)samples) : NULL;
+    text_add(out, "%s", head ? head : list ? list : "");
+    free(head);
+}
+
+void about_stop(struct text *out, const json_t *document, const json_t *metrics) {
+    const json_t *stopped = json_object_get(metrics, "stopped");
+    const char *leader = json_string_value(json_object_get(stopped, "leader"));
+    if (!stopped) return;
+    text_add(out, "after %lld of %lld seeds, ", (long long)json_integer_value(json_object_get(stopped, "samples")),
+             (long long)json_integer_value(json_object_get(stopped, "of")));
+    if (leader)
+        text_add(out, "when it left a race: %.4g \xc2\xb1 %.2g (standard error) behind %s",
+                 json_number_value(json_object_get(stopped, "delta")),
+                 json_number_value(json_object_get(stopped, "error")), leader);
+    else
+        text_add(out, "when FID's standard error was at most %g (evaluate.until)",
+                 json_number_value(json_object_get(stopped, "target")));
+    text_add(out, "%s", json_object_get(document, "latents_of") ? "; decided for the run of its latents" : "");
 }

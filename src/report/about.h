@@ -3,12 +3,18 @@
 #define REPORT_ABOUT_H
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include <jansson.h>
 
 /* Adds what a cell's run.json and metrics.json (may be NULL) say to a report's "subject": {"model": [names], "feature
  * network": [names], "reference": [names with numbers of images]}, each value once. */
 int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err);
+/* Adds the seeds that a run's samples are of, as in "0-2559": a run that was stopped early has the first of its list.
+ */
+void about_seeds(struct text *out, const json_t *document, const json_t *metrics);
+/* Adds after how many seeds it was stopped, and by which rule; nothing where it was not. */
+void about_stop(struct text *out, const json_t *document, const json_t *metrics);
 /* When the numbers were written, as "2026-11-29 10:42 UTC": of dir/results.json or dir/metrics.json. New; NULL when out
  * of memory. "" where there is neither. */
 char *about_date(const char *dir);

@@ -377,7 +377,9 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
     if (rc == 0 && results) rc = check_results(results, dir, err);
     if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)
-        rc = error_set(err, CODE_AGAIN, "%s: no cell of this sweep is finished: run it again to continue", dir);
+        rc = error_set(err, CODE_AGAIN, "%s: %s: run it again to continue", dir,
+                       race ? "its rows come when the race ends, and it has not ended"
+                            : "no cell of this sweep is finished");
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
     if (rc == 0)
         *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o, s:O*}", "kind", single ? "run" : "sweep", "dir", dir,

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "format/json_file.h"
+#include "report/about.h"
 #include "report/markup.h"
 
 #include <jansson.h>
@@ -221,7 +222,7 @@ static void add_samples(struct protocol *protocol, const json_t *document, const
     static const char *const rule[] = {"rule", "sha256", NULL};
     const json_t *keys = json_object_get(document, "keys"), *labels = json_object_get(keys, "labels"),
                  *left_out = json_object_get(metrics, "quarantine"), *one;
-    struct text value = {0}, seeds = {0}, stored = {0};
+    struct text value = {0}, seeds = {0}, stop = {0}, stored = {0};
     size_t i;
     if (json_is_object(member(document, "card", "labels"))) {
         add_value(&value, json_object_get(labels, "rule"));
@@ -230,12 +231,14 @@ static void add_samples(struct protocol *protocol, const json_t *document, const
         add_text(protocol, "labels", &value);
     }
     add_conditions(protocol, json_object_get(keys, "conditions"));
-    add_value(&seeds, member(document, "job", "seeds"));
+    about_seeds(&seeds, document, metrics);
     text_add(&seeds, ", noise of ");
     add_value(&seeds, json_object_get(keys, "noise"));
     if (json_is_string(json_object_get(keys, "initial"))) text_add(&seeds, ", from given starts");
     add_digest(&seeds, json_object_get(keys, "initial"));
     add_text(protocol, "seeds", &seeds);
+    about_stop(&stop, document, metrics);
+    add_text(protocol, "stopped early", &stop);
     add_value(&stored, member(keys, "output", "dtype"));
     if (json_is_string(member(keys, "output", "rounding"))) text_add(&stored, ", rounded by the rule ");
     add_value(&stored, member(keys, "output", "rounding"));

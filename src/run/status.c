@@ -38,6 +38,7 @@ static int read_layout(struct layout *layout, bool *keeps, json_t **stopped, con
         rc = layout_init(layout, document_samples(document, seeds.count), 1, rows > 0 ? (uint64_t)rows : 0, 1, err);
     seeds_release(&seeds);
     *stopped = rc == 0 ? json_incref(json_object_get(document, "stopped")) : NULL;
+    if (*stopped && json_object_get(document, "latents_of")) json_object_set_new(*stopped, "latents", json_true());
     json_decref(document);
     return rc;
 }
@@ -232,9 +233,8 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
     json_t *decoders = json_array();
     if (rc == 0 && begun)
         rc = decoders ? count_decoders(folder, life, decoders, &decoded, quarantine, err) : error_memory(err);
-    json_decref(decoders);
     free(folder);
-    if (rc != 0) return -1;
+    if (rc != 0) return json_decref(decoders), -1;
     bool alive = at_sweep || json_array_size(life->attempts) > before;
     one.unknown |= strcmp(state_of(&decoded, alive), "complete") != 0;
     *all = (struct count){all->samples + one.samples,
@@ -246,10 +246,11 @@ static int count_cell(const char *dir, const char *name, bool at_sweep, struct l
                           all->latents_wanted + one.latents_wanted,
                           all->unknown || one.unknown,
                           NULL};
-    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I, s:o*}", "cell", name, "state",
+    if (json_array_size(decoders) == 0) json_decref(decoders), decoders = NULL;
+    rc = json_array_append_new(cells, json_pack("{s:s, s:s, s:I, s:I, s:I, s:o*, s:o*}", "cell", name, "state",
                                                 state_of(&one, alive), "samples", (json_int_t)one.samples, "done",
                                                 (json_int_t)one.done, "quarantined", (json_int_t)one.quarantined,
-                                                "stopped", one.stopped));
+                                                "stopped", one.stopped, "decoders", decoders));
     return rc == 0 ? 0 : error_memory(err);
 }
 

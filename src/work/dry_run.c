@@ -14,6 +14,7 @@
 #include "work/shard_maker.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -189,11 +190,13 @@ static json_t *tell_cell(const struct cell *cell, double rate, double *seconds) 
         bad += cell->status[k].samples > SHARD_MISSING;
     }
     *seconds = rate > 0 ? (double)cell->missing * cell_calls(cell) / rate : 0;
-    return json_pack("{s:s?, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "cell", cell->name, "run",
-                     run->dir, "solver", run->plan.solver, "nfe", run->plan.nfe, "model_calls", run->plan.model_calls,
-                     "samples", (json_int_t)run->layout.samples, "missing", (json_int_t)cell->missing, "shards",
-                     (json_int_t)shards, "shards_missing", (json_int_t)missing, "shards_bad", (json_int_t)bad,
-                     "calls_per_second", number_or_null(rate), "seconds", number_or_null(*seconds));
+    const char *rule = !cell->rounds ? NULL : isnan(run->job.evaluate.fid_error) ? "race" : "until";
+    return json_pack("{s:s?, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s*, s:I}", "cell", cell->name,
+                     "run", run->dir, "solver", run->plan.solver, "nfe", run->plan.nfe, "model_calls",
+                     run->plan.model_calls, "samples", (json_int_t)run->layout.samples, "missing",
+                     (json_int_t)cell->missing, "shards", (json_int_t)shards, "shards_missing", (json_int_t)missing,
+                     "shards_bad", (json_int_t)bad, "calls_per_second", number_or_null(rate), "seconds",
+                     number_or_null(*seconds), "rule", rule, "of", (json_int_t)run->job.seeds.count);
 }
 
 /* rates: [ranks][cells] */

@@ -14,7 +14,8 @@
  *    where nothing is solved,
  *    "cells": [{"cell", "run", "solver", "nfe", "model_calls", "samples", "missing", "shards", "shards_missing",
  *    "shards_bad": damaged or of other seeds, "calls_per_second": model calls of a row, all ranks together, or null,
- *    "seconds"}]} */
+ *    "seconds", "rule": "until" | "race" where it decides how many of the "of" seeds are made: then "samples" is how
+ *    many there are to be if it has stopped the cell already, else at most}]} */
 int dry_run(struct comm *comm, struct cells *cells, const struct place *place, json_t **results, struct error *err);
 
 #endif

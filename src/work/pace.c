@@ -79,6 +79,57 @@ int pace_begin(const struct crew *crew, struct cells *cells, struct error *err) 
     return scan(crew, cells, err);
 }
 
+/* Is the record of the same race, of as many samples? */
+static int same_race(const struct cells *cells, bool *same, struct error *err) {
+    const json_t *race = cells_race(cells);
+    char *path = text_new("%s/race.json", cells_dir(cells));
+    json_t *record = NULL;
+    uint64_t of = 0;
+    int rc = path ? json_file_read_if_there(&record, path, err) : error_memory(err);
+    for (size_t i = 0; i < cells->count; i++) of += all_of(&cells->cells[i]);
+    *same = record && json_equal(json_object_get(record, "metric"), json_object_get(race, "metric")) &&
+            json_equal(json_object_get(record, "confidence"), json_object_get(race, "confidence")) &&
+            (uint64_t)json_integer_value(json_object_get(record, "of")) == of;
+    json_decref(record);
+    free(path);
+    return rc;
+}
+
+/* *samples: of a cell that was stopped by what its job asks for now; else all. */
+static int look_at(const struct cell *cell, bool raced, uint64_t *samples, struct error *err) {
+    json_t *older = NULL;
+    char *path = text_new("%s/run.json", cell->run.dir);
+    int rc = path ? json_file_read_if_there(&older, path, err) : error_memory(err);
+    const json_t *stopped = json_object_get(older, "stopped"), *by = json_object_get(stopped, "by");
+    const json_t *before = json_object_get(json_object_get(older, "job"), "evaluate");
+    const json_t *now = json_object_get(json_object_get(cell->run.document, "job"), "evaluate");
+    bool same = by && strcmp(json_string_value(by), "race") == 0 ? raced : !raced && json_equal(before, now);
+    *samples = all_of(cell);
+    if (same && (uint64_t)json_integer_value(json_object_get(stopped, "of")) == all_of(cell))
+        *samples = document_samples(older, all_of(cell));
+    json_decref(older);
+    free(path);
+    return rc;
+}
+
+int pace_look(struct comm *comm, struct cells *cells, struct error *err) {
+    bool raced = false;
+    int rc = 0;
+    json_t *sizes = comm_rank(comm) == 0 ? json_array() : NULL;
+    if (comm_rank(comm) == 0) rc = !sizes ? error_memory(err) : cells_race(cells) ? same_race(cells, &raced, err) : 0;
+    for (size_t i = 0; sizes && rc == 0 && i < cells->count; i++) {
+        uint64_t samples = cells->cells[i].run.layout.samples;
+        if (cells->cells[i].rounds) rc = look_at(&cells->cells[i], raced, &samples, err);
+        json_array_append_new(sizes, json_integer((json_int_t)samples));
+    }
+    if (rc != 0) json_decref(sizes), sizes = NULL;
+    if (document_share(comm, &sizes, err) != 0) return -1;
+    for (size_t i = 0; i < cells->count; i++)
+        cells->cells[i].run.layout.samples = (uint64_t)json_integer_value(json_array_get(sizes, i));
+    json_decref(sizes);
+    return 0;
+}
+
 /* ---- decisions, by rank 0 ---- */
 
 /* Notes in run.json that this is all of the cell, unless it has all its seeds. Takes the reference to why over. */

@@ -35,6 +35,9 @@ struct crew { /* who works; all borrowed */
 int pace_plan(struct cells *cells, bool makes, struct error *err);
 /* Collective. Scans what is on disk, of cells in rounds as far as the first one goes. */
 int pace_begin(const struct crew *crew, struct cells *cells, struct error *err);
+/* Collective, for a dry run: cells in rounds that this job's rule has stopped already are as long as they are then;
+ * the others have all their seeds, at most. */
+int pace_look(struct comm *comm, struct cells *cells, struct error *err);
 /* Collective: units_run, in rounds where there are any. After a rank was lost the next round needs a new job
  * (CODE_AGAIN). */
 int pace_run(const struct crew *crew, struct cells *cells, struct outcome *outcome, struct error *err);

@@ -174,7 +174,8 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
         (rc = inputs_agree(comm, cells, references, err)) != 0)
         goto out;
     if (options->dry_run) {
-        rc = scan_cells(comm, cells, place.workers, err);
+        rc = pace_look(comm, cells, err);
+        if (rc == 0) rc = scan_cells(comm, cells, place.workers, err);
         if (rc == 0) rc = check_gaps(cells, options, err);
         if (rc == 0) rc = dry_run(comm, cells, &place, results, err);
         goto out;

@@ -26,6 +26,12 @@ def folders(job):
     return [job.run, job.run / "decoded/second", job.run / "decoded/third"]
 
 
+def give_pictures_metrics(job):
+    job.add_evaluation()
+    network = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
+    (job.folder / "features.json").write_text(json.dumps(network))
+
+
 def digests(job):
     return [json.loads((folder / "metrics.json").read_text())["payload_sha256"] for folder in folders(job)]
 
@@ -46,9 +52,7 @@ def straight(job):
 def test_each_is_the_job_with_it_alone(job, ranks):
     give(job)
     job.keys["evaluate"] = {"features": "features.json", "reference": "reference.npz"}
-    job.add_evaluation()
-    network = {"features": {"shape": [3, 8, 8], "range": [0, 255], "outputs": {"pool": 8}}, "matrix": 7}
-    (job.folder / "features.json").write_text(json.dumps(network))
+    give_pictures_metrics(job)
     alone = straight(job)
     fids = [json.loads((job.folder / f"straight{i}/metrics.json").read_text())["metrics"]["fid"] for i in range(3)]
     result = json.loads(qtaylor("run", job.write(), "--json", ranks=ranks).stdout)
@@ -166,3 +170,37 @@ def test_mistakes(job, change, words):
     done = qtaylor("run", job.write(), code=65)
     assert all(word in done.stderr for word in words), done.stderr
     assert not job.run.exists()
+
+
+def test_who_decided_that_it_was_enough(job):
+    """evaluate.until looks at the first decoder's FID; the others' runs are as long, whatever theirs is."""
+    give(job)
+    give_pictures_metrics(job)
+    job.keys |= {"seeds": "0-1999"}
+    job.keys["output"]["latents"] = True
+    job.keys["evaluate"]["until"] = {"fid_error": 1e9}
+    qtaylor("run", job.write())
+    assert json.loads((job.run / "metrics.json").read_text())["samples"] < 2000
+    said = qtaylor("status", job.run).stdout.splitlines()
+    [stopped] = [line for line in said if line.startswith("stopped")]
+    assert stopped.endswith(", its FID is exact enough")
+    others = [line for line in said if "second" in line or "third" in line]
+    assert len(others) == 2 and all(line.endswith(", as the run of its latents was") for line in others)
+    one = qtaylor("status", job.run / "decoded/third").stdout
+    assert "seeds, as the run of its latents was" in one and "exact enough" not in one
+    assert "decided for the run of its latents" in qtaylor("report", job.run / "decoded/third", "--card").stdout
+
+
+def test_status_of_a_sweep_names_the_decoder_that_lacks_pictures(job):
+    give(job)
+    job.keys["output"]["latents"] = True
+    job.keys["sweep"] = {"sampler.nfe": [4, 6]}
+    qtaylor("run", job.write())
+    assert "decoder third: 100 of 100, complete" in qtaylor("status", job.run).stdout
+    (job.run / "nfe=6/decoded/third/samples/000002.npy.zst").unlink()
+    said = qtaylor("status", job.run, code=75).stdout
+    assert [line.split() for line in said.splitlines() if "decoder third" in line] == \
+        ["decoder third: 100 of 100, complete".split(), "decoder third: 84 of 100, stopped".split()]
+    cells = json.loads(qtaylor("status", job.run, "--json", code=75).stdout)["cells"]
+    assert [[(d["cell"], d["done"]) for d in cell["decoders"]] for cell in cells] == \
+        [[("second", 100), ("third", 100)], [("second", 100), ("third", 84)]]

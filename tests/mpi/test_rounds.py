@@ -114,6 +114,9 @@ def test_until_stops_where_numpy_says(job, whole_run, ranks):
     assert np.array_equal(stored(job.run), stored(whole_run[2])[:size])
     assert qtaylor("sample", job.run, SEEDS - 1, "-o", job.folder / "x.png", code=65).stderr
     qtaylor("report", job.run)
+    card = qtaylor("report", job.run, "--card").stdout
+    assert f"seeds             0-{size - 1}, noise" in card and f"0-{SEEDS - 1}" not in card
+    assert f"after {size} of {SEEDS} seeds, when FID's standard error was at most {target:g}" in card
     qtaylor("evaluate", job.run)
     assert result(job.run)["metrics"] == found["metrics"] and "stopped" in document(job.run)
     if ranks == 0:
@@ -121,6 +124,11 @@ def test_until_stops_where_numpy_says(job, whole_run, ranks):
         assert "same" in qtaylor("compare", "--same", job.run, job.folder / "again").stdout
         # run again nothing is made; a looser target keeps the files, a tighter one goes on, none makes the rest
         shards = {p: p.stat().st_mtime_ns for p in job.run.glob("samples/*")}
+        dry = qtaylor("run", path, "--dry-run").stdout
+        assert f"{size}: {size} on disk, 0 to make; 0 of" in dry
+        assert f"by evaluate.until, after {size} of {SEEDS} seeds" in dry
+        dry = qtaylor("run", path, "--dry-run", "--set", f"evaluate.until.fid_error={target / 2}").stdout
+        assert f"at most {SEEDS - size} to make" in dry and "evaluate.until decides" in dry
         assert "0 made now" in qtaylor("run", path).stdout
         job.keys["evaluate"]["until"] = {"fid_error": target * 100}
         qtaylor("run", job.write())
@@ -232,7 +240,12 @@ def decide(whole, confidence=0.95):
 def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     rounds, alive = decide(whole_race)
     assert any(left for _, _, left in rounds) and len(alive) < len(SOLVERS)
-    done = qtaylor("run", race_job(job, job.folder), ranks=ranks)
+    path = race_job(job, job.folder)
+    dry = qtaylor("run", path, "--dry-run", ranks=ranks).stdout
+    assert dry.count(f"at most {SEEDS} to make") == len(SOLVERS) == dry.count("sweep.race decides")
+    done = qtaylor("run", path, ranks=ranks)
+    dry = json.loads(qtaylor("run", path, "--dry-run", "--json", ranks=ranks).stdout)
+    assert dry["missing"] == 0 and {cell["rule"] for cell in dry["cells"]} == {"race"}
     race = json.loads((job.run / "race.json").read_text())
     assert [(r["samples"], r["leader"], {c["cell"] for c in r["left"]}) for r in race["rounds"]] == \
         [(size, leader, set(left)) for size, leader, left in rounds]
@@ -242,11 +255,17 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
             assert cell["limit"] == pytest.approx(scipy.stats.t.isf(0.05 / (record["cells"] - 1) / 2, 19), rel=1e-9)
     kept = {cell: SEEDS for cell in alive}
     kept |= {cell: size for size, _, left in rounds for cell in left}
+    assert {cell["cell"]: cell["samples"] for cell in dry["cells"]} == kept
     assert race["samples"] == sum(kept.values()) and race["of"] == SEEDS * len(SOLVERS)
     for cell, size in kept.items():
         assert result(job.run / cell)["samples"] == size
         assert np.array_equal(stored(job.run / cell), stored(whole_race[2].run / cell)[:size])
     assert "left behind" in done.stderr
+    for _, leader, left in rounds:
+        for cell, (delta, error) in left.items():
+            card = qtaylor("report", job.run / cell, "--card").stdout
+            assert f"0-{kept[cell] - 1}, noise" in card and f"after {kept[cell]} of {SEEDS} seeds" in card
+            assert f"left a race: {delta:.4g} ± {error:.2g} (standard error) behind {leader}" in card
     status = json.loads(qtaylor("status", job.run, "--json").stdout)
     assert status["state"] == "complete" and {c["cell"]: c["samples"] for c in status["cells"]} == kept
     assert {c["cell"] for c in status["cells"] if "stopped" in c} == set(kept) - set(alive)
@@ -256,6 +275,8 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     qtaylor("report", job.run)
     page = (job.run / "report.html").read_text()
     assert "The race" in page and all(cell in page for cell in kept)
+    (job.run / "results.json").unlink()  # as before the last round
+    assert "its rows come when the race ends" in qtaylor("report", job.run, code=75).stderr
     again = qtaylor("run", job.folder / "job.yaml")
     assert json.loads((job.run / "race.json").read_text()) == race and "left behind" in again.stderr
 
