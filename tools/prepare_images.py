@@ -32,8 +32,8 @@ try:
     import numpy as np
     from PIL import Image
 except ModuleNotFoundError as missing:
-    print(f"prepare_images: {missing}: run it by a Python with numpy and pillow, such as build/venv/bin/python",
-          file=sys.stderr)
+    print(f"prepare_images: {missing}: run it by a Python with numpy and pillow, such as build/venv/bin/python after "
+          "`build/venv/bin/pip install numpy pillow` (or tools/setup.sh test)", file=sys.stderr)
     sys.exit(64)
 
 EXTENSIONS = {f".{name}" for name in "bmp gif jfif jpe jpeg jpg pbm pgm png ppm tif tiff webp".split()}
