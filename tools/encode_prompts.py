@@ -11,7 +11,7 @@ a prompt; and captions.txt. The files are those that the job of tools/export.py 
 its name with -captions.txt at the end.
 
 Exit codes: 64 wrong command line, 65 prompts or a folder that are not what they should be, 74 a file can't be read or
-written, 70 a bug."""
+written, 70 a bug. It needs torch, numpy, diffusers and transformers."""
 import argparse
 import inspect
 import json
@@ -20,9 +20,20 @@ import pathlib
 import sys
 import traceback
 
-import numpy as np
 
-from export.checkpoints import Refusal, first_line, read_json
+def end_without(error):
+    print(f"encode_prompts: {error}: run it by a Python with torch, numpy, diffusers and transformers, such as "
+          "build/venv/bin/python after `build/venv/bin/pip install numpy diffusers transformers` (or tools/setup.sh "
+          "test)", file=sys.stderr)
+    sys.exit(64)
+
+
+try:
+    import numpy as np
+
+    from export.checkpoints import Refusal, first_line, read_json
+except ModuleNotFoundError as missing:
+    end_without(missing)
 
 
 def read_prompts(path):
@@ -220,6 +231,8 @@ def main(arguments=None):
     except OSError as error:
         print(f"encode_prompts: {error}", file=sys.stderr)
         sys.exit(74)
+    except ModuleNotFoundError as error:
+        end_without(error)
     except Exception:
         traceback.print_exc()
         sys.exit(70)

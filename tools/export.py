@@ -27,8 +27,9 @@ import traceback
 
 
 def end_without(error):
-    print(f"export: {error}: run it by a Python with torch, and diffusers for its folders, such as "
-          "build/venv/bin/python", file=sys.stderr)
+    print(f"export: {error}: run it by a Python with torch and numpy, and diffusers for its folders, such as "
+          "build/venv/bin/python after `build/venv/bin/pip install numpy diffusers transformers` (or tools/setup.sh "
+          "test)", file=sys.stderr)
     sys.exit(64)
 
 
@@ -114,7 +115,10 @@ def parse(arguments):
 
 
 def main(arguments=None):
-    parser, options = parse(arguments)
+    try:
+        parser, options = parse(arguments)
+    except ModuleNotFoundError as error:  # of a family's module
+        end_without(error)
     try:
         if options.family != "features":
             check_format(options)

@@ -29,6 +29,17 @@ put_changed() { # put_changed MODE FILE PLACE SED-SCRIPT
     put "$1" "$draft" "$3"
 }
 
+# Its links lead to where their files are installed; those to files that are not become plain text.
+put_page() { # put_page FILE PLACE PATH-TO-DOC PATH-TO-HOME
+    put_changed 644 "$1" "$2" "s#\[\([^]]*\)\](\(\.\./\)*\(CONTRIBUTING\.md\|tests/[^)]*\))#\1#g
+        s#\](\.\./\(docs/\|README\)#](${3:+$3/}\1#g; s#\(\](\|src=\"\)\(\.\./\)*\(jobs\|tools\)/#\1$4/\3/#g"
+}
+
+# A checkout's own files, without what was put beside them.
+list_jobs() {
+    if [ ! -e .git ] || ! git -c core.quotePath=off ls-files jobs 2>/dev/null; then find jobs -type f; fi
+}
+
 # What a file of names says is removed, and the folders that are empty then.
 remove() { # remove FILE
     local name folder
@@ -58,11 +69,14 @@ install_all() { # install_all PROGRAM
     : >"$draft.list"
     put 755 "$1" bin/qtaylor
     put_slurm
-    while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(find jobs -type f | sort)
+    while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(list_jobs | grep -vx jobs/README.md | sort)
+    put_page jobs/README.md "$home/jobs/README.md" ../../doc/qtaylor ..
     for file in tools/{export,encode_prompts,qtaylor,prepare_images,reference}.py tools/export/*.py \
         tools/{digits_networks,train_digits,train_fashion}.py
     do put 644 "$file" "$home/$file"; done
-    for file in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$file" "share/doc/qtaylor/$file"; done
+    put 644 LICENSE share/doc/qtaylor/LICENSE
+    for file in README.md CHANGELOG.md; do put_page "$file" "share/doc/qtaylor/$file" '' ../../qtaylor; done
+    for file in docs/*.md; do put_page "$file" "share/doc/qtaylor/$file" .. ../../../qtaylor; done
     put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \
         "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g"
     "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1

@@ -11,8 +11,9 @@
                                float32 [N,C,H,W], not rounded, as clean-fid's network gets it (compare --range 0,255)
 
 Images are read and resized by Pillow, as RGB. They come in the order of their names, numbers as numbers; labels are
-those of the source's dataset.json, or the folders at its top in the order of their names. Every file that is left out
-is named. The recipe is kept in OUT, in references made of it, and in the run.json of jobs evaluated with these.
+those of the source's dataset.json, or the folders at its top in the order of their names, without those of which no
+image can be used. Every file that is left out is named. The recipe is kept in OUT, in references made of it, and in
+the run.json of jobs evaluated with these.
 
 Exit codes: 64 wrong command line, 65 an image that can't be used (nothing is written), 74 a file can't be read or
 written. It needs numpy and pillow."""
@@ -31,8 +32,8 @@ try:
     import numpy as np
     from PIL import Image
 except ModuleNotFoundError as missing:
-    print(f"prepare_images: {missing}: run it by a Python with numpy and pillow, such as build/venv/bin/python",
-          file=sys.stderr)
+    print(f"prepare_images: {missing}: run it by a Python with numpy and pillow, such as build/venv/bin/python after "
+          "`build/venv/bin/pip install numpy pillow` (or tools/setup.sh test)", file=sys.stderr)
     sys.exit(64)
 
 EXTENSIONS = {f".{name}" for name in "bmp gif jfif jpe jpeg jpg pbm pgm png ppm tif tiff webp".split()}
@@ -109,7 +110,22 @@ class Source:
         if not self.names:
             raise Refusal(f"{path}: expected images ({', '.join(sorted(EXTENSIONS))}), found none among {len(names)} "
                           "files")
-        self.labels = self.listed_labels() if "dataset.json" in names else self.folder_labels()
+        self.listed = "dataset.json" in names
+        loose = [name for name in self.names if "/" not in name]
+        if not self.listed and 0 < len(loose) < len(self.names):
+            raise Refusal(f"{path}: expected images in folders, one a class, or all without, found {loose[0]} beside "
+                          f"the folders ({len(loose)} such): move it into its class's folder or away")
+        self.labels = self.listed_labels() if self.listed else None
+
+    def labels_of(self, kept):
+        """Of the images with these numbers, which are used: folders without any are no classes."""
+        if self.listed:
+            return self.labels and [self.labels[i] for i in kept]
+        top = [self.names[i].split("/")[0] for i in kept if "/" in self.names[i]]
+        for folder in sorted({name.split("/")[0] for name in self.names if "/" in name} - set(top)):
+            say(f"left out: the class {folder}/: none of its images can be used")
+        classes = {name: label for label, name in enumerate(sorted(set(top)))}
+        return [classes[name] for name in top] if len(classes) > 1 else None
 
     def read(self, name):
         return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
@@ -127,11 +143,6 @@ class Source:
             raise Refusal(f"{self.path}: dataset.json: expected a whole number as the label of each image, found "
                           f"{labels.get(missing[0])} for {missing[0]} ({len(missing)} such)")
         return [labels[name] for name in self.names]
-
-    def folder_labels(self):
-        top = [name.split("/")[0] if "/" in name else "" for name in self.names]
-        classes = {name: label for label, name in enumerate(sorted(set(top)))}
-        return [classes[name] for name in top] if len(classes) > 1 else None
 
 
 def is_image(name):
@@ -157,7 +168,7 @@ def work(job):
                 notes.append(f"smaller than {size} pixels: enlarged")
             return function(image.convert("RGB"), size), notes
     except Exception as error:  # whatever Pillow has to say of a damaged file
-        return None, str(error) or type(error).__name__
+        return None, re.sub(r" <_io\.BytesIO[^>]*>", "", str(error)) or type(error).__name__
 
 
 # ---- the set ----
@@ -239,7 +250,8 @@ def prepare(options):
                 out.add(pixels)
         if not kept:
             raise Refusal(f"{source.path}: none of its {len(source.names)} images can be used")
-        out.end(None if source.labels is None else [source.labels[i] for i in kept], options.name)
+        labels = source.labels_of(kept)
+        out.end(labels, options.name)
         os.replace(temporary, options.out)
     finally:
         for path in (temporary, f"{temporary}-rows"):
@@ -247,7 +259,7 @@ def prepare(options):
                 os.unlink(path)
     for note, count in sorted(notes.items()):
         say(f"{count} images: {note}")
-    classes = f", {len(set(source.labels))} classes" if source.labels else ", no labels"
+    classes = f", {len(set(labels))} classes" if labels else ", no labels"
     print(f"{options.out}: {len(kept)} images by {options.name}{classes}; left out: {len(source.left_out)} files that "
           f"are no images, {damaged} images that can't be used")
 

@@ -24,7 +24,11 @@ import pathlib
 import struct
 import warnings
 
-import numpy as np
+try:
+    import numpy as np
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(f"{missing}: qtaylor.py needs numpy and zstandard: pip install numpy zstandard",
+                              name=missing.name) from None
 
 FORMAT = 1
 MAGIC_JSON, MAGIC_TABLE, MAGIC_FOOTER = 0x184D2A57, 0x184D2A5E, 0x8F92EAB1

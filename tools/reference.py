@@ -19,7 +19,8 @@ import zipfile
 try:
     import numpy as np
 except ModuleNotFoundError as missing:
-    print(f"reference: {missing}: run it by a Python with numpy, such as build/venv/bin/python", file=sys.stderr)
+    print(f"reference: {missing}: run it by a Python with numpy, such as build/venv/bin/python after "
+          "`build/venv/bin/pip install numpy` (or tools/setup.sh test)", file=sys.stderr)
     sys.exit(64)
 
 SYMMETRY = 1e-6  # of the largest variance, as qtaylor reads it

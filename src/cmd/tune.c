@@ -318,7 +318,7 @@ static const struct option_row rows[] = {
 };
 
 const struct command command_tune = {
-    "tune", "Fit few-step samplers to a job's own model: tables for sampler.table, never worse than the best solver",
+    "tune", "Fit few-step samplers to a job's own model: tables, written where better than the solvers that it tried",
     "Paths of seeds behind the job's are integrated finely. For each NFE solvers of the registry are compared with "
     "them,\n"
     "and tables of coefficients are fitted along their own states on several grids. Where the job evaluates, the FID "

@@ -222,35 +222,72 @@ static const char *name_in(const json_t *object, const char *key) {
     return name ? name : "?";
 }
 
-void race_print(const json_t *race, struct text *out) {
+static bool has_left(const json_t *race, const char *name) {
     const json_t *round, *left;
+    size_t i, k;
+    json_array_foreach(json_object_get(race, "rounds"), i, round)
+        json_array_foreach(json_object_get(round, "left"), k,
+                           left) if (strcmp(name_in(left, "cell"), name) == 0) return true;
+    return false;
+}
+
+/* Who leads by the last round, and who could not be told from it then; nothing where there was no round. */
+static void outcome(const json_t *data, struct text *out) {
+    const json_t *race = json_object_get(data, "race"), *rounds = json_object_get(race, "rounds"), *cell;
+    const json_t *last = json_array_get(rounds, json_array_size(rounds) - 1);
+    const char *leader = name_in(last, "leader"), *before = ": ";
+    size_t i;
+    if (!last) return;
+    double level = data_number(last, "cells") - 1 - (double)json_array_size(json_object_get(last, "left"));
+    text_add(out, "%s leads after the last round", leader);
+    if (level < 1) {
+        text_add(out, "; all others left the race");
+        return;
+    }
+    text_add(out, "; not significantly worse %s %.0f", level > 1 ? "are" : "is", level);
+    json_array_foreach(json_object_get(data, "cells"), i, cell) {
+        const char *name = name_in(cell, "cell");
+        if (strcmp(name, leader) == 0 || has_left(race, name)) continue;
+        text_add(out, "%s%s", before, name);
+        before = ", ";
+    }
+}
+
+void race_print(const json_t *data, struct text *out) {
+    const json_t *race = json_object_get(data, "race"), *round, *left;
     size_t i, k;
     text_add(out, "\nrace: ");
     summary(race, out);
     text_add(out, "\n");
     json_array_foreach(json_object_get(race, "rounds"), i, round) {
-        text_add(out, "after %-8.0f %s leads, %zu of %.0f left\n", data_number(round, "samples"),
+        text_add(out, "after %-8.0f %s leads, %zu of %.0f left the race\n", data_number(round, "samples"),
                  name_in(round, "leader"), json_array_size(json_object_get(round, "left")),
                  data_number(round, "cells"));
         json_array_foreach(json_object_get(round, "left"), k, left)
             text_add(out, "  %s: %.3g +- %.2g behind\n", name_in(left, "cell"), data_number(left, "delta"),
                      data_number(left, "error"));
     }
+    outcome(data, out);
+    text_add(out, "\n");
 }
 
 static void add_name(struct text *out, const json_t *object, const char *key) {
     markup_add(out, name_in(object, key));
 }
 
-void race_markup(const json_t *race, struct text *out) {
-    const json_t *round, *left;
+static void add_words(struct text *out, struct text *words) {
+    if (words->data) markup_add(out, words->data);
+    out->failed |= words->failed;
+    text_release(words);
+}
+
+void race_markup(const json_t *data, struct text *out) {
+    const json_t *race = json_object_get(data, "race"), *round, *left;
     size_t i, k;
     text_add(out, "<section id=\"race\">\n<h2>The race</h2>\n<p>");
     struct text words = {0};
     summary(race, &words);
-    markup_add(out, words.data);
-    out->failed |= words.failed;
-    text_release(&words);
+    add_words(out, &words);
     text_add(out, ". A cell is left behind as it is once its paired difference to the leader is beyond its error "
                   "(delete-block jackknife, Bonferroni over the cells in the round).</p>\n"
                   "<div class=\"scroll\"><table>\n<thead><tr><th class=\"n\">after samples</th><th class=\"n\">cells"
@@ -267,5 +304,9 @@ void race_markup(const json_t *race, struct text *out) {
         }
         text_add(out, "</td></tr>\n");
     }
-    text_add(out, "</tbody>\n</table></div>\n</section>\n");
+    text_add(out, "</tbody>\n</table></div>\n<p>");
+    words = (struct text){0};
+    outcome(data, &words);
+    add_words(out, &words);
+    text_add(out, "</p>\n</section>\n");
 }

@@ -261,7 +261,7 @@ int page_make(const json_t *data, const struct page_pictures *pictures, struct t
     add_head(data, sweep, out);
     if (sweep) {
         add_best(data, out);
-        if (json_object_get(data, "race")) race_markup(json_object_get(data, "race"), out);
+        if (json_object_get(data, "race")) race_markup(data, out);
         if (add_plots(data, out, err) != 0) return -1;
         add_table(data, out);
     } else {

@@ -111,6 +111,6 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
                       "p: two-sided, Student's t, corrected after Holm for all comparisons made here\n");
         if (print_best(data, out)) return error_memory(err);
     }
-    if (json_object_get(data, "race")) race_print(json_object_get(data, "race"), out);
+    if (json_object_get(data, "race")) race_print(data, out);
     return out->failed ? error_memory(err) : 0;
 }

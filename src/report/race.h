@@ -6,7 +6,8 @@
 
 #include <jansson.h>
 
-void race_print(const json_t *race, struct text *out);  /* for a terminal */
-void race_markup(const json_t *race, struct text *out); /* a section of the page */
+/* data: see report/data.h, with "race" */
+void race_print(const json_t *data, struct text *out);  /* for a terminal */
+void race_markup(const json_t *data, struct text *out); /* a section of the page */
 
 #endif

@@ -115,6 +115,33 @@ static void print_one(const json_t *one) {
     print_rival(at(rival, "sampler"));
 }
 
+/* Below the table: how to read its FIDs, and how to use what was written, from anywhere. */
+static void print_uses(const json_t *found, const char *folder) {
+    char *absolute = path_absolute(folder);
+    const char *place = absolute ? absolute : folder;
+    json_int_t samples = 0;
+    size_t i, written = 0;
+    json_t *one;
+    json_array_foreach(at(found, "tuned"), i, one) {
+        json_int_t of_one = json_integer_value(at(one, "samples"));
+        if (at(one, "fid") && of_one > samples) samples = of_one;
+    }
+    if (samples)
+        printf("the FIDs are of few samples (at most %lld), so they may even be negative: only the difference of a row "
+               "counts\n",
+               (long long)samples);
+    json_array_foreach(at(found, "tuned"), i, one) {
+        if (!json_is_true(at(one, "wins"))) continue;
+        long long nfe = json_integer_value(at(one, "nfe"));
+        print_line(stdout, "use at NFE %lld:  sampler: {solver: table, table: \"%s/tuned-nfe%lld.json\"}", nfe, place,
+                   nfe);
+        written++;
+    }
+    if (!written) printf("no table was written: use the solvers of the table above\n");
+    print_line(stdout, "compare all:  qtaylor run '%s/compare.yaml'; qtaylor report '%s/compare'", place, place);
+    free(absolute);
+}
+
 void tune_found_print(const json_t *found, const char *folder) {
     const json_t *teacher = at(found, "teacher");
     json_t *one;
@@ -132,6 +159,5 @@ void tune_found_print(const json_t *found, const char *folder) {
     }
     printf("\n%.0f model evaluations of a sample, %.1f %% of what %d samples at %s NFE take\n", rows,
            100 * rows / whole, PUBLISHED, json_array_size(at(found, "tuned")) > 1 ? "each of these" : "this");
-    print_line(stdout, "use one:      sampler: {solver: table, table: %s/tuned-nfeN.json}", folder);
-    print_line(stdout, "compare all:  qtaylor run %s/compare.yaml; qtaylor report %s/compare", folder, folder);
+    print_uses(found, folder);
 }

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 
@@ -66,6 +67,30 @@ def test_what_is_installed_goes_away(stage):
     assert files(stage) == [f"{PREFIX[1:]}/share/qtaylor/jobs/mine.yaml"]
     assert not (place / "share/qtaylor/tools").exists()
     assert "nothing is installed" in make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}", code=2)
+
+
+def test_links_of_installed_pages_lead_somewhere(stage):
+    pages = sorted((stage / PREFIX[1:] / "share").rglob("*.md"))
+    assert len(pages) > 10
+    links = [(page, link) for page in pages
+             for link in re.findall(r'(?:\]\(|src="|href=")([^)"#\s]+)', page.read_text())
+             if not re.match(r"[a-z]+:", link)]
+    assert len(links) > 40
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_only_a_checkout_s_own_jobs_are_installed(tmp_path):
+    tree, _ = unpack(tmp_path)
+    shutil.copy(ROOT / "tools/install.sh", tree / "tools")
+    (tree / "jobs/digits/mine.yaml").write_text("name: mine\n")
+    for git in (False, True):  # a tarball's: all that is there
+        if git:
+            for arguments in (["init", "-q"], ["add", "."], ["rm", "-q", "--cached", "jobs/digits/mine.yaml"]):
+                subprocess.run(["git", *arguments], check=True, cwd=tree)
+        subprocess.run([tree / "tools/install.sh", "install", FAKE], check=True, capture_output=True,
+                       env=environment(DESTDIR=tmp_path / "stage", PREFIX=PREFIX))
+        jobs = tmp_path / "stage" / PREFIX[1:] / "share/qtaylor/jobs/digits"
+        assert (jobs / "job.yaml").exists() and (jobs / "mine.yaml").exists() != git
 
 
 def test_a_relative_place_is_refused():

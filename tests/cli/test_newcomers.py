@@ -1,9 +1,11 @@
 """What somebody does on the first day, and what is said then."""
 import json
+import subprocess
+import sys
 
 import pytest
 
-from conftest import qtaylor
+from conftest import ROOT, qtaylor
 
 
 @pytest.fixture
@@ -60,3 +62,19 @@ def test_the_device_as_an_option(small):
     document = json.loads((small.run / "run.json").read_text())
     assert document["job"]["device"] == "cpu" and document["hosts"][0]["device"] == "cpu"
     assert "expected auto, cpu or cuda, found gpu; usage" in qtaylor("run", path, "--device", "gpu", code=64).stderr
+
+
+@pytest.mark.parametrize("tool, packages", [("prepare_images", "numpy pillow"), ("reference", "numpy"),
+                                            ("encode_prompts", "numpy diffusers transformers"),
+                                            ("export", "numpy diffusers transformers"), ("qtaylor", "numpy zstandard")])
+def test_a_python_without_packages(tool, packages):
+    """One line says what to install; also where torch is there and numpy is not, as after `make demo`."""
+    path = ROOT / f"tools/{tool}.py"
+    without = f"import runpy, sys; sys.modules['numpy'] = None; sys.path.insert(0, {str(path.parent)!r}); " \
+              f"sys.argv = ['{tool}', 'diffusers', 'a', 'b']; runpy.run_path({str(path)!r}, run_name='__main__')"
+    for command in (["-S", path], ["-c", without]):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+        lines = done.stderr.splitlines()
+        assert lines and f"pip install {packages}" in lines[-1], done.stderr
+        if tool != "qtaylor":  # a module: its error is an exception
+            assert done.returncode == 64 and lines[-1].startswith(f"{tool}: ") and "Traceback" not in done.stderr

@@ -186,6 +186,26 @@ def test_labels_of_a_source_are_kept(folder, tmp_path):
                                                              code=DATA)
 
 
+def test_classes_are_of_the_images_used(tmp_path):
+    source = tmp_path / "set"
+    for name in "abcd":
+        (source / name).mkdir(parents=True)
+        Image.fromarray(np.full((9, 9, 3), ord(name), np.uint8)).save(source / name / "1.png")
+    for name in "ac":
+        (source / name / "1.png").write_bytes(b"damaged")
+    said = prepare(source, tmp_path / "a.npz", "--recipe", "adm-8", "--skip-damaged")
+    assert "2 images by adm-8, 2 classes" in said and "left out: the class c/" in said
+    assert "left out: a/1.png: cannot identify image file\n" in said
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["arr_1"].tolist() == [0, 1]
+        assert arrays["arr_0"][:, 0, 0, 0].tolist() == [ord("b"), ord("d")]
+    (source / "d/1.png").write_bytes(b"damaged")
+    assert "no labels" in prepare(source, tmp_path / "b.zip", "--recipe", "adm-8", "--skip-damaged")
+    (source / "bad.jpg").write_bytes(b"damaged")
+    said = prepare(source, tmp_path / "c.zip", "--recipe", "adm-8", "--skip-damaged", code=DATA)
+    assert "found bad.jpg beside the folders (1 such)" in said and not (tmp_path / "c.zip").exists()
+
+
 def test_the_recipe_travels(job, folder, tmp_path):
     """Out of the images into statistics, metrics, run.json and the card; two that differ are said."""
     job.add_evaluation()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -235,6 +237,12 @@ def test_by_default_it_takes_2_percent_of_50000_samples(job, nfes, scale):
     assert found["calls"] == calls and 0.01 < part <= 0.02
     said = qtaylor("tune", job.write(), "--nfe", nfes, "-o", job.folder / "tuned").stdout
     assert f"{found['model_rows']} model evaluations of a sample, {100 * part:.1f} % of what 50000" in said
+    assert f"of few samples (at most {max(one['samples'] for one in found['tuned'])})" in said
+    tables = re.findall(r'^use at NFE (\d+):  sampler: \{solver: table, table: "(/.+)"\}$', said, re.M)
+    assert [(int(nfe), pathlib.Path(path)) for nfe, path in tables] == \
+        [(one["nfe"], job.folder / f"tuned/tuned-nfe{one['nfe']}.json") for one in found["tuned"] if one["wins"]]
+    assert all(pathlib.Path(path).exists() for _, path in tables) and "tuned-nfeN" not in said
+    assert tables or "no table was written" in said
     for one in found["tuned"]:
         assert one["samples"] >= 200 and one["rival"]["tried"] <= 12
         assert one["wins"] == (one["delta"]["fid_delta"] < 0)
