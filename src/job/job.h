@@ -64,7 +64,7 @@ struct named_paths {
     struct named_path list[EVALUATED_MOST];
     size_t count;
 };
-enum { JOB_AUTO = -1 };
+enum { JOB_AUTO = -1, WORKERS_MOST = 4096 };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */

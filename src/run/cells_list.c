@@ -158,20 +158,22 @@ static int check_race(const struct listing *listing, const struct race *race) {
 }
 
 /* What the cells that are there were made with holds for new ones. */
-static void recall_cells(struct automatic *automatic, const struct sweep *sweep) {
+static int recall_cells(struct automatic *automatic, const struct sweep *sweep, struct error *err) {
     bool found = false;
-    for (size_t i = 0; !found && i < sweep->count; i++) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && !found && i < sweep->count; i++) {
         char *dir = text_new("%s/%s", sweep->dir, sweep->cells[i].name);
-        found = dir && automatic_recall(automatic, dir);
+        rc = dir ? automatic_recall(automatic, &found, dir, err) : error_memory(err);
         free(dir);
     }
+    return rc;
 }
 
 static int list_sweep(json_t **list, struct job_file *file, const struct sweep *sweep, const char *const *overrides,
                       size_t count, struct automatic *automatic, struct error *err) {
     struct listing listing = {file, json_array(), json_array(), json_object(), json_object(), automatic, err};
     int rc = listing.cells && listing.values && listing.samples && listing.indices ? 0 : error_memory(err);
-    recall_cells(automatic, sweep);
+    if (rc == 0) rc = recall_cells(automatic, sweep, err);
     /* Read; not to be copied a cell. */
     if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err);
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
@@ -234,7 +236,7 @@ int cells_list_cell(json_t **list, const char *job_path, const char *const *over
     int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
     if (rc == 0) rc = sweep_find(&sweep, which, &cell, err);
     automatic_init(&automatic, cores);
-    if (rc == 0) recall_cells(&automatic, &sweep);
+    if (rc == 0) rc = recall_cells(&automatic, &sweep, err);
     if (rc == 0) rc = list_job(list, &file, cell->overrides, cell->count, &automatic, err);
     sweep_release(&sweep);
     job_file_release(&file);

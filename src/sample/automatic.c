@@ -8,27 +8,40 @@
 #include "sample/model.h"
 #include "sample/speed.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 void automatic_init(struct automatic *automatic, int cores) {
     *automatic = (struct automatic){.cores = cores, .batched = BATCHED_AUTO};
 }
 
-bool automatic_recall(struct automatic *automatic, const char *dir) {
+/* *count: 0 where the run's job has none. */
+static int recall_count(int *count, const json_t *job, const char *key, int most, const char *path, struct error *err) {
+    const json_t *value = json_object_get(job, key);
+    json_int_t found = json_integer_value(value);
+    if (json_is_integer(value) && (found < 1 || found > most))
+        return error_set(err, CODE_DATA,
+                         "%s: job.%s: expected a whole number from 1 to %d, found %" JSON_INTEGER_FORMAT
+                         ": the file was changed; put back what the run was made with",
+                         path, key, most, found);
+    *count = (int)found;
+    return 0;
+}
+
+int automatic_recall(struct automatic *automatic, bool *there, const char *dir, struct error *err) {
     struct error ignored; /* a file that cannot be read is complained of by who needs it */
     char *path = text_new("%s/run.json", dir);
     json_t *document = NULL;
-    bool there = path && json_file_read_if_there(&document, path, &ignored) == 0 && document;
+    if (!path) return error_memory(err);
+    *there = json_file_read_if_there(&document, path, &ignored) == 0 && document;
     const json_t *job = json_object_get(document, "job");
     const json_t *guidance = json_object_get(json_object_get(job, "sampler"), "guidance");
-    if (there) {
-        automatic->batch = (int)json_integer_value(json_object_get(job, "batch"));
-        automatic->workers = (int)json_integer_value(json_object_get(job, "workers"));
-        automatic->batched = json_is_true(json_object_get(guidance, "batched")) ? BATCHED_ON : BATCHED_OFF;
-    }
+    int rc = recall_count(&automatic->batch, job, "batch", INT_MAX, path, err);
+    if (rc == 0) rc = recall_count(&automatic->workers, job, "workers", WORKERS_MOST, path, err);
+    if (*there) automatic->batched = json_is_true(json_object_get(guidance, "batched")) ? BATCHED_ON : BATCHED_OFF;
     json_decref(document);
     free(path);
-    return there;
+    return rc;
 }
 
 /* ---- the measurement ---- */
@@ -130,7 +143,8 @@ int automatic_settle(struct automatic *automatic, struct job *job, const struct 
         return job_set_batch(job, card, err);
     struct automatic own; /* what this folder's run has goes before what others have */
     automatic_init(&own, automatic->cores);
-    automatic_recall(&own, job->output.dir);
+    bool there;
+    if (automatic_recall(&own, &there, job->output.dir, err) != 0) return -1;
     settle_fixed(job, card);
     if (job->batch == 0 && job_set_batch(job, card, err) != 0) return -1;
     if (own.batch == 0) own.batch = automatic->batch;

@@ -123,6 +123,30 @@ def test_auto_takes_what_the_folder_was_made_with(job):
         shutil.rmtree(job.run)
 
 
+def test_auto_takes_no_number_that_no_run_has(job):
+    path = set_auto(job)
+    job.keys |= {"batch": 4, "workers": 2}
+    qtaylor("generate", set_guidance(job, batched=True))
+    document = json.loads((job.run / "run.json").read_text())
+    job.keys |= {"batch": "auto", "workers": "auto"}
+    set_guidance(job, batched="auto")
+    for key, value in ("batch", -5), ("batch", 2**33 + 4), ("workers", 2**33 + 2):
+        edited = document | {"job": document["job"] | {key: value}}
+        (job.run / "run.json").write_text(json.dumps(edited))
+        for command in "generate", "run":
+            error = qtaylor(command, path, code=65).stderr
+            assert f"{job.run}/run.json: job.{key}: expected a whole number from 1 to" in error
+            assert f"found {value}:" in error
+        job.keys["sweep"] = {"sampler.nfe": [3, 5]}
+        shutil.copytree(job.run, job.run / "nfe=3")
+        path.write_text(json.dumps(job.keys))
+        error = qtaylor("generate", path, code=65).stderr
+        assert f"nfe=3/run.json: job.{key}:" in error and f"found {value}:" in error
+        shutil.rmtree(job.run / "nfe=3")
+        del job.keys["sweep"]
+        path.write_text(json.dumps(job.keys))
+
+
 def test_a_sweep_measures_once(job):
     path = set_auto(job)
     job.keys |= {"workers": 1, "sweep": {"sampler.nfe": [3, 5], "sampler.guidance.scale": [1, 2]}}
