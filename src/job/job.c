@@ -229,6 +229,22 @@ int job_file_check_paths(const struct job_file *file, const struct job *job, str
     return file->document ? check_paths(file->source.name, "", job->resolved, err) : 0;
 }
 
+/* In the run's own folder, a job of the seeds that it was stopped with (cut_seeds) cannot stand for that of all. */
+static int check_stopped(const struct job_file *file, const struct job *job, struct error *err) {
+    const json_t *stopped = json_object_get(file->document, "stopped");
+    const char *all = json_string_value(json_object_get(json_object_get(file->document, "job"), "seeds")),
+               *by = json_string_value(json_object_get(stopped, "by"));
+    json_int_t samples = json_integer_value(json_object_get(stopped, "samples"));
+    if (!all || samples <= 0 || job->seeds.count != (uint64_t)samples) return 0;
+    return error_set(
+        err, CODE_DATA,
+        "%s: this run was stopped after %lld of its %lld seeds (by %s), and out of its run.json only those "
+        "%lld can be made, in another folder: say --set output.dir=DIR for that, --set seeds=%s to make "
+        "the rest here too, or run its own job again",
+        file->source.name, (long long)samples, (long long)json_integer_value(json_object_get(stopped, "of")),
+        by && strcmp(by, "race") == 0 ? "sweep.race" : "evaluate.until", (long long)samples, all);
+}
+
 int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err) {
     const char *made = json_string_value(json_object_get(json_object_get(file->root, "output"), "dir"));
     char *dir = file->document ? path_absolute(job->output.dir) : NULL, *here = path_absolute(file->source.folder);
@@ -237,6 +253,7 @@ int job_file_check_folder(const struct job_file *file, const struct job *job, st
         rc = error_set(err, CODE_USAGE,
                        "%s: output.dir: the run was made in %s: say --set output.dir=DIR, a folder of yours",
                        file->source.name, made);
+    if (rc == 0 && dir && strcmp(dir, here) == 0) rc = check_stopped(file, job, err);
     free(here);
     free(dir);
     return rc;

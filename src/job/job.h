@@ -156,7 +156,8 @@ int job_file_read(struct job_file *file, const char *path, struct error *err);
 void job_file_release(struct job_file *file);
 /* Of a job out of a run.json: are the files that it names here? CODE_DATA: not, and how to name another. */
 int job_file_check_paths(const struct job_file *file, const struct job *job, struct error *err);
-/* Of such a job that makes samples: its folder must be the one that the run.json is in, or another than the run's. */
+/* Of such a job that makes samples: its folder must be the one that the run.json is in, or another than the run's; and
+ * the run in it must not have been stopped after those seeds. */
 int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err);
 
 /* override_apply on a job's tree, where `model: PATH` is short for `model: {path: PATH}`, to which it may add. */

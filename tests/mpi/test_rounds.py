@@ -122,6 +122,11 @@ def test_until_stops_where_numpy_says(job, whole_run, ranks):
     if ranks == 0:
         qtaylor("run", job.run / "run.json", "--set", f"output.dir={job.folder / 'again'}")
         assert "same" in qtaylor("compare", "--same", job.run, job.folder / "again").stdout
+        told = qtaylor("run", job.run / "run.json", code=65).stderr
+        assert f"stopped after {size} of its {SEEDS} seeds (by evaluate.until)" in told
+        assert f"--set seeds=0-{SEEDS - 1} to make" in told
+        dry = qtaylor("run", job.run / "run.json", "--dry-run", "--set", f"seeds=0-{SEEDS - 1}").stdout
+        assert f"{SEEDS}: {size} on disk, {SEEDS - size} to make" in dry
         # run again nothing is made; a looser target keeps the files, a tighter one goes on, none makes the rest
         shards = {p: p.stat().st_mtime_ns for p in job.run.glob("samples/*")}
         dry = qtaylor("run", path, "--dry-run").stdout
@@ -265,6 +270,8 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
         for cell, (delta, error) in left.items():
             card = qtaylor("report", job.run / cell, "--card").stdout
             assert f"0-{kept[cell] - 1}, noise" in card and f"after {kept[cell]} of {SEEDS} seeds" in card
+            told = qtaylor("run", job.run / cell / "run.json", code=65).stderr
+            assert f"stopped after {kept[cell]} of its {SEEDS} seeds (by sweep.race)" in told
             assert f"left a race: {delta:.4g} ± {error:.2g} (standard error) behind {leader}" in card
     status = json.loads(qtaylor("status", job.run, "--json").stdout)
     assert status["state"] == "complete" and {c["cell"]: c["samples"] for c in status["cells"]} == kept
