@@ -22,13 +22,12 @@ static void element(struct text *out, const char *name, const char *content) {
     text_add(out, "</%s>", name);
 }
 
-/* Names in the order that a reader asks for them, and the command that made it all. */
-static void add_subject(const json_t *data, struct text *out) {
-    const json_t *commands = json_object_get(data, "commands"), *values, *value;
+/* A row of a table for each name, with its values. */
+static void add_lists(const json_t *lists, struct text *out) {
+    const json_t *values, *value;
     const char *name;
     size_t i;
-    text_add(out, "<table id=\"subject\"><tbody>\n");
-    json_object_foreach(json_object_get(data, "subject"), name, values) {
+    json_object_foreach((json_t *)lists, name, values) {
         text_add(out, "<tr>");
         element(out, "th", name);
         text_add(out, "<td>");
@@ -38,6 +37,14 @@ static void add_subject(const json_t *data, struct text *out) {
         }
         text_add(out, "</td></tr>\n");
     }
+}
+
+/* Names in the order that a reader asks for them, and the command that made it all. */
+static void add_subject(const json_t *data, struct text *out) {
+    const json_t *commands = json_object_get(data, "commands"), *value;
+    size_t i;
+    text_add(out, "<table id=\"subject\"><tbody>\n");
+    add_lists(json_object_get(data, "subject"), out);
     json_array_foreach(commands, i, value) {
         const char *command = json_string_value(value);
         if (!strstr(command, "qtaylor run")) continue;
@@ -230,20 +237,10 @@ static void add_pictures(const struct page_pictures *pictures, struct text *out)
 }
 
 static void add_foot(const json_t *data, struct text *out) {
-    const json_t *environment = json_object_get(data, "environment"), *values, *value;
-    const char *name;
+    const json_t *value;
     size_t i;
     text_add(out, "<section id=\"environment\">\n<h2>Environment</h2>\n<div class=\"scroll\"><table>\n<tbody>\n");
-    json_object_foreach((json_t *)environment, name, values) {
-        text_add(out, "<tr>");
-        element(out, "th", name);
-        text_add(out, "<td>");
-        json_array_foreach(values, i, value) {
-            markup_add(out, i ? "; " : "");
-            markup_add(out, json_string_value(value));
-        }
-        text_add(out, "</td></tr>\n");
-    }
+    add_lists(json_object_get(data, "environment"), out);
     text_add(out, "</tbody>\n</table></div>\n</section>\n<section id=\"commands\">\n<h2>To reproduce</h2>\n");
     text_add(out, "<pre><code>");
     json_array_foreach(json_object_get(data, "commands"), i, value) {
