@@ -25,16 +25,17 @@ static double basis_value(int basis, const struct node *node) {
 
 /* C_j for the step after `node`, over the `count` nodes up to it, newest first. */
 static void integrals(const struct builder *builder, const struct node *node, int basis, int count, double *c) {
-    double u[RING], x[GAUSS_POINTS], w[GAUSS_POINTS];
+    double u[RING];
+    const struct quadrature *rule = gauss_legendre();
     for (int j = 0; j < count; j++) {
         u[j] = basis_value(basis, node - j);
         c[j] = 0;
     }
-    gauss_legendre(x, w);
     double h = basis == BASIS_RHO ? rho_of(node + 1) - rho_of(node) : node[1].logsnr - node[0].logsnr;
     int pieces = basis == BASIS_T && node[1].t < node[0].t ? CROSSINGS : 1;
     for (int i = 0; i < pieces * GAUSS_POINTS; i++) {
-        double part = (i / GAUSS_POINTS + x[i % GAUSS_POINTS]) / pieces, weight = w[i % GAUSS_POINTS] * h / pieces, at;
+        double part = (i / GAUSS_POINTS + rule->x[i % GAUSS_POINTS]) / pieces;
+        double weight = rule->w[i % GAUSS_POINTS] * h / pieces, at;
         if (basis == BASIS_RHO) {
             at = rho_of(node) + part * h;
         } else {

@@ -15,11 +15,11 @@ static double rate(double rho) { /* phi/rho */
 }
 
 static void integrals(double from, double to, double integral[2]) {
-    double x[GAUSS_POINTS], w[GAUSS_POINTS], log_from = log(from), h = log_from - log(to);
-    gauss_legendre(x, w);
+    const struct quadrature *rule = gauss_legendre();
+    double log_from = log(from), h = log_from - log(to);
     integral[0] = integral[1] = 0;
     for (int i = 0; i < GAUSS_POINTS; i++) { /* over log rho, in which the integrand hardly moves */
-        double rho = exp(log_from - x[i] * h), value = w[i] * h / rate(rho);
+        double rho = exp(log_from - rule->x[i] * h), value = rule->w[i] * h / rate(rho);
         integral[0] += value;
         integral[1] += value * (rho - from);
     }

@@ -28,7 +28,9 @@ double psi(int k, double z) {
     return value;
 }
 
-void gauss_legendre(double x[GAUSS_POINTS], double w[GAUSS_POINTS]) {
+const struct quadrature *gauss_legendre(void) {
+    static _Thread_local struct quadrature rule;
+    if (rule.w[0] > 0) return &rule;
     for (int i = 0; i < GAUSS_POINTS; i++) {
         double root = cos(M_PI * (i + 0.75) / (GAUSS_POINTS + 0.5)), slope = 0;
         for (int round = 0; round < 10; round++) { /* Newton's steps on the Legendre polynomial by its recurrence */
@@ -41,9 +43,10 @@ void gauss_legendre(double x[GAUSS_POINTS], double w[GAUSS_POINTS]) {
             slope = GAUSS_POINTS * (root * p - before) / (root * root - 1);
             root -= p / slope;
         }
-        x[i] = (1 - root) / 2;
-        w[i] = 1 / ((1 - root * root) * slope * slope);
+        rule.x[i] = (1 - root) / 2;
+        rule.w[i] = 1 / ((1 - root * root) * slope * slope);
     }
+    return &rule;
 }
 
 double lagrange(const double *nodes, int count, int j, double u) {

@@ -21,7 +21,11 @@ double psi(int k, double z);
 
 /* Nodes x and weights w of Gauss-Legendre quadrature over [0, 1]: exact for polynomials up to degree 31. */
 enum { GAUSS_POINTS = 16 };
-void gauss_legendre(double x[GAUSS_POINTS], double w[GAUSS_POINTS]);
+struct quadrature {
+    double x[GAUSS_POINTS], w[GAUSS_POINTS];
+};
+/* Made once a thread, whose own it is. */
+const struct quadrature *gauss_legendre(void);
 /* The Lagrange polynomial that is 1 at nodes[j] and 0 at the others, at u. */
 double lagrange(const double *nodes, int count, int j, double u);
 
