@@ -13,27 +13,23 @@ its name with -captions.txt at the end.
 Exit codes: 64 wrong command line, 65 prompts or a folder that are not what they should be, 74 a file can't be read or
 written, 70 a bug. It needs torch, numpy, diffusers and transformers."""
 import argparse
+import contextlib
 import inspect
 import json
 import os
 import pathlib
 import sys
-import traceback
 
+from export.frame import Parser, Refusal, call, end_without, replacing
 
-def end_without(error):
-    print(f"encode_prompts: {error}: run it by a Python with torch, numpy, diffusers and transformers, such as "
-          "build/venv/bin/python after `build/venv/bin/pip install numpy diffusers transformers` (or tools/setup.sh "
-          "test)", file=sys.stderr)
-    sys.exit(64)
-
+PACKAGES = "torch numpy diffusers transformers"
 
 try:
     import numpy as np
 
-    from export.checkpoints import Refusal, first_line, read_json
+    from export.checkpoints import first_line, read_json
 except ModuleNotFoundError as missing:
-    end_without(missing)
+    end_without("encode_prompts", missing, PACKAGES)
 
 
 def read_prompts(path):
@@ -120,27 +116,20 @@ def fill(pipeline, prompts, options, place):
             place(name, value)[first:first + len(value)] = value
 
 
-def write_arrays(pipeline, prompts, folder, options, prefix=""):
-    """Row by row into files that are there in full before they get their names."""
-    files, drafts = {}, {}
+def write_arrays(pipeline, prompts, folder, options, drafts, prefix=""):
+    """Row by row; drafts: a stack, at whose end the files get their names."""
+    files = {}
 
     def place(name, value):
         if name not in files:
-            final = folder / f"{prefix}{name}.npy"
-            drafts[final] = pathlib.Path(f"{final}.tmp-{os.getpid()}")
-            files[name] = np.lib.format.open_memmap(drafts[final], "w+", value.dtype, (len(prompts), *value.shape[1:]))
+            draft = drafts.enter_context(replacing(folder / f"{prefix}{name}.npy"))
+            files[name] = np.lib.format.open_memmap(draft, "w+", value.dtype, (len(prompts), *value.shape[1:]))
         return files[name]
 
-    try:
-        fill(pipeline, prompts, options, place)
-        for name, file in files.items():
-            file.flush()
-            print(f"{folder / (prefix + name)}.npy: {file.dtype} {list(file.shape)}")
-        for final, draft in drafts.items():
-            os.replace(draft, final)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    fill(pipeline, prompts, options, place)
+    for name, file in files.items():
+        file.flush()
+        print(f"{folder / (prefix + name)}.npy: {file.dtype} {list(file.shape)}")
 
 
 TENSOR_TYPES = {"float16": "F16", "float32": "F32", "bool": "BOOL"}
@@ -165,8 +154,7 @@ def layout_of(pipeline, sets, dtype):
 def write_tensors(pipeline, sets, path, options):
     """The same as tensors of one file."""
     layout, header, size = layout_of(pipeline, sets, options.dtype)
-    draft = pathlib.Path(f"{path}.tmp-{os.getpid()}")
-    try:
+    with replacing(path) as draft:
         with open(draft, "wb") as file:
             file.write(header)
             file.truncate(len(header) + size)
@@ -177,9 +165,6 @@ def write_tensors(pipeline, sets, path, options):
         for name, tensor in tensors.items():
             tensor.flush()
             print(f"{path}#{name}: {tensor.dtype} {list(tensor.shape)}")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def encode_all(options):
@@ -192,21 +177,21 @@ def encode_all(options):
     if not os.path.isdir(options.folder):
         raise FileNotFoundError(2, "expected a pipeline's folder", options.folder)
     pipeline, out = load_pipeline(options.folder), pathlib.Path(options.out)
-    if out.suffix == ".safetensors":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(pipeline, {"": prompts, "null-": negatives}, out, options)
-        captions = out.with_name(f"{out.stem}-captions.txt")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_arrays(pipeline, prompts, out, options)
-        write_arrays(pipeline, negatives, out, options, "null-")
-        captions = out / "captions.txt"
-    captions.write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
+    one_file = out.suffix == ".safetensors"
+    (out.parent if one_file else out).mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as drafts:
+        captions = drafts.enter_context(
+            replacing(out.with_name(f"{out.stem}-captions.txt") if one_file else out / "captions.txt"))
+        captions.write_text("".join(f"{prompt}\n" for prompt in prompts), encoding="utf-8")
+        if one_file:
+            write_tensors(pipeline, {"": prompts, "null-": negatives}, out, options)
+        else:
+            write_arrays(pipeline, prompts, out, options, drafts)
+            write_arrays(pipeline, negatives, out, options, drafts, "null-")
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.error = lambda message: (parser.print_usage(sys.stderr), parser.exit(64, f"{parser.prog}: {message}\n"))
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="a pipeline's folder")
     parser.add_argument("prompts", help="a text file, COCO's .json or GenEval's .jsonl")
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="the folder, or FILE.safetensors, to write")
@@ -218,24 +203,12 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if options.batch < 1:
         parser.error(f"--batch: expected 1 or more, found {options.batch}")
-    return options
+    return parser, options
 
 
 def main(arguments=None):
-    options = parse(arguments)
-    try:
-        encode_all(options)
-    except Refusal as error:
-        print(f"encode_prompts: {error}", file=sys.stderr)
-        sys.exit(65)
-    except OSError as error:
-        print(f"encode_prompts: {error}", file=sys.stderr)
-        sys.exit(74)
-    except ModuleNotFoundError as error:
-        end_without(error)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(70)
+    parser, options = parse(arguments)
+    call("encode_prompts", PACKAGES, parser, encode_all, options)
 
 
 if __name__ == "__main__":

@@ -22,21 +22,10 @@ Tried on randomly initialised networks, those of diffusers and guided-diffusion 
 (tests/parity/test_export_*.py). No published checkpoint has been through it yet."""
 import argparse
 import importlib
-import sys
-import traceback
 
+from export.frame import Parser, Usage, call, end_without
 
-def end_without(error):
-    print(f"export: {error}: run it by a Python with torch and numpy, and diffusers for its folders, such as "
-          "build/venv/bin/python after `build/venv/bin/pip install numpy diffusers transformers` (or tools/setup.sh "
-          "test)", file=sys.stderr)
-    sys.exit(64)
-
-
-try:
-    from export.checkpoints import Refusal, Usage
-except ModuleNotFoundError as missing:
-    end_without(missing)
+PACKAGES = "torch numpy diffusers transformers"
 
 FAMILIES = {
     "diffusers": "a folder of a model or a pipeline, with its scheduler",
@@ -51,12 +40,6 @@ FAMILIES = {
     "features": "a feature network for evaluate: Inception, DINOv2, CLIP, ConvNeXt (its own arguments, see --help)",
     "module": "PATH:FUNCTION, any torch.nn.Module with a card",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: {message}\n")
 
 
 def rows(text):
@@ -114,28 +97,18 @@ def parse(arguments):
     return parser, parser.parse_args(arguments)
 
 
+def export(options):
+    if options.family != "features":
+        check_format(options)
+    options.function(options)
+
+
 def main(arguments=None):
     try:
         parser, options = parse(arguments)
     except ModuleNotFoundError as error:  # of a family's module
-        end_without(error)
-    try:
-        if options.family != "features":
-            check_format(options)
-        options.function(options)
-    except Usage as error:
-        parser.error(str(error))
-    except Refusal as error:
-        print(f"export: {error}: nothing written", file=sys.stderr)
-        sys.exit(65)
-    except OSError as error:
-        print(f"export: {error}", file=sys.stderr)
-        sys.exit(74)
-    except ModuleNotFoundError as error:
-        end_without(error)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(70)
+        end_without("export", error, PACKAGES)
+    call("export", PACKAGES, parser, export, options)
 
 
 if __name__ == "__main__":

@@ -28,21 +28,19 @@ import re
 import sys
 import zipfile
 
+from export.frame import Parser, Refusal, call, end_without, replacing
+
+PACKAGES = "numpy pillow"
+
 try:
     import numpy as np
     from PIL import Image
 except ModuleNotFoundError as missing:
-    print(f"prepare_images: {missing}: run it by a Python with numpy and pillow, such as build/venv/bin/python after "
-          "`build/venv/bin/pip install numpy pillow` (or tools/setup.sh test)", file=sys.stderr)
-    sys.exit(64)
+    end_without("prepare_images", missing, PACKAGES)
 
 EXTENSIONS = {f".{name}" for name in "bmp gif jfif jpe jpeg jpg pbm pgm png ppm tif tiff webp".split()}
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: others lose more than they should
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images give the same bytes
-
-
-class Refusal(Exception):
-    """An image or a source that can't be used."""
 
 
 # ---- recipes: an RGB image and a size -> uint8 [H,W,3], or float32 [3,H,W] ----
@@ -231,43 +229,30 @@ def prepare(options):
     for name in source.left_out:
         say(f"left out: {name}: no image, going by its name")
     function = clean_floats if options.recipe == "clean" and options.out.endswith(".npz") else options.function
-    temporary = f"{options.out}.tmp-{os.getpid()}"
-    out = (Npz if options.out.endswith(".npz") else Zip)(temporary, len(source.names))
     notes, kept, damaged = collections.Counter(), [], 0
     jobs = ((source.read(name), function, options.size) for name in source.names)
-    try:
-        with multiprocessing.Pool(options.workers) as pool:
-            done = map(work, jobs) if options.workers == 1 else pool.imap(work, jobs, 16)
-            for i, (pixels, about) in enumerate(done):
-                if pixels is None and not options.skip_damaged:
-                    raise Refusal(f"{source.path}: {source.names[i]}: {about} (--skip-damaged leaves such images out)")
-                if pixels is None:
-                    say(f"left out: {source.names[i]}: {about}")
-                    damaged += 1
-                    continue
-                notes.update(about)
-                kept.append(i)
-                out.add(pixels)
+    with replacing(options.out) as draft, multiprocessing.Pool(options.workers) as pool:
+        out = (Npz if options.out.endswith(".npz") else Zip)(draft, len(source.names))
+        done = map(work, jobs) if options.workers == 1 else pool.imap(work, jobs, 16)
+        for i, (pixels, about) in enumerate(done):
+            if pixels is None and not options.skip_damaged:
+                raise Refusal(f"{source.path}: {source.names[i]}: {about} (--skip-damaged leaves such images out)")
+            if pixels is None:
+                say(f"left out: {source.names[i]}: {about}")
+                damaged += 1
+                continue
+            notes.update(about)
+            kept.append(i)
+            out.add(pixels)
         if not kept:
             raise Refusal(f"{source.path}: none of its {len(source.names)} images can be used")
         labels = source.labels_of(kept)
         out.end(labels, options.name)
-        os.replace(temporary, options.out)
-    finally:
-        for path in (temporary, f"{temporary}-rows"):
-            if os.path.exists(path):
-                os.unlink(path)
     for note, count in sorted(notes.items()):
         say(f"{count} images: {note}")
     classes = f", {len(set(labels))} classes" if labels else ", no labels"
     print(f"{options.out}: {len(kept)} images by {options.name}{classes}; left out: {len(source.left_out)} files that "
           f"are no images, {damaged} images that can't be used")
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: {message}\n")
 
 
 def main(arguments=None):
@@ -295,14 +280,7 @@ def main(arguments=None):
         parser.error(f"OUT: expected a name that ends in .zip or .npz, found {options.out}")
     if os.path.exists(options.out) and not options.force:
         parser.error(f"{options.out} is there already: say --force to replace it")
-    try:
-        prepare(options)
-    except Refusal as error:
-        say(f"{error}: nothing written")
-        sys.exit(65)
-    except OSError as error:
-        say(error)
-        sys.exit(74)
+    call("prepare_images", PACKAGES, parser, prepare, options)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,18 @@ import argparse
 import hashlib
 import os
 import pickle
-import sys
 import zipfile
+
+from export.frame import Parser, Refusal, call, end_without, replacing
+
+PACKAGES = "numpy"
 
 try:
     import numpy as np
 except ModuleNotFoundError as missing:
-    print(f"reference: {missing}: run it by a Python with numpy, such as build/venv/bin/python after "
-          "`build/venv/bin/pip install numpy` (or tools/setup.sh test)", file=sys.stderr)
-    sys.exit(64)
+    end_without("reference", missing, PACKAGES)
 
 SYMMETRY = 1e-6  # of the largest variance, as qtaylor reads it
-
-
-class Refusal(Exception):
-    """The file is not what it should be."""
 
 
 class ArraysOnly(pickle.Unpickler):
@@ -111,29 +108,20 @@ def check(arrays):
 
 def convert(options):
     read = read_npz if zipfile.is_zipfile(options.source) else read_pickle
-    arrays = check(read(options.source, options.metric))
+    try:
+        arrays = check(read(options.source, options.metric))
+    except Refusal as error:
+        raise Refusal(f"{options.source}: {error}") from None
     if "count" in arrays:
         arrays["count"] = np.int64(arrays["count"])
     if options.network:
         with open(options.network, "rb") as file:
             arrays["network"] = np.bytes_(hashlib.sha256(file.read()).hexdigest())
-    temporary = f"{options.out}.tmp-{os.getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, options.out)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with replacing(options.out) as draft, open(draft, "wb") as file:
+        np.savez(file, **arrays)
     count = f"{arrays['count']} images" if "count" in arrays else "a number of images that it does not say"
     print(f"{options.out}: mu and sigma of {count}, {len(arrays['mu'])} features each"
           f"{'; the features' if 'features' in arrays else ''}")
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.print_usage(sys.stderr)
-        self.exit(64, f"{self.prog}: {message}\n")
 
 
 def main(arguments=None):
@@ -148,14 +136,7 @@ def main(arguments=None):
         parser.error(f"OUT: expected a name that ends in .npz, found {options.out}")
     if os.path.exists(options.out) and not options.force:
         parser.error(f"{options.out} is there already: say --force to replace it")
-    try:
-        convert(options)
-    except Refusal as error:
-        print(f"reference: {options.source}: {error}: nothing written", file=sys.stderr)
-        sys.exit(65)
-    except OSError as error:
-        print(f"reference: {error}", file=sys.stderr)
-        sys.exit(74)
+    call("reference", PACKAGES, parser, convert, options)
 
 
 if __name__ == "__main__":

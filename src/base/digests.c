@@ -1,4 +1,4 @@
-/* Digests of large files, remembered from start to start. */
+/* Digests of files, remembered; those of large ones from start to start. */
 #include "base/digests.h"
 
 #include "base/clock.h"
@@ -13,9 +13,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-enum { SETTLED = 3 /* s: longer than a tick of any file system's clock */ };
+#include <sys/stat.h>
 
 static struct digest known[64];
 static size_t known_count; /* ever; the next goes to known[known_count % 64] */
@@ -102,7 +100,7 @@ static int look(struct digest *digest, const char *path, bool *settled, bool *la
     if (rc == 0 && !text) rc = error_memory(err);
     if (rc == 0) {
         sha256_bytes(text, strlen(text), digest->key);
-        *settled = time(NULL) - info.st_ctim.tv_sec >= SETTLED;
+        *settled = file_settled(&info);
         *large = info.st_size >= MEMORABLE;
     }
     free(text);

@@ -1,8 +1,8 @@
-/* Digests of files that are too large to be read at every start: remembered by path, inode, size and times, in this
- * process and, for files of MEMORABLE bytes and more, as small files in $XDG_CACHE_HOME/qtaylor/digests
- * (~/.cache/qtaylor/digests where it is not set), which may be deleted at any time. A file that was written to has
- * another ctime, which nobody can set; one that was written to within the last three seconds is not remembered, for it
- * may be again within one tick of its clock. Thread-safe. */
+/* Digests of files, remembered by path, inode, size and times: in this process (a sweep asks for its model's once a
+ * cell) and, for files of MEMORABLE bytes and more, from start to start as small files in
+ * $XDG_CACHE_HOME/qtaylor/digests (~/.cache/qtaylor/digests where it is not set), which may be deleted at any time.
+ * A file that was written to has another ctime, which nobody can set; one that was written to within the last three
+ * seconds is not remembered, for it may be again within one tick of its clock. Thread-safe. */
 #ifndef BASE_DIGESTS_H
 #define BASE_DIGESTS_H
 

@@ -1,4 +1,4 @@
-/* SHA-256, with a small memory of files hashed before. */
+/* SHA-256 of bytes and of files. */
 #include "base/hash.h"
 
 #include "base/files.h"
@@ -6,12 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* struct sha256 is OpenSSL's context under our name. */
@@ -49,43 +45,9 @@ void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]) {
     to_hex(digest, hex);
 }
 
-/* Files hashed before by this process: a sweep asks for its model's digest once a cell. */
-static struct known {
-    struct stat stat;
-    char hex[SHA256_HEX];
-} known[8];
-static size_t known_count; /* ever; the next goes to known[known_count % 8] */
-static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static bool recall(const struct stat *stat, char hex[SHA256_HEX]) {
-    bool found = false;
-    pthread_mutex_lock(&known_lock);
-    for (size_t i = 0; i < sizeof known / sizeof *known && i < known_count && !found; i++) {
-        found = file_unchanged(&known[i].stat, stat);
-        if (found) memcpy(hex, known[i].hex, SHA256_HEX);
-    }
-    pthread_mutex_unlock(&known_lock);
-    return found;
-}
-
-static void remember(const struct stat *stat, const char hex[SHA256_HEX]) {
-    if (!file_settled(stat)) return;
-    pthread_mutex_lock(&known_lock);
-    struct known *slot = &known[known_count++ % (sizeof known / sizeof *known)];
-    slot->stat = *stat;
-    memcpy(slot->hex, hex, SHA256_HEX);
-    pthread_mutex_unlock(&known_lock);
-}
-
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err) {
-    struct stat stat;
     int fd = file_open(path, O_RDONLY, err);
     if (fd < 0) return -1;
-    bool sized = fstat(fd, &stat) == 0;
-    if (sized && recall(&stat, hex)) {
-        close(fd);
-        return 0;
-    }
     struct sha256 *hash = sha256_new();
     if (!hash) {
         close(fd);
@@ -98,7 +60,6 @@ int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err) {
     int failed = got < 0 ? errno : 0;
     close(fd);
     sha256_finish(hash, hex);
-    if (sized && !failed) remember(&stat, hex);
     return failed ? error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(failed)) : 0;
 }
 

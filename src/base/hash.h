@@ -15,8 +15,7 @@ void sha256_add(struct sha256 *hash, const void *data, size_t size);
 void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]); /* frees the hash */
 
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]);
-/* Of a regular file's bytes. The last few results are kept in memory: a file whose inode, size and times (mtime,
- * ctime) are the same is not read again, unless it changed within the last three seconds. CODE_IO. */
+/* Of a regular file's bytes, which are read: base/digests.h remembers. CODE_IO. */
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err);
 /* Is `found`, the digest of a file that was read, the expected one? If not, or where none is known (NULL), CODE_DATA
  * names the path and this host. */

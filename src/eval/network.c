@@ -1,6 +1,7 @@
 /* A feature network: its description, its file, and samples through it. */
 #include "eval/network.h"
 
+#include "base/digests.h"
 #include "format/floats.h"
 #include "sample/model.h"
 
@@ -90,7 +91,7 @@ int network_name(const char *path, char name[NETWORK_NAME], struct error *err) {
     json_t *json = NULL;
     snprintf(network.name, sizeof network.name, "pixels");
     if (path) name_of_file(path, network.name);
-    int rc = path ? sha256_file(path, sha256, err) : 0;
+    int rc = path ? digest_file(path, sha256, err) : 0;
     if (rc == 0 && path && strcmp(sha256, inception_sha256) != 0 &&
         ((rc = card_read_extra(&json, path, "features.json", err)) != 0 ||
          (rc = parse_description(&network, json, err)) != 0))
@@ -147,7 +148,7 @@ int network_open(struct network *network, const char *path, const struct card *c
     }
     json_t *json = NULL;
     name_of_file(path, network->name);
-    if (sha256_file(path, network->sha256, err) != 0) return -1;
+    if (digest_file(path, network->sha256, err) != 0) return -1;
     memcpy(network->key, network->sha256, SHA256_HEX);
     int rc;
     if (strcmp(network->sha256, inception_sha256) == 0) rc = (json = inception_card(&sample)) ? 0 : error_memory(err);

@@ -1,12 +1,13 @@
 /* Images one after another out of a folder, an archive or an array. */
 #include "format/images.h"
 
+#include "base/digests.h"
 #include "base/files.h"
-#include "format/npy.h"
 #include "base/text.h"
-#include "format/zip_file.h"
 #include "format/image.h"
 #include "format/image_names.h"
+#include "format/npy.h"
+#include "format/zip_file.h"
 
 #include <errno.h>
 #include <fts.h>
@@ -93,7 +94,7 @@ int images_recipe(const struct images *images, char recipe[RECIPE_SIZE], struct 
 }
 
 int images_digest(const struct images *images, char hex[SHA256_HEX], struct error *err) {
-    if (images->zip || images->names.count == 0) return sha256_file(images->path, hex, err);
+    if (images->zip || images->names.count == 0) return digest_file(images->path, hex, err);
     struct sha256 *hash = sha256_new();
     int rc = hash ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < images->names.count; i++) {

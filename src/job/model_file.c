@@ -1,6 +1,7 @@
 /* A model's file: its bytes, its digest and its kind. */
 #include "job/model_file.h"
 
+#include "base/digests.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "format/zip_file.h"
@@ -170,7 +171,7 @@ int model_file_read(char **data, size_t *size, const char *path, const char *exp
 int model_file_digest(const char *path, char sha256[SHA256_HEX], struct error *err) {
     char *data;
     size_t size;
-    if (sha256_file(path, sha256, err) != 0) return -1;
+    if (digest_file(path, sha256, err) != 0) return -1;
     if (is_known(sha256)) return 0;
     if (model_file_read(&data, &size, path, sha256, err) != 0) return -1;
     free(data);

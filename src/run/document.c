@@ -1,24 +1,25 @@
 /* The run document: all that determines a run, as one JSON value. */
 #include "run/document.h"
 
+#include "base/digests.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cluster/agree.h"
+#include "cluster/build.h"
 #include "config/override.h"
+#include "eval/network.h"
+#include "format/captions.h"
+#include "format/json_file.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
 #include "job/job_conditions.h"
-#include "sample/labels.h"
 #include "job/model_file.h"
-#include "cluster/build.h"
-#include "eval/network.h"
-#include "format/json_file.h"
-#include "cluster/agree.h"
-#include "format/captions.h"
-#include "sample/initial.h"
-#include "sample/conditions.h"
-#include "sample/noise.h"
 #include "sample/automatic.h"
+#include "sample/conditions.h"
+#include "sample/initial.h"
+#include "sample/labels.h"
+#include "sample/noise.h"
 #include "sample/scales.h"
 #include "shard/layout.h"
 #include "solver/guidance.h"
@@ -143,7 +144,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
 /* sha256 of a file that may not be there to hash: path NULL gives hex "" and success. */
 static int digest(const char *path, char hex[SHA256_HEX], struct error *err) {
     hex[0] = '\0';
-    return path ? sha256_file(path, hex, err) : 0;
+    return path ? digest_file(path, hex, err) : 0;
 }
 
 static int model_digest(const char *path, char hex[SHA256_HEX], struct error *err) {

@@ -221,7 +221,7 @@ int conditions_describe(json_t **about, const struct conditions *conditions, con
     *about = NULL;
     for (size_t i = 0; rc == 0 && i < conditions->card->inputs_count; i++)
         rc = describe_input(inputs, &conditions->card->inputs[i], job, err);
-    if (rc == 0 && job->conditions.rows) rc = sha256_file(job->conditions.rows, rows, err);
+    if (rc == 0 && job->conditions.rows) rc = digest_file(job->conditions.rows, rows, err);
     if (rc == 0 && !(*about = json_pack("{s:I, s:O, s:s*}", "count", (json_int_t)conditions->rows, "inputs", inputs,
                                         "rows_sha256", rows[0] ? rows : NULL)))
         rc = error_memory(err);

@@ -1,6 +1,7 @@
 /* The features of a run, and its metrics. */
 #include "work/evaluation.h"
 
+#include "base/digests.h"
 #include "base/files.h"
 #include "cluster/build.h"
 #include "eval/side_read.h"
@@ -80,11 +81,11 @@ int evaluation_reference(const struct run *run, size_t network, enum evaluated_f
                          struct error *err) {
     const char *path = run_evaluated_file(run, network, which), *agreed = run->evaluated[network].files[which].sha256;
     char sha256[SHA256_HEX], after[SHA256_HEX];
-    if (sha256_file(path, sha256, err) != 0) return -1;
+    if (digest_file(path, sha256, err) != 0) return -1;
     if (agreed[0] && sha256_expect(path, sha256, agreed, err) != 0) return -1;
     if (side_read(reference, path, NULL, err) != 0) return -1;
     memcpy(reference->sha256, sha256, SHA256_HEX);
-    int rc = sha256_file(path, after, err);
+    int rc = digest_file(path, after, err);
     if (rc == 0 && strcmp(sha256, after) != 0)
         rc = error_set(err, CODE_DATA, "%s was replaced while it was read: run again", path);
     if (rc != 0) side_release(reference);
@@ -165,7 +166,7 @@ static int foresee_network(const struct run *run, size_t network, struct error *
         any |= images;
         if (rc == 0 && images) rc = reference_images_check(path, evaluated_file_names[which], err);
         else if (rc == 0 && (rc = side_read(&sides[which], path, NULL, err)) == 0) files[which] = &sides[which];
-        if (rc == 0 && !images) rc = sha256_file(path, sides[which].sha256, err);
+        if (rc == 0 && !images) rc = digest_file(path, sides[which].sha256, err);
     }
     if (rc == 0 && any) rc = check_validation(run, network, files, err); /* images give what metrics need */
     else if (rc == 0) rc = evaluation_fits(run, network, files, true, err);

@@ -52,7 +52,7 @@ static int compare_inputs(struct run *run, const struct digests *digests, struct
         for (enum evaluated_file which = 0; which < EVALUATED_FILES; which++) {
             const char *path = run_evaluated_file(run, i, which);
             if (!path) continue;
-            if (sha256_file(path, evaluated->files[which].sha256, err) != 0 ||
+            if (digest_file(path, evaluated->files[which].sha256, err) != 0 ||
                 sha256_expect(path, evaluated->files[which].sha256, digests->of[i].files[which], err) != 0)
                 return -1;
         }

@@ -117,7 +117,7 @@ def start_of_seeds(count, shape):
 
 
 def test_the_four_commands_of_the_documentation(tmp_path):
-    """docs/text-to-image.md, word by word, in the folder that they speak of."""
+    """Those of docs/text-to-image.md and of the README, word by word, in the folder that they speak of."""
     text_pipelines.stable_diffusion().save_pretrained(tmp_path / "FOLDER")
     (tmp_path / "prompts.txt").write_text("a cat\nred dog\n")
     for name in ("build", "tools"):
@@ -125,6 +125,7 @@ def test_the_four_commands_of_the_documentation(tmp_path):
     text = (ROOT / "docs/text-to-image.md").read_text()
     commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     assert len(commands) == 4
+    assert "".join(f"    {command}\n" for command in commands) in (ROOT / "README.md").read_text()
     for command in commands:
         words = shlex.split(command)
         if words[0] == "mpirun":

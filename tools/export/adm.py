@@ -1,7 +1,8 @@
 """adm: a state dict of guided-diffusion's UNetModel, with the flags of its README's commands (those of training
 alone are passed over; heads, attention order and noise schedule leave no mark in the state, so they can't be
 checked). --code: its folder guided_diffusion. The job is that of image_sample.py at --steps respaced steps."""
-from export.checkpoints import Refusal, Usage, import_inside, load_strictly, read_state
+from export.checkpoints import import_inside, load_strictly, read_state
+from export.frame import Refusal, Usage
 from export.model_file import Network
 from export.writer import write
 

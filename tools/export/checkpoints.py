@@ -9,13 +9,7 @@ import sys
 
 import torch
 
-
-class Refusal(Exception):
-    """The checkpoint is not what it should be: exit 65."""
-
-
-class Usage(Exception):
-    """The command line is wrong: exit 64."""
+from export.frame import Refusal, Usage
 
 
 def first_line(error):

@@ -1,13 +1,12 @@
 """A decoder and its card as decoder.pt, TorchScript, proved against the network before it gets its name."""
 import json
-import os
-import pathlib
 import sys
 import warnings
 
 import torch
 
-from export.checkpoints import Refusal, first_line
+from export.checkpoints import first_line
+from export.frame import Refusal, replacing
 
 ROUNDING = 1e-4  # of the largest number, as of a model
 
@@ -32,19 +31,15 @@ def check_decoder(traced, network, card):
 def save_decoder(network, card, path):
     """network(latents) -> pictures; card without `image`, whose shape is found by running it."""
     network = network.float().eval().requires_grad_(False)
-    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}")
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check_decoder looks for
             latents = latents_of(card, 2)
             card = card | {"image": list(network(latents).shape[1:]), "batch": None}
             traced = torch.jit.freeze(torch.jit.trace(network, latents, check_trace=False))
-            torch.jit.save(traced, str(temporary), _extra_files={"decoder.json": json.dumps(card)})
-            check_decoder(torch.jit.load(str(temporary)), network, card)
-        os.replace(temporary, path)
+            torch.jit.save(traced, str(draft), _extra_files={"decoder.json": json.dumps(card)})
+            check_decoder(torch.jit.load(str(draft)), network, card)
     except (RuntimeError, TypeError, ValueError) as error:
         raise Refusal(f"the decoder does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     print(f"{path}: {json.dumps(card)}")
     return card

@@ -9,7 +9,8 @@ import errno
 import os
 
 from export import pipelines, schedulers
-from export.checkpoints import Refusal, few, read_json, refuse_weights
+from export.checkpoints import few, read_json, refuse_weights
+from export.frame import Refusal
 from export.model_file import Network
 from export.writer import write
 

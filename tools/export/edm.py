@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from export.checkpoints import Refusal, few, first_line
+from export.checkpoints import few, first_line
+from export.frame import Refusal
 from export.writer import write
 from export.model_file import Network
 

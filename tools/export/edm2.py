@@ -3,7 +3,7 @@ runs the code in the file, so take only files that you trust. The raw network is
 The job is that of generate_images.py without a guiding network: 32 steps of Heun, its own latents and labels. With
 --vae (diffusers' folder of sd-vae-ft-mse) networks of latents get their decoder: the mean and std of each channel that
 EDM2 assumes, and pictures in [0, 1]."""
-from export.checkpoints import Refusal
+from export.frame import Refusal
 from export.edm import read_pickle
 from export.flows import add_vae
 from export.model_file import Network

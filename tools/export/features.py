@@ -26,7 +26,8 @@ import warnings
 import torch
 import torch.nn.functional as F
 
-from export.checkpoints import Refusal, Usage, first_line, read_json, read_state
+from export.checkpoints import first_line, read_json, read_state
+from export.frame import Refusal, Usage, replacing
 from export.inception import Inception
 from export.resize import PilBicubic, Tf1Bilinear, TorchBicubic, TorchBilinear
 
@@ -187,18 +188,13 @@ def check(traced, network, shape, dims):
 
 def save(network, outputs, about, shape, path):
     network = network.eval().requires_grad_(False)
-    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}")
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check looks for
-            dims = {name: values.shape[1] for name, values in zip(outputs, as_tuple(network(pictures(shape, 2))))}
-            card = {"shape": [3, *shape], "range": [0, 255], "outputs": dims} | about
-            traced = torch.jit.freeze(torch.jit.trace(network, pictures(shape, 2), check_trace=False))
-            torch.jit.save(traced, str(temporary), _extra_files={"features.json": json.dumps(card)})
-            check(torch.jit.load(str(temporary)), network, shape, dims)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check looks for
+        dims = {name: values.shape[1] for name, values in zip(outputs, as_tuple(network(pictures(shape, 2))))}
+        card = {"shape": [3, *shape], "range": [0, 255], "outputs": dims} | about
+        traced = torch.jit.freeze(torch.jit.trace(network, pictures(shape, 2), check_trace=False))
+        torch.jit.save(traced, str(draft), _extra_files={"features.json": json.dumps(card)})
+        check(torch.jit.load(str(draft)), network, shape, dims)
     print(f"{path}: {json.dumps(card)}")
 
 

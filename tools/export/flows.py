@@ -1,6 +1,6 @@
 """What the families of flow-matching networks share: transformers on latents whose sizes are read off their weights,
 and how their samplers are said in a job."""
-from export.checkpoints import Refusal
+from export.frame import Refusal
 from export.pipelines import decoder_with
 
 # The published sizes: hidden size to heads, which leave no mark in the weights.

@@ -10,6 +10,8 @@ from unittest import mock
 
 import torch
 
+from export.frame import replacing
+
 # Flags of a processor that the compiler makes use of when it compiles for the machine it runs on.
 FLAGS = ("avx", "amx", "fma", "bmi", "f16c", "gfni", "vaes", "vpclmulqdq", "sha_ni")
 
@@ -72,10 +74,9 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
     device, rows = arguments[0].device, len(arguments[0])
     card = card | {"batch": rows} if name == "diffusion.json" else card  # what features take says nothing of batches
     metadata = {name: json.dumps(card)} | ({"cpu_flags": processor_flags()} if device.type == "cpu" else {})
-    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}.pt2")
-    try:
-        compile_package(network, arguments, metadata, temporary, autotune)
-        package = torch._inductor.aoti_load_package(str(temporary))
+    with replacing(path, ".pt2") as draft:
+        compile_package(network, arguments, metadata, draft, autotune)
+        package = torch._inductor.aoti_load_package(str(draft))
         difference, scale = deviation(package, network, arguments)
         print(f"AOTInductor, batch {rows}: differs from the network by {difference:.2g} of {scale:.3g}",
               file=sys.stderr)
@@ -85,7 +86,4 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
         for form, call in timed:
             with torch.no_grad():
                 print(f"{form}: {milliseconds(call, arguments):.3g} ms a call of {rows}, one thread", file=sys.stderr)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return card

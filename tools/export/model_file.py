@@ -12,8 +12,9 @@ import warnings
 
 import torch
 
-from export.checkpoints import Refusal, few, first_line, last_line
+from export.checkpoints import few, first_line, last_line
 from export.forms import deviation, milliseconds, save_package
+from export.frame import Refusal, replacing
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -189,6 +190,16 @@ def trace(network, card):
                           f"{first_line(error)}") from error
 
 
+def save_script(traced, network, card, path):
+    """What is in the file, compared with the network."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(traced, path, _extra_files={"diffusion.json": json.dumps(card)})
+        script = torch.jit.load(path)
+        check(script, network, card)
+    return script
+
+
 def save(network, card, path, dtype="float32", package=None, channels_last=False, timed=True):
     """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of
     save_package. The card as it is in the file."""
@@ -208,18 +219,12 @@ def save(network, card, path, dtype="float32", package=None, channels_last=False
     if not os.access(folder, os.W_OK):
         raise OSError(errno.ENOENT if not os.path.exists(folder) else errno.EACCES, "cannot write there", folder)
     traced = trace(network, card)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.jit.save(traced, temporary, _extra_files={"diffusion.json": json.dumps(card)})
-            traced = torch.jit.load(temporary)
-            check(traced, network, card)
-        if package:
-            return as_package(bare, card, path, [("TorchScript", traced)] if timed else None, package)
-        os.replace(temporary, path)
-    finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+    if package:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            script = save_script(traced, network, card, file.name)
+            return as_package(bare, card, path, [("TorchScript", script)] if timed else None, package)
+    with replacing(path) as draft:
+        save_script(traced, network, card, str(draft))
     return card
 
 

@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from export.checkpoints import Refusal, Usage, first_line, read_json
+from export.checkpoints import first_line, read_json
+from export.frame import Refusal, Usage
 from export.model_file import Network
 from export.writer import write
 

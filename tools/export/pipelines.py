@@ -4,7 +4,8 @@ import os
 
 import torch
 
-from export.checkpoints import Refusal, first_line, read_json
+from export.checkpoints import first_line, read_json
+from export.frame import Refusal
 
 # _class_name of a pipeline: its usual guidance_scale, and its usual number of steps (None: its scheduler's).
 PIPELINES = {"StableDiffusionPipeline": (7.5, 50), "StableDiffusion3Pipeline": (7.0, 28), "DiTPipeline": (4.0, 50),

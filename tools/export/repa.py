@@ -4,7 +4,7 @@ its velocity noise minus data; the projectors have no part in sampling. The samp
 and decode."""
 import torch
 
-from export.checkpoints import Refusal, import_code, load_strictly, read_state
+from export.checkpoints import import_code, load_strictly, read_state
 from export.flows import (
     add_transformer_options,
     add_vae,
@@ -15,6 +15,7 @@ from export.flows import (
     stability_decoder,
     transformer_sizes,
 )
+from export.frame import Refusal
 from export.model_file import Network
 from export.writer import write
 

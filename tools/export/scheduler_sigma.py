@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from export.checkpoints import Refusal
+from export.frame import Refusal
 from export.translation import (
     BETAS,
     SPACING,

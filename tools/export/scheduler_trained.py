@@ -1,5 +1,5 @@
 """Schedulers of diffusers that step from one trained timestep to another: DDPM, DDIM, PNDM, UnCLIP, LCM, TCD."""
-from export.checkpoints import Refusal
+from export.frame import Refusal
 from export.translation import (BETAS, CLIPPING, SPACING, Translation, clipping, integer_grid, refuse, refuse_keys,
                                 set_trained_steps, trained_card, with_clip)
 

@@ -1,7 +1,8 @@
 """Every scheduler class of diffusers: the translation into a job's sampler, or why there is none."""
 import importlib
 
-from export.checkpoints import Refusal, first_line, read_json
+from export.checkpoints import first_line, read_json
+from export.frame import Refusal
 
 TRAINED, SIGMA, OTHER = "scheduler_trained", "scheduler_sigma", "scheduler_other"
 # class: (module, function, what it is in a job)

@@ -3,7 +3,8 @@ dopri5 at its tolerances unless --sampling-method or --mode SDE say otherwise, g
 as forward_with_cfg has it. torchdiffeq chooses its adaptive steps in another way: the pictures agree to the
 tolerance. What the network learnt of the variance is dropped, as its forward does. The samples are latents, and
 pictures with --vae."""
-from export.checkpoints import Refusal, import_code, load_strictly, read_state
+from export.checkpoints import import_code, load_strictly, read_state
+from export.frame import Refusal
 from export.flows import (
     ODE,
     add_transformer_options,

@@ -3,8 +3,9 @@ its models/unet. The job is that of compute_fid.py: dopri5 with its tolerance, o
 --steps. torchdiffeq chooses its adaptive steps in another way: the pictures agree to the tolerance."""
 import os
 
-from export.checkpoints import Refusal, Usage, import_inside, load_strictly, read_state
+from export.checkpoints import import_inside, load_strictly, read_state
 from export.flows import along_slopes
+from export.frame import Refusal, Usage
 from export.model_file import Network
 from export.writer import write
 

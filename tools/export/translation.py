@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from export.checkpoints import Refusal
+from export.frame import Refusal
 
 KINDS = {"linear": "discrete-linear", "scaled_linear": "discrete-scaled-linear", "squaredcos_cap_v2": "discrete-cosine"}
 # Keys that several classes have.

@@ -1,11 +1,10 @@
 """The folder of an export: model.pt (or model.pt2) with its card, and job.yaml beside it."""
 import json
-import os
 import pathlib
 import sys
 
-from export.checkpoints import Refusal
 from export.decoder_file import save_decoder
+from export.frame import Refusal, replacing
 from export.model_file import ROUNDING, save, save_fastest
 
 
@@ -34,12 +33,8 @@ def job_text(name, card, job, comments, model="model.pt"):
 
 
 def replace_text(path, text):
-    temporary = pathlib.Path(f"{path}.tmp-{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(text)
 
 
 def with_null(card, null):
