@@ -14,7 +14,7 @@ DESTDIR  ?=
 # One folder a variant: build/torch, build/fake, build/fake-address,undefined.
 B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
 
-PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng libjpeg libwebp nlopt
+PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng libdeflate libjpeg libwebp nlopt
 PKG_CONFIG ?= pkg-config
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 CFLAGS     ?= -O2 -g

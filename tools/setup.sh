@@ -15,7 +15,8 @@ shim=${SHIM:-torch}
 case $what in fuzz | lint) shim=fake ;; esac
 torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
-    libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev libjpeg-dev libwebp-dev libnlopt-dev)
+    libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev libdeflate-dev libjpeg-dev libwebp-dev
+    libnlopt-dev)
 [ "$shim" = torch ] && packages+=(python3 python3-venv)
 if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-dev libomp-dev)
 elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)

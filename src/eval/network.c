@@ -200,17 +200,19 @@ static void convert(const struct network *network, const void *sample, void *ima
     double scale = ranged ? (network->high - network->low) / (high - low) : 1;
     double shift = ranged ? network->low - low * scale : 0;
     enum npy_type type = network->half ? NPY_FLOAT16 : NPY_FLOAT32;
-    for (size_t c = 0; c < (size_t)network->channels; c++)
-        for (size_t p = 0, channel = from == 1 ? 0 : c; p < pixels; p++) {
-            if (takes_bytes(network))
-                ((uint8_t *)image)[c * pixels + p] = ((const uint8_t *)sample)[p * from + channel];
-            else if (network->floats)
+    for (size_t c = 0; c < (size_t)network->channels; c++) {
+        size_t channel = from == 1 ? 0 : c;
+        const uint8_t *bytes = (const uint8_t *)sample + channel; /* every from-th, where there are any */
+        if (takes_bytes(network))
+            for (size_t p = 0; p < pixels; p++) ((uint8_t *)image)[c * pixels + p] = bytes[p * from];
+        else if (network->floats)
+            for (size_t p = 0; p < pixels; p++)
                 ((float *)image)[c * pixels + p] = (float)(floats_at(sample, type, channel * pixels + p) * scale +
                                                            shift);
-            else
-                ((float *)image)[c * pixels + p] = (float)(((const uint8_t *)sample)[p * from + channel] * scale +
-                                                           shift);
-        }
+        else
+            for (size_t p = 0; p < pixels; p++)
+                ((float *)image)[c * pixels + p] = (float)(bytes[p * from] * scale + shift);
+    }
 }
 
 /* One batch; values[k]: where its rows of output k go, or NULL. The network's own go to `out`, [batch][all dims]. */

@@ -1,6 +1,8 @@
 /* PNG files in memory, to pixels and back. */
 #include "format/png.h"
 
+#include "format/png_plain.h"
+
 #include <spng.h>
 
 enum { MOST_CHUNK = 64 << 20 }; /* bytes of text, profiles and the like */
@@ -53,6 +55,7 @@ int png_look(struct image_shape *shape, const char *data, size_t size, const cha
 
 int png_decode(const char *data, size_t size, const struct image_shape *shape, uint8_t *out, const char *name,
                struct error *err) {
+    if (png_plain_decode(data, size, shape, out)) return 0;
     spng_ctx *context;
     struct image_shape found;
     int code, rc = decoder_new(&context, &found, data, size, name, err);

@@ -64,7 +64,8 @@ def test_pixels_in_colour_are_pillows(tmp_path):
               for quality in (30, 75, 95) for subsampling in (0, 1, 2) for progressive in (False, True)
               for optimize in (False, True)]
     makers += [("jpg", dict(quality=90, keep_rgb=True)), ("jpg", dict(restart_marker_blocks=1)),
-               ("jpg", dict(exif=exif)), ("png", {}), ("png", dict(compress_level=0))]
+               ("jpg", dict(exif=exif)), ("png", {}), ("png", dict(compress_level=0)),
+               ("png", dict(compress_level=1)), ("png", dict(optimize=True)), ("png", dict(dpi=(72, 72)))]
     makers += [("webp", dict(quality=quality, method=method, exact=True))
                for quality in (1, 50, 80, 100) for method in (0, 4, 6)]
     makers += [("webp", dict(lossless=True)), ("webp", dict(exif=exif))]

@@ -1,6 +1,10 @@
 /* PNGs of each kind, those that are refused, and damaged ones. */
 #include "pictures.h"
 
+#include "format/png_plain.h"
+
+#include <libdeflate.h>
+
 /* Closed forms: grey v of d bits is 255 v / (2^d - 1); an index is its entry of encode()'s palette. */
 static void pngs_of_each_depth_are_8_bit(void **state) {
     (void)state;
@@ -106,11 +110,111 @@ static void damaged_pngs_are_refused(void **state) {
     free(png.data);
 }
 
+/* By spng alone, which png_decode asks for all but plain PNGs. */
+static bool by_spng(const struct bytes *png, int format, uint8_t *out, size_t size) {
+    spng_ctx *context = spng_ctx_new(0);
+    assert_non_null(context);
+    bool done = spng_set_png_buffer(context, png->data, png->size) == 0 &&
+                spng_decode_image(context, out, size, format, 0) == 0 && spng_decode_chunks(context) == 0;
+    spng_ctx_free(context);
+    return done;
+}
+
+static void put_number(uint8_t *at, size_t value) {
+    for (int i = 0; i < 4; i++) at[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void add_chunk(struct bytes *png, const char *kind, const uint8_t *content, size_t length) {
+    uint8_t *at = (uint8_t *)png->data + png->size;
+    put_number(at, length);
+    memcpy(at + 4, kind, 4);
+    if (length) memcpy(at + 8, content, length);
+    put_number(at + 8 + length, libdeflate_crc32(0, at + 4, 4 + length));
+    png->size += 12 + length;
+}
+
+/* A PNG by hand: lines of random bytes behind `filter` (5: each line another), deflated at `level`, in IDATs of
+ * `piece` bytes. */
+static struct bytes plain_png(int channels, size_t height, size_t width, int filter, int level, size_t piece) {
+    size_t bytes = width * (size_t)channels, size = height * (1 + bytes);
+    uint8_t header[13] = {[8] = 8, [9] = channels == 1 ? 0 : 2}, *lines = malloc(size), *packed = malloc(2 * size + 99);
+    struct bytes png = {malloc(30 * size + 9999), 8};
+    struct libdeflate_compressor *deflate = libdeflate_alloc_compressor(level);
+    assert_true(lines && packed && png.data && deflate);
+    for (size_t i = 0; i < size; i++) lines[i] = (uint8_t)(rand() >> 7);
+    for (size_t y = 0; y < height; y++) lines[y * (1 + bytes)] = (uint8_t)(filter == 5 ? y % 5 : (size_t)filter);
+    size_t length = libdeflate_zlib_compress(deflate, lines, size, packed, 2 * size + 99);
+    assert_true(length > 0);
+    memcpy(png.data, "\x89PNG\r\n\x1a\n", 8);
+    put_number(header, width);
+    put_number(header + 4, height);
+    add_chunk(&png, "IHDR", header, sizeof header);
+    for (size_t at = 0; at < length; at += piece)
+        add_chunk(&png, "IDAT", packed + at, length - at < piece ? length - at : piece);
+    add_chunk(&png, "IEND", NULL, 0);
+    libdeflate_free_compressor(deflate);
+    free(packed);
+    free(lines);
+    return png;
+}
+
+/* Lines of random bytes meet every case of a filter, Paeth's ties too. */
+static void plain_pngs_are_spngs(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{1, 1}, {1, 40}, {40, 1}, {3, 2}, {17, 31}, {64, 64}};
+    for (int channels = 1; channels <= 3; channels += 2)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int filter = 0; filter <= 5; filter++)
+                for (int level = 0; level <= 9; level += 3) {
+                    size_t height = sizes[s][0], width = sizes[s][1], size = height * width * (size_t)channels;
+                    const struct image_shape shape = {(int)height, (int)width, channels};
+                    struct bytes png = plain_png(channels, height, width, filter, level, level == 3 ? 7 : 1 << 20);
+                    uint8_t *found = malloc(size), *expected = malloc(size); /* exact: writing beyond would be seen */
+                    assert_true(found && expected);
+                    assert_true(by_spng(&png, channels == 1 ? SPNG_FMT_G8 : SPNG_FMT_RGB8, expected, size));
+                    assert_true(png_plain_decode(png.data, png.size, &shape, found));
+                    assert_memory_equal(found, expected, size);
+                    free(found);
+                    free(expected);
+                    free(png.data);
+                }
+}
+
+/* With any bit of it changed, with right checksums too, what is read quickly is what spng reads. */
+static void plain_pngs_that_are_changed_are_spngs(void **state) {
+    (void)state;
+    const struct image_shape shape = {H, W, 3};
+    uint8_t found[MOST], expected[MOST];
+    for (int filter = 0; filter <= 5; filter++) {
+        struct bytes png = plain_png(3, H, W, filter, 6, 50);
+        for (size_t bit = 0; bit < 16 * png.size; bit++) {
+            struct bytes odd = {malloc(png.size), png.size};
+            assert_non_null(odd.data);
+            memcpy(odd.data, png.data, png.size);
+            odd.data[bit / 2 / 8] ^= (char)(1 << bit / 2 % 8);
+            uint8_t *at = (uint8_t *)odd.data + 8, *end = (uint8_t *)odd.data + odd.size;
+            for (size_t length; bit % 2 && end - at >= 12; at += 12 + length) {
+                length = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
+                if (length > (size_t)(end - at) - 12) break;
+                put_number(at + 8 + length, libdeflate_crc32(0, at + 4, 4 + length));
+            }
+            if (png_plain_decode(odd.data, odd.size, &shape, found)) {
+                if (!by_spng(&odd, SPNG_FMT_RGB8, expected, sizeof expected)) fail_msg("bit %zu: spng refuses", bit);
+                assert_memory_equal(found, expected, sizeof expected);
+            }
+            free(odd.data);
+        }
+        free(png.data);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(pngs_of_each_depth_are_8_bit),
         TEST(other_pngs_are_refused),
         TEST(damaged_pngs_are_refused),
+        TEST(plain_pngs_are_spngs),
+        TEST(plain_pngs_that_are_changed_are_spngs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,8 +24,8 @@ class Qtaylor(MakefilePackage):
     depends_on("mpi")
     depends_on("py-torch@2.6:")
     depends_on("openblas")
-    for library in ("zstd", "jansson", "libfyaml", "random123", "openssl", "libzip", "libspng", "libjpeg-turbo",
-                    "libwebp", "nlopt"):
+    for library in ("zstd", "jansson", "libfyaml", "random123", "openssl", "libzip", "libspng", "libdeflate",
+                    "libjpeg-turbo", "libwebp", "nlopt"):
         depends_on(library)
 
     @property
