@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* What cells of a race must have alike; first: that cell, once it is known. */
@@ -34,7 +35,7 @@ static int check_race(struct racing *racing, const struct job *job, const struct
 }
 
 /* How evenly the job's batches spread over ranks of one worker each. */
-static void print_idle(const struct job *job, const struct card *card) {
+static void print_idle(const struct job *job, const struct card *card, FILE *out) {
     struct layout layout;
     struct error ignored;
     if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard,
@@ -43,15 +44,15 @@ static void print_idle(const struct job *job, const struct card *card) {
     uint64_t batch = layout.batch,
              padding = (batch - layout.samples % batch) % batch; /* of the last: the others are whole */
     unsigned long long samples = layout.samples, shards = layout_shards(&layout);
-    printf("\n%s%llu sample%s in %llu shard%s of %llu, batches of %d", isnan(job->evaluate.fid_error) ? "" : "at most ",
-           samples, samples == 1 ? "" : "s", shards, shards == 1 ? "" : "s", (unsigned long long)layout.shard_rows,
-           job->batch);
+    fprintf(out, "\n%s%llu sample%s in %llu shard%s of %llu, batches of %d",
+            isnan(job->evaluate.fid_error) ? "" : "at most ", samples, samples == 1 ? "" : "s", shards,
+            shards == 1 ? "" : "s", (unsigned long long)layout.shard_rows, job->batch);
     if (padding)
-        printf("\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle",
-               (unsigned long long)padding, 100 * (double)padding / (double)(layout.samples + padding));
-    printf("\nworkers      idle share\n");
+        fprintf(out, "\n%llu rows that fill up the last batch are %.1f %% of the work, besides what is idle",
+                (unsigned long long)padding, 100 * (double)padding / (double)(layout.samples + padding));
+    fprintf(out, "\nworkers      idle share\n");
     for (uint64_t workers = 1; workers <= 256; workers *= 4)
-        printf("%7llu      %.1f %%\n", (unsigned long long)workers, 100 * layout_idle(&layout, workers));
+        fprintf(out, "%7llu      %.1f %%\n", (unsigned long long)workers, 100 * layout_idle(&layout, workers));
 }
 
 /* What an evaluation can't do is said here as by `run`. A job whose card is in it may be planned where its files are
@@ -76,13 +77,13 @@ static int check_initial(const struct job *job, const struct card *card, const s
 }
 
 /* The card's keys that the job overrides. */
-static void print_overridden(const struct card *card) {
+static void print_overridden(const struct card *card, FILE *out) {
     const char *key;
     json_t *pair;
     json_object_foreach(card->overridden, key, pair) {
         char *theirs = json_dumps(json_array_get(pair, 0), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)),
              *ours = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
-        print_line(stdout, "model.card.%s: %.200s -> %.200s", key, theirs ? theirs : "?", ours ? ours : "?");
+        print_line(out, "model.card.%s: %.200s -> %.200s", key, theirs ? theirs : "?", ours ? ours : "?");
         free(theirs);
         free(ours);
     }
@@ -94,9 +95,58 @@ struct plan_options {
     bool json, cells, list;
 };
 
+/* Where the cells of a sweep go: a line of each to stdout, and behind all of them what is said of each. */
+struct listing {
+    int width; /* of the longest name */
+    char *text;
+    size_t size;
+    FILE *details; /* writes text; of a job without a sweep stdout */
+};
+
+static int listing_open(struct listing *listing, const struct sweep *sweep, bool json, struct error *err) {
+    *listing = (struct listing){.details = stdout};
+    if (json || sweep->count == 0) return 0;
+    for (size_t i = 0; i < sweep->count; i++) {
+        int width = (int)strlen(sweep->cells[i].name);
+        if (width > listing->width) listing->width = width;
+    }
+    if (!(listing->details = open_memstream(&listing->text, &listing->size))) return error_memory(err);
+    printf("%-*s  %-20s  %8s  %11s  %7s\n", listing->width, "cell", "solver", "NFE", "model calls", "ops");
+    return 0;
+}
+
+/* Prints what is said of the cells. */
+static int listing_close(struct listing *listing, int rc, struct error *err) {
+    if (listing->details == stdout) return rc;
+    bool written = fclose(listing->details) == 0;
+    if (rc == 0 && !written) rc = error_memory(err);
+    if (rc == 0) printf("\n%s", listing->text);
+    free(listing->text);
+    return rc;
+}
+
+static void print_plan(const struct listing *listing, const char *cell, const struct plan *compiled,
+                       const struct job *job, const struct card *card) {
+    FILE *out = listing->details;
+    char nfe[20] = "adaptive";
+    if (!compiled->adaptive) snprintf(nfe, sizeof nfe, "%d", compiled->nfe);
+    if (cell) {
+        print_line(stdout, "%-*s  %-20s  %8s  %11d  %7zu", listing->width, cell, compiled->solver, nfe,
+                   compiled->model_calls, compiled->ops_count);
+        print_line(out, "== %s", cell);
+    }
+    print_overridden(card, out);
+    plan_print(compiled, out);
+    print_idle(job, card, out);
+    if (job->unmeasured)
+        fprintf(out, "what is auto is measured when the job runs: until then the defaults stand for it\n");
+    if (cell) fprintf(out, "\n");
+}
+
 /* One plan, printed; with json (an object) it goes there under the cell's name, or is *json itself without one. */
 static int plan_one(const struct job_file *file, const char *const *overrides, size_t count, const char *cell,
-                    json_t **json, json_t **evaluation, struct racing *racing, struct error *err) {
+                    const struct listing *listing, json_t **json, json_t **evaluation, struct racing *racing,
+                    struct error *err) {
     struct job job;
     struct card card;
     struct sampler sampler;
@@ -112,15 +162,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
         if (!cell) *json = value;
         else if (json_object_set_new(*json, cell, value) != 0) value = NULL;
         if (!value) rc = error_memory(err);
-    } else if (rc == 0) {
-        if (cell) print_line(stdout, "== %s", cell);
-        print_overridden(&card);
-        plan_print(&compiled, stdout);
-        print_idle(&job, &card);
-        if (job.unmeasured)
-            printf("what is auto is measured when the job runs: until then the defaults stand for it\n");
-        if (cell) printf("\n");
-    }
+    } else if (rc == 0) print_plan(listing, cell, &compiled, &job, &card);
     plan_release(&compiled);
     sampler_release(&sampler);
     card_release(&card);
@@ -153,13 +195,16 @@ static int plan_file(const struct plan_options *options, const struct job_file *
     }
     struct race race;
     struct racing racing = {.race = sweep.race ? &race : NULL};
-    int rc = sweep.race ? race_read(&race, sweep.race, file->path, err) : 0;
+    struct listing listing;
+    int rc = listing_open(&listing, &sweep, options->json, err);
+    if (rc == 0 && sweep.race) rc = race_read(&race, sweep.race, file->path, err);
     for (size_t i = 0; i < sweep.count && rc == 0; i++)
-        rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name,
+        rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name, &listing,
                       options->json ? &json : NULL, &evaluation, &racing, err);
     if (rc == 0 && sweep.count == 0)
-        rc = plan_one(file, options->set.items, options->set.count, NULL, options->json ? &json : NULL, &evaluation,
-                      &racing, err);
+        rc = plan_one(file, options->set.items, options->set.count, NULL, &listing, options->json ? &json : NULL,
+                      &evaluation, &racing, err);
+    rc = listing_close(&listing, rc, err);
     json_decref(racing.job);
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);

@@ -217,7 +217,12 @@ def test_plan_of_every_cell(job):
     path = sweep_job(job, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [6]})
     plans = json.loads(qtaylor("plan", path, "--json").stdout)
     assert {name: plan["nfe"] for name, plan in plans.items()} == {"solver=ddim,nfe=6": 6, "solver=heun,nfe=6": 6}
-    assert "== solver=heun,nfe=6" in qtaylor("plan", path).stdout
+    told = qtaylor("plan", path).stdout
+    assert "== solver=heun,nfe=6" in told
+    # first a line of each
+    lines = [line.split() for line in told.split("\n\n")[0].splitlines()[1:]]
+    assert lines == [[name, plan["solver"], str(plan["nfe"]), str(plan["model_calls"]), str(len(plan["ops"]))]
+                     for name, plan in plans.items()]
 
 
 def test_mistakes(job):
