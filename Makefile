@@ -77,7 +77,7 @@ demo: ## install what is missing, build, and run the default job on 2 ranks
 run-demo: all
 	$(MPI_ENV) mpirun -n $(RANKS) --oversubscribe --bind-to none build/torch/qtaylor run jobs/digits/job.yaml
 
-test: ## install what tests need, build, and run them all (15 minutes at most on 2 cores)
+test: ## install what tests need, build, and run them all, 15 minutes on 2 cores (SHIM=fake: those without libtorch)
 	@tools/setup.sh test
 	@tests/run.sh
 test-long: ## what needs longer: hundreds of kill points, slow parity runs
