@@ -72,11 +72,12 @@ RANKS ?= 2
 MPI_ENV := $(if $(filter 0,$(shell id -u)),OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 demo: ## install what is missing, build, and run the default job on 2 ranks
 	@SHIM=torch LIBTORCH=$(LIBTORCH) tools/setup.sh build
-	@$(MAKE) --no-print-directory SHIM=torch run-demo # a new make, which sees what set-up wrote
+	@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$$(nproc)) \
+	    SHIM=torch run-demo # a new make, which sees what set-up wrote
 run-demo: all
 	$(MPI_ENV) mpirun -n $(RANKS) --oversubscribe --bind-to none build/torch/qtaylor run jobs/digits/job.yaml
 
-test: ## install what tests need, build, and run them all (15 minutes at most on 2 cores)
+test: ## install what tests need, build, and run them all, 15 minutes on 2 cores (SHIM=fake: those without libtorch)
 	@tools/setup.sh test
 	@tests/run.sh
 test-long: ## what needs longer: hundreds of kill points, slow parity runs

@@ -6,6 +6,7 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -14,6 +15,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FAKE = ROOT / os.environ.get("QTAYLOR_FAKE", "build/fake/qtaylor")  # or built in another way (make tsan, make coverage)
 TORCH = ROOT / "build/torch/qtaylor"
 FAULT = ROOT / "build/tests/fault.so"  # preloaded, it makes calls fail (tests/faults/fault.c)
+WITHOUT_TORCH = os.environ.get("SHIM") == "fake"  # make test SHIM=fake: what needs libtorch or PyTorch is skipped
+
+
+class NoTorch:
+    """Finds modules before Python's own finders do."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            pytest.skip("needs PyTorch", allow_module_level=True)
+
+
+if WITHOUT_TORCH:
+    sys.meta_path.insert(0, NoTorch)
 
 
 def pytest_configure(config):
@@ -64,6 +79,8 @@ def rank_variable(name, value):
 
 def qtaylor(*arguments, ranks=0, program=FAKE, code=0, timeout=120, **env):
     """Runs the program (under mpirun when ranks > 0) and checks its exit code; returns the finished process."""
+    if program == TORCH and WITHOUT_TORCH:
+        pytest.skip("needs the libtorch build")
     command = mpirun(ranks) + [str(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**env), cwd=ROOT)
     ended = f"{' '.join(command)}: exit {done.returncode}, expected {code}"

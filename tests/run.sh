@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Runs every test and ends with one line "N passed, N failed". With "long": the long ones too.
+# Runs every test and ends with one line "N passed, N failed". With "long": the long ones too. SHIM=fake: without
+# libtorch, and without the tests that need it or PyTorch.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 which=${1:-short}
+shim=${SHIM:-torch}
 # shellcheck source=/dev/null
 if [ -f build/env.sh ]; then source build/env.sh; fi # packages unpacked without root
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -44,7 +46,7 @@ beside_pytest() {
     for name in tests/fuzz/fuzz_*.c; do name=${name#tests/fuzz/fuzz_}; corpora+=("${name%.c}"); done
     step 'layers' make --no-print-directory SHIM=fake layers
     step 'lint' tests/lint.sh
-    step 'ops under libtorch' build/torch/tests/torch_ops
+    [ "$shim" = fake ] || step 'ops under libtorch' build/torch/tests/torch_ops
     step 'build of the unit tests' build SHIM=fake "${unit_names[@]/#/build/fake/tests/}"
     units fake
     step 'build with sanitizers' build "${sanitized[@]}" all "${unit_names[@]/#/build/fake-address,undefined/tests/}" \
@@ -67,7 +69,7 @@ pytests() { # pytests NAME ARGUMENTS...
 
 # Reports of an earlier run never count.
 rm -f build/pytest-*.xml build/beside.*
-step 'build with libtorch' build SHIM=torch all build/torch/tests/torch_ops
+[ "$shim" = fake ] || step 'build with libtorch' build SHIM=torch all build/torch/tests/torch_ops
 step 'build with the fake shim' build SHIM=fake all build/fake/tests/test_archive # the latter is run by a long test
 step 'build of the fault shim' build build/tests/fault.so
 

@@ -122,10 +122,20 @@ install() { # install PIP-OPTIONS...: what is wanted
     wheels=()
 }
 
+# Where ensurepip is unpacked, Python does not find it: what it does, by the wheel that its package brings.
+virtual_environment() {
+    [ -x build/venv/bin/pip ] && return
+    if python3 -c 'import ensurepip' 2>/dev/null; then quiet python3 -m venv build/venv; return; fi
+    local wheel
+    wheel=$(echo build/deps/usr/share/python-wheels/pip-*.whl)
+    quiet python3 -m venv --without-pip build/venv
+    quiet build/venv/bin/python "$wheel/pip" install --no-index "$wheel"
+}
+
 python_packages() {
     log=build/setup-python.log
     if [ "$what" = build ] && { [ "$shim" != torch ] || [ -n "${LIBTORCH:-}" ]; }; then return; fi
-    [ -x build/venv/bin/python ] || quiet python3 -m venv build/venv
+    virtual_environment
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
     if [ "$what" != build ]; then want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'; fi
     if [ "$what" = build ] || [ "$what" = lint ]; then install; return; fi
