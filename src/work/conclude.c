@@ -201,7 +201,8 @@ static double share(uint64_t part, uint64_t whole) {
  * clipped (null where a shard does not say: it is an older version's). null of float samples. */
 static json_t *describe_pixels(const struct conclusion *conclusion) {
     const struct run *run = &conclusion->cell->run;
-    uint64_t values = run->layout.samples * card_elements(&run->card), saturated = 0, clipped = 0;
+    const struct sample_form form = card_sample(&run->card);
+    uint64_t values = run->layout.samples * sample_elements(&form), saturated = 0, clipped = 0;
     bool counted = true;
     if (run->job.output.dtype != SAMPLE_UINT8) return json_null();
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) {

@@ -47,12 +47,13 @@ int reference_images_check(const char *path, const char *key, struct error *err)
 
 /* Other sizes have another meaning, though some networks take any. */
 static void compare_sizes(const struct images *images, const char *path, const struct run *run) {
+    const struct sample_form form = card_sample(&run->card);
     int height, width, channels;
     images_shape(images, &height, &width, &channels);
-    if (height != run->card.height || width != run->card.width)
+    if (height != form.height || width != form.width)
         log_warn("%s: the reference's images are of %d x %d pixels, the samples of %d x %d: the metrics also say how "
                  "sharp each looks to the network",
-                 path, height, width, run->card.height, run->card.width);
+                 path, height, width, form.height, form.width);
 }
 
 static int name_of(file_name name, const struct run *run, size_t network, const char *path, struct error *err) {

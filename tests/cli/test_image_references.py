@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from conftest import qtaylor
+from test_decode import give_decoder
 
 
 def images_new(folder, count, seed=0):
@@ -108,6 +109,20 @@ def test_what_the_images_cannot_give_is_said_before_the_first_sample(with_images
     (job.folder / "images").mkdir()
     for command in ("plan", "run"):
         assert "expected .png, .jpg or .webp images, found none" in refused(command)
+
+
+@pytest.mark.parametrize("side", [4, 8])
+def test_images_of_another_size_than_the_samples_are_told(job, side):
+    """Beside a decoder these are its pictures, of 8 x 8, not the latents of 4 x 4."""
+    give_decoder(job)
+    job.add_evaluation()
+    (job.folder / "images").mkdir()
+    for index in range(2):
+        Image.new("RGB", (side, side), (index, 0, 0)).save(job.folder / f"images/{index}.png")
+    job.keys["evaluate"] |= {"features": "none", "reference": "images"}
+    done = qtaylor("run", job.write(), code=0 if side == 8 else 65)
+    assert ("images are of 4 x 4 pixels, the samples of 8 x 8" in done.stderr) == (side == 4)
+    assert ("the samples of" in done.stderr) == (side == 4)
 
 
 def test_order_of_image_files(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from conftest import qtaylor, stored
+from test_decode import give_decoder
 
 
 def pixels(job):
@@ -45,6 +46,20 @@ def test_most_of_the_values_clipped_is_told(job):
     done = qtaylor("run", job.write())
     assert pixels(job)["clipped"] == pixels(job)["saturated"] == 1
     assert "100 % of the pixel values lay beyond the model's range" in done.stderr
+
+
+def test_of_decoded_pictures(job):
+    """Shares of their values, of which there are more than the latents have."""
+    give_decoder(job, {"range": [-0.2, 0.2]})
+    job.keys["output"] |= {"dtype": "float32", "dir": str(job.folder / "floats")}
+    qtaylor("run", job.write())
+    floats = stored(job.run)
+    job.keys["output"] |= {"dtype": "uint8", "dir": str(job.folder / "bytes")}
+    qtaylor("run", job.write())
+    values = stored(job.run)
+    assert pixels(job) == {"values": values.size, "saturated": ((values == 0) | (values == 255)).mean(),
+                           "clipped": (np.abs(floats / 0.2) > 1 + 1 / 255).mean()}
+    assert pixels(job)["clipped"] > 0.4
 
 
 def test_a_sweep_shows_its_range(job):
