@@ -111,7 +111,7 @@ static int refuse_metric(const json_t *data, const char *metric, const char *run
     size_t i;
     json_array_foreach(json_object_get(data, "metrics"), i, name)
         text_add(&there, "%s%s", i ? ", " : "", json_string_value(name));
-    error_set(err, CODE_USAGE, "--metric: no cell of %s has a number %s that can be plotted; expected one of: %s", run,
+    error_set(err, CODE_USAGE, "--metrics: no cell of %s has a number %s that can be plotted; expected one of: %s", run,
               metric, there.data ? there.data : "(there is none)");
     text_release(&there);
     return -1;
@@ -155,7 +155,7 @@ static const struct option_row rows[] = {
            .help = "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"),
     OPTION(FORM, report_options, card, "card", .choices = protocol_form_names,
            .help = "print how the run was made and what came out instead, for a paper's appendix"),
-    OPTION(STRING, report_options, metric, "metric", .argument = "METRIC",
+    OPTION(STRING, report_options, metric, "metrics", .argument = "METRIC",
            .help = "what --plot and --text show, [NETWORK.]NAME as in results.csv; default: the first FID, corrected"),
 };
 

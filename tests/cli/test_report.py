@@ -222,7 +222,7 @@ def test_plot_files(swept, tmp_path):
         assert (pixels == [int(colour[i:i + 2], 16) for i in (1, 3, 5)]).all(1).sum() > 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fid.png", "fid.svg"]
     for metric in ("fid_infinity", "fid"):
-        qtaylor("report", swept.run, "--plot", tmp_path / "other.svg", "--metric", metric)
+        qtaylor("report", swept.run, "--plot", tmp_path / "other.svg", "--metrics", metric)
         check_chart(lxml.etree.parse(tmp_path / "other.svg").getroot(), results(swept.run)["cells"],
                     lambda cell: cell["nfe"], metric, error=None)
 
@@ -231,7 +231,7 @@ def test_plot_mistakes(swept, tmp_path):
     assert ".svg or .png" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.pdf", code=64).stderr
     assert "librsvg2-bin" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.png", code=64,
                                      PATH="/nowhere").stderr
-    said = qtaylor("report", swept.run, "--text", "--metric", "kid", code=64).stderr
+    said = qtaylor("report", swept.run, "--text", "--metrics", "kid", code=64).stderr
     assert "no cell of" in said and "expected one of: fid_corrected, fid, fid_infinity\n" in said
     assert "cannot create" in qtaylor("report", swept.run, "--plot", tmp_path / "no/fid.svg", code=74).stderr
     assert list(tmp_path.iterdir()) == []
@@ -285,12 +285,12 @@ def test_any_metric_of_any_network(tmp_path, metric, columns):
     error = columns.get("+- error" if metric.endswith("_corrected") else "+- std")
     lower = "precision" not in metric
     check_chart(charts(page, metric)[0], cells, lambda cell: cell["nfe"], metric, log_y=lower, error=error)
-    qtaylor("report", run, "--plot", tmp_path / "plot.svg", "--metric", metric)
+    qtaylor("report", run, "--plot", tmp_path / "plot.svg", "--metrics", metric)
     check_chart(lxml.etree.parse(tmp_path / "plot.svg").getroot(), cells, lambda cell: cell["nfe"], metric, log_y=lower,
                 error=error)
-    qtaylor("report", run, "--plot", tmp_path / "plot.png", "--metric", metric)
+    qtaylor("report", run, "--plot", tmp_path / "plot.png", "--metrics", metric)
     assert PIL.Image.open(tmp_path / "plot.png").format == "PNG"
-    lines = qtaylor("report", run, "--text", "--metric", metric).stdout.splitlines()
+    lines = qtaylor("report", run, "--text", "--metrics", metric).stdout.splitlines()
     assert metric.split(".")[0] in lines[0]  # the plot's title
     head = next(i for i, line in enumerate(lines) if line.startswith("cell "))
     assert re.split(r"  +", lines[head].replace("ms/sample", " ms/sample"))[3:] == list(columns)

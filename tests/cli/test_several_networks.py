@@ -201,7 +201,7 @@ def test_sweep_and_report(several):
         (record,) = [r for r in report["best"] if r["metric"] == f"{name}.fid" and r["nfe"] == 4]
         cells = [cell[f"{name}.fid_corrected"] for cell in report["cells"] if cell["nfe"] == 4]
         assert record["best"]["fid_corrected"] == min(cells) and "fid_delta" in record
-    qtaylor("report", several.run, "--plot", several.folder / "two.svg", "--metric", "two.fid")
+    qtaylor("report", several.run, "--plot", several.folder / "two.svg", "--metrics", "two.fid")
     assert "two: FID" in (several.folder / "two.svg").read_text()
     assert "FID of one" in qtaylor("report", several.run, "--text").stdout
     qtaylor("report", several.run)
