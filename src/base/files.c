@@ -64,12 +64,6 @@ FILE *file_stream(const char *path, struct error *err) {
     return NULL;
 }
 
-int file_check(const char *path, struct error *err) {
-    int fd = file_open(path, O_RDONLY, err);
-    if (fd >= 0) close(fd);
-    return fd >= 0 ? 0 : -1;
-}
-
 /* What one try of reading a file found besides. */
 struct trial {
     bool absent, replaced;

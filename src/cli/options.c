@@ -52,7 +52,8 @@ static void add_option(struct text *out, const char *name, const struct option_r
     text_add(out, "\n");
 }
 
-int options_help(const struct command *command, struct error *err) {
+/* --help of a command, on stdout. */
+static int print_help(const struct command *command, struct error *err) {
     struct text out = {0};
     options_usage(&out, command);
     text_add(&out, "\n\n%s.\n", command->summary);
@@ -237,7 +238,10 @@ static int parse_operands(void *options, const struct command *command, int argc
     return optind < argc ? usage(command, err, "too many arguments: %s", argv[optind]) : 0;
 }
 
-int options_parse(void *options, const struct command *command, int argc, char **argv, bool *help, struct error *err) {
+/* Parses argv (argv[0]: the subcommand's name; getopt sorts it: options first) into *options, which has the table's
+ * size and was zeroed. What is unknown, missing or too much is CODE_USAGE, with the usage line. *help: --help was asked
+ * for; what follows it is not read. */
+static int parse(void *options, const struct command *command, int argc, char **argv, bool *help, struct error *err) {
     const struct option_table *table = &command->options;
     bool given[table->count + 1];
     memset(given, 0, sizeof given);
@@ -251,7 +255,8 @@ int options_parse(void *options, const struct command *command, int argc, char *
     return *help ? 0 : parse_operands(options, command, argc, argv, given, err);
 }
 
-void options_release(void *options, const struct command *command) {
+/* Frees what parse made; also after it failed. */
+static void release(void *options, const struct command *command) {
     for (size_t i = 0; i < command->options.count; i++)
         if (command->options.rows[i].kind == OPTION_LIST)
             free(((struct option_list *)(void *)((char *)options + command->options.rows[i].offset))->items);
@@ -263,9 +268,9 @@ int command_call(const struct command *command, int argc, char **argv, struct er
     void *options = calloc(1, command->options.size);
     if (!options) return error_memory(err);
     call.options = options;
-    int rc = options_parse(options, command, argc, argv, &help, err);
-    if (rc == 0) rc = help ? options_help(command, err) : command->function(&call, err);
-    options_release(options, command);
+    int rc = parse(options, command, argc, argv, &help, err);
+    if (rc == 0) rc = help ? print_help(command, err) : command->function(&call, err);
+    release(options, command);
     free(options);
     return rc;
 }

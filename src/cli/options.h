@@ -67,15 +67,7 @@ struct option_table {
 struct command;
 struct text;
 
-/* Parses argv (argv[0]: the subcommand's name; getopt sorts it: options first) into *options, which has the table's
- * size and was zeroed. What is unknown, missing or too much is CODE_USAGE, with the usage line. *help: --help was asked
- * for; what follows it is not read. */
-int options_parse(void *options, const struct command *command, int argc, char **argv, bool *help, struct error *err);
-/* Frees what options_parse made; also after it failed. */
-void options_release(void *options, const struct command *command);
 /* Adds a command's usage line, "usage: qtaylor ..." without a line end. */
 void options_usage(struct text *out, const struct command *command);
-/* --help of a command, on stdout. */
-int options_help(const struct command *command, struct error *err);
 
 #endif

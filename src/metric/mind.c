@@ -23,7 +23,8 @@ struct space {             /* of one thread */
     bool entered;
 };
 
-int mind_directions(size_t dim, double **directions, size_t *count, struct error *err) {
+/* *directions [count][dim], new. Each group of min(dim, MIND_DIRECTIONS) is orthonormal. */
+static int make_directions(size_t dim, double **directions, size_t *count, struct error *err) {
     size_t frame = dim < MIND_DIRECTIONS ? dim : MIND_DIRECTIONS, frames = (MIND_DIRECTIONS + frame - 1) / frame;
     double *tau = malloc(frame * sizeof *tau), *all = malloc(frames * frame * dim * sizeof *all);
     int rc = tau && all ? blas_enter(err) : error_memory(err);
@@ -154,7 +155,7 @@ int mind_without_blocks(const struct features *a, const struct features *b, doub
         return error_set(err, CODE_DATA,
                          "mind: cannot compare sets of %zu and %zu features: they come from different feature networks",
                          a->dim, b->dim);
-    int rc = mind_directions(a->dim, &directions, &count, err);
+    int rc = make_directions(a->dim, &directions, &count, err);
     if (rc == 0 && !(each = calloc(count, sizeof *each))) rc = error_memory(err);
     if (rc == 0) rc = of_directions(a, b, directions, count, each, err);
     for (size_t i = 0; rc == 0 && i < numbers; i++) {

@@ -15,7 +15,5 @@ enum { MIND_DIRECTIONS = 1000 }; /* at least: whole frames where D is smaller; t
  * On all threads; the bits do not depend on their number. */
 int mind_without_blocks(const struct features *a, const struct features *b, double minds[1 + JACKKNIFE_BLOCKS],
                         struct error *err);
-/* The directions: *directions [count][dim], new. Each group of min(dim, MIND_DIRECTIONS) is orthonormal. */
-int mind_directions(size_t dim, double **directions, size_t *count, struct error *err);
 
 #endif
