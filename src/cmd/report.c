@@ -104,6 +104,19 @@ static int print_protocol(const char *run, enum protocol_form form, struct error
     return rc;
 }
 
+/* A column that is no cell's: those that are. */
+static int refuse_metric(const json_t *data, const char *metric, const char *run, struct error *err) {
+    const json_t *name;
+    struct text there = {0};
+    size_t i;
+    json_array_foreach(json_object_get(data, "metrics"), i, name)
+        text_add(&there, "%s%s", i ? ", " : "", json_string_value(name));
+    error_set(err, CODE_USAGE, "--metric: no cell of %s has a number %s that can be plotted; expected one of: %s", run,
+              metric, there.data ? there.data : "(there is none)");
+    text_release(&there);
+    return -1;
+}
+
 struct report_options {
     const char *run, *output, *plot, *metric;
     int card; /* 0, or 1 + enum protocol_form */
@@ -123,8 +136,7 @@ static int report(const struct call *call, struct error *err) {
     const char *metric = options->metric ? options->metric : json_string_value(json_object_get(data, "metric"));
     char *page = options->output ? strdup(options->output) : text_new("%s/report.html", options->run);
     int rc = page ? 0 : error_memory(err);
-    if (rc == 0 && options->metric && !chart_has(data, metric))
-        rc = error_set(err, CODE_USAGE, "--metrics: no cell of %s has a number %s", options->run, metric);
+    if (rc == 0 && options->metric && !chart_has(data, metric)) rc = refuse_metric(data, metric, options->run, err);
     if (rc == 0 && options->plot) rc = write_plot(data, metric, options->plot, err);
     if (rc == 0 && options->text) rc = print_text(data, metric, err);
     if (rc == 0 && options->json) rc = print_json(data, err);
@@ -143,13 +155,14 @@ static const struct option_row rows[] = {
            .help = "write the figure instead, metric over NFE: .svg, .png (by rsvg-convert)"),
     OPTION(FORM, report_options, card, "card", .choices = protocol_form_names,
            .help = "print how the run was made and what came out instead, for a paper's appendix"),
-    OPTION(STRING, report_options, metric, "metrics", .argument = "M",
-           .help = "what --plot and --text plot, a column of results.csv; default: the first FID"),
+    OPTION(STRING, report_options, metric, "metric", .argument = "METRIC",
+           .help = "what --plot and --text show, [NETWORK.]NAME as in results.csv; default: the first FID, corrected"),
 };
 
-const struct command command_report = {"report", "Make a page of a run or a sweep: plots, samples, who is best",
-                                       "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no "
-                                       "network. Names the series that wins at each\n"
-                                       "NFE, and whether by more than the standard error of the difference, paired by "
-                                       "seeds, as compare --versus has it.\n",
-                                       OPTION_TABLE(rows, report_options), report};
+const struct command command_report = {
+    "report", "Make a page of a run or a sweep: plots, samples, who is best",
+    "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no "
+    "network. Names the series that is lowest at each\n"
+    "NFE, and whether it is ahead of the next: by more than twice the standard error "
+    "of their difference, paired by\nseeds, as compare --versus has it.\n",
+    OPTION_TABLE(rows, report_options), report};

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { AHEAD = 2 }; /* standard errors of the paired difference, beyond which the lowest is called ahead of the next */
+
 struct entry { /* a series in one budget */
     const char *series;
     const json_t *cell;
@@ -62,11 +64,14 @@ static const char *own_name(const char *column) {
     return column + network;
 }
 
-static json_t *entry_json(const struct entry *entry, const char *column) {
+/* corrected: the column that the entries were compared by. */
+static json_t *entry_json(const struct entry *entry, const char *column, const char *corrected) {
     if (!entry->cell) return json_null();
-    return json_pack("{s:O, s:s, s:O, s:O}", "cell", json_object_get(entry->cell, "cell"), "series", entry->series,
-                     "nfe", json_object_get(entry->cell, "nfe"), own_name(column),
-                     json_object_get(entry->cell, column));
+    json_t *json = json_pack("{s:O, s:s, s:O, s:O?}", "cell", json_object_get(entry->cell, "cell"), "series",
+                             entry->series, "nfe", json_object_get(entry->cell, "nfe"), own_name(column),
+                             json_object_get(entry->cell, column));
+    json_object_set(json, own_name(corrected), json_object_get(entry->cell, corrected));
+    return json;
 }
 
 static const json_t *without_of(const json_t *evidence, const char *column) {
@@ -112,24 +117,26 @@ static void add_difference(json_t *record, const char *column, const struct entr
         return;
     }
     for (int i = 0; i < JACKKNIFE_BLOCKS; i++) mine[i] -= theirs[i];
-    jackknife(best->value - second->value, mine, &estimate);
+    jackknife(data_number(best->cell, column) - data_number(second->cell, column), mine, &estimate);
     set(record, column, "", estimate.corrected);
     set(record, column, "_error", estimate.error);
     set(record, column, "_low", estimate.low);
     set(record, column, "_high", estimate.high);
-    json_object_set_new(record, "beyond_error", json_boolean(estimate.corrected < -estimate.error));
+    json_object_set_new(record, "ahead", json_boolean(estimate.corrected < -AHEAD * estimate.error));
     json_object_set_new(record, "p", json_real(jackknife_p(&estimate)));
 }
 
 /* Adds a column's records. */
 static void add_records(json_t *list, const json_t *data, const char *column, const json_t *evidence) {
     const json_t *cells = json_object_get(data, "cells"), *all = json_object_get(data, "series"), *series;
+    char corrected[CHART_COLUMN];
+    chart_corrected(data, column, corrected);
     size_t count, i;
-    double *nfes = budgets(cells, column, &count);
+    double *nfes = budgets(cells, corrected, &count);
     for (size_t k = 0; nfes && k < count; k++) {
         struct entry best = {0}, second = {0}, entry;
         json_array_foreach(all, i, series) {
-            if (!enter(&entry, column, series, cells, nfes[k])) continue;
+            if (!enter(&entry, corrected, series, cells, nfes[k])) continue;
             if (!best.cell || entry.value < best.value) {
                 second = best;
                 best = entry;
@@ -138,7 +145,8 @@ static void add_records(json_t *list, const json_t *data, const char *column, co
             }
         }
         json_t *record = json_pack("{s:s, s:f, s:o, s:o}", "metric", column, "nfe", nfes[k], "best",
-                                   entry_json(&best, column), "second", entry_json(&second, column));
+                                   entry_json(&best, column, corrected), "second",
+                                   entry_json(&second, column, corrected));
         if (record && second.cell) add_difference(record, column, &best, &second, evidence);
         json_array_append_new(list, record);
     }
@@ -184,27 +192,36 @@ json_t *data_best(const json_t *data, const json_t *evidence) {
     return NULL;
 }
 
-void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
-    const json_t *first = json_object_get(record, "best"), *next = json_object_get(record, "second");
-    const char *column = json_string_value(json_object_get(record, "metric")), *name = own_name(column);
-    char key[128];
+/* "taylor (corrected FID 0.1234 at NFE 8)"; NFE where it is not the record's. */
+static void add_entry(const json_t *record, const char *which, struct text *out) {
+    const json_t *entry = json_object_get(record, which);
+    const char *column = json_string_value(json_object_get(record, "metric"));
+    char corrected[CHART_COLUMN];
     size_t network;
     const char *title = chart_title(column, &network);
+    snprintf(corrected, sizeof corrected, "%s_corrected", column + network);
+    double nfe = data_number(entry, "nfe"), value = data_number(entry, corrected);
+    bool known = isfinite(value);
+    text_add(out, "%s (%s%s %.4g", json_string_value(json_object_get(entry, "series")), known ? "corrected " : "",
+             title, known ? value : data_number(entry, column + network));
+    text_add(out, nfe == data_number(record, "nfe") ? ")" : " at NFE %g)", nfe);
+}
+
+void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
+    const char *name = own_name(json_string_value(json_object_get(record, "metric")));
+    char key[CHART_COLUMN];
+    add_entry(record, "best", best);
+    if (!json_is_object(json_object_get(record, "second"))) return;
     snprintf(key, sizeof key, "%s_delta", name);
-    double nfe = data_number(first, "nfe"), by = -data_number(record, key);
-    text_add(best, "%s (%s %.4g", json_string_value(json_object_get(first, "series")), title, data_number(first, name));
-    text_add(best, nfe == data_number(record, "nfe") ? ")" : " at NFE %g)", nfe);
-    if (!json_is_object(next)) return;
-    bool beyond = json_is_true(json_object_get(record, "beyond_error"));
-    text_add(second, "%s %s (%s %.4g", beyond || isnan(by) ? "ahead of" : "level with",
-             json_string_value(json_object_get(next, "series")), title, data_number(next, name));
-    text_add(second, data_number(next, "nfe") == data_number(record, "nfe") ? ")" : " at NFE %g)",
-             data_number(next, "nfe"));
+    double by = -data_number(record, key);
+    bool ahead = json_is_true(json_object_get(record, "ahead"));
+    text_add(second, isnan(by) ? "before " : ahead ? "ahead of " : "not told from ");
+    add_entry(record, "second", second);
     snprintf(key, sizeof key, "%s_delta_error", name);
     if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
-        text_add(second, ": difference %.3g %s %.3g, %s its error, p = %.2g", by, plus_minus, data_number(record, key),
-                 beyond ? "more than" : "within", data_number(record, "p_holm"));
+        text_add(second, ": difference %.3g %s %.3g, %s twice its error, p = %.2g", by, plus_minus,
+                 data_number(record, key), ahead ? "more than" : "within", data_number(record, "p_holm"));
 }
 
 /* ---- the race ---- */

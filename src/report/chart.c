@@ -15,19 +15,19 @@ static const struct metric { /* a column that can be plotted */
     const char *column, *title, *error;
     bool distance; /* the lower the better, and its axis is logarithmic */
 } metrics[] = {
-    {"fid", "FID", "fid_error", true},
     {"fid_corrected", "FID, corrected for bias", "fid_error", true},
+    {"fid", "FID", "fid_error", true},
     {"fid_infinity", "FID at infinity", NULL, true},
-    {"sfid", "sFID", "sfid_error", true},
     {"sfid_corrected", "sFID, corrected for bias", "sfid_error", true},
+    {"sfid", "sFID", "sfid_error", true},
     {"kid", "KID", "kid_std", true},
     {"kid_full", "KID over all pairs", "kid_full_error", true},
-    {"cmmd", "CMMD", "cmmd_error", true},
     {"cmmd_corrected", "CMMD, corrected for bias", "cmmd_error", true},
-    {"mind", "MIND", "mind_error", true},
+    {"cmmd", "CMMD", "cmmd_error", true},
     {"mind_corrected", "MIND, corrected for bias", "mind_error", true},
-    {"fdr", "FDr", "fdr_error", true},
+    {"mind", "MIND", "mind_error", true},
     {"fdr_corrected", "FDr, corrected for bias", "fdr_error", true},
+    {"fdr", "FDr", "fdr_error", true},
     {"fld", "FLD", NULL, true},
     {"clip-score", "CLIP score", "clip-score_error", false},
     {"vendi", "Vendi score", NULL, false},
@@ -61,6 +61,19 @@ const char *chart_title(const char *column, size_t *network) {
 bool chart_lower(const char *column) {
     const struct metric *metric = find(column);
     return metric && metric->distance;
+}
+
+void chart_corrected(const json_t *data, const char *column, char name[CHART_COLUMN]) {
+    snprintf(name, CHART_COLUMN, "%s_corrected", column);
+    if (!chart_has(data, name)) snprintf(name, CHART_COLUMN, "%s", column);
+}
+
+bool chart_error(const json_t *data, const char *column, char name[CHART_COLUMN]) {
+    const struct metric *metric = find(column);
+    chart_corrected(data, column, name);
+    if (!metric || !metric->error || strcmp(name, column) != 0) return false;
+    snprintf(name, CHART_COLUMN, "%.*s%s", (int)network_of(column), column, metric->error);
+    return true;
 }
 
 bool chart_has(const json_t *data, const char *metric) {
@@ -103,13 +116,11 @@ static bool repeats(const json_t *cell, const json_t *members, const json_t *cel
     return false;
 }
 
-static int fill_line(struct chart *chart, struct chart_line *line, const json_t *series, const json_t *cells,
+static int fill_line(struct chart *chart, struct chart_line *line, const json_t *series, const json_t *data,
                      const char *column) {
-    const struct metric *metric = find(column);
-    char error_column[128];
-    snprintf(error_column, sizeof error_column, "%.*s%s", (int)network_of(column), column,
-             metric->error ? metric->error : "");
-    const json_t *members = json_object_get(series, "cells"), *number;
+    char error_column[CHART_COLUMN];
+    bool bars = chart_error(data, column, error_column);
+    const json_t *members = json_object_get(series, "cells"), *cells = json_object_get(data, "cells"), *number;
     size_t i;
     line->name = json_string_value(json_object_get(series, "name"));
     line->points = calloc(json_array_size(members) + 1, sizeof *line->points);
@@ -117,13 +128,13 @@ static int fill_line(struct chart *chart, struct chart_line *line, const json_t 
     json_array_foreach(members, i, number) {
         const json_t *cell = json_array_get(cells, (size_t)json_integer_value(number));
         double x = chart->over == CHART_NFE ? data_number(cell, "nfe") : data_time(cell), y = data_number(cell, column);
-        double error = metric->error ? data_number(cell, error_column) : NAN;
+        double error = bars ? data_number(cell, error_column) : NAN;
         if (!(x > tiny && x < huge && fabs(y) < huge) || repeats(cell, members, cells)) continue;
         line->points[line->count++] = (struct chart_point){.x = x,
                                                            .y = y,
                                                            .error = error > 0 && error < huge ? error : 0,
                                                            .cell = json_string_value(json_object_get(cell, "cell"))};
-        if (error > 0) chart->bars = strstr(metric->error, "_std") ? "standard deviation" : "standard error";
+        if (error > 0) chart->bars = text_ends_in(error_column, "_std") ? "standard deviation" : "standard error";
     }
     qsort(line->points, line->count, sizeof *line->points, by_x);
     chart->points += line->count;
@@ -194,8 +205,7 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
         chart_release(chart);
         return error_memory(err);
     }
-    json_array_foreach(all, i,
-                       series) if (fill_line(chart, &chart->lines[chart->count++], series, cells, column) != 0) {
+    json_array_foreach(all, i, series) if (fill_line(chart, &chart->lines[chart->count++], series, data, column) != 0) {
         chart_release(chart);
         return error_memory(err);
     }

@@ -47,13 +47,20 @@ int chart_make(struct chart *chart, const json_t *data, const char *metric, enum
  * there. x must be positive where it is logarithmic. */
 void chart_fit(struct chart *chart);
 void chart_release(struct chart *chart);
+enum { CHART_COLUMN = 128 }; /* bytes of a column's name, with its end */
+/* The column that a column's error is of: `name` becomes COLUMN_corrected where any cell has that, else COLUMN. A
+ * metric with its bias has no error of its own beside the one without. */
+void chart_corrected(const json_t *data, const char *column, char name[CHART_COLUMN]);
+/* The column of its error; false: it has none. */
+bool chart_error(const json_t *data, const char *column, char name[CHART_COLUMN]);
 /* What a column is called in words: "FID", of several networks "NAME: FID"; NULL: it can't be plotted. *network: the
  * length of "NAME." in it. */
 const char *chart_title(const char *column, size_t *network);
 bool chart_lower(const char *column); /* is less better? */
 /* Is it a column that chart_make can plot, and is any cell's a number? */
 bool chart_has(const json_t *data, const char *metric);
-/* The columns for which that is true: new; NULL when out of memory. */
+/* The columns for which that is true, the first one the one to show unless another is asked for: new; NULL when out of
+ * memory. */
 json_t *chart_metrics(const json_t *data);
 
 /* Where a value is on an axis: 0 at its low end, 1 at its high one. */

@@ -333,7 +333,7 @@ static int derive(json_t *data, const json_t *sweep, struct error *err) {
          json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
          json_object_set_new(data, "series", data_series(data)) != 0 ||
          json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||
-         json_object_set_new(data, "metric", data_first_fid(data)) != 0 ||
+         json_object_set_new(data, "metric", data_metric(data)) != 0 ||
          json_object_set_new(data, "best", data_best(data, evidence)) != 0 ||
          json_object_set_new(data, "pareto", data_pareto(data, err)) != 0 ||
          json_object_set(data, "subject", subject) != 0 || json_object_set_new(data, "date", json_string(date)) != 0 ||

@@ -114,15 +114,10 @@ json_t *data_series(const json_t *data) {
     return series;
 }
 
-json_t *data_first_fid(const json_t *data) {
-    json_t *columns = chart_metrics(data), *column, *found = NULL;
-    size_t i, network;
-    json_array_foreach(columns, i, column) {
-        const char *name = json_string_value(column), *title = chart_title(name, &network);
-        if (!found && title && strcmp(name + network, "fid") == 0) found = json_incref(column);
-    }
+json_t *data_metric(const json_t *data) {
+    json_t *columns = chart_metrics(data), *first = json_incref(json_array_get(columns, 0));
     json_decref(columns);
-    return found ? found : json_string("fid");
+    return first ? first : json_string("fid");
 }
 
 json_t *data_pareto(const json_t *data, struct error *err) {

@@ -8,8 +8,8 @@
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
  *    "race": race.json, where the sweep was one
- *    "metric": "fid"                                the first FID's column, or "fid"
- *    "pareto": ["cell", ...]                        of that over time
+ *    "metric": "fid"                                the column to show unless another is asked for: a FID's, without
+ * its bias where that is known, where there is one "pareto": ["cell", ...]                        of that over time
  *    "subject": {"model": [...], "feature network": [...], "reference": [...]}, "date": "..."   see about.h
  *    "environment": {"host": [...], ...}            every value there is, over all cells
  *    "commands": ["..."], "job": "text of the job file"} */
@@ -26,25 +26,26 @@ double data_number(const json_t *cell, const char *column);
 /* Milliseconds a sample: a worker's in the solver's program where results.json tells them (model_seconds), else of the
  * whole. NAN: unknown. */
 double data_time(const json_t *cell);
-/* The first column of a FID; "fid" where there is none. New. */
-json_t *data_first_fid(const json_t *data);
-/* The cells on the Pareto front of that FID over time. New; NULL: an error. */
+/* "metric" of data; "fid" where nothing can be plotted. New. */
+json_t *data_metric(const json_t *data);
+/* The cells on the Pareto front of that over time. New; NULL: an error. */
 json_t *data_pareto(const json_t *data, struct error *err);
 /* New: "series" of data's keys and cells. */
 json_t *data_series(const json_t *data);
 /* New: for each FID, and each other distance whose differences can be paired, a record for each NFE there is, in order.
- * Every series takes part with its cell of the largest NFE at or below
- * that, except cells that have the samples of another one ("same_as").
- *   {"metric": the column, "nfe", "best": {"cell", "series", "nfe", "fid"}, "second": the same or null,
- *    "fid_delta", "fid_delta_error", "fid_delta_low", "fid_delta_high": FID(best) - FID(second), paired by seeds, as
- *    `compare --versus` has it; "beyond_error": does the best lead by more than one error, "p": two-sided, by
- *    Student's t, "p_holm": the same corrected for the number of comparisons in the whole list} or {..., "unpaired":
- * why} evidence: cell -> {"fid_without" and others' "..._without", "seeds", "reference", "network"}. */
+ * Every series takes part with its cell of the largest NFE at or below that, except cells that have the samples of
+ * another one ("same_as"); where a cell has the number without its bias, those are compared.
+ *   {"metric": the column, "nfe", "best": {"cell", "series", "nfe", "fid", "fid_corrected" where they were compared by
+ *    that}, "second": the same or null, "fid_delta", "fid_delta_error", "fid_delta_low", "fid_delta_high": corrected
+ *    FID(best) - FID(second), paired by seeds, as `compare --versus` has it; "ahead": does the best lead by more than
+ *    two errors, "p": two-sided, by Student's t, "p_holm": the same corrected for the number of comparisons in the
+ * whole list} or {..., "unpaired": why} evidence: cell -> {"fid_without" and others' "..._without", "seeds",
+ * "reference", "network"}. */
 json_t *data_best(const json_t *data, const json_t *evidence);
-/* A record of data_best in words: "taylor (FID 0.1234)", and "ahead of ddim (FID 0.2345) by 0.1111 +- 0.0123: more than
- * its error". second stays empty where there is none. */
+/* A record of data_best in words: "taylor (corrected FID 0.1234)", and "ahead of ddim (corrected FID 0.2345):
+ * difference 0.111 +- 0.0123, more than twice its error, p = 0.01". second stays empty where there is none. */
 void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second);
-/* For a terminal, 80 columns: the plot of `metric` over NFE, the table of the cells, and the best of each NFE. */
+/* For a terminal, 80 columns: the plot of `metric` over NFE, the table of the cells by it, and the best of each NFE. */
 int data_print(const json_t *data, const char *metric, struct text *out, struct error *err);
 
 #endif

@@ -107,12 +107,15 @@ static void add_best(const json_t *data, struct text *out) {
     const json_t *best = json_object_get(data, "best"), *record;
     size_t i;
     if (json_array_size(best) == 0) return;
-    text_add(out, "<section id=\"best\">\n<h2>Best at each NFE</h2>\n<p>The lowest, each series with its cell of the "
-                  "largest NFE within the budget. The difference to the next one is paired by seeds, with the standard "
-                  "error of a delete-block jackknife, as <code>qtaylor compare --versus</code> computes it; p is that "
-                  "of Student's t with 19 degrees of freedom, two-sided and corrected after Holm for all the "
-                  "comparisons of this table.</p>\n"
-                  "<div class=\"scroll\"><table>\n<thead><tr>");
+    text_add(
+        out,
+        "<section id=\"best\">\n<h2>Best at each NFE</h2>\n<p>The lowest, each series with its cell of the "
+        "largest NFE within the budget. The difference to the next one is paired by seeds, with the standard "
+        "error of a delete-block jackknife, as <code>qtaylor compare --versus</code> computes it; beyond two of these "
+        "errors one is called ahead of the other; p is that "
+        "of Student's t with 19 degrees of freedom, two-sided and corrected after Holm for all the "
+        "comparisons of this table.</p>\n"
+        "<div class=\"scroll\"><table>\n<thead><tr>");
     size_t network;
     chart_title(string(json_array_get(best, 0), "metric"), &network);
     text_add(out, "%s<th class=\"n\">NFE</th><th>best</th><th>next</th></tr></thead>\n<tbody>\n",
@@ -120,12 +123,12 @@ static void add_best(const json_t *data, struct text *out) {
     json_array_foreach(best, i, record) {
         struct text first = {0}, second = {0};
         best_words(record, "\xc2\xb1", &first, &second);
-        bool beyond = json_is_true(json_object_get(record, "beyond_error"));
-        text_add(out, "<tr class=\"%s\">", beyond ? "beyond" : "within");
+        bool ahead = json_is_true(json_object_get(record, "ahead"));
+        text_add(out, "<tr class=\"%s\">", ahead ? "ahead" : "within");
         chart_title(string(record, "metric"), &network);
         if (network) text_add(out, "<td>%.*s</td>", (int)network - 1, string(record, "metric"));
         text_add(out, "<td class=\"n\">%.4g</td>", data_number(record, "nfe"));
-        element(out, beyond ? "th" : "td", first.data);
+        element(out, ahead ? "th" : "td", first.data);
         element(out, "td", second.data);
         text_add(out, "</tr>\n");
         out->failed |= first.failed | second.failed;

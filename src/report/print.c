@@ -1,4 +1,5 @@
 /* The report in a terminal. */
+#include "base/text.h"
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/race.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MOST = 38, WIDTH = 80, INDENT = 11 };
+enum { NAME_MOST = 29, WIDTH = 80, INDENT = 11 };
 
 static int letters(const char *text) {
     int count = 0;
@@ -22,30 +23,51 @@ static void add_number(struct text *out, int width, const char *format, double v
     text_add(out, " %*s", width, number);
 }
 
+/* What stands in the table of the cells: the number as it is, the one without its bias, and the error of that. */
+struct shown {
+    char raw[CHART_COLUMN], corrected[CHART_COLUMN], error[CHART_COLUMN];
+    bool has_corrected, has_error;
+};
+
+static void choose(struct shown *shown, const json_t *data, const char *metric) {
+    int length = (int)strlen(metric) - (text_ends_in(metric, "_corrected") ? (int)strlen("_corrected") : 0);
+    snprintf(shown->raw, sizeof shown->raw, "%.*s", length, metric);
+    chart_corrected(data, shown->raw, shown->corrected);
+    shown->has_corrected = strcmp(shown->raw, shown->corrected) != 0;
+    shown->has_error = chart_error(data, shown->corrected, shown->error);
+}
+
+static void print_head(const struct shown *shown, int width, struct text *out) {
+    size_t network;
+    const char *title = chart_title(shown->raw, &network);
+    if (network) text_add(out, "%s of %.*s\n", title, (int)network - 1, shown->raw);
+    text_add(out, "%-*s %6s %9s %12s", width, "cell", "NFE", "ms/sample", shown->raw + network);
+    if (shown->has_corrected) text_add(out, " %10s", "corrected");
+    if (shown->has_error) text_add(out, " %9s", text_ends_in(shown->error, "_std") ? "+- std" : "+- error");
+    text_add(out, "\n");
+}
+
 /* A name too long for its column has a line of its own. */
-static void print_cells(const json_t *data, struct text *out) {
+static void print_cells(const json_t *data, const char *metric, struct text *out) {
     const json_t *cells = json_object_get(data, "cells"), *cell;
+    struct shown shown;
     int width = 4;
     size_t i;
     json_array_foreach(cells, i, cell) {
         int length = letters(json_string_value(json_object_get(cell, "cell")));
         if (length > width && length <= NAME_MOST) width = length;
     }
-    const char *column = json_string_value(json_object_get(data, "metric"));
-    char error[128];
-    size_t network;
-    chart_title(column, &network);
-    snprintf(error, sizeof error, "%s_error", column);
-    if (network) text_add(out, "FID of %.*s\n", (int)network - 1, column);
-    text_add(out, "%-*s %6s %9s %10s %11s\n", width, "cell", "NFE", "ms/sample", "FID", "+- error");
+    choose(&shown, data, metric);
+    print_head(&shown, width, out);
     json_array_foreach(cells, i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
         int length = letters(name);
         text_add(out, length > NAME_MOST ? "%s\n%*s" : "%s%*s", name, length > NAME_MOST ? width : width - length, "");
         add_number(out, 6, "%.4g", data_number(cell, "nfe"));
         add_number(out, 9, "%.4g", data_time(cell));
-        add_number(out, 10, "%.5g", data_number(cell, column));
-        add_number(out, 11, "%.2g", data_number(cell, error));
+        add_number(out, 12, "%.5g", data_number(cell, shown.raw));
+        if (shown.has_corrected) add_number(out, 10, "%.5g", data_number(cell, shown.corrected));
+        if (shown.has_error) add_number(out, 9, "%.2g", data_number(cell, shown.error));
         text_add(out, "\n");
     }
 }
@@ -105,7 +127,7 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
         if (chart.points > 0) text_add(out, "\n");
         chart_release(&chart);
     }
-    print_cells(data, out);
+    print_cells(data, metric, out);
     if (sweep && json_array_size(json_object_get(data, "best")) > 0) {
         text_add(out, "\nbest at each NFE: the lowest; the difference to the next one is paired by seeds\n"
                       "p: two-sided, Student's t, corrected after Holm for all comparisons made here\n");

@@ -48,11 +48,12 @@ def test_plots_are_the_numbers(swept):
     page, cells = read_page(swept.run), results(swept.run)["cells"]
     own = [cell for cell in cells if not cell.get("same_as")]
     assert len(own) == 15  # no NFE of Heun's is met twice
-    for metric, error in (("fid", "fid_error"), ("fid_corrected", "fid_error"), ("fid_infinity", None)):
+    # The error is the corrected one's.
+    for metric, error in (("fid", None), ("fid_corrected", "fid_error"), ("fid_infinity", None)):
         over_nfe, over_time = charts(page, metric)
         check_chart(over_nfe, own, lambda cell: cell["nfe"], metric, error=error)
         check_chart(over_time, own, milliseconds, metric, error=error)
-    legend = [text.text for text in charts(page)[0].xpath(".//g[@class='legend']/text")]
+    legend = [text.text for text in charts(page, "fid_corrected")[0].xpath(".//g[@class='legend']/text")]
     assert legend == ["ddim", "heun", "dpmpp-2m", "taylor, order=1", "taylor, order=2"]
     looks = [(group.get("class"), group[1].get("d")) for group in charts(page)[0].xpath(".//g[@class='legend']/g")]
     assert len(set(looks)) == len({shape for _, shape in looks}) == 5
@@ -129,15 +130,16 @@ def test_best_of_each_nfe(swept):
     cells = {cell["cell"]: cell for cell in results(swept.run)["cells"]}
     assert [record["nfe"] for record in data["best"]] == sorted({cell["nfe"] for cell in cells.values()})
     reference = np.load(swept.folder / "reference.npz")
-    verdicts = set()
     for record in data["best"]:
         within = [cell for cell in cells.values() if cell["nfe"] <= record["nfe"] and not cell.get("same_as")]
         entries = {}
         for cell in sorted(within, key=lambda cell: cell["nfe"]):
             entries[cell["solver"], cell.get("order")] = cell
-        best, second = sorted(entries.values(), key=lambda cell: cell["fid"])[:2]
+        best, second = sorted(entries.values(), key=lambda cell: cell["fid_corrected"])[:2]
         assert (record["best"]["cell"], record["second"]["cell"]) == (best["cell"], second["cell"])
-        assert (record["best"]["fid"], record["second"]["nfe"]) == (best["fid"], second["nfe"])
+        for key in ("fid", "fid_corrected", "nfe"):
+            assert (record["best"][key], record["second"][key]) == (best[key], second[key])
+        assert record["fid_delta"] == pytest.approx(best["fid_corrected"] - second["fid_corrected"], abs=1e-9)
         told = json.loads(qtaylor("compare", swept.run / best["cell"], swept.folder / "reference.npz", "--versus",
                                   swept.run / second["cell"], "--json").stdout)["metrics"]
         for key in ("fid_delta", "fid_delta_error", "fid_delta_low", "fid_delta_high"):
@@ -150,17 +152,39 @@ def test_best_of_each_nfe(swept):
         assert record["fid_delta"] == pytest.approx(20 * delta(np.r_[0:len(a)]) - 19 * without.mean(), rel=1e-4)
         error = math.sqrt(19 / 20 * ((without - without.mean()) ** 2).sum())
         assert record["fid_delta_error"] == pytest.approx(error, rel=1e-4)
-        assert record["beyond_error"] == (record["fid_delta"] < -error)
-        verdicts.add(record["beyond_error"])
+        assert record["ahead"] == (record["fid_delta"] < -2 * error)
     text, page = qtaylor("report", swept.run, "--text").stdout, read_page(swept.run)
     for record, row in zip(data["best"], page.xpath("//section[@id='best']//tbody/tr"), strict=True):
-        word = "more than its error" if record["beyond_error"] else "within its error"
-        assert row.get("class") == ("beyond" if record["beyond_error"] else "within")
-        sentence = f"{record['second']['series']} (FID {record['second']['fid']:.4g}"
-        assert sentence in row[2].text and row[2].text.endswith(f"{word}, p = {record['p_holm']:.2g}")
-        assert row[1].text.startswith(record["best"]["series"])
-        assert f"NFE {record['nfe']:<6g} {record['best']['series']} (FID {record['best']['fid']:.4g}" in text
-        assert sentence in text
+        word, distance = ("ahead of", "more than") if record["ahead"] else ("not told from", "within")
+        assert row.get("class") == ("ahead" if record["ahead"] else "within")
+        first, second = (f"{record[which]['series']} (corrected FID {record[which]['fid_corrected']:.4g}"
+                         for which in ("best", "second"))
+        assert row[1].text.startswith(first) and row[2].text.startswith(f"{word} {second}")
+        assert row[2].text.endswith(f": difference {-record['fid_delta']:.3g} \xb1 {record['fid_delta_error']:.3g}, "
+                                    f"{distance} twice its error, p = {record['p_holm']:.2g}")
+        assert f"NFE {record['nfe']:<6g} {first}" in text
+        assert f"{word} {second}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("scale, ahead", [(0.4, False), (0.55, True)])
+def test_ahead_is_beyond_two_errors(tmp_path, scale, ahead):
+    """Two cells whose paired difference has the error 0.25, by closed form."""
+    job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4]})
+    qtaylor("run", job.write())
+    found = results(job.run)
+    for cell, fid in zip(found["cells"], (5.0, 5.0 - scale), strict=True):
+        cell |= {"fid": fid, "fid_corrected": fid, "fid_error": 0.3}
+        path = job.run / cell["cell"] / "metrics.json"
+        metrics = json.loads(path.read_text())
+        w = 0.25 / math.sqrt(19) if fid < 5 else 0  # the error is sqrt(19/20 sum of (+-w)^2)
+        metrics["metrics"] |= {"fid": fid, "fid_without": [fid + w * (-1) ** k for k in range(20)]}
+        path.write_text(json.dumps(metrics))
+    (job.run / "results.json").write_text(json.dumps(found))
+    (best,) = json.loads(qtaylor("report", job.run, "--json").stdout)["best"]
+    assert best["fid_delta"] == pytest.approx(-scale) and best["fid_delta_error"] == pytest.approx(0.25)
+    assert best["ahead"] == ahead
+    text = " ".join(qtaylor("report", job.run, "--text").stdout.split())
+    assert f"{'ahead of' if ahead else 'not told from'} ddim (corrected FID 5): difference {scale} +- 0.25" in text
 
 
 def test_p_values_are_corrected_after_holm(swept):
@@ -187,7 +211,7 @@ def test_no_difference_where_nothing_is_paired(tmp_path):
 def test_plot_files(swept, tmp_path):
     assert qtaylor("report", swept.run, "--plot", tmp_path / "fid.svg").stdout.strip() == str(tmp_path / "fid.svg")
     svg = lxml.etree.parse(tmp_path / "fid.svg").getroot()
-    check_chart(svg, results(swept.run)["cells"], lambda cell: cell["nfe"], "fid")
+    check_chart(svg, results(swept.run)["cells"], lambda cell: cell["nfe"], "fid_corrected")
     assert svg.tag == SVG + "svg" and float(svg.get("width")) == float(svg.get("viewBox").split()[2])
     qtaylor("report", swept.run, "--plot", tmp_path / "fid.png")
     image = PIL.Image.open(tmp_path / "fid.png")
@@ -197,16 +221,18 @@ def test_plot_files(swept, tmp_path):
     for colour in ("#0072b2", "#d55e00", "#009e73"):  # the lines' colours reach the file
         assert (pixels == [int(colour[i:i + 2], 16) for i in (1, 3, 5)]).all(1).sum() > 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fid.png", "fid.svg"]
-    qtaylor("report", swept.run, "--plot", tmp_path / "infinity.svg", "--metrics", "fid_infinity")
-    check_chart(lxml.etree.parse(tmp_path / "infinity.svg").getroot(), results(swept.run)["cells"],
-                lambda cell: cell["nfe"], "fid_infinity", error=None)
+    for metric in ("fid_infinity", "fid"):
+        qtaylor("report", swept.run, "--plot", tmp_path / "other.svg", "--metric", metric)
+        check_chart(lxml.etree.parse(tmp_path / "other.svg").getroot(), results(swept.run)["cells"],
+                    lambda cell: cell["nfe"], metric, error=None)
 
 
 def test_plot_mistakes(swept, tmp_path):
     assert ".svg or .png" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.pdf", code=64).stderr
     assert "librsvg2-bin" in qtaylor("report", swept.run, "--plot", tmp_path / "fid.png", code=64,
                                      PATH="/nowhere").stderr
-    assert "no cell of" in qtaylor("report", swept.run, "--text", "--metrics", "kid", code=64).stderr
+    said = qtaylor("report", swept.run, "--text", "--metric", "kid", code=64).stderr
+    assert "no cell of" in said and "expected one of: fid_corrected, fid, fid_infinity\n" in said
     assert "cannot create" in qtaylor("report", swept.run, "--plot", tmp_path / "no/fid.svg", code=74).stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -217,10 +243,10 @@ def test_text(swept):
     cells = {cell["cell"]: cell for cell in results(swept.run)["cells"]}
     head = next(i for i, line in enumerate(lines) if line.startswith("cell "))
     for line in lines[head + 1:head + 1 + len(cells)]:
-        name, nfe, time, fid, error = line.split()
+        name, *numbers = line.split()
         cell = cells.pop(name)
-        assert (float(nfe), float(time), float(fid), float(error)) == pytest.approx(
-            (cell["nfe"], milliseconds(cell), cell["fid"], cell["fid_error"]), rel=0.05)
+        assert [float(number) for number in numbers] == pytest.approx(
+            [cell["nfe"], milliseconds(cell), cell["fid"], cell["fid_corrected"], cell["fid_error"]], rel=0.05)
     assert not cells
     # The plot: letters stand where the numbers at the axes say.
     frame = next(i for i, line in enumerate(lines) if line.lstrip().startswith("+-"))
@@ -232,7 +258,7 @@ def test_text(swept):
     expected = {}
     for cell in results(swept.run)["cells"]:
         name = cell["solver"] + (f", order={cell['order']}" if "order" in cell else "")
-        at = (round((math.log(cell["nfe"]) - offset) / slope), (math.log(cell["fid"]) - start) / steep)
+        at = (round((math.log(cell["nfe"]) - offset) / slope), (math.log(cell["fid_corrected"]) - start) / steep)
         expected.setdefault(name, []).append(at)
     seen = 0
     for i, line in enumerate(lines[1:frame], 1):
@@ -242,6 +268,35 @@ def test_text(swept):
                            for x, y in expected[names[letter]]), (i, column, letter)
                 seen += 1
     assert 6 <= seen <= 15
+
+
+@pytest.mark.parametrize("metric, columns", [
+    ("clip.cmmd", {"cmmd": "clip.cmmd", "corrected": "clip.cmmd_corrected", "+- error": "clip.cmmd_error"}),
+    ("clip.cmmd_corrected", {"cmmd": "clip.cmmd", "corrected": "clip.cmmd_corrected", "+- error": "clip.cmmd_error"}),
+    ("one.kid", {"kid": "one.kid", "+- std": "one.kid_std"}),
+    ("one.precision", {"precision": "one.precision"})])
+def test_any_metric_of_any_network(tmp_path, metric, columns):
+    rng = np.random.default_rng(5)
+    names = ["clip.cmmd", "clip.cmmd_corrected", "clip.cmmd_error", "one.kid", "one.kid_std", "one.precision"]
+    cells = [{"cell": f"solver=s{i % 3},nfe={4 + i // 3}", "solver": f"s{i % 3}", "nfe": 4 + i // 3, "samples": 50,
+              "samples_per_second": 10.0} | {name: float(rng.uniform(0.5, 2)) for name in names} for i in range(9)]
+    run = tmp_path / "run"
+    page = write_results(run, cells)
+    error = columns.get("+- error" if metric.endswith("_corrected") else "+- std")
+    lower = "precision" not in metric
+    check_chart(charts(page, metric)[0], cells, lambda cell: cell["nfe"], metric, log_y=lower, error=error)
+    qtaylor("report", run, "--plot", tmp_path / "plot.svg", "--metric", metric)
+    check_chart(lxml.etree.parse(tmp_path / "plot.svg").getroot(), cells, lambda cell: cell["nfe"], metric, log_y=lower,
+                error=error)
+    qtaylor("report", run, "--plot", tmp_path / "plot.png", "--metric", metric)
+    assert PIL.Image.open(tmp_path / "plot.png").format == "PNG"
+    lines = qtaylor("report", run, "--text", "--metric", metric).stdout.splitlines()
+    assert metric.split(".")[0] in lines[0]  # the plot's title
+    head = next(i for i, line in enumerate(lines) if line.startswith("cell "))
+    assert re.split(r"  +", lines[head].replace("ms/sample", " ms/sample"))[3:] == list(columns)
+    for cell, line in zip(cells, lines[head + 1:], strict=False):
+        assert [float(word) for word in line.split()[3:]] == pytest.approx(
+            [cell[name] for name in columns.values()], rel=0.05)
 
 
 # --- in a browser
@@ -283,7 +338,7 @@ def test_sorting_and_metrics(swept, browser):
     assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "descending"
     assert sorted(values_of(browser, "cell")) == sorted(cell["cell"] for cell in cells)
     select = Select(browser.find_element(By.TAG_NAME, "select"))
-    assert [option.text for option in select.options] == ["fid", "fid_corrected", "fid_infinity"]
+    assert [option.text for option in select.options] == ["fid_corrected", "fid", "fid_infinity"]
     for metric in ("fid_infinity", "fid"):
         select.select_by_visible_text(metric)
         visible = [div.get_attribute("data-metric") for div in browser.find_elements(By.CLASS_NAME, "charts")
