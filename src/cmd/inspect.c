@@ -35,8 +35,9 @@ static int inspect_statistics(const char *path, json_t **about, struct error *er
         statistics_release(&statistics);
         return error_set(err, CODE_DATA, "%s: the trace of sigma is not a finite number", path);
     }
-    *about = json_pack("{s:s, s:I, s:I, s:f, s:s}", "kind", "reference statistics", "dim", (json_int_t)statistics.dim,
-                       "count", (json_int_t)statistics.count, "trace", trace, "network", statistics.network);
+    *about = json_pack("{s:s, s:I, s:I, s:f, s:s, s:s*}", "kind", "reference statistics", "dim",
+                       (json_int_t)statistics.dim, "count", (json_int_t)statistics.count, "trace", trace, "network",
+                       statistics.network, "recipe", statistics.recipe[0] ? statistics.recipe : NULL);
     statistics_release(&statistics);
     return 0;
 }

@@ -82,9 +82,11 @@ static void print_result(const json_t *result, FILE *out) {
     fprintf(out, "samples     %lld on disk, %lld made now, all verified\n", (long long)samples, (long long)made);
     const json_t *stopped = json_object_get(result, "stopped"), *target = json_object_get(stopped, "target");
     if (target)
-        fprintf(out, "stopped     after %lld of %lld seeds: FID's standard error is at most %g\n",
+        fprintf(out, "stopped     after %lld of %lld seeds",
                 (long long)json_integer_value(json_object_get(stopped, "samples")),
-                (long long)json_integer_value(json_object_get(stopped, "of")), json_number_value(target));
+                (long long)json_integer_value(json_object_get(stopped, "of")));
+    if (target && json_object_get(result, "latents_of")) fprintf(out, ", as the run of its latents was\n");
+    else if (target) fprintf(out, ": FID's standard error is at most %g\n", json_number_value(target));
     double nfe = json_number_value(json_object_get(result, "nfe"));
     if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
     print_line(out, "NFE         %g (%s)", nfe, json_string_value(json_object_get(result, "solver")));
@@ -292,7 +294,8 @@ const struct command command_generate = {"generate", "Generate what is missing, 
                                          OPTION_TABLE(make_rows, run_options), generate};
 const struct command command_evaluate = {
     "evaluate", "Compute the metrics of a finished run directory",
-    "The metrics are those of the job's evaluate block; compare --help says what each is.\n" MODEL_IS_CODE
+    "The metrics are those of the job's evaluate block; compare --help says what each is. They go to RUN/metrics.json, "
+    "in the\nplace of those that were there; with --count they are those of the first N samples.\n" MODEL_IS_CODE
     "The network and the reference are the files that RUN/run.json names: look there before you evaluate the run of\n"
     "somebody else.\n",
     OPTION_TABLE(evaluate_rows, run_options), evaluate};

@@ -57,6 +57,7 @@ int image_expect(const struct image_shape *expected, const struct image_shape *f
         return 0;
     return error_set(
         err, CODE_DATA,
-        "%s: expected an image of %d x %d x %d (height x width x channels) as the first one is, found %d x %d x %d",
+        "%s: expected an image of %d x %d x %d (height x width x channels) as the first one is, found %d x %d x %d: "
+        "tools/prepare_images.py makes images of one size and kind of them",
         name, expected->height, expected->width, expected->channels, found->height, found->width, found->channels);
 }

@@ -20,7 +20,7 @@ static const struct term {
     {"fid", "Frechet distance between Gaussians fitted to the features of samples and reference; lower is better"},
     {"fid_corrected", "FID without its bias, which grows as the number of samples falls"},
     {"fid_error",
-     "standard error of the corrected FID: how far it moves with other samples of the same kind, not with another reference"},
+     "standard error of the corrected FID: how far other samples of the same kind move it, not another reference"},
     {"fid_low", "lower end of the 95 % interval of the corrected FID"},
     {"fid_high", "upper end of the 95 % interval of the corrected FID"},
     {"fid_infinity", "FID extrapolated to infinitely many samples from several counts"},

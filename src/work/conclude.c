@@ -270,6 +270,17 @@ static int compute_metrics(struct conclusion *conclusion, struct references *ref
     return rc;
 }
 
+/* Where the metrics of all samples stood, those of the first ones stand. */
+static void tell_fewer(const struct conclusion *conclusion, const json_t *values) {
+    const json_t *older = json_object_get(conclusion->older, "metrics");
+    json_int_t before = json_integer_value(json_object_get(older, "samples")),
+               now = json_integer_value(json_object_get(values, "samples"));
+    if (conclusion->cell->run.job.evaluate.count && now < before)
+        log_info("%s/metrics.json is now of the first %lld samples, no longer of %lld: evaluate it without a count for "
+                 "those again",
+                 conclusion->cell->run.dir, (long long)now, (long long)before);
+}
+
 static int conclude(struct conclusion *conclusion, struct references *references, const struct place *place,
                     int threads, struct error *err) {
     const struct run *run = &conclusion->cell->run;
@@ -291,16 +302,18 @@ static int conclude(struct conclusion *conclusion, struct references *references
     if (rc == 0 && !round && result_has_picture(run)) rc = result_picture(run, &picture, err);
     if (rc == 0) {
         uint64_t made = conclusion->cell->made + (uint64_t)conclusion->made.values[MADE_SAMPLES];
-        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:O?, s:O?, s:s?, s:O*}", "run",
+        json_t *result = json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:I, s:o, s:o, s:O?, s:O?, s:s?, s:O*, s:O*}", "run",
                                    run->dir, "solver", run->plan.solver, "samples", (json_int_t)run->layout.samples,
                                    "payload_sha256", conclusion->digest, "nfe", run->plan.nfe, "model_calls",
                                    run->plan.model_calls, "made_now", (json_int_t)made, "generation",
                                    describe_generation(conclusion, place), "pixels", describe_pixels(conclusion),
                                    "metrics", values, "inputs", conclusion->inputs, "picture", picture, "stopped",
-                                   json_object_get(run->document, "stopped"));
+                                   json_object_get(run->document, "stopped"), "latents_of",
+                                   json_object_get(run->document, "latents_of"));
         rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
         json_decref(result);
     }
+    if (rc == 0 && !round) tell_fewer(conclusion, values);
     json_decref(values);
     free(picture);
     free(path);

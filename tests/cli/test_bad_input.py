@@ -187,7 +187,7 @@ IMPOSSIBLE = {
     "a reference too small": ("0-99", {"reference": "three.npy", "metrics": ["prdc"]},
                               ["prdc needs at least 4 samples", "reference has 3"]),
     "kid of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["kid"]},
-                          ["kid needs every sample's features"]),
+                          ["kid needs every sample's features", "qtaylor reference IMAGES", "-o FILE.npy"]),
     "cmmd of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["cmmd"]},
                            ["cmmd needs every sample's features"]),
     "mind of statistics": ("0-99", {"reference": "reference.npz", "metrics": ["mind"]},

@@ -189,6 +189,9 @@ def test_who_decided_that_it_was_enough(job):
     one = qtaylor("status", job.run / "decoded/third").stdout
     assert "seeds, as the run of its latents was" in one and "exact enough" not in one
     assert "decided for the run of its latents" in qtaylor("report", job.run / "decoded/third", "--card").stdout
+    said = qtaylor("decode", job.run, "--decoder", job.folder / FILES[1], "-o", job.folder / "again").stdout
+    assert "2000 seeds, as the run of its latents was\n" in said and "standard error" not in said
+    assert "2000 seeds: FID's standard error is at most" in qtaylor("evaluate", job.run).stdout
 
 
 def test_status_of_a_sweep_names_the_decoder_that_lacks_pictures(job):

@@ -219,6 +219,8 @@ def test_the_recipe_travels(job, folder, tmp_path):
         qtaylor("reference", tmp_path / out, "--features", network, "-o", tmp_path / f"{out}-stats.npz")
     with np.load(tmp_path / "a.zip-stats.npz") as arrays:
         assert arrays["recipe"] == b"edm-4"
+    assert json.loads(qtaylor("inspect", tmp_path / "a.zip-stats.npz").stdout)["recipe"] == "edm-4"
+    assert "recipe" not in json.loads(qtaylor("inspect", job.folder / "reference.npz").stdout)
     compare = ["compare", "--features", network, tmp_path / "a.zip"]
     other = qtaylor(*compare, tmp_path / "b.npz-stats.npz").stderr
     assert "two recipes, edm-4 of" in other and "adm-4 of" in other
