@@ -98,12 +98,6 @@ uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t 
     return next < all ? next : all;
 }
 
-uint64_t race_decisions(uint64_t shard_rows, uint64_t all) {
-    uint64_t count = 0;
-    for (uint64_t samples = 0; (samples = rounds_next(samples, true, shard_rows, all)) < all;) count++;
-    return count;
-}
-
 /* ---- the decision ---- */
 
 int racer_read(struct racer *racer, const json_t *result, const char *metric, const char *cell, struct error *err) {
@@ -140,11 +134,11 @@ double student_t19(double probability) {
     return (low + high) / 2;
 }
 
-size_t race_decide(struct racer *racers, size_t count, double risk) {
+size_t race_decide(struct racer *racers, size_t count, double confidence) {
     size_t leader = 0;
     for (size_t i = 1; i < count; i++)
         if (racers[i].value < racers[leader].value) leader = i;
-    double limit = count > 1 ? student_t19(2 * risk / (double)(count - 1)) : 0; /* of |t|: one side has half of it */
+    double limit = count > 1 ? student_t19((1 - confidence) / (double)(count - 1)) : 0;
     for (size_t i = 0; i < count; i++) {
         double without[JACKKNIFE_BLOCKS];
         struct estimate estimate;

@@ -13,7 +13,7 @@
 
 struct race {
     int metric;        /* index of race_metrics */
-    double confidence; /* of all rounds' decisions together */
+    double confidence; /* of a round's decisions together */
 };
 
 /* Metrics that have a value without each block of samples, lower is better; NULL at the end. */
@@ -38,9 +38,6 @@ int race_check(const struct race *race, const struct race_cell *cell, const stru
  * race 1,000, 2,000, 5,000, 10,000, ..., else a quarter more each time from 1,000 on; at last all of them. */
 uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t all);
 
-/* How many rounds of a race are followed by a decision: all but the one with all the samples. */
-uint64_t race_decisions(uint64_t shard_rows, uint64_t all);
-
 /* A cell of a race in one round. */
 struct racer {
     double value, without[JACKKNIFE_BLOCKS]; /* of the metric: of all samples, and without each block of them */
@@ -50,10 +47,10 @@ struct racer {
 };
 /* Fills value and without of a round's result. CODE_DATA: it has none. */
 int racer_read(struct racer *racer, const json_t *result, const char *metric, const char *cell, struct error *err);
-/* The leader is the one with the least value. Out are those that are surely worse: one-sided Student's t with
- * JACKKNIFE_BLOCKS - 1 degrees of freedom. risk: that one of them is the best cell in truth, whichever leads
- * (Bonferroni over the others of the round). Returns the leader. */
-size_t race_decide(struct racer *racers, size_t count, double risk);
+/* The leader is the one with the least value. Out are those whose difference to it has an interval above 0: Student's t
+ * with JACKKNIFE_BLOCKS - 1 degrees of freedom, two-sided, at `confidence` for all differences together (Bonferroni).
+ * Returns the leader. */
+size_t race_decide(struct racer *racers, size_t count, double confidence);
 /* The value that Student's |t| with 19 degrees of freedom exceeds with this probability. */
 double student_t19(double probability);
 

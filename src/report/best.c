@@ -305,10 +305,8 @@ void race_markup(const json_t *data, struct text *out) {
     struct text words = {0};
     summary(race, &words);
     add_words(out, &words);
-    text_add(out, ". A cell is left behind as it is once its paired difference to the leader is beyond its error: "
-                  "one-sided, by the delete-block jackknife, corrected after Bonferroni for the other cells of the "
-                  "round and for the rounds. The confidence is that the whole race does not leave the best cell "
-                  "behind; it does not tell those apart that stayed.</p>\n"
+    text_add(out, ". A cell is left behind as it is once its paired difference to the leader is beyond its error "
+                  "(delete-block jackknife, Bonferroni over the cells in the round).</p>\n"
                   "<div class=\"scroll\"><table>\n<thead><tr><th class=\"n\">after samples</th><th class=\"n\">cells"
                   "</th><th>leader</th><th>left behind, by</th></tr></thead>\n<tbody>\n");
     json_array_foreach(json_object_get(race, "rounds"), i, round) {

@@ -217,10 +217,7 @@ static int decide_race(struct rounds *rounds, struct error *err) {
         numbers[count++] = i;
     }
     if (rc == 0 && count > 0) {
-        const struct cell *any = &rounds->cells->cells[numbers[0]];
-        double risk = 1 - json_number_value(json_object_get(rules, "confidence"));
-        size_t leader = race_decide(racers, count,
-                                    risk / (double)race_decisions(any->run.layout.shard_rows, all_of(any)));
+        size_t leader = race_decide(racers, count, json_number_value(json_object_get(rules, "confidence")));
         rc = leave_behind(rounds, numbers, racers, count, leader, err);
     }
     free(racers);

@@ -224,21 +224,16 @@ def whole_race(tmp_path_factory):
     return {f"solver={solver}": features_of(job.run / f"solver={solver}") for solver in SOLVERS}, reference, job
 
 
-def limit_of(cells, rounds):  # one-sided; 5 % over the other cells and the rounds that decide
-    return scipy.stats.t.isf(0.05 / (cells - 1) / rounds, 19)
-
-
-def decide(whole, seeds=SEEDS):
+def decide(whole, confidence=0.95):
     """[(samples, leader, {left: (delta, error)})] by numpy and scipy."""
     features, reference, _ = whole
     alive, rounds = list(features), []
-    sizes = [size for size in map(whole_shards, [1000, 2000, 5000]) if size < seeds]
-    for size in sizes:
-        if len(alive) < 2:
+    for size in map(whole_shards, [1000, 2000, 5000]):
+        if size >= SEEDS or len(alive) < 2:
             break
         values = {cell: jackknife(features[cell][:size], reference) for cell in alive}
         leader = min(alive, key=lambda cell: values[cell][0])
-        limit = limit_of(len(alive), len(sizes))
+        limit = scipy.stats.t.isf((1 - confidence) / (len(alive) - 1) / 2, 19)
         deltas = {cell: estimate(values[cell] - values[leader]) for cell in alive if cell != leader}
         left = {cell: delta for cell, delta in deltas.items() if delta[0] > limit * delta[1]}
         rounds.append((size, leader, left))
@@ -262,7 +257,7 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     for record, (_, _, left) in zip(race["rounds"], rounds):
         for cell in record["left"]:
             assert (cell["delta"], cell["error"]) == pytest.approx(left[cell["cell"]], rel=1e-6)
-            assert cell["limit"] == pytest.approx(limit_of(record["cells"], 2), rel=1e-9)
+            assert cell["limit"] == pytest.approx(scipy.stats.t.isf(0.05 / (record["cells"] - 1) / 2, 19), rel=1e-9)
     kept = {cell: SEEDS for cell in alive}
     kept |= {cell: size for size, _, left in rounds for cell in left}
     assert {cell["cell"]: cell["samples"] for cell in dry["cells"]} == kept
@@ -393,8 +388,7 @@ def test_deciding_needs_the_evaluation(job):
 def test_a_race_in_a_list_of_products(job, whole_race):
     race_job(job, job.folder)
     job.keys["sweep"] = [{"sampler.solver": SOLVERS[:2]}, {"sampler.solver": SOLVERS[2:]}, {"race": {}}]
-    job.keys["seeds"] = "0-1499"  # one round decides, and may take the whole risk
     qtaylor("run", job.write())
-    [record] = json.loads((job.run / "race.json").read_text())["rounds"]
-    [(_, _, left)], _ = decide(whole_race, 1500)
-    assert {c["cell"]: c["limit"] for c in record["left"]} == pytest.approx(dict.fromkeys(left, limit_of(4, 1)))
+    race = json.loads((job.run / "race.json").read_text())
+    rounds, _ = decide(whole_race)
+    assert [{c["cell"] for c in r["left"]} for r in race["rounds"]] == [set(left) for _, _, left in rounds]
