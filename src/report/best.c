@@ -234,6 +234,15 @@ static void summary(const json_t *race, struct text *out) {
              of > 0 ? 100 * (1 - samples / of) : 0);
 }
 
+/* The confidence is of a round and two-sided, and to be left behind is one of the sides. */
+static void add_risk(const json_t *race, const char *before, struct text *out) {
+    double round = 100 * (1 - data_number(race, "confidence")) / 2;
+    size_t rounds = json_array_size(json_object_get(race, "rounds"));
+    if (rounds == 0) return;
+    text_add(out, "%sthe risk that the best cell was left behind is at most %.2g %% a round", before, round);
+    if (rounds > 1) text_add(out, ", %.2g %% in %zu rounds", round * (double)rounds, rounds);
+}
+
 static const char *name_in(const json_t *object, const char *key) {
     const char *name = json_string_value(json_object_get(object, key));
     return name ? name : "?";
@@ -285,6 +294,7 @@ void race_print(const json_t *data, struct text *out) {
                      data_number(left, "error"));
     }
     outcome(data, out);
+    add_risk(race, "\n", out);
     text_add(out, "\n");
 }
 
@@ -324,6 +334,7 @@ void race_markup(const json_t *data, struct text *out) {
     text_add(out, "</tbody>\n</table></div>\n<p>");
     words = (struct text){0};
     outcome(data, &words);
+    add_risk(race, "; ", &words);
     add_words(out, &words);
-    text_add(out, "</p>\n</section>\n");
+    text_add(out, ".</p>\n</section>\n");
 }
