@@ -36,9 +36,9 @@ def read_prompts(path):
     """A caption must stay one line of captions.txt."""
     path = pathlib.Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # what editors put before the first letter is no letter
         if path.suffix == ".jsonl":
-            prompts = [json.loads(line)["prompt"] for line in text.splitlines() if line.strip()]
+            prompts = [json.loads(line)["prompt"] for line in text.split("\n") if line.strip()]
         elif path.suffix == ".json":
             prompts = [one["caption"] for one in json.loads(text)["annotations"]]
         else:
@@ -51,20 +51,41 @@ def read_prompts(path):
     return [" ".join(str(prompt).split()) for prompt in prompts]
 
 
+def note(path, prompts, numbers, what):
+    """numbers: of the prompts that it holds of, from 1."""
+    if numbers:
+        which = f"prompt{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}{', ...' * (len(numbers) > 10)}"
+        print(f"{path}: {which} of {len(prompts)} (a line each): {what}", file=sys.stderr)
+
+
 def note_blank_lines(path, prompts):
     """They are prompts, and more often slips."""
-    blank = [str(number) for number, prompt in enumerate(prompts, 1) if not prompt]
-    if blank:
-        which = f"prompt{'s' * (len(blank) > 1)} {', '.join(blank[:10])}{', ...' * (len(blank) > 10)}"
-        print(f"{path}: {which} of {len(prompts)} (a line each): blank, encoded as the empty prompt", file=sys.stderr)
+    note(path, prompts, [number for number, prompt in enumerate(prompts, 1) if not prompt],
+         "blank, encoded as the empty prompt")
+
+
+def note_long_prompts(path, prompts, pipeline):
+    """What is behind the last token that an encoder takes has no part in the picture, as in the pipeline itself."""
+    longest = inspect.signature(pipeline.encode_prompt).parameters.get("max_sequence_length")
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        tokenizer = getattr(pipeline, name, None)
+        if not tokenizer:
+            continue
+        most = longest.default if longest and type(tokenizer).__name__.startswith("T5") else tokenizer.model_max_length
+        counts = [len(one) for one in tokenizer(prompts, truncation=False, verbose=False).input_ids]
+        note(path, prompts, [number for number, count in enumerate(counts, 1) if count > most],
+             f"longer than the {most} tokens that the pipeline's {name} takes, the rest is cut off: the longest has "
+             f"{max(counts)}")
 
 
 def load_pipeline(folder):
     """The pipeline without what makes pictures: its tokenizers and text encoders."""
     import diffusers
-    from diffusers.utils import logging
+    import transformers
 
-    logging.set_verbosity_error()
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     path = os.path.join(folder, "model_index.json")
     index = read_json(path)
     kind = getattr(diffusers, index.get("_class_name", ""), None)
@@ -177,6 +198,8 @@ def encode_all(options):
     if not os.path.isdir(options.folder):
         raise FileNotFoundError(2, "expected a pipeline's folder", options.folder)
     pipeline, out = load_pipeline(options.folder), pathlib.Path(options.out)
+    note_long_prompts(options.prompts, prompts, pipeline)
+    note_long_prompts(options.negatives or "--negative", negatives, pipeline)
     one_file = out.suffix == ".safetensors"
     (out.parent if one_file else out).mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as drafts:

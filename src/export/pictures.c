@@ -45,19 +45,38 @@ static int list_labels(const struct names *names, struct text *json, struct erro
     return json->failed ? error_memory(err) : 0;
 }
 
+/* The captions of the run's conditions, which must be those that it was begun with: they lie outside of it, where other
+ * prompts may have taken their place. captions->lines NULL: it has none. */
+static int read_captions(struct captions *captions, const struct run *run, struct error *err) {
+    const char *path = run->job.conditions.captions;
+    const char *expected = json_string_value(json_object_get(run->document, "captions")); /* of an older run NULL */
+    *captions = (struct captions){0};
+    if (!path) return 0;
+    if (captions_read(captions, path, run->condition_rows, err) == 0 &&
+        (!expected || strcmp(captions->sha256, expected) == 0))
+        return 0;
+    if (captions->lines)
+        error_set(err, CODE_DATA,
+                  "%s was changed after the run was begun (its sha256 is %.12s, expected %.12s), "
+                  "and may be of other prompts than the pictures",
+                  path, captions->sha256, expected);
+    captions_release(captions);
+    error_prefix(err, "conditions.captions");
+    return error_suffix(err, ": put the file back, or run the job again with the captions that are right: no sample is "
+                             "made anew");
+}
+
 /* metadata.jsonl, where the run has conditions: a line a sample, {"file_name", "row": of the conditions, "text": its
  * caption, where there are some}, as the readers of image folders take it. */
 static int list_rows(const struct names *names, struct text *lines, struct error *err) {
     const struct rows *rows = names->rows;
-    const struct run *run = rows_run(rows);
-    const char *path = run->job.conditions.captions;
-    struct captions captions = {0};
-    if (path && captions_read(&captions, path, run->condition_rows, err) != 0) return -1;
+    struct captions captions;
+    if (read_captions(&captions, rows_run(rows), err) != 0) return -1;
     for (uint64_t i = 0; i < rows_count(rows); i++) {
         uint64_t row = rows_condition(rows, i);
         char *name = name_of(names, i);
         json_t *line = json_pack("{s:s*, s:I, s:s*}", "file_name", name, "row", (json_int_t)row, "text",
-                                 path ? captions.lines[row] : NULL);
+                                 captions.lines ? captions.lines[row] : NULL);
         char *text = name && line ? json_dumps(line, JSON_COMPACT) : NULL;
         text_add(lines, "%s\n", text ? text : "");
         lines->failed |= !text;
@@ -139,18 +158,44 @@ static uint64_t *number_by_row(const struct rows *rows) {
     return numbers;
 }
 
-static int check_records(const struct captions *records, uint64_t count, const char *path, struct error *err) {
-    for (uint64_t row = 0; row < count; row++) {
-        json_error_t at;
-        json_t *record = json_loads(records->lines[row], JSON_REJECT_DUPLICATES, &at);
-        bool object = json_is_object(record);
-        if (!object)
-            error_set(err, CODE_DATA, "%s:%" PRIu64 ": expected a JSON object a line, found %s", path, row + 1,
-                      record ? "another value" : at.text);
-        json_decref(record);
-        if (!object) return -1;
+/* Are they the same words? A caption has one blank between two. */
+static bool same_words(const char *a, const char *b) {
+    static const char blanks[] = " \t\r\n\v\f";
+    for (size_t length;; a += length, b += length) {
+        a += strspn(a, blanks);
+        b += strspn(b, blanks);
+        length = strcspn(a, blanks);
+        if (length != strcspn(b, blanks) || strncmp(a, b, length) != 0) return false;
+        if (length == 0) return true;
     }
-    return 0;
+}
+
+/* caption: of the row; NULL: the run has none. */
+static int check_record(const char *line, const char *caption, struct error *err) {
+    json_error_t at;
+    json_t *record = json_loads(line, JSON_REJECT_DUPLICATES, &at);
+    const char *prompt = json_string_value(json_object_get(record, "prompt"));
+    int rc = 0;
+    if (!json_is_object(record))
+        rc = error_set(err, CODE_DATA, "expected a JSON object a line, found %s", record ? "another value" : at.text);
+    else if (prompt && caption && !same_words(prompt, caption))
+        rc = error_set(
+            err, CODE_DATA,
+            "its prompt is \"%.200s\", and the pictures of that row are of \"%.200s\": expected the file that "
+            "the run's prompts were read from",
+            prompt, caption);
+    json_decref(record);
+    return rc;
+}
+
+static int check_records(const struct captions *records, const struct run *run, const char *path, struct error *err) {
+    struct captions captions;
+    int rc = read_captions(&captions, run, err);
+    for (uint64_t row = 0; rc == 0 && row < run->condition_rows; row++)
+        if ((rc = check_record(records->lines[row], captions.lines ? captions.lines[row] : NULL, err)) != 0)
+            error_prefix(err, "%s:%" PRIu64, path, row + 1);
+    captions_release(&captions);
+    return rc;
 }
 
 /* Beside the first sample of each row. */
@@ -176,7 +221,7 @@ int export_prompts(struct rows *rows, const char *path, const char *records, str
         return error_set(err, CODE_USAGE, "export: --prompts is for runs with conditions, and this one has none");
     if (captions_read(&lines, records, count, err) != 0) return -1;
     const struct names names = {PROMPTS, rows, number_by_row(rows)};
-    int rc = names.numbers ? check_records(&lines, count, records, err) : error_memory(err);
+    int rc = names.numbers ? check_records(&lines, rows_run(rows), records, err) : error_memory(err);
     if (rc == 0 && (rc = draft_begin(&draft, path, true, err)) == 0) {
         rc = put_all(rows, &names, draft.temporary, err);
         if (rc == 0) rc = put_records(&names, draft.temporary, &lines, err);

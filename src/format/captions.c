@@ -10,7 +10,7 @@
 
 static int check_line(const char *path, uint64_t number, const char *line, struct error *err) {
     json_t *text = json_string(line);
-    int rc = text ? 0 : error_set(err, CODE_DATA, "conditions.captions: %s:%" PRIu64 ": expected UTF-8", path, number);
+    int rc = text ? 0 : error_set(err, CODE_DATA, "%s:%" PRIu64 ": expected UTF-8", path, number);
     json_decref(text);
     return rc;
 }
@@ -20,6 +20,7 @@ int captions_read(struct captions *captions, const char *path, uint64_t rows, st
     uint64_t found = 0;
     *captions = (struct captions){0};
     if (file_read(path, &captions->text, &size, err) != 0) return -1;
+    sha256_bytes(captions->text, size, captions->sha256);
     captions->lines = calloc(rows + 1, sizeof *captions->lines);
     int rc = captions->lines ? 0 : error_memory(err);
     for (char *rest = captions->text, *line; rc == 0 && (line = strsep(&rest, "\n"));) {
@@ -30,9 +31,8 @@ int captions_read(struct captions *captions, const char *path, uint64_t rows, st
         rc = check_line(path, ++found, line, err);
     }
     if (rc == 0 && found != rows)
-        rc = error_set(err, CODE_DATA,
-                       "conditions.captions: %s: expected a line for each of the %" PRIu64 " rows, found %" PRIu64,
-                       path, rows, found);
+        rc = error_set(err, CODE_DATA, "%s: expected a line for each of the %" PRIu64 " rows, found %" PRIu64, path,
+                       rows, found);
     if (rc != 0) captions_release(captions);
     return rc;
 }

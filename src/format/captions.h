@@ -3,11 +3,13 @@
 #define FORMAT_CAPTIONS_H
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #include <stdint.h>
 
 struct captions {
     char *text, **lines; /* [rows] of it, without their ends */
+    char sha256[SHA256_HEX];
 };
 
 /* Another number of lines than rows, and text that is not UTF-8, are CODE_DATA. */

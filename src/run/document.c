@@ -175,7 +175,9 @@ static int describe_conditions(json_t **about, const struct job *job, const stru
         (rc = labels_read(&rows, job->conditions.rows, NULL, job->seeds.count, (int64_t)count, err)) != 0)
         error_prefix(err, "conditions.rows");
     struct captions captions = {0};
-    if (rc == 0 && job->conditions.captions) rc = captions_read(&captions, job->conditions.captions, count, err);
+    if (rc == 0 && job->conditions.captions &&
+        (rc = captions_read(&captions, job->conditions.captions, count, err)) != 0)
+        error_prefix(err, "conditions.captions");
     captions_release(&captions);
     free(rows);
     conditions_close(conditions);
@@ -196,12 +198,13 @@ static int look_at_scales(char hex[SHA256_HEX], const struct job *job, const jso
 
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
-                             const struct layout *layout) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", RUN_FORMAT, "name",
-                     job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
-                     (json_int_t)layout->shard_rows, "job", job->resolved, "card", card->json, "guide",
-                     card->guide ? card->guide->json : NULL, "decoder", card->decoder ? card->decoder->json : NULL,
-                     "sampler", sampler_to_json(sampler), "plan", plan_to_json(plan), "versions", build_versions());
+                             const struct layout *layout, const char *captions) {
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:s*, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", RUN_FORMAT,
+                     "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
+                     (json_int_t)layout->shard_rows, "job", job->resolved, "captions", captions, "card", card->json,
+                     "guide", card->guide ? card->guide->json : NULL, "decoder",
+                     card->decoder ? card->decoder->json : NULL, "sampler", sampler_to_json(sampler), "plan",
+                     plan_to_json(plan), "versions", build_versions());
 }
 
 size_t document_sample_bytes(const struct job *job, const struct card *card) {
@@ -238,7 +241,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct fingerprint fingerprint = {0};
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
-    char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "";
+    char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "", captions[SHA256_HEX];
     json_t *conditions = NULL;
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
@@ -254,7 +257,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
         model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
         look_at_scales(scales, &job, conditions, err) != 0 ||
         (sampler.plan && plan_digest(&plan, digest_of_plan, err) != 0) || digest(job.labels.path, labels, err) != 0 ||
-        digest(job.initial, initial, err) != 0 ||
+        digest(job.initial, initial, err) != 0 || digest(job.conditions.captions, captions, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
                     document_sample_bytes(&job, &card), err) != 0)
         goto out;
@@ -269,7 +272,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
         warn_of_others(file, fingerprint.keys, err) != 0)
         goto out;
-    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout);
+    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout, given(captions));
     rc = *document ? 0 : error_memory(err);
 out:
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);

@@ -218,6 +218,27 @@ def test_exports_say_which_rows(job):
     assert (np.load(npz)["rows"] == np.arange(100) % 7).all()
 
 
+def test_captions_of_other_prompts_are_refused(job):
+    """They lie outside of the run: whoever encodes other prompts beside its job writes over them."""
+    give(job, arrays(), captions="captions.txt")
+    del job.keys["output"]["dtype"]
+    path, out = job.folder / "captions.txt", job.folder / "png"
+    path.write_text("\n".join(map(str, range(7))))
+    qtaylor("run", job.write())
+    path.write_text("\n".join(map(str, range(7, 0, -1))))
+    said = qtaylor("export", job.run, "--to", "png", "-o", out, code=65).stderr
+    assert f"conditions.captions: {path} was changed" in said and "put the file back, or run the job again" in said
+    path.unlink()
+    said = qtaylor("export", job.run, "--to", "png", "-o", out, code=74).stderr
+    assert "conditions.captions: cannot open" in said and "run the job again" in said
+    assert not out.exists()
+    path.write_text("".join(f"caption {row}\n" for row in range(7)))
+    assert " 0 made now" in qtaylor("run", job.write()).stdout
+    qtaylor("export", job.run, "--to", "png", "-o", out)
+    lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == [f"caption {position % 7}" for position in range(100)]
+
+
 def test_a_file_that_changes_meanwhile(job):
     give(job, arrays())
     job.model["delay_ms"] = 30

