@@ -45,6 +45,7 @@
 #include <stdbool.h>
 
 struct shim_model {
+    struct shim_file file; /* as long as the model lives */
     json_t *json;
     struct card card;
     struct schedule *schedule;

@@ -81,13 +81,16 @@ static int load(struct shim_model *model, const void *data, size_t size, const c
     return load_mixture(model, path, error);
 }
 
-int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
-                    char *error) {
+int shim_model_load(struct shim_model **model, const struct shim_file *file, int device, char *error) {
     (void)device;
     *model = NULL;
     struct shim_model *made = calloc(1, sizeof *made);
-    if (!made) return fake_fail(error, "out of memory");
-    if (load(made, data, size, name, error) != 0) {
+    if (!made) {
+        file->release(file->owner);
+        return fake_fail(error, "out of memory");
+    }
+    made->file = *file;
+    if (load(made, file->data, file->size, file->name, error) != 0) {
         shim_model_free(made);
         return -1;
     }
@@ -102,6 +105,7 @@ void shim_model_free(struct shim_model *model) {
     free(model->means);
     free(model->weights);
     json_decref(model->json);
+    model->file.release(model->file.owner);
     free(model);
 }
 

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -37,8 +38,28 @@ struct shim_model {
     std::atomic<int> channels{0};
 };
 
-/* Of a file's bytes, new. What is wrong with it is thrown. */
-shim_model *script_load(const void *data, size_t size, const char *name, c10::Device device);
+/* A file's bytes, which are released with the last of these that are shared. */
+class file_bytes {
+  public:
+    explicit file_bytes(const shim_file &file)
+        : data(static_cast<const char *>(file.data)), size(file.size), release(file.release), owner(file.owner) {}
+    ~file_bytes() {
+        release(owner);
+    }
+    file_bytes(const file_bytes &) = delete;
+    file_bytes &operator=(const file_bytes &) = delete;
+
+    const char *const data;
+    const size_t size;
+
+  private:
+    void (*release)(void *);
+    void *owner;
+};
+using File = std::shared_ptr<const file_bytes>;
+
+/* New. What is wrong with the file is thrown. */
+shim_model *script_load(const File &file, const char *name, c10::Device device);
 shim_model *package_load(const void *data, size_t size, const char *name, c10::Device device);
 /* An AOTInductor package, rather than TorchScript. */
 bool is_package(const void *data, size_t size);

@@ -95,17 +95,17 @@ at::Tensor diffuse(shim_model &model, const at::Tensor &x, const shim_shape &sha
 
 extern "C" {
 
-int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
-                    char *error) {
+int shim_model_load(struct shim_model **model, const struct shim_file *file, int device, char *error) {
     *model = nullptr;
-    bool package = is_package(data, size);
+    bool package = is_package(file->data, file->size);
     char where[SHIM_ERROR];
-    std::snprintf(where, sizeof where, "%s: cannot be loaded as %s", name,
+    std::snprintf(where, sizeof where, "%s: cannot be loaded as %s", file->name,
                   package ? "an AOTInductor package" : "a TorchScript file");
     return guarded(error, where, [&] {
         c10::InferenceMode parameters_are_plain_tensors(false);
-        *model = package ? package_load(data, size, name, device_of(device))
-                         : script_load(data, size, name, device_of(device));
+        File bytes = std::make_shared<const file_bytes>(*file);
+        *model = package ? package_load(bytes->data, bytes->size, file->name, device_of(device))
+                         : script_load(bytes, file->name, device_of(device));
     });
 }
 

@@ -36,12 +36,21 @@ int shim_thread_start(int device, char *error);
 /* ---- models: diffusion networks, decoders, feature networks ---- */
 struct shim_model; /* may be run by several threads at a time */
 
-/* *model is new, made of a file's bytes, in one of the forms, which the bytes tell; name: the file's, for messages.
- * What an AOTInductor package was compiled for (processor, device) must be here, else it is an error; it is called with
- * the shapes it was compiled for, else the call is one. Its loader unpacks it in the folder for temporaries (TMPDIR).
+struct shim_file {
+    const void *data; /* [size]: the bytes, which stay as they are until release(owner) is called: by any of the
+                         functions below, once nothing needs them */
+    size_t size;
+    const char *name; /* for messages */
+    void (*release)(void *owner);
+    void *owner;
+};
+
+/* *model is new, made of a file in one of the forms, which its bytes tell. Weights in TorchScript on the CPU are used
+ * where they are, and not copied. What an AOTInductor package was compiled for (processor, device) must be here, else
+ * it is an error; it is called with the shapes it was compiled for, else the call is one. Its loader unpacks it in the
+ * folder for temporaries (TMPDIR).
  */
-int shim_model_load(struct shim_model **model, const void *data, size_t size, const char *name, int device,
-                    char *error);
+int shim_model_load(struct shim_model **model, const struct shim_file *file, int device, char *error);
 void shim_model_free(struct shim_model *model); /* accepts NULL */
 /* The channels that a diffusion network gave at its last call; 0 before the first. */
 int shim_model_channels(const struct shim_model *model);

@@ -1,6 +1,7 @@
 /* qtaylor: the table of subcommands, and the only place that exits. */
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/mapping.h"
 #include "base/text.h"
 #include "cluster/build.h"
 #include "cli/command.h"
@@ -112,7 +113,7 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN);
     int status = start(&err) == 0 && dispatch(argc, argv, &err) == 0 ? 0 : err.code ? err.code : CODE_INTERNAL;
     if (status != 0 && err.message[0]) log_error("%s", err.message);
-    if (finish_output(&err) != 0 && status == 0) {
+    if ((mappings_check(&err) != 0 || finish_output(&err) != 0) && status == 0) {
         log_error("%s", err.message);
         status = err.code;
     }

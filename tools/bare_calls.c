@@ -1,29 +1,27 @@
 /* The limit that generate is measured against: nothing but model calls through the same shim.
  *   bare_calls MODEL.pt C H W CLASSES BATCH CALLS WORKERS  ->  seconds, in steady state after warm-up */
 #include "base/clock.h"
-#include "base/files.h"
-#include "torch_shim.h"
+#include "job/model_file.h"
+#include "sample/model.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 int main(int argc, char **argv) {
-    char error[SHIM_ERROR] = "", *data = NULL;
-    size_t size;
-    struct error err;
+    char error[SHIM_ERROR] = "", sha256[SHA256_HEX];
+    struct error err = {.code = CODE_OK};
     struct shim_model *model;
     if (argc != 9) return 64;
     struct shim_shape shape = {
         .channels = atoi(argv[2]), .height = atoi(argv[3]), .width = atoi(argv[4]), .batch = atoi(argv[6])};
     int classes = atoi(argv[5]), calls = atoi(argv[7]), workers = atoi(argv[8]), failed = 0;
     size_t values = (size_t)shape.batch * (size_t)(shape.channels * shape.height * shape.width);
-    if (shim_start(0, error) != 0 || file_read(argv[1], &data, &size, &err) != 0 ||
-        shim_model_load(&model, data, size, argv[1], SHIM_CPU, error) != 0) {
-        fprintf(stderr, "bare_calls: %s\n", error);
+    if (shim_start(0, error) != 0 || model_file_digest(argv[1], sha256, &err) != 0 ||
+        model_load(&model, "model", argv[1], sha256, SHIM_CPU, &err) != 0) {
+        fprintf(stderr, "bare_calls: %s\n", err.code ? err.message : error);
         return 65;
     }
-    free(data);
     double start = 0;
 #pragma omp parallel num_threads(workers) reduction(| : failed)
     {

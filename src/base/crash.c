@@ -1,6 +1,7 @@
 /* Signal handlers that say what a thread was at when it crashed. */
 #include "base/crash.h"
 
+#include "base/mapping.h"
 #include "base/outlet.h"
 
 #include <signal.h>
@@ -32,7 +33,7 @@ static size_t join(char *line, size_t capacity, const char *const *parts) {
     return length;
 }
 
-static void write_line(const char *name) {
+static void write_line(const char *name, const char *file) {
     char line[NOTE + 1000], unit[NOTE + 1];
     memcpy(unit, note, (size_t)note_length);
     unit[note_length] = '\0';
@@ -43,8 +44,10 @@ static void write_line(const char *name) {
                           *unit ? "}" : " outside of any shard",
                           " in ",
                           build,
-                          ": a bug here, or of the model or a library: please report it with this line, the job and "
-                          "what its log/ holds\n",
+                          ": ",
+                          file ? file : "a bug here, or of the model or a library: please report it with this line, ",
+                          file ? " was cut short or can no longer be read while it is in use: start the job again\n"
+                               : "the job and what its log/ holds\n",
                           NULL};
     const char *noted[] = {"{", unit, ", \"reason\": \"the process crashed: ", name, "\"}\n", NULL};
     outlet_now(STDERR_FILENO, line, join(line, sizeof line, said));
@@ -60,7 +63,8 @@ static void on_crash(int number, siginfo_t *info, void *context) {
     for (int i = 0; i < CRASHES; i++) {
         if (crashes[i].number != number) continue;
         sigaction(number, &before[i], NULL);
-        if (info->si_code > 0 || info->si_pid == getpid()) write_line(crashes[i].name);
+        if (info->si_code > 0 || info->si_pid == getpid())
+            write_line(crashes[i].name, number == SIGBUS ? mapping_at(info->si_addr) : NULL);
     }
     if (info->si_code <= 0) raise(number);
 }

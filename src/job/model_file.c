@@ -2,7 +2,6 @@
 #include "job/model_file.h"
 
 #include "base/digests.h"
-#include "base/files.h"
 #include "base/text.h"
 #include "format/zip_file.h"
 
@@ -148,32 +147,31 @@ static int check_archive(const char *data, size_t size, const char *path, struct
     return rc;
 }
 
-int model_file_read(char **data, size_t *size, const char *path, const char *expected, struct error *err) {
-    char sha256[SHA256_HEX];
-    if (file_read(path, data, size, err) != 0) return -1;
-    sha256_bytes(*data, *size, sha256);
+int model_file_open(struct mapping **file, const char *path, const char *expected, struct error *err) {
+    if (mapping_open(file, path, err) != 0) return -1;
+    const char *data = (*file)->data, *sha256 = (*file)->sha256;
+    size_t size = (*file)->size;
     int rc = sha256_expect(path, sha256, expected, err);
     if (rc == 0 && !is_known(sha256)) {
-        bool archive = *size >= 4 && memcmp(*data, "PK\3\4", 4) == 0;
-        const char *kind = archive ? NULL : model_file_kind(*data, *size);
-        if (archive) rc = check_archive(*data, *size, path, err);
+        bool archive = size >= 4 && memcmp(data, "PK\3\4", 4) == 0;
+        const char *kind = archive ? NULL : model_file_kind(data, size);
+        if (archive) rc = check_archive(data, size, path, err);
         else if (kind)
             rc = error_set(err, CODE_DATA, "%s: expected a TorchScript archive or an AOTInductor package, found %s",
                            path, kind);
         if (rc == 0) remember(sha256);
     }
     if (rc == 0) return 0;
-    free(*data);
-    *data = NULL;
+    mapping_close(*file);
+    *file = NULL;
     return -1;
 }
 
 int model_file_digest(const char *path, char sha256[SHA256_HEX], struct error *err) {
-    char *data;
-    size_t size;
+    struct mapping *file;
     if (digest_file(path, sha256, err) != 0) return -1;
     if (is_known(sha256)) return 0;
-    if (model_file_read(&data, &size, path, sha256, err) != 0) return -1;
-    free(data);
+    if (model_file_open(&file, path, sha256, err) != 0) return -1;
+    mapping_close(file);
     return 0;
 }

@@ -1,17 +1,18 @@
-/* A model's file: its bytes, read once, so that what is hashed and checked is what is loaded; and what a file is that
- * is none. */
+/* A model's file: its bytes in one place, so that what is hashed and checked is what is loaded and used; and what a
+ * file is that is none. */
 #ifndef JOB_MODEL_FILE_H
 #define JOB_MODEL_FILE_H
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/mapping.h"
 
 #include <stddef.h>
 #include <zip.h>
 
-/* *data (new): the file, of which every member's checksum is right, and the digest is `expected` (NULL: none known, an
- * error). */
-int model_file_read(char **data, size_t *size, const char *path, const char *expected, struct error *err);
+/* *file (new; mapping_close): of which every member's checksum is right, and the digest is `expected` (NULL: none
+ * known, an error). */
+int model_file_open(struct mapping **file, const char *path, const char *expected, struct error *err);
 /* The digest of such a file. Cheap from the second time on. */
 int model_file_digest(const char *path, char sha256[SHA256_HEX], struct error *err);
 

@@ -2,7 +2,6 @@
 #include "run/document.h"
 
 #include "base/digests.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/agree.h"

@@ -3,18 +3,19 @@
 
 #include "job/model_file.h"
 
-#include <stdlib.h>
+static void close_file(void *file) {
+    mapping_close(file);
+}
 
 int model_load(struct shim_model **model, const char *what, const char *path, const char *sha256, int device,
                struct error *err) {
-    char message[SHIM_ERROR], *data;
-    size_t size;
+    char message[SHIM_ERROR];
+    struct mapping *file;
     *model = NULL;
-    if (model_file_read(&data, &size, path, sha256, err) != 0) return error_prefix(err, "cannot load %s", what);
-    int rc = shim_model_load(model, data, size, path, device, message);
-    if (rc != 0) error_set(err, CODE_DATA, "cannot load %s %s: %s", what, path, message);
-    free(data);
-    return rc;
+    if (model_file_open(&file, path, sha256, err) != 0) return error_prefix(err, "cannot load %s", what);
+    const struct shim_file given = {file->data, file->size, path, close_file, file};
+    if (shim_model_load(model, &given, device, message) == 0) return 0;
+    return error_set(err, CODE_DATA, "cannot load %s %s: %s", what, path, message);
 }
 
 int model_device(enum device_kind kind, int local_rank, const char *key, int *device, struct error *err) {

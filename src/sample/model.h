@@ -6,7 +6,8 @@
 #include "job/job.h"
 #include "torch_shim.h"
 
-/* *model new, of the very bytes whose sha256 is `sha256`. what: "model", for messages. */
+/* *model new, of the very bytes whose sha256 is `sha256`, and which must stay in the file as long as it lives:
+ * mappings_check. what: "model", for messages. */
 int model_load(struct shim_model **model, const char *what, const char *path, const char *sha256, int device,
                struct error *err);
 

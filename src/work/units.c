@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mapping.h"
 #include "report/progress.h"
 #include "cluster/agree.h"
 #include "run/attempt.h"
@@ -127,7 +128,8 @@ static int unit_batch(void *context, int worker, uint64_t number, uint64_t index
                              : making_batch(unit->making, &units->makers[worker], index, err);
     failures_rest();
     atomic_fetch_sub(&units->busy, 1);
-    return rc;
+    struct error changed;
+    return mappings_check(&changed) == 0 ? rc : (*err = changed, -1); /* a cause of what else went wrong, too */
 }
 
 static int unit_commit(void *context, int worker, uint64_t number, struct tally *tally, struct error *err) {

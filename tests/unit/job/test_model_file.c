@@ -58,13 +58,13 @@ static const char *const torchscript[] = {"m/data.pkl", "m/code/m.py", "m/consta
 
 static void a_flipped_bit_is_found(void **state) {
     (void)state;
-    char sha256[SHA256_HEX], *data;
-    size_t size;
+    char sha256[SHA256_HEX];
+    struct mapping *file;
     struct error err;
     write_zip(torchscript);
     if (model_file_digest(path, sha256, &err) != 0) fail_msg("%s", err.message);
-    assert_int_equal(model_file_read(&data, &size, path, sha256, &err), 0);
-    free(data);
+    assert_int_equal(model_file_open(&file, path, sha256, &err), 0);
+    mapping_close(file);
     assert_int_equal(flip(weights, sizeof weights - 1, 7, -1), 4);
     assert_int_equal(model_file_digest(path, sha256, &err), -1);
     assert_int_equal(err.code, CODE_DATA);
@@ -97,18 +97,18 @@ static void a_checksum_that_was_not_computed_is_passed_over(void **state) {
 
 static void another_file_is_refused(void **state) {
     (void)state;
-    char sha256[SHA256_HEX], host[256], *data;
-    size_t size;
+    char sha256[SHA256_HEX], host[256];
+    struct mapping *file;
     struct error err;
     write_zip(torchscript);
     assert_int_equal(model_file_digest(path, sha256, &err), 0);
     sha256[0] = sha256[0] == '0' ? '1' : '0';
-    assert_int_equal(model_file_read(&data, &size, path, sha256, &err), -1);
+    assert_int_equal(model_file_open(&file, path, sha256, &err), -1);
     assert_int_equal(err.code, CODE_DATA);
     gethostname(host, sizeof host);
     sha256[12] = '\0';
     assert_true(strstr(err.message, path) && strstr(err.message, host) && strstr(err.message, sha256));
-    assert_int_equal(model_file_read(&data, &size, path, NULL, &err), -1);
+    assert_int_equal(model_file_open(&file, path, NULL, &err), -1);
 }
 
 static void other_files_are_called_what_they_are(void **state) {

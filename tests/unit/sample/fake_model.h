@@ -12,10 +12,15 @@
 
 #include <string.h>
 
+static inline void fake_release(void *owner) {
+    (void)owner;
+}
+
 static inline struct shim_model *fake_model(const char *json) {
     struct shim_model *model = NULL;
     char error[SHIM_ERROR];
-    if (shim_model_load(&model, json, strlen(json), "model.json", SHIM_CPU, error) != 0) fail_msg("%s", error);
+    const struct shim_file file = {json, strlen(json), "model.json", fake_release, NULL};
+    if (shim_model_load(&model, &file, SHIM_CPU, error) != 0) fail_msg("%s", error);
     return model;
 }
 
