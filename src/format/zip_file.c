@@ -46,11 +46,11 @@ int zip_of_file(zip_t **zip, uint64_t *bytes, const char *path, const char *expe
     }
     zip_error_t reason;
     zip_error_init_with_code(&reason, code);
-    bool none = code == ZIP_ER_NOZIP || code == ZIP_ER_INCONS || code == ZIP_ER_EOF;
+    /* What is wrong with the bytes has more codes in every newer libzip; what the system did not do has a type. */
     error_set(err,
-              code == ZIP_ER_MEMORY ? CODE_INTERNAL
-              : none                ? CODE_DATA
-                                    : CODE_IO,
+              code == ZIP_ER_MEMORY                          ? CODE_INTERNAL
+              : zip_error_system_type(&reason) == ZIP_ET_SYS ? CODE_IO
+                                                             : CODE_DATA,
               "cannot open %s: expected %s, found: %s", path, expected, zip_error_strerror(&reason));
     zip_error_fini(&reason);
     close(fd);
