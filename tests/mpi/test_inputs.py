@@ -118,8 +118,8 @@ def test_another_file_on_a_node_is_refused(job, kind):
 def test_ranks_with_other_arguments(job):
     path = str(job.write())
     for other in ["generate", path], ["run", "--set", "seeds=0-9", path]:
-        done = subprocess.run(two_ranks([FAKE, "run", path], [FAKE, *other]), capture_output=True, text=True, timeout=60,
-                              env=environment())
+        start = two_ranks([FAKE, "run", path], [FAKE, *other])
+        done = subprocess.run(start, capture_output=True, text=True, timeout=60, env=environment())
         assert done.returncode == 64 and " ".join(other) in done.stderr, done.stderr
     assert not job.run.exists()
 
