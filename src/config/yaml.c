@@ -25,9 +25,8 @@ static char *node_place(const struct walk *walk, struct fy_node *node, const cha
     const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
     if (!mark) return strdup(otherwise);
     enum fy_node_style style = fy_node_get_style(node);
-    if (style == FYNS_PLAIN &&
-        fy_token_get_text_length(token) == 0) /* left out: libfyaml 0.8 has a mark for that, too */
-        return strdup(otherwise);
+    /* A value that was left out: since libfyaml 0.8 it has a mark, behind the colon. */
+    if (style == FYNS_PLAIN && fy_token_get_text_length(token) == 0) return strdup(otherwise);
     bool quoted = style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED; /* the mark is behind the quote */
     return place_at(walk, mark->line + 1, mark->column + (quoted ? 0 : 1));
 }

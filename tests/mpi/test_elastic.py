@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import FAKE, ROOT, environment, mpirun, qtaylor
+from conftest import FAKE, ROOT, environment, mpirun, qtaylor, two_ranks
 
 
 def start(path, ranks, **env):
@@ -131,7 +131,7 @@ def test_ranks_that_do_not_see_one_folder(job, tmp_path):
     (tmp_path / "shared").mkdir()
     path = slow(job, delay=0, output={"dir": str(tmp_path / "shared/run"), "samples_per_shard": 16})
     program = [str(FAKE), "run", str(path)]
-    done = subprocess.run(mpirun(1) + program + [":", "-n", "1", *APART, str(tmp_path / "shared")] + program,
+    done = subprocess.run(two_ranks(program, [*APART, tmp_path / "shared", *program]),
                           capture_output=True, text=True, env=environment(), timeout=60)
     assert done.returncode == 65, done.stderr
     assert "rank 1" in done.stderr and "same output.dir" in done.stderr and str(job.run) in done.stderr
@@ -148,7 +148,7 @@ def test_ranks_of_different_builds(job, tmp_path):
     assert commit in program
     other.write_bytes(program.replace(commit, commit[:-1] + (b"x" if commit[-1:] != b"x" else b"y")))
     other.chmod(0o755)
-    done = subprocess.run(mpirun(1) + [str(FAKE), "run", str(path), ":", "-n", "1", str(other), "run", str(path)],
+    done = subprocess.run(two_ranks([FAKE, "run", path], [other, "run", path]),
                           capture_output=True, text=True, env=environment(), timeout=60)
     assert done.returncode == 65, done.stderr
     assert "different programs" in done.stderr and commit.decode() in done.stderr

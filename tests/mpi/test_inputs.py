@@ -6,7 +6,7 @@ import subprocess
 import numpy
 import pytest
 
-from conftest import FAKE, HYDRA, environment, mpirun, qtaylor
+from conftest import FAKE, HYDRA, environment, qtaylor, two_ranks
 
 LOCAL = "/proc/self/cwd"
 
@@ -20,7 +20,7 @@ def two_nodes(job, names, change):
             (folder / name).write_bytes((job.folder / name).read_bytes())
     change(there)
     rank = [str(FAKE), "run", str(job.folder / "job.yaml")]
-    start = mpirun(1, "-wdir", str(here)) + [*rank, ":", "-n", "1", "-wdir", str(there), *rank]
+    start = two_ranks(["env", "-C", here, *rank], ["env", "-C", there, *rank])
     return subprocess.run(start, capture_output=True, text=True, timeout=120, env=environment())
 
 
@@ -117,9 +117,9 @@ def test_another_file_on_a_node_is_refused(job, kind):
 
 def test_ranks_with_other_arguments(job):
     path = str(job.write())
-    start = mpirun(1) + [str(FAKE), "run", path, ":", "-n", "1", str(FAKE)]
     for other in ["generate", path], ["run", "--set", "seeds=0-9", path]:
-        done = subprocess.run(start + other, capture_output=True, text=True, timeout=60, env=environment())
+        start = two_ranks([FAKE, "run", path], [FAKE, *other])
+        done = subprocess.run(start, capture_output=True, text=True, timeout=60, env=environment())
         assert done.returncode == 64 and " ".join(other) in done.stderr, done.stderr
     assert not job.run.exists()
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import FAKE, environment, mpirun, qtaylor, rank_variable
+from conftest import FAKE, environment, mpirun, qtaylor, two_ranks
 
 SEEDS, POISON, SHARD = 100, 37, 2  # seed 37 is in the shard of seeds 32 to 47
 
@@ -146,7 +146,7 @@ def test_stopped_while_loading_and_waiting(job):
     job.add_evaluation()
     path = job.write()
     program = [str(FAKE), "run", str(path)]
-    command = mpirun(1, *rank_variable("QTAYLOR_FAKE_LOAD", 60)) + program + [":", "-n", "1"] + program
+    command = two_ranks(["env", "QTAYLOR_FAKE_LOAD=60", *program], program)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     while not list(job.run.glob("log/rank-0001.jsonl")):
         time.sleep(0.05)
