@@ -214,13 +214,20 @@ static int describe_input(json_t *inputs, const struct card_input *input, const 
     return rc;
 }
 
-int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err) {
-    json_t *inputs = json_object();
-    char rows[SHA256_HEX] = "";
-    int rc = inputs ? 0 : error_memory(err);
-    *about = NULL;
+/* *inputs is new, also after a failure. */
+static int describe_inputs(json_t **inputs, const struct conditions *conditions, const struct job *job,
+                           struct error *err) {
+    int rc = (*inputs = json_object()) ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < conditions->card->inputs_count; i++)
-        rc = describe_input(inputs, &conditions->card->inputs[i], job, err);
+        rc = describe_input(*inputs, &conditions->card->inputs[i], job, err);
+    return rc;
+}
+
+int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err) {
+    json_t *inputs;
+    char rows[SHA256_HEX] = "";
+    *about = NULL;
+    int rc = describe_inputs(&inputs, conditions, job, err);
     if (rc == 0 && job->conditions.rows) rc = sha256_file(job->conditions.rows, rows, err);
     if (rc == 0 && !(*about = json_pack("{s:I, s:O, s:s*}", "count", (json_int_t)conditions->rows, "inputs", inputs,
                                         "rows_sha256", rows[0] ? rows : NULL)))
@@ -248,10 +255,9 @@ int conditions_names(json_t *names, const struct card *card, const struct job *j
 
 int conditions_expect(const struct conditions *conditions, const struct job *job, const json_t *keys,
                       struct error *err) {
-    json_t *about;
-    if (conditions_describe(&about, conditions, job, err) != 0) return -1;
-    const json_t *inputs = json_object_get(about, "inputs"), *wanted = json_object_get(keys, "inputs");
-    int rc = 0;
+    json_t *inputs;
+    const json_t *wanted = json_object_get(keys, "inputs");
+    int rc = describe_inputs(&inputs, conditions, job, err);
     for (size_t i = 0; rc == 0 && i < conditions->card->inputs_count; i++) {
         const char *name = conditions->card->inputs[i].name;
         const json_t *found = json_object_get(inputs, name), *expected = json_object_get(wanted, name);
@@ -262,6 +268,6 @@ int conditions_expect(const struct conditions *conditions, const struct job *job
             rc = sha256_expect(conditions->card->inputs[i].null, json_string_value(json_object_get(null, "sha256")),
                                json_string_value(json_object_get(other, "sha256")), err);
     }
-    json_decref(about);
+    json_decref(inputs);
     return rc;
 }
