@@ -7,6 +7,7 @@
 #include "format/row_file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,20 @@ static void convert(const struct card_input *input, enum npy_type type, const vo
     for (size_t i = 0; input->dtype == INPUT_BOOL && i < elements; i++) out[i] = out[i] != 0;
 }
 
+/* A network makes NaN of what is not finite, and nobody sees of what. */
+static int check_finite(const struct card_input *input, const char *values, uint64_t row, bool null,
+                        struct error *err) {
+    for (size_t i = 0; input->dtype == INPUT_FLOAT32 && i < elements_of(input); i++) {
+        double value = floats_at(values, NPY_FLOAT32, i);
+        if (!isfinite(value))
+            return error_set(err, CODE_DATA,
+                             "conditions.%s%s: row %" PRIu64 ": expected finite numbers within float32, found %g as "
+                             "its element %zu (both counted from 0)",
+                             input->name, null ? ".null" : "", row, value, i);
+    }
+    return 0;
+}
+
 int conditions_read(const struct conditions *conditions, uint64_t row, bool null, struct condition_values *values,
                     size_t place, struct error *err) {
     for (size_t i = 0; i < conditions->card->inputs_count; i++) {
@@ -162,9 +177,11 @@ int conditions_read(const struct conditions *conditions, uint64_t row, bool null
             continue;
         }
         const struct npy *npy = row_file_npy(file);
+        uint64_t number = npy->shape[0] == 1 ? 0 : row;
         void *stored = malloc(npy_row_bytes(npy));
-        int rc = stored ? row_file_read(file, npy->shape[0] == 1 ? 0 : row, stored, err) : error_memory(err);
+        int rc = stored ? row_file_read(file, number, stored, err) : error_memory(err);
         if (rc == 0) convert(input, npy->type, stored, out);
+        if (rc == 0) rc = check_finite(input, out, number, null, err);
         free(stored);
         if (rc != 0) return -1;
     }

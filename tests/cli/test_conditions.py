@@ -218,6 +218,25 @@ def test_exports_say_which_rows(job):
     assert (np.load(npz)["rows"] == np.arange(100) % 7).all()
 
 
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("value, found", [(np.nan, "nan"), (-np.inf, "-inf"), (1e300, "inf")])
+def test_numbers_that_are_none_are_named(job, null, value, found):
+    """Where the proof meets them, and where the samples of one row do: these are left out."""
+    values = arrays(100)
+    give(job, values)
+    job.keys["sampler"]["guidance"] = 2
+    wrong = values["context"].astype("<f8")
+    for row, code in (0, 65), (90, 76):
+        wrong[row, 1, 0] = value
+        np.save(job.folder / "wrong.npy", wrong)
+        job.keys["conditions"]["context"] = {"path": "context.npy", "null": "wrong.npy"} if null else "wrong.npy"
+        said = qtaylor("run", job.write(), code=code).stderr
+        assert (f"conditions.context{'.null' * null}: row {row}: expected finite numbers within float32, found {found} "
+                "as its element 3") in said
+        wrong[row] = values["context"][row]
+    assert json.loads((job.run / "quarantine.json").read_text())["shards"][0]["seeds"] == "80-95"
+
+
 def test_captions_of_other_prompts_are_refused(job):
     """They lie outside of the run: whoever encodes other prompts beside its job writes over them."""
     give(job, arrays(), captions="captions.txt")
