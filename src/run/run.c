@@ -229,7 +229,7 @@ int run_open_networks(struct run *run, struct error *err) {
         struct evaluated *evaluated = &run->evaluated[run->evaluated_count++];
         evaluated->path = networks->list[i].path;
         if (network_open(&evaluated->network, evaluated->path, &run->card, run->job.evaluate.metrics, err) != 0)
-            return -1;
+            return err->code == CODE_IO ? error_prefix(err, "evaluate.features") : -1;
         if (run->job.output.dtype != SAMPLE_UINT8)
             network_take_floats(&evaluated->network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
         if (networks->list[i].name) snprintf(evaluated->network.name, NETWORK_NAME, "%s", networks->list[i].name);
