@@ -168,6 +168,7 @@ def test_one_rank_reads_a_large_file(job):
     (lambda job: job.keys["conditions"].update(mask="context.npy"),
      ["conditions.mask", "bool of shape [rows, 4]", "<f2"]),
     (lambda job: job.keys["conditions"].update(size="rest.safetensors#sizes"), ["no tensor \"sizes\""]),
+    (lambda job: job.keys["conditions"].update(size="rest.safetensors"), ["which tensor, FILE.safetensors#NAME"]),
     (lambda job: job.keys["conditions"].update(rows="each"), ["each", "100 seeds", "7 rows"]),
     (lambda job: job.keys["conditions"].update(rows=3), ["conditions.rows", "cycle, each"]),
     (lambda job: job.keys["conditions"].update(captions="captions.txt"), ["captions", "7 rows, found 2"]),
@@ -188,6 +189,18 @@ def test_mistakes(job, change, words):
     done = qtaylor("run", job.write(), code=65)
     assert all(word in done.stderr for word in words), done.stderr
     assert not job.run.exists()
+
+
+def test_plan_looks_at_the_files(job):
+    """At those that are there: the plan of a job is wanted before its prompts are encoded, too."""
+    give(job, arrays())
+    qtaylor("plan", job.write())
+    path = job.folder / "context.npy"
+    np.save(path, np.zeros((7, 3, 2), "<f4"))
+    assert "shape [rows, 2, 3]" in qtaylor("plan", job.write(), code=65).stderr
+    path.unlink()
+    assert f"conditions.context: cannot open {path}: No such file or directory: a run needs it" in \
+        qtaylor("plan", job.write()).stderr
 
 
 def test_guidance_needs_nulls(job):
