@@ -91,3 +91,21 @@ def test_one_file_alone(job, name):
     qtaylor("run", job.write())
     (job.folder / name).unlink()
     assert "exactly its 100 samples" in qtaylor("verify", job.run).stdout
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "rows.txt"])
+def test_seeds_are_not_appended_to_a_file(job, name):
+    """What to do instead is said, and done."""
+    numbers = listed(job)[name]
+    if name == "rows.txt":
+        job.keys["labels"] = "balanced"
+    else:
+        job.keys["conditions"]["rows"] = "cycle"
+    qtaylor("run", job.write())
+    job.keys["seeds"] = "0-101"
+    (job.folder / name).write_text("".join(f"{number}\n" for number in [*numbers, 0, 1]))
+    said = qtaylor("run", job.write(), code=65).stderr
+    assert "more seeds than its file had numbers are a run of their own" in said
+    job.keys |= {"seeds": "100-101", "output": job.keys["output"] | {"dir": str(job.folder / "more")}}
+    (job.folder / name).write_text("0\n1\n")
+    qtaylor("run", job.write())
