@@ -1,10 +1,12 @@
 /* plan: the program that a job's solver compiles to, and how its samples spread over workers; nothing is run. */
 #include "base/files.h"
+#include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "job/sweep.h"
 #include "metric/race.h"
+#include "sample/conditions.h"
 #include "sample/initial.h"
 #include "work/evaluation.h"
 #include "solver/plan.h"
@@ -89,6 +91,16 @@ static void print_overridden(const struct card *card, FILE *out) {
     }
 }
 
+/* Their types and shapes; files that are not there yet are needed by a run alone. */
+static int check_conditions(const struct job *job, const struct card *card, struct error *err) {
+    struct conditions *conditions;
+    int rc = job->model.path ? conditions_open(&conditions, card, job, err) : 0;
+    if (rc == 0 && job->model.path) conditions_close(conditions);
+    if (rc == 0 || err->code != CODE_IO) return rc;
+    log_warn("%s: a run needs it", err->message);
+    return 0;
+}
+
 struct plan_options {
     const char *job;
     struct option_list set;
@@ -155,6 +167,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     int raced = check_race(racing, &job, &card, cell, file->path, err), rc = raced;
     if (rc == 0) rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
+    if (rc == 0) rc = check_conditions(&job, &card, err);
     if (rc != 0 && raced == 0 && cell) error_prefix(err, "cell %s", cell);
     if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);

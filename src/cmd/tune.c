@@ -146,7 +146,7 @@ static int other_seeds(struct run *run, const struct tuning *asked, struct subje
         size_t place = spread(asked, i, given);
         bool listed = run->job.labels.rule == LABELS_FILE && run->card.classes > 0;
         subjects->seeds[i] = last + 1 + i;
-        subjects->labels[i] = listed ? run->labels[place] : run_label(run, i);
+        subjects->labels[i] = listed ? run->lists.labels[place] : run_label(run, i);
         if (run->condition_rows > 0)
             subjects->rows[i] = run_row(run, run->job.conditions.rule == ROWS_CYCLE ? i : place);
     }

@@ -51,11 +51,34 @@ static int read_folder(KEY_READ_ARGUMENTS) {
     return 0;
 }
 
+/* given: relative to reader->folder as `joined`. A path as a shell completes it is relative to somewhere else. */
+static int check_folder(const struct key_reader *reader, const char *path, const char *given, const char *joined) {
+    bool there = true, here = false;
+    char *file = strndup(given, strcspn(given, "#")), *whole = strndup(joined, strcspn(joined, "#"));
+    int rc = !file || !whole                                 ? error_memory(reader->err)
+             : file_exists(joined, &there, reader->err) != 0 ? -1
+             : there                                         ? 0
+                                                             : file_exists(whole, &there, reader->err);
+    if (rc == 0 && !there) rc = file_exists(file, &here, reader->err);
+    if (rc == 0 && here)
+        rc = key_error(reader, path,
+                       "%s: there is none at %s, but one in the working directory: a job's paths, those of --set too, "
+                       "are relative to the job's folder: say %s=\"$PWD/%s\"",
+                       given, joined, path, given);
+    free(file);
+    free(whole);
+    return rc;
+}
+
 static int read_path(KEY_READ_ARGUMENTS) {
     if (read_folder(reader, key, path, value, member) != 0) return -1;
     if (!reader->folder) return 0;
     char *joined = path_join(reader->folder, *(char **)member);
     if (!joined) return error_memory(reader->err);
+    if (check_folder(reader, path, *(char **)member, joined) != 0) {
+        free(joined);
+        return -1;
+    }
     free(*(char **)member);
     *(char **)member = joined;
     return check_absolute(reader, path, joined);

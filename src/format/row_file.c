@@ -49,6 +49,8 @@ static int open_npy(struct row_file *file, struct error *err) {
     char *head = malloc(size + 1);
     int rc = head ? read_at(file, head, size, 0, err) : error_memory(err);
     if (rc == 0) rc = npy_parse(&file->npy, &file->offset, head, size, file->path, err);
+    if (rc != 0 && err->code == CODE_DATA && strstr(file->path, ".safetensors"))
+        error_suffix(err, ": of a safetensors file say which tensor, FILE.safetensors#NAME");
     free(head);
     return rc;
 }
@@ -66,7 +68,8 @@ static int read_entry(struct row_file *file, const json_t *entry, size_t base, s
     size_t type = 0, rank = json_array_size(shape);
     while (dtype && type < sizeof types / sizeof *types && strcmp(dtype, types[type].name) != 0) type++;
     if (!dtype || type == sizeof types / sizeof *types)
-        return error_set(err, CODE_DATA, "%s: expected F16, F32, F64, I64, U8 or BOOL, found %s", file->path,
+        return error_set(err, CODE_DATA,
+                         "%s: expected F16, F32, F64, I64, U8 or BOOL, found %s: save it as one of these", file->path,
                          dtype ? dtype : "no dtype");
     if (rank < 1 || rank > 4)
         return error_set(err, CODE_DATA, "%s: expected 1 to 4 dimensions, found %zu", file->path, rank);

@@ -138,12 +138,16 @@ static int report_difference(const json_t *difference, const char *folder, struc
     char *old = fingerprint_text(json_object_get(difference, "there"));
     char *new = fingerprint_text(json_object_get(difference, "here"));
     bool file = strstr(path, "sha256") != NULL;
+    bool list = strcmp(path, "conditions.rows_sha256") == 0 || strcmp(path, "labels.sha256") == 0;
     int rc = !old || !new
                  ? error_memory(err)
                  : error_set(err, CODE_DATA,
                              "%s was made with %s = %.200s, this job has %.200s: choose another output.dir, "
-                             "or %s to continue that run",
-                             folder, path, old, new, file ? "put the file back that it had" : "set the key back");
+                             "or %s to continue that run%s",
+                             folder, path, old, new, file ? "put the file back that it had" : "set the key back",
+                             list ? " (more seeds than its file had numbers are a run of their own: list them alone, "
+                                    "with a file of theirs, in another output.dir)"
+                                  : "");
     free(old);
     free(new);
     return rc;

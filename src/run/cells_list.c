@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "config/override.h"
+#include "job/fingerprint.h"
 #include "job/sweep.h"
 #include "metric/race.h"
 #include "sample/automatic.h"
@@ -250,6 +251,26 @@ int cells_list_run(json_t **list, const char *dir, struct error *err) {
     return document_read(&document, dir, err) == 0 ? list_one(list, dir, document, err) : -1;
 }
 
+/* Why the document does not go on with the run in its folder: *err, or, of another decoder's pictures of the same
+ * latents, what to do about that. */
+static void explain_decoder(const json_t *document, const struct other_decoder *decoder, struct error *err) {
+    const char *dir = dir_of(document);
+    char here[SHA256_HEX], there[SHA256_HEX];
+    struct error ignored;
+    json_t *older;
+    if (document_read(&older, dir, &ignored) != 0) return;
+    if (fingerprint_of_latents(json_object_get(document, "keys"), here, &ignored) == 0 &&
+        fingerprint_of_latents(json_object_get(older, "keys"), there, &ignored) == 0 && strcmp(here, there) == 0 &&
+        !json_equal(json_object_get(document, "fingerprint"), json_object_get(older, "fingerprint")))
+        error_set(err, CODE_DATA,
+                  "%s holds the pictures of another decoder (or of another `batch` of it) than %s: %s, or remove that "
+                  "folder",
+                  dir, decoder->path,
+                  decoder->name ? "give this one another name in the list, {path: ..., name: NAME}"
+                                : "choose another --output");
+    json_decref(older);
+}
+
 int cells_list_redecoded(json_t **list, const char *dir, const struct other_decoder *decoder, const char *output,
                          struct error *err) {
     json_t *document;
@@ -258,6 +279,7 @@ int cells_list_redecoded(json_t **list, const char *dir, const struct other_deco
         path_check_utf8(output, err) != 0 || redecode_document(&document, dir, decoder, output, err) != 0)
         return -1;
     if (claim_settle(document, err) == 0) return list_one(list, dir_of(document), document, err);
+    if (err->code == CODE_DATA) explain_decoder(document, decoder, err);
     json_decref(document);
     return -1;
 }

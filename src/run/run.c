@@ -5,7 +5,6 @@
 #include "job/decoder.h"
 #include "job/job_conditions.h"
 #include "sample/labels.h"
-#include "sample/scales.h"
 #include "job/fingerprint.h"
 #include "run/run.h"
 #include "sample/noise.h"
@@ -92,22 +91,25 @@ static int look_at_plan(struct run *run, struct error *err) {
     return 0;
 }
 
-/* The files that say who gets which label, row of the conditions and scale. */
+/* Who gets which label, row of the conditions and scale. */
 static int read_lists(struct run *run, struct error *err) {
-    const struct job *job = &run->job;
     const json_t *conditions = json_object_get(json_object_get(run->document, "keys"), "conditions");
-    if (job->labels.rule == LABELS_FILE && labels_read(&run->labels, job->labels.path, run_sha256(run, LABELS_SHA256),
-                                                       job->seeds.count, run->card.classes, err) != 0)
-        return -1;
     run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
     if (conditions && run->condition_rows == 0)
         return error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
-    if (job->conditions.rows && labels_read(&run->rows, job->conditions.rows, run_sha256(run, ROWS_SHA256),
-                                            job->seeds.count, (int64_t)run->condition_rows, err) != 0)
-        return error_prefix(err, "conditions.rows");
-    const char *scales = job->sampler.guidance.scale_rows;
-    return scales ? scales_read(&run->scales, scales, run_sha256(run, SCALES_SHA256), NULL, run->condition_rows, err)
-                  : 0;
+    const struct lists_of of = {.job = &run->job,
+                                .classes = run->card.classes,
+                                .seeds = run->all_seeds,
+                                .condition_rows = run->condition_rows,
+                                .labels = run_sha256(run, LABELS_SHA256),
+                                .rows = run_sha256(run, ROWS_SHA256),
+                                .scales = run_sha256(run, SCALES_SHA256),
+                                .dir = run->dir,
+                                .samples = run->fingerprint,
+                                .latents = run->latents,
+                                .latents_of = json_string_value(json_object_get(run->document, "latents_of")),
+                                .layout = &run->layout};
+    return lists_read(&run->lists, &of, err);
 }
 
 int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, struct error *err) {
@@ -168,9 +170,7 @@ void run_close_networks(struct run *run) {
 
 void run_close(struct run *run) {
     run_close_networks(run);
-    free(run->labels);
-    free(run->rows);
-    free(run->scales);
+    lists_release(&run->lists);
     sampler_release(&run->sampler);
     card_release(&run->card);
     if (run->job.name) job_release(&run->job);
@@ -229,7 +229,7 @@ int run_open_networks(struct run *run, struct error *err) {
         struct evaluated *evaluated = &run->evaluated[run->evaluated_count++];
         evaluated->path = networks->list[i].path;
         if (network_open(&evaluated->network, evaluated->path, &run->card, run->job.evaluate.metrics, err) != 0)
-            return -1;
+            return err->code == CODE_IO ? error_prefix(err, "evaluate.features") : -1;
         if (run->job.output.dtype != SAMPLE_UINT8)
             network_take_floats(&evaluated->network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
         if (networks->list[i].name) snprintf(evaluated->network.name, NETWORK_NAME, "%s", networks->list[i].name);
@@ -274,15 +274,16 @@ const char *run_sha256(const struct run *run, const char *key) {
 }
 
 int64_t run_label(const struct run *run, uint64_t position) {
-    return labels_at(&run->job, &run->card, run->labels, position);
+    return labels_at(&run->job, &run->card, run->lists.labels, position);
 }
 
 uint64_t run_row(const struct run *run, uint64_t position) {
-    return run->rows ? (uint64_t)run->rows[position] : position % run->condition_rows; /* each: as many as samples */
+    return run->lists.rows ? (uint64_t)run->lists.rows[position]
+                           : position % run->condition_rows; /* each: as many as samples */
 }
 
 double run_scale(const struct run *run, uint64_t position) {
-    return run->scales[run_row(run, position)];
+    return run->lists.scales[run_row(run, position)];
 }
 
 static double scale_of(const void *run, uint64_t position) {
@@ -335,7 +336,7 @@ struct shard_meta run_meta(const struct run *run, shard_id shard, int output, ui
     }
     if (run->condition_rows > 0) {
         meta.condition_row = row_of;
-        meta.scale = run->scales ? scale_of : NULL;
+        meta.scale = run->lists.scales ? scale_of : NULL;
         meta.run = run;
         meta.first = first;
     }

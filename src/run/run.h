@@ -10,6 +10,7 @@
 #include "job/job.h"
 #include "run/document.h"
 #include "shard/layout.h"
+#include "shard/lists.h"
 #include "shard/store.h"
 #include "solver/plan.h"
 
@@ -45,10 +46,8 @@ struct run { /* an opened document; const while ranks work on it */
     char latents[SHA256_HEX]; /* fingerprint_of_latents */
     bool keeps_latents;       /* job.output.latents; who has no use for them may set it to false */
     bool reference_unmade;    /* some of its references are images of which there are no statistics yet */
-    int64_t *labels;          /* LABELS_FILE: [seeds]; else NULL */
     uint64_t condition_rows;  /* rows of the conditions; 0: the job has none */
-    double *scales;           /* of guidance, where it is by row: [condition_rows]; else NULL */
-    int64_t *rows;            /* ROWS_FILE: [seeds], which of them; else NULL */
+    struct lists lists;       /* where files say who gets which label, row and scale of guidance */
     char *dir;
 };
 
@@ -86,7 +85,7 @@ const char *run_sha256(const struct run *run, const char *key);
 int64_t run_label(const struct run *run, uint64_t position);
 /* The row of the conditions that the sample at a position in the seed list gets. */
 uint64_t run_row(const struct run *run, uint64_t position);
-/* The scale of guidance of that sample, where each has its own (run->scales). */
+/* The scale of guidance of that sample, where each has its own (lists.scales). */
 double run_scale(const struct run *run, uint64_t position);
 /* A shard's files are the latents that its samples were decoded of, where they are kept, its samples and, by number,
  * the wanted outputs of the feature networks: output k of network i is i * NETWORK_OUTPUTS + k. */

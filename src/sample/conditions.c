@@ -7,6 +7,7 @@
 #include "format/row_file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,20 @@ static void convert(const struct card_input *input, enum npy_type type, const vo
     for (size_t i = 0; input->dtype == INPUT_BOOL && i < elements; i++) out[i] = out[i] != 0;
 }
 
+/* A network makes NaN of what is not finite, and nobody sees of what. */
+static int check_finite(const struct card_input *input, const char *values, uint64_t row, bool null,
+                        struct error *err) {
+    for (size_t i = 0; input->dtype == INPUT_FLOAT32 && i < elements_of(input); i++) {
+        double value = floats_at(values, NPY_FLOAT32, i);
+        if (!isfinite(value))
+            return error_set(err, CODE_DATA,
+                             "conditions.%s%s: row %" PRIu64 ": expected finite numbers within float32, found %g as "
+                             "its element %zu (both counted from 0)",
+                             input->name, null ? ".null" : "", row, value, i);
+    }
+    return 0;
+}
+
 int conditions_read(const struct conditions *conditions, uint64_t row, bool null, struct condition_values *values,
                     size_t place, struct error *err) {
     for (size_t i = 0; i < conditions->card->inputs_count; i++) {
@@ -162,9 +177,11 @@ int conditions_read(const struct conditions *conditions, uint64_t row, bool null
             continue;
         }
         const struct npy *npy = row_file_npy(file);
+        uint64_t number = npy->shape[0] == 1 ? 0 : row;
         void *stored = malloc(npy_row_bytes(npy));
-        int rc = stored ? row_file_read(file, npy->shape[0] == 1 ? 0 : row, stored, err) : error_memory(err);
+        int rc = stored ? row_file_read(file, number, stored, err) : error_memory(err);
         if (rc == 0) convert(input, npy->type, stored, out);
+        if (rc == 0) rc = check_finite(input, out, number, null, err);
         free(stored);
         if (rc != 0) return -1;
     }
@@ -214,13 +231,20 @@ static int describe_input(json_t *inputs, const struct card_input *input, const 
     return rc;
 }
 
-int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err) {
-    json_t *inputs = json_object();
-    char rows[SHA256_HEX] = "";
-    int rc = inputs ? 0 : error_memory(err);
-    *about = NULL;
+/* *inputs is new, also after a failure. */
+static int describe_inputs(json_t **inputs, const struct conditions *conditions, const struct job *job,
+                           struct error *err) {
+    int rc = (*inputs = json_object()) ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < conditions->card->inputs_count; i++)
-        rc = describe_input(inputs, &conditions->card->inputs[i], job, err);
+        rc = describe_input(*inputs, &conditions->card->inputs[i], job, err);
+    return rc;
+}
+
+int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err) {
+    json_t *inputs;
+    char rows[SHA256_HEX] = "";
+    *about = NULL;
+    int rc = describe_inputs(&inputs, conditions, job, err);
     if (rc == 0 && job->conditions.rows) rc = digest_file(job->conditions.rows, rows, err);
     if (rc == 0 && !(*about = json_pack("{s:I, s:O, s:s*}", "count", (json_int_t)conditions->rows, "inputs", inputs,
                                         "rows_sha256", rows[0] ? rows : NULL)))
@@ -248,10 +272,9 @@ int conditions_names(json_t *names, const struct card *card, const struct job *j
 
 int conditions_expect(const struct conditions *conditions, const struct job *job, const json_t *keys,
                       struct error *err) {
-    json_t *about;
-    if (conditions_describe(&about, conditions, job, err) != 0) return -1;
-    const json_t *inputs = json_object_get(about, "inputs"), *wanted = json_object_get(keys, "inputs");
-    int rc = 0;
+    json_t *inputs;
+    const json_t *wanted = json_object_get(keys, "inputs");
+    int rc = describe_inputs(&inputs, conditions, job, err);
     for (size_t i = 0; rc == 0 && i < conditions->card->inputs_count; i++) {
         const char *name = conditions->card->inputs[i].name;
         const json_t *found = json_object_get(inputs, name), *expected = json_object_get(wanted, name);
@@ -262,6 +285,6 @@ int conditions_expect(const struct conditions *conditions, const struct job *job
             rc = sha256_expect(conditions->card->inputs[i].null, json_string_value(json_object_get(null, "sha256")),
                                json_string_value(json_object_get(other, "sha256")), err);
     }
-    json_decref(about);
+    json_decref(inputs);
     return rc;
 }

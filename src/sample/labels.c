@@ -13,7 +13,7 @@
 #include <string.h>
 
 static int wrong_count(const char *path, uint64_t found, uint64_t count, struct error *err) {
-    return error_set(err, CODE_DATA, "%s: expected one label a seed, %" PRIu64 " in all, found %" PRIu64, path, count,
+    return error_set(err, CODE_DATA, "%s: expected one number a seed, %" PRIu64 " in all, found %" PRIu64, path, count,
                      found);
 }
 
@@ -23,13 +23,11 @@ static int read_npy(int64_t *labels, const char *path, const char *data, size_t 
     size_t offset;
     if (npy_parse(&npy, &offset, data, size, path, err) != 0) return -1;
     if (npy.type != NPY_INT64 || npy.rank != 1)
-        return error_set(
-            err, CODE_DATA,
-            "%s: expected an int64 array [N] of labels, found another type or shape (embeddings are not supported yet)",
-            path);
+        return error_set(err, CODE_DATA,
+                         "%s: expected an int64 array [N], a number a seed, found another type or shape", path);
     if (npy.shape[0] != count) return wrong_count(path, npy.shape[0], count, err);
     if (offset > size || size - offset < npy_bytes(&npy))
-        return error_set(err, CODE_DATA, "%s: expected %zu bytes of labels, found %zu: the file is cut short", path,
+        return error_set(err, CODE_DATA, "%s: expected %zu bytes of numbers, found %zu: the file is cut short", path,
                          npy_bytes(&npy), offset > size ? (size_t)0 : size - offset);
     memcpy(labels, data + offset, npy_bytes(&npy));
     return 0;
@@ -74,7 +72,7 @@ int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t
     for (uint64_t i = 0; i < count; i++) {
         if (list[i] >= 0 && list[i] < classes) continue;
         error_set(err, CODE_DATA,
-                  "%s: expected labels from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
+                  "%s: expected numbers from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
                   " (counted from 0)",
                   path, classes - 1, list[i], i);
         goto out;

@@ -85,14 +85,14 @@ static int inputs_new(struct inputs *inputs, const struct cell *cell, struct err
     for (size_t i = 0; i < count; i++) {
         inputs->seeds[i] = seeds_at(&run->job.seeds, i);
         if (run->condition_rows > 0) inputs->rows[i] = run_row(run, i);
-        if (run->scales) inputs->scales[i] = run_scale(run, i);
+        if (run->lists.scales) inputs->scales[i] = run_scale(run, i);
         if (run->card.classes > 0) inputs->labels[i] = run_label(run, i);
     }
     inputs->batch = (struct batch){.rows = count,
                                    .seeds = inputs->seeds,
                                    .labels = run->card.classes > 0 ? inputs->labels : NULL,
                                    .condition_rows = run->condition_rows > 0 ? inputs->rows : NULL,
-                                   .scales = run->scales ? inputs->scales : NULL,
+                                   .scales = run->lists.scales ? inputs->scales : NULL,
                                    .initial = cell->initial};
     return 0;
 }

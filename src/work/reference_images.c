@@ -130,7 +130,8 @@ static int find_or_make(file_name *names, const struct cells *cells, size_t i, c
         memcpy(names[i], names[k], sizeof *names);
         return 0;
     }
-    if (side_holds_images(&images, at.path, err) != 0) return -1;
+    if (side_holds_images(&images, at.path, err) != 0)
+        return error_prefix(err, "evaluate.%s", evaluated_file_names[at.which]);
     if (!images) return 0;
     int rc = name_of(names[i], at.run, at.network, at.path, err);
     char *path = rc == 0 ? path_of(cells, names[i]) : NULL;

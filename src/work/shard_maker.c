@@ -151,7 +151,7 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
         return error_memory(err);
     for (uint64_t i = 0; making->condition_rows && i < rows; i++)
         making->condition_rows[i] = run_row(run, layout_first(&run->layout, shard) + i);
-    if (run->scales && !(making->scales = malloc(rows * sizeof *making->scales))) return error_memory(err);
+    if (run->lists.scales && !(making->scales = malloc(rows * sizeof *making->scales))) return error_memory(err);
     for (uint64_t i = 0; making->scales && i < rows; i++)
         making->scales[i] = run_scale(run, layout_first(&run->layout, shard) + i);
     *batches = layout_batches(&run->layout, shard);

@@ -168,6 +168,7 @@ def test_one_rank_reads_a_large_file(job):
     (lambda job: job.keys["conditions"].update(mask="context.npy"),
      ["conditions.mask", "bool of shape [rows, 4]", "<f2"]),
     (lambda job: job.keys["conditions"].update(size="rest.safetensors#sizes"), ["no tensor \"sizes\""]),
+    (lambda job: job.keys["conditions"].update(size="rest.safetensors"), ["which tensor, FILE.safetensors#NAME"]),
     (lambda job: job.keys["conditions"].update(rows="each"), ["each", "100 seeds", "7 rows"]),
     (lambda job: job.keys["conditions"].update(rows=3), ["conditions.rows", "cycle, each"]),
     (lambda job: job.keys["conditions"].update(captions="captions.txt"), ["captions", "7 rows, found 2"]),
@@ -188,6 +189,18 @@ def test_mistakes(job, change, words):
     done = qtaylor("run", job.write(), code=65)
     assert all(word in done.stderr for word in words), done.stderr
     assert not job.run.exists()
+
+
+def test_plan_looks_at_the_files(job):
+    """At those that are there: the plan of a job is wanted before its prompts are encoded, too."""
+    give(job, arrays())
+    qtaylor("plan", job.write())
+    path = job.folder / "context.npy"
+    np.save(path, np.zeros((7, 3, 2), "<f4"))
+    assert "shape [rows, 2, 3]" in qtaylor("plan", job.write(), code=65).stderr
+    path.unlink()
+    assert f"conditions.context: cannot open {path}: No such file or directory: a run needs it" in \
+        qtaylor("plan", job.write()).stderr
 
 
 def test_guidance_needs_nulls(job):
@@ -216,6 +229,25 @@ def test_exports_say_which_rows(job):
         assert [line["row"] for line in lines] == [0, 1, 2] and lines[1]["file_name"] in file.namelist()
     qtaylor("export", job.run, "--to", "npz", "-o", npz)
     assert (np.load(npz)["rows"] == np.arange(100) % 7).all()
+
+
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("value, found", [(np.nan, "nan"), (-np.inf, "-inf"), (1e300, "inf")])
+def test_numbers_that_are_none_are_named(job, null, value, found):
+    """Where the proof meets them, and where the samples of one row do: these are left out."""
+    values = arrays(100)
+    give(job, values)
+    job.keys["sampler"]["guidance"] = 2
+    wrong = values["context"].astype("<f8")
+    for row, code in (0, 65), (90, 76):
+        wrong[row, 1, 0] = value
+        np.save(job.folder / "wrong.npy", wrong)
+        job.keys["conditions"]["context"] = {"path": "context.npy", "null": "wrong.npy"} if null else "wrong.npy"
+        said = qtaylor("run", job.write(), code=code).stderr
+        assert (f"conditions.context{'.null' * null}: row {row}: expected finite numbers within float32, found {found} "
+                "as its element 3") in said
+        wrong[row] = values["context"][row]
+    assert json.loads((job.run / "quarantine.json").read_text())["shards"][0]["seeds"] == "80-95"
 
 
 def test_captions_of_other_prompts_are_refused(job):

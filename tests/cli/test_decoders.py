@@ -172,6 +172,24 @@ def test_mistakes(job, change, words):
     assert not job.run.exists()
 
 
+def test_a_name_that_is_another_decoders(job):
+    """In the folder it is, of an earlier list or of `decode`."""
+    give(job)
+    qtaylor("run", job.write())
+    job.keys["decode"][1] = {"path": "b/decoder.json", "name": "second"}
+    del job.keys["decode"][2]
+    said = qtaylor("run", job.write(), code=65).stderr
+    assert (f"{job.run}/decoded/second holds the pictures of another decoder (or of another `batch` of it) than "
+            f"{job.folder}/b/decoder.json: give this one another name in the list") in said
+    decode = ["decode", job.run, "--decoder", job.folder / "second.json", "-o"]
+    for folder in (job.run, job.run / "decoded/third"):
+        said = qtaylor(*decode, folder, code=65).stderr
+        assert f"{folder} holds the pictures of another decoder" in said and "choose another --output" in said
+    qtaylor(*decode, job.folder / "elsewhere")
+    job.keys["decode"][1]["name"] = "fourth"
+    qtaylor("run", job.write())
+
+
 def test_who_decided_that_it_was_enough(job):
     """evaluate.until looks at the first decoder's FID; the others' runs are as long, whatever theirs is."""
     give(job)

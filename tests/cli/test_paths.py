@@ -75,6 +75,30 @@ def test_a_fifo_is_no_array(job, command):
 
 # ---- names ----
 
+@pytest.mark.parametrize("key, name", [("evaluate.features", "net.json"), ("model.path", "net.json"),
+                                       ("conditions.context", "rows.safetensors#a"), ("labels", "list.txt")])
+def test_a_path_as_the_shell_completes_it(job, key, name):
+    """It is there where the command was given, not where the job is."""
+    job.add_evaluation()
+    job.write()
+    (job.folder / "here").mkdir()
+    (job.folder / "here" / name.partition("#")[0]).write_text("")
+    said = shell(f"$Q plan ../job.yaml --set {key}={name}", job.folder / "here", code=65)
+    assert f"{key}: {name}: there is none at ../{name}, but one in the working directory" in said
+    assert f'say {key}="$PWD/{name}"' in said
+    (job.folder / name.partition("#")[0]).write_text("")
+    said = shell(f"$Q plan ../job.yaml --set {key}={name} 2>&1 || true", job.folder / "here")
+    assert "working directory" not in said
+
+
+@pytest.mark.parametrize("key", ["features", "reference"])
+def test_a_file_that_is_nowhere_is_named_by_its_key(job, key):
+    job.add_evaluation()
+    job.keys["evaluate"][key] = "nowhere"
+    job.write()
+    assert f"evaluate.{key}: cannot open" in shell("$Q run job.yaml", job.folder, code=74)
+
+
 def test_paths_in_another_encoding(job):
     job.keys["output"]["dir"] = "run"
     job.write()

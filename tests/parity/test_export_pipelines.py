@@ -61,6 +61,18 @@ def test_stable_diffusion_with_a_negative_prompt(tmp_path):
     assert np.abs(other.astype(int) - theirs).max() > 3  # the prompts are seen
 
 
+@pytest.mark.parametrize("scale", [0, 0.5])
+def test_guidance_below_1_is_none(tmp_path, scale):
+    pipeline = text_pipelines.stable_diffusion()
+    pipeline.save_pretrained(tmp_path / "net")
+    export("diffusers", tmp_path / "net", tmp_path / "out", "--steps", 3, "--guidance", scale)
+    encoded(tmp_path / "net", tmp_path / "out", "--dtype", "float32")
+    start = normals(3, (4, 8, 8))
+    ours = run_exported(tmp_path / "out/job.yaml", start, tmp_path)
+    assert_same_pictures(ours, pictures_of(pipeline, start, prompt=PROMPTS, num_inference_steps=3,
+                                           guidance_scale=scale))
+
+
 def test_stable_diffusion_3_with_tokens_and_pooled(tmp_path):
     pipeline = text_pipelines.stable_diffusion_3()
     pipeline.save_pretrained(tmp_path / "net")

@@ -29,7 +29,7 @@ def add_options(parser):
     parser.add_argument("--scheduler", metavar="CLASS",
                         help="this class with the folder's config, as from_config has it")
     parser.add_argument("--guidance", type=float, metavar="SCALE",
-                        help="guidance_scale (1: none; the pipeline's usual one unless said)")
+                        help="guidance_scale (1, or less, as in diffusers: none; the pipeline's usual one unless said)")
 
 
 def load_network(folder):
@@ -118,7 +118,8 @@ def text_card_of(folder, network, translation, pipeline):
 
 
 def job_of(folder, card, translation, options, pipeline):
-    scale = options.guidance or pipelines.PIPELINES.get(pipeline, (1.0, None))[0]
+    usual = pipelines.PIPELINES.get(pipeline, (1.0, None))[0]
+    scale = max(usual if options.guidance is None else options.guidance, 1.0)  # below 1 its pipelines do not guide
     guidance = {"guidance": scale} if scale != 1 and (card["labels"] or card.get("inputs")) else {}
     job = {"sampler": translation.sampler | guidance, "noise": "torch-cpu", "rounding": "diffusers",
            "labels": "balanced" if card["labels"] else "none"}

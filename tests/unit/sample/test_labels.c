@@ -76,14 +76,14 @@ static void mistakes_are_named(void **state) {
     static const struct {
         const char *text, *expected;
     } cases[] = {
-        {"3\n0\n", "expected one label a seed, 3 in all, found 2"},
+        {"3\n0\n", "expected one number a seed, 3 in all, found 2"},
         {"3\n0\n1\n2\n", "3 in all, found 4"},
         {"", "3 in all, found 0"},
         {"3\n\n1\n", "labels:2: expected one whole number a line, found \"\""},
         {"3\n1.5\n1\n", "labels:2: expected one whole number a line, found \"1.5\""},
         {"3 0 1\n", "labels:1: expected one whole number a line, found \"3 0 1\""},
-        {"3\n10\n1\n", "expected labels from 0 to 9, found 10 for sample 1"},
-        {"3\n0\n-1\n", "expected labels from 0 to 9, found -1 for sample 2"},
+        {"3\n10\n1\n", "expected numbers from 0 to 9, found 10 for sample 1"},
+        {"3\n0\n-1\n", "expected numbers from 0 to 9, found -1 for sample 2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_file(cases[i].text, strlen(cases[i].text));
@@ -93,7 +93,7 @@ static void mistakes_are_named(void **state) {
     const int64_t whole[] = {3, 0, 12};
     const float real[] = {3, 0, 1};
     write_npy("<f4", 3, real, sizeof real);
-    wrong("expected an int64 array [N] of labels", 3, 10);
+    wrong("expected an int64 array [N]", 3, 10);
     write_npy("<i8", 3, whole, sizeof whole);
     wrong("found 12 for sample 2", 3, 10);
     wrong("4 in all, found 3", 4, 10);
