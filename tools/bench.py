@@ -1,7 +1,6 @@
 """make bench: speed as ratios within one run, on the cores this machine has. Every number is printed with what it
 means; nothing here passes or fails."""
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -9,50 +8,10 @@ import sys
 import tempfile
 import time
 
+from bench_forms import load, memory, forms_of_cifar, forms_of_digits, samples_of_forms
+from bench_runs import (BARE, CORES, DIGITS, ENVIRONMENT, PROGRAM, ROOT, bare, best, generate, output, peak, seconds,
+                        show)
 from bench_sets import sets
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROGRAM, BARE = ROOT / "build/torch/qtaylor", ROOT / "build/torch/bare_calls"
-DIGITS = ROOT / "jobs/digits/job.yaml"
-CORES = len(os.sched_getaffinity(0))
-CACHE = tempfile.TemporaryDirectory()  # of digests
-ENVIRONMENT = {**os.environ, "XDG_CACHE_HOME": CACHE.name, "OMPI_ALLOW_RUN_AS_ROOT": "1",
-               "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-
-
-def output(command, **options):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=ENVIRONMENT, **options)
-    if done.returncode != 0:
-        sys.exit(f"bench: {command} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def mpirun(ranks):
-    return ["mpirun", "-n", ranks, "--oversubscribe", "--bind-to", "none"]
-
-
-def generate(job, folder, *settings, ranks=1, verb="generate"):
-    """One fresh run; returns its result."""
-    shutil.rmtree(folder, ignore_errors=True)
-    overrides = [word for setting in (f"output.dir={folder}", *settings) for word in ("--set", setting)]
-    return json.loads(output([*mpirun(ranks), PROGRAM, verb, job, *overrides, "--json"]))
-
-
-def seconds(result):
-    return result["generation"]["seconds"]
-
-
-def bare(model, shape, classes, batch, calls, workers):
-    return float(output([BARE, model, *shape, classes, batch, calls, workers]))
-
-
-def best(*measures, repeats=3):
-    """The least seconds of each, taken in turns: what else the machine does then hits them alike."""
-    return tuple(map(min, zip(*[[measure() for measure in measures] for _ in range(repeats)])))
-
-
-def show(name, ratio, goal, detail):
-    print(f"{name:<58} {ratio:6.3f}   (goal {goal})   {detail}", flush=True)
 
 
 def digits(folder):
@@ -91,8 +50,9 @@ def end_to_end(folder):
 
     def plain():
         shutil.rmtree(folder / "png", ignore_errors=True)
-        said = output([sys.executable, ROOT / "tools/plain_pytorch.py", folder / "png", count, CORES])
-        taken, _, fids["plain"] = map(float, said.split())
+        said = output([sys.executable, ROOT / "tools/plain_pytorch.py", folder / "png", count, CORES, "torchscript"],
+                      input="go\n")
+        taken, _, fids["plain"] = map(float, said.split()[1:])
         return taken
 
     def ours():
@@ -248,17 +208,6 @@ def decoding(folder):
          f"{wall:.1f} s; sampling {sampled:.1f} s, decoding {pictures:.1f} s with a worker")
 
 
-def peak(command):
-    """Most resident memory of a process in MB."""
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               env=ENVIRONMENT)
-    said = process.stderr.read().decode()
-    status, usage = os.wait4(process.pid, 0)[1:]
-    if status != 0:
-        sys.exit(f"bench: {command} failed:\n{said}")
-    return usage.ru_maxrss / 1024
-
-
 def conditions(folder):
     """Rows of 30,000 x 77 x 768 float16 (3.5 GB, of which all but the header are holes): what they add to a sample, as
     a part of its ten calls of the CIFAR-10-size U-Net, and to the memory of a rank."""
@@ -383,7 +332,7 @@ def scale(folder):
 
 def main():
     parts = (digits, layouts, end_to_end, fifty_thousand, cifar, steps, decoding, conditions, decoder_memory,
-             evaluation, image_sets, scale)
+             evaluation, image_sets, forms_of_digits, forms_of_cifar, samples_of_forms, load, memory, scale)
     wanted = [part for part in parts if part.__name__ in sys.argv[1:] or len(sys.argv) == 1]
     print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three, in turns\n")
     output(["make", "build/torch/bare_calls", "build/torch/bare_eval"], cwd=ROOT)

@@ -1,5 +1,6 @@
 """The network of jobs/digits/model.pt as a module again, for tools/export.py:
-  tools/export.py module tools/digits_forms.py:make OUT --card CARD [options]; digits_forms.py CARD writes the card"""
+  digits_forms.py --card CARD                       writes its card
+  tools/export.py module tools/digits_forms.py:make OUT --card CARD [options]"""
 import json
 import pathlib
 import sys
@@ -32,4 +33,4 @@ def make():
 
 
 if __name__ == "__main__":
-    pathlib.Path(sys.argv[1]).write_text(json.dumps(MODEL_CARD))
+    pathlib.Path(sys.argv[2]).write_text(json.dumps(MODEL_CARD))

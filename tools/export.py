@@ -59,7 +59,14 @@ def part(text):
 
 
 def check_format(options):
-    """A batch is of machine code, and of what is timed."""
+    """A batch and a device are of machine code, and of what is timed."""
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise Usage(f"--device cuda: expected a GPU, found none that PyTorch {torch.__version__} sees: export on "
+                    "the kind of machine that will run it, with a PyTorch for CUDA")
+    if options.device == "cuda" and options.format == "torchscript" and not (options.autotune or options.tolerance):
+        raise Usage("--device: only with --format aoti or fastest, --autotune or --tolerance: TorchScript runs on both")
     if options.format == "torchscript" and options.batch and not (options.autotune or options.tolerance):
         raise Usage("--batch: only with --format aoti, --autotune or --tolerance")
     options.batch = options.batch or 16
@@ -86,6 +93,8 @@ def parse(arguments):
                                  "(model.pt2), or of both the fastest form here")
         family.add_argument("--batch", type=rows, metavar="ROWS",
                             help="the one batch that aoti compiles for, and that forms are timed with (16)")
+        family.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
+                            help="what aoti compiles for and forms are timed on (cpu); TorchScript runs on either")
         family.add_argument("--channels-last", action="store_true", help="weights with the channels innermost")
         family.add_argument("--autotune", action="store_true",
                             help="try the forms that are left open and take the fastest; of aoti the compiler tries "

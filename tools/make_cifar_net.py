@@ -1,6 +1,8 @@
 """Writes a CIFAR-10-size U-Net (diffusers' architecture of google/ddpm-cifar10-32, 35.7 M random weights) as
-TorchScript with its card, for benchmarks. make_cifar_net.py OUT.pt"""
+TorchScript with its card, for benchmarks. make_cifar_net.py OUT.pt; make_cifar_net.py --card CARD.json writes the card
+alone, for tools/export.py module tools/make_cifar_net.py:make"""
 import json
+import pathlib
 import sys
 
 import torch
@@ -30,8 +32,16 @@ CARD = {"shape": [3, 32, 32], "range": [-1, 1], "prediction": "epsilon",
         "schedule": {"kind": "discrete-linear", "steps": 1000, "beta0": 1e-4, "beta1": 0.02}, "labels": None,
         "batch": None}
 
-if __name__ == "__main__":
-    net = Wrapped(build()).eval().to(memory_format=torch.channels_last)
+
+def make():
+    return Wrapped(build()).eval()
+
+
+def main():
+    if sys.argv[1] == "--card":
+        pathlib.Path(sys.argv[2]).write_text(json.dumps(CARD))
+        return
+    net = make().to(memory_format=torch.channels_last)
     x, t = torch.randn(8, 3, 32, 32), torch.full((8,), 500)
     with torch.inference_mode():
         eager = net(x, t)
@@ -40,3 +50,7 @@ if __name__ == "__main__":
         difference = (traced(x, t) - eager).abs().max().item()
     assert difference < 1e-4, difference
     torch.jit.save(traced, sys.argv[1], _extra_files={"diffusion.json": json.dumps(CARD)})
+
+
+if __name__ == "__main__":
+    main()

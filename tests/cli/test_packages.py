@@ -275,6 +275,12 @@ def test_a_tolerance_that_no_form_keeps(packages):
     assert "expected a number between 0 and 1, found 2" in export(packages, "--tolerance", "2", code=64).stderr
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(packages):
+    done = export(packages, "--format", "aoti", "--device", "cuda", "--batch", "8", code=64)
+    assert "--device cuda: expected a GPU, found none" in done.stderr and not (packages.folder / "out").exists()
+
+
 @pytest.mark.long
 def test_the_exporter_makes_one(packages):
     done = export(packages, "--format", "aoti", "--batch", "8")

@@ -191,17 +191,15 @@ def trace(network, card):
 
 
 def save_script(traced, network, card, path):
-    """What is in the file, compared with the network."""
+    """What is in the file afterwards is compared with the network."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(traced, path, _extra_files={"diffusion.json": json.dumps(card)})
-        script = torch.jit.load(path)
-        check(script, network, card)
-    return script
+        check(torch.jit.load(path), network, card)
 
 
 def save(network, card, path, dtype="float32", package=None, channels_last=False, timed=True):
-    """TorchScript; or with `package` an AOTInductor package, of which that says the batch and the other options of
+    """TorchScript; or with `package` an AOTInductor package, of which that says batch, device and the other options of
     save_package. The card as it is in the file."""
     network = network.eval().requires_grad_(False)
     if channels_last:
@@ -221,16 +219,24 @@ def save(network, card, path, dtype="float32", package=None, channels_last=False
     traced = trace(network, card)
     if package:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
-            script = save_script(traced, network, card, file.name)
-            return as_package(bare, card, path, [("TorchScript", script)] if timed else None, package)
+            save_script(traced, network, card, file.name)
+            beside = [("TorchScript", torch.jit.load(file.name, package["device"]))] if timed else None
+            return as_package(bare, card, path, beside, package)
     with replacing(path) as draft:
         save_script(traced, network, card, str(draft))
     return card
 
 
+def on_device(device, network, arguments):
+    """The network itself on the CPU, where it is; a copy of it elsewhere."""
+    network = network if device == "cpu" else copy.deepcopy(network).to(device)
+    return network, tuple(one.to(device) for one in arguments)
+
+
 def as_package(network, card, path, beside, package):
     package = dict(package)
-    arguments = arguments_of(card, package.pop("batch"))
+    batch, device = package.pop("batch"), package.pop("device")
+    network, arguments = on_device(device, network, arguments_of(card, batch))
     try:
         return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")],
                             beside=beside, **package)
@@ -239,20 +245,22 @@ def as_package(network, card, path, beside, package):
                       "torchscript") from error
 
 
-def load(path):
+def load(path, device):
     """What a file of either form computes."""
     if not path.endswith(".pt2"):
-        return torch.jit.load(path)
+        return torch.jit.load(path, device)
     from torch._inductor import aoti_load_package  # and its compiler, only where it is needed
 
     return aoti_load_package(path)
 
 
-def try_form(network, card, path, form, package):
-    """One form's file, or its refusal: (card, what it computes, deviation from the network in float32)."""
-    made = save(network, card, path, form["dtype"], package, form["channels_last"], timed=False)
-    call = load(path)
-    difference, scale = deviation(call, network, arguments_of(card, form["batch"]))
+def try_form(network, card, path, form, kernels, eager, arguments):
+    """One form's file, or its refusal: (card, what it computes, deviation from eager(*arguments), in float32)."""
+    package = {"batch": form["batch"], "device": form["device"], "autotune": kernels}
+    made = save(network, card, path, form["dtype"], form["format"] == "aoti" and package, form["channels_last"],
+                timed=False)
+    call = load(path, form["device"])
+    difference, scale = deviation(call, eager, arguments)
     return made, call, difference / (scale or 1)
 
 
@@ -264,17 +272,17 @@ def time_in_turns(calls, arguments, rounds=3):
 
 
 def save_fastest(network, card, folder, forms, tolerance, kernels=False):
-    """Of the forms (format, dtype, channels_last, batch) the fastest that differs from the float32 network by no more
-    than tolerance, a part of its largest number. kernels: the compiler of packages tries some. Returns its card and
-    path; each form tried is printed."""
+    """Of the forms (format, dtype, channels_last, batch, device) the fastest that differs from the float32 network by
+    no more than tolerance, a part of its largest number. kernels: the compiler of packages tries some. Returns its
+    card and path; each form tried is printed."""
     network, good, refused, batch = network.eval().requires_grad_(False), [], None, forms[0]["batch"]
+    there, arguments = on_device(forms[0]["device"], network, arguments_of(card, batch))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".forms-") as work:
         for number, form in enumerate(forms):
-            aoti = form["format"] == "aoti"
-            path, package = f"{work}/{number}.pt{'2' * aoti}", {"batch": batch, "autotune": kernels}
+            path = f"{work}/{number}.pt{'2' * (form['format'] == 'aoti')}"
             name = " ".join([form["format"], form["dtype"], *["channels_last"] * form["channels_last"]])
             try:
-                made, call, difference = try_form(network, card, path, form, package if aoti else None)
+                made, call, difference = try_form(network, card, path, form, kernels, there, arguments)
             except Refusal as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 refused = error
@@ -285,7 +293,7 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
                 print(f"{name}: differs by {difference:.2g} of the largest, more than {tolerance:g}", file=sys.stderr)
         if not good:
             raise refused or Refusal(f"--tolerance {tolerance:g}: expected a form that differs by no more, found none")
-        eager, *times = time_in_turns([network, *(one[1] for one in good)], arguments_of(card, batch))
+        eager, *times = time_in_turns([there, *(one[1] for one in good)], arguments)
         print(f"eager float32: {eager:.3g} ms a call of {batch}, one thread", file=sys.stderr)
         for (name, _, difference, *_), time in zip(good, times):
             print(f"{name}: {time:.3g} ms, {eager / time:.2f} times as fast, differs by {difference:.2g} of the "

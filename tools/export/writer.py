@@ -53,7 +53,7 @@ def forms_of(options):
     dtypes = [options.dtype] if options.dtype else ["float32", "bfloat16", "float16"] if several else ["float32"]
     layouts = [True] if options.channels_last else [False, True] if open_ones else [False]
     formats = ["torchscript", "aoti"] if options.format == "fastest" else [options.format]
-    return [{"format": form, "dtype": dtype, "channels_last": layout, "batch": options.batch}
+    return [{"format": form, "dtype": dtype, "channels_last": layout, "batch": options.batch, "device": options.device}
             for form in formats for dtype in dtypes for layout in layouts]
 
 
@@ -63,7 +63,8 @@ def save_model(options, network, card, folder):
     if len(forms) > 1 or options.tolerance:
         tolerance = options.tolerance or (0.2 if options.dtype else ROUNDING["float32"])
         return save_fastest(network, card, str(folder), forms, tolerance, options.autotune)
-    package = options.format == "aoti" and {"batch": options.batch, "autotune": options.autotune}
+    package = options.format == "aoti" and {"batch": options.batch, "autotune": options.autotune,
+                                            "device": options.device}
     path = folder / ("model.pt2" if package else "model.pt")
     return save(network, card, str(path), dtype, package, options.channels_last), path
 

@@ -1,0 +1,266 @@
+"""The parts of make bench that compare the forms of a network: how fast they are beside PyTorch's own ways, all on one
+core, and how far their samples lie apart; and what a large model costs in time and memory. Forms are made once and
+kept in build/forms."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import torch
+
+from bench_runs import (DIGITS, ENVIRONMENT, PROGRAM, ROOT, bare, best, generate, generate_command, output, seconds,
+                        show)
+from qtaylor import Run
+
+ONE = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+FORMS = [(form, dtype) for dtype in ("float32", "bfloat16") for form in ("torchscript", "aoti")]
+NETWORKS = {"digits": ("tools/digits_forms.py", 64), "cifar": ("tools/make_cifar_net.py", 8)}
+
+
+def form_file(network, form, dtype):
+    """The exported file; made where it is not there, or older than its network."""
+    script, batch = NETWORKS[network]
+    folder = ROOT / f"build/forms/{network}-{form}-{dtype}-{torch.__version__}"
+    model = folder / ("model.pt2" if form == "aoti" else "model.pt")
+    if model.exists() and model.stat().st_mtime > (ROOT / script).stat().st_mtime:
+        return model
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    card = folder.parent / f"{network}.json"
+    output([sys.executable, ROOT / script, "--card", card])
+    layout = ["--channels-last"] if form == "torchscript" else ["--batch", batch]
+    output([sys.executable, ROOT / "tools/export.py", "module", f"{ROOT / script}:make", folder, "--card", card,
+            "--format", form, "--dtype", dtype, *layout])
+    return model
+
+
+class Peer:
+    """A program that has warmed up when it prints its first line, works once a line that it reads, and prints the
+    seconds that this took: what it compiles is no part of them."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen([sys.executable, *map(str, command)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=ONE, cwd=ROOT)
+        self.read()
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"bench: {self.process.args} ended")
+        return line
+
+    def __call__(self):
+        self.process.stdin.write("again\n")
+        self.process.stdin.flush()
+        return float(self.read().split()[0])
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure_forms(folder, network, job, shape, classes, calls, peers, *settings):
+    """Least seconds by name: (form, dtype) of our runs, with `bare` of the bare calls, and those of the peers."""
+    batch, measures = NETWORKS[network][1], dict(peers)
+    for form in FORMS:
+        model = form_file(network, *form)
+        measures[form] = lambda model=model: seconds(generate(job, folder / "f", f"model.path={model}", "workers=1",
+                                                             *settings))
+        measures[("bare", *form)] = lambda model=model: bare(model, shape, classes, batch, calls, 1)
+    found = dict(zip(measures, best(*measures.values())))
+    for form in FORMS:
+        show(f"{network}, {' '.join(form)}: bare model calls / generate", found[("bare", *form)] / found[form],
+             ">= 0.96" if network == "digits" else ">= 0.98", f"{found[form]:.1f} s")
+    return found
+
+
+def fastest(found, dtype):
+    return min((form for form in FORMS if form[1] == dtype), key=lambda form: found[form])
+
+
+PIPELINE = """
+import sys, time, torch, numpy as np
+sys.path.insert(0, 'tools')
+from make_cifar_net import build
+from diffusers import DDIMPipeline, DDIMScheduler
+way, batches, steps, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+torch.set_num_threads(1)
+unet, scheduler = build(), DDIMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02)
+dtype = getattr(torch, way) if way != 'pipeline' else torch.float32
+unet = unet.to(dtype)
+compiled = unet if way == 'pipeline' else torch.compile(unet)
+pipeline = DDIMPipeline(unet, scheduler)
+pipeline.set_progress_bar_config(disable=True)
+@torch.inference_mode()
+def run(steps):
+    if way == 'pipeline':
+        return pipeline(batch_size=8, num_inference_steps=steps, output_type='np')
+    x = torch.randn(8, 3, 32, 32)
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        x = scheduler.step(compiled(x.to(dtype), t).sample.float(), t, x).prev_sample
+    np.save(folder + '/peer.npy', (x * 127.5 + 128).clip(0, 255).to(torch.uint8).numpy())
+run(2)
+print('ready', flush=True)
+for line in sys.stdin:
+    start = time.perf_counter()
+    for _ in range(batches): run(steps)
+    print(time.perf_counter() - start, flush=True)
+"""
+
+
+def forms_of_cifar(folder):
+    """The CIFAR-10-size U-Net to samples on disk, by DDIM."""
+    batches, nfe = 3, 5
+    job = folder / "forms.yaml"
+    job.write_text(f"name: cifar\nmodel: {{path: x.pt}}\nseeds: 0-{8 * batches - 1}\nbatch: 8\n"
+                   f"sampler: {{solver: ddim, nfe: {nfe}}}\noutput: {{dir: {folder}/c, samples_per_shard: 8}}\n")
+    peers = {way: Peer("-c", PIPELINE, way, batches, nfe, folder) for way in ("pipeline", "float32", "bfloat16")}
+    found = measure_forms(folder, "cifar", job, (3, 32, 32), 0, batches * nfe, peers)
+    for peer in peers.values():
+        peer.end()
+    for peer, dtype, goal in (("pipeline", "float32", ">= 1.15"), ("pipeline", "bfloat16", ">= 1.9"),
+                              ("float32", "float32", ">= 1.05"), ("bfloat16", "bfloat16", ">= 1.05")):
+        name = "diffusers' pipeline" if peer == "pipeline" else "a loop of torch.compile'd calls"
+        ours = fastest(found, dtype)
+        show(f"CIFAR-10 U-Net: {name} / best {dtype}", found[peer] / found[ours], goal,
+             f"{found[peer]:.1f} s against {found[ours]:.1f} s ({ours[0]})")
+
+
+def forms_of_digits(folder, count=10000):
+    """10,000 digits to their FID; start-up and all for ours, imports, loading and compiling left out for the loops."""
+    measure_forms(folder, "digits", DIGITS, (1, 8, 8), 10, -(-count // 64) * 10, {}, f"seeds=0-{count - 1}")
+    peers = [Peer(ROOT / "tools/plain_pytorch.py", folder / way, count, 1, way) for way in ("torchscript", "compile")]
+    model = form_file("digits", "aoti", "float32")
+
+    def ours():
+        start = time.perf_counter()
+        generate(DIGITS, folder / "e", "workers=1", f"seeds=0-{count - 1}", f"model.path={model}", verb="run")
+        return time.perf_counter() - start
+
+    plain, compiled, run = best(*peers, ours)
+    for peer in peers:
+        peer.end()
+    for name, loop, goal in (("plain PyTorch loop", plain, ">= 1.6"), ("torch.compile'd loop", compiled, ">= 1.25")):
+        show(f"digits, one core: {name} + PNG + scipy FID / run", loop / run, goal,
+             f"{loop:.1f} s against {run:.1f} s (aoti)")
+
+
+def rows_of(run):
+    return Run(run).samples().astype(float)
+
+
+def samples_of_forms(folder, count=5000):
+    """How far the samples of each form are from those of TorchScript in float32: of digits by their FID, too."""
+    for network, seeds in ("digits", count), ("cifar", 16):
+        job = DIGITS
+        if network == "cifar":
+            job = folder / "few.yaml"
+            job.write_text(f"name: cifar\nmodel: {{path: x.pt}}\nseeds: 0-{seeds - 1}\nbatch: 8\n"
+                           f"sampler: {{solver: ddim, nfe: 5}}\noutput: {{dir: {folder}/c, dtype: float32}}\n")
+        for form in FORMS:
+            generate(job, folder / "-".join((network, *form)), f"model.path={form_file(network, *form)}",
+                     f"seeds=0-{seeds - 1}", verb="run" if network == "digits" else "generate")
+        names = [folder / "-".join((network, *form)) for form in FORMS]
+        first, unit = rows_of(names[0]), "grey levels of 255" if network == "digits" else "of the range -1 to 1"
+        for form, name in list(zip(FORMS, names))[1:]:
+            apart = abs(rows_of(name) - first)
+            print(f"{network}, {' '.join(form)}: {seeds} samples differ from TorchScript's in float32 by "
+                  f"{apart.mean():.3g} on average and {apart.max():.3g} at most ({unit})", flush=True)
+            if network != "digits":
+                continue
+            found = json.loads(output([PROGRAM, "compare", name, ROOT / "jobs/digits/reference.npz", "--features",
+                                       ROOT / "jobs/digits/features.pt", "--versus", names[0], "--json"]))
+            differs, error = found["metrics"]["fid_delta"], found["metrics"]["fid_delta_error"]
+            show(f"digits, {' '.join(form)}: |FID difference| / its error", abs(differs) / (error or 1), "< 1",
+                 f"{differs:+.4f} ± {error:.4f}, paired")
+
+
+BIG = """
+import json, sys, torch
+class Big(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(3072, 3072) for _ in range(10))
+    def forward(self, x, t):
+        h = x.flatten(1)
+        for layer in self.layers:
+            h = h + 0.1 * torch.tanh(layer(h))
+        return h.reshape(x.shape)
+card = {"shape": [3, 32, 32], "prediction": "velocity", "time": {"kind": "continuous"}, "schedule": {"kind": "flow"}}
+network = Big().eval()
+torch.save(network.state_dict(), sys.argv[1] + "/weights.pth")
+with torch.no_grad():
+    traced = torch.jit.freeze(torch.jit.trace(network, (torch.zeros(3, 3, 32, 32), torch.zeros(3))))
+torch.jit.save(traced, sys.argv[1] + "/big.pt", _extra_files={"diffusion.json": json.dumps(card)})
+"""
+LOADS = """
+import sys, time, torch
+for load, name in ((torch.jit.load, 'big.pt'), (torch.load, 'weights.pth')):
+    start = time.perf_counter()
+    load(sys.argv[1] + '/' + name)
+    print(time.perf_counter() - start)
+"""
+
+
+def write_big(folder):
+    """A network of 378 MB and its job."""
+    output([sys.executable, "-c", BIG, folder])
+    time.sleep(4)  # who wrote to a file just now is not done with it, and it is not shared
+    job = folder / "big.yaml"
+    job.write_text(f"name: big\nmodel: {{path: {folder}/big.pt}}\nseeds: 0-63\nbatch: 4\nworkers: 1\n"
+                   f"sampler: {{solver: euler, nfe: 3}}\noutput: {{dir: {folder}/b, samples_per_shard: 4}}\n")
+    return job
+
+
+def load(folder):
+    """What a rank does before it can call a model of 378 MB, its digest and checksums taken, against PyTorch."""
+    job = write_big(folder)
+
+    def ours():
+        generate(job, folder / "b", "seeds=0-3")
+        events = (folder / "b/log/rank-0000.jsonl").read_text().splitlines()
+        return next(json.loads(event)["seconds"] for event in events if '"loaded"' in event)
+
+    def theirs():
+        return list(map(float, output([sys.executable, "-c", LOADS, folder]).split()))
+
+    took, script, weights = best(ours, lambda: theirs()[0], lambda: theirs()[1])
+    for name, other in ("torch.jit.load", script), ("torch.load of its weights", weights):
+        show(f"a model of 378 MB: {name} / loading and checking it", other / took, "-",
+             f"{other:.2f} s against {took:.2f} s")
+
+
+def resident(launcher):
+    """MB of each process that runs our program under this one: Pss, its own and its part of what is shared."""
+    found = []
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if os.getsid(int(entry)) == launcher.pid and os.path.samefile(f"/proc/{entry}/exe", PROGRAM):
+                lines = pathlib.Path(f"/proc/{entry}/smaps_rollup").read_text().splitlines()
+                found += [int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")]
+        except OSError:
+            continue
+    return found
+
+
+def memory(folder):
+    """Of ranks of one machine over a model of 378 MB, while they make samples."""
+    job, alone = write_big(folder), 0
+    for ranks in 1, 2, 4:
+        shutil.rmtree(folder / "b", ignore_errors=True)
+        process, most = subprocess.Popen(generate_command(job, folder / "b", ranks=ranks), env=ENVIRONMENT,
+                                         stdout=subprocess.DEVNULL, start_new_session=True), 0
+        while process.poll() is None:
+            if (folder / "b/samples").exists() and any((folder / "b/samples").iterdir()):
+                found = resident(process)
+                most = max(most, sum(found) / ranks) if len(found) == ranks else most
+            time.sleep(0.02)
+        if process.returncode != 0 or not most:
+            sys.exit(f"bench: a run of {ranks} ranks ended with {process.returncode}")
+        alone = alone or most
+        show(f"a model of 378 MB: memory a rank of {ranks} / of one alone", most / alone, "< 0.6" if ranks > 1 else "-",
+             f"{most:.0f} MB")
