@@ -163,6 +163,16 @@ def test_what_no_job_can_say(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_inpainting_network_is_refused(tmp_path, capsys):
+    """It is given a picture and its mask besides."""
+    pipeline = text_pipelines.stable_diffusion()
+    pipeline.unet = type(pipeline.unet).from_config({**pipeline.unet.config, "in_channels": 9})
+    pipeline.save_pretrained(tmp_path / "net")
+    export("diffusers", tmp_path / "net", tmp_path / "out", code=65)
+    assert "unet: in_channels: expected 4, found 9" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_prompts_of_coco_and_geneval(tmp_path, capsys):
     (tmp_path / "coco.json").write_text(json.dumps({"annotations": [{"caption": "a cat.\n"}, {"caption": "a  dog"}]}))
     (tmp_path / "geneval.jsonl").write_text('{"tag": "counting", "prompt": "two dogs"}\n{"prompt": "a\u2028cat"}\n')

@@ -46,7 +46,8 @@ def refuse_options(folder, config, wanted):
 
 def describe_text_unet(folder, config, tokens):
     refuse_options(folder, config, {"addition_embed_type": None, "class_embed_type": None, "num_class_embeds": None,
-                                    "encoder_hid_dim_type": None, "time_cond_proj_dim": None})
+                                    "encoder_hid_dim_type": None, "time_cond_proj_dim": None,
+                                    "in_channels": config.out_channels})  # more: of inpainting, a picture and its mask
     inputs = [floats("context", tokens, config.cross_attention_dim)]
     return inputs, lambda net, x, t, context: net(x, t, encoder_hidden_states=context, return_dict=False)[0]
 
