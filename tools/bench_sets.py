@@ -126,7 +126,7 @@ def image_sets(alone, folder, count, repeats):
                  for _ in range(repeats)]
         theirs, ours = map(min, zip(*times))
         alone.show(f"FID of {count:,} {name}, one core: pytorch-fid / ours", theirs / ours, ">= 3",
-                   f"{theirs:.1f} s against {ours:.1f} s, with start-up")
+                   f"{theirs:.1f} s without start-up against {ours:.1f} s with it")
 
 
 def one_pass(alone, folder, repeats):

@@ -161,8 +161,8 @@ static const struct option_row rows[] = {
 
 const struct command command_report = {
     "report", "Make a page of a run or a sweep: plots, samples, who is best",
-    "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no "
-    "network. Names the series that is lowest at each\n"
-    "NFE, and whether it is ahead of the next: by more than twice the standard error "
-    "of their difference, paired by\nseeds, as compare --versus has it.\n",
+    "RUN is a sweep's folder, finished or not, or a run's. RUN/report.html needs no network. Names the series that is\n"
+    "lowest at each NFE, and whether it is ahead of the next: by more than twice the standard error of their "
+    "difference,\n"
+    "paired by seeds, as compare --versus has it.\n",
     OPTION_TABLE(rows, report_options), report};

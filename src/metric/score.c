@@ -87,8 +87,7 @@ static int check_view(enum metric metric, const char *which, const struct view *
     if (view->statistics.dim)
         return error_set(err, CODE_DATA,
                          "%s needs every sample's features, and the %s is statistics (%s): give its images, or their "
-                         "features, which "
-                         "qtaylor reference IMAGES --features NET -o FILE.npy writes",
+                         "features, which qtaylor reference IMAGES --features NET -o FILE.npy writes",
                          metric_names[metric], which, members[kind]);
     return error_set(err, CODE_DATA, "%s needs %s features%s%s%s, and the %s has none", metric_names[metric],
                      feature_kind_names[kind], every ? "" : " or their statistics (", every ? "" : members[kind],

