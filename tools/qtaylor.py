@@ -160,7 +160,8 @@ class Run:
                         "qtaylor.py of the version that made it")
         self.job, self.card = self.document["job"], self.document["card"]
         self.fingerprint, self.shard_rows = self.document["fingerprint"], self.document["shard_rows"]
-        self._all = _seeds(self.job["seeds"])
+        stopped = self.document.get("stopped", {})  # by evaluate.until or a race: of so many samples then
+        self._all = _seeds(self.job["seeds"])[:stopped.get("samples")]
         self._shards, self.absent = self._find("samples")
         if self.absent and not partial:
             raise Incomplete(f"{self._say(self.absent)}: run the job again, or say partial=True", self.absent)

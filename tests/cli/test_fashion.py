@@ -60,3 +60,14 @@ def test_the_card_is_of_a_flow():
 def test_the_sweeps_cells():
     plans = json.loads(qtaylor("plan", ROOT / "jobs/fashion/sweep.yaml", "--json").stdout)
     assert len(plans) == 14
+
+
+@pytest.mark.parametrize("name, cells", [("few-steps", 17), ("solvers", 418)])
+def test_fitted_tables_are_compared_at_the_same_cost(name, cells):
+    """No solver has more evaluations than the table of its NFE; guided, each is two model calls."""
+    plans = json.loads(qtaylor("plan", ROOT / f"jobs/fashion/{name}.yaml", "--json").stdout)
+    assert len(plans) == cells
+    for cell, plan in plans.items():
+        asked = 5 if "nfe=5" in cell or "nfe5" in cell else 4
+        assert plan["model_calls"] == 2 * plan["nfe"] <= 2 * asked
+        assert plan["solver"] != "table" or plan["nfe"] == asked

@@ -161,3 +161,14 @@ def test_a_dataset_for_training(job, reader):
 def test_it_needs_only_numpy_to_start(reader):
     code = "import sys, qtaylor; assert not {'torch', 'pandas', 'zstandard'} & set(sys.modules); qtaylor.Run"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "tools")
+
+
+def test_a_run_that_was_stopped_is_one_of_so_many_samples(reader, job):
+    job.add_evaluation()
+    job.keys |= {"seeds": "0-1999", "labels": "balanced"}
+    job.keys["evaluate"]["until"] = {"fid_error": 1e9}
+    job.keys["output"]["samples_per_shard"] = 64
+    qtaylor("run", job.write())
+    run = reader.Run(job.run)
+    assert len(run) == run.metrics["samples"] == 1024 and not run.absent
+    assert np.array_equal(run.samples(), exported(job.run)["arr_0"])
