@@ -242,6 +242,7 @@ $(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)
 install: all ## put program, pages, slurm/, jobs/, tools under PREFIX=/usr/local (DESTDIR=: staged)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh install $(B)/qtaylor
 	@$(if $(LIBTORCH),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder")
+	@$(if $(wildcard build/env.sh),echo "and libraries and mpirun of build/deps: source $(CURDIR)/build/env.sh before it")
 uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh uninstall
 # `git stash create` is the working tree as a commit of no branch, or nothing where it is as committed.
