@@ -178,9 +178,10 @@ def samples_of_forms(folder, count=5000):
                 continue
             found = json.loads(output([PROGRAM, "compare", name, ROOT / "jobs/digits/reference.npz", "--features",
                                        ROOT / "jobs/digits/features.pt", "--versus", names[0], "--json"]))
-            differs, error = found["metrics"]["fid_delta"], found["metrics"]["fid_delta_error"]
-            show(f"digits, {' '.join(form)}: |FID difference| / its error", abs(differs) / (error or 1), "< 1",
-                 f"{differs:+.4f} ± {error:.4f}, paired")
+            fid = found["metrics"]
+            delta, paired, error = (fid[key] for key in ("fid_delta", "fid_delta_error", "fid_error"))
+            show(f"digits, {' '.join(form)}: |FID difference| / FID's error", abs(delta) / error, "< 1",
+                 f"{delta:+.4f} ± {paired:.4f}, paired, of {fid['fid_corrected']:.3f} ± {error:.3f}")
 
 
 BIG = """
