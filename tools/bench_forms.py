@@ -62,6 +62,14 @@ class Peer:
         self.process.wait()
 
 
+def few_of_cifar(folder, count, nfe, dtype="uint8"):
+    """A job; the model is a setting."""
+    job = folder / "cifar.yaml"
+    job.write_text(f"name: cifar\nmodel: {{path: x.pt}}\nseeds: 0-{count - 1}\nbatch: 8\nsampler: {{solver: ddim, nfe: "
+                   f"{nfe}}}\noutput: {{dir: {folder}/c, samples_per_shard: 8, dtype: {dtype}}}\n")
+    return job
+
+
 def measure_forms(folder, network, job, shape, classes, calls, peers, *settings):
     """Least seconds by name: (form, dtype) of our runs, with `bare` of the bare calls, and those of the peers."""
     batch, measures = NETWORKS[network][1], dict(peers)
@@ -115,9 +123,7 @@ for line in sys.stdin:
 def forms_of_cifar(folder):
     """The CIFAR-10-size U-Net to samples on disk, by DDIM."""
     batches, nfe = 3, 5
-    job = folder / "forms.yaml"
-    job.write_text(f"name: cifar\nmodel: {{path: x.pt}}\nseeds: 0-{8 * batches - 1}\nbatch: 8\n"
-                   f"sampler: {{solver: ddim, nfe: {nfe}}}\noutput: {{dir: {folder}/c, samples_per_shard: 8}}\n")
+    job = few_of_cifar(folder, 8 * batches, nfe)
     peers = {way: Peer("-c", PIPELINE, way, batches, nfe, folder) for way in ("pipeline", "float32", "bfloat16")}
     found = measure_forms(folder, "cifar", job, (3, 32, 32), 0, batches * nfe, peers)
     for peer in peers.values():
@@ -158,9 +164,7 @@ def samples_of_forms(folder, count=5000):
     for network, seeds in ("digits", count), ("cifar", 16):
         job = DIGITS
         if network == "cifar":
-            job = folder / "few.yaml"
-            job.write_text(f"name: cifar\nmodel: {{path: x.pt}}\nseeds: 0-{seeds - 1}\nbatch: 8\n"
-                           f"sampler: {{solver: ddim, nfe: 5}}\noutput: {{dir: {folder}/c, dtype: float32}}\n")
+            job = few_of_cifar(folder, seeds, 5, dtype="float32")
         for form in FORMS:
             generate(job, folder / "-".join((network, *form)), f"model.path={form_file(network, *form)}",
                      f"seeds=0-{seeds - 1}", verb="run" if network == "digits" else "generate")
@@ -174,9 +178,10 @@ def samples_of_forms(folder, count=5000):
                 continue
             found = json.loads(output([PROGRAM, "compare", name, ROOT / "jobs/digits/reference.npz", "--features",
                                        ROOT / "jobs/digits/features.pt", "--versus", names[0], "--json"]))
-            differs, error = found["metrics"]["fid_delta"], found["metrics"]["fid_delta_error"]
-            show(f"digits, {' '.join(form)}: |FID difference| / its error", abs(differs) / (error or 1), "< 1",
-                 f"{differs:+.4f} ± {error:.4f}, paired")
+            fid = found["metrics"]
+            delta, paired, error = (fid[key] for key in ("fid_delta", "fid_delta_error", "fid_error"))
+            show(f"digits, {' '.join(form)}: |FID difference| / FID's error", abs(delta) / error, "< 1",
+                 f"{delta:+.4f} ± {paired:.4f}, paired, of {fid['fid_corrected']:.3f} ± {error:.3f}")
 
 
 BIG = """
@@ -247,12 +252,11 @@ def resident(launcher):
     return found
 
 
-def memory(folder):
-    """Of ranks of one machine over a model of 378 MB, while they make samples."""
-    job, alone = write_big(folder), 0
+def memory_of_ranks(name, goal, job, folder, *settings):
+    alone = 0
     for ranks in 1, 2, 4:
         shutil.rmtree(folder / "b", ignore_errors=True)
-        process, most = subprocess.Popen(generate_command(job, folder / "b", ranks=ranks), env=ENVIRONMENT,
+        process, most = subprocess.Popen(generate_command(job, folder / "b", *settings, ranks=ranks), env=ENVIRONMENT,
                                          stdout=subprocess.DEVNULL, start_new_session=True), 0
         while process.poll() is None:
             if (folder / "b/samples").exists() and any((folder / "b/samples").iterdir()):
@@ -262,5 +266,12 @@ def memory(folder):
         if process.returncode != 0 or not most:
             sys.exit(f"bench: a run of {ranks} ranks ended with {process.returncode}")
         alone = alone or most
-        show(f"a model of 378 MB: memory a rank of {ranks} / of one alone", most / alone, "< 0.6" if ranks > 1 else "-",
+        show(f"{name}: memory a rank of {ranks} / of one alone", most / alone, goal if ranks > 1 else "-",
              f"{most:.0f} MB")
+
+
+def memory(folder):
+    """Of ranks of one machine while they make samples: TorchScript's weights are shared, a package's are not."""
+    memory_of_ranks("a model of 378 MB", "< 0.6", write_big(folder), folder)
+    memory_of_ranks("a package of 143 MB", "-", few_of_cifar(folder, 64, 2), folder, "workers=1",
+                    f"model.path={form_file('cifar', 'aoti', 'float32')}")
