@@ -3,8 +3,10 @@
 
 #include <cblas.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static const size_t BUFFER = (size_t)128 << 20; /* bytes a thread, kept for the next one */
 static const size_t ROOM = (size_t)64 << 20;    /* for what else asks for memory before OpenBLAS does */
@@ -53,7 +55,12 @@ int blas_try(struct error *err) {
 }
 
 /* OpenBLAS starts a thread a core before main, each with such a buffer, of which we use none: they wait for memory
- * until the process can't even end. This runs before its constructor. */
-__attribute__((constructor(101))) static void no_threads(void) {
+ * until the process can't even end. Newer ones (0.3.29) take one for the main thread too, there. This runs before its
+ * constructor. */
+__attribute__((constructor(101))) static void before_openblas(void) {
+    struct error err;
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    if (check_room(&err) == 0) return;
+    fprintf(stderr, "qtaylor: error: %s\n", err.message);
+    _exit(CODE_INTERNAL);
 }
