@@ -63,13 +63,13 @@ int mapping_open(struct mapping **mapping, const char *path, struct error *err) 
         release(file);
         return -1;
     }
+    sha256_bytes(file->mapping.data, file->mapping.size, file->mapping.sha256);
     if (!file->copy) {
         pthread_mutex_lock(&lock);
         file->next = files;
         files = file;
         pthread_mutex_unlock(&lock);
     }
-    sha256_bytes(file->mapping.data, file->mapping.size, file->mapping.sha256);
     *mapping = &file->mapping;
     return 0;
 }

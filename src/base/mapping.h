@@ -20,8 +20,8 @@ struct mapping {
 int mapping_open(struct mapping **mapping, const char *path, struct error *err);
 void mapping_close(struct mapping *mapping); /* accepts NULL */
 
-/* Is every file that is mapped still what it was, and was each that is closed until then? A file that has another
- * inode's times, size or content is CODE_IO; one that was renamed, linked or removed is not. Cheap. */
+/* Is every file that is mapped still what it was, and was each that is closed until then? One that was written
+ * to is CODE_IO; that it was renamed, linked or removed changes none of its bytes. Cheap. */
 int mappings_check(struct error *err);
 /* The path of the mapped file that this address is of, or NULL. For a signal's handler. */
 const char *mapping_at(const void *address);
