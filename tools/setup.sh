@@ -2,7 +2,7 @@
 # Brings what qtaylor builds with: Debian's packages and libtorch. Says what it does; skips what is there.
 #   tools/setup.sh build    what `make` needs        (LIBTORCH=DIR: an unpacked libtorch, pip's torch is skipped)
 #   tools/setup.sh test     what `make test` and `make bench` need besides
-#   tools/setup.sh long     what `make test-long` needs: `test`, a network with ImageNet's weights and images for it
+#   tools/setup.sh long     what `make test-long` needs: `test`, debootstrap, a network with ImageNet's weights, images
 #   tools/setup.sh fuzz     what `make fuzz` and `make tsan` need: clang with its runtimes, and no libtorch
 #   tools/setup.sh lint     what `make lint` and `make format` need, and no libtorch
 #   tools/setup.sh coverage what `make coverage` needs: `test` and gcovr
@@ -24,7 +24,7 @@ elif [ "$what" != build ]; then
     packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs
         mandoc)
 fi
-[ "$what" = long ] && packages+=(dataset-fashion-mnist)
+[ "$what" = long ] && packages+=(dataset-fashion-mnist debootstrap)
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a
 # SLURM cluster of the tests' own.
 if { [ "$what" = test ] || [ "$what" = long ] || [ "$what" = coverage ]; } && [ "$(id -u)" = 0 ]; then

@@ -120,7 +120,8 @@ def test_module_file(tmp_path, prefix):
 @pytest.mark.long
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_a_fresh_debian(tmp_path, suite):
-    """The script in a tree that debootstrap makes, in a mount namespace of its own; what it builds runs there."""
+    """The script in a tree that debootstrap makes, in a mount namespace of its own; what it builds runs there, staged
+    and put elsewhere, read-only, for another user."""
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         pytest.skip("needs root and debootstrap")
     tree = tmp_path / "tree"
@@ -131,9 +132,14 @@ def test_a_fresh_debian(tmp_path, suite):
     subprocess.run(["make", "SHIM=fake", "dist", f"DIST={tarball}"], cwd=ROOT, check=True, capture_output=True)
     subprocess.run(["tar", "-xzf", tarball, "-C", tree / "srv"], check=True)
     shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
-    inside = f"""cd /srv/qtaylor-{VERSION}; SHIM=fake packaging/debian.sh /usr/local; cp -r tests/data/run-0.1 /tmp/job
+    inside = f"""cd /srv/qtaylor-{VERSION}
+        SHIM=fake packaging/debian.sh /usr/local
+        make -s SHIM=fake install PREFIX=/opt/it DESTDIR=/tmp/stage
+        mv /tmp/stage/opt/it /opt/it
+        cp -r tests/data/run-0.1 /tmp/job
+        for folder in /opt/it /srv; do mount --bind $folder $folder; mount -o remount,bind,ro $folder; done
         cd /tmp
-        su nobody -s /bin/sh -c '/usr/local/bin/qtaylor run job/job.yaml --set output.dir=run'
+        su nobody -s /bin/sh -c 'mpirun -n 2 --oversubscribe /opt/it/bin/qtaylor run job/job.yaml --set output.dir=run'
         su nobody -s /bin/sh -c '/usr/local/bin/qtaylor verify run'"""
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-c",
