@@ -92,7 +92,7 @@ static int look(struct digest *digest, const char *path, bool *settled, bool *la
     char *absolute = path_absolute(path);
     if (!absolute) return error_memory(err);
     *digest = (struct digest){0};
-    int rc = stat(path, &info) == 0 ? 0 : error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
+    int rc = stat(path, &info) == 0 ? 0 : error_set(err, CODE_IO, "cannot open %s: %s", path, strerror(errno));
     char *text = rc == 0 ? text_new("%s %ju %ju %jd %jd.%09ld %jd.%09ld", absolute, (uintmax_t)info.st_dev,
                                     (uintmax_t)info.st_ino, (intmax_t)info.st_size, (intmax_t)info.st_mtim.tv_sec,
                                     info.st_mtim.tv_nsec, (intmax_t)info.st_ctim.tv_sec, info.st_ctim.tv_nsec)
