@@ -26,6 +26,7 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 import zipfile
 
 from export.frame import Parser, Refusal, call, end_without, replacing
@@ -192,10 +193,11 @@ class Zip:
 
 
 class Npz:
-    """The number of images is known at the end: until then they are in a file beside."""
+    """The number of images is known at the end: until then they are in a file beside, which has no name."""
 
     def __init__(self, path, count):
-        self.file, self.rows, self.shape, self.count = zipfile.ZipFile(path, "w"), open(f"{path}-rows", "w+b"), None, 0
+        self.file, self.shape, self.count = zipfile.ZipFile(path, "w"), None, 0
+        self.rows = tempfile.TemporaryFile(dir=path.parent)
 
     def add(self, pixels):
         self.shape, self.dtype, self.count = pixels.shape, pixels.dtype, self.count + 1
@@ -212,7 +214,6 @@ class Npz:
         self.write("arr_0", {"descr": np.lib.format.dtype_to_descr(self.dtype), "shape": (self.count, *self.shape)},
                    iter(lambda: self.rows.read(1 << 24), b""))
         self.rows.close()
-        os.unlink(self.rows.name)
         for name, array in (("arr_1", None if labels is None else np.array(labels, "<i8")),
                             ("recipe", np.array(recipe.encode()))):
             if array is not None:

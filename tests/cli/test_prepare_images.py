@@ -157,7 +157,8 @@ def test_what_cannot_be_used(folder, tmp_path):
     Image.fromarray(np.full((9, 9), 1000, np.uint16)).save(source / "3.png")
     assert "3.png: expected pixels of 8 bits" in prepare(source, tmp_path / "a.zip", "--recipe", "adm-8", code=DATA)
     (source / "2.jpg").write_bytes((source / "1.png").read_bytes()[:20])
-    assert "2.jpg: " in prepare(source, tmp_path / "a.zip", "--recipe", "adm-8", code=DATA)
+    for out in ("a.zip", "c.npz"):
+        assert "2.jpg: " in prepare(source, tmp_path / out, "--recipe", "adm-8", code=DATA)
     said = prepare(source, tmp_path / "a.zip", "--recipe", "adm-8", "--skip-damaged")
     assert "left out: 2.jpg: " in said
     assert "left out: 3.png: expected pixels of 8 bits, found Pillow's mode I;16" in said
