@@ -19,10 +19,16 @@ static json_t *pack(const char *text, size_t length) {
     return packed;
 }
 
+/* The text that is packed, and its digest: new, or NULL. */
+static char *text_of(const json_t *plan, char sha256[SHA256_HEX]) {
+    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
+    if (text) sha256_bytes(text, strlen(text), sha256);
+    return text;
+}
+
 json_t *plan_pack(const json_t *plan, char sha256[SHA256_HEX]) {
-    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *text = text_of(plan, sha256);
     size_t length = text ? strlen(text) : 0;
-    if (text) sha256_bytes(text, length, sha256);
     json_t *packed = text ? json_pack("{s:O*, s:O*, s:O*, s:O*, s:I, s:o}", "solver", json_object_get(plan, "solver"),
                                       "nfe", json_object_get(plan, "nfe"), "model_calls",
                                       json_object_get(plan, "model_calls"), "adaptive",
@@ -34,11 +40,9 @@ json_t *plan_pack(const json_t *plan, char sha256[SHA256_HEX]) {
 }
 
 int plan_json_digest(const json_t *json, char sha256[SHA256_HEX], struct error *err) {
-    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
-    if (!text) return error_memory(err);
-    sha256_bytes(text, strlen(text), sha256);
+    char *text = text_of(json, sha256);
     free(text);
-    return 0;
+    return text ? 0 : error_memory(err);
 }
 
 bool plan_is_packed(const json_t *plan) {
