@@ -1,7 +1,8 @@
 /* What the bodies of torch_shim.h over libtorch share: torch_process.cpp (the process, its devices and threads),
- * torch_model.cpp (networks; torch_script.cpp and torch_package.cpp load them), torch_registers.cpp. libtorch 2.6 and
- * later, on CPUs and on CUDA devices. No CUDA headers: devices and streams go through c10's generic interfaces, so that
- * one source compiles against every build of libtorch. */
+ * torch_model.cpp (networks; torch_script.cpp and torch_package.cpp load them, torch_graphs.cpp records their calls),
+ * torch_registers.cpp. libtorch 2.6 and later, on CPUs and on CUDA devices. No CUDA headers but in torch_graphs.cpp:
+ * devices and streams go through c10's generic interfaces, so that one source compiles against every build of libtorch.
+ */
 #ifndef TORCH_INSIDE_HPP
 #define TORCH_INSIDE_HPP
 
@@ -61,6 +62,8 @@ using File = std::shared_ptr<const file_bytes>;
 /* New. What is wrong with the file is thrown. */
 shim_model *script_load(const File &file, const char *name, c10::Device device);
 shim_model *package_load(const void *data, size_t size, const char *name, c10::Device device);
+/* New, of a network on a GPU, which it owns from then on: its calls are recorded and replayed. */
+shim_model *graphs_of(shim_model *model);
 /* An AOTInductor package, rather than TorchScript. */
 bool is_package(const void *data, size_t size);
 

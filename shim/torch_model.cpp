@@ -109,6 +109,10 @@ int shim_model_load(struct shim_model **model, const struct shim_file *file, int
     });
 }
 
+int shim_model_record(struct shim_model **model, char *error) {
+    return guarded(error, (*model)->path.c_str(), [&] { *model = graphs_of(*model); });
+}
+
 int shim_model_channels(const struct shim_model *model) {
     return model->channels.load(std::memory_order_relaxed);
 }

@@ -51,6 +51,10 @@ struct shim_file {
  * folder for temporaries (TMPDIR).
  */
 int shim_model_load(struct shim_model **model, const struct shim_file *file, int device, char *error);
+/* Of a model on a GPU, for calls of shim_model_run and shim_registers_eval: each thread records the first of a shape as
+ * a CUDA graph, checks that it gives the same when replayed, and replays it from then on. A call that cannot be
+ * recorded, or gives others, is an error then; a program without CUDA's headers says so here. */
+int shim_model_record(struct shim_model **model, char *error);
 void shim_model_free(struct shim_model *model); /* accepts NULL */
 /* The channels that a diffusion network gave at its last call; 0 before the first. */
 int shim_model_channels(const struct shim_model *model);

@@ -139,20 +139,25 @@ def forms_of_cifar(folder):
 def forms_of_digits(folder, count=10000):
     """10,000 digits to their FID; start-up and all for ours, imports, loading and compiling left out for the loops."""
     measure_forms(folder, "digits", DIGITS, (1, 8, 8), 10, -(-count // 64) * 10, {}, f"seeds=0-{count - 1}")
-    peers = [Peer(ROOT / "tools/plain_pytorch.py", folder / way, count, 1, way) for way in ("torchscript", "compile")]
-    model = form_file("digits", "aoti", "float32")
+    ways = "torchscript", "float32", "bfloat16"
+    peers = [Peer(ROOT / "tools/plain_pytorch.py", folder / way, count, 1, way) for way in ways]
 
-    def ours():
+    def ours(dtype):
         start = time.perf_counter()
-        generate(DIGITS, folder / "e", "workers=1", f"seeds=0-{count - 1}", f"model.path={model}", verb="run")
+        generate(DIGITS, folder / "e", "workers=1", f"seeds=0-{count - 1}",
+                 f"model.path={form_file('digits', 'aoti', dtype)}", verb="run")
         return time.perf_counter() - start
 
-    plain, compiled, run = best(*peers, ours)
+    dtypes = "float32", "bfloat16"
+    found = best(*peers, *[lambda dtype=dtype: ours(dtype) for dtype in dtypes])
+    loops, runs = dict(zip(ways, found)), dict(zip(dtypes, found[len(ways):]))
     for peer in peers:
         peer.end()
-    for name, loop, goal in (("plain PyTorch loop", plain, ">= 1.6"), ("torch.compile'd loop", compiled, ">= 1.25")):
-        show(f"digits, one core: {name} + PNG + scipy FID / run", loop / run, goal,
-             f"{loop:.1f} s against {run:.1f} s (aoti)")
+    for way, dtype, goal in (("torchscript", "float32", ">= 1.6"), ("torchscript", "bfloat16", ">= 1.6"),
+                             ("float32", "float32", ">= 1.25"), ("bfloat16", "bfloat16", ">= 1.25")):
+        name = "plain PyTorch loop" if way == "torchscript" else f"torch.compile'd loop in {way}"
+        show(f"digits, one core: {name} + PNG + scipy FID / run", loops[way] / runs[dtype], goal,
+             f"{loops[way]:.1f} s against {runs[dtype]:.1f} s (aoti, {dtype})")
 
 
 def rows_of(run):

@@ -1,6 +1,7 @@
 """The loop a researcher would write: the default digits job in plain PyTorch, PNGs saved, FID by scipy. Prints seconds
 of steady work (imports, loading and compiling left out), samples and FID, once for each line that it reads after it
-said that it is ready. plain_pytorch.py OUT-FOLDER SAMPLES THREADS torchscript|compile"""
+said that it is ready. plain_pytorch.py OUT-FOLDER SAMPLES THREADS torchscript|float32|bfloat16
+(the two: torch.compile'd in this precision)"""
 import pathlib
 import sys
 import time
@@ -14,12 +15,17 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 out, samples, threads = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 out.mkdir(parents=True, exist_ok=True)
 torch.set_num_threads(threads)
-if sys.argv[4] == "compile":
+if sys.argv[4] == "torchscript":
+    model = torch.jit.load(str(ROOT / "jobs/digits/model.pt"))
+else:
     from digits_forms import make
 
-    model = torch.compile(make())
-else:
-    model = torch.jit.load(str(ROOT / "jobs/digits/model.pt"))
+    precision = getattr(torch, sys.argv[4])
+    compiled = torch.compile(make().to(precision))
+
+    def model(x, t, labels):
+        return compiled(x.to(precision), t.to(precision), labels).float()
+
 network = torch.jit.load(str(ROOT / "jobs/digits/features.pt"))
 reference = np.load(ROOT / "jobs/digits/reference.npz")
 

@@ -134,6 +134,7 @@ struct job {
     } evaluate;
     enum device_kind device;
     bool share_device; /* allow several ranks on one GPU */
+    bool cuda_graphs;  /* record the network's calls on a GPU, and replay them */
     int workers;       /* 0: from the cores or GPUs given; JOB_AUTO as in batch */
     bool unmeasured;   /* what was to be measured has its default instead */
     enum precision_kind precision;

@@ -217,6 +217,7 @@ static const struct key rows[] = {
     {"evaluate", &EVALUATE, 0, .expected = "a map with features and reference"},
     {"device", &KEY_NAME, AT(device), .names = device_names},
     {"share_device", &KEY_BOOL, AT(share_device), .expected = "true or false"},
+    {"cuda_graphs", &KEY_BOOL, AT(cuda_graphs), .expected = "true or false"},
     {"workers", &COUNT, AT(workers), .expected = "a whole number from 1 to 4096, or auto", KEY_RANGE(1, WORKERS_MOST)},
     {"precision", &KEY_NAME, AT(precision), .names = precision_names},
     {"noise", &KEY_NAME, AT(noise), .names = noise_names},

@@ -76,6 +76,7 @@ static int check_alike(const struct cells *cells, struct error *err) {
         const char *key = job->device != first->device               ? "device"
                           : job->workers != first->workers           ? "workers"
                           : job->share_device != first->share_device ? "share_device"
+                          : job->cuda_graphs != first->cuda_graphs   ? "cuda_graphs"
                           : job->precision != first->precision       ? "precision"
                                                                      : NULL;
         if (key)

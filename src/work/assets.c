@@ -55,6 +55,19 @@ static int load_model(struct assets *assets, const char *what, const char *path,
     return 0;
 }
 
+/* One that solves, whose calls on a GPU may be recorded: CUDA graphs. */
+static int load_solver(struct assets *assets, const struct run *run, const char *what, const char *path,
+                       const char *sha256, int device, struct shim_model **model, struct error *err) {
+    char message[SHIM_ERROR];
+    size_t before = assets->count;
+    if (load_model(assets, what, path, sha256, device, model, err) != 0) return -1;
+    if (assets->count == before || !run->job.cuda_graphs || device == SHIM_CPU) return 0;
+    struct asset *asset = &assets->list[before];
+    if (shim_model_record(&asset->model, message) != 0) return error_set(err, CODE_DATA, "%s", message);
+    *model = asset->model;
+    return 0;
+}
+
 static int load_initial(struct assets *assets, struct cell *cell, struct error *err) {
     const struct run *run = &cell->run;
     const char *path = run->job.initial, *sha256 = run_sha256(run, INITIAL_SHA256);
@@ -76,11 +89,12 @@ static int load_cell(struct assets *assets, struct cell *cell, int device, struc
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &cell->status[i]);
     if (good || cell->idle) return 0;
     const char *guide = run->sampler.guidance.model;
-    if (cell->solves &&
-        load_model(assets, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device, &cell->model, err) != 0)
+    if (cell->solves && load_solver(assets, run, "model", run->job.model.path, run_sha256(run, MODEL_SHA256), device,
+                                    &cell->model, err) != 0)
         return -1;
     if (cell->solves && guide &&
-        load_model(assets, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide, err) != 0)
+        load_solver(assets, run, "the guiding model", guide, run_sha256(run, GUIDE_SHA256), device, &cell->guide,
+                    err) != 0)
         return -1;
     if (cell->missing > 0 && run->job.decode.path &&
         load_model(assets, "the decoder", run->job.decode.path, run_sha256(run, DECODER_SHA256), device, &cell->decoder,

@@ -148,7 +148,7 @@ SOLVERS = {"heun": {"solver": "heun", "nfe": 9}, "taylor, float32 state": {"solv
 
 def compute(folder, device, found):
     lines = ["## What it computes", "", "| network, sampler | largest difference from the CPU, of the largest value | "
-             "again | 2 ranks | 1, 3 workers | stopped |", "|---|---|---|---|---|---|"]
+             "again | 2 ranks | 1, 3 workers | CUDA graphs | stopped |", "|---|---|---|---|---|---|---|"]
     for name, (_, _, model, _) in found.items():
         for solver, sampler in SOLVERS.items():
             guided, flow = "guidance" in sampler, name == "transformer"
@@ -163,7 +163,8 @@ def compute(folder, device, found):
             several = {same(f"workers={workers}") for workers in (1, 3)}
             stopped, how = interrupted(path, folder, device)
             lines.append(f"| {name}, {solver} | {part:.1e} | {same('workers=2')} | {same('workers=1', ranks=2)} | "
-                         f"{' and '.join(sorted(several))} | {'same' if stopped == digest else 'OTHER BITS'}: {how} |")
+                         f"{' and '.join(sorted(several))} | {same('cuda_graphs=true') if device == 'cuda' else ''} | "
+                         f"{'same' if stopped == digest else 'OTHER BITS'}: {how} |")
             print(lines[-1], file=sys.stderr)
     return [*lines, ""]
 
@@ -183,7 +184,9 @@ def forms_of(folder, name, network, card, batch, device):
                 save(network, card, str(path), dtype, channels_last=layout)
             for precision in ("fp32", "tf32") if dtype == "float32" and device == "cuda" else ("fp32",):
                 label = dtype if precision == "fp32" else precision
-                yield f"TorchScript {label}{' channels_last' * layout}", path, [f"precision={precision}"]
+                for graphs in (False, True) if device == "cuda" else (False,):
+                    yield (f"TorchScript {label}{' channels_last' * layout}{' CUDA graphs' * graphs}", path,
+                           [f"precision={precision}", f"cuda_graphs={str(graphs).lower()}"])
         path = folder / f"{name}-{dtype}-{batch}.pt2"
         inside = network if dtype == "float32" else Inside(network, getattr(torch, dtype)).eval()
         try:

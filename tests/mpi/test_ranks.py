@@ -100,7 +100,7 @@ def test_two_ranks_on_one_gpu_are_refused_unless_asked(job, uninterrupted):
     done = qtaylor("run", path, ranks=2, code=65, QTAYLOR_FAKE_DEVICES=1)
     assert "share one GPU" in done.stderr and "share_device" in done.stderr
     assert not job.run.exists()
-    qtaylor("run", path, "--set", "share_device=true", ranks=2, QTAYLOR_FAKE_DEVICES=1)
+    qtaylor("run", path, "--set", "share_device=true", "--set", "cuda_graphs=true", ranks=2, QTAYLOR_FAKE_DEVICES=1)
     assert (job.digest(), fid(job)) == uninterrupted
 
 

@@ -66,6 +66,7 @@ static void ignores_what_makes_no_difference(void **state) {
         "workers=3",
         "device=cuda",
         "share_device=true",
+        "cuda_graphs=true",
         "evaluate={features: none, reference: r.npz}",
         "model.path=moved.pt",
         "sampler.order=2.0",

@@ -55,6 +55,7 @@ static void defaults(void **state) {
     assert_false(job.evaluate.enabled);
     assert_int_equal(job.device, DEVICE_AUTO);
     assert_false(job.share_device);
+    assert_false(job.cuda_graphs);
     assert_int_equal(job.workers, 0);
     assert_int_equal(job.precision, PRECISION_FP32);
     assert_int_equal(job.noise, NOISE_PHILOX);
@@ -70,7 +71,8 @@ static void defaults(void **state) {
     "  atol: 1.0e-6, state: float32}\n" \
     "output: {dir: out/all, samples_per_shard: 32, level: 19, rounding: adm, dtype: float32}\n" \
     "evaluate: {features: ../f.pt, reference: r.npz, metrics: [fid]}\n" \
-    "device: cuda\nshare_device: true\nworkers: 3\nprecision: tf32\nnoise: torch-cuda\ninitial: x.npy\n"
+    "device: cuda\nshare_device: true\ncuda_graphs: true\nworkers: 3\nprecision: tf32\nnoise: torch-cuda\n" \
+    "initial: x.npy\n"
 
 static void every_key(void **state) {
     (void)state;
@@ -106,6 +108,7 @@ static void every_key(void **state) {
     assert_string_equal(job.evaluate.files[EVALUATED_REFERENCE].list[0].path, "jobs/r.npz");
     assert_int_equal(job.device, DEVICE_CUDA);
     assert_true(job.share_device);
+    assert_true(job.cuda_graphs);
     assert_int_equal(job.workers, 3);
     assert_int_equal(job.precision, PRECISION_TF32);
     assert_int_equal(job.noise, NOISE_TORCH_CUDA);
