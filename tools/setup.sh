@@ -22,14 +22,13 @@ if [ "$what" = fuzz ]; then packages+=(clang libclang-rt-dev libomp-dev)
 elif [ "$what" = lint ]; then packages+=(python3 python3-venv git shellcheck)
 elif [ "$what" != build ]; then
     packages+=(libcmocka-dev zstd python3 python3-venv git valgrind librsvg2-bin shellcheck libjpeg-turbo-progs
-        mandoc)
+        mandoc procps)
 fi
 [ "$what" = long ] && packages+=(dataset-fashion-mnist debootstrap)
 # Too much to unpack without root, where the tests pass over them: the browser that opens the page of a report, and a
 # SLURM cluster of the tests' own.
 if { [ "$what" = test ] || [ "$what" = long ] || [ "$what" = coverage ]; } && [ "$(id -u)" = 0 ]; then
-    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 procps
-        iproute2)
+    packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 iproute2)
 fi
 config=build/config.mk
 mkdir -p build
@@ -47,10 +46,14 @@ present() {
         pkg-config) command -v pkg-config >/dev/null && return ;;
         python3-venv) python3 -c 'import ensurepip' 2>/dev/null && return ;;
         libjpeg-turbo-progs) command -v cjpeg >/dev/null && return ;;
+        procps) command -v pgrep >/dev/null && return ;;
         openmpi-bin) command -v mpirun >/dev/null && return ;;
         libopenmpi-dev) command -v "${MPICC:-mpicc}" >/dev/null && return ;;
     esac
-    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed' || {
+        # Or when it was unpacked; the last thing that this writes is $config.
+        [ "$(id -u)" != 0 ] && [ -e "$config" ] && compgen -G "build/deps/archives/$1_*.deb" >/dev/null
+    }
 }
 
 # Unpacks packages and what they depend on into build/deps, and tells make where things are.
@@ -96,7 +99,7 @@ MAKE
 debian_packages() {
     local package missing=()
     for package in "${packages[@]}"; do present "$package" || missing+=("$package"); done
-    if [ ${#missing[@]} -gt 0 ] && ! { [ -d build/deps/usr ] && [ "$(id -u)" != 0 ]; }; then
+    if [ ${#missing[@]} -gt 0 ]; then
         command -v apt-get >/dev/null || fail "missing, and this is no Debian: ${missing[*]}. Install their like, or
        name them by hand: PKG_CONFIG_PATH=... MPICC=... LIBTORCH=... make"
         if [ "$(id -u)" = 0 ]; then
