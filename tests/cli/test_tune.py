@@ -5,13 +5,14 @@ import os
 import pathlib
 import re
 import signal
+import statistics
 import subprocess
 import time
 
 import numpy as np
 import pytest
 
-from conftest import FAKE, environment, mpirun, qtaylor
+from conftest import FAKE, ROOT, TORCH, environment, mpirun, qtaylor
 from oracle import linear_alpha_sigma
 
 FLOW = {"prediction": "velocity", "schedule": {"kind": "flow"}, "labels": None}
@@ -89,14 +90,14 @@ def test_conditions(job, rows):
     values = arrays(4 if rows == "cycle" else 100)
     give(job, values, **({"rows": "each"} if rows == "each" else {}))
     [one] = tune(job, "--nfe", 4, "--paths", 64)["tuned"]
-    assert one["wins"]
+    assert one["ratio"] < 1
     give(job, {name: np.zeros_like(value) for name, value in values.items()})
     [plain] = tune(job, "--nfe", 4, "--paths", 64, folder="plain")["tuned"]
     assert np.abs(np.subtract(one["table"]["steps"][0]["epsilon"], plain["table"]["steps"][0]["epsilon"])) > 1e-4
     used = np.arange(48, 64) % 4 if rows == "cycle" else np.arange(16) * 100 // 16
     np.savetxt(job.folder / "rows.txt", used, "%d")
     give(job, values, rows="rows.txt")
-    job.keys |= {"seeds": "148-163", "sampler": {"solver": "table", "table": "tuned/tuned-nfe4.json"}}
+    job.keys |= {"seeds": "148-163", "sampler": {"solver": "table", "table": one["table"]}}
     job.keys["output"]["dir"] = str(job.folder / "table")
     qtaylor("run", job.write())
     tables = stored_samples(job.run)
@@ -245,19 +246,31 @@ def test_by_default_it_takes_2_percent_of_50000_samples(job, nfes, scale):
     assert tables or "no table was written" in said
     for one in found["tuned"]:
         assert one["samples"] >= 200 and one["rival"]["tried"] <= 12
-        assert one["wins"] == (one["delta"]["fid_delta"] < 0)
+        assert one["margin"] == 1 and one["wins"] == (one["delta"]["fid_delta"] < -one["delta"]["fid_delta_error"])
+
+
+def test_on_the_digits_a_difference_within_its_error_recommends_no_table(tmp_path):
+    """Of 272 samples -0.003 +- 0.024 at NFE 6: of 5,000 the table is worse (0.072 against 0.053)."""
+    options = ("tune", ROOT / "jobs/digits/job.yaml", "--nfe", 6, "-o", tmp_path)
+    [one] = json.loads(qtaylor(*options, "--json", program=TORCH).stdout)["tuned"]
+    delta = one["delta"]
+    assert -delta["fid_delta_error"] < delta["fid_delta"] < 0 and not one["wins"]
+    assert not list(tmp_path.glob("tuned-*"))
 
 
 def test_by_default_it_is_nearer_too(job):
     job.keys["labels"] = "none"
-    for one in tune(job, "--nfe", "4,5,6,8,10", thorough=False)["tuned"]:
-        assert one["wins"] == (one["ratio"] < 1) and one["ratio"] < 1.1
+    found = tune(job, "--nfe", "4,5,6,8,10,16", thorough=False)["tuned"]
+    assert found[-1]["ratio"] < 1 and not found[-1]["wins"]  # 0.87 +- 0.46
+    for one in found:
+        assert one["wins"] == (one["ratio"] + one["ratio_error"] < 1) and one["ratio"] < 1.1
         assert (job.folder / f"tuned/tuned-nfe{one['nfe']}.json").exists() == one["wins"]
 
 
 @pytest.mark.parametrize("kind", ["pixels", "decoded", "float16"])
 def test_where_the_job_evaluates_its_fid_judges(job, kind):
-    """The FIDs told are those that `run` finds of the same seeds, and a table wins that is better by its error."""
+    """The FIDs told are those that `run` finds of the same seeds; a table wins that leads by more than the best of so
+    many may by chance."""
     from test_decode import give_decoder
 
     job.add_evaluation()
@@ -271,7 +284,10 @@ def test_where_the_job_evaluates_its_fid_judges(job, kind):
         job.keys["output"]["dtype"] = "float16"
     job.keys["labels"] = "none"
     [one] = tune(job, "--nfe", 4, "--paths", 32, "--samples", 240)["tuned"]
-    assert one["wins"] == (one["delta"]["fid_delta"] < -one["delta"]["fid_delta_error"])
+    tail = 1 - statistics.NormalDist().cdf(one["margin"])
+    tables = (1 - statistics.NormalDist().cdf(1)) / tail
+    assert tables == pytest.approx(round(tables)) and 4 <= tables <= 5
+    assert one["wins"] == (one["delta"]["fid_delta"] < -one["margin"] * one["delta"]["fid_delta_error"])
     assert one["delta"]["fid_delta"] == pytest.approx(
         one["fid"]["fid_corrected"] - one["rival"]["fid"]["fid_corrected"]
     )
