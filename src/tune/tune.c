@@ -223,8 +223,8 @@ static json_t *describe(const struct search *search, const struct rivals *rivals
                      "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "samples",
                      (json_int_t)race->samples, "fid", ours, "rival", "sampler", rival->sampler, "error",
                      json_finite(rival->error), "tried", (json_int_t)rivals->tried, "fid", theirs, "ratio",
-                     json_finite(ratio), "ratio_error", json_finite(ratio_error), "delta", race->delta,
-                     "margin", json_real(fids ? race_margin(race) : 1), "wins", verdict->wins);
+                     json_finite(ratio), "ratio_error", json_finite(ratio_error), "delta", race->delta, "margin",
+                     json_real(fids ? race_margin(race) : 1), "wins", verdict->wins);
 }
 
 static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {

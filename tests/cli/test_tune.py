@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 import statistics
@@ -161,10 +160,47 @@ def test_what_is_kept_is_used_for_what_it_was_computed_for_alone(job):
     damaged = max(pieces, key=lambda path: len(pieces[path]))
     damaged.write_bytes(pieces[damaged][:-1] + b"?")
     job.model["mixture"]["std"] = 0.3
-    assert tune(job, *options) == tune(job, *options, folder="fresh") != found
+    assert tune(job, *options, "--force") == tune(job, *options, folder="fresh") != found
     assert not {path.name for path in pieces} & {path.name for path in (job.folder / "fresh/kept").iterdir()}
     job.model["mixture"]["std"] = 0.2
-    assert tune(job, *options) == found and damaged.read_bytes() == pieces[damaged]
+    assert tune(job, *options, "--force") == found and damaged.read_bytes() == pieces[damaged]
+
+
+def test_a_table_that_is_recommended_no_longer_goes(job):
+    job.add_evaluation()
+    assert [one["wins"] for one in tune(job, "--nfe", "4,5", "--no-fid", thorough=False)["tuned"]] == [True, True]
+    done = qtaylor("tune", job.write(), "-o", job.folder / "tuned", "--nfe", 4)  # by FID it is worse
+    assert f"removed {job.folder}/tuned/tuned-nfe4.json: this tuning recommends no table at its NFE" in done.stderr
+    assert [path.name for path in (job.folder / "tuned").glob("tuned-*")] == ["tuned-nfe5.json"]
+    assert "tuned-nfe4" not in (job.folder / "tuned/compare.yaml").read_text() + done.stdout
+
+
+@pytest.mark.parametrize("change", ["model", "guidance", "unknown"])
+def test_a_folder_is_of_one_job(job, change):
+    """What another one left there is replaced only by force, and none of it stays."""
+    tune(job, "--nfe", "4,5", thorough=False)
+    job.keys |= {"seeds": "0-9", "batch": 4}  # still the same
+    tune(job, "--nfe", "4", thorough=False)
+    before = outcome(job, "tuned")
+    assert {"compare.yaml", "tuned-nfe4.json", "tuned-nfe5.json"} < set(before)
+    if change == "model":
+        job.model["mixture"]["std"] = 0.3
+    elif change == "guidance":
+        job.keys["sampler"]["guidance"] = 2
+    else:
+        (job.folder / "tuned/tune.json").unlink()
+        before.pop("tune.json")
+    options = ("tune", job.write(), "-o", job.folder / "tuned", "--nfe", 4)
+    said = qtaylor(*options, code=65).stderr
+    why = {"model": "made with model.sha256 = ", "guidance": "made with sampler.guidance = 1.0, this job has 2.0",
+           "unknown": "there is no tune.json that says what for"}[change]
+    assert f"{job.folder}/tuned/compare.yaml is there already, and not of this job" in said and why in said
+    assert "--force" in said and outcome(job, "tuned") == before
+    said = qtaylor(*options, "--force").stderr
+    assert f"removed {job.folder}/tuned/tuned-nfe5.json: " in said and why in said
+    after = outcome(job, "tuned")
+    assert "tuned-nfe5.json" not in after and "tune.json" in after
+    qtaylor(*options)
 
 
 @pytest.mark.parametrize(
@@ -239,11 +275,15 @@ def test_by_default_it_takes_2_percent_of_50000_samples(job, nfes, scale):
     said = qtaylor("tune", job.write(), "--nfe", nfes, "-o", job.folder / "tuned").stdout
     assert f"{found['model_rows']} model evaluations of a sample, {100 * part:.1f} % of what 50000" in said
     assert f"of few samples (at most {max(one['samples'] for one in found['tuned'])})" in said
-    tables = re.findall(r'^use at NFE (\d+):  sampler: \{solver: table, table: "(/.+)"\}$', said, re.M)
-    assert [(int(nfe), pathlib.Path(path)) for nfe, path in tables] == \
-        [(one["nfe"], job.folder / f"tuned/tuned-nfe{one['nfe']}.json") for one in found["tuned"] if one["wins"]]
-    assert all(pathlib.Path(path).exists() for _, path in tables) and "tuned-nfeN" not in said
-    assert tables or "no table was written" in said
+    uses = re.findall(r"^use at NFE (\d+):  sampler: (\{.+\})(  # of the registry: .+)?$", said, re.M)
+    assert [(int(nfe), not more) for nfe, _, more in uses] == [(one["nfe"], one["wins"]) for one in found["tuned"]]
+    for (nfe, sampler, more), one in zip(uses, found["tuned"]):
+        assert (f'table: "{job.folder}/tuned/tuned-nfe{nfe}.json"' in sampler) == one["wins"] == (not more)
+        assert one["wins"] or f"solver: {one['rival']['sampler']['solver']}" in sampler
+        (job.folder / "use.yaml").write_text(f"{{{json.dumps(job.keys)[1:-1]}, 'sampler': {sampler}}}".replace(
+            f'"sampler": {json.dumps(job.keys["sampler"])}, ', ""))
+        plan = json.loads(qtaylor("plan", job.folder / "use.yaml", "--json").stdout)
+        assert (plan["nfe"], plan["model_calls"]) == (one["nfe"], calls * one["nfe"])
     for one in found["tuned"]:
         assert one["samples"] >= 200 and one["rival"]["tried"] <= 12
         assert one["margin"] == 1 and one["wins"] == (one["delta"]["fid_delta"] < -one["delta"]["fid_delta_error"])
