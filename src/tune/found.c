@@ -5,6 +5,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "format/json_file.h"
+#include "job/multistep.h"
 #include "tune/folder.h"
 
 #include <math.h>
@@ -27,16 +28,21 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
                        struct error *err) {
     json_int_t nfe = json_integer_value(at(one, "nfe"));
     char *path = text_new("%s/tuned-nfe%lld.json", folder, (long long)nfe);
-    json_t *made = json_pack("{ss ss? sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
-                             json_string_value(at(at(at(document, "keys"), "model"), "sha256")), "error",
-                             at(one, "error"), "fid", at(one, "fid"), "rival", at(one, "rival"), "delta",
+    char digest[SHA256_HEX];
+    const json_t *table = at(one, "table");
+    if (!path || multistep_digest(table, digest, err) != 0) {
+        free(path);
+        return error_memory(err);
+    }
+    json_t *made = json_pack("{ss ss? ss sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
+                             json_string_value(at(at(at(document, "keys"), "model"), "sha256")), "table_sha256", digest,
+                             "error", at(one, "error"), "fid", at(one, "fid"), "rival", at(one, "rival"), "delta",
                              at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error", at(one, "ratio_error"), "grid",
                              at(one, "grid"), "order", at(one, "order"), "polished", at(one, "polished"), "teacher",
                              at(found, "teacher"), "paths", at(found, "paths"));
-    const json_t *table = at(one, "table");
     json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
                              at(table, "times"), "steps", at(table, "steps"), "made", made);
-    int rc = path && file ? json_file_write(path, file, err) : error_memory(err);
+    int rc = file ? json_file_write(path, file, err) : error_memory(err);
     json_decref(file);
     free(path);
     return rc;

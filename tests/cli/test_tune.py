@@ -71,7 +71,14 @@ def test_what_is_promised_is_what_the_table_makes(job):
     found = tune(job, "--nfe", 4, "--paths", 64)
     job.keys |= {"seeds": "148-163", "sampler": {"solver": "table", "table": "tuned/tuned-nfe4.json"}}
     job.keys["output"] = {"dir": str(job.folder / "table"), "dtype": "float32"}
-    qtaylor("run", job.write())
+    assert "made" not in qtaylor("run", job.write()).stderr
+    path = job.folder / "tuned/tuned-nfe4.json"
+    file = json.loads(path.read_text())
+    path.write_text(json.dumps(file).replace("1.0,", "1,"))  # the same numbers
+    assert "made" not in qtaylor("plan", job.write()).stderr
+    file["steps"][1]["x"] += 1e-6
+    path.write_text(json.dumps(file))
+    assert "its times or coefficients were changed since it was made" in qtaylor("plan", job.write()).stderr
     tables = stored_samples(job.run)
     job.keys["sampler"] = {"solver": "rk4", "nfe": 800, "clock": "logsnr"}
     job.keys["output"]["dir"] = str(job.folder / "fine")
