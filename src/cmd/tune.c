@@ -6,6 +6,7 @@
 #include "cluster/agree.h"
 #include "cluster/build.h"
 #include "cli/command.h"
+#include "tune/folder.h"
 #include "tune/found.h"
 #include "format/json_file.h"
 #include "job/decoder.h"
@@ -30,7 +31,7 @@ struct tune_options {
     const char *job, *nfe, *output;
     struct option_list set;
     uint64_t paths, teacher, order, samples;
-    bool no_fid, thorough, json;
+    bool no_fid, thorough, force, json;
 };
 
 /* ---- what is asked ---- */
@@ -242,10 +243,11 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
     return rc;
 }
 
-static int finish(const json_t *found, const char *folder, const struct run *run, bool json, struct error *err) {
-    int rc = tune_found_write(folder, found, run->document, err);
-    if (rc == 0 && json) rc = print_json(found, err);
-    else if (rc == 0) tune_found_print(found, folder);
+static int finish(const json_t *found, const char *folder, const struct run *run, const struct tune_options *options,
+                  struct error *err) {
+    int rc = tune_found_write(folder, found, run->document, options->force, err);
+    if (rc == 0 && options->json) rc = print_json(found, err);
+    else if (rc == 0) tune_found_print(found, run->document, folder);
     return rc;
 }
 
@@ -280,9 +282,10 @@ static int work(struct comm *comm, const struct call *call, void *context, struc
         folder = options->output ? strdup(options->output) : text_new("%s-tuned", run.job.output.dir);
         rc = keep_in(asked, &run, folder, &kept, &identity, err);
     }
+    if (rc == 0 && comm_rank(comm) == 0) rc = tune_folder_check(folder, document, options->force, err);
     rc = ranks_agree(comm, rc, err);
     if (rc == 0) rc = tune_run(&found, &run, asked, err);
-    int written = rc == 0 && comm_rank(comm) == 0 ? finish(found, folder, &run, options->json, err) : 0;
+    int written = rc == 0 && comm_rank(comm) == 0 ? finish(found, folder, &run, options, err) : 0;
     if (rc == 0) rc = ranks_agree(comm, written, err);
     json_decref(found);
     free(identity);
@@ -314,6 +317,7 @@ static const struct option_row rows[] = {
     OPTION(COUNT, tune_options, order, "order", .argument = "N",
            .help = "evaluations that a step is fitted to, 1 to 4 (3; thorough: the best of 2 and 3)"),
     ROW_OUTPUT(tune_options, "FOLDER"),
+    OPTION(FLAG, tune_options, force, "force", .help = "replace the tables of another job in FOLDER"),
     ROW_JSON(tune_options),
 };
 
@@ -323,10 +327,19 @@ const struct command command_tune = {
     "them,\n"
     "and tables of coefficients are fitted along their own states on several grids. Where the job evaluates, the FID "
     "of\n"
-    "other seeds chooses, else the distance on paths that nothing was fitted to. By default that is a few of each, "
-    "for\n"
-    "about 2 % of what 50,000 samples take; --thorough asks every solver, polishes times and judges ten of the\n"
-    "registry's by FID. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is better, and\n"
-    "compare.yaml, a job that makes and evaluates all. mpirun's ranks share the work; the result is the same for any\n"
-    "number of them. Killed, it goes on from what it kept in FOLDER/kept when it is started again.\n" MODEL_IS_CODE,
+    "other seeds chooses, else the distance on paths that nothing was fitted to: a table is recommended where it is "
+    "better\n"
+    "than the best of those solvers by more than the paired standard error, else that solver. By default that is a few "
+    "of\n"
+    "each, for about 2 % of what 50,000 samples take; --thorough asks every solver, polishes times and judges ten of "
+    "the\n"
+    "registry's by FID. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is recommended "
+    "(one\n"
+    "that is there and no longer is is removed), compare.yaml, a job that makes and evaluates all, and tune.json, "
+    "which "
+    "says\n"
+    "of which model and under which keys: a folder of others is refused without --force. mpirun's ranks share the "
+    "work; the\n"
+    "result is the same for any number of them. Killed, it goes on from what it kept in FOLDER/kept when it is started "
+    "again.\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, tune_options), tune_job};

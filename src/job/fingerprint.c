@@ -24,6 +24,14 @@ static bool name_by_digest(json_t *keys, const char *key, const char *sha256) {
 
 static json_t *sampler_keys_of(const struct sampler *sampler, const struct file_digests *files) {
     json_t *keys = sampler_to_json(sampler), *guidance = json_object_get(keys, "guidance");
+    json_t *table = json_object_get(keys, "table"); /* is its numbers, whoever made them */
+    if (json_object_get(table, "made") &&
+        json_object_set_new(keys, "table",
+                            json_pack("{sO sO}", "times", json_object_get(table, "times"), "steps",
+                                      json_object_get(table, "steps"))) != 0) {
+        json_decref(keys);
+        return NULL;
+    }
     if (name_by_digest(guidance, "model", files->guide) && name_by_digest(keys, "plan", files->plan) &&
         (!sampler->guidance.scale_rows || name_by_digest(guidance, "scale", files->scales)))
         return keys;

@@ -10,6 +10,10 @@
 
 const char *const multistep_names[] = {"epsilon", "x0", "velocity", NULL};
 
+/* A network's float32 has 24 bits: behind a larger coefficient its rounding alone is larger than a sample. */
+static const double COEFFICIENT_MOST = 1e8;
+static const char a_coefficient[] = "a number from -1e8 to 1e8";
+
 /* "WHERE: expected EXPECTED, found VALUE"; -1. */
 static int refuse(struct error *err, const char *where, const char *expected, const json_t *value) {
     char *found = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
@@ -21,6 +25,10 @@ static int refuse(struct error *err, const char *where, const char *expected, co
 
 static bool is_finite_number(const json_t *value) {
     return json_is_number(value) && isfinite(json_number_value(value));
+}
+
+static bool is_coefficient(const json_t *value) {
+    return json_is_number(value) && fabs(json_number_value(value)) <= COEFFICIENT_MOST;
 }
 
 static int check_times(const json_t *times, struct error *err) {
@@ -57,17 +65,30 @@ static int check_step(const json_t *step, size_t i, int expected, struct error *
         return refuse(err, where, "{x: a, epsilon (or x0, or velocity): [b0, b1, ...]}", step);
     if (kind != expected) return refuse(err, where, "the same of epsilon, x0 and velocity as in steps[0]", step);
     snprintf(where, sizeof where, "steps[%zu].x", i);
-    if (!is_finite_number(json_object_get(step, "x")))
-        return refuse(err, where, "a number", json_object_get(step, "x"));
+    if (!is_coefficient(json_object_get(step, "x")))
+        return refuse(err, where, a_coefficient, json_object_get(step, "x"));
     const json_t *list = json_object_get(step, multistep_names[kind]);
     size_t most = i + 1 < MULTISTEP_MOST ? i + 1 : MULTISTEP_MOST, count = json_array_size(list);
     snprintf(where, sizeof where, "steps[%zu].%s", i, multistep_names[kind]);
     snprintf(what, sizeof what, "a list of 1 to %zu numbers, the newest first", most);
     if (count < 1 || count > most) return refuse(err, where, what, list);
     for (size_t k = 0; k < count; k++)
-        if (!is_finite_number(json_array_get(list, k)))
-            return refuse(err, where, "finite numbers", json_array_get(list, k));
+        if (!is_coefficient(json_array_get(list, k))) return refuse(err, where, a_coefficient, json_array_get(list, k));
     return 0;
+}
+
+/* Of made, whatever else people say there. */
+static int keep_digests(json_t *table, const json_t *made) {
+    static const char *const digests[] = {"model_sha256", "table_sha256"};
+    json_t *kept = json_object();
+    int rc = kept ? 0 : -1;
+    for (size_t i = 0; i < 2 && rc == 0; i++) {
+        json_t *digest = json_object_get(made, digests[i]);
+        if (json_is_string(digest)) rc = json_object_set(kept, digests[i], digest);
+    }
+    if (rc == 0 && json_object_size(kept) > 0) rc = json_object_set(table, "made", kept);
+    json_decref(kept);
+    return rc;
 }
 
 int multistep_read(json_t **table, const json_t *json, struct error *err) {
@@ -96,11 +117,31 @@ int multistep_read(json_t **table, const json_t *json, struct error *err) {
     int kind = kind_of(json_array_get(steps, 0));
     for (size_t i = 0; i < json_array_size(steps); i++)
         if (check_step(json_array_get(steps, i), i, kind, err) != 0) return -1;
-    json_t *made = json_pack("{sO sO}", "times", times, "steps", steps);
-    if (!made) return error_memory(err);
+    json_t *read = json_pack("{sO sO}", "times", times, "steps", steps);
+    if (!read || keep_digests(read, json_object_get(json, "made")) != 0) {
+        json_decref(read);
+        return error_memory(err);
+    }
     json_decref(*table);
-    *table = made;
+    *table = read;
     return 0;
+}
+
+int multistep_digest(const json_t *table, char hex[SHA256_HEX], struct error *err) {
+    struct text text = {0};
+    size_t steps = multistep_steps(table);
+    for (size_t i = 0; i <= steps; i++) text_add(&text, "%.17g ", multistep_time(table, i));
+    text_add(&text, "%s", multistep_names[multistep_kind(table)]);
+    for (size_t i = 0; i < steps; i++) {
+        double a, b[MULTISTEP_MOST];
+        size_t count = multistep_step(table, i, &a, b);
+        text_add(&text, "; %.17g", a);
+        for (size_t k = 0; k < count; k++) text_add(&text, " %.17g", b[k]);
+    }
+    if (!text.failed) sha256_bytes(text.data, text.length, hex);
+    int rc = text.failed ? error_memory(err) : 0;
+    text_release(&text);
+    return rc;
 }
 
 size_t multistep_steps(const json_t *table) {

@@ -172,3 +172,14 @@ char *seeds_head(const char *text, uint64_t count) {
     seeds_release(&seeds);
     return head;
 }
+
+bool seeds_extend(const char *older, const char *newer) {
+    struct seeds a = {0}, b = {0};
+    struct error ignored;
+    bool readable = seeds_parse(&a, older, &ignored) == 0 && seeds_parse(&b, newer, &ignored) == 0;
+    bool extends = readable && a.count <= b.count;
+    for (uint64_t i = 0; extends && i < a.count; i++) extends = seeds_at(&a, i) == seeds_at(&b, i);
+    seeds_release(&a);
+    seeds_release(&b);
+    return extends;
+}

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct seed_range {
@@ -33,5 +34,7 @@ void seeds_cut(struct seeds *seeds, uint64_t count);
 char *seeds_head(const char *text, uint64_t count);
 /* The canonical text, as in "0-9999,20000"; new, or NULL when out of memory. */
 char *seeds_text(const struct seeds *seeds);
+/* Is the older list a prefix of the newer one? */
+bool seeds_extend(const char *older, const char *newer);
 
 #endif

@@ -153,6 +153,8 @@ static void add_environment(json_t *environment, const json_t *document, const j
         add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)",
               json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+    json_array_foreach(json_object_get(document, "warnings"), i, value)
+        add_value(environment, "warning", json_string_value(value));
     add_value(environment, "precision", json_string_value(member(document, "keys", "precision")));
     add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
     if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))

@@ -184,9 +184,13 @@ static void add_sampler(struct protocol *protocol, const json_t *document, const
     const json_t *sampler = member(document, "keys", "sampler"), *nfe = json_object_get(metrics, "nfe");
     struct text solver = {0}, number = {0}, grid = {0}, clip = {0};
     bool adaptive = !(json_number_value(nfe) > 0);
+    const json_t *warning;
+    size_t i;
     add_value(&solver, json_object_get(sampler, "solver"));
     add_keys(&solver, sampler, placed_keys, true);
     add_text(protocol, "solver", &solver);
+    json_array_foreach(json_object_get(document, "warnings"), i, warning)
+        add_line(protocol, "warning", json_string_value(warning));
     add_value(&number, adaptive ? member(metrics, "generation", "nfe") : nfe);
     text_add(&number, adaptive ? " a sample in the mean" : "");
     if (json_number_value(json_object_get(metrics, "model_calls")) > json_number_value(nfe) && !adaptive) {

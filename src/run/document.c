@@ -22,6 +22,7 @@
 #include "sample/scales.h"
 #include "shard/layout.h"
 #include "solver/guidance.h"
+#include "solver/made.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
+    if (rc == 0) rc = made_doubts(&warnings, sampler, job->model.path, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) {
         const char *set = override_named(err->message, overrides, overrides_count);
         error_prefix(err, set ? "--set %s" : "%s", set ? set : file->path);
@@ -195,15 +197,23 @@ static int look_at_scales(char hex[SHA256_HEX], const struct job *job, const jso
     return rc;
 }
 
+/* The lines of a text as a list; NULL: there are none. Cuts it up. */
+static json_t *lines_of(const struct text *text) {
+    json_t *list = text->data ? json_array() : NULL;
+    for (char *line = list ? strtok(text->data, "\n") : NULL; line; line = strtok(NULL, "\n"))
+        json_array_append_new(list, json_string(line));
+    return list;
+}
+
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
-                             const struct layout *layout, const char *captions) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:s*, s:O, s:O?, s:O*, s:o, s:o, s:o}", "format", RUN_FORMAT,
+                             const struct layout *layout, const char *captions, const struct text *doubts) {
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:s*, s:O, s:O?, s:O*, s:o, s:o, s:o, s:o*}", "format", RUN_FORMAT,
                      "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "captions", captions, "card", card->json,
                      "guide", card->guide ? card->guide->json : NULL, "decoder",
                      card->decoder ? card->decoder->json : NULL, "sampler", sampler_to_json(sampler), "plan",
-                     plan_to_json(plan), "versions", build_versions());
+                     plan_to_json(plan), "versions", build_versions(), "warnings", lines_of(doubts));
 }
 
 size_t document_sample_bytes(const struct job *job, const struct card *card) {
@@ -242,6 +252,7 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
     char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "", captions[SHA256_HEX];
     json_t *conditions = NULL;
+    struct text doubts = {0};
     *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
     int rc = -1;
@@ -269,12 +280,13 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                                        .scales = given(scales),
                                        .conditions = conditions};
     if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
-        warn_of_others(file, fingerprint.keys, err) != 0)
+        warn_of_others(file, fingerprint.keys, err) != 0 || made_doubts(&doubts, &sampler, job.model.path, err) != 0)
         goto out;
-    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout, given(captions));
+    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout, given(captions), &doubts);
     rc = *document ? 0 : error_memory(err);
 out:
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
+    text_release(&doubts);
     json_decref(conditions);
     fingerprint_release(&fingerprint);
     plan_release(&plan);
@@ -330,18 +342,6 @@ int document_write(const char *path, const json_t *document, const struct file_g
     free(text);
     json_decref(rest);
     return rc;
-}
-
-/* Is the older seed list a prefix of the newer one? Compared range by range in canonical form. */
-static bool seeds_extend(const char *older, const char *newer) {
-    struct seeds a = {0}, b = {0};
-    struct error ignored;
-    bool readable = seeds_parse(&a, older, &ignored) == 0 && seeds_parse(&b, newer, &ignored) == 0;
-    bool extends = readable && a.count <= b.count;
-    for (uint64_t i = 0; extends && i < a.count; i++) extends = seeds_at(&a, i) == seeds_at(&b, i);
-    seeds_release(&a);
-    seeds_release(&b);
-    return extends;
 }
 
 int document_extends(const json_t *document, const json_t *older, const char *dir, struct error *err) {

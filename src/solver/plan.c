@@ -8,6 +8,7 @@
 #include "solver/rk45.h"
 #include "solver/series.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,11 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
     for (int i = 0; i < PROBES; i++) {
         double found, expected = probe_widths[i];
         if (probe_deviation(builder->plan, (const double(*)[PROBES])builder->slopes, i, &found, err) != 0) return -1;
+        if (builder->solver->options & SOLVER_TABLE && !(found <= FLT_MAX))
+            return error_set(err, CODE_DATA,
+                             "sampler.table: of Gaussian data with standard deviation %g it makes samples that are not "
+                             "finite as float32: see the size of its coefficients",
+                             probe_widths[i]);
         if (!final_is_x0(sampler->final)) expected = hypot(last->alpha * expected, last->sigma);
         least = fmin(least, found / expected);
         if (found / expected <= worst) continue;

@@ -5,6 +5,7 @@
 #include "format/json_file.h"
 #include "solver/builder.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,10 +219,10 @@ static int warn_samples(const struct plan *plan, const struct schedule *schedule
                           i, &deviation, &mean, err) != 0)
             return -1;
         double expected = hypot(alpha * probe_widths[i], sigma), ratio = deviation / expected;
-        if (!isfinite(deviation) || !isfinite(mean))
+        if (!(deviation <= FLT_MAX) || !(fabs(mean) <= FLT_MAX))
             return error_set(err, CODE_DATA,
                              "of Gaussian data with mean 1 and standard deviation %g it makes samples that are not "
-                             "finite: see its initial_scale and the size of its coefficients",
+                             "finite as float32: see its initial_scale and the size of its coefficients",
                              probe_widths[i]);
         if (!(ratio > LIMIT || ratio < NARROW || fabs(mean - alpha) > 0.25)) continue;
         text_add(

@@ -80,6 +80,8 @@ static int read_terms(const struct plan *plan, struct op *op, const json_t *term
         const json_t *coefficient = json_array_get(pair, 0), *source = json_array_get(pair, 1);
         if (json_array_size(pair) != 2 || !json_is_number(coefficient))
             return refuse(err, "terms", "pairs of a coefficient and a register", pair);
+        if (fabs(json_number_value(coefficient)) > FLT_MAX)
+            return refuse(err, "terms", "coefficients that float32 can hold", pair);
         if (!is_whole(source, 0, plan->registers - 1)) return refuse(err, "terms", "registers of the plan", pair);
         op->terms[op->terms_count++] = (struct term){json_number_value(coefficient), (int)json_integer_value(source)};
     }

@@ -5,12 +5,18 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "format/json_file.h"
+#include "job/multistep.h"
+#include "tune/folder.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PUBLISHED = 50000 }; /* samples of a published FID, that the cost is compared with */
+
+/* Of the job's own sampler, what all that a tuning finds go with. */
+static const char *const kept[] = {"guidance", "clip", "state"};
+enum { KEPT = sizeof kept / sizeof *kept };
 
 /* ---- what is written ---- */
 
@@ -22,22 +28,27 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
                        struct error *err) {
     json_int_t nfe = json_integer_value(at(one, "nfe"));
     char *path = text_new("%s/tuned-nfe%lld.json", folder, (long long)nfe);
-    json_t *made = json_pack("{ss ss? sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
-                             json_string_value(at(at(at(document, "keys"), "model"), "sha256")), "error",
-                             at(one, "error"), "fid", at(one, "fid"), "rival", at(one, "rival"), "delta",
+    char digest[SHA256_HEX];
+    const json_t *table = at(one, "table");
+    if (!path || multistep_digest(table, digest, err) != 0) {
+        free(path);
+        return error_memory(err);
+    }
+    json_t *made = json_pack("{ss ss? ss sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
+                             json_string_value(at(at(at(document, "keys"), "model"), "sha256")), "table_sha256", digest,
+                             "error", at(one, "error"), "fid", at(one, "fid"), "rival", at(one, "rival"), "delta",
                              at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error", at(one, "ratio_error"), "grid",
                              at(one, "grid"), "order", at(one, "order"), "polished", at(one, "polished"), "teacher",
                              at(found, "teacher"), "paths", at(found, "paths"));
-    const json_t *table = at(one, "table");
     json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
                              at(table, "times"), "steps", at(table, "steps"), "made", made);
-    int rc = path && file ? json_file_write(path, file, err) : error_memory(err);
+    int rc = file ? json_file_write(path, file, err) : error_memory(err);
     json_decref(file);
     free(path);
     return rc;
 }
 
-/* The sampler of an NFE that is recommended: the table, or the registry's where that is nearer to the teacher. */
+/* One of the two samplers of an NFE. */
 static json_t *cell_of(const json_t *one, bool table) {
     if (!table) return json_deep_copy(at(at(one, "rival"), "sampler"));
     return json_pack("{ss so}", "solver", "table", "table",
@@ -49,10 +60,9 @@ static int write_comparison(const char *folder, const json_t *found, const json_
                             struct error *err) {
     json_t *job = json_deep_copy(at(document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
     json_t *sampler = json_object();
-    static const char *const kept[] = {"guidance", "clip", "state"};
     size_t i;
     bool whole = job && cells && sampler;
-    for (i = 0; whole && i < sizeof kept / sizeof *kept; i++)
+    for (i = 0; whole && i < KEPT; i++)
         if (at(own, kept[i])) whole = json_object_set(sampler, kept[i], at(own, kept[i])) == 0;
     json_array_foreach(at(found, "tuned"), i, one) {
         if (json_is_true(at(one, "wins"))) whole = whole && json_array_append_new(cells, cell_of(one, true)) == 0;
@@ -70,13 +80,17 @@ static int write_comparison(const char *folder, const json_t *found, const json_
     return rc;
 }
 
-int tune_found_write(const char *folder, const json_t *found, const json_t *document, struct error *err) {
+int tune_found_write(const char *folder, const json_t *found, const json_t *document, bool force, struct error *err) {
     json_t *one;
     size_t i;
     char *absolute = path_absolute(folder), *dir = absolute ? text_new("%s/compare", absolute) : NULL;
     int rc = dir ? folder_make(folder, err) : error_memory(err);
+    if (rc == 0) rc = tune_folder_take(folder, document, force, err);
     json_array_foreach(at(found, "tuned"), i, one) {
-        if (rc == 0 && json_is_true(at(one, "wins"))) rc = write_table(folder, found, one, document, err);
+        if (rc != 0) break;
+        rc = json_is_true(at(one, "wins")) ? write_table(folder, found, one, document, err)
+                                           : tune_folder_drop(folder, (int)json_integer_value(at(one, "nfe")),
+                                                              "this tuning recommends no table at its NFE", err);
     }
     if (rc == 0) rc = write_comparison(folder, found, document, dir, err);
     free(dir);
@@ -115,34 +129,57 @@ static void print_one(const json_t *one) {
     print_rival(at(rival, "sampler"));
 }
 
-/* Below the table: how to read its FIDs, and how to use what was written, from anywhere. */
-static void print_uses(const json_t *found, const char *folder) {
+/* A sampler as a line of a job, with what the job's own has besides. */
+static void print_use(const json_t *one, const json_t *document, const char *place) {
+    bool table = json_is_true(at(one, "wins"));
+    json_t *sampler = cell_of(one, table),
+           *plain = json_pack("{sf sb ss}", "guidance", 1.0, "clip", 0, "state", "float64"), *value;
+    const char *key, *between = "";
+    for (size_t i = 0; i < KEPT; i++) {
+        json_t *own = at(at(at(document, "job"), "sampler"), kept[i]);
+        bool same = json_equal(own, at(plain, kept[i])) || json_number_value(own) == 1;
+        if (own && !same) json_object_set(sampler, kept[i], own);
+    }
+    long long nfe = json_integer_value(at(one, "nfe"));
+    if (table) json_object_set_new(sampler, "table", json_sprintf("%s/tuned-nfe%lld.json", place, nfe));
+    struct text line = {0};
+    json_object_foreach(sampler, key, value) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+        bool word = strcmp(key, "table") != 0 && json_is_string(value);
+        text_add(&line, "%s%s: %s", between, key, word ? json_string_value(value) : text ? text : "?");
+        between = ", ";
+        free(text);
+    }
+    print_line(stdout, "use at NFE %lld:  sampler: {%s}%s", nfe, line.data ? line.data : "",
+               table ? "" : "  # of the registry: no table is surely better");
+    text_release(&line);
+    json_decref(plain);
+    json_decref(sampler);
+}
+
+/* Below the table: how to read its FIDs, and how to use what is recommended, from anywhere. */
+static void print_uses(const json_t *found, const json_t *document, const char *folder) {
     char *absolute = path_absolute(folder);
     const char *place = absolute ? absolute : folder;
     json_int_t samples = 0;
-    size_t i, written = 0;
+    double margin = 1;
+    size_t i;
     json_t *one;
     json_array_foreach(at(found, "tuned"), i, one) {
         json_int_t of_one = json_integer_value(at(one, "samples"));
         if (at(one, "fid") && of_one > samples) samples = of_one;
+        margin = fmax(margin, value_of(one, "margin"));
     }
     if (samples)
         printf("the FIDs are of few samples (at most %lld), so they may even be negative: only the difference of a row "
-               "counts\n",
-               (long long)samples);
-    json_array_foreach(at(found, "tuned"), i, one) {
-        if (!json_is_true(at(one, "wins"))) continue;
-        long long nfe = json_integer_value(at(one, "nfe"));
-        print_line(stdout, "use at NFE %lld:  sampler: {solver: table, table: \"%s/tuned-nfe%lld.json\"}", nfe, place,
-                   nfe);
-        written++;
-    }
-    if (!written) printf("no table was written: use the solvers of the table above\n");
+               "counts;\na table is used where it is below 0 by more than %.3g times its standard error\n",
+               (long long)samples, margin);
+    json_array_foreach(at(found, "tuned"), i, one) print_use(one, document, place);
     print_line(stdout, "compare all:  qtaylor run '%s/compare.yaml'; qtaylor report '%s/compare'", place, place);
     free(absolute);
 }
 
-void tune_found_print(const json_t *found, const char *folder) {
+void tune_found_print(const json_t *found, const json_t *document, const char *folder) {
     const json_t *teacher = at(found, "teacher");
     json_t *one;
     size_t i;
@@ -159,5 +196,5 @@ void tune_found_print(const json_t *found, const char *folder) {
     }
     printf("\n%.0f model evaluations of a sample, %.1f %% of what %d samples at %s NFE take\n", rows,
            100 * rows / whole, PUBLISHED, json_array_size(at(found, "tuned")) > 1 ? "each of these" : "this");
-    print_uses(found, folder);
+    print_uses(found, document, folder);
 }

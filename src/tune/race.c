@@ -57,12 +57,23 @@ static bool table_leads(const struct race *race, double errors) {
            json_number_value(delta) < -errors * json_number_value(error);
 }
 
-bool race_won(const struct race *race, bool sure) {
-    return table_leads(race, sure ? 1 : 0);
+double race_margin(const struct race *race) {
+    double low = 1, high = 10, chance = erfc(M_SQRT1_2) / (double)race->tables;
+    for (int i = 0; i < 60; i++) {
+        double middle = (low + high) / 2;
+        if (erfc(M_SQRT1_2 * middle) > chance) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
+bool race_won(const struct race *race) {
+    return table_leads(race, race_margin(race));
 }
 
 int race_run(struct race *race, struct engine *engine, struct error *err) {
     size_t all = engine->asked->samples, block = engine->block;
+    for (size_t i = 0; i < race->count; i++) race->tables += race->list[i].table;
     for (int r = 0; r < ROUNDS; r++) {
         size_t part = all / rounds[r].part, samples = ((part > LEAST ? part : LEAST) + block - 1) / block * block;
         if (samples > all || rounds[r].part == 1) samples = all;

@@ -177,7 +177,7 @@ static int judge_all(struct verdict *verdict, struct search *search, const struc
     if ((rc = race_run(race, engine, err)) != 0) return rc;
     verdict->entry = thorough ? race->table : only;
     verdict->rival = race->rival - tables;
-    verdict->wins = race_won(race, thorough);
+    verdict->wins = race_won(race);
     return 0;
 }
 
@@ -213,17 +213,18 @@ static json_t *describe(const struct search *search, const struct rivals *rivals
     char grid[GRID_TEXT];
     grids_name(&entry->grid, grid);
     compare(asked, entry->fit.errors, rival->errors, &ratio, &ratio_error);
-    if (asked->samples == 0) verdict->wins = ratio < 1;
     const struct race *race = &verdict->race;
+    bool fids = asked->samples > 0;
+    if (!fids) verdict->wins = ratio < 1 - ratio_error;
     const json_t *ours = race->list ? race->list[race->table].judged.values : NULL,
                  *theirs = race->list ? race->list[race->rival].judged.values : NULL;
-    return json_pack("{si so ss si sb so sI sO* s{sO so sI sO*} so so sO* sb}", "nfe", (int)search->steps, "error",
+    return json_pack("{si so ss si sb so sI sO* s{sO so sI sO*} so so sO* so sb}", "nfe", (int)search->steps, "error",
                      json_finite(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid", grid,
                      "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "samples",
                      (json_int_t)race->samples, "fid", ours, "rival", "sampler", rival->sampler, "error",
                      json_finite(rival->error), "tried", (json_int_t)rivals->tried, "fid", theirs, "ratio",
-                     json_finite(ratio), "ratio_error", json_finite(ratio_error), "delta", race->delta, "wins",
-                     verdict->wins);
+                     json_finite(ratio), "ratio_error", json_finite(ratio_error), "delta", race->delta, "margin",
+                     json_real(fids ? race_margin(race) : 1), "wins", verdict->wins);
 }
 
 static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {

@@ -50,11 +50,11 @@ struct tuning {                    /* what is asked; all pointers borrowed */
 int tune_possible(const struct sampler *sampler, struct error *err);
 /* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,
  * spread}, "paths": {fit, select, judge}, "samples", "tuned": [{"nfe", "error", "grid", "order", "polished", "table",
- * "samples": of the FIDs, "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "wins"}, ...],
- * "model_rows", "calls": of the model an evaluation}. Errors are rms over elements and judging paths of end points to
- * the teacher's; table is as multistep_read takes it; with samples, fid is score()'s, delta score_difference's, and a
- * table wins whose FID is lower (thorough: by more than that difference's error); without them the smaller error does.
- */
+ * "samples": of the FIDs, "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "margin",
+ * "wins"}, ...], "model_rows", "calls": of the model an evaluation}. Errors are rms over elements and judging paths of
+ * end points to the teacher's; table is as multistep_read takes it; with samples, fid is score()'s, delta
+ * score_difference's, and a table wins whose FID is lower by more than margin (race.h) times the difference's error;
+ * without them one whose ratio is below 1 by more than its error. */
 int tune(json_t **found, const struct tuning *tuning, struct error *err);
 /* Collective: what could be gained at the first NFE. *found (new): {"nfe", "paths": as above, "registry": {"sampler",
  * "error", "uncertainty"} of the nearest of its solvers, "orders": [{"order", "grid", "error", "uncertainty"}, ...]} of

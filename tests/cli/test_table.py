@@ -1,5 +1,7 @@
 """sampler.table: a multistep formula from its coefficients does what numpy does of them; wrong ones are refused."""
 
+import hashlib
+import html
 import json
 
 import numpy as np
@@ -83,7 +85,9 @@ def test_the_published_tables(job, path):
     """Each compiles on a flow, names its source, and is exact where the velocity does not change."""
     job.model["card"] |= FLOW
     job.keys |= {"labels": "none", "sampler": {"solver": "table", "table": str(path)}}
-    table, plan = json.loads(path.read_text()), json.loads(qtaylor("plan", job.write(), "--json").stdout)
+    done = qtaylor("plan", job.write(), "--json")
+    table, plan = json.loads(path.read_text()), json.loads(done.stdout)
+    assert "warning" not in done.stderr
     assert table["source"] and path.stem.endswith(f"nfe{plan['nfe']}") and len(table["steps"]) == plan["nfe"]
     assert abs(table["times"][-1]) < 4e-4
     for t, s, step in zip(table["times"], table["times"][1:], table["steps"]):
@@ -115,12 +119,12 @@ BROKEN = [
     ({"steps": [STEP, {"x": 1}, STEP, STEP]}, "steps[1]: expected {x: a, epsilon (or x0, or velocity): [b0, b1, ...]}"),
     ({"steps": [STEP, STEP | {"x0": [1]}, STEP, STEP]}, "steps[1]: expected {x: a"),
     ({"steps": [STEP, {"x": 1, "x0": [1]}, STEP, STEP]}, "steps[1]: expected the same of epsilon, x0 and velocity"),
-    ({"steps": [STEP, STEP | {"x": "1"}, STEP, STEP]}, 'steps[1].x: expected a number, found "1"'),
+    ({"steps": [STEP, STEP | {"x": "1"}, STEP, STEP]}, 'steps[1].x: expected a number from -1e8 to 1e8, found "1"'),
     ({"steps": [STEP | {"epsilon": [1, 2]}, STEP, STEP, STEP]}, "steps[0].epsilon: expected a list of 1 to 1 numbers"),
     ({"steps": [STEP, STEP | {"epsilon": []}, STEP, STEP]}, "steps[1].epsilon: expected a list of 1 to 2 numbers"),
     (
         {"steps": [STEP, STEP | {"epsilon": [None]}, STEP, STEP]},
-        "steps[1].epsilon: expected finite numbers, found null",
+        "steps[1].epsilon: expected a number from -1e8 to 1e8, found null",
     ),
     ("", "table.json: not JSON: the file is empty"),
     ("\ufeff{}", "it begins with a byte-order mark: save it as UTF-8 without one"),
@@ -138,7 +142,11 @@ BROKEN = [
     ({"steps": [STEP, {"epsilon": [1]}, STEP, STEP]}, "steps[1]: expected {x: a, epsilon"),
     ({"steps": [STEP, {"x": 1, "score": [1]}, STEP, STEP]}, "steps[1]: expected {x: a, epsilon"),
     ({"steps": [STEP, STEP | {"epsilon": 1}, STEP, STEP]}, "steps[1].epsilon: expected a list of 1 to 2 numbers"),
-    ({"steps": [STEP, STEP | {"epsilon": ["1"]}, STEP, STEP]}, "steps[1].epsilon: expected finite numbers"),
+    ({"steps": [STEP, STEP | {"epsilon": ["1"]}, STEP, STEP]}, "steps[1].epsilon: expected a number from -1e8 to 1e8"),
+    ({"steps": [STEP, STEP, STEP | {"x": 1e308}, STEP]}, "steps[2].x: expected a number from -1e8 to 1e8, found 1e308"),
+    ({"steps": [STEP, STEP | {"epsilon": [-2e8]}, STEP, STEP]}, "steps[1].epsilon: expected a number from -1e8 to 1e8"),
+    ({"times": [1, 0.8, 0.6, 0.3, 0.1, 0], "steps": [{"x": 1e8, "epsilon": [1]}] * 5},
+     "it makes samples that are not finite as float32: see the size of its coefficients"),
     ({"times": [1.5, 0.5, 0.3, 0.1, 0]}, "sampler.t_start: expected a time of the schedule"),
 ]
 
@@ -176,6 +184,43 @@ def test_keys_beside_a_table(job, sampler, said):
             "plan", use_table(job, a_table(), **sampler), code=65 if sampler.get("table") != "none.json" else 74
         ).stderr
     )
+
+
+def digest_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_table_of_another_model_or_of_other_numbers_says_so(job):
+    """In plan, in run, in run.json, on the page and on the card; the samples are those of the same table by hand."""
+    qtaylor("run", use_table(job, a_table()))
+    made, warned = digest_of(job.folder / "model.json"), "sampler.table: it was made for another model, of sha256 "
+    for sha256, said in (made, False), ("0" * 64, True), (7, False), (None, False):
+        path = use_table(job, a_table() | {"made": {"model_sha256": sha256, "by": "this test"}})
+        assert (warned in qtaylor("plan", path).stderr) == said == (warned in qtaylor("run", path).stderr)
+    path = use_table(job, a_table() | {"made": {"model_sha256": "0" * 64, "table_sha256": "1" * 64}})
+    job.keys["output"]["dir"] += "-2"
+    job.add_evaluation()
+    done = qtaylor("run", job.write())
+    document = json.loads((job.run / "run.json").read_text())
+    other, changed = document["warnings"]
+    assert other.startswith(f"{warned}000000000000..., and this job's has {made[:12]}...")
+    assert changed.startswith("sampler.table: its times or coefficients were changed since it was made")
+    assert all(warning in done.stderr for warning in (other, changed))
+    first = json.loads((job.folder / "run/run.json").read_text())
+    assert "warnings" not in first and first["fingerprint"] == document["fingerprint"]
+    qtaylor("report", job.run)
+    assert html.escape(other) in (job.run / "report.html").read_text().replace("&#39;", "&#x27;")
+    assert other in qtaylor("report", job.run, "--card", "text").stdout
+    assert warned in qtaylor("plan", job.run / "run.json").stderr
+    assert "made" not in qtaylor("run", use_table(job, a_table() | {"made": "by hand"})).stderr
+
+
+def test_a_plan_of_another_model_says_so(job):
+    plan = json.loads(qtaylor("plan", use_table(job, a_table()), "--json").stdout)
+    for sha256, said in (digest_of(job.folder / "model.json"), False), ("0" * 64, True):
+        (job.folder / "plan.json").write_text(json.dumps(plan | {"made": {"model_sha256": sha256}}))
+        job.keys["sampler"] = {"plan": "plan.json"}
+        assert ("sampler.plan: it was made for another model" in qtaylor("plan", job.write()).stderr) == said
 
 
 def test_whole_timesteps(job):

@@ -1,0 +1,123 @@
+/* Whose a tuning's folder is. */
+#include "tune/folder.h"
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "format/json_file.h"
+#include "job/fingerprint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NFE_MOST = 100 }; /* of cmd/tune.c */
+
+/* What tables are fitted to, of all that a run's samples follow from: its numbers of samples or steps are not of it. */
+static json_t *made_for(const json_t *document) {
+    static const char *const names[] = {"model", "card", "labels", "conditions", "decode"}, *const of_sampler[] = {
+                                                                                                "guidance", "clip",
+                                                                                                "t_start", "t_end",
+                                                                                                "final"};
+    const json_t *keys = json_object_get(document, "keys"), *sampler = json_object_get(keys, "sampler");
+    json_t *made = json_object(), *ours = json_object();
+    bool whole = made && ours;
+    for (size_t i = 0; i < sizeof names / sizeof *names && whole; i++) {
+        json_t *value = json_object_get(keys, names[i]);
+        whole = !value || json_object_set(made, names[i], value) == 0;
+    }
+    for (size_t i = 0; i < sizeof of_sampler / sizeof *of_sampler && whole; i++) {
+        json_t *value = json_object_get(sampler, of_sampler[i]);
+        whole = !value || json_object_set(ours, of_sampler[i], value) == 0;
+    }
+    whole = whole && json_object_set(made, "sampler", ours) == 0;
+    json_decref(ours);
+    if (whole) return made;
+    json_decref(made);
+    return NULL;
+}
+
+/* Name i of what a tuning writes besides tune.json: compare.yaml, and the tables. New. */
+static char *file_at(const char *folder, int i) {
+    return i == 0 ? text_new("%s/compare.yaml", folder) : text_new("%s/tuned-nfe%d.json", folder, i);
+}
+
+/* *foreign: a file, new, that is not this job's, where there is one; why: with tune.json's first difference. */
+static int look(const char *folder, const json_t *document, char **foreign, struct text *why, struct error *err) {
+    char *path = text_new("%s/tune.json", folder);
+    json_t *record = NULL, *keys = made_for(document), *list = NULL;
+    bool there = false;
+    *foreign = NULL;
+    int rc = path && keys ? json_file_read_if_there(&record, path, err) : error_memory(err);
+    if (rc == 0 && record) rc = fingerprint_differences(&list, json_object_get(record, "keys"), keys, err);
+    const json_t *first = json_array_get(list, 0);
+    for (int i = 0; rc == 0 && !there && (first || !record) && i <= NFE_MOST; i++) {
+        free(*foreign);
+        *foreign = file_at(folder, i);
+        rc = *foreign ? file_exists(*foreign, &there, err) : error_memory(err);
+    }
+    if (!there) free(*foreign), *foreign = NULL;
+    if (there && !record) text_add(why, "there is no tune.json that says what for");
+    if (there && first) {
+        char *theirs = fingerprint_text(json_object_get(first, "there")),
+             *ours = fingerprint_text(json_object_get(first, "here"));
+        text_add(why, "it was made with %s = %.200s, this job has %.200s",
+                 json_string_value(json_object_get(first, "key")), theirs ? theirs : "?", ours ? ours : "?");
+        free(theirs);
+        free(ours);
+    }
+    json_decref(list);
+    json_decref(record);
+    json_decref(keys);
+    free(path);
+    return rc;
+}
+
+int tune_folder_check(const char *folder, const json_t *document, bool force, struct error *err) {
+    struct text why = {0};
+    char *foreign;
+    int rc = look(folder, document, &foreign, &why, err);
+    if (rc == 0 && foreign && !force)
+        rc = error_set(err, CODE_DATA,
+                       "%s is there already, and not of this job: %s: give another --output, or say --force to replace "
+                       "what a tuning wrote in that folder",
+                       foreign, why.data ? why.data : "");
+    free(foreign);
+    text_release(&why);
+    return rc;
+}
+
+static int drop(const char *path, const char *why, struct error *err) {
+    if (unlink(path) == 0) log_warn("removed %s: %s", path, why);
+    else if (!file_absent(errno)) return error_set(err, CODE_IO, "cannot remove %s: %s", path, strerror(errno));
+    return 0;
+}
+
+int tune_folder_take(const char *folder, const json_t *document, bool force, struct error *err) {
+    struct text why = {0};
+    char *foreign = NULL, *path = text_new("%s/tune.json", folder);
+    int rc = path ? 0 : error_memory(err);
+    if (rc == 0) rc = tune_folder_check(folder, document, force, err);
+    if (rc == 0) rc = look(folder, document, &foreign, &why, err);
+    for (int i = 0; rc == 0 && foreign && i <= NFE_MOST; i++) {
+        char *file = file_at(folder, i);
+        rc = file ? drop(file, why.data ? why.data : "", err) : error_memory(err);
+        free(file);
+    }
+    json_t *record = json_pack("{ss sO so}", "by", "qtaylor tune", "name", json_object_get(document, "name"), "keys",
+                               made_for(document));
+    if (rc == 0) rc = record ? json_file_write(path, record, err) : error_memory(err);
+    json_decref(record);
+    free(foreign);
+    free(path);
+    text_release(&why);
+    return rc;
+}
+
+int tune_folder_drop(const char *folder, int nfe, const char *why, struct error *err) {
+    char *path = file_at(folder, nfe);
+    int rc = path ? drop(path, why, err) : error_memory(err);
+    free(path);
+    return rc;
+}
