@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "job/sweep.h"
-#include "metric/race.h"
+#include "metric/sweep_race.h"
 #include "sample/conditions.h"
 #include "sample/initial.h"
 #include "work/evaluation.h"

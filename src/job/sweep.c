@@ -21,6 +21,8 @@ struct reading {
     double combinations; /* of all lists, before skip and only */
 };
 
+static const char NO_KEYS[] = "expected keys of the job with lists of values, as sampler.nfe: [5, 10]; found none";
+
 static int mistake(const struct reading *reading, const char *what) {
     return error_set(reading->err, CODE_DATA, "%s: sweep: %s", reading->path, what);
 }
@@ -156,6 +158,7 @@ static int add_cell(const struct reading *reading, const json_t *choice) {
         if (!cells) return error_memory(reading->err);
         sweep->cells = cells;
     }
+    if (json_object_size(choice) == 0) return mistake(reading, NO_KEYS);
     struct sweep_cell *cell = &sweep->cells[sweep->count++];
     *cell = (struct sweep_cell){.values = short_values(choice)};
     cell->name = cell->values ? cell_name(cell->values) : NULL;
@@ -191,6 +194,45 @@ static int expand(const struct reading *reading, json_t *product, void *key, jso
     return 0;
 }
 
+static int expected(const struct reading *reading, const char *key, const char *what, const json_t *value) {
+    char *found = value_text(value);
+    error_set(reading->err, CODE_DATA, "%s: sweep: %s: expected %s, found %.200s", reading->path, key, what,
+              found ? found : "?");
+    free(found);
+    return -1;
+}
+
+/* `skip` and `only` name keys that a choice may have; others would say nothing. */
+static int check_rule(const struct reading *reading, const char *name, const json_t *rules, const json_t *keys) {
+    const char *key;
+    json_t *allowed;
+    for (size_t i = 0; i < (json_is_array(rules) ? json_array_size(rules) : 1); i++) {
+        const json_t *rule = json_is_array(rules) ? json_array_get(rules, i) : rules;
+        if (json_object_size(rule) == 0) return expected(reading, name, "maps of key: [values]", rule);
+        json_object_foreach((json_t *)rule, key, allowed) {
+            if (!json_object_get(keys, key)) return expected(reading, name, "keys of the lists beside it", rule);
+        }
+    }
+    return 0;
+}
+
+static int check_rules(const struct reading *reading, const json_t *product) {
+    json_t *keys = json_object(), *values, *value; /* keys: of {sampler: [{solver: ddim}]} sampler.solver */
+    const char *key;
+    size_t i;
+    int rc = keys ? 0 : error_memory(reading->err);
+    json_object_foreach((json_t *)product, key, values) {
+        json_array_foreach(values, i, value) {
+            if (rc == 0 && !is_rule(key) && flatten(keys, key, value) != 0) rc = error_memory(reading->err);
+        }
+    }
+    json_object_foreach((json_t *)product, key, values) {
+        if (rc == 0 && is_rule(key)) rc = check_rule(reading, key, values, keys);
+    }
+    json_decref(keys);
+    return rc;
+}
+
 static int read_product(struct reading *reading, json_t *product) {
     const char *key;
     json_t *values;
@@ -199,12 +241,11 @@ static int read_product(struct reading *reading, json_t *product) {
     json_object_foreach(product, key, values) {
         bool rule = is_rule(key);
         if (!rule) combinations *= (double)json_array_size(values);
-        if (rule ? json_is_object(values) || json_is_array(values) : json_array_size(values) > 0) continue;
-        return error_set(reading->err, CODE_DATA, "%s: sweep: %s: expected a list of %s", reading->path, key,
-                         rule ? "maps of key: [values]" : "values");
+        if (!rule && json_array_size(values) == 0) return expected(reading, key, "a list of values", values);
     }
     if ((reading->combinations += combinations) > COMBINATIONS_MOST)
         return mistake(reading, "more than 1,000,000 combinations, skipped ones counted too: make it smaller");
+    if (check_rules(reading, product) != 0) return -1;
     json_t *choice = json_object();
     int rc = choice ? expand(reading, product, json_object_iter(product), choice) : error_memory(reading->err);
     json_decref(choice);
@@ -263,7 +304,8 @@ int sweep_read(struct sweep *sweep, const struct job_file *file, const char *con
         if (rc == 0 && !json_is_array(products)) rc = read_product(&reading, products);
         for (size_t i = 0; rc == 0 && i < json_array_size(products); i++)
             rc = read_product(&reading, json_array_get(products, i));
-        if (rc == 0 && sweep->count == 0) rc = mistake(&reading, "it has no cells");
+        if (rc == 0 && sweep->count == 0)
+            rc = mistake(&reading, reading.combinations > 0 ? "it has no cells: skip and only leave none" : NO_KEYS);
     }
     json_decref(reading.names);
     json_decref(root);

@@ -20,7 +20,7 @@ struct sweep {
     char *dir; /* the job's output.dir, which holds the cells' folders */
     struct sweep_cell *cells;
     size_t count; /* 0: the job has no sweep */
-    json_t *race; /* `race` as it is written (metric/race.h); NULL: there is none */
+    json_t *race; /* `race` as it is written (metric/sweep_race.h); NULL: there is none */
 };
 
 /* Reads the job file's sweep under the overrides. A cell that `skip` names or `only` does not is left out. Cells of one

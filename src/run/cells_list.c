@@ -5,7 +5,7 @@
 #include "config/override.h"
 #include "job/fingerprint.h"
 #include "job/sweep.h"
-#include "metric/race.h"
+#include "metric/sweep_race.h"
 #include "sample/automatic.h"
 #include "run/claim.h"
 #include "run/redecode.h"

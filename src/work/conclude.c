@@ -57,16 +57,17 @@ static struct shard_info *infos_of(const struct conclusion *conclusion) {
     return infos;
 }
 
-static void digest_shards(struct conclusion *conclusion) {
+static int digest_shards(struct conclusion *conclusion, struct error *err) {
     struct shard_info *infos = infos_of(conclusion);
     if (infos) store_payload_digest(infos, layout_shards(&conclusion->cell->run.layout), conclusion->digest);
     free(infos);
+    return infos ? 0 : error_memory(err);
 }
 
-/* Is a result of exactly these samples, and this evaluation? */
+/* Is a result of exactly these samples, and this evaluation, and as it was written? */
 static bool is_of(const json_t *result, const struct conclusion *conclusion) {
     const char *of = json_string_value(json_object_get(result, "payload_sha256"));
-    bool evaluated = json_equal(json_object_get(result, "inputs"), conclusion->inputs);
+    bool evaluated = json_equal(json_object_get(result, "inputs"), conclusion->inputs) && result_is_sealed(result);
     return of && conclusion->digest[0] && strcmp(of, conclusion->digest) == 0 && (!conclusion->inputs || evaluated);
 }
 
@@ -106,10 +107,12 @@ static int read_older(struct conclusion *conclusion, bool again, struct error *e
     bool good = true;
     char *path = result_path(conclusion->cell);
     int rc = path ? json_file_read_if_there(&conclusion->older, path, &why) : error_memory(&why);
+    if (rc == 0 && json_object_get(conclusion->older, RESULT_SEAL) && !result_is_sealed(conclusion->older))
+        log_warn("%s: its metrics are not those that were written: they are computed again", path);
     free(path);
     if (rc != 0 && why.code != CODE_DATA) return *err = why, -1; /* what is no JSON is written anew */
     for (uint64_t i = 0; i < layout_shards(&run->layout); i++) good &= scan_good(run, &conclusion->status[i]);
-    if (good) digest_shards(conclusion);
+    if (good && digest_shards(conclusion, err) != 0) return -1;
     if (evaluation_inputs(run, &conclusion->inputs, err) != 0) return -1;
     if (good && !again && is_current(conclusion, &conclusion->current, err) != 0) return -1;
     if (good) read_round(conclusion);
@@ -291,7 +294,8 @@ static int conclude(struct conclusion *conclusion, struct references *references
     int rc = path ? claim_check(run, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
-    if (rc == 0 && !round) rc = write_manifest(conclusion, err);
+    if (rc == 0 && round) rc = digest_shards(conclusion, err);
+    else if (rc == 0) rc = write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA,
                        "%s: its samples are all there, but the features of %g shards failed (the warnings say why): "
@@ -310,7 +314,8 @@ static int conclude(struct conclusion *conclusion, struct references *references
                                    "metrics", values, "inputs", conclusion->inputs, "picture", picture, "stopped",
                                    json_object_get(run->document, "stopped"), "latents_of",
                                    json_object_get(run->document, "latents_of"));
-        rc = result ? json_file_write_guarded(path, result, &guard, err) : error_memory(err);
+        rc = result ? result_seal(result, err) : error_memory(err);
+        if (rc == 0) rc = json_file_write_guarded(path, result, &guard, err);
         json_decref(result);
     }
     if (rc == 0 && !round) tell_fewer(conclusion, values);

@@ -14,9 +14,12 @@
 #include "work/shard_maker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -24,26 +27,48 @@ static const double SECONDS = 0.3; /* a speed is measured for, at least */
 
 /* ---- places ---- */
 
-/* The folder itself or the nearest one above it that is there: new, or NULL when out of memory or not to be told. */
+/* The folder itself or the nearest one above it that is there, or what is in its place: new, or NULL when out of memory
+ * or not to be told. */
 static char *nearest_folder(const char *path, struct error *err) {
     char *at = strdup(path);
-    bool there = false;
-    for (int rc = 0; at && (rc = file_exists(at, &there, err)) == 0 && !there;) {
+    struct stat info;
+    while (at && lstat(at, &info) != 0) { /* a link to nothing is in the way too */
+        if (!file_absent(errno)) {
+            error_set(err, CODE_IO, "cannot look at %s: %s", at, strerror(errno));
+            free(at);
+            return NULL;
+        }
         char *above = path_folder(at);
         free(at);
         at = above;
     }
     if (!at) error_memory(err);
-    else if (!there) free(at), at = NULL;
     return at;
+}
+
+/* Would a file in the folder be kept? By one without a name, of which nothing stays. Where a file system has none of
+ * these, one without room at all (/proc, /sys) takes no files, unless it is one of user space, which need not say. */
+static bool takes_files(const char *folder) {
+    enum { FUSE = 0x65735546 };
+    struct statfs disk;
+    int fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600), why = errno;
+    if (fd >= 0) return close(fd), true;
+    errno = why;
+    if (why != EOPNOTSUPP && why != EISDIR && why != ENOENT) return false;
+    if (statfs(folder, &disk) != 0) return false;
+    errno = why;
+    return disk.f_blocks > 0 || disk.f_type == FUSE;
 }
 
 static int check_place(const char *dir, struct error *err) {
     char *folder = nearest_folder(dir, err);
+    struct stat info;
     if (!folder) return -1;
-    int rc = file_check_place(folder, true, err);
-    if (rc == 0 && access(folder, W_OK | X_OK) != 0)
-        rc = error_set(err, CODE_IO, "cannot make %s: cannot write in %s: %s", dir, folder, strerror(errno));
+    int rc = 0;
+    if (stat(folder, &info) != 0 || (!S_ISDIR(info.st_mode) && (errno = ENOTDIR)))
+        rc = error_set(err, CODE_IO, "cannot make folder %s: %s is in the way: %s", dir, folder, strerror(errno));
+    else if (access(folder, W_OK | X_OK) != 0 || !takes_files(folder))
+        rc = error_set(err, CODE_IO, "cannot make folder %s: cannot write in %s: %s", dir, folder, strerror(errno));
     free(folder);
     return rc;
 }

@@ -7,7 +7,7 @@
 #include "format/json_file.h"
 #include "run/claim.h"
 #include "run/machines.h"
-#include "metric/race.h"
+#include "metric/sweep_race.h"
 #include "work/result.h"
 #include "run/scan.h"
 #include "work/assets.h"

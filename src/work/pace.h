@@ -1,6 +1,6 @@
 /* When a job's samples are made: all at once, or in rounds, after each of which it is decided from what is on disk
- * which cells get more (metric/race.h). A run that is stopped before all its seeds were made says so in run.json and
- * metrics.json,
+ * which cells get more (metric/sweep_race.h). A run that is stopped before all its seeds were made says so in run.json
+ * and metrics.json,
  *   "stopped": {"samples": how many there are, "of": how many seeds, "by": "until" | "race", and of until: "fid_error",
  *               "target"; of a race: "leader", "delta", "error": its paired difference to the leader of that round}
  * and is from then on a run of so many samples. A sweep's folder has the race as race.json: {"metric", "confidence",

@@ -102,17 +102,37 @@ def labels(job):
     job.keys["labels"] = 7
 
 
-@pytest.mark.parametrize("spoil", [nan, mixes, other_job, unreadable_features, other_reference, no_folder, labels])
+def no_files_there(job):
+    job.keys["output"]["dir"] = "/proc/taken/run"
+
+
+def a_link_to_nothing(job):
+    (job.folder / "taken").symlink_to("nowhere")
+    job.keys["output"]["dir"] = str(job.folder / "taken")
+
+
+NO_PLACE = [no_folder, no_files_there, a_link_to_nothing]
+
+
+@pytest.mark.parametrize("spoil", [nan, mixes, other_job, unreadable_features, other_reference, labels, *NO_PLACE])
 def test_what_stops_a_start_stops_it(job, spoil):
     spoil(job)
     path = job.write()
     before = tree(job.folder)
-    codes = {nan: 65, no_folder: 74}
-    said = qtaylor("run", path, "--dry-run", code=codes.get(spoil, 65)).stderr
+    code = 74 if spoil in NO_PLACE else 65
+    said = qtaylor("run", path, "--dry-run", code=code).stderr
     assert tree(job.folder) == before
-    really = qtaylor("run", path, code=codes.get(spoil, 65)).stderr
+    really = qtaylor("run", path, code=code).stderr
     last = [line for line in really.splitlines() if "error:" in line][-1]
-    assert last in said or spoil is no_folder and "taken" in said and "taken" in last
+    assert last in said or spoil in NO_PLACE and "taken" in said and "taken" in last
+
+
+def test_a_link_to_a_folder_is_a_folder(job):
+    (job.folder / "real").mkdir()
+    (job.folder / "link").symlink_to("real")
+    for place in "link", "link/run":
+        assert dry(job.write(), "--set", f"output.dir={job.folder / place}")["missing"] == 100
+    assert not any((job.folder / "real").iterdir())
 
 
 def test_images_as_a_reference_are_looked_at(job):

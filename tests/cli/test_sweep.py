@@ -232,6 +232,15 @@ def test_mistakes(job):
     assert "cell solver=heun,nfe=1: " in refused({"sampler.solver": ["ddim", "heun"], "sampler.nfe": [1]})
     assert "sampler.nfe: expected a list of values" in refused({"sampler.nfe": 5})
     assert "has no cells" in refused({"sampler.nfe": [5], "skip": {"sampler.nfe": 5}})
+    none = "sweep: expected keys of the job with lists of values, as sampler.nfe: [5, 10]; found none"
+    for empty in ({}, [], [{}], {"race": {}}, [{"race": {}}], {"sampler": [{}]}, {"skip": []}):
+        assert none in refused(empty) and none in qtaylor("plan", job.write(), code=65).stderr
+    assert "sampler.nfe: expected a list of values, found []" in refused({"sampler.nfe": []})
+    for rule in ("skip", "only"):  # what would say nothing
+        for empty in ({}, [{}], [[]], 5):
+            assert f"sweep: {rule}: expected maps of key: [values], found" in refused({"sampler.nfe": [5], rule: empty})
+        assert f'sweep: {rule}: expected keys of the lists beside it, found {{"nfe":5}}' in refused(
+            {"sampler.nfe": [5], rule: {"nfe": 5}})
     assert "nfe=5 is there twice" in refused({"sampler.nfe": [5, 5]})
     assert "sampler.speed" in refused({"sampler.speed": [5]})
     assert "sweep: cuda_graphs: " in refused([{"cuda_graphs": [graphs], "sampler.nfe": [nfe]}

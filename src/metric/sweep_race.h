@@ -1,7 +1,7 @@
 /* `sweep.race`: cells get their samples in rounds, and one that is surely worse than the best is left as it is. Pure
  * functions of the job and of the metrics. */
-#ifndef METRIC_RACE_H
-#define METRIC_RACE_H
+#ifndef METRIC_SWEEP_RACE_H
+#define METRIC_SWEEP_RACE_H
 
 #include "base/error.h"
 #include "eval/precision.h"

@@ -1,5 +1,5 @@
 /* Races: their keys, whether cells can be compared, and who is surely worse than the best. */
-#include "metric/race.h"
+#include "metric/sweep_race.h"
 
 #include "config/keys.h"
 #include "job/seeds.h"
