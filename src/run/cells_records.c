@@ -108,7 +108,7 @@ static const struct cell *with_number(const struct cells *cells, size_t number) 
 }
 
 static int read_result(const struct cell *cell, json_t **result, struct error *err) {
-    char *path = text_new("%s/metrics.json", cell->run.dir);
+    char *path = cell_metrics(cell);
     int rc = path ? json_file_read(result, path, err) : error_memory(err);
     free(path);
     return rc;
