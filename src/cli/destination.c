@@ -4,14 +4,16 @@
 #include "base/files.h"
 #include "base/text.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* What a run's or sweep's folder keeps, by names in it (docs/formats.md); pictures and reports are made
- * again. */
-static const char *const records[] = {"run.json",     "samples",         "features",   "manifest.jsonl",
-                                      "metrics.json", "quarantine.json", "log",        "progress.json",
-                                      "sweep.json",   "results.json",    "results.csv"};
+ * again. Patterns of fnmatch. */
+static const char *const records[] = {"run.json",     "samples",         "features",    "manifest.jsonl",
+                                      "metrics.json", "quarantine.json", "log",         "progress.json",
+                                      "sweep.json",   "results.json",    "results.csv", "metrics-*.json",
+                                      "latents",      "rounds",          "race.json"};
 
 static int is_run(const char *folder, bool *is, struct error *err) {
     static const char *const marks[] = {"run.json", "sweep.json", "results.json"};
@@ -26,7 +28,7 @@ static int look(char *path, bool *record, struct error *err) {
     *record = false;
     for (char *slash; !*record && (slash = strrchr(path, '/'));) {
         bool named = false, is = false;
-        for (size_t i = 0; i < sizeof records / sizeof *records; i++) named |= strcmp(slash + 1, records[i]) == 0;
+        for (size_t i = 0; i < sizeof records / sizeof *records; i++) named |= fnmatch(records[i], slash + 1, 0) == 0;
         *slash = '\0';
         if (named && is_run(slash == path ? "/" : path, &is, err) != 0) return -1;
         *record = is;

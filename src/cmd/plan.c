@@ -236,6 +236,11 @@ static int plan_job(const struct plan_options *options, struct error *err) {
 
 static int plan(const struct call *call, struct error *err) {
     const struct plan_options *options = call->options;
+    if (options->list && (options->job || options->cells || options->json || options->set.count))
+        return error_set(err, CODE_USAGE,
+                         "plan: --list prints the table of solvers alone: leave out JOB, --set, --cells and --json");
+    if (options->cells && options->json)
+        return error_set(err, CODE_USAGE, "plan: --cells prints lines alone: leave out --json, or --cells");
     if (!options->list) return plan_job(options, err);
     plan_list(stdout);
     return 0;

@@ -123,9 +123,25 @@ struct report_options {
     bool text, json;
 };
 
+/* Options that would not act beside one another. */
+static int check_options(const struct report_options *options, struct error *err) {
+    bool printed = options->text || options->json;
+    const char *why = options->card && (printed || options->plot || options->output || options->metric)
+                          ? "--card prints a block of its own: leave out --text, --json, --plot, --output and --metrics"
+                      : options->json && (options->text || options->plot)
+                          ? "--json prints the data alone: leave out --text and --plot"
+                      : options->output && (printed || options->plot)
+                          ? "--output is where the page goes, and --text, --json and --plot make none: leave it out"
+                      : options->metric && !options->text && !options->plot
+                          ? "--metrics is what --text and --plot show: say one of them"
+                          : NULL;
+    return why ? error_set(err, CODE_USAGE, "report: %s", why) : 0;
+}
+
 static int report(const struct call *call, struct error *err) {
     const struct report_options *options = call->options;
     json_t *data;
+    if (check_options(options, err) != 0) return -1;
     if (options->card) return print_protocol(options->run, options->card - 1, err);
     const char *const written[] = {options->plot, options->output};
     for (size_t i = 0; i < 2; i++)

@@ -25,14 +25,19 @@ struct run_options {
     bool json, dry_run;
 };
 
-static void print_pixels(const json_t *pixels, FILE *out) {
+static json_int_t whole(const json_t *object, const char *key) {
+    return json_integer_value(json_object_get(object, key));
+}
+
+/* all: " (of all 400 samples)" behind metrics of fewer, else "". */
+static void print_pixels(const json_t *pixels, const char *all, FILE *out) {
     const json_t *clipped = json_object_get(pixels, "clipped");
     if (!json_is_object(pixels)) return;
     fprintf(out, "saturated   %.2f %% of the pixel values are 0 or 255",
             100 * json_number_value(json_object_get(pixels, "saturated")));
     if (json_is_number(clipped))
         fprintf(out, "; %.2f %% were clipped from beyond the model's range", 100 * json_number_value(clipped));
-    fprintf(out, "\n");
+    fprintf(out, "%s\n", all);
 }
 
 /* Of several networks a line each. */
@@ -96,10 +101,15 @@ static void print_result(const json_t *result, FILE *out) {
                 (long long)json_integer_value(json_object_get(generation, "samples")),
                 json_integer_value(json_object_get(generation, "samples")) == 1 ? "" : "s",
                 json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
+    char all[48] = "";
+    if (json_is_object(metrics) && whole(metrics, "samples") < samples) {
+        fprintf(out, "evaluated   the first %lld of these samples\n", (long long)whole(metrics, "samples"));
+        snprintf(all, sizeof all, " (of all %lld samples)", (long long)samples);
+    }
     print_fids(metrics, out);
-    print_pixels(json_object_get(result, "pixels"), out);
+    print_pixels(json_object_get(result, "pixels"), all, out);
     if (picture) print_line(out, "picture     %s", picture);
-    print_line(out, "digest      %s", json_string_value(json_object_get(result, "payload_sha256")));
+    print_line(out, "digest      %s%s", json_string_value(json_object_get(result, "payload_sha256")), all);
     print_decoded(result, out);
 }
 
@@ -110,10 +120,6 @@ static void print_duration(double seconds, FILE *out) {
     else if (seconds < 7200) fprintf(out, "%.0f min", seconds / 60);
     else if (seconds < 172800) fprintf(out, "%.1f h", seconds / 3600);
     else fprintf(out, "%.1f days", seconds / 86400);
-}
-
-static json_int_t whole(const json_t *object, const char *key) {
-    return json_integer_value(json_object_get(object, key));
 }
 
 static void print_dry_cell(const json_t *cell, FILE *out) {
@@ -177,13 +183,13 @@ static int describe(const json_t *results, bool json, FILE *out, struct error *e
 }
 
 /* Other ranks wait meanwhile, and what is printed is on disk: so a reader may not hold it up for ever. */
-static int print_results(const json_t *results, bool json, struct error *err) {
+static int print_results(const json_t *results, const struct run_options *options, struct error *err) {
     const char *run = json_string_value(json_object_get(results, "run"));
     char *text = NULL;
     size_t size = 0;
     struct outlet *outlet;
     FILE *out = open_memstream(&text, &size);
-    int rc = out ? describe(results, json, out, err) : error_memory(err);
+    int rc = out ? describe(results, options->json, out, err) : error_memory(err);
     if (out && fclose(out) != 0 && rc == 0) rc = error_memory(err);
     if (rc == 0) rc = outlet_new(&outlet, STDOUT_FILENO, err);
     if (rc == 0 && !outlet_put(outlet, text, size, size)) rc = error_memory(err);
@@ -192,7 +198,9 @@ static int print_results(const json_t *results, bool json, struct error *err) {
     if (why == 0) return rc;
     return error_set(err, CODE_IO, "cannot write to standard output: %s; all is done, and the results are in %s/%s",
                      outlet_why(why), run ? run : json_string_value(json_object_get(results, "dir")),
-                     run ? "metrics.json" : "results.json");
+                     !run             ? "results.json"
+                     : options->count ? "metrics*.json"
+                                      : "metrics.json");
 }
 
 /* The runs that are asked for. --device is a --set of that key, behind the others. */
@@ -219,7 +227,7 @@ static int work(struct comm *comm, const struct run_options *options, const stru
     if (document_share(comm, &list, err) != 0) return -1;
     int rc = decoders_run(comm, list, pipeline, &results, &command_leave_at_once, err);
     struct error unprinted;
-    int printed = results ? print_results(results, options->json, &unprinted) : 0;
+    int printed = results ? print_results(results, options, &unprinted) : 0;
     if (rc == 0 && (rc = printed) != 0) *err = unprinted;
     json_decref(results);
     json_decref(list);
@@ -295,7 +303,11 @@ const struct command command_generate = {"generate", "Generate what is missing, 
 const struct command command_evaluate = {
     "evaluate", "Compute the metrics of a finished run directory",
     "The metrics are those of the job's evaluate block; compare --help says what each is. They go to RUN/metrics.json, "
-    "in the\nplace of those that were there; with --count they are those of the first N samples.\n" MODEL_IS_CODE
+    "in the\nplace of those that were there. With --count those of the first N samples go to RUN/metrics-N.json "
+    "instead, "
+    "where N is\nnot the count that the job has: RUN/metrics.json, of which `report` tells, stays as it is. To have "
+    "them "
+    "there set\nevaluate.count and run the job again.\n" MODEL_IS_CODE
     "The network and the reference are the files that RUN/run.json names: look there before you evaluate the run of\n"
     "somebody else.\n",
     OPTION_TABLE(evaluate_rows, run_options), evaluate};

@@ -80,12 +80,18 @@ static int read_options(struct tuning *asked, const struct tune_options *options
                      : options->samples ? (size_t)options->samples
                      : thorough         ? SAMPLES_THOROUGH
                                         : SAMPLES_AFFORDABLE;
+    if (options->no_fid && options->samples)
+        return error_set(err, CODE_USAGE, "--samples are those of FIDs, and --no-fid takes none: leave one out");
     if (options->samples && options->samples < SAMPLES_LEAST)
         return error_set(err, CODE_USAGE, "--samples %" PRIu64 ": expected at least %d", options->samples,
                          SAMPLES_LEAST);
     if (read_nfes(asked, options->nfe, err) != 0) return -1;
     if (asked->samples == SAMPLES_AFFORDABLE) asked->samples = affordable(asked);
     return 0;
+}
+
+static bool judges_by_fid(const struct run *run) {
+    return run->job.evaluate.enabled && (run->job.evaluate.metrics & 1 << METRIC_FID);
 }
 
 /* What can't be tuned, said before a model is loaded. */
@@ -231,7 +237,7 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
     asked->batch = run->job.batch;
     asked->noise = run->job.noise;
     asked->rounding = run->job.output.rounding;
-    if (!run->job.evaluate.enabled || !(run->job.evaluate.metrics & 1 << METRIC_FID)) asked->samples = 0;
+    if (!judges_by_fid(run)) asked->samples = 0;
     int rc = refuse(run, err);
     if (rc == 0) rc = other_seeds(run, asked, &subjects, err);
     rc = ranks_agree(asked->comm, rc, err);
@@ -249,6 +255,12 @@ static int finish(const json_t *found, const char *folder, const struct run *run
     if (rc == 0 && options->json) rc = print_json(found, err);
     else if (rc == 0) tune_found_print(found, run->document, folder);
     return rc;
+}
+
+static int check_samples(const struct tune_options *options, const struct run *run, struct error *err) {
+    if (options->samples == 0 || judges_by_fid(run)) return 0;
+    return error_set(err, CODE_USAGE,
+                     "--samples are those of FIDs, and the job evaluates none (evaluate.metrics): leave it out");
 }
 
 /* Where it is kept what is computed, and what that follows from besides what struct tuning says: another build may
@@ -278,6 +290,7 @@ static int work(struct comm *comm, const struct call *call, void *context, struc
     int rc = run_open(&run, document, NULL, true, err);
     bool opened = rc == 0;
     char *folder = NULL, *kept = NULL, *identity = NULL;
+    if (rc == 0) rc = check_samples(options, &run, err);
     if (rc == 0) {
         folder = options->output ? strdup(options->output) : text_new("%s-tuned", run.job.output.dir);
         rc = keep_in(asked, &run, folder, &kept, &identity, err);

@@ -16,7 +16,8 @@ static const struct term {
     {"nfe",
      "number of function evaluations: how often the model is evaluated for one sample (guidance is one with it)"},
     {"model_calls", "how often the network runs for one sample; with guidance up to twice the NFE"},
-    {"samples", "how many samples the metrics are of"},
+    {"samples", "how many samples there are; the metrics are of all of them, unless `evaluated` has another number"},
+    {"evaluated", "how many samples the metrics are of, the first ones, where these are not all"},
     {"fid", "Frechet distance between Gaussians fitted to the features of samples and reference; lower is better"},
     {"fid_corrected", "FID without its bias, which grows as the number of samples falls"},
     {"fid_error",
@@ -111,12 +112,37 @@ char *about_date(const char *dir) {
     return strdup(text);
 }
 
+bool about_part(const json_t *metrics, json_int_t *evaluated, json_int_t *samples) {
+    const json_t *count = member(metrics, "metrics", "samples");
+    *samples = json_integer_value(json_object_get(metrics, "samples"));
+    *evaluated = json_is_integer(count) ? json_integer_value(count) : *samples;
+    return *evaluated < *samples;
+}
+
 void about_seeds(struct text *out, const json_t *document, const json_t *metrics) {
-    const char *list = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
-    json_int_t samples = json_integer_value(json_object_get(json_object_get(metrics, "stopped"), "samples"));
-    char *head = list && samples > 0 ? seeds_head(list, (uint64_t)samples) : NULL;
+    const char *list = json_string_value(member(document, "job", "seeds"));
+    json_int_t evaluated, samples;
+    bool part = about_part(metrics, &evaluated, &samples), stopped = json_object_get(metrics, "stopped");
+    char *head = list && (part || stopped) && evaluated > 0 ? seeds_head(list, (uint64_t)evaluated) : NULL;
     text_add(out, "%s", head ? head : list ? list : "");
+    if (part) text_add(out, " (the first %lld of %lld samples)", (long long)evaluated, (long long)samples);
     free(head);
+}
+
+int about_check_whole(const json_t *document, const json_t *metrics, const char *dir, struct error *err) {
+    const char *list = json_string_value(member(document, "job", "seeds"));
+    const json_t *stopped = member(document, "stopped", "samples"), *made = json_object_get(metrics, "samples");
+    struct seeds seeds;
+    struct error unreadable;
+    if (!list || !json_is_integer(made) || json_object_get(metrics, "quarantine")) return 0;
+    if (seeds_parse(&seeds, list, &unreadable) != 0) return 0;
+    json_int_t expected = json_is_integer(stopped) ? json_integer_value(stopped) : (json_int_t)seeds.count;
+    seeds_release(&seeds);
+    if (json_integer_value(made) == expected) return 0;
+    return error_set(err, CODE_AGAIN,
+                     "%s/metrics.json is of %lld samples, and the run of %lld by now: it is not finished; run it again "
+                     "to continue",
+                     dir, (long long)json_integer_value(made), (long long)expected);
 }
 
 void about_stop(struct text *out, const json_t *document, const json_t *metrics) {

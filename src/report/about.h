@@ -6,12 +6,17 @@
 #include "base/text.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 /* Adds what a cell's run.json and metrics.json (may be NULL) say to a report's "subject": {"model": [names], "feature
  * network": [names], "reference": [names with numbers of images]}, each value once. */
 int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err);
-/* Adds the seeds that a run's samples are of, as in "0-2559": a run that was stopped early has the first of its list.
- */
+/* Are the metrics of fewer samples, the first ones, than there are? */
+bool about_part(const json_t *metrics, json_int_t *evaluated, json_int_t *samples);
+/* CODE_AGAIN: a run's metrics.json is not of as many samples as its run.json says. */
+int about_check_whole(const json_t *document, const json_t *metrics, const char *dir, struct error *err);
+/* Adds the seeds that a run's metrics are of, as in "0-2559": of a run that was stopped early the first of its list,
+ * and "0-999 (the first 1000 of 2560 samples)". */
 void about_seeds(struct text *out, const json_t *document, const json_t *metrics);
 /* Adds after how many seeds it was stopped, and by which rule; nothing where it was not. */
 void about_stop(struct text *out, const json_t *document, const json_t *metrics);

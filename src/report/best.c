@@ -71,6 +71,8 @@ static json_t *entry_json(const struct entry *entry, const char *column, const c
                              entry->series, "nfe", json_object_get(entry->cell, "nfe"), own_name(column),
                              json_object_get(entry->cell, column));
     json_object_set(json, own_name(corrected), json_object_get(entry->cell, corrected));
+    if (isfinite(data_evaluated(entry->cell)))
+        json_object_set_new(json, "samples", json_integer((json_int_t)data_evaluated(entry->cell)));
     return json;
 }
 
@@ -93,6 +95,17 @@ static bool agree(const json_t *a, const json_t *b, const char *key) {
     return x && y && json_equal(x, y);
 }
 
+/* The same, also where neither has it. */
+static bool alike(const json_t *a, const json_t *b, const char *key) {
+    return agree(a, b, key) || (!json_object_get(a, key) && !json_object_get(b, key));
+}
+
+/* Are the numbers without each block of another evaluation than the cell's row? */
+static bool is_stale(const json_t *evidence, const char *column, const struct entry *entry) {
+    double whole = data_number(evidence, column);
+    return without_of(evidence, column) && whole != data_number(entry->cell, column);
+}
+
 static void set(json_t *record, const char *column, const char *suffix, double value) {
     char name[128];
     snprintf(name, sizeof name, "%s_delta%s", own_name(column), suffix);
@@ -107,9 +120,13 @@ static void add_difference(json_t *record, const char *column, const struct entr
     double mine[JACKKNIFE_BLOCKS], theirs[JACKKNIFE_BLOCKS];
     struct estimate estimate;
     const char *why = NULL;
-    if (!agree(a, b, "seeds")) why = "other seeds";
-    else if (!agree(best->cell, second->cell, "samples")) why = "another number of samples";
-    else if (!agree(a, b, "reference") || !agree(a, b, "network")) why = "another reference or feature network";
+    if (is_stale(a, column, best) || is_stale(b, column, second))
+        why = "evaluated again since the results were written; run the sweep again";
+    else if (!agree(a, b, "seeds")) why = "other seeds";
+    else if (!agree(best->cell, second->cell, "samples") || !alike(a, b, "evaluated"))
+        why = "another number of samples";
+    else if (!agree(a, b, "reference") || !agree(a, b, "network") || !alike(a, b, "validation") || !alike(a, b, "text"))
+        why = "another reference, feature network, validation set or texts";
     else if (!read_without(a, column, mine) || !read_without(b, column, theirs))
         why = "fewer than 200 samples, or evaluated by an older version";
     if (why) {
@@ -192,9 +209,11 @@ json_t *data_best(const json_t *data, const json_t *evidence) {
     return NULL;
 }
 
-/* "taylor (corrected FID 0.1234 at NFE 8)"; NFE where it is not the record's. */
+/* "taylor (corrected FID 0.1234 at NFE 8, 1000 samples)"; NFE where it is not the record's, samples where the other
+ * entry is of another number. */
 static void add_entry(const json_t *record, const char *which, struct text *out) {
-    const json_t *entry = json_object_get(record, which);
+    bool first = strcmp(which, "best") == 0;
+    const json_t *entry = json_object_get(record, which), *other = json_object_get(record, first ? "second" : "best");
     const char *column = json_string_value(json_object_get(record, "metric"));
     char corrected[CHART_COLUMN];
     size_t network;
@@ -204,7 +223,10 @@ static void add_entry(const json_t *record, const char *which, struct text *out)
     bool known = isfinite(value);
     text_add(out, "%s (%s%s %.4g", json_string_value(json_object_get(entry, "series")), known ? "corrected " : "",
              title, known ? value : data_number(entry, column + network));
-    text_add(out, nfe == data_number(record, "nfe") ? ")" : " at NFE %g)", nfe);
+    if (nfe != data_number(record, "nfe")) text_add(out, " at NFE %g", nfe);
+    double samples = data_number(entry, "samples"), others = data_number(other, "samples");
+    if (samples != others && isfinite(samples) && isfinite(others)) text_add(out, ", %.0f samples", samples);
+    text_add(out, ")");
 }
 
 void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
@@ -214,14 +236,18 @@ void best_words(const json_t *record, const char *plus_minus, struct text *best,
     if (!json_is_object(json_object_get(record, "second"))) return;
     snprintf(key, sizeof key, "%s_delta", name);
     double by = -data_number(record, key);
-    bool ahead = json_is_true(json_object_get(record, "ahead"));
-    text_add(second, isnan(by) ? "before " : ahead ? "ahead of " : "not told from ");
-    add_entry(record, "second", second);
     snprintf(key, sizeof key, "%s_delta_error", name);
+    double error = data_number(record, key);
+    bool ahead = json_is_true(json_object_get(record, "ahead")), behind = by < -AHEAD * error;
+    text_add(second, isnan(by) ? "before "
+                     : ahead   ? "ahead of "
+                     : behind  ? "lower, but without the bias of finite samples behind "
+                               : "not told from ");
+    add_entry(record, "second", second);
     if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
-        text_add(second, ": difference %.3g %s %.3g, %s twice its error, p = %.2g", by, plus_minus,
-                 data_number(record, key), ahead ? "more than" : "within", data_number(record, "p_holm"));
+        text_add(second, ": difference %.3g %s %.3g, %s twice its error, p = %.2g", by, plus_minus, error,
+                 ahead || behind ? "more than" : "within", data_number(record, "p_holm"));
 }
 
 /* ---- the race ---- */

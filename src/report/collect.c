@@ -189,23 +189,11 @@ static void add_environment(json_t *environment, const json_t *document, const j
     }
 }
 
-/* All "..._without". */
-static void add_blocks(json_t *record, const json_t *metrics) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)metrics, name, value) if (text_ends_in(name, "_without"))
-        json_object_set(record, name, value);
-}
-
-/* The sha256 of the network or reference; of several an object by their networks' names. Borrowed. */
-static json_t *digest_of(const json_t *metrics, const char *which) {
-    json_t *all = (json_t *)member(metrics, "inputs", which);
-    return json_is_object(all) ? all : json_object_get(member(metrics, "metrics", which), "sha256");
-}
-
 /* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
-static int look_into_cells(const json_t *data, json_t *subject, json_t *environment, json_t *evidence, json_t **first,
+static int look_into_cells(json_t *data, json_t *subject, json_t *environment, json_t *evidence, json_t **first,
                            struct error *err) {
+    json_t *stale = json_array();
+    if (json_object_set_new(data, "stale", stale) != 0) return error_memory(err);
     const char *dir = json_string_value(json_object_get(data, "dir"));
     const json_t *cell;
     double pixels[] = {NAN, NAN, NAN, NAN};
@@ -222,12 +210,11 @@ static int look_into_cells(const json_t *data, json_t *subject, json_t *environm
         if (rc == 0) rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
         free(folder);
         note_pixels(pixels, metrics);
-        json_t *record = json_object();
-        add_blocks(record, json_object_get(metrics, "metrics"));
-        json_object_set(record, "seeds", (json_t *)member(document, "job", "seeds"));
-        json_object_set(record, "reference", digest_of(metrics, "reference"));
-        json_object_set(record, "network", digest_of(metrics, "network"));
-        json_object_set_new(evidence, name, record);
+        json_object_set_new(evidence, name, data_evidence(document, metrics));
+        struct error unfinished;
+        if (rc == 0 && metrics && about_check_whole(document, metrics, same ? same : name, &unfinished) != 0)
+            log_warn("%s: %s", dir, unfinished.message);
+        if (data_stale(cell, metrics)) json_array_append_new(stale, json_string(name));
         if (!*first) *first = json_incref(document);
         json_decref(document);
         json_decref(metrics);
@@ -292,46 +279,13 @@ static json_t *job_text(const json_t *sweep, const json_t *document) {
     return string;
 }
 
-/* Are two cells' metrics of one reference and network? Where one has none: yes. */
-static bool comparable(const json_t *a, const json_t *b) {
-    static const char *const keys[] = {"reference", "network"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const json_t *mine = json_object_get(a, keys[i]), *theirs = json_object_get(b, keys[i]);
-        if (mine && theirs && !json_equal(mine, theirs)) return false;
-    }
-    return true;
-}
-
-/* Leaves out the cells whose metrics are of another reference or network than the first's, unless the sweep is over
- * those. */
-static int leave_out_others(json_t *data, const json_t *evidence) {
-    json_t *kept = json_array(), *cell, *key;
-    const json_t *first = NULL;
-    size_t i, left_out = 0;
-    bool swept = false;
-    json_array_foreach(json_object_get(data, "keys"), i, key)
-        swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
-    json_array_foreach(json_object_get(data, "cells"), i, cell) {
-        const json_t *record = json_object_get(evidence, json_string_value(json_object_get(cell, "cell")));
-        if (!first && json_object_get(record, "reference")) first = record;
-        bool fits = swept || !first || comparable(first, record);
-        if (fits) json_array_append(kept, cell);
-        left_out += !fits;
-    }
-    if (left_out > 0)
-        log_warn("%s: %zu cells are left out: they were evaluated with another reference or feature network than the "
-                 "first; run the sweep again to evaluate them anew",
-                 json_string_value(json_object_get(data, "dir")), left_out);
-    return json_object_set_new(data, "cells", kept);
-}
-
 static int derive(json_t *data, const json_t *sweep, struct error *err) {
     json_t *environment = json_object(), *evidence = json_object(), *subject = json_object(), *document = NULL;
     char *date = about_date(json_string_value(json_object_get(data, "dir")));
     int rc = date ? look_into_cells(data, subject, environment, evidence, &document, err) : error_memory(err);
     json_t *name = json_object_get(document, "name");
     if (rc == 0 &&
-        (leave_out_others(data, evidence) != 0 ||
+        (data_leave_out_others(data, evidence) != 0 ||
          json_object_set(data, "name", name ? name : json_object_get(data, "dir")) != 0 ||
          json_object_set_new(data, "series", data_series(data)) != 0 ||
          json_object_set_new(data, "metrics", chart_metrics(data)) != 0 ||

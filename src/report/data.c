@@ -1,6 +1,7 @@
 /* Numbers and series out of a report's data. */
 #include "report/data.h"
 
+#include "base/log.h"
 #include "base/text.h"
 #include "report/chart.h"
 #include "report/markup.h"
@@ -22,6 +23,91 @@ double data_time(const json_t *cell) {
                   data_number(cell, "seconds"); /* of the samples that were timed: not all, after an interruption */
     if (model > 0 && made > 0) return 1000 * model / made;
     return rate > 0 ? 1000 / rate : NAN;
+}
+
+double data_evaluated(const json_t *cell) {
+    double evaluated = data_number(cell, "evaluated");
+    return isnan(evaluated) ? data_number(cell, "samples") : evaluated;
+}
+
+bool data_counts(const json_t *data, double *fewest, double *most) {
+    const json_t *cell;
+    size_t i;
+    bool part = false;
+    *fewest = *most = NAN;
+    json_array_foreach(json_object_get(data, "cells"), i, cell) {
+        *fewest = fmin(*fewest, data_evaluated(cell)); /* of NAN and a number the number */
+        *most = fmax(*most, data_evaluated(cell));
+        part |= json_object_get(cell, "evaluated") != NULL;
+    }
+    return part;
+}
+
+bool data_stale(const json_t *cell, const json_t *metrics) {
+    const char *name;
+    const json_t *value;
+    json_object_foreach(json_object_get(metrics, "metrics"), name, value) {
+        bool count = strcmp(name, "samples") == 0;
+        double here = count ? data_evaluated(cell) : data_number(cell, name);
+        if (json_is_number(value) && here != json_number_value(value)) return true;
+    }
+    return false;
+}
+
+/* What differences depend on besides the samples: files of evaluate's, by their sha256. */
+static const char *const files[] = {"reference", "network", "validation", "text"};
+enum { FILES = sizeof files / sizeof *files };
+
+json_t *data_evidence(const json_t *document, const json_t *metrics) {
+    json_t *record = json_object(), *values = json_object_get(metrics, "metrics"),
+           *inputs = json_object_get(metrics, "inputs"), *value;
+    const char *name;
+    char metric[128];
+    json_object_foreach(values, name, value) {
+        if (!text_ends_in(name, "_without")) continue;
+        snprintf(metric, sizeof metric, "%.*s", (int)(strlen(name) - strlen("_without")), name);
+        json_object_set(record, name, value);
+        json_object_set(record, metric, json_object_get(values, metric));
+    }
+    json_object_set(record, "evaluated", json_object_get(values, "samples"));
+    json_object_set(record, "seeds", json_object_get(json_object_get(document, "job"), "seeds"));
+    for (int i = 0; i < FILES; i++) { /* of several networks an object by their names */
+        json_t *all = json_object_get(inputs, files[i]), *one = json_object_get(values, files[i]);
+        json_object_set(record, files[i], all ? all : json_object_get(one, "sha256"));
+    }
+    return record;
+}
+
+/* Are two cells' metrics of one reference, network...? Where one has none: yes. */
+static bool comparable(const json_t *a, const json_t *b) {
+    for (int i = 0; i < FILES; i++) {
+        const json_t *mine = json_object_get(a, files[i]), *theirs = json_object_get(b, files[i]);
+        if (mine && theirs && !json_equal(mine, theirs)) return false;
+    }
+    return true;
+}
+
+int data_leave_out_others(json_t *data, const json_t *evidence) {
+    json_t *kept = json_array(), *cell, *key;
+    const char *dir = json_string_value(json_object_get(data, "dir"));
+    const json_t *first = NULL;
+    size_t i, left_out = 0, stale = json_array_size(json_object_get(data, "stale"));
+    bool swept = false;
+    json_array_foreach(json_object_get(data, "keys"), i, key)
+        swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
+    json_array_foreach(json_object_get(data, "cells"), i, cell) {
+        const json_t *record = json_object_get(evidence, json_string_value(json_object_get(cell, "cell")));
+        if (!first && json_object_get(record, "reference")) first = record;
+        bool fits = swept || !first || comparable(first, record);
+        if (fits) json_array_append(kept, cell);
+        left_out += !fits;
+    }
+    if (left_out > 0)
+        log_warn("%s: %zu cells are left out: they were evaluated with another reference, feature network, validation "
+                 "set or texts than the first; run the sweep again to evaluate them anew",
+                 dir, left_out);
+    if (stale > 0) log_warn("%s: %zu " DATA_STALE, dir, stale);
+    return json_object_set_new(data, "cells", kept);
 }
 
 /* Keys that spend more or less on the same method: the points of one line. */

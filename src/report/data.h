@@ -4,6 +4,7 @@
  *    "columns": [...], "cells": [{"cell", ...}]     as in results.json
  *    "keys": ["solver", ...]                        of the sweep, by their last words
  *    "missing": ["cell", ...]                       of the sweep, not finished yet
+ *    "stale": ["cell", ...]                         evaluated again since the results were written: see data_stale
  *    "series": [{"name", "cells": [numbers]}]       a line of the plots each: cells that differ by their budget alone
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
@@ -20,6 +21,11 @@
 #include "base/text.h"
 
 #include <jansson.h>
+#include <stdbool.h>
+
+/* Words of warnings, behind their numbers. */
+#define DATA_MISSING "cells of this sweep are not finished: run it again"
+#define DATA_STALE "cells were evaluated anew: run the sweep again to have their numbers here"
 
 /* The column of a cell as a number; NAN where there is none. */
 double data_number(const json_t *cell, const char *column);
@@ -30,17 +36,29 @@ double data_time(const json_t *cell);
 json_t *data_metric(const json_t *data);
 /* The cells on the Pareto front of that over time. New; NULL: an error. */
 json_t *data_pareto(const json_t *data, struct error *err);
+/* How many samples a cell's metrics are of. NAN: unknown. */
+double data_evaluated(const json_t *cell);
+/* The fewest and the most of these over all cells; true: of some cell they are not all samples. */
+bool data_counts(const json_t *data, double *fewest, double *most);
+/* Has a cell's metrics.json other numbers than its row of the results? */
+bool data_stale(const json_t *cell, const json_t *metrics);
+/* New: what data_best takes of a cell's run.json and metrics.json. */
+json_t *data_evidence(const json_t *document, const json_t *metrics);
+/* Leaves out (and logs) the cells whose metrics are of another reference, network... than the first's, unless the sweep
+ * is over those; logs that there are stale ones. 0, or -1: out of memory. */
+int data_leave_out_others(json_t *data, const json_t *evidence);
 /* New: "series" of data's keys and cells. */
 json_t *data_series(const json_t *data);
 /* New: for each FID, and each other distance whose differences can be paired, a record for each NFE there is, in order.
  * Every series takes part with its cell of the largest NFE at or below that, except cells that have the samples of
  * another one ("same_as"); where a cell has the number without its bias, those are compared.
- *   {"metric": the column, "nfe", "best": {"cell", "series", "nfe", "fid", "fid_corrected" where they were compared by
- *    that}, "second": the same or null, "fid_delta", "fid_delta_error", "fid_delta_low", "fid_delta_high": corrected
- *    FID(best) - FID(second), paired by seeds, as `compare --versus` has it; "ahead": does the best lead by more than
- *    two errors, "p": two-sided, by Student's t, "p_holm": the same corrected for the number of comparisons in the
- * whole list} or {..., "unpaired": why} evidence: cell -> {"fid_without" and others' "..._without", "seeds",
- * "reference", "network"}. */
+ *   {"metric": the column, "nfe", "best": {"cell", "series", "nfe", "samples" that it was evaluated with, "fid",
+ *    "fid_corrected" where they were compared by that}, "second": the same or null, "fid_delta", "fid_delta_error",
+ * "fid_delta_low", "fid_delta_high": corrected FID(best) - FID(second), paired by seeds, as `compare --versus` has it;
+ * "ahead": does the best lead by more than two errors, "p": two-sided, by Student's t, "p_holm": the same corrected for
+ * the number of comparisons in the whole list} or {..., "unpaired": why} evidence: cell -> {"fid", "fid_without" and
+ * others that have
+ * "..._without", "evaluated": how many samples these are of, "seeds", "reference", "network", "validation", "text"}. */
 json_t *data_best(const json_t *data, const json_t *evidence);
 /* A record of data_best in words: "taylor (corrected FID 0.1234)", and "ahead of ddim (corrected FID 0.2345):
  * difference 0.111 +- 0.0123, more than twice its error, p = 0.01". second stays empty where there is none. */

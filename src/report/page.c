@@ -70,8 +70,20 @@ static void add_terms(const json_t *data, struct text *out) {
     text_add(out, "</dl>\n</section>\n");
 }
 
+static void add_warning(const json_t *cells, const char *words, struct text *out) {
+    const json_t *name;
+    size_t i, count = json_array_size(cells);
+    if (count == 0) return;
+    text_add(out, "<details class=\"warning\"><summary>%zu %s</summary><p>", count, words);
+    json_array_foreach(cells, i, name) {
+        markup_add(out, i ? ", " : "");
+        markup_add(out, json_string_value(name));
+    }
+    text_add(out, "</p></details>\n");
+}
+
 static void add_head(const json_t *data, bool sweep, struct text *out) {
-    const json_t *cells = json_object_get(data, "cells"), *missing = json_object_get(data, "missing"), *name, *cell;
+    const json_t *cells = json_object_get(data, "cells"), *cell;
     size_t i;
     text_add(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -86,21 +98,18 @@ static void add_head(const json_t *data, bool sweep, struct text *out) {
         fewest = fmin(fewest, data_number(cell, "samples"));
         most = fmax(most, data_number(cell, "samples"));
     }
-    if (fewest < most) text_add(out, "%g to ", fewest);
-    if (fewest <= most) text_add(out, "%g samples%s; ", most, sweep ? " each" : "");
+    if (fewest < most) text_add(out, "%.0f to ", fewest);
+    if (fewest <= most) text_add(out, "%.0f samples%s", most, sweep ? " each" : "");
+    bool known = fewest <= most, part = data_counts(data, &fewest, &most);
+    if (part) text_add(out, fewest < most ? ", evaluated by the first %.0f to " : ", evaluated by the first ", fewest);
+    if (part) text_add(out, "%.0f", most);
+    if (part || known) text_add(out, "; ");
     element(out, "code", string(data, "dir"));
     if (*string(data, "date")) text_add(out, "; %s", string(data, "date"));
     text_add(out, "</p>\n");
     add_subject(data, out);
-    if (json_array_size(missing) == 0) return;
-    text_add(out,
-             "<details class=\"warning\"><summary>%zu cells of this sweep are not finished: run it again</summary><p>",
-             json_array_size(missing));
-    json_array_foreach(missing, i, name) {
-        markup_add(out, i ? ", " : "");
-        markup_add(out, json_string_value(name));
-    }
-    text_add(out, "</p></details>\n");
+    add_warning(json_object_get(data, "missing"), DATA_MISSING, out);
+    add_warning(json_object_get(data, "stale"), DATA_STALE, out);
 }
 
 static void add_best(const json_t *data, struct text *out) {

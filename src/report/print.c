@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MOST = 29, WIDTH = 80, INDENT = 11 };
+enum { NAME_MOST = 29, WIDTH = 80, INDENT = 11, COUNT_WIDTH = 8 };
 
 static int letters(const char *text) {
     int count = 0;
@@ -27,6 +27,7 @@ static void add_number(struct text *out, int width, const char *format, double v
 struct shown {
     char raw[CHART_COLUMN], corrected[CHART_COLUMN], error[CHART_COLUMN];
     bool has_corrected, has_error;
+    bool counts; /* how many samples it is of, where these are not all, or not the same for all cells */
 };
 
 static void choose(struct shown *shown, const json_t *data, const char *metric) {
@@ -35,13 +36,17 @@ static void choose(struct shown *shown, const json_t *data, const char *metric) 
     chart_corrected(data, shown->raw, shown->corrected);
     shown->has_corrected = strcmp(shown->raw, shown->corrected) != 0;
     shown->has_error = chart_error(data, shown->corrected, shown->error);
+    double fewest, most;
+    shown->counts = data_counts(data, &fewest, &most) || fewest < most;
 }
 
 static void print_head(const struct shown *shown, int width, struct text *out) {
     size_t network;
     const char *title = chart_title(shown->raw, &network);
     if (network) text_add(out, "%s of %.*s\n", title, (int)network - 1, shown->raw);
-    text_add(out, "%-*s %6s %9s %12s", width, "cell", "NFE", "ms/sample", shown->raw + network);
+    text_add(out, "%-*s %6s %9s", width, "cell", "NFE", "ms/sample");
+    if (shown->counts) text_add(out, " %*s", COUNT_WIDTH, "samples");
+    text_add(out, " %12s", shown->raw + network);
     if (shown->has_corrected) text_add(out, " %10s", "corrected");
     if (shown->has_error) text_add(out, " %9s", text_ends_in(shown->error, "_std") ? "+- std" : "+- error");
     text_add(out, "\n");
@@ -51,20 +56,21 @@ static void print_head(const struct shown *shown, int width, struct text *out) {
 static void print_cells(const json_t *data, const char *metric, struct text *out) {
     const json_t *cells = json_object_get(data, "cells"), *cell;
     struct shown shown;
-    int width = 4;
+    choose(&shown, data, metric);
+    int width = 4, most = shown.counts ? NAME_MOST - 1 - COUNT_WIDTH : NAME_MOST;
     size_t i;
     json_array_foreach(cells, i, cell) {
         int length = letters(json_string_value(json_object_get(cell, "cell")));
-        if (length > width && length <= NAME_MOST) width = length;
+        if (length > width && length <= most) width = length;
     }
-    choose(&shown, data, metric);
     print_head(&shown, width, out);
     json_array_foreach(cells, i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
         int length = letters(name);
-        text_add(out, length > NAME_MOST ? "%s\n%*s" : "%s%*s", name, length > NAME_MOST ? width : width - length, "");
+        text_add(out, length > most ? "%s\n%*s" : "%s%*s", name, length > most ? width : width - length, "");
         add_number(out, 6, "%.4g", data_number(cell, "nfe"));
         add_number(out, 9, "%.4g", data_time(cell));
+        if (shown.counts) add_number(out, COUNT_WIDTH, "%.0f", data_evaluated(cell));
         add_number(out, 12, "%.5g", data_number(cell, shown.raw));
         if (shown.has_corrected) add_number(out, 10, "%.5g", data_number(cell, shown.corrected));
         if (shown.has_error) add_number(out, 9, "%.2g", data_number(cell, shown.error));
@@ -118,9 +124,11 @@ static int print_best(const json_t *data, struct text *out) {
 
 int data_print(const json_t *data, const char *metric, struct text *out, struct error *err) {
     struct chart chart;
-    size_t missing = json_array_size(json_object_get(data, "missing"));
+    size_t missing = json_array_size(json_object_get(data, "missing")),
+           stale = json_array_size(json_object_get(data, "stale"));
     bool sweep = strcmp(json_string_value(json_object_get(data, "kind")), "sweep") == 0;
-    if (missing) text_add(out, "%zu cells of this sweep are not finished: run it again\n\n", missing);
+    if (missing) text_add(out, "%zu " DATA_MISSING "\n\n", missing);
+    if (stale) text_add(out, "%zu " DATA_STALE "\n\n", stale);
     if (sweep) {
         if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
         if (chart.points > 0) chart_print(&chart, out);

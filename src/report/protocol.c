@@ -334,6 +334,7 @@ static void add_versions(struct protocol *protocol, const json_t *document, cons
     const json_t *versions = json_object_get(document, "versions"), *set = json_object_get(metrics, "payload_sha256"),
                  *machines = json_object_get(document, "made_with"), *machine;
     struct text value = {0}, where = {0}, digest = {0};
+    json_int_t evaluated, samples;
     size_t i;
     text_add(&value, "qtaylor ");
     add_value(&value, json_object_get(versions, "qtaylor"));
@@ -348,6 +349,8 @@ static void add_versions(struct protocol *protocol, const json_t *document, cons
     }
     add_text(protocol, "made with", &where);
     text_add(&digest, "%.*s", SHORT_DIGEST, json_is_string(set) ? json_string_value(set) : "");
+    if (digest.length && about_part(metrics, &evaluated, &samples))
+        text_add(&digest, ", of all %lld samples", (long long)samples);
     add_text(protocol, "digest of the set", &digest);
 }
 
@@ -383,6 +386,7 @@ int protocol_print(const char *dir, enum protocol_form form, struct text *out, s
     if (rc == 0) rc = read_record(&metrics, dir, "metrics.json", err);
     if (rc == 0 && !metrics)
         rc = error_set(err, CODE_AGAIN, "%s has no metrics.json: it is not finished; run it again to continue", dir);
+    if (rc == 0) rc = about_check_whole(document, metrics, dir, err);
     if (rc == 0) {
         begin(&protocol);
         add_network(&protocol, document);

@@ -53,6 +53,9 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
     set(results, row, "nfe", nfe); /* the real one */
     set(results, row, "model_calls", json_object_get(result, "model_calls"));
     set(results, row, "samples", json_object_get(result, "samples"));
+    json_t *evaluated = json_object_get(json_object_get(result, "metrics"), "samples");
+    if (evaluated && !json_equal(evaluated, json_object_get(result, "samples")))
+        set(results, row, "evaluated", evaluated);
     json_object_foreach(json_object_get(result, "metrics"), key,
                         value) if (json_is_number(value) && strcmp(key, "samples") != 0) set(results, row, key, value);
     if (same_as) json_object_set_new(row, "same_as", json_string(same_as));

@@ -1,6 +1,6 @@
 /* results.json and results.csv of a sweep: one row a cell, the same columns in both, in this order: cell, every key of
- * the sweep, solver, nfe (the real one), model_calls, samples, the metrics, same_as, and last what depends on the
- * machine: seconds, samples_per_second, model_seconds. */
+ * the sweep, solver, nfe (the real one), model_calls, samples, evaluated (where that is another number), the metrics,
+ * same_as, and last what depends on the machine: seconds, samples_per_second, model_seconds. */
 #ifndef REPORT_RESULTS_H
 #define REPORT_RESULTS_H
 

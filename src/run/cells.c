@@ -88,6 +88,22 @@ static int check_alike(const struct cells *cells, struct error *err) {
     return 0;
 }
 
+/* Another count than the run's job has leaves the run's own metrics alone. */
+static int take_count(struct cell *cell, uint64_t count, struct error *err) {
+    struct run *run = &cell->run;
+    if (!run->job.evaluate.enabled)
+        return error_set(err, CODE_DATA, "--count: the job of %s has no evaluate block: nothing is evaluated",
+                         run->dir);
+    uint64_t own = run->job.evaluate.count ? run->job.evaluate.count : run->layout.samples;
+    if (count != own) run->job.evaluate.count = cell->count = count;
+    return 0;
+}
+
+char *cell_metrics(const struct cell *cell) {
+    return cell->count ? text_new("%s/metrics-%llu.json", cell->run.dir, (unsigned long long)cell->count)
+                       : text_new("%s/metrics.json", cell->run.dir);
+}
+
 int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t count, struct error *err) {
     size_t listed_count = json_array_size(json_object_get(list, "cells"));
     *cells = (struct cells){.list = list, .cells = calloc(listed_count + 1, sizeof *cells->cells)};
@@ -100,7 +116,7 @@ int cells_open(struct cells *cells, const json_t *list, bool evaluate, uint64_t 
         for (size_t k = 0; rc == 0 && k < cell->run.evaluated_count; k++)
             rc = network_check(&cell->run.evaluated[k].network, cell->run.evaluated[k].path,
                                cell->run.job.output.dtype != SAMPLE_UINT8, err);
-        if (count) cell->run.job.evaluate.count = count;
+        if (rc == 0 && count) rc = take_count(cell, count, err);
     }
     if (rc == 0) rc = check_alike(cells, err);
     if (rc == 0) qsort(cells->cells, cells->count, sizeof *cells->cells, dearest_first);

@@ -31,6 +31,7 @@ struct cell { /* one run */
     char *tag;                        /* of its log lines: "\"cell\": \"nfe=5\", "; "" for a plain job */
     uint64_t first;                   /* its first shard, counted over all cells */
     struct shard_status *status;      /* [shards] */
+    uint64_t count;                   /* evaluated, where its job has another (cell_metrics); 0: as its job says */
     uint64_t missing;                 /* samples that are not on disk yet */
     bool solves;                      /* some shard needs the solver (scan_solves) */
     bool afresh;                      /* made again, whatever is on disk */
@@ -81,7 +82,9 @@ void cells_close(struct cells *cells);
 bool cells_sweep(const struct cells *cells);         /* else it is a plain job's one cell */
 const json_t *cells_race(const struct cells *cells); /* its metric and confidence; borrowed. NULL: it is none */
 const char *cells_dir(const struct cells *cells);    /* borrowed */
-double cell_calls(const struct cell *cell);          /* model calls a sample; a guess for an adaptive solver */
+/* DIR/metrics.json; of another count than its job's DIR/metrics-COUNT.json. New; NULL: out of memory. */
+char *cell_metrics(const struct cell *cell);
+double cell_calls(const struct cell *cell);                   /* model calls a sample; a guess for an adaptive solver */
 size_t cells_find(const struct cells *cells, uint64_t shard); /* whose shard it is, counted over all cells */
 
 /* DIR/sweep.json, where it is a sweep: {"format", "job", "cells": [{"cell", its keys' "values", "same_as": name or

@@ -108,7 +108,7 @@ static const struct cell *with_number(const struct cells *cells, size_t number) 
 }
 
 static int read_result(const struct cell *cell, json_t **result, struct error *err) {
-    char *path = text_new("%s/metrics.json", cell->run.dir);
+    char *path = cell_metrics(cell);
     int rc = path ? json_file_read(result, path, err) : error_memory(err);
     free(path);
     return rc;
@@ -192,7 +192,8 @@ int cells_results(const struct cells *cells, json_t **results, struct error *err
     int rc = json && csv ? claim_update(json, true, sum_up, &summing, err) : error_memory(err);
     if (rc == 0 && summing.left_out > 0) /* said once: older results have them no more */
         log_warn("%s: %zu rows of cells that this sweep does not list are left out: they were evaluated with another "
-                 "reference, feature network or count; to have them back list their values again and run, and they are "
+                 "reference, feature network, validation set, texts or count; to have them back list their values "
+                 "again and run, and they are "
                  "evaluated anew",
                  json, summing.left_out);
     const struct file_guard guard = {.check = check_results, .context = summing.results};

@@ -1,4 +1,5 @@
-/* Whether metrics may stand in one table: they are of one reference, one feature network and one count of samples. */
+/* Whether metrics may stand in one table: they are of one reference, one feature network, one validation
+ * set, the same texts and one count of samples. */
 #ifndef RUN_COMPARABLE_H
 #define RUN_COMPARABLE_H
 

@@ -25,7 +25,7 @@ struct conclusion {
     struct tally made;
     struct shard_status *status; /* [shards]: the scan's, and what was read since */
     struct features features[FEATURE_FILES];
-    json_t *older;  /* metrics.json, or the round's file, as it was, or NULL */
+    json_t *older;  /* metrics.json, or the round's file, as it was, or NULL; also where another count is evaluated */
     json_t *round;  /* what the round of these very samples came to, or NULL */
     json_t *inputs; /* see evaluation_inputs */
     char digest[SHA256_HEX];
@@ -85,7 +85,7 @@ static int is_current(const struct conclusion *conclusion, bool *current, struct
 }
 
 static char *result_path(const struct cell *cell) {
-    return cell->round ? rounds_path(&cell->run, cell->run.layout.samples) : text_new("%s/metrics.json", cell->run.dir);
+    return cell->round ? rounds_path(&cell->run, cell->run.layout.samples) : cell_metrics(cell);
 }
 
 /* The same samples may have been a round. */
@@ -105,7 +105,7 @@ static int read_older(struct conclusion *conclusion, bool again, struct error *e
     const struct run *run = &conclusion->cell->run;
     struct error why;
     bool good = true;
-    char *path = result_path(conclusion->cell);
+    char *path = conclusion->cell->count ? text_new("%s/metrics.json", run->dir) : result_path(conclusion->cell);
     int rc = path ? json_file_read_if_there(&conclusion->older, path, &why) : error_memory(&why);
     if (rc == 0 && json_object_get(conclusion->older, RESULT_SEAL) && !result_is_sealed(conclusion->older))
         log_warn("%s: its metrics are not those that were written: they are computed again", path);
@@ -273,12 +273,15 @@ static int compute_metrics(struct conclusion *conclusion, struct references *ref
     return rc;
 }
 
-/* Where the metrics of all samples stood, those of the first ones stand. */
-static void tell_fewer(const struct conclusion *conclusion, const json_t *values) {
+/* Where the metrics of the first samples are; where those of all stood, if it is there. */
+static void tell_fewer(const struct conclusion *conclusion, const json_t *values, const char *path) {
     const json_t *older = json_object_get(conclusion->older, "metrics");
     json_int_t before = json_integer_value(json_object_get(older, "samples")),
                now = json_integer_value(json_object_get(values, "samples"));
-    if (conclusion->cell->run.job.evaluate.count && now < before)
+    if (conclusion->cell->count)
+        log_info("%s: the metrics of the first %lld of %llu samples; metrics.json, which `report` reads, is as it was",
+                 path, (long long)now, (unsigned long long)conclusion->cell->run.layout.samples);
+    else if (conclusion->cell->run.job.evaluate.count && now < before)
         log_info("%s/metrics.json is now of the first %lld samples, no longer of %lld: evaluate it without a count for "
                  "those again",
                  conclusion->cell->run.dir, (long long)now, (long long)before);
@@ -318,7 +321,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
         if (rc == 0) rc = json_file_write_guarded(path, result, &guard, err);
         json_decref(result);
     }
-    if (rc == 0 && !round) tell_fewer(conclusion, values);
+    if (rc == 0 && !round) tell_fewer(conclusion, values, path);
     json_decref(values);
     free(picture);
     free(path);

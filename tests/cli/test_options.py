@@ -56,6 +56,16 @@ def test_an_unknown_option_names_the_nearest_and_all(command):
     (["compare", "a", "b", "-z"], "unknown option -z"),
     (["run", "job.yaml", "--workers", "2"], "unknown option --workers; if it is a key: --set workers=VALUE"),
     (["plan", "--json"], "an argument is missing: JOB"),
+    (["plan", "--list", "--json"], "--list prints the table of solvers alone"),
+    (["plan", "--list", "job.yaml"], "--list prints the table of solvers alone"),
+    (["plan", "jobs/digits/job.yaml", "--cells", "--json"], "--cells prints lines alone"),
+    (["report", "a", "--card", "--metrics", "nonsense"], "--card prints a block of its own"),
+    (["report", "a", "--card", "latex", "-o", "b"], "--card prints a block of its own"),
+    (["report", "a", "--json", "--text"], "--json prints the data alone"),
+    (["report", "a", "--json", "--plot", "b.svg"], "--json prints the data alone"),
+    (["report", "a", "--text", "-o", "b"], "--output is where the page goes"),
+    (["report", "a", "--metrics", "fid"], "--metrics is what --text and --plot show"),
+    (["tune", "job.yaml", "--no-fid", "--samples", "400"], "--no-fid takes none"),
     (["exprot"], "unknown command exprot; did you mean export?"),
 ])
 def test_a_wrong_command_line_is_said(arguments, said):

@@ -111,6 +111,37 @@ def test_rows_of_conditions(job):
     assert "labels" not in said and said["stored as"] == "float32"
 
 
+def test_a_card_is_of_the_samples_that_were_evaluated(job):
+    job.add_evaluation()
+    job.keys |= {"seeds": "7,20-418"}
+    job.keys["evaluate"]["count"] = 250
+    qtaylor("run", job.write())
+    said, result = lines(job.run), json.loads((job.run / "metrics.json").read_text())
+    assert said["samples (N)"] == "250" and said["fid"].startswith(f"{result['metrics']['fid']:.6g};")
+    assert said["seeds"] == "7,20-268 (the first 250 of 400 samples), noise of philox"
+    assert said["digest of the set"] == result["payload_sha256"][:12] + ", of all 400 samples"
+    card_before = card(job.run).stdout
+    qtaylor("evaluate", job.run, "--count", "300")
+    assert card(job.run).stdout == card_before
+    del job.keys["evaluate"]["count"]
+    qtaylor("run", job.write())
+    said = lines(job.run)
+    assert said["seeds"] == "7,20-418, noise of philox" and said["digest of the set"] == result["payload_sha256"][:12]
+
+
+def test_a_run_that_grew_and_is_not_finished_has_no_card(job):
+    job.add_evaluation()
+    qtaylor("run", job.write())
+    before = (job.run / "metrics.json").read_bytes()
+    job.keys["seeds"] = "0-199"
+    qtaylor("run", job.write())
+    assert lines(job.run)["seeds"].startswith("0-199,")
+    (job.run / "metrics.json").write_bytes(before)  # as after a kill between the two
+    words = "metrics.json is of 100 samples, and the run of 200 by now: it is not finished"
+    assert words in card(job.run, code=AGAIN).stderr
+    assert words in qtaylor("report", job.run).stderr
+
+
 def test_who_has_no_card(job):
     job.add_evaluation()
     path = job.write()

@@ -3,7 +3,7 @@
 from conftest import qtaylor
 
 RECORDS = ["run.json", "manifest.jsonl", "metrics.json", "progress.json", "samples/000000.npy.zst", "samples/new/x.npy",
-           "log/x.npy", "features/x", "results.csv"]
+           "log/x.npy", "features/x", "results.csv", "metrics-250.json", "latents/x", "rounds/x", "race.json"]
 
 
 def everything(folder):

@@ -348,4 +348,6 @@ def test_where_the_job_evaluates_its_fid_judges(job, kind):
             fid["fid_error"], rel=1e-6
         )
     assert "delta" not in tune(job, "--nfe", 4, "--paths", 32, "--no-fid")["tuned"][0]
+    del job.keys["evaluate"]
+    assert "the job evaluates none" in qtaylor("tune", job.write(), "--samples", 400, code=64).stderr
     assert "--samples 5: expected at least 200" in qtaylor("tune", job.write(), "--samples", 5, code=64).stderr

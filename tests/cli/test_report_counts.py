@@ -1,0 +1,94 @@
+"""How many samples a report's numbers are of, and that what it compares is of the same ones and one evaluation."""
+import json
+import re
+
+import numpy as np
+import pytest
+
+from conftest import qtaylor
+from reports import make_sweep, read_page, results
+from test_compare import compare
+
+
+def best_of(run, **how):
+    return json.loads(qtaylor("report", run, "--json", **how).stdout)["best"]
+
+
+def test_numbers_of_another_evaluation_are_not_paired(tmp_path):
+    job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4]})
+    qtaylor("run", job.write())
+    (before,) = best_of(job.run)
+    assert "fid_delta" in before and not json.loads(qtaylor("report", job.run, "--json").stdout)["stale"]
+    qtaylor("run", job.write(), "--cell", "0", "--set", "evaluate.count=250")  # its metrics.json, not results.json
+    done = qtaylor("report", job.run, "--json")
+    data, words = json.loads(done.stdout), "1 cells were evaluated anew: run the sweep again"
+    assert data["stale"] == [results(job.run)["cells"][0]["cell"]] and words in done.stderr
+    assert "evaluated again" in data["best"][0]["unpaired"] and "fid_delta" not in data["best"][0]
+    assert words in qtaylor("report", job.run, "--text").stdout
+    qtaylor("report", job.run)
+    assert words in read_page(job.run).xpath("//details[@class='warning']")[0].text_content()
+    job.keys["evaluate"]["count"] = 250
+    qtaylor("run", job.write())  # all of the first 250 now
+    (best,) = best_of(job.run)
+    first, second = (job.run / best[which]["cell"] for which in ("best", "second"))
+    told = compare(first, tmp_path / "reference.npz", "--versus", second, "--count", 250)
+    for key in ("fid_delta", "fid_delta_error"):
+        assert best[key] == pytest.approx(told[key], rel=1e-9)
+    assert [(cell["samples"], cell["evaluated"]) for cell in results(job.run)["cells"]] == [(300, 250)] * 2
+    assert results(job.run)["columns"].index("evaluated") == results(job.run)["columns"].index("samples") + 1
+    qtaylor("report", job.run)
+    assert "300 samples each, evaluated by the first 250;" in read_page(job.run).xpath("//p[@class='about']")[0].text
+    assert re.search(r"^cell +NFE +ms/sample +samples ", qtaylor("report", job.run, "--text").stdout, re.M)
+
+
+def test_other_counts_are_shown_and_not_paired(tmp_path):
+    job = make_sweep(tmp_path, [{"sampler.solver": ["ddim"], "sampler.nfe": [4], "evaluate.count": [210]},
+                                {"sampler.solver": ["heun"], "sampler.nfe": [4], "evaluate.count": [280]}])
+    qtaylor("run", job.write())
+    (best,) = best_of(job.run)
+    assert best["unpaired"] == "another number of samples" and "fid_delta" not in best
+    assert {best[which]["samples"] for which in ("best", "second")} == {210, 280}
+    text = qtaylor("report", job.run, "--text").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.findall(r"(2[18]0) samples\)", text) == [str(best[which]["samples"]) for which in ("best", "second")]
+    for cell in results(job.run)["cells"]:
+        assert re.search(rf"^ +4 +\S+ +{cell['evaluated']} ", text.split(cell["cell"])[1].lstrip("\n"), re.M)
+    qtaylor("report", job.run)
+    assert "evaluated by the first 210 to 280;" in read_page(job.run).xpath("//p[@class='about']")[0].text
+
+
+def test_a_difference_the_other_way_is_not_within_its_error(tmp_path):
+    """kid_full is compared as it is, and its difference told without bias, which may have the other sign."""
+    job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4]})
+    job.keys["evaluate"]["metrics"] = ["kid"]
+    np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32))
+    job.keys["evaluate"]["reference"] = "rows.npy"
+    qtaylor("run", job.write())
+    found = results(job.run)
+    for cell, kid in zip(found["cells"], (5.0, 4.0), strict=True):
+        cell |= {"kid_full": kid}
+        path = job.run / cell["cell"] / "metrics.json"
+        metrics = json.loads(path.read_text())
+        metrics["metrics"] |= {"kid_full": kid, "kid_full_without": [kid - (kid < 5) * (1 + k / 1e3) for k in range(20)]}
+        path.write_text(json.dumps(metrics))
+    (job.run / "results.json").write_text(json.dumps(found))
+    best = next(one for one in best_of(job.run) if one["metric"] == "kid_full")
+    assert best["best"]["cell"] == found["cells"][1]["cell"] and best["kid_full_delta"] > 2 * best["kid_full_delta_error"]
+    text = " ".join(qtaylor("report", job.run, "--text").stdout.split())
+    assert "lower, but without the bias of finite samples behind ddim" in text and "more than twice its error" in text
+
+
+def test_rows_of_another_validation_set_leave_the_table(tmp_path):
+    job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4]})
+    rng = np.random.default_rng(2)
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, rng.normal(size=(300, 8)).astype(np.float32))
+    job.keys["evaluate"] |= {"metrics": ["fdr"], "validation": "a.npy"}
+    qtaylor("run", job.write())
+    assert len(results(job.run)["cells"]) == 2
+    job.keys["sweep"]["sampler.solver"] = ["ddim"]
+    qtaylor("run", job.write())
+    assert len(results(job.run)["cells"]) == 2  # a row that is not listed any more stays
+    job.keys["evaluate"]["validation"] = "b.npy"
+    assert "validation set" in qtaylor("run", job.write()).stderr
+    assert len(results(job.run)["cells"]) == 1
