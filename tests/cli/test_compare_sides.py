@@ -1,4 +1,5 @@
 """compare: sides that do not go together, or say less than they seem to, are refused or told."""
+import hashlib
 import json
 
 import numpy as np
@@ -32,3 +33,55 @@ def test_an_error_that_is_rounding_is_none(tmp_path):
     assert "fid_delta is left out" in said.stderr and "fid_delta" not in json.loads(said.stdout)["metrics"]
     equal = compare(tmp_path / "far.npy", tmp_path / "near.npy", "--versus", tmp_path / "far.npy")
     assert (equal["fid_delta"], equal["fid_delta_error"]) == (0, 0)
+
+
+def describe(path, **changes):
+    """A shard's JSON frame; with changes it is written anew, with its check and the seek table's entry."""
+    data = path.read_bytes()
+    start = data.index(b'{"check":')
+    length = int.from_bytes(data[start - 4:start], "little")
+    about = json.loads(data[start:start + length])
+    if changes:
+        new = {key: value for key, value in (about | changes).items() if key != "check" and value is not None}
+        bare = json.dumps(new, sort_keys=True, separators=(",", ":")).encode()
+        new["check"] = hashlib.sha256(data[:start - 8] + bare).hexdigest()
+        text = json.dumps(new, sort_keys=True, separators=(",", ":")).encode()
+        table = bytearray(data[start + length:])
+        table[-9 - 8:-9 - 4] = (len(text) + 8).to_bytes(4, "little")
+        path.write_bytes(data[:start - 4] + len(text).to_bytes(4, "little") + text + table)
+    return about
+
+
+def harm(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_features_are_used_only_of_the_samples_that_are_there(job, tmp_path):
+    job.add_evaluation()
+    job.keys |= {"seeds": "0-255", "output": {"dir": str(tmp_path / "run"), "samples_per_shard": 64}}
+    qtaylor("run", job.write())
+    run, reference = tmp_path / "run", tmp_path / "reference.npz"
+    good = compare(run, reference)
+    kept = {path: path.read_bytes() for path in [*run.glob("samples/*"), *run.glob("features/*/*/*")]}
+    samples, features = sorted(run.glob("samples/*")), sorted(run.glob("features/*/*/*"))
+    harm(samples[1])
+    samples[3].unlink()
+    wanted = "64 of 256 samples are missing (shards 3), 64 damaged (shards 1); run again"
+    assert wanted in words(run, reference, code=75)
+    assert wanted in qtaylor("evaluate", run, code=75).stderr
+    qtaylor("run", job.write())
+    assert {path: path.read_bytes() for path in kept} == kept and compare(run, reference) == good
+    harm(features[2])
+    assert "64 of 256 features are damaged (shards 2)" in words(run, reference, code=75)
+    features[2].write_bytes(kept[features[2]])
+    # Features of other samples, as another machine may have made of the same seeds; those of older versions do not say.
+    about = describe(features[0])
+    assert about["samples"] == describe(samples[0])["sha256"]
+    describe(features[0], samples=about["sha256"])
+    assert "stale" in qtaylor("verify", run, code=75).stdout
+    assert "64 of 256 features are stale (shards 0)" in words(run, reference, code=75)
+    describe(features[0], samples=None)
+    assert compare(run, reference) == good
+    qtaylor("verify", run)
