@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_compare import compare
+from test_compare import compare, save_pngs
 
 from conftest import qtaylor
 
@@ -85,3 +85,43 @@ def test_features_are_used_only_of_the_samples_that_are_there(job, tmp_path):
     describe(features[0], samples=None)
     assert compare(run, reference) == good
     qtaylor("verify", run)
+
+
+def test_a_run_is_paired_with_its_pictures_by_seed(job, tmp_path):
+    """Also in another order, and as EDM names them; never some of them with others."""
+    job.keys |= {"seeds": "300-399,0-299", "output": {"dir": str(tmp_path / "run"), "samples_per_shard": 64}}
+    qtaylor("run", job.write())
+    run, rng = tmp_path / "run", np.random.default_rng(2)
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "png")
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "png.zip")
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "most", "--ids", "5-399")
+    np.save(tmp_path / "reference.npy", rng.integers(0, 256, (400, 4, 4, 1), dtype=np.uint8))
+    sides = (run, tmp_path / "reference.npy", "--features", "none", "--json", "--versus")
+    for pictures in ("png", "png.zip"):
+        done = qtaylor("compare", *sides, tmp_path / pictures)
+        found = json.loads(done.stdout)["metrics"]
+        assert "paired by position" not in done.stderr
+        # As of the same rows in the same order; in another one the blocks differ, and the error with them.
+        assert (found["fid_delta"], found["fid_delta_error"]) == (0, 0)
+    said = qtaylor("compare", *sides, tmp_path / "most", code=65).stderr
+    assert "--versus: a paired difference needs the same samples" in said
+    assert f"of the 400 names (or seeds) of {run} 395 are among the 395 of" in said
+    first = qtaylor("compare", *sides, tmp_path / "most", "--count", "200", code=65).stderr
+    assert f"of the 200 names (or seeds) of {run} 95 are among the 200" in first
+
+
+def test_copies_are_counted(tmp_path):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    save_pngs(tmp_path / "once", images)
+    save_pngs(tmp_path / "twice", np.concatenate([images, images[:40]]))
+    save_pngs(tmp_path / "other", rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8))
+    assert "exact copies" not in words(tmp_path / "once", tmp_path / "other", "--features", "none")
+    said = words(tmp_path / "twice", tmp_path / "other", "--features", "none")
+    assert f"{tmp_path / 'twice'}: 40 of 100 images are exact copies of others" in said and "also in" not in said
+    said = words(tmp_path / "once", tmp_path / "twice", "--features", "none")
+    assert f"60 of the 60 images of {tmp_path / 'once'} are also in {tmp_path / 'twice'}" in said
+    np.save(tmp_path / "array.npy", images[:7])
+    assert "7 of the 7 images" in words(tmp_path / "array.npy", tmp_path / "once", "--features", "none")
+    assert "40 of 100 images" in qtaylor("reference", tmp_path / "twice", "--features", "none", "-o",
+                                         tmp_path / "r.npz").stderr
