@@ -45,6 +45,14 @@ void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]) {
     to_hex(digest, hex);
 }
 
+uint64_t sha256_mark(const void *data, size_t size) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    uint64_t mark = 0;
+    EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL);
+    for (size_t i = 0; i < sizeof mark; i++) mark = mark << 8 | digest[i];
+    return mark;
+}
+
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err) {
     int fd = file_open(path, O_RDONLY, err);
     if (fd < 0) return -1;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { SHA256_HEX = 65 }; /* 64 hex digits and a NUL */
 
@@ -15,6 +16,7 @@ void sha256_add(struct sha256 *hash, const void *data, size_t size);
 void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]); /* frees the hash */
 
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]);
+uint64_t sha256_mark(const void *data, size_t size); /* its first 8 bytes */
 /* Of a regular file's bytes, which are read: base/digests.h remembers. CODE_IO. */
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err);
 /* Is `found`, the digest of a file that was read, the expected one? If not, or where none is known (NULL), CODE_DATA

@@ -9,6 +9,8 @@
 #include "shard/store.h"
 #include "work/evaluation.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,6 +198,17 @@ static char *first_seeds(const struct seeds *seeds, uint64_t count) {
     return text;
 }
 
+/* A sample's name is its seed, as in its picture's (image_names_mark). */
+static int name_rows(struct side *side, const struct run *run, struct error *err) {
+    const struct seeds *seeds = &run->job.seeds;
+    uint64_t most = run->job.evaluate.count, count = most && most < seeds->count ? most : seeds->count;
+    char text[24];
+    if (marks_new(&side->names, count, err) != 0) return -1;
+    for (uint64_t i = 0; i < count; i++)
+        side->names.list[i] = sha256_mark(text, (size_t)sprintf(text, "%" PRIu64, seeds_at(seeds, i)));
+    return 0;
+}
+
 static int read_run(struct side *sides, char **seeds, const char *dir, const struct extraction *how, uint64_t count,
                     struct error *err) {
     json_t *document;
@@ -203,6 +216,7 @@ static int read_run(struct side *sides, char **seeds, const char *dir, const str
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
     run.keeps_latents = false;
     int rc = read_features(sides, &run, how, err);
+    for (size_t i = 0; rc == 0 && i < (how ? how->count : 1); i++) rc = name_rows(&sides[i], &run, err);
     if (rc == 0 && seeds && !(*seeds = first_seeds(&run.job.seeds, count))) rc = error_memory(err);
     run_close(&run);
     return rc;

@@ -4,6 +4,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/print_values.h"
 #include "cmd/compare_same.h"
 #include "metric/score.h"
 #include "metric/values.h"
@@ -72,64 +73,6 @@ static int read_indices(struct score_options *options, char **file, const char *
     return 0;
 }
 
-/* values[NETWORK.NAME + suffix]; NAN: none. */
-static double value_of(const json_t *values, const char *network, const char *name, const char *suffix) {
-    char key[2 * NETWORK_NAME];
-    snprintf(key, sizeof key, "%s%s%s%s", network ? network : "", network ? "." : "", name, suffix);
-    const json_t *value = json_object_get(values, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static void print_estimate(const json_t *values, const char *network, const char *name) {
-    double value = value_of(values, network, name, ""), error = value_of(values, network, name, "_error");
-    int width = 4 - (int)strlen(name);
-    if (!isnan(value)) printf("%-14s %.6g\n", name, value);
-    if (!isnan(error))
-        printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, width > 0 ? width : 0, "",
-               value_of(values, network, name, "_corrected"), error, value_of(values, network, name, "_low"),
-               value_of(values, network, name, "_high"));
-}
-
-static void print_difference(const json_t *values, const char *network, const char *name) {
-    char key[NETWORK_NAME];
-    snprintf(key, sizeof key, "%s_delta", name);
-    double value = value_of(values, network, key, ""), p = value_of(values, network, key, "_p"),
-           corrected = value_of(values, network, key, "_p_holm");
-    if (isnan(value)) return;
-    printf("%-14s %.6g +- %.2g, 95 %% interval %.6g to %.6g, p = %.2g", key, value,
-           value_of(values, network, key, "_error"), value_of(values, network, key, "_low"),
-           value_of(values, network, key, "_high"), isnan(corrected) ? p : corrected);
-    printf("%s\n", isnan(corrected) ? "" : " (Holm)");
-}
-
-static void print_values(const json_t *values, const char *network) {
-    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind", "fdr", "clip-score"}, *const spreads[] = {
-                                                                                                     "kid", "is"};
-    static const char *const paired[] = {"fid", "sfid", "kid_full", "cmmd", "mind", "fdr", "clip-score"};
-    static const char *const rest[] = {"fid_infinity", "precision", "recall", "density",
-                                       "coverage",     "vendi",     "fld",    "fld_gap"};
-    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) print_estimate(values, network, intervals[i]);
-    for (size_t i = 0; i < sizeof paired / sizeof *paired; i++) print_difference(values, network, paired[i]);
-    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++) {
-        double value = value_of(values, network, spreads[i], ""), std = value_of(values, network, spreads[i], "_std");
-        if (!isnan(value)) printf("%-14s %.6g", spreads[i], value);
-        if (!isnan(std)) printf(", standard deviation %.2g", std);
-        if (!isnan(value)) printf("\n");
-    }
-    print_estimate(values, network, "kid_full");
-    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
-        double value = value_of(values, network, rest[i], "");
-        if (!isnan(value)) printf("%-14s %.6g\n", rest[i], value);
-    }
-}
-
-/* What is of all networks together. */
-static void print_mean(const json_t *values) {
-    if (isnan(value_of(values, NULL, "fdr", ""))) return;
-    printf("\nmean over the networks\n");
-    print_estimate(values, NULL, "fdr");
-}
-
 struct comparison {
     const struct compare_options *options;
     struct score_options score;
@@ -142,6 +85,40 @@ struct comparison {
     char *seeds[3]; /* of these, where they are runs */
     json_t *values;
 };
+
+static int pair(struct comparison *comparison, struct error *err) {
+    const char *const paths[] = {comparison->options->a, comparison->options->versus};
+    const struct marks *one = &comparison->a[0].names, *other = &comparison->versus[0].names;
+    bool by_name = false;
+    for (size_t i = 0; i < comparison->count; i++)
+        if (side_pair(&comparison->a[i], &comparison->versus[i], paths, &by_name, err) != 0)
+            return error_prefix(err, "--versus");
+    if (!by_name)
+        log_warn("--versus: the samples of %s and %s are paired by position, for %s", paths[0], paths[1],
+                 one->count && other->count ? "they have no names in common" : "not both have names");
+    return 0;
+}
+
+/* The side that has the images' marks (side.h), or the first. */
+static const struct side *with_pixels(const struct side *sides, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (sides[i].pixels.count) return &sides[i];
+    return sides;
+}
+
+static int warn_shared(const struct comparison *comparison, struct error *err) {
+    const struct compare_options *options = comparison->options;
+    const char *const paths[] = {options->a, options->b, options->validation};
+    const struct side *const sides[] = {with_pixels(comparison->a, comparison->count),
+                                        with_pixels(comparison->b, comparison->count),
+                                        with_pixels(comparison->validation, comparison->count)};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = i + 1; k < 3; k++) {
+            const char *const two[] = {paths[i], paths[k]};
+            if (side_warn_shared(sides[i], sides[k], two, err) != 0) return -1;
+        }
+    return 0;
+}
 
 static int read_comparison(struct comparison *comparison, struct error *err) {
     const struct compare_options *options = comparison->options;
@@ -161,14 +138,11 @@ static int read_comparison(struct comparison *comparison, struct error *err) {
     if (options->text && (sides_read_texts(comparison->text, options->text, &comparison->networks, err) != 0 ||
                           sides_text_rows(&comparison->text_rows, options->a, err) != 0))
         return -1;
-    const char *const names[] = {comparison->a[0].names, comparison->versus[0].names};
     if (seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
         return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
                          seeds[0], options->versus, seeds[2]);
-    if (options->versus && !(seeds[0] && seeds[2]) && !(names[0][0] && strcmp(names[0], names[1]) == 0))
-        log_warn("--versus: the samples of %s and %s are paired by position, for %s", options->a, options->versus,
-                 names[0][0] && names[1][0] ? "their files have other names" : "they have no names in common");
-    return 0;
+    if (options->versus && pair(comparison, err) != 0) return -1;
+    return warn_shared(comparison, err);
 }
 
 /* One network's metrics, printed or put among the values. */
@@ -204,7 +178,7 @@ static void print_network(const struct comparison *comparison, size_t i) {
     const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
     if (name && i > 0) printf("\n");
     if (name) print_line(stdout, "%s", name);
-    print_values(comparison->values, name);
+    values_print(comparison->values, name);
 }
 
 static int compare_whole(const struct compare_options *options, struct error *err) {
@@ -231,7 +205,7 @@ static int compare(const struct call *call, struct error *err) {
     if (rc == 0) rc = values_mean(comparison.values, "fdr", err);
     if (rc == 0) rc = values_holm(comparison.values, err);
     for (size_t i = 0; rc == 0 && !options->json && i < comparison.count; i++) print_network(&comparison, i);
-    if (rc == 0 && !options->json && comparison.count > 1) print_mean(comparison.values);
+    if (rc == 0 && !options->json && comparison.count > 1) values_print_mean(comparison.values);
     if (rc == 0 && options->json) {
         json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", comparison.values);
         rc = json ? print_json(json, err) : error_memory(err);
@@ -346,7 +320,8 @@ const struct command command_compare = {
     "--same takes two runs, and says whether they hold the same bytes (exit status 0), the same within rounding: no\n"
     "pixel further apart than one of 255 levels (1), or not (2), and which keys of their jobs differ;\n"
     "of several decoders it is the worst of their verdicts, and a decoder of one run alone is a difference.\n"
-    "--versus pairs by seed, or by the files' names where both sides have the same, or says: by position.\n\n"
+    "--versus pairs by seed, or by the files' names, or says: by position; names of which just some are on both sides\n"
+    "are an error.\n\n"
     "  fid           Frechet distance, as pytorch-fid and EDM define it; with every sample's features also corrected\n"
     "                for the bias of finite samples, with a standard error and a 95 % interval: delete-block "
     "jackknife,\n"

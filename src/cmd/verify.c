@@ -26,11 +26,11 @@ struct verdict {
 };
 
 /* Prints one line a file that is not as it should be; counts it. */
-static int judge(const struct run *run, shard_id shard, int output, struct verdict *verdict, struct shard_info *info,
-                 struct error *err) {
+static int judge(const struct run *run, shard_id shard, int output, const char *samples, struct verdict *verdict,
+                 struct shard_info *info, struct error *err) {
     enum shard_state state;
     struct error why;
-    if (scan_file(run, shard, output, &state, info, NULL, &why, err) != 0) return -1;
+    if (scan_file(run, shard, output, samples, &state, info, NULL, &why, err) != 0) return -1;
 #pragma omp critical(verify)
     {
         verdict->counts[state]++;
@@ -57,9 +57,10 @@ static int verify_files(const struct run *run, struct verdict *verdict, struct s
     for (uint64_t i = 0; i < shards; i++) {
         struct error one;
         struct shard_info ignored;
-        int failed = judge(run, (shard_id){i}, SAMPLES, verdict, &infos[i], &one);
+        int failed = judge(run, (shard_id){i}, SAMPLES, "", verdict, &infos[i], &one);
         for (int k = LATENTS; failed == 0 && k < FEATURE_FILES; k++)
-            if (k != SAMPLES && run_wants(run, k)) failed = judge(run, (shard_id){i}, k, verdict, &ignored, &one);
+            if (k != SAMPLES && run_wants(run, k))
+                failed = judge(run, (shard_id){i}, k, infos[i].sha256, verdict, &ignored, &one);
         if (failed) {
 #pragma omp critical(verify)
             rc = (*err = one, -1);

@@ -22,6 +22,7 @@ struct extractor {
     struct extracted *list; /* [how->count] */
     const struct picture_source *source;
     size_t count, bytes; /* images; bytes of one */
+    struct marks pixels;
 };
 
 /* A batch through every network. */
@@ -50,6 +51,8 @@ static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, s
 #pragma omp for schedule(dynamic)
         for (size_t batch = 0; batch < rows; batch += BATCH) {
             size_t taken = rows - batch < BATCH ? rows - batch : BATCH;
+            for (size_t i = batch; i < batch + taken; i++)
+                extractor->pixels.list[first + i] = sha256_mark(pixels + i * extractor->bytes, extractor->bytes);
             if (one.code == CODE_OK)
                 run_batch(extractor, pixels + batch * extractor->bytes, first + batch, taken, &one);
         }
@@ -128,6 +131,7 @@ static int prepare(struct extractor *extractor, struct error *err) {
     char message[SHIM_ERROR];
     extractor->count = source->count;
     extractor->bytes = card_elements(&sizes) * (source->floats ? sizeof(float) : sizeof(uint8_t));
+    if (marks_new(&extractor->pixels, extractor->count, err) != 0) return -1;
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
     for (size_t i = 0; i < extractor->how->count; i++)
         if (prepare_network(extractor, i, &sizes, err) != 0) return -1;
@@ -145,11 +149,23 @@ static int take(struct side *side, struct extracted *of, struct error *err) {
     return 0;
 }
 
+/* A set with copies is smaller than it looks. */
+static int warn_copies(const struct extractor *extractor, struct error *err) {
+    size_t copies;
+    if (marks_repeated(&extractor->pixels, &copies, err) != 0) return -1;
+    if (copies > 0)
+        log_warn("%s: %zu of %zu images are exact copies of others, pixel for pixel", extractor->source->name, copies,
+                 extractor->count);
+    return 0;
+}
+
 int extract(struct side *sides, const struct picture_source *source, const struct extraction *how, struct error *err) {
     struct extractor extractor = {.how = how, .source = source, .list = calloc(how->count, sizeof *extractor.list)};
     if (!extractor.list) return error_memory(err);
     int rc = prepare(&extractor, err);
     if (rc == 0) rc = run(&extractor, err);
+    if (rc == 0) rc = warn_copies(&extractor, err);
+    sides[0].pixels = extractor.pixels;
     for (size_t i = 0; i < how->count; i++) {
         struct extracted *of = &extractor.list[i];
         if (rc == 0 && (rc = take(&sides[i], of, err)) != 0) error_prefix(err, "features of %s", source->name);
@@ -164,6 +180,15 @@ static int read_images(void *context, size_t rows, void *out, struct error *err)
     return images_read(context, rows, out, err);
 }
 
+static int take_names(struct side *sides, size_t count, const struct images *images, struct error *err) {
+    const struct image_names *names = images_names(images);
+    for (size_t i = 0; names && i < count; i++)
+        if (marks_new(&sides[i].names, names->count, err) != 0 ||
+            image_names_mark(names, sides[i].names.list, err) != 0)
+            return -1;
+    return 0;
+}
+
 int extract_images(struct side *sides, const char *path, const struct extraction *how, struct error *err) {
     struct images *images;
     if (images_open(&images, path, how->order, err) != 0) return -1;
@@ -175,13 +200,13 @@ int extract_images(struct side *sides, const char *path, const struct extraction
                                     .read = read_images,
                                     .context = images};
     images_shape(images, &source.height, &source.width, &source.channels);
-    for (size_t i = 0; i < how->count; i++) images_names(images, sides[i].names);
     int rc = source.floats && !(how->low < how->high)
                  ? error_set(err, CODE_DATA,
                              "%s holds float32 numbers, which do not say what is black and what is white: say --range "
                              "LOW,HIGH, the range of the card of the model whose samples they are",
                              path)
                  : extract(sides, &source, how, err);
+    if (rc == 0) rc = take_names(sides, how->count, images, err);
     for (size_t i = 0; rc == 0 && i < how->count * FEATURE_KINDS; i++) {
         struct statistics *statistics = &sides[i / FEATURE_KINDS].views[i % FEATURE_KINDS].statistics;
         if (statistics->dim) rc = images_recipe(images, statistics->recipe, err);

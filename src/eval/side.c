@@ -1,6 +1,11 @@
 /* One side of a comparison in memory. */
 #include "eval/side.h"
 
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 int side_take(struct side *side, enum feature_kind kind, struct features *features, struct error *err) {
     struct view *view = &side->views[kind];
     struct moments moments;
@@ -18,6 +23,8 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
 
 int side_cut(struct side *side, size_t count, const char *path, struct error *err) {
     bool any = false;
+    if (side->names.count > count) side->names.count = count;
+    if (side->pixels.count > count) side->pixels.count = count;
     for (int kind = 0; kind < FEATURE_KINDS; kind++) {
         struct view *view = &side->views[kind];
         if (!view->features.rows) {
@@ -36,6 +43,63 @@ int side_cut(struct side *side, size_t count, const char *path, struct error *er
     }
     if (any) return 0;
     return error_set(err, CODE_DATA, "--count: %s holds no features, only statistics of all its samples", path);
+}
+
+/* Row i becomes what row places[i] was. */
+static int reorder(struct features *features, const size_t *places, struct error *err) {
+    size_t dim = features->dim;
+    float *rows = malloc(features->count * dim * sizeof *rows);
+    if (!rows) return error_memory(err);
+    for (size_t i = 0; i < features->count; i++)
+        memcpy(rows + i * dim, features->rows + places[i] * dim, dim * sizeof *rows);
+    free(features->rows);
+    features->rows = rows;
+    return 0;
+}
+
+static int pair_by(const size_t *places, size_t shared, const struct side *one, struct side *other,
+                   const char *const paths[2], struct error *err) {
+    size_t mine = one->names.count, theirs = other->names.count, twice[2];
+    if (marks_repeated(&one->names, &twice[0], err) != 0 || marks_repeated(&other->names, &twice[1], err) != 0)
+        return -1;
+    if (shared < mine || mine != theirs || twice[0] || twice[1])
+        return error_set(err, CODE_DATA,
+                         "a paired difference needs the same samples on both sides: of the %zu names (or seeds) of %s "
+                         "%zu are among the %zu of %s%s: leave the others out, or give arrays, which are paired by "
+                         "position",
+                         mine, paths[0], shared, theirs, paths[1],
+                         twice[0] || twice[1] ? ", and some are there twice" : "");
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        struct features *features = &other->views[kind].features;
+        if (features->rows && features->count == mine && reorder(features, places, err) != 0) return -1;
+    }
+    return 0;
+}
+
+int side_pair(const struct side *one, struct side *other, const char *const paths[2], bool *by_name,
+              struct error *err) {
+    size_t shared = 0, count = one->names.count;
+    *by_name = count > 0 && marks_equal(&one->names, &other->names);
+    if (*by_name || count == 0 || other->names.count == 0) return 0;
+    size_t *places = malloc(count * sizeof *places);
+    int rc = places ? marks_find(&one->names, &other->names, places, &shared, err) : error_memory(err);
+    *by_name = rc == 0 && shared > 0;
+    if (*by_name) rc = pair_by(places, shared, one, other, paths, err);
+    free(places);
+    return rc;
+}
+
+int side_warn_shared(const struct side *one, const struct side *other, const char *const paths[2], struct error *err) {
+    size_t shared = 0, count = one->pixels.count;
+    if (count == 0 || other->pixels.count == 0) return 0;
+    size_t *places = malloc(count * sizeof *places);
+    int rc = places ? marks_find(&one->pixels, &other->pixels, places, &shared, err) : error_memory(err);
+    free(places);
+    if (rc == 0 && shared > 0)
+        log_warn(
+            "%zu of the %zu images of %s are also in %s, pixel for pixel: the metrics take the two for independent",
+            shared, count, paths[0], paths[1]);
+    return rc;
 }
 
 const struct view *side_view(const struct side *side, enum feature_kind kind) {
@@ -65,5 +129,7 @@ void side_release(struct side *side) {
         statistics_release(&side->views[kind].statistics);
         frechet_release(&side->views[kind].factor);
     }
+    marks_release(&side->names);
+    marks_release(&side->pixels);
     *side = (struct side){0};
 }

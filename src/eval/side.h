@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "eval/features.h"
 #include "eval/frechet.h"
+#include "eval/marks.h"
 #include "eval/statistics.h"
 
 #include <stdbool.h>
@@ -22,7 +23,8 @@ struct side {
     char network[SHA256_HEX]; /* that made the features; "": not known */
     char name[NETWORK_NAME];  /* that network's; "": not known */
     char sha256[SHA256_HEX];  /* of the file that was read; "": none, or not asked for */
-    char names[SHA256_HEX];   /* of the files that the rows are of (image_names_digest); "": they have none */
+    struct marks names;       /* of the files that the rows are of (image_names_mark), of a run of its seeds; or none */
+    struct marks pixels;      /* of the images that went through a network, at the first one's side; or none */
 };
 
 /* Takes the features over; they are freed on failure too. */
@@ -30,6 +32,11 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
 /* Keeps the features of the first `count` samples alone. CODE_DATA: there are fewer, or just statistics; path: what the
  * side was read from, for the message. */
 int side_cut(struct side *side, size_t count, const char *path, struct error *err);
+/* Puts `other` into the order of `one` by names that are the same set; *by_name: it is. Two sides with names of which
+ * just some are in both, or there twice, are CODE_DATA. paths: of both, for messages. */
+int side_pair(const struct side *one, struct side *other, const char *const paths[2], bool *by_name, struct error *err);
+/* Says (log) how many images of `one` are also in `other`. */
+int side_warn_shared(const struct side *one, const struct side *other, const char *const paths[2], struct error *err);
 /* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay
  * in its place from here on. */
 int side_factor(struct side *side, unsigned metrics, struct error *err);

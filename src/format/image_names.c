@@ -133,21 +133,23 @@ int image_names_settle(struct image_names *names, const char *path, const char *
     return 0;
 }
 
-void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]) {
-    struct sha256 *hash = sha256_new();
-    hex[0] = '\0';
-    if (!hash) return; /* as if they had no names */
+int image_names_mark(const struct image_names *names, uint64_t *marks, struct error *err) {
     for (size_t i = 0; i < names->count; i++) {
         const char *slash = strrchr(names->list[i].name, '/'), *name = slash ? slash + 1 : names->list[i].name;
         const char *end = strrchr(name, '.');
+        char *key = malloc(strlen(name) + 1);
+        size_t length = 0;
+        if (!key) return error_memory(err);
+        if (strncmp(name, "img", 3) == 0 && isdigit((unsigned char)name[3])) name += 3; /* EDM's */
         for (const char *at = name; at < end; at++) {
             bool zero = *at == '0' && isdigit((unsigned char)at[1]) && (at == name || !isdigit((unsigned char)at[-1]));
             while (zero && *at == '0' && isdigit((unsigned char)at[1])) at++;
-            sha256_add(hash, at, 1);
+            key[length++] = *at;
         }
-        sha256_add(hash, "/", 1);
+        marks[i] = sha256_mark(key, length);
+        free(key);
     }
-    sha256_finish(hash, hex);
+    return 0;
 }
 
 void image_names_release(struct image_names *names) {

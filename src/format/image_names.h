@@ -42,9 +42,9 @@ void image_names_leave_out(struct image_names *names, const char *name);
  * messages. */
 int image_names_settle(struct image_names *names, const char *path, const char * or, enum image_order order,
                        struct error *err);
-/* Of names in their order, without folders, extensions and the zeros before numbers: equal for sets that can be paired.
- */
-void image_names_digest(const struct image_names *names, char hex[SHA256_HEX]);
+/* marks [count]: sha256_mark of each name without folders, extension, the zeros before numbers, and EDM's img before
+ * the first one: equal for pictures that can be paired; of one that export wrote, that of its seed in decimal. */
+int image_names_mark(const struct image_names *names, uint64_t *marks, struct error *err);
 void image_names_release(struct image_names *names);
 
 /* ".ipynb_checkpoints/a.png" and "__MACOSX/._a.png" are nobody's images, "./a.png" is one. */

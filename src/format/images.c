@@ -61,9 +61,8 @@ size_t images_count(const struct images *images) {
     return images->count;
 }
 
-void images_names(const struct images *images, char hex[SHA256_HEX]) {
-    hex[0] = '\0';
-    if (images->names.count > 0) image_names_digest(&images->names, hex);
+const struct image_names *images_names(const struct images *images) {
+    return images->names.count > 0 ? &images->names : NULL;
 }
 
 int images_recipe(const struct images *images, char recipe[RECIPE_SIZE], struct error *err) {

@@ -19,8 +19,8 @@ struct images; /* open for reading, by one thread at a time */
 int images_open(struct images **images, const char *path, enum image_order order, struct error *err);
 void images_close(struct images *images); /* accepts NULL */
 size_t images_count(const struct images *images);
-/* Of their files' names (image_names_digest); "": they have none. */
-void images_names(const struct images *images, char hex[SHA256_HEX]);
+/* Their files' names; NULL: they have none. Borrowed. */
+const struct image_names *images_names(const struct images *images);
 /* How tools/prepare_images.py prepared them, as the archive says: dataset.json's "recipe" beside image files, the
  * member `recipe` of an .npz; "": it does not say. CODE_DATA: damaged. */
 enum { RECIPE_SIZE = 32 };

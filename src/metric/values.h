@@ -11,7 +11,8 @@
 /* CODE_DATA: no finite number. */
 int value_set(json_t *values, const char *name, double value, struct error *err);
 /* numbers[0], and where there are `enough` samples what those without each block say of it: NAME_corrected, NAME_error,
- * NAME_low, NAME_high, and NAME_without itself. */
+ * NAME_low, NAME_high, and NAME_without itself; without error, low and high (and that is said) where these numbers
+ * differ by no more than rounding. */
 int value_set_jackknifed(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], bool enough,
                          struct error *err);
 /* The numbers of value_set_jackknifed; false: there are none without blocks. */
@@ -20,7 +21,7 @@ bool value_get_jackknifed(const json_t *values, const char *name, double numbers
 int values_put(json_t *to, const char *network, json_t *values, struct error *err);
 /* For each number that has blocks in both: NAME_delta, the difference one - other of sets that share their seeds, row
  * by row, corrected for bias, with its paired standard error, NAME_delta_error, NAME_delta_low, NAME_delta_high, and
- * NAME_delta_p of jackknife_p. to may be `one`. */
+ * NAME_delta_p of jackknife_p; left out, and said, where its error is rounding. to may be `one`. */
 int values_difference(json_t *to, const json_t *one, const json_t *other, struct error *err);
 /* Beside each NAME_delta_p, where there are two or more, NAME_delta_p_holm. */
 int values_holm(json_t *values, struct error *err);

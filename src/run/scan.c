@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int scan_file(const struct run *run, shard_id shard, int output, enum shard_state *state, struct shard_info *info,
-              void **rows, struct error *why, struct error *err) {
+int scan_file(const struct run *run, shard_id shard, int output, const char *samples, enum shard_state *state,
+              struct shard_info *info, void **rows, struct error *why, struct error *err) {
     uint64_t count = layout_rows(&run->layout, shard);
     uint64_t *seeds = malloc(count * sizeof *seeds);
     int64_t *labels = malloc(count * sizeof *labels);
@@ -20,6 +20,7 @@ int scan_file(const struct run *run, shard_id shard, int output, enum shard_stat
     } else {
         struct shard_meta meta = run_meta(run, shard, output, seeds, labels);
         struct npy npy = run_npy(run, shard, output);
+        if (output >= 0) snprintf(meta.samples, SHA256_HEX, "%s", samples);
         rc = store_check(path, &meta, &npy, state, info, rows, why, err);
     }
     free(path);
@@ -36,11 +37,11 @@ static void place_rows(const struct run *run, shard_id shard, struct features *f
 }
 
 /* scan_file for one that is made where it is not good: CODE_DATA where another job's work is in its place. */
-static int scan_own(const struct run *run, shard_id shard, int output, unsigned char *state, struct shard_info *info,
-                    void **rows, struct error *err) {
+static int scan_own(const struct run *run, shard_id shard, int output, const char *samples, unsigned char *state,
+                    struct shard_info *info, void **rows, struct error *err) {
     enum shard_state found;
     struct error why;
-    if (scan_file(run, shard, output, &found, info, rows, &why, err) != 0) return -1;
+    if (scan_file(run, shard, output, samples, &found, info, rows, &why, err) != 0) return -1;
     *state = (unsigned char)found;
     if (found != SHARD_OTHERS) return 0;
     char *path = run_path(run, shard, output);
@@ -53,17 +54,19 @@ int scan_shard(const struct run *run, shard_id shard, struct shard_status *statu
                struct error *err) {
     struct shard_info unused;
     if (run_wants(run, LATENTS) && status->latents != SHARD_GOOD &&
-        scan_own(run, shard, LATENTS, &status->latents, &unused, NULL, err) != 0)
+        scan_own(run, shard, LATENTS, "", &status->latents, &unused, NULL, err) != 0)
         return -1;
     if (status->samples != SHARD_GOOD &&
-        scan_own(run, shard, SAMPLES, &status->samples, &status->samples_info, NULL, err) != 0)
+        scan_own(run, shard, SAMPLES, "", &status->samples, &status->samples_info, NULL, err) != 0)
         return -1;
     for (int k = 0; k < FEATURE_FILES; k++) {
         struct shard_info ignored;
         void *rows = NULL;
         bool read = features && features[k].rows && layout_first(&run->layout, shard) < features[k].count;
         if (!run_wants(run, k) || (status->features[k] == SHARD_GOOD && !read)) continue;
-        if (scan_own(run, shard, k, &status->features[k], &ignored, read ? &rows : NULL, err) != 0) return -1;
+        if (scan_own(run, shard, k, status->samples_info.sha256, &status->features[k], &ignored, read ? &rows : NULL,
+                     err) != 0)
+            return -1;
         if (rows) place_rows(run, shard, &features[k], rows);
         free(rows);
     }
@@ -101,30 +104,49 @@ int scan_cells(struct comm *comm, struct cells *cells, int threads, struct error
     return rc;
 }
 
-static bool is_gap(const struct run *run, const struct shard_status *status, enum gap gap) {
-    return gap == GAP_LATENTS   ? scan_solves(run, status)
-           : gap == GAP_SAMPLES ? status->samples != SHARD_GOOD
-                                : !scan_good(run, status);
+/* Of the first of a shard's files, or of its latents or samples, that is not good. */
+static enum shard_state gap_of(const struct run *run, const struct shard_status *status, enum gap gap) {
+    bool latents = run_wants(run, LATENTS) && gap != GAP_SAMPLES;
+    unsigned char state = SHARD_GOOD;
+    if (latents) state = status->latents;
+    if (state == SHARD_GOOD && !(latents && gap == GAP_LATENTS)) state = status->samples;
+    for (int k = 0; gap == GAP_ANY && state == SHARD_GOOD && k < FEATURE_FILES; k++)
+        if (run_wants(run, k)) state = status->features[k];
+    return (enum shard_state)state;
 }
 
-int scan_gaps(const struct run *run, const struct shard_status *status, enum gap gap, struct error *err) {
+/* Appends how many samples are of shards in this state, and which these are. what: the samples', or what of them. */
+static void add_gaps(struct text *text, const struct run *run, const struct shard_status *status, enum gap gap,
+                     enum shard_state state, const char *what) {
     struct text list = {0};
     uint64_t shards = layout_shards(&run->layout), samples = 0, ranges = 0;
     for (uint64_t i = 0; i < shards; i++) {
-        if (!is_gap(run, &status[i], gap)) continue;
         uint64_t last = i;
-        for (; last < shards && is_gap(run, &status[last], gap); last++)
+        for (; last < shards && gap_of(run, &status[last], gap) == state; last++)
             samples += layout_rows(&run->layout, (shard_id){last});
-        last--;
-        text_add_range(&list, &ranges, i, last);
+        if (last == i) continue;
+        text_add_range(&list, &ranges, i, last - 1);
         i = last;
     }
-    if (ranges == 0) return 0;
-    error_set(err, CODE_AGAIN,
-              "%s is incomplete: %" PRIu64 " of %" PRIu64 " %s are missing (shards %s); %s to continue", run->dir,
-              samples, run->layout.samples, gap == GAP_LATENTS ? LATENTS_FOLDER : "samples",
-              list.data ? list.data : "?", gap == GAP_LATENTS ? "run the job again" : "run again");
+    if (ranges > 0 && !text->length)
+        text_add(text, "%" PRIu64 " of %" PRIu64 " %s are", samples, run->layout.samples, what);
+    else if (ranges > 0) text_add(text, ", %" PRIu64, samples);
+    if (ranges > 0) text_add(text, " %s (shards %s)", shard_state_names[state], list.data ? list.data : "?");
     text_release(&list);
+}
+
+int scan_gaps(const struct run *run, const struct shard_status *status, enum gap gap, struct error *err) {
+    struct text text = {0};
+    bool features = gap == GAP_ANY; /* alone */
+    for (uint64_t i = 0; features && i < layout_shards(&run->layout); i++)
+        features = status[i].samples == SHARD_GOOD && !scan_solves(run, &status[i]);
+    const char *what = gap == GAP_LATENTS ? LATENTS_FOLDER : features ? "features" : "samples";
+    for (enum shard_state state = 0; state < SHARD_STATES; state++)
+        if (state != SHARD_GOOD) add_gaps(&text, run, status, gap, state, what);
+    if (text.length == 0) return text.failed ? error_memory(err) : 0;
+    error_set(err, CODE_AGAIN, "%s is incomplete: %s; %s to continue", run->dir, text.data,
+              gap == GAP_LATENTS ? "run the job again" : "run again");
+    text_release(&text);
     return -1;
 }
 

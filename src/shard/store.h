@@ -21,9 +21,10 @@ struct text;
  *   {"format": 1, "fingerprint", "shard": id, "seeds": "0-255,300", "labels": [...] or null, "dtype": "|u1", "shape",
  *    "sha256" of the .npy stream, "check": see frames.h}
  * with "rows": [...] where there are conditions, which row each sample got, "scales": [...] where guidance goes by
- * them, each sample's scale, in files of latents "output", in feature files also "network" and "output", and in files
- * of uint8 samples "clipped": so many values lay outside the model's range by more than half a level before they were
- * stored (left out where they were not counted). seeds and labels are borrowed. */
+ * them, each sample's scale, in files of latents "output", in feature files also "network", "output" and "samples" (the
+ * sha256 of those that they are of; older versions left it out), and in files of uint8 samples "clipped": so many
+ * values lay outside the model's range by more than half a level before they were stored (left out where they were not
+ * counted). seeds and labels are borrowed. */
 struct shard_meta {
     shard_id id;
     uint64_t rows;
@@ -36,6 +37,7 @@ struct shard_meta {
     uint64_t first;                                      /* the shard's first position */
     char fingerprint[SHA256_HEX];
     char network[SHA256_HEX]; /* feature files: sha256 of the network file; else "" */
+    char samples[SHA256_HEX]; /* feature files: sha256 of the samples' .npy stream; "": not known, any will do */
     const char *output;       /* feature files: the network's output, "pool"; "latents"; NULL for samples */
     bool any_labels;          /* labels are NULL because they are not known here: any will do */
     bool counted;             /* samples: `clipped` is known. Nothing that a file is compared with */

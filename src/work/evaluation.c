@@ -64,11 +64,19 @@ int evaluation_side(const struct run *run, size_t network, struct side *side, st
         if ((size_t)k / NETWORK_OUTPUTS != network) features_release(&features[k]); /* are not read */
     bool room = rc == 0;
     uint64_t count = run->job.evaluate.count ? run->job.evaluate.count : run->layout.samples;
-    for (uint64_t i = 0; rc == 0 && i < shards; i++) { /* samples, and features of later ones, are not looked at */
+    struct error failure = {.code = CODE_OK};
+#pragma omp parallel for schedule(dynamic)
+    for (uint64_t i = 0; i < (rc == 0 ? shards : 0); i++) { /* latents, and later shards, are not looked at */
+        struct error one;
         memset(&status[i], SHARD_GOOD, offsetof(struct shard_status, samples_info));
-        if (layout_first(&run->layout, (shard_id){i}) < count)
-            rc = scan_shard(run, (shard_id){i}, &status[i], features, err);
+        if (layout_first(&run->layout, (shard_id){i}) >= count) continue;
+        status[i].samples = SHARD_UNKNOWN; /* features of samples that are damaged are of nothing that there is */
+        if (scan_shard(run, (shard_id){i}, &status[i], features, &one) != 0) {
+#pragma omp critical(evaluation_failure)
+            failure = one;
+        }
     }
+    if (failure.code != CODE_OK) rc = (*err = failure, -1);
     if (rc == 0) rc = scan_gaps(run, status, GAP_ANY, err);
     if (rc == 0) rc = evaluation_take(run, network, features, side, err);
     else

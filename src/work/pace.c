@@ -147,7 +147,8 @@ static int decide_until(const struct cell *cell, struct standing *standing, stru
     json_t *result;
     double target = cell->run.job.evaluate.fid_error;
     if (rounds_read(&result, &cell->run, standing->samples, err) != 0) return -1;
-    double error = json_number_value(json_object_get(json_object_get(result, "metrics"), "fid_error"));
+    const json_t *found = json_object_get(json_object_get(result, "metrics"), "fid_error");
+    double error = found ? json_number_value(found) : NAN; /* it has none: goes on */
     json_decref(result);
     log_info("%s: %llu samples, FID's standard error %.4g", cell->run.dir, (unsigned long long)standing->samples,
              error);
@@ -348,7 +349,10 @@ static void say_unreached(const struct cells *cells) {
         char *path = text_new("%s/metrics.json", cell->run.dir);
         if (cell->rounds && !isnan(target) && cell->concluded && path && json_file_read(&result, path, &ignored) == 0) {
             const json_t *error = json_object_get(json_object_get(result, "metrics"), "fid_error");
-            if (json_number_value(error) > target)
+            if (!error)
+                log_warn("%s: with all %llu seeds the FID has no standard error", cell->run.dir,
+                         (unsigned long long)all_of(cell));
+            else if (json_number_value(error) > target)
                 log_warn("%s: with all %llu seeds the FID's standard error is %.4g, not %.4g as evaluate.until asks",
                          cell->run.dir, (unsigned long long)all_of(cell), json_number_value(error), target);
         }

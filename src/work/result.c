@@ -90,7 +90,7 @@ int result_picture(const struct run *run, char **path, struct error *err) {
         struct error why;
         void *rows = NULL;
         shard_id shard = {i};
-        rc = scan_file(run, shard, SAMPLES, &state, &info, &rows, &why, err);
+        rc = scan_file(run, shard, SAMPLES, "", &state, &info, &rows, &why, err);
         if (rc == 0 && state != SHARD_GOOD)
             rc = error_set(err, CODE_AGAIN, "shard %llu: %s", (unsigned long long)i, why.message);
         for (uint64_t row = 0; rc == 0 && row < layout_rows(&run->layout, shard); row++) {

@@ -67,6 +67,7 @@ struct making {
     uint64_t *seeds;          /* [rows] */
     int64_t *labels;          /* [rows] */
     char *samples;            /* as stored */
+    char sha256[SHA256_HEX];  /* of these, once they are on disk */
     char *latents;            /* the same, where they are kept: to be made, or what samples are made of */
     bool undecoded;           /* some picture failed: latents alone are written, and this is the reason: */
     struct error why;
@@ -112,8 +113,9 @@ static int read_back(struct making *making, int output, char **rows, struct erro
     struct shard_info info;
     struct error why;
     void *stored = NULL;
-    if (scan_file(&making->cell->run, making->shard, output, &state, &info, &stored, &why, err) != 0) return -1;
+    if (scan_file(&making->cell->run, making->shard, output, "", &state, &info, &stored, &why, err) != 0) return -1;
     *rows = stored;
+    if (output == SAMPLES) memcpy(making->sha256, info.sha256, SHA256_HEX);
     return state == SHARD_GOOD ? 0 : error_set(err, CODE_DATA, "it changed on disk: %s", why.message);
 }
 
@@ -142,7 +144,7 @@ int making_open(struct making **making_out, const struct cell *cell, shard_id sh
         (making->solve && run_wants(run, LATENTS) && !making->latents))
         return error_memory(err);
     for (int k = 0; k < FEATURE_FILES; k++) {
-        if (!run_wants(run, k) || status.features[k] == SHARD_GOOD) continue;
+        if (!run_wants(run, k) || (status.features[k] == SHARD_GOOD && !making->make_samples)) continue;
         making->features[k] = malloc(rows * run_output(run, k)->dim * sizeof(float));
         if (!making->features[k]) return error_memory(err);
     }
@@ -352,17 +354,19 @@ static int check_place(const void *context, const char *replaced, struct error *
     return store_yields(place->path, state, &why, err);
 }
 
-static int commit_file(const struct making *making, int output, const void *rows, struct error *err) {
+static int commit_file(struct making *making, int output, const void *rows, struct error *err) {
     const struct run *run = &making->cell->run;
     struct npy npy = run_npy(run, making->shard, output);
     struct shard_meta meta = run_meta(run, making->shard, output, making->seeds, making->labels);
     struct shard_info info;
     meta.counted = output == SAMPLES && npy.type == NPY_UINT8;
     meta.clipped = making->clipped;
+    if (output >= 0) memcpy(meta.samples, making->sha256, SHA256_HEX);
     char *path = run_path(run, making->shard, output);
     const struct place_guard place = {run, &meta, &npy, path};
     const struct file_guard guard = {.check = check_place, .context = &place};
     int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &guard, &info, err) : error_memory(err);
+    if (output == SAMPLES) memcpy(making->sha256, info.sha256, SHA256_HEX);
     free(path);
     return rc;
 }

@@ -295,6 +295,11 @@ def test_numbers_in_names_pair_the_same_pictures(tmp_path):
         return json.loads(done.stdout)["metrics"]["fid_delta"], "paired by position" in done.stderr
 
     assert versus("padded", "plain") == (0, False)
+    said = qtaylor("compare", tmp_path / "padded", tmp_path / "reference.npy", "--features", "none", "--versus",
+                   tmp_path / "renamed", code=65).stderr
+    assert f"of the 400 names (or seeds) of {tmp_path / 'padded'} 399 are among the 400" in said
+    for path in (tmp_path / "renamed").iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
     assert versus("padded", "renamed") == (0, True)
     assert versus("padded", "a.npy") == (0, True)
     assert versus("padded", "other")[1] is False

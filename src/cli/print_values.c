@@ -1,0 +1,65 @@
+/* The numbers of metric/score.h as lines. */
+#include "cli/print_values.h"
+
+#include "job/job.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* values[NETWORK.NAME + suffix]; NAN: none. */
+static double value_of(const json_t *values, const char *network, const char *name, const char *suffix) {
+    char key[2 * NETWORK_NAME];
+    snprintf(key, sizeof key, "%s%s%s%s", network ? network : "", network ? "." : "", name, suffix);
+    const json_t *value = json_object_get(values, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void print_estimate(const json_t *values, const char *network, const char *name) {
+    double value = value_of(values, network, name, ""), error = value_of(values, network, name, "_error");
+    int width = 4 - (int)strlen(name);
+    if (!isnan(value)) printf("%-14s %.6g\n", name, value);
+    if (!isnan(error))
+        printf("%s_corrected%*s %.6g +- %.2g, 95 %% interval %.6g to %.6g\n", name, width > 0 ? width : 0, "",
+               value_of(values, network, name, "_corrected"), error, value_of(values, network, name, "_low"),
+               value_of(values, network, name, "_high"));
+}
+
+static void print_difference(const json_t *values, const char *network, const char *name) {
+    char key[NETWORK_NAME];
+    snprintf(key, sizeof key, "%s_delta", name);
+    double value = value_of(values, network, key, ""), p = value_of(values, network, key, "_p"),
+           corrected = value_of(values, network, key, "_p_holm");
+    if (isnan(value)) return;
+    printf("%-14s %.6g +- %.2g, 95 %% interval %.6g to %.6g, p = %.2g", key, value,
+           value_of(values, network, key, "_error"), value_of(values, network, key, "_low"),
+           value_of(values, network, key, "_high"), isnan(corrected) ? p : corrected);
+    printf("%s\n", isnan(corrected) ? "" : " (Holm)");
+}
+
+void values_print(const json_t *values, const char *network) {
+    static const char *const intervals[] = {"fid", "sfid", "cmmd", "mind", "fdr", "clip-score"}, *const spreads[] = {
+                                                                                                     "kid", "is"};
+    static const char *const paired[] = {"fid", "sfid", "kid_full", "cmmd", "mind", "fdr", "clip-score"};
+    static const char *const rest[] = {"fid_infinity", "precision", "recall", "density",
+                                       "coverage",     "vendi",     "fld",    "fld_gap"};
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) print_estimate(values, network, intervals[i]);
+    for (size_t i = 0; i < sizeof paired / sizeof *paired; i++) print_difference(values, network, paired[i]);
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++) {
+        double value = value_of(values, network, spreads[i], ""), std = value_of(values, network, spreads[i], "_std");
+        if (!isnan(value)) printf("%-14s %.6g", spreads[i], value);
+        if (!isnan(std)) printf(", standard deviation %.2g", std);
+        if (!isnan(value)) printf("\n");
+    }
+    print_estimate(values, network, "kid_full");
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
+        double value = value_of(values, network, rest[i], "");
+        if (!isnan(value)) printf("%-14s %.6g\n", rest[i], value);
+    }
+}
+
+void values_print_mean(const json_t *values) {
+    if (isnan(value_of(values, NULL, "fdr", ""))) return;
+    printf("\nmean over the networks\n");
+    print_estimate(values, NULL, "fdr");
+}

@@ -1,0 +1,127 @@
+"""compare: sides that do not go together, or say less than they seem to, are refused or told."""
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from test_compare import compare, save_pngs
+
+from conftest import qtaylor
+
+
+def words(*arguments, code=0):
+    return qtaylor("compare", *arguments, code=code).stderr
+
+
+def test_an_error_that_is_rounding_is_none(tmp_path):
+    """Numbers of 1e60 hide what blocks of samples near 1 do to them; a real error of such a size is told."""
+    rng = np.random.default_rng(0)
+    near, far = (rng.normal(size=(400, 4)).astype("f4") * np.float32(size) for size in (1, 1e30))
+    np.save(tmp_path / "near.npy", near)
+    np.save(tmp_path / "far.npy", far)
+    np.save(tmp_path / "same.npy", np.ones((400, 4), "f4"))
+    for a in ("near", "same"):
+        done = qtaylor("compare", tmp_path / f"{a}.npy", tmp_path / "far.npy", "--metrics", "fid,mind", "--json")
+        found = json.loads(done.stdout)["metrics"]
+        assert found["fid"] > 1e60 and not [key for key in found if key.endswith(("_error", "_low", "_high"))]
+        assert "fid: it has no standard error" in done.stderr and "mind: it has no standard error" in done.stderr
+    found = compare(tmp_path / "far.npy", tmp_path / "near.npy")
+    without = np.array(found["fid_without"])
+    assert found["fid_error"] == pytest.approx(np.sqrt(19 / 20 * ((without - without.mean()) ** 2).sum()), rel=1e-9)
+    # A difference whose error is lost in the size of either side is left out; of equal sets it is 0.
+    said = qtaylor("compare", tmp_path / "near.npy", tmp_path / "far.npy", "--versus", tmp_path / "same.npy", "--json")
+    assert "fid_delta is left out" in said.stderr and "fid_delta" not in json.loads(said.stdout)["metrics"]
+    equal = compare(tmp_path / "far.npy", tmp_path / "near.npy", "--versus", tmp_path / "far.npy")
+    assert (equal["fid_delta"], equal["fid_delta_error"]) == (0, 0)
+
+
+def describe(path, **changes):
+    """A shard's JSON frame; with changes it is written anew, with its check and the seek table's entry."""
+    data = path.read_bytes()
+    start = data.index(b'{"check":')
+    length = int.from_bytes(data[start - 4:start], "little")
+    about = json.loads(data[start:start + length])
+    if changes:
+        new = {key: value for key, value in (about | changes).items() if key != "check" and value is not None}
+        bare = json.dumps(new, sort_keys=True, separators=(",", ":")).encode()
+        new["check"] = hashlib.sha256(data[:start - 8] + bare).hexdigest()
+        text = json.dumps(new, sort_keys=True, separators=(",", ":")).encode()
+        table = bytearray(data[start + length:])
+        table[-9 - 8:-9 - 4] = (len(text) + 8).to_bytes(4, "little")
+        path.write_bytes(data[:start - 4] + len(text).to_bytes(4, "little") + text + table)
+    return about
+
+
+def harm(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_features_are_used_only_of_the_samples_that_are_there(job, tmp_path):
+    job.add_evaluation()
+    job.keys |= {"seeds": "0-255", "output": {"dir": str(tmp_path / "run"), "samples_per_shard": 64}}
+    qtaylor("run", job.write())
+    run, reference = tmp_path / "run", tmp_path / "reference.npz"
+    good = compare(run, reference)
+    kept = {path: path.read_bytes() for path in [*run.glob("samples/*"), *run.glob("features/*/*/*")]}
+    samples, features = sorted(run.glob("samples/*")), sorted(run.glob("features/*/*/*"))
+    harm(samples[1])
+    samples[3].unlink()
+    wanted = "64 of 256 samples are missing (shards 3), 64 damaged (shards 1); run again"
+    assert wanted in words(run, reference, code=75)
+    assert wanted in qtaylor("evaluate", run, code=75).stderr
+    qtaylor("run", job.write())
+    assert {path: path.read_bytes() for path in kept} == kept and compare(run, reference) == good
+    harm(features[2])
+    assert "64 of 256 features are damaged (shards 2)" in words(run, reference, code=75)
+    features[2].write_bytes(kept[features[2]])
+    # Features of other samples, as another machine may have made of the same seeds; those of older versions do not say.
+    about = describe(features[0])
+    assert about["samples"] == describe(samples[0])["sha256"]
+    describe(features[0], samples=about["sha256"])
+    assert "stale" in qtaylor("verify", run, code=75).stdout
+    assert "64 of 256 features are stale (shards 0)" in words(run, reference, code=75)
+    describe(features[0], samples=None)
+    assert compare(run, reference) == good
+    qtaylor("verify", run)
+
+
+def test_a_run_is_paired_with_its_pictures_by_seed(job, tmp_path):
+    """Also in another order, and as EDM names them; never some of them with others."""
+    job.keys |= {"seeds": "300-399,0-299", "output": {"dir": str(tmp_path / "run"), "samples_per_shard": 64}}
+    qtaylor("run", job.write())
+    run, rng = tmp_path / "run", np.random.default_rng(2)
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "png")
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "png.zip")
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "most", "--ids", "5-399")
+    np.save(tmp_path / "reference.npy", rng.integers(0, 256, (400, 4, 4, 1), dtype=np.uint8))
+    sides = (run, tmp_path / "reference.npy", "--features", "none", "--json", "--versus")
+    for pictures in ("png", "png.zip"):
+        done = qtaylor("compare", *sides, tmp_path / pictures)
+        found = json.loads(done.stdout)["metrics"]
+        assert "paired by position" not in done.stderr
+        # As of the same rows in the same order; in another one the blocks differ, and the error with them.
+        assert (found["fid_delta"], found["fid_delta_error"]) == (0, 0)
+    said = qtaylor("compare", *sides, tmp_path / "most", code=65).stderr
+    assert "--versus: a paired difference needs the same samples" in said
+    assert f"of the 400 names (or seeds) of {run} 395 are among the 395 of" in said
+    first = qtaylor("compare", *sides, tmp_path / "most", "--count", "200", code=65).stderr
+    assert f"of the 200 names (or seeds) of {run} 95 are among the 200" in first
+
+
+def test_copies_are_counted(tmp_path):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    save_pngs(tmp_path / "once", images)
+    save_pngs(tmp_path / "twice", np.concatenate([images, images[:40]]))
+    save_pngs(tmp_path / "other", rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8))
+    assert "exact copies" not in words(tmp_path / "once", tmp_path / "other", "--features", "none")
+    said = words(tmp_path / "twice", tmp_path / "other", "--features", "none")
+    assert f"{tmp_path / 'twice'}: 40 of 100 images are exact copies of others" in said and "also in" not in said
+    said = words(tmp_path / "once", tmp_path / "twice", "--features", "none")
+    assert f"60 of the 60 images of {tmp_path / 'once'} are also in {tmp_path / 'twice'}" in said
+    np.save(tmp_path / "array.npy", images[:7])
+    assert "7 of the 7 images" in words(tmp_path / "array.npy", tmp_path / "once", "--features", "none")
+    assert "40 of 100 images" in qtaylor("reference", tmp_path / "twice", "--features", "none", "-o",
+                                         tmp_path / "r.npz").stderr
