@@ -112,17 +112,23 @@ char *about_date(const char *dir) {
     return strdup(text);
 }
 
-bool about_part(const json_t *metrics, json_int_t *evaluated, json_int_t *samples) {
+/* Are the metrics of fewer samples, the first ones, than there are? */
+static bool is_part(const json_t *metrics, json_int_t *evaluated, json_int_t *samples) {
     const json_t *count = member(metrics, "metrics", "samples");
     *samples = json_integer_value(json_object_get(metrics, "samples"));
     *evaluated = json_is_integer(count) ? json_integer_value(count) : *samples;
     return *evaluated < *samples;
 }
 
+void about_all(struct text *out, const json_t *metrics) {
+    json_int_t evaluated, samples;
+    if (is_part(metrics, &evaluated, &samples)) text_add(out, ", of all %lld samples", (long long)samples);
+}
+
 void about_seeds(struct text *out, const json_t *document, const json_t *metrics) {
     const char *list = json_string_value(member(document, "job", "seeds"));
     json_int_t evaluated, samples;
-    bool part = about_part(metrics, &evaluated, &samples), stopped = json_object_get(metrics, "stopped");
+    bool part = is_part(metrics, &evaluated, &samples), stopped = json_object_get(metrics, "stopped");
     char *head = list && (part || stopped) && evaluated > 0 ? seeds_head(list, (uint64_t)evaluated) : NULL;
     text_add(out, "%s", head ? head : list ? list : "");
     if (part) text_add(out, " (the first %lld of %lld samples)", (long long)evaluated, (long long)samples);

@@ -6,13 +6,12 @@
 #include "base/text.h"
 
 #include <jansson.h>
-#include <stdbool.h>
 
 /* Adds what a cell's run.json and metrics.json (may be NULL) say to a report's "subject": {"model": [names], "feature
  * network": [names], "reference": [names with numbers of images]}, each value once. */
 int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err);
-/* Are the metrics of fewer samples, the first ones, than there are? */
-bool about_part(const json_t *metrics, json_int_t *evaluated, json_int_t *samples);
+/* Adds ", of all 2560 samples" where the metrics are of fewer, the first ones. */
+void about_all(struct text *out, const json_t *metrics);
 /* CODE_AGAIN: a run's metrics.json is not of as many samples as its run.json says. */
 int about_check_whole(const json_t *document, const json_t *metrics, const char *dir, struct error *err);
 /* Adds the seeds that a run's metrics are of, as in "0-2559": of a run that was stopped early the first of its list,

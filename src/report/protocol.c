@@ -184,13 +184,12 @@ static void add_sampler(struct protocol *protocol, const json_t *document, const
     const json_t *sampler = member(document, "keys", "sampler"), *nfe = json_object_get(metrics, "nfe");
     struct text solver = {0}, number = {0}, grid = {0}, clip = {0};
     bool adaptive = !(json_number_value(nfe) > 0);
-    const json_t *warning;
-    size_t i;
+    const json_t *warnings = json_object_get(document, "warnings");
     add_value(&solver, json_object_get(sampler, "solver"));
     add_keys(&solver, sampler, placed_keys, true);
     add_text(protocol, "solver", &solver);
-    json_array_foreach(json_object_get(document, "warnings"), i, warning)
-        add_line(protocol, "warning", json_string_value(warning));
+    for (size_t i = 0; i < json_array_size(warnings); i++)
+        add_line(protocol, "warning", json_string_value(json_array_get(warnings, i)));
     add_value(&number, adaptive ? member(metrics, "generation", "nfe") : nfe);
     text_add(&number, adaptive ? " a sample in the mean" : "");
     if (json_number_value(json_object_get(metrics, "model_calls")) > json_number_value(nfe) && !adaptive) {
@@ -334,7 +333,6 @@ static void add_versions(struct protocol *protocol, const json_t *document, cons
     const json_t *versions = json_object_get(document, "versions"), *set = json_object_get(metrics, "payload_sha256"),
                  *machines = json_object_get(document, "made_with"), *machine;
     struct text value = {0}, where = {0}, digest = {0};
-    json_int_t evaluated, samples;
     size_t i;
     text_add(&value, "qtaylor ");
     add_value(&value, json_object_get(versions, "qtaylor"));
@@ -349,8 +347,7 @@ static void add_versions(struct protocol *protocol, const json_t *document, cons
     }
     add_text(protocol, "made with", &where);
     text_add(&digest, "%.*s", SHORT_DIGEST, json_is_string(set) ? json_string_value(set) : "");
-    if (digest.length && about_part(metrics, &evaluated, &samples))
-        text_add(&digest, ", of all %lld samples", (long long)samples);
+    if (digest.length) about_all(&digest, metrics);
     add_text(protocol, "digest of the set", &digest);
 }
 

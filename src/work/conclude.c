@@ -297,8 +297,7 @@ static int conclude(struct conclusion *conclusion, struct references *references
     int rc = path ? claim_check(run, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
-    if (rc == 0 && round) rc = digest_shards(conclusion, err);
-    else if (rc == 0) rc = write_manifest(conclusion, err);
+    if (rc == 0) rc = round ? digest_shards(conclusion, err) : write_manifest(conclusion, err);
     if (rc == 0 && is_featureless(conclusion))
         rc = error_set(err, CODE_DATA,
                        "%s: its samples are all there, but the features of %g shards failed (the warnings say why): "
