@@ -336,23 +336,14 @@ static const struct option_row rows[] = {
 
 const struct command command_tune = {
     "tune", "Fit few-step samplers to a job's own model: tables, written where better than the solvers that it tried",
-    "Paths of seeds behind the job's are integrated finely. For each NFE solvers of the registry are compared with "
-    "them,\n"
-    "and tables of coefficients are fitted along their own states on several grids. Where the job evaluates, the FID "
-    "of\n"
-    "other seeds chooses, else the distance on paths that nothing was fitted to: a table is recommended where it is "
-    "better\n"
-    "than the best of those solvers by more than the paired standard error, else that solver. By default that is a few "
-    "of\n"
-    "each, for about 2 % of what 50,000 samples take; --thorough asks every solver, polishes times and judges ten of "
-    "the\n"
-    "registry's by FID. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json where the table is recommended "
-    "(one\n"
-    "that is there and no longer is is removed), compare.yaml, a job that makes and evaluates all, and tune.json, "
-    "which "
-    "says\n"
-    "of which model and under which keys: a folder of others is refused without --force. mpirun's ranks share the "
-    "work; the\n"
-    "result is the same for any number of them. Killed, it goes on from what it kept in FOLDER/kept when it is started "
-    "again.\n" MODEL_IS_CODE,
+    "Paths of seeds behind the job's are integrated finely. For each NFE solvers of the registry are compared with\n"
+    "them, and tables of coefficients are fitted along their own states on several grids. Where the job evaluates,\n"
+    "the FID of other seeds chooses, else the distance on paths that nothing was fitted to: a table is recommended\n"
+    "where it is better than the best of those solvers by more than the paired standard error, else that solver. By\n"
+    "default that is a few of each, for about 2 % of what 50,000 samples take; --thorough asks every solver, polishes\n"
+    "times and judges a dozen of the registry's by FID. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json\n"
+    "where the table is recommended (else one that is there is removed), compare.yaml, a job that makes and evaluates\n"
+    "all, and tune.json, which says of which model and under which keys: a folder of others is refused without\n"
+    "--force. mpirun's ranks share the work; the result is the same for any number of them. Killed, it goes on from\n"
+    "what it kept in FOLDER/kept when it is started again.\n" MODEL_IS_CODE,
     OPTION_TABLE(rows, tune_options), tune_job};

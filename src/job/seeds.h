@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct seed_range {

@@ -125,7 +125,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
-    if (rc == 0) rc = made_doubts(&warnings, sampler, job->model.path, err);
+    if (rc == 0) rc = made_doubts(&warnings, sampler, plan, job->model.path, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) {
         const char *set = override_named(err->message, overrides, overrides_count);
         error_prefix(err, set ? "--set %s" : "%s", set ? set : file->path);
@@ -251,9 +251,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct layout layout;
     char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
     char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "", captions[SHA256_HEX];
-    json_t *conditions = NULL;
+    json_t *conditions = *document = NULL;
     struct text doubts = {0};
-    *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
     int rc = -1;
     if (!job.model.path) {
@@ -280,7 +279,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
                                        .scales = given(scales),
                                        .conditions = conditions};
     if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
-        warn_of_others(file, fingerprint.keys, err) != 0 || made_doubts(&doubts, &sampler, job.model.path, err) != 0)
+        warn_of_others(file, fingerprint.keys, err) != 0 ||
+        made_doubts(&doubts, &sampler, &plan, job.model.path, err) != 0)
         goto out;
     *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout, given(captions), &doubts);
     rc = *document ? 0 : error_memory(err);

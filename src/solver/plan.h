@@ -78,6 +78,7 @@ struct plan {
     bool adaptive;     /* rk45: no ops; see solver/rk45.h */
     double rtol, atol; /* of an adaptive plan */
     int trained;       /* N of a model that takes integer timesteps n, at t = (n + 1)/N, for plan_print; else 0 */
+    char made_for[SHA256_HEX]; /* of a plan that is a file: its made.model_sha256; "": it has none */
 };
 
 /* *resolved = *wanted with every unset key filled from the solver's and the schedule's defaults (steps from nfe too,

@@ -286,6 +286,8 @@ int plan_file_read(struct plan *plan, const struct sampler *resolved, const stru
     int rc = check_members(json, err);
     if (rc != 0) error_prefix(err, "%s", resolved->plan);
     if (rc == 0) rc = plan_from_json(plan, json, resolved->plan, err);
+    const char *model = json_string_value(json_object_get(json_object_get(json, "made"), "model_sha256"));
+    if (rc == 0 && model) snprintf(plan->made_for, sizeof plan->made_for, "%s", model);
     json_decref(json);
     if (rc == 0 && check(plan, resolved->plan, card, warnings, err) != 0)
         rc = err->code == CODE_DATA ? error_prefix(err, "%s", resolved->plan) : -1;

@@ -16,10 +16,8 @@ enum { NFE_MOST = 100 }; /* of cmd/tune.c */
 
 /* What tables are fitted to, of all that a run's samples follow from: its numbers of samples or steps are not of it. */
 static json_t *made_for(const json_t *document) {
-    static const char *const names[] = {"model", "card", "labels", "conditions", "decode"}, *const of_sampler[] = {
-                                                                                                "guidance", "clip",
-                                                                                                "t_start", "t_end",
-                                                                                                "final"};
+    static const char *const names[] = {"model", "card", "labels", "conditions", "decode"};
+    static const char *const of_sampler[] = {"guidance", "clip", "t_start", "t_end", "final"};
     const json_t *keys = json_object_get(document, "keys"), *sampler = json_object_get(keys, "sampler");
     json_t *made = json_object(), *ours = json_object();
     bool whole = made && ours;
