@@ -22,17 +22,20 @@ struct racing {
     const struct race *race; /* NULL: it is none */
     struct race_cell first;
     json_t *job;
+    struct race_costs costs;
 };
 
-static int check_race(struct racing *racing, const struct job *job, const struct card *card, const char *cell,
-                      const char *file, struct error *err) {
+static int check_race(struct racing *racing, const struct job *job, const struct card *card, const struct plan *plan,
+                      const char *cell, const char *file, struct error *err) {
     struct layout layout;
     if (!racing->race) return 0;
     if (layout_init(&layout, job->seeds.count, (uint64_t)job->batch, job->output.samples_per_shard,
                     document_sample_bytes(job, card), err) != 0)
         return -1;
-    const struct race_cell of = {cell, job->resolved, layout.shard_rows};
-    if (!racing->job) racing->first = (struct race_cell){NULL, racing->job = json_incref(job->resolved), of.shard_rows};
+    const struct race_cell of = {cell, job->resolved, layout.shard_rows, plan->adaptive ? 0 : plan->model_calls};
+    race_cost_add(&racing->costs, &of);
+    if (!racing->job)
+        racing->first = (struct race_cell){NULL, racing->job = json_incref(job->resolved), of.shard_rows, 0};
     return race_check(racing->race, &of, &racing->first, file, err);
 }
 
@@ -164,7 +167,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     struct sampler sampler;
     struct plan compiled;
     if (document_plan(&job, &card, &sampler, &compiled, file, overrides, count, NULL, err) != 0) return -1;
-    int raced = check_race(racing, &job, &card, cell, file->path, err), rc = raced;
+    int raced = check_race(racing, &job, &card, &compiled, cell, file->path, err), rc = raced;
     if (rc == 0) rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
     if (rc == 0) rc = check_conditions(&job, &card, err);
@@ -218,6 +221,7 @@ static int plan_file(const struct plan_options *options, const struct job_file *
         rc = plan_one(file, options->set.items, options->set.count, NULL, &listing, options->json ? &json : NULL,
                       &evaluation, &racing, err);
     rc = listing_close(&listing, rc, err);
+    if (rc == 0) race_warn(&racing.costs, file->path);
     json_decref(racing.job);
     json_decref(evaluation);
     if (rc == 0 && options->json) rc = print_json(json, err);

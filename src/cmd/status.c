@@ -29,7 +29,21 @@ static const char *stopped_by(const json_t *run) {
     return !by ? "" : strcmp(by, "race") == 0 ? ", left the race" : ", its FID is exact enough";
 }
 
-static void print_cells(const json_t *cells) {
+static bool goes_on(const json_t *race) {
+    return json_object_get(race, "next");
+}
+
+/* Of a race that goes on: has the cell not left it? */
+static const char *in_race(const json_t *race, const json_t *cell) {
+    const json_t *name;
+    size_t i;
+    json_array_foreach(json_object_get(race, "in"), i, name) {
+        if (goes_on(race) && json_equal(name, json_object_get(cell, "cell"))) return ", in the race";
+    }
+    return "";
+}
+
+static void print_cells(const json_t *cells, const json_t *race) {
     size_t i;
     json_t *cell;
     int width = 0;
@@ -38,8 +52,8 @@ static void print_cells(const json_t *cells) {
     json_array_foreach(cells, i, cell) {
         size_t k;
         json_t *other;
-        print_line(stdout, "  %-*s  %10lld of %-10lld %s%s", width, string(cell, "cell"), integer(cell, "done"),
-                   integer(cell, "samples"), string(cell, "state"), stopped_by(cell));
+        print_line(stdout, "  %-*s  %10lld of %-10lld %s%s%s", width, string(cell, "cell"), integer(cell, "done"),
+                   integer(cell, "samples"), string(cell, "state"), stopped_by(cell), in_race(race, cell));
         json_array_foreach(json_object_get(cell, "decoders"), k, other)
             print_line(stdout, "    decoder %s: %lld of %lld, %s%s", string(other, "cell"), integer(other, "done"),
                        integer(other, "samples"), string(other, "state"), stopped_by(other));
@@ -91,10 +105,35 @@ static void print_quarantine(const json_t *status) {
                    string(shard, "seeds"), integer(shard, "tries"), string(shard, "reason"));
 }
 
+/* Where a race is, and how it goes on where nobody is at work. */
+static void print_race(const json_t *status) {
+    const json_t *race = json_object_get(status, "race"), *rounds = json_object_get(race, "rounds"), *set;
+    const json_t *job = json_object_get(race, "job"), *last = json_array_get(rounds, json_array_size(rounds) - 1);
+    size_t i;
+    if (!race) return;
+    if (goes_on(race))
+        print_line(stdout, "race        by %s: in round %zu, of %lld samples a cell, are %zu of %lld cells",
+                   string(race, "metric"), json_array_size(rounds) + 1, integer(race, "next"),
+                   json_array_size(json_object_get(race, "in")), integer(race, "cells"));
+    else
+        print_line(stdout, "race        by %s: decided in %zu rounds", string(race, "metric"), json_array_size(rounds));
+    if (last)
+        print_line(stdout, "            after %lld samples a cell %s leads", integer(last, "samples"),
+                   string(last, "leader"));
+    if (strcmp(string(status, "state"), "stopped") != 0) return;
+    struct text command = {0};
+    text_add(&command, "qtaylor run %s", string(job, "path"));
+    json_array_foreach(json_object_get(job, "overrides"), i, set)
+        text_add(&command, " --set '%s'", json_string_value(set) ? json_string_value(set) : "?");
+    print_line(stdout, "            to go on, in %s: %s", string(job, "directory"), command.data ? command.data : "?");
+    text_release(&command);
+}
+
 static void print_status(const json_t *status) {
     long long done = integer(status, "done"), samples = integer(status, "samples");
-    print_line(stdout, "%s: %s", string(status, "run"), string(status, "state"));
-    print_cells(json_object_get(status, "cells"));
+    print_line(stdout, "%s: %s%s", string(status, "run"), string(status, "state"),
+               goes_on(json_object_get(status, "race")) ? ", a race that has not ended" : "");
+    print_cells(json_object_get(status, "cells"), json_object_get(status, "race"));
     const json_t *stopped = json_object_get(status, "stopped");
     if (stopped)
         printf("stopped     after %lld of %lld seeds%s\n", integer(stopped, "samples"), integer(stopped, "of"),
@@ -104,7 +143,8 @@ static void print_status(const json_t *status) {
            integer(status, "shards"));
     if (json_object_get(status, "latents")) printf("latents     %lld of %lld\n", integer(status, "latents"), samples);
     if (json_object_get(status, "decoders")) printf("decoders\n");
-    print_cells(json_object_get(status, "decoders"));
+    print_cells(json_object_get(status, "decoders"), NULL);
+    print_race(status);
     print_life(status);
     print_quarantine(status);
 }

@@ -1,6 +1,7 @@
 /* Races: their keys, whether cells can be compared, and who is surely worse than the best. */
 #include "metric/sweep_race.h"
 
+#include "base/log.h"
 #include "config/keys.h"
 #include "job/seeds.h"
 
@@ -82,6 +83,26 @@ int race_check(const struct race *race, const struct race_cell *cell, const stru
                                  : "output.samples_per_shard",
                          cell->name);
     return check_seeds(cell, file, err);
+}
+
+void race_cost_add(struct race_costs *costs, const struct race_cell *cell) {
+    static const double MUCH = 1.5; /* methods of several stages come as near to the NFE as they can */
+    double nfe = json_number_value(json_object_get(json_object_get(cell->job, "sampler"), "nfe"));
+    if (costs->cells++ == 0) costs->nfe = nfe;
+    if (cell->model_calls > 0 && (costs->least == 0 || cell->model_calls < costs->least))
+        costs->least = cell->model_calls;
+    if (cell->model_calls > costs->most) costs->most = cell->model_calls;
+    costs->unequal |= nfe != costs->nfe || costs->most > MUCH * costs->least;
+}
+
+void race_warn(const struct race_costs *costs, const char *file) {
+    if (costs->cells == 1)
+        log_warn("%s: sweep.race: there is one cell and nothing to decide: it gets all its samples", file);
+    if (costs->unequal)
+        log_warn(
+            "%s: sweep.race: its cells take from %d to %d model calls a sample and all compete, so those that take "
+            "few will lose: fix sampler.nfe, and make a race of each",
+            file, costs->least, costs->most);
 }
 
 uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t all) {

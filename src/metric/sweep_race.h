@@ -28,11 +28,23 @@ struct race_cell {
     const char *name;
     const json_t *job; /* resolved */
     uint64_t shard_rows;
+    int model_calls; /* a sample; 0: the solver is adaptive */
 };
 /* Cells are compared by the same samples, sample by sample: they have the metric, the seeds, the evaluation and the
  * shards of the first, and more seeds than one round. CODE_DATA: not. file: for messages. */
 int race_check(const struct race *race, const struct race_cell *cell, const struct race_cell *first, const char *file,
                struct error *err);
+
+/* What its cells cost; {0} before the first. */
+struct race_costs {
+    size_t cells;
+    double nfe;      /* of the first, as its job asks for it */
+    int least, most; /* model calls a sample */
+    bool unequal;    /* another NFE was asked for, or half as many calls again: all compete, so those with few lose */
+};
+void race_cost_add(struct race_costs *costs, const struct race_cell *cell);
+/* Says so, and of a race of one cell that it is none. */
+void race_warn(const struct race_costs *costs, const char *file);
 
 /* How many samples there are after the round that follows the one with so many (0: the first), in whole shards: of a
  * race 1,000, 2,000, 5,000, 10,000, ..., else a quarter more each time from 1,000 on; at last all of them. */

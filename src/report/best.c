@@ -19,6 +19,43 @@ struct entry { /* a series in one budget */
     double nfe, value;
 };
 
+static const char *name_in(const json_t *object, const char *key) {
+    const char *name = json_string_value(json_object_get(object, key));
+    return name ? name : "?";
+}
+
+/* The round in which a cell left the race, and how; NULL: it has not. */
+static const json_t *round_left(const json_t *race, const json_t *cell, const json_t **how) {
+    const json_t *round;
+    size_t i, k;
+    json_array_foreach(json_object_get(race, "rounds"), i, round) {
+        json_array_foreach(json_object_get(round, "left"), k, *how) {
+            if (strcmp(name_in(*how, "cell"), name_in(cell, "cell")) == 0) return round;
+        }
+    }
+    return NULL;
+}
+
+/* Has it all its samples? A cell that left a race may have got them later. */
+static bool is_whole(const json_t *race, const json_t *cell) {
+    return data_number(cell, "samples") >= data_number(race, "seeds");
+}
+
+/* The round in which a cell left a race by this column for good, and how; else NULL. */
+static const json_t *is_out(const json_t *data, const char *column, const json_t *cell, const json_t **how) {
+    const json_t *race = json_object_get(data, "race");
+    bool by = race && strcmp(name_in(race, "metric"), column) == 0;
+    return by && !is_whole(race, cell) ? round_left(race, cell, how) : NULL;
+}
+
+/* Is it the better one? Who left a race is behind who did not, whatever its number of fewer samples happens to be. */
+static bool is_before(const json_t *data, const char *column, const struct entry *a, const struct entry *b) {
+    const json_t *how;
+    double mine = data_number(a->cell, "samples"), theirs = data_number(b->cell, "samples");
+    bool raced = is_out(data, column, a->cell, &how) || is_out(data, column, b->cell, &how);
+    return raced && mine != theirs ? mine > theirs : a->value < b->value;
+}
+
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -113,8 +150,8 @@ static void set(json_t *record, const char *column, const char *suffix, double v
 }
 
 /* Adds the difference and its error to the record, or why there is none. */
-static void add_difference(json_t *record, const char *column, const struct entry *best, const struct entry *second,
-                           const json_t *evidence) {
+static void add_difference(json_t *record, const json_t *data, const char *column, const struct entry *best,
+                           const struct entry *second, const json_t *evidence) {
     const json_t *a = json_object_get(evidence, json_string_value(json_object_get(best->cell, "cell")));
     const json_t *b = json_object_get(evidence, json_string_value(json_object_get(second->cell, "cell")));
     double mine[JACKKNIFE_BLOCKS], theirs[JACKKNIFE_BLOCKS];
@@ -129,6 +166,13 @@ static void add_difference(json_t *record, const char *column, const struct entr
         why = "another reference, feature network, validation set or texts";
     else if (!read_without(a, column, mine) || !read_without(b, column, theirs))
         why = "fewer than 200 samples, or evaluated by an older version";
+    const json_t *how, *round = why ? is_out(data, column, second->cell, &how) : NULL;
+    if (round) {
+        json_object_set_new(record, "raced",
+                            json_pack("{s:O?, s:O?, s:O?, s:O?}", "samples", json_object_get(round, "samples"),
+                                      "leader", json_object_get(round, "leader"), "delta",
+                                      json_object_get(how, "delta"), "error", json_object_get(how, "error")));
+    }
     if (why) {
         json_object_set_new(record, "unpaired", json_string(why));
         return;
@@ -154,17 +198,17 @@ static void add_records(json_t *list, const json_t *data, const char *column, co
         struct entry best = {0}, second = {0}, entry;
         json_array_foreach(all, i, series) {
             if (!enter(&entry, corrected, series, cells, nfes[k])) continue;
-            if (!best.cell || entry.value < best.value) {
+            if (!best.cell || is_before(data, column, &entry, &best)) {
                 second = best;
                 best = entry;
-            } else if (!second.cell || entry.value < second.value) {
+            } else if (!second.cell || is_before(data, column, &entry, &second)) {
                 second = entry;
             }
         }
         json_t *record = json_pack("{s:s, s:f, s:o, s:o}", "metric", column, "nfe", nfes[k], "best",
                                    entry_json(&best, column, corrected), "second",
                                    entry_json(&second, column, corrected));
-        if (record && second.cell) add_difference(record, column, &best, &second, evidence);
+        if (record && second.cell) add_difference(record, data, column, &best, &second, evidence);
         json_array_append_new(list, record);
     }
     free(nfes);
@@ -239,12 +283,17 @@ void best_words(const json_t *record, const char *plus_minus, struct text *best,
     snprintf(key, sizeof key, "%s_delta_error", name);
     double error = data_number(record, key);
     bool ahead = json_is_true(json_object_get(record, "ahead")), behind = by < -AHEAD * error;
-    text_add(second, isnan(by) ? "before "
-                     : ahead   ? "ahead of "
-                     : behind  ? "lower, but without the bias of finite samples behind "
-                               : "not told from ");
+    const json_t *raced = json_object_get(record, "raced");
+    text_add(second, raced       ? "ahead of "
+                     : isnan(by) ? "before "
+                     : ahead     ? "ahead of "
+                     : behind    ? "lower, but without the bias of finite samples behind "
+                                 : "not told from ");
     add_entry(record, "second", second);
-    if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
+    if (raced)
+        text_add(second, "; it left the race after %.0f samples, %.3g %s %.2g behind %s", data_number(raced, "samples"),
+                 data_number(raced, "delta"), plus_minus, data_number(raced, "error"), name_in(raced, "leader"));
+    else if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
         text_add(second, ": difference %.3g %s %.3g, %s twice its error, p = %.2g", by, plus_minus, error,
                  ahead || behind ? "more than" : "within", data_number(record, "p_holm"));
@@ -255,9 +304,15 @@ void best_words(const json_t *record, const char *plus_minus, struct text *best,
 static void summary(const json_t *race, struct text *out) {
     double samples = data_number(race, "samples"), of = data_number(race, "of");
     const char *metric = json_string_value(json_object_get(race, "metric"));
-    text_add(out, "%g cells by %s, confidence %g: %.0f of %.0f samples were made, %.0f %% saved",
+    text_add(out, "%g cells by %s, confidence %g: %.0f of %.0f samples were made for it, %.0f %% saved",
              data_number(race, "cells"), metric ? metric : "?", data_number(race, "confidence"), samples, of,
              of > 0 ? 100 * (1 - samples / of) : 0);
+    const json_t *calls = json_object_get(race, "model_calls");
+    if (json_array_size(calls) == 2)
+        text_add(out,
+                 "; they take from %lld to %lld model calls a sample and all competed, so those that take few lost",
+                 (long long)json_integer_value(json_array_get(calls, 0)),
+                 (long long)json_integer_value(json_array_get(calls, 1)));
 }
 
 /* The confidence is of a round and two-sided, and to be left behind is one of the sides. */
@@ -269,40 +324,31 @@ static void add_risk(const json_t *race, const char *before, struct text *out) {
     if (rounds > 1) text_add(out, ", %.2g %% in %zu rounds", round * (double)rounds, rounds);
 }
 
-static const char *name_in(const json_t *object, const char *key) {
-    const char *name = json_string_value(json_object_get(object, key));
-    return name ? name : "?";
-}
-
-static bool has_left(const json_t *race, const char *name) {
-    const json_t *round, *left;
-    size_t i, k;
-    json_array_foreach(json_object_get(race, "rounds"), i, round)
-        json_array_foreach(json_object_get(round, "left"), k,
-                           left) if (strcmp(name_in(left, "cell"), name) == 0) return true;
-    return false;
+static bool is_called(const json_t *name, const char *leader) {
+    return json_is_string(name) && strcmp(json_string_value(name), leader) == 0;
 }
 
 /* Who leads by the last round, and who could not be told from it then; nothing where there was no round. */
 static void outcome(const json_t *data, struct text *out) {
-    const json_t *race = json_object_get(data, "race"), *rounds = json_object_get(race, "rounds"), *cell;
-    const json_t *last = json_array_get(rounds, json_array_size(rounds) - 1);
+    const json_t *race = json_object_get(data, "race"), *rounds = json_object_get(race, "rounds"), *cell, *how;
+    const json_t *last = json_array_get(rounds, json_array_size(rounds) - 1), *in = json_object_get(race, "in");
     const char *leader = name_in(last, "leader"), *before = ": ";
-    size_t i;
+    size_t i, level = 0, completed = 0;
     if (!last) return;
-    double level = data_number(last, "cells") - 1 - (double)json_array_size(json_object_get(last, "left"));
-    text_add(out, "%s leads after the last round", leader);
-    if (level < 1) {
-        text_add(out, "; all others left the race");
-        return;
-    }
-    text_add(out, "; not significantly worse %s %.0f", level > 1 ? "are" : "is", level);
-    json_array_foreach(json_object_get(data, "cells"), i, cell) {
-        const char *name = name_in(cell, "cell");
-        if (strcmp(name, leader) == 0 || has_left(race, name)) continue;
-        text_add(out, "%s%s", before, name);
+    json_array_foreach(in, i, cell) level += !is_called(cell, leader);
+    text_add(out, "%s leads after the last round; ", leader);
+    if (level > 0) text_add(out, "not significantly worse %s %zu", level > 1 ? "are" : "is", level);
+    else text_add(out, "all others left the race");
+    json_array_foreach(in, i, cell) {
+        if (is_called(cell, leader)) continue;
+        text_add(out, "%s%s", before, json_string_value(cell) ? json_string_value(cell) : "?");
         before = ", ";
     }
+    json_array_foreach(json_object_get(data, "cells"), i, cell)
+        completed += is_whole(race, cell) && round_left(race, cell, &how);
+    if (completed > 0)
+        text_add(out, "; %zu that left %s been given all samples since", completed, completed > 1 ? "have" : "has");
+    if (json_object_get(race, "next")) text_add(out, "; it has not ended: run it again to go on");
 }
 
 void race_print(const json_t *data, struct text *out) {

@@ -1,6 +1,7 @@
 /* The runs that are worked on together: the cells of a sweep, or a plain job as a list of one. Rank 0 makes the list,
  * as one JSON value; every rank gets the same text and opens it.
- *   {"dir": where log/ and progress.json go, "sweep": true | false, "race": {"metric", "confidence"} where it is one,
+ *   {"dir": where log/ and progress.json go, "sweep": true | false, "race": {"metric", "confidence", and where its
+ *    cells differ in them "model_calls": [least, most]} where it is one,
  *    "job": {"path", "directory": where it was started, "overrides", "text": the file} of a sweep,
  *    "cells": [{"name", "values": {the sweep's keys}, "same_as": index, "dir", "document", "shared"}, ...]
  *    "values": [...] of a sweep: what documents have alike (a plan, a card) once; "shared": {the document's key: index
@@ -94,6 +95,10 @@ int cells_write(const struct cells *cells, struct error *err);
 /* The names of the cells of a sweep's folder that have samples of their own, in its order: *names is a new array, or
  * NULL when dir is not one. */
 int cells_read(json_t **names, const char *dir, struct error *err);
+
+/* DIR/race.json, see work/pace.h. *race new; NULL: there is none. */
+int cells_race_read(json_t **race, const char *dir, struct error *err);
+int cells_race_write(const struct cells *cells, const json_t *race, struct error *err);
 
 /* Rank 0: what the concluded cells amount to. For a plain job what metrics.json holds; for a sweep what
  * DIR/results.json does, one row a cell in the order of the list and behind them those that other jobs made, and both

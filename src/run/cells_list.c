@@ -1,6 +1,7 @@
 /* The making of the list; cells.c has what is done with it. */
 #include "run/cells.h"
 
+#include "base/log.h"
 #include "base/text.h"
 #include "config/override.h"
 #include "job/fingerprint.h"
@@ -142,19 +143,30 @@ static json_t *asked(const struct job_file *file, const char *const *overrides, 
     return job;
 }
 
-static int check_race(const struct listing *listing, const struct race *race) {
+static int model_calls(const struct listing *listing, const json_t *cell) {
+    const json_t *index = json_object_get(json_object_get(cell, "shared"), "plan");
+    const json_t *plan = json_array_get(listing->values, (size_t)json_integer_value(index));
+    return json_is_true(json_object_get(plan, "adaptive"))
+               ? 0
+               : (int)json_integer_value(json_object_get(plan, "model_calls"));
+}
+
+static int check_race(const struct listing *listing, const struct race *race, struct race_costs *costs) {
     const json_t *first = NULL, *cell;
     size_t i;
     json_array_foreach(listing->cells, i, cell) {
         const json_t *document = json_object_get(cell, "document"), *job = json_object_get(document, "job");
         const struct race_cell of = {json_string_value(json_object_get(cell, "name")), job,
-                                     (uint64_t)json_integer_value(json_object_get(document, "shard_rows"))};
+                                     (uint64_t)json_integer_value(json_object_get(document, "shard_rows")),
+                                     model_calls(listing, cell)};
         if (!job) continue; /* it has another's samples */
         if (!first) first = document;
         const struct race_cell other = {NULL, json_object_get(first, "job"),
-                                        (uint64_t)json_integer_value(json_object_get(first, "shard_rows"))};
+                                        (uint64_t)json_integer_value(json_object_get(first, "shard_rows")), 0};
         if (race_check(race, &of, &other, listing->file->path, listing->err) != 0) return -1;
+        race_cost_add(costs, &of);
     }
+    race_warn(costs, listing->file->path);
     return 0;
 }
 
@@ -179,12 +191,14 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
     if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err);
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
     struct race rules;
+    struct race_costs costs = {0};
     if (rc == 0 && sweep->race) rc = race_read(&rules, sweep->race, file->path, err);
-    if (rc == 0 && sweep->race) rc = check_race(&listing, &rules);
+    if (rc == 0 && sweep->race) rc = check_race(&listing, &rules, &costs);
     if (rc == 0) {
-        json_t *race = sweep->race ? json_pack("{s:s, s:f}", "metric", race_metrics[rules.metric], "confidence",
-                                               rules.confidence)
-                                   : NULL;
+        json_t *calls = costs.unequal ? json_pack("[i, i]", costs.least, costs.most) : NULL;
+        json_t *race = costs.cells > 1 ? json_pack("{s:s, s:f, s:o*}", "metric", race_metrics[rules.metric],
+                                                   "confidence", rules.confidence, "model_calls", calls)
+                                       : NULL;
         *list = json_pack("{s:s, s:b, s:o*, s:o, s:O, s:O}", "dir", sweep->dir, "sweep", true, "race", race, "job",
                           asked(file, overrides, count), "values", listing.values, "cells", listing.cells);
         rc = *list ? 0 : error_memory(err);
@@ -236,6 +250,7 @@ int cells_list_cell(json_t **list, const char *job_path, const char *const *over
     if (job_file_read(&file, job_path, err) != 0) return -1;
     int rc = sweep_read(&sweep, &file, overrides, overrides_count, err);
     if (rc == 0) rc = sweep_find(&sweep, which, &cell, err);
+    if (rc == 0 && sweep.race) log_warn("%s: --cell: one cell is no race: it gets all its samples", job_path);
     automatic_init(&automatic, cores);
     if (rc == 0) rc = recall_cells(&automatic, &sweep, err);
     if (rc == 0) rc = list_job(list, &file, cell->overrides, cell->count, &automatic, err);

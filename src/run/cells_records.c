@@ -99,6 +99,23 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
     return rc;
 }
 
+/* ---- race.json ---- */
+
+int cells_race_read(json_t **race, const char *dir, struct error *err) {
+    char *path = text_new("%s/race.json", dir);
+    *race = NULL;
+    int rc = path ? json_file_read_if_there(race, path, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
+int cells_race_write(const struct cells *cells, const json_t *race, struct error *err) {
+    char *path = text_new("%s/race.json", cells_dir(cells));
+    int rc = path ? json_file_write(path, race, err) : error_memory(err);
+    free(path);
+    return rc;
+}
+
 /* ---- results ---- */
 
 static const struct cell *with_number(const struct cells *cells, size_t number) {

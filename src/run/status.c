@@ -266,10 +266,24 @@ static int count_cells(const char *dir, struct life *life, json_t *cells, struct
     return rc;
 }
 
+/* *race: race.json with how the sweep was asked for ("job" of sweep.json), new; NULL: it was none. */
+static int read_race(json_t **race, const char *dir, struct error *err) {
+    json_t *sweep = NULL;
+    char *path = text_new("%s/sweep.json", dir);
+    int rc = path ? cells_race_read(race, dir, err) : error_memory(err);
+    if (rc == 0 && *race) rc = json_file_read_if_there(&sweep, path, err);
+    if (json_object_get(sweep, "job")) json_object_set(*race, "job", json_object_get(sweep, "job"));
+    if (rc != 0) json_decref(*race), *race = NULL;
+    json_decref(sweep);
+    free(path);
+    return rc;
+}
+
 int status_read(json_t **status, const char *dir, struct error *err) {
     struct count count = {0}, decoded = {0};
     struct life life = {.attempts = json_array(), .silent = -1, .ended = true};
     json_t *quarantine = json_array(), *cells = json_array(), *decoders = json_array();
+    json_t *race = NULL;
     bool run = false;
     *status = NULL;
     int rc = life.attempts && quarantine && cells && decoders ? path_check_utf8(dir, err) : error_memory(err);
@@ -277,6 +291,7 @@ int status_read(json_t **status, const char *dir, struct error *err) {
     if (rc == 0) rc = run ? look_around(dir, &life, err) : look_for_life(dir, &life, err);
     if (rc == 0)
         rc = run ? count_run(dir, &count, quarantine, err) : count_cells(dir, &life, cells, &count, quarantine, err);
+    if (rc == 0 && !run) rc = read_race(&race, dir, err);
     if (rc == 0 && run) rc = count_decoders(dir, &life, decoders, &decoded, quarantine, err);
     bool alive = json_array_size(life.attempts) > 0;
     if (rc == 0) {
@@ -285,15 +300,17 @@ int status_read(json_t **status, const char *dir, struct error *err) {
         double left = (double)(count.samples - count.done - count.quarantined);
         json_t *eta = left <= 0 ? json_integer(0) : life.pace > 0 ? json_real(1 / life.pace) : json_null();
         *status = json_pack(
-            "{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*, s:O*, s:O*}", "run",
-            dir, "state", state, "samples", (json_int_t)count.samples, "done", (json_int_t)count.done, "latents",
+            "{s:s, s:s, s:I, s:I, s:o*, s:I, s:I, s:I, s:O, s:f, s:o, s:i, s:O, s:o, s:b, s:O*, s:O*, s:O*, s:O*}",
+            "run", dir, "state", state, "samples", (json_int_t)count.samples, "done", (json_int_t)count.done, "latents",
             count.latents_wanted ? json_integer((json_int_t)count.latents) : NULL, "shards", (json_int_t)count.shards,
             "shards_done", (json_int_t)count.shards_done, "quarantined", (json_int_t)count.quarantined, "quarantine",
             quarantine, "rate", life.rate, "eta_seconds", eta, "ranks", life.ranks, "attempts", life.attempts,
             "silent_seconds", life.silent < 0 ? json_null() : json_real(life.silent), "ended", life.ended, "cells",
-            run ? NULL : cells, "decoders", json_array_size(decoders) > 0 ? decoders : NULL, "stopped", count.stopped);
+            run ? NULL : cells, "decoders", json_array_size(decoders) > 0 ? decoders : NULL, "stopped", count.stopped,
+            "race", race);
         if (!*status) rc = error_memory(err);
     }
+    json_decref(race);
     json_decref(count.stopped);
     json_decref(life.attempts);
     json_decref(cells);

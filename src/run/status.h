@@ -13,8 +13,9 @@
  * sweep's folder "cells": [{"cell", "state", "samples", "done", "quarantined", "stopped", "decoders"}]. "decoders"
  * (where there are others): as cells, what they made of the latents; a cell is complete when they are. "stopped" (where
  * it was) is run.json's, with "latents": true where it was decided for the run of its latents: then "samples" are those
- * that there are to be. Sample files are counted by their names; `verify` reads them. state: "complete"; "running";
- * "quarantined", all that is missing is; "stopped". */
+ * that there are to be. "race" (of a sweep that is or was one) is race.json, with "job" of sweep.json. Sample files are
+ * counted by their names; `verify` reads them. state: "complete"; "running"; "quarantined", all that is missing is;
+ * "stopped". */
 int status_read(json_t **status, const char *dir, struct error *err);
 
 #endif

@@ -16,7 +16,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+static const char RACE[] = "sweep.race";
 
 enum phase { GOES_ON, SETTLED, FAILED };
 
@@ -24,6 +25,7 @@ struct standing {     /* of a cell, the same on every rank */
     uint64_t samples; /* of its next round; SETTLED: in the end */
     uint64_t made;    /* by this job so far */
     int phase;
+    bool whole; /* it left the race, and all its samples are there: they count */
 };
 
 struct rounds {
@@ -56,7 +58,7 @@ int pace_plan(struct cells *cells, bool makes, struct error *err) {
         if (cell->rounds && !cell->run.job.evaluate.enabled)
             return error_set(err, CODE_USAGE,
                              "%s: how many samples are made is decided by their evaluation (%s): say run, not generate",
-                             cell->run.dir, until ? "evaluate.until" : "sweep.race");
+                             cell->run.dir, until ? "evaluate.until" : RACE);
     }
     return 0;
 }
@@ -82,16 +84,14 @@ int pace_begin(const struct crew *crew, struct cells *cells, struct error *err) 
 /* Is the record of the same race, of as many samples? */
 static int same_race(const struct cells *cells, bool *same, struct error *err) {
     const json_t *race = cells_race(cells);
-    char *path = text_new("%s/race.json", cells_dir(cells));
     json_t *record = NULL;
     uint64_t of = 0;
-    int rc = path ? json_file_read_if_there(&record, path, err) : error_memory(err);
+    int rc = cells_race_read(&record, cells_dir(cells), err);
     for (size_t i = 0; i < cells->count; i++) of += all_of(&cells->cells[i]);
     *same = record && json_equal(json_object_get(record, "metric"), json_object_get(race, "metric")) &&
             json_equal(json_object_get(record, "confidence"), json_object_get(race, "confidence")) &&
             (uint64_t)json_integer_value(json_object_get(record, "of")) == of;
     json_decref(record);
-    free(path);
     return rc;
 }
 
@@ -132,12 +132,19 @@ int pace_look(struct comm *comm, struct cells *cells, struct error *err) {
 
 /* ---- decisions, by rank 0 ---- */
 
-/* Notes in run.json that this is all of the cell, unless it has all its seeds. Takes the reference to why over. */
-static int note_stop(const struct cell *cell, const struct standing *standing, json_t *why, struct error *err) {
+/* Notes in run.json that this is all of the cell, unless it left a race and has all already. Takes `why` over. */
+static int stop(const struct cell *cell, struct standing *standing, const char *key, json_t *why, struct error *err) {
+    uint64_t more = 0;
+    standing->phase = SETTLED;
     int rc = why && json_object_set_new(why, "samples", json_integer((json_int_t)standing->samples)) == 0 &&
                      json_object_set_new(why, "of", json_integer((json_int_t)all_of(cell))) == 0
-                 ? claim_note(&cell->run, "stopped", why, err)
+                 ? rounds_surplus(&cell->run, standing->samples, &more, err)
                  : error_memory(err);
+    standing->whole = strcmp(key, RACE) == 0 && standing->samples + more == all_of(cell);
+    if (rc == 0 && !standing->whole) rc = claim_note(&cell->run, "stopped", why, err);
+    if (rc == 0 && more > 0 && !standing->whole)
+        log_info("%s: has %llu samples more, of another job, which count with --set %s=null alone", cell->run.dir,
+                 (unsigned long long)more, key);
     json_decref(why);
     return rc;
 }
@@ -153,25 +160,30 @@ static int decide_until(const struct cell *cell, struct standing *standing, stru
     log_info("%s: %llu samples, FID's standard error %.4g", cell->run.dir, (unsigned long long)standing->samples,
              error);
     if (!(error <= target)) return 0;
-    standing->phase = SETTLED;
-    return note_stop(cell, standing, json_pack("{s:s, s:f, s:f}", "by", "until", "fid_error", error, "target", target),
-                     err);
+    return stop(cell, standing, "evaluate.until",
+                json_pack("{s:s, s:f, s:f}", "by", "until", "fid_error", error, "target", target), err);
 }
 
-/* Writes race.json: the rounds so far, and what they cost. */
+/* Writes race.json: the rounds so far, who goes on, and what they cost. */
 static int write_race(const struct rounds *rounds, struct error *err) {
-    uint64_t samples = 0, of = 0;
+    uint64_t samples = 0, of = 0, next = 0;
+    json_t *race = rounds->race, *in = json_array();
     for (size_t i = 0; i < rounds->cells->count; i++) {
-        samples += rounds->standings[i].phase == FAILED ? 0 : rounds->standings[i].samples;
-        of += all_of(&rounds->cells->cells[i]);
+        const struct standing *standing = &rounds->standings[i];
+        const struct cell *cell = &rounds->cells->cells[i];
+        bool left = standing->phase == SETTLED && standing->samples < all_of(cell);
+        samples += standing->phase == FAILED ? 0 : standing->samples;
+        of += all_of(cell);
+        if (standing->phase == GOES_ON) next = standing->samples;
+        if (!left && standing->phase != FAILED) json_array_append_new(in, json_string(cell->name));
     }
-    char *path = text_new("%s/race.json", cells_dir(rounds->cells));
-    int rc = path && json_object_set_new(rounds->race, "samples", json_integer((json_int_t)samples)) == 0 &&
-                     json_object_set_new(rounds->race, "of", json_integer((json_int_t)of)) == 0
-                 ? json_file_write(path, rounds->race, err)
-                 : error_memory(err);
-    free(path);
-    return rc;
+    json_object_del(race, "next");
+    if (json_object_set_new(race, "samples", json_integer((json_int_t)samples)) != 0 ||
+        json_object_set_new(race, "of", json_integer((json_int_t)of)) != 0 ||
+        json_object_set_new(race, "in", in) != 0 ||
+        (next && json_object_set_new(race, "next", json_integer((json_int_t)next)) != 0))
+        return error_memory(err);
+    return cells_race_write(rounds->cells, race, err);
 }
 
 /* Leaves behind whom the round leaves behind; numbers, racers: [count], of the cells in it. */
@@ -186,13 +198,11 @@ static int leave_behind(const struct rounds *rounds, const size_t *numbers, cons
         const struct racer *racer = &racers[i];
         struct standing *standing = &rounds->standings[numbers[i]];
         if (!racer->out) continue;
-        standing->phase = SETTLED;
         json_array_append_new(left, json_pack("{s:s, s:f, s:f, s:f}", "cell", cells[numbers[i]].name, "delta",
                                               racer->delta, "error", racer->error, "limit", racer->limit));
-        rc = note_stop(&cells[numbers[i]], standing,
-                       json_pack("{s:s, s:s, s:f, s:f}", "by", "race", "leader", first, "delta", racer->delta, "error",
-                                 racer->error),
-                       err);
+        json_t *why = json_pack("{s:s, s:s, s:f, s:f}", "by", "race", "leader", first, "delta", racer->delta, "error",
+                                racer->error);
+        rc = stop(&cells[numbers[i]], standing, RACE, why, err);
     }
     log_info("%s: %llu samples a cell: %s leads, %zu of %zu cells are left behind", cells_dir(rounds->cells),
              (unsigned long long)samples, first, json_array_size(left), count);
@@ -264,7 +274,7 @@ static bool set_cells(const struct rounds *rounds, bool last) {
         cell->round = !last;
         if (cell->idle) continue;
         any = true;
-        cell->run.layout.samples = standing->samples;
+        cell->run.layout.samples = standing->whole ? all_of(cell) : standing->samples;
         cell->made = standing->made;
         cell->made_now = cell->lost = 0;
         cell->concluded = false;
@@ -333,13 +343,6 @@ static int run_rounds(struct rounds *rounds, struct assets **assets, struct outc
     return rc == 0 ? work(rounds, assets, outcome, err) : rc;
 }
 
-/* A sweep that is no race any more. */
-static void forget_race(const struct cells *cells) {
-    char *path = cells_sweep(cells) ? text_new("%s/race.json", cells_dir(cells)) : NULL;
-    if (path) unlink(path);
-    free(path);
-}
-
 static void say_unreached(const struct cells *cells) {
     for (size_t i = 0; i < cells->count; i++) {
         const struct cell *cell = &cells->cells[i];
@@ -361,28 +364,35 @@ static void say_unreached(const struct cells *cells) {
     }
 }
 
+/* race.json in the making; what an earlier job wrote of the same race stays until this one decides. */
+static int begin_race(struct rounds *rounds, struct error *err) {
+    const struct cells *cells = rounds->cells;
+    const json_t *rules = cells_race(cells);
+    bool same;
+    rounds->race = json_pack("{s:O, s:O, s:I, s:I, s:O*, s:[]}", "metric", json_object_get(rules, "metric"),
+                             "confidence", json_object_get(rules, "confidence"), "seeds",
+                             (json_int_t)all_of(&cells->cells[0]), "cells", (json_int_t)cells->count, "model_calls",
+                             json_object_get(rules, "model_calls"), "rounds");
+    if (!rounds->race) return error_memory(err);
+    int rc = same_race(cells, &same, err);
+    return rc == 0 && !same ? write_race(rounds, err) : rc;
+}
+
 int pace_run(const struct crew *crew, struct cells *cells, struct outcome *outcome, struct error *err) {
     struct rounds rounds = {.crew = crew, .cells = cells, .standings = calloc(cells->count, sizeof *rounds.standings)};
     struct assets *assets = NULL;
     bool first = comm_rank(crew->comm) == 0;
-    const json_t *rules = cells_race(cells);
     int rc = rounds.standings ? 0 : error_memory(err);
-    if (rc == 0 && first && rules && any_round(cells)) {
-        rounds.race = json_pack("{s:O, s:O, s:I, s:I, s:[]}", "metric", json_object_get(rules, "metric"), "confidence",
-                                json_object_get(rules, "confidence"), "seeds", (json_int_t)all_of(&cells->cells[0]),
-                                "cells", (json_int_t)cells->count, "rounds");
-        if (!rounds.race) rc = error_memory(err);
+    for (size_t i = 0; rc == 0 && i < cells->count; i++) {
+        uint64_t samples = cells->cells[i].run.layout.samples; /* of all: nothing is to be decided */
+        bool goes_on = cells->cells[i].rounds && samples < all_of(&cells->cells[i]);
+        rounds.standings[i] = (struct standing){.samples = samples, .phase = goes_on ? GOES_ON : SETTLED};
     }
-    if (first && !rules) forget_race(cells);
+    if (rc == 0 && first && cells_race(cells) && any_round(cells)) rc = begin_race(&rounds, err);
     rc = ranks_agree(crew->comm, rc, err);
     if (rc == 0 && !any_round(cells)) {
         rc = work(&rounds, &assets, outcome, err);
     } else if (rc == 0) {
-        for (size_t i = 0; i < cells->count; i++)
-            rounds.standings[i] = (struct standing){.samples = cells->cells[i].run.layout.samples,
-                                                    .phase = cells->cells[i].rounds ? GOES_ON : SETTLED};
-        for (size_t i = 0; i < cells->count; i++) /* the first round is all there is: nothing is to be decided */
-            if (rounds.standings[i].samples == all_of(&cells->cells[i])) rounds.standings[i].phase = SETTLED;
         rc = run_rounds(&rounds, &assets, outcome, err);
         if (rc == 0 && first && !outcome->interrupted) say_unreached(cells);
     }

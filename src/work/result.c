@@ -145,6 +145,21 @@ int rounds_read(json_t **result, const struct run *run, uint64_t samples, struct
     return rc;
 }
 
+int rounds_surplus(const struct run *run, uint64_t samples, uint64_t *more, struct error *err) {
+    struct layout whole = run->layout;
+    whole.samples = run->job.seeds.count;
+    *more = 0;
+    int rc = 0;
+    for (shard_id shard = {samples / whole.shard_rows}; rc == 0 && shard.value < layout_shards(&whole); shard.value++) {
+        bool there = false;
+        char *path = run_path(run, shard, SAMPLES);
+        rc = path ? file_exists(path, &there, err) : error_memory(err);
+        if (there) *more += layout_rows(&whole, shard);
+        free(path);
+    }
+    return rc;
+}
+
 /* Adds what took time; what does not change from round to round is the last one's. */
 static void add_generation(json_t *sum, const json_t *part) {
     static const char *const added[] = {"seconds", "model_seconds", "decoder_seconds"};

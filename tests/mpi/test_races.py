@@ -1,5 +1,6 @@
 """Races of a sweep's cells. The decisions are numpy's and scipy's from the features of runs that made everything, and
 the same for any number of ranks and after a kill."""
+import csv
 import json
 import random
 import shutil
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from conftest import Job, qtaylor, stored
-from rounds import SEEDS, estimate, features_of, jackknife, kill_at, make, result, whole_shards
+from conftest import ROOT, Job, qtaylor, stored
+from rounds import SEEDS, SHARD, estimate, features_of, jackknife, kill_at, make, result, whole_shards
 
 SOLVERS = ["ddim", "taylor", "deis", "dpmpp-2m"]
 RACE = {"race": {"metric": "fid", "confidence": 0.95}, "sampler.solver": SOLVERS}
@@ -129,14 +130,116 @@ def test_a_race_killed_and_run_again(job, whole_race, seed):
     assert [(r["samples"], r["leader"], {c["cell"] for c in r["left"]}) for r in race["rounds"]] == \
         [(size, leader, set(left)) for size, leader, left in rounds]
     qtaylor("verify", job.run)
-    # without the race, the cells that left go on from what they have
+    # without the race, the cells that left go on from what they have, and its record stays
     before = {p: p.stat().st_mtime_ns for p in job.run.glob("*/samples/*")}
     del job.keys["sweep"]["race"]
     qtaylor("run", job.write())
     assert {p: p.stat().st_mtime_ns for p in job.run.glob("*/samples/*")}.items() >= before.items()
     for cell in whole_race[0]:
         assert result(job.run / cell)["metrics"] == result(whole_race[2].run / cell)["metrics"]
-    assert not (job.run / "race.json").exists()
+    assert json.loads((job.run / "race.json").read_text()) == race
+    completed = len(SOLVERS) - len(alive)
+    said = f"; {completed} that left {'have' if completed > 1 else 'has'} been given all samples since"
+    assert said in qtaylor("report", job.run, "--text").stdout
+    # with it again they keep what they have
+    results = table(job)
+    job.keys["sweep"] = RACE
+    again = qtaylor("run", job.write(), ranks=seed)
+    assert "samples/s, took" not in again.stderr and table(job) == results
+    assert {row["samples"] for row in results} == {str(SEEDS)}
+    assert json.loads((job.run / "race.json").read_text()) == race
+    assert "stopped" not in qtaylor("status", job.run, "--json").stdout and said in qtaylor(
+        "report", job.run, "--text").stdout
+    assert qtaylor("run", path, "--dry-run").stdout.count(f"{SEEDS} on disk, 0 to make") == len(SOLVERS)
+    qtaylor("verify", job.run)
+
+
+def table(job):
+    with open(job.run / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_samples_beyond_a_round_are_told(job, whole_race):
+    """A cell that left and has more than its round, and not all, is that of its round."""
+    rounds, _ = decide(whole_race)
+    path = race_job(job, job.folder)
+    qtaylor("run", path)
+    size, _, left = rounds[0]
+    cell = job.run / sorted(left)[0]
+    qtaylor("run", path, "--set", "sweep.race=null")
+    sorted((cell / "samples").iterdir())[-2].unlink()
+    told = qtaylor("run", path).stderr
+    assert f"{cell}: has {SEEDS - size - SHARD} samples more, of another job, which count with --set sweep.race=null " \
+        "alone" in told
+    assert result(cell)["samples"] == size
+
+
+def test_status_of_a_race(job, whole_race):
+    path = race_job(job, job.folder)
+    job.model["delay_ms"] = 1
+    job.write()
+    kill_at(path, job.run, 5, 1)
+    status = qtaylor("status", job.run, code=75).stdout
+    assert f"{job.run}: stopped, a race that has not ended\n" in status
+    assert "race        by fid: in round 1, of 1024 samples a cell, are 4 of 4 cells\n" in status
+    assert status.count("stopped, in the race\n") == 4
+    assert f"            to go on, in {ROOT}: qtaylor run {path}\n" in status
+    race = json.loads(qtaylor("status", job.run, "--json", code=75).stdout)["race"]
+    assert race["next"] == 1024 and set(race["in"]) == {f"solver={solver}" for solver in SOLVERS}
+    assert "its rows come when the race ends" in qtaylor("report", job.run, code=75).stderr
+    rounds, alive = decide(whole_race)
+    qtaylor("run", path, ranks=2)
+    status = qtaylor("status", job.run).stdout
+    assert f"{job.run}: complete\n" in status and "to go on" not in status and "in the race" not in status
+    assert f"race        by fid: decided in {len(rounds)} rounds\n" in status
+    assert f"            after {rounds[-1][0]} samples a cell {rounds[-1][1]} leads\n" in status
+    assert status.count("left the race") == len(SOLVERS) - len(alive)
+
+
+def test_what_the_report_says_is_what_the_race_said(job, whole_race):
+    """Also where the next one left, and so has other samples than the best."""
+    race_job(job, job.folder)
+    job.keys["sweep"] = {"race": {}, "sampler.solver": ["ddim", "deis"]}
+    qtaylor("run", job.write())
+    left = json.loads((job.run / "race.json").read_text())["rounds"][0]["left"][0]
+    best = json.loads(qtaylor("report", job.run, "--json").stdout)["best"][0]
+    assert best["best"]["cell"] == "solver=deis" and best["second"]["cell"] == left["cell"] == "solver=ddim"
+    assert best["raced"] == {"samples": 1024, "leader": "solver=deis", "delta": left["delta"], "error": left["error"]}
+    said = qtaylor("report", job.run, "--text").stdout
+    assert "not paired" not in said and "all others left the race" in said
+    assert f"it left the race after 1024 samples, {left['delta']:.3g} +- {left['error']:.2g} behind solver=deis" in \
+        " ".join(said.split())
+
+
+def test_a_race_of_one_cell_is_none(job):
+    make(job)
+    job.keys["seeds"] = "0-1999"
+    job.keys["sweep"] = {"race": {}, "sampler.solver": ["ddim"]}
+    warning = "sweep.race: there is one cell and nothing to decide: it gets all its samples"
+    assert warning in qtaylor("plan", job.write()).stderr
+    done = qtaylor("run", job.write())
+    assert warning in done.stderr and "leads" not in done.stderr and result(job.run / "solver=ddim")["samples"] == 2000
+    assert not (job.run / "race.json").exists() and not (job.run / "solver=ddim/rounds").exists()
+    # nor is a cell alone
+    job.keys["sweep"]["sampler.solver"].append("deis")
+    assert "one cell is no race" in qtaylor("run", job.write(), "--cell", "1").stderr
+    assert result(job.run / "solver=deis")["samples"] == 2000
+
+
+@pytest.mark.parametrize("nfes, few, many", [([4, 5], 4, 5), ([4, 12], 4, 12), ([6], None, None)])
+def test_cells_that_cost_more_are_told(job, nfes, few, many):
+    make(job)
+    job.keys["seeds"] = "0-1999"
+    del job.keys["sampler"]["nfe"]
+    job.keys["sweep"] = {"race": {}, "sampler.solver": ["ddim", "heun"], "sampler.nfe": nfes}
+    words = f"its cells take from {few} to {many} model calls a sample" if few else ""
+    for command in "plan", "run":
+        told = qtaylor(command, job.write()).stderr
+        assert words in told and ("so those that take few will lose" in told) == (few is not None)
+    race = json.loads((job.run / "race.json").read_text())
+    assert race.get("model_calls") == ([few, many] if few else None)
+    said = qtaylor("report", job.run, "--text").stdout
+    assert (f"they take from {few} to {many} model calls a sample and all competed" in said) == (few is not None)
 
 
 def test_the_record_alone_decides(job, whole_race):
