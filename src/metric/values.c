@@ -44,6 +44,10 @@ int value_set_jackknifed(json_t *values, const char *name, const double numbers[
     if (value_set(values, name, numbers[0], err) != 0) return -1;
     if (!enough) return 0;
     jackknife(numbers[0], numbers + 1, &estimate);
+    if (estimate.rounded && estimate.error > 0)
+        log_warn("%s: its standard error is below the rounding of so large a number, and that is given instead: all "
+                 "samples are alike, or the features of one side are far too large",
+                 name);
     if (estimate.high < 0)
         log_warn("%s: the interval of its corrected value lies below 0, where no true value is: the samples are not "
                  "independent of the reference (are the same images in both?)",
@@ -95,8 +99,7 @@ int values_difference(json_t *to, const json_t *one, const json_t *other, struct
         if (rc != 0 || !name_of(key, name) || !value_get_jackknifed(copy, name, mine) ||
             !value_get_jackknifed(other, name, theirs))
             continue;
-        for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) mine[k] -= theirs[k];
-        jackknife(mine[0], mine + 1, &estimate);
+        jackknife_difference(mine, theirs, &estimate);
         snprintf(delta, sizeof delta, "%s_delta", name);
         if ((rc = value_set(to, delta, estimate.corrected, err)) == 0 &&
             (rc = set_estimate(to, delta, &estimate, err)) == 0)
