@@ -39,6 +39,7 @@ def test_counts_stand_beside_the_runs_own_metrics(job, tmp_path):
 def test_a_count_of_what_is_not_evaluated_is_refused(job):
     qtaylor("run", job.write())
     assert "has no evaluate block" in qtaylor("evaluate", job.run, "--count", 50, code=65).stderr
+    assert "has no evaluate block: nothing is evaluated" in qtaylor("evaluate", job.run).stderr
 
 
 def test_an_error_is_never_a_rounded_zero(tmp_path):
