@@ -7,13 +7,36 @@
 
 static const double T19 = 2.0930240544082634; /* Student's t, 19 degrees of freedom, 97.5 % */
 
-void jackknife(double value, const double without[JACKKNIFE_BLOCKS], struct estimate *estimate) {
+static const double ROUNDING = 1e-14; /* of a number that was added up of many in doubles */
+
+/* size: of the numbers that it was computed from, which may be far larger than they differ. */
+static void estimate_of(double value, const double *without, double size, struct estimate *estimate) {
     const double k = JACKKNIFE_BLOCKS;
     double mean = 0, squares = 0;
     for (int i = 0; i < JACKKNIFE_BLOCKS; i++) mean += without[i] / k;
     for (int i = 0; i < JACKKNIFE_BLOCKS; i++) squares += (without[i] - mean) * (without[i] - mean);
     double corrected = k * value - (k - 1) * mean, error = sqrt((k - 1) / k * squares);
-    *estimate = (struct estimate){value, corrected, error, corrected - T19 * error, corrected + T19 * error};
+    bool rounded = error <= ROUNDING * size;
+    if (rounded) error = ROUNDING * size;
+    *estimate = (struct estimate){value, corrected, error, corrected - T19 * error, corrected + T19 * error, rounded};
+}
+
+void jackknife(double value, const double without[JACKKNIFE_BLOCKS], struct estimate *estimate) {
+    double size = fabs(value);
+    for (int i = 0; i < JACKKNIFE_BLOCKS; i++) size = fmax(size, fabs(without[i]));
+    estimate_of(value, without, size, estimate);
+}
+
+void jackknife_difference(const double one[1 + JACKKNIFE_BLOCKS], const double other[1 + JACKKNIFE_BLOCKS],
+                          struct estimate *estimate) {
+    double difference[1 + JACKKNIFE_BLOCKS], size = 0;
+    bool same = true;
+    for (int i = 0; i <= JACKKNIFE_BLOCKS; i++) {
+        difference[i] = one[i] - other[i];
+        same &= one[i] == other[i];
+        size = fmax(size, fmax(fabs(one[i]), fabs(other[i])));
+    }
+    estimate_of(difference[0], difference + 1, same ? 0 : size, estimate);
 }
 
 double jackknife_p(const struct estimate *estimate) {

@@ -6,6 +6,8 @@
 #include "eval/features.h"
 #include "eval/frechet.h"
 
+#include <stdbool.h>
+
 enum {
     JACKKNIFE_BLOCKS = 20, /* of equal size, by position in the sample list: independent of shards and ranks */
     JACKKNIFE_LEAST = 200, /* samples below which a standard error means nothing */
@@ -18,10 +20,15 @@ enum {
  */
 struct estimate {
     double value, corrected, error, low, high;
+    bool rounded; /* the error can't be measured: it is below the rounding of these numbers, which `error` is then */
 };
 
 /* From the whole's value and those without each block. */
 void jackknife(double value, const double without[JACKKNIFE_BLOCKS], struct estimate *estimate);
+/* The same of the difference one - other of two such numbers, [0]: the whole's, of sets that share their blocks; 0
+ * without error where all are the same. */
+void jackknife_difference(const double one[1 + JACKKNIFE_BLOCKS], const double other[1 + JACKKNIFE_BLOCKS],
+                          struct estimate *estimate);
 
 /* Two-sided, of the hypothesis that what is estimated is 0: Student's t of corrected / error with 19 degrees. */
 double jackknife_p(const struct estimate *estimate);

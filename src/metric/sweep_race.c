@@ -126,11 +126,11 @@ int racer_read(struct racer *racer, const json_t *result, const char *metric, co
     char name[40];
     snprintf(name, sizeof name, "%s_without", metric);
     const json_t *without = json_object_get(metrics, name);
-    *racer = (struct racer){.value = json_number_value(value)};
+    *racer = (struct racer){.numbers = {json_number_value(value)}};
     if (!json_is_number(value) || json_array_size(without) != JACKKNIFE_BLOCKS)
         return error_set(err, CODE_DATA, "%s: its round has no %s with the values without each block of samples", cell,
                          metric);
-    for (size_t i = 0; i < JACKKNIFE_BLOCKS; i++) racer->without[i] = json_number_value(json_array_get(without, i));
+    for (size_t i = 0; i < JACKKNIFE_BLOCKS; i++) racer->numbers[1 + i] = json_number_value(json_array_get(without, i));
     return 0;
 }
 
@@ -158,13 +158,11 @@ double student_t19(double probability) {
 size_t race_decide(struct racer *racers, size_t count, double confidence) {
     size_t leader = 0;
     for (size_t i = 1; i < count; i++)
-        if (racers[i].value < racers[leader].value) leader = i;
+        if (racers[i].numbers[0] < racers[leader].numbers[0]) leader = i;
     double limit = count > 1 ? student_t19((1 - confidence) / (double)(count - 1)) : 0;
     for (size_t i = 0; i < count; i++) {
-        double without[JACKKNIFE_BLOCKS];
         struct estimate estimate;
-        for (int k = 0; k < JACKKNIFE_BLOCKS; k++) without[k] = racers[i].without[k] - racers[leader].without[k];
-        jackknife(racers[i].value - racers[leader].value, without, &estimate);
+        jackknife_difference(racers[i].numbers, racers[leader].numbers, &estimate);
         racers[i].delta = estimate.corrected;
         racers[i].error = estimate.error;
         racers[i].limit = limit;

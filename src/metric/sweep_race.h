@@ -52,15 +52,15 @@ uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t 
 
 /* A cell of a race in one round. */
 struct racer {
-    double value, without[JACKKNIFE_BLOCKS]; /* of the metric: of all samples, and without each block of them */
+    double numbers[1 + JACKKNIFE_BLOCKS]; /* of the metric: of all samples, and without each block of them */
     double delta, error, limit; /* to the leader: the paired difference, corrected for bias, its standard error, and the
                                    multiple of it above which it is left behind */
     bool out;
 };
-/* Fills value and without of a round's result. CODE_DATA: it has none. */
+/* Fills the numbers of a round's result. CODE_DATA: it has none. */
 int racer_read(struct racer *racer, const json_t *result, const char *metric, const char *cell, struct error *err);
-/* The leader is the one with the least value. Out are those whose difference to it has an interval above 0: Student's t
- * with JACKKNIFE_BLOCKS - 1 degrees of freedom, two-sided, at `confidence` for all differences together (Bonferroni).
+/* The leader is the one with the least number. Out are those whose difference to it has an interval above 0: Student's
+ * t with JACKKNIFE_BLOCKS - 1 degrees of freedom, two-sided, at `confidence` for all differences together (Bonferroni).
  * Returns the leader. */
 size_t race_decide(struct racer *racers, size_t count, double confidence);
 /* The value that Student's |t| with 19 degrees of freedom exceeds with this probability. */

@@ -38,32 +38,20 @@ static int set_without(json_t *values, const char *name, const double without[JA
     return json_object_set_new(values, whole, list) == 0 ? 0 : error_memory(err);
 }
 
-/* Is this error no more than what rounding makes of numbers of this size? */
-static bool is_rounding(double error, double size) {
-    return error <= 1e-12 * size; /* errors of samples that vary are far larger */
-}
-
-static double size_of(const double numbers[1 + JACKKNIFE_BLOCKS]) {
-    double size = 0;
-    for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) size = fmax(size, fabs(numbers[k]));
-    return size;
-}
-
 int value_set_jackknifed(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], bool enough,
                          struct error *err) {
     struct estimate estimate;
     if (value_set(values, name, numbers[0], err) != 0) return -1;
     if (!enough) return 0;
     jackknife(numbers[0], numbers + 1, &estimate);
-    bool lost = is_rounding(estimate.error, size_of(numbers));
-    if (!lost && estimate.high < 0)
+    if (!estimate.rounded && estimate.high < 0)
         log_warn("%s: the interval of its corrected value lies below 0, where no true value is: the samples are not "
                  "independent of the reference (are the same images in both?)",
                  name);
     if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
         set_without(values, name, numbers + 1, err) != 0)
         return -1;
-    if (!lost) return set_estimate(values, name, &estimate, err);
+    if (!estimate.rounded) return set_estimate(values, name, &estimate, err);
     log_warn("%s: it has no standard error: whichever block of samples is left out it is %.6g to within rounding; "
              "either their features are all the same, or some on either side are too large to tell these apart",
              name, numbers[0]);
@@ -111,12 +99,9 @@ int values_difference(json_t *to, const json_t *one, const json_t *other, struct
         if (rc != 0 || !name_of(key, name) || !value_get_jackknifed(copy, name, mine) ||
             !value_get_jackknifed(other, name, theirs))
             continue;
-        double size = fmax(size_of(mine), size_of(theirs));
         jackknife(mine[0], mine + 1, &own);
-        for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) mine[k] -= theirs[k];
-        jackknife(mine[0], mine + 1, &estimate);
-        bool equal = size_of(mine) == 0 && !is_rounding(own.error, size); /* sets, whose difference is 0 */
-        if (!equal && is_rounding(estimate.error, size)) {
+        jackknife_difference(mine, theirs, &estimate);
+        if (estimate.rounded && (own.rounded || estimate.error > 0)) { /* 0: the same sets */
             log_warn("%s_delta is left out: the difference has no standard error, to within rounding", name);
             continue;
         }

@@ -1,5 +1,6 @@
 /* Which series wins at each NFE, and by how much against its error; of a race, who left when, and what was saved. */
 #include "eval/precision.h"
+#include "metric/values.h"
 #include "report/chart.h"
 #include "report/data.h"
 #include "report/markup.h"
@@ -119,14 +120,6 @@ static const json_t *without_of(const json_t *evidence, const char *column) {
     return json_object_get(evidence, name);
 }
 
-/* The numbers without each block; false where there are none. */
-static bool read_without(const json_t *evidence, const char *column, double without[JACKKNIFE_BLOCKS]) {
-    const json_t *list = without_of(evidence, column);
-    if (json_array_size(list) != JACKKNIFE_BLOCKS) return false;
-    for (size_t i = 0; i < JACKKNIFE_BLOCKS; i++) without[i] = json_number_value(json_array_get(list, i));
-    return true;
-}
-
 static bool agree(const json_t *a, const json_t *b, const char *key) {
     const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
     return x && y && json_equal(x, y);
@@ -154,7 +147,7 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
                            const struct entry *second, const json_t *evidence) {
     const json_t *a = json_object_get(evidence, json_string_value(json_object_get(best->cell, "cell")));
     const json_t *b = json_object_get(evidence, json_string_value(json_object_get(second->cell, "cell")));
-    double mine[JACKKNIFE_BLOCKS], theirs[JACKKNIFE_BLOCKS];
+    double mine[1 + JACKKNIFE_BLOCKS], theirs[1 + JACKKNIFE_BLOCKS];
     struct estimate estimate;
     const char *why = NULL;
     if (is_stale(a, column, best) || is_stale(b, column, second))
@@ -164,8 +157,10 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
         why = "another number of samples";
     else if (!agree(a, b, "reference") || !agree(a, b, "network") || !alike(a, b, "validation") || !alike(a, b, "text"))
         why = "another reference, feature network, validation set or texts";
-    else if (!read_without(a, column, mine) || !read_without(b, column, theirs))
+    else if (!value_get_jackknifed(a, column, mine) || !value_get_jackknifed(b, column, theirs))
         why = "fewer than 200 samples, or evaluated by an older version";
+    if (!why) jackknife_difference(mine, theirs, &estimate);
+    if (!why && !isfinite(estimate.high - estimate.low)) why = "numbers too large for an error";
     const json_t *how, *round = why ? is_out(data, column, second->cell, &how) : NULL;
     if (round) {
         json_object_set_new(record, "raced",
@@ -177,8 +172,6 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
         json_object_set_new(record, "unpaired", json_string(why));
         return;
     }
-    for (int i = 0; i < JACKKNIFE_BLOCKS; i++) mine[i] -= theirs[i];
-    jackknife(data_number(best->cell, column) - data_number(second->cell, column), mine, &estimate);
     set(record, column, "", estimate.corrected);
     set(record, column, "_error", estimate.error);
     set(record, column, "_low", estimate.low);

@@ -204,8 +204,9 @@ static int look_into_cells(json_t *data, json_t *subject, json_t *environment, j
         json_t *document, *metrics = NULL;
         if (read_if_there(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
         int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", 0, err);
-        if (rc == 0) add_environment(environment, document, metrics);
-        if (rc == 0) rc = about_add(subject, document, metrics, err);
+        bool other = data_stale(cell, metrics); /* than the row's */
+        if (rc == 0) add_environment(environment, document, other ? NULL : metrics);
+        if (rc == 0) rc = about_add(subject, document, other ? NULL : metrics, err);
         char *folder = path_join(dir, same ? same : name);
         if (rc == 0) rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
         free(folder);
@@ -214,7 +215,7 @@ static int look_into_cells(json_t *data, json_t *subject, json_t *environment, j
         struct error unfinished;
         if (rc == 0 && metrics && about_check_whole(document, metrics, same ? same : name, &unfinished) != 0)
             log_warn("%s: %s", dir, unfinished.message);
-        if (data_stale(cell, metrics)) json_array_append_new(stale, json_string(name));
+        if (other) json_array_append_new(stale, json_string(name));
         if (!*first) *first = json_incref(document);
         json_decref(document);
         json_decref(metrics);

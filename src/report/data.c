@@ -46,6 +46,8 @@ bool data_counts(const json_t *data, double *fewest, double *most) {
 bool data_stale(const json_t *cell, const json_t *metrics) {
     const char *name;
     const json_t *value;
+    const json_t *samples = json_object_get(metrics, "samples");
+    if (json_is_integer(samples) && data_number(cell, "samples") != json_number_value(samples)) return true;
     json_object_foreach(json_object_get(metrics, "metrics"), name, value) {
         bool count = strcmp(name, "samples") == 0;
         double here = count ? data_evaluated(cell) : data_number(cell, name);
@@ -87,27 +89,38 @@ static bool comparable(const json_t *a, const json_t *b) {
     return true;
 }
 
+/* Its metrics.json tells of another evaluation than its row, which stands among those of the results. */
+static bool is_stale(const json_t *data, const json_t *name) {
+    const json_t *stale;
+    size_t i;
+    json_array_foreach(json_object_get(data, "stale"), i, stale) if (json_equal(stale, name)) return true;
+    return false;
+}
+
+static void warn(const json_t *data, const char *list, const char *words) {
+    size_t count = json_array_size(json_object_get(data, list));
+    if (count > 0) log_warn("%s: %zu %s", json_string_value(json_object_get(data, "dir")), count, words);
+}
+
 int data_leave_out_others(json_t *data, const json_t *evidence) {
-    json_t *kept = json_array(), *cell, *key;
-    const char *dir = json_string_value(json_object_get(data, "dir"));
+    json_t *kept = json_array(), *left_out = json_array(), *cell, *key;
     const json_t *first = NULL;
-    size_t i, left_out = 0, stale = json_array_size(json_object_get(data, "stale"));
+    size_t i;
     bool swept = false;
     json_array_foreach(json_object_get(data, "keys"), i, key)
         swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
     json_array_foreach(json_object_get(data, "cells"), i, cell) {
-        const json_t *record = json_object_get(evidence, json_string_value(json_object_get(cell, "cell")));
-        if (!first && json_object_get(record, "reference")) first = record;
-        bool fits = swept || !first || comparable(first, record);
-        if (fits) json_array_append(kept, cell);
-        left_out += !fits;
+        json_t *name = json_object_get(cell, "cell");
+        const json_t *record = json_object_get(evidence, json_string_value(name));
+        bool stale = is_stale(data, name);
+        if (!first && !stale && json_object_get(record, "reference")) first = record;
+        bool fits = swept || stale || !first || comparable(first, record);
+        json_array_append(fits ? kept : left_out, fits ? cell : name);
     }
-    if (left_out > 0)
-        log_warn("%s: %zu cells are left out: they were evaluated with another reference, feature network, validation "
-                 "set or texts than the first; run the sweep again to evaluate them anew",
-                 dir, left_out);
-    if (stale > 0) log_warn("%s: %zu " DATA_STALE, dir, stale);
-    return json_object_set_new(data, "cells", kept);
+    int rc = json_object_set_new(data, "cells", kept) | json_object_set_new(data, "left_out", left_out);
+    warn(data, "left_out", DATA_LEFT_OUT);
+    warn(data, "stale", DATA_STALE);
+    return rc;
 }
 
 /* Keys that spend more or less on the same method: the points of one line. */

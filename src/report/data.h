@@ -4,7 +4,8 @@
  *    "columns": [...], "cells": [{"cell", ...}]     as in results.json
  *    "keys": ["solver", ...]                        of the sweep, by their last words
  *    "missing": ["cell", ...]                       of the sweep, not finished yet
- *    "stale": ["cell", ...]                         evaluated again since the results were written: see data_stale
+ *    "left_out": ["cell", ...]                      of another reference than the first...: see data_leave_out_others
+ *    "stale": ["cell", ...]                         made or evaluated again since: see data_stale
  *    "series": [{"name", "cells": [numbers]}]       a line of the plots each: cells that differ by their budget alone
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
@@ -25,7 +26,8 @@
 
 /* Words of warnings, behind their numbers. */
 #define DATA_MISSING "cells of this sweep are not finished: run it again"
-#define DATA_STALE "cells were evaluated anew: run the sweep again to have their numbers here"
+#define DATA_LEFT_OUT "cells of another reference or feature network are left out: run the sweep again"
+#define DATA_STALE "cells were made or evaluated anew: run the sweep again to have their numbers"
 
 /* The column of a cell as a number; NAN where there is none. */
 double data_number(const json_t *cell, const char *column);
@@ -40,12 +42,12 @@ json_t *data_pareto(const json_t *data, struct error *err);
 double data_evaluated(const json_t *cell);
 /* The fewest and the most of these over all cells; true: of some cell they are not all samples. */
 bool data_counts(const json_t *data, double *fewest, double *most);
-/* Has a cell's metrics.json other numbers than its row of the results? */
+/* Has a cell's metrics.json other numbers, or samples, than its row of the results? */
 bool data_stale(const json_t *cell, const json_t *metrics);
 /* New: what data_best takes of a cell's run.json and metrics.json. */
 json_t *data_evidence(const json_t *document, const json_t *metrics);
-/* Leaves out (and logs) the cells whose metrics are of another reference, network... than the first's, unless the sweep
- * is over those; logs that there are stale ones. 0, or -1: out of memory. */
+/* Leaves out the cells whose metrics are of another reference, network... than the first's, unless the sweep is over
+ * those; logs that, and that there are stale ones. 0, or -1: out of memory. */
 int data_leave_out_others(json_t *data, const json_t *evidence);
 /* New: "series" of data's keys and cells. */
 json_t *data_series(const json_t *data);

@@ -109,6 +109,7 @@ static void add_head(const json_t *data, bool sweep, struct text *out) {
     text_add(out, "</p>\n");
     add_subject(data, out);
     add_warning(json_object_get(data, "missing"), DATA_MISSING, out);
+    add_warning(json_object_get(data, "left_out"), DATA_LEFT_OUT, out);
     add_warning(json_object_get(data, "stale"), DATA_STALE, out);
 }
 

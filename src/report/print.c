@@ -122,13 +122,16 @@ static int print_best(const json_t *data, struct text *out) {
     return failed;
 }
 
+static void print_warning(const json_t *cells, const char *words, struct text *out) {
+    if (json_array_size(cells) > 0) text_add(out, "%zu %s\n\n", json_array_size(cells), words);
+}
+
 int data_print(const json_t *data, const char *metric, struct text *out, struct error *err) {
     struct chart chart;
-    size_t missing = json_array_size(json_object_get(data, "missing")),
-           stale = json_array_size(json_object_get(data, "stale"));
     bool sweep = strcmp(json_string_value(json_object_get(data, "kind")), "sweep") == 0;
-    if (missing) text_add(out, "%zu " DATA_MISSING "\n\n", missing);
-    if (stale) text_add(out, "%zu " DATA_STALE "\n\n", stale);
+    print_warning(json_object_get(data, "missing"), DATA_MISSING, out);
+    print_warning(json_object_get(data, "left_out"), DATA_LEFT_OUT, out);
+    print_warning(json_object_get(data, "stale"), DATA_STALE, out);
     if (sweep) {
         if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
         if (chart.points > 0) chart_print(&chart, out);

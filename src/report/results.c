@@ -155,7 +155,8 @@ void results_print(const json_t *results, FILE *out) {
     if (network) print_line(out, "FID of %.*s", (int)network - 1, column);
     fprintf(out, "%-*s %6s %10s %8s %10s %18s\n", width, "cell", "NFE", "samples/s", "samples", "FID", "corrected");
     json_array_foreach(json_object_get(results, "cells"), i, row) {
-        const json_t *fid = json_object_get(row, column), *error = json_object_get(row, error_column);
+        const json_t *fid = json_object_get(row, column), *error = json_object_get(row, error_column),
+                     *evaluated = json_object_get(row, "evaluated");
         char more[2][40] = {"", ""};
         if (fid) snprintf(more[0], sizeof *more, " %10.4f", json_number_value(fid));
         if (error)
@@ -164,7 +165,8 @@ void results_print(const json_t *results, FILE *out) {
         print_line(out, "%-*s %6g %10.1f %8lld%s%s", width, json_string_value(json_object_get(row, "cell")),
                    json_number_value(json_object_get(row, "nfe")),
                    json_number_value(json_object_get(row, "samples_per_second")),
-                   (long long)json_integer_value(json_object_get(row, "samples")), more[0], more[1]);
+                   (long long)json_integer_value(evaluated ? evaluated : json_object_get(row, "samples")), more[0],
+                   more[1]);
     }
 }
 

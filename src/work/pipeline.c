@@ -214,6 +214,9 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     int opened = cells_open(&cells, list, options->evaluate, options->count, err), rc = ranks_agree(comm, opened, err);
     for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
         cells.cells[i].run.keeps_latents = false; /* not needed, there or not */
+    for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
+        if (!cells.cells[i].run.job.evaluate.enabled)
+            log_warn("%s: its job has no evaluate block: nothing is evaluated", cells.cells[i].run.dir);
     if (rc == 0) rc = ranks_agree(comm, pace_plan(&cells, options->make_samples && !options->only_decode, err), err);
     if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, results, lost, err);
     bool any = false; /* rank 0 knows */

@@ -21,7 +21,7 @@ def test_numbers_of_another_evaluation_are_not_paired(tmp_path):
     assert "fid_delta" in before and not json.loads(qtaylor("report", job.run, "--json").stdout)["stale"]
     qtaylor("run", job.write(), "--cell", "0", "--set", "evaluate.count=250")  # its metrics.json, not results.json
     done = qtaylor("report", job.run, "--json")
-    data, words = json.loads(done.stdout), "1 cells were evaluated anew: run the sweep again"
+    data, words = json.loads(done.stdout), "1 cells were made or evaluated anew: run the sweep again"
     assert data["stale"] == [results(job.run)["cells"][0]["cell"]] and words in done.stderr
     assert "evaluated again" in data["best"][0]["unpaired"] and "fid_delta" not in data["best"][0]
     assert words in qtaylor("report", job.run, "--text").stdout
@@ -39,6 +39,23 @@ def test_numbers_of_another_evaluation_are_not_paired(tmp_path):
     qtaylor("report", job.run)
     assert "300 samples each, evaluated by the first 250;" in read_page(job.run).xpath("//p[@class='about']")[0].text
     assert re.search(r"^cell +NFE +ms/sample +samples ", qtaylor("report", job.run, "--text").stdout, re.M)
+    for line in qtaylor("run", job.write()).stdout.splitlines()[1:3]:
+        assert line.split()[3] == "250"
+
+
+def test_a_cell_of_another_reference_does_not_throw_the_others_out(tmp_path):
+    """The first cell evaluated anew: its row is still of the evaluation that all rows are of."""
+    job = make_sweep(tmp_path, {"sampler.solver": ["ddim", "heun"], "sampler.nfe": [4]})
+    qtaylor("run", job.write())
+    subject = json.loads(qtaylor("report", job.run, "--json").stdout)["subject"]
+    np.savez(tmp_path / "other.npz", mu=np.full(8, 90.0), sigma=np.eye(8))
+    qtaylor("run", job.write(), "--cell", "0", "--set", "evaluate.reference=other.npz")
+    data = json.loads(qtaylor("report", job.run, "--json").stdout)
+    assert len(data["cells"]) == 2 and not data["left_out"] and data["subject"] == subject
+    assert data["stale"] == [data["cells"][0]["cell"]] and "evaluated again" in data["best"][0]["unpaired"]
+    qtaylor("generate", job.write(), "--cell", "1", "--set", "seeds=0-399")
+    data = json.loads(qtaylor("report", job.run, "--json").stdout)
+    assert data["stale"] == [cell["cell"] for cell in data["cells"]] and "unpaired" in data["best"][0]
 
 
 def test_other_counts_are_shown_and_not_paired(tmp_path):

@@ -253,6 +253,7 @@ def test_rows_of_another_reference_are_not_kept(job):
     """One table, one reference: a row that an earlier list left may stay only where its metrics can be compared."""
     qtaylor("run", sweep_job(job, {"sampler.solver": ["ddim"], "sampler.nfe": [4, 5]}))
     before = {row["cell"]: row for row in rows(job)}
+    older = json.loads((job.run / "results.json").read_text())["cells"][1]
     path = sweep_job(job, {"sampler.solver": ["ddim"], "sampler.nfe": [6]})
     assert "left out" not in qtaylor("run", path).stderr and len(rows(job)) == 3  # the same inputs: they stay
     np.savez(job.folder / "reference.npz", mu=np.full(8, 90.0), sigma=np.eye(8) * 1000)
@@ -264,11 +265,13 @@ def test_rows_of_another_reference_are_not_kept(job):
     assert [row["cell"] for row in rows(job)] == ["solver=ddim,nfe=6"] and first.read_text() == kept
     assert "nfe=4" not in qtaylor("report", job.run, "--text").stdout
     results = json.loads((job.run / "results.json").read_text())  # as an older version left them
-    results["cells"] += [results["cells"][0] | {"cell": "solver=ddim,nfe=5", "fid": 1.5}]
+    results["cells"] += [older]
     (job.run / "results.json").write_text(json.dumps(results))
     told = qtaylor("report", job.run, "--json")
-    assert "1 cells are left out" in told.stderr, told.stderr
+    words = "1 cells of another reference or feature network are left out: run the sweep again"
+    assert words in told.stderr and words in qtaylor("report", job.run, "--text").stdout
     assert [cell["cell"] for cell in json.loads(told.stdout)["cells"]] == ["solver=ddim,nfe=6"]
+    assert json.loads(told.stdout)["left_out"] == [older["cell"]] == ["solver=ddim,nfe=5"]
     job.keys["sweep"]["sampler.nfe"] = [4, 6]
     qtaylor("run", job.write())
     found = {row["cell"]: row for row in rows(job)}

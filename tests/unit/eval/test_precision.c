@@ -3,6 +3,7 @@
 
 #include "sample/noise.h"
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -161,6 +162,26 @@ static void test_jackknife_of_a_mean(void **state) {
     assert_true(fabs(estimate.error - sqrt(squares / (JACKKNIFE_BLOCKS - 1) / JACKKNIFE_BLOCKS)) < 1e-14);
 }
 
+/* Numbers that rounding makes equal have no error that could be measured: theirs is the rounding, and never 0. */
+static void test_no_error_is_below_the_rounding(void **state) {
+    (void)state;
+    double one[1 + JACKKNIFE_BLOCKS], other[1 + JACKKNIFE_BLOCKS];
+    struct estimate estimate;
+    for (int i = 0; i <= JACKKNIFE_BLOCKS; i++) one[i] = 4e60, other[i] = 10 + 1e-14 * sin(i);
+    jackknife(one[0], one + 1, &estimate);
+    assert_true(estimate.rounded && estimate.error > 4e60 * DBL_EPSILON && estimate.error < 4e60 * 1e-12);
+    assert_true(estimate.low < estimate.corrected && estimate.corrected < estimate.high);
+    jackknife(other[0], other + 1, &estimate);
+    assert_true(estimate.rounded);
+    for (int i = 0; i <= JACKKNIFE_BLOCKS; i++) one[i] = 4e14 + i, other[i] = 4e14 + i + 1;
+    jackknife(one[0], one + 1, &estimate);
+    assert_false(estimate.rounded);
+    jackknife_difference(one, other, &estimate); /* 1 in each block, of numbers that are known to about 4 */
+    assert_true(estimate.rounded && estimate.error > 1 && jackknife_p(&estimate) > 0.5);
+    jackknife_difference(one, one, &estimate); /* a set and itself */
+    assert_true(estimate.corrected == 0 && estimate.error == 0);
+}
+
 static void test_infinity_takes_the_bias_out(void **state) {
     (void)state;
     enum { DIM = 16, COUNT = 20000 };
@@ -200,6 +221,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(p_values),
         cmocka_unit_test(test_jackknife_of_a_mean),
+        cmocka_unit_test(test_no_error_is_below_the_rounding),
         cmocka_unit_test(test_infinity_takes_the_bias_out),
         cmocka_unit_test(test_interval_covers),
         cmocka_unit_test(test_naive_bootstrap_does_not_cover),
