@@ -63,3 +63,29 @@ void values_print_mean(const json_t *values) {
     printf("\nmean over the networks\n");
     print_estimate(values, NULL, "fdr");
 }
+
+json_t *values_network(const struct side *const sides[COMPARED]) {
+    static const char *const operands[COMPARED] = {"A", "B", "A2", "V"};
+    const char *name = NULL, *sha256 = NULL;
+    json_t *unknown = json_array();
+    for (size_t i = 0; i < COMPARED; i++) {
+        if (!sides[i]) continue;
+        if (!name && sides[i]->name[0]) name = sides[i]->name;
+        if (!sha256 && sides[i]->network[0]) sha256 = sides[i]->network;
+        if (!sides[i]->network[0]) json_array_append_new(unknown, json_string(operands[i]));
+    }
+    return json_pack("{s:s?, s:s?, s:o}", "name", name, "sha256", sha256, "unknown", unknown);
+}
+
+void values_print_network(const struct side *const sides[COMPARED]) {
+    json_t *network = values_network(sides), *operand;
+    const char *name = json_string_value(json_object_get(network, "name")),
+               *sha256 = json_string_value(json_object_get(network, "sha256"));
+    size_t i;
+    printf("network        %s%s%.12s%s", name ? name : "", name && sha256 ? " " : "", sha256 ? sha256 : "",
+           sha256 && json_array_size(json_object_get(network, "unknown")) ? "; " : "");
+    json_array_foreach(json_object_get(network, "unknown"), i, operand)
+        printf("%s%s", i ? ", " : "unknown of ", json_string_value(operand));
+    printf("\n");
+    json_decref(network);
+}

@@ -2,7 +2,16 @@
 #ifndef CLI_PRINT_VALUES_H
 #define CLI_PRINT_VALUES_H
 
+#include "eval/side.h"
+
 #include <jansson.h>
+
+/* {"name", "sha256", "unknown": ["B"]}: the network that made the features of A, B, A2 and V (NULL: there is none), and
+ * of which of them no file says so. New; NULL: no memory. */
+enum { COMPARED = 4 };
+json_t *values_network(const struct side *const sides[COMPARED]);
+/* The same as a line: "network        NAME 0123456789ab; unknown of B". */
+void values_print_network(const struct side *const sides[COMPARED]);
 
 /* Those of a network among several; NULL: of the only one. */
 void values_print(const json_t *values, const char *network);

@@ -174,11 +174,34 @@ static unsigned metrics_of(const struct compare_options *options) {
     return options->versus ? options->metrics | fid : options->metrics ? options->metrics : fid;
 }
 
+/* The operands' sides of a network; NULL: there is none. */
+struct four {
+    const struct side *sides[COMPARED];
+};
+
+static struct four sides_of(const struct comparison *comparison, size_t i) {
+    const struct compare_options *options = comparison->options;
+    return (struct four){{&comparison->a[i], &comparison->b[i], options->versus ? &comparison->versus[i] : NULL,
+                          options->validation ? &comparison->validation[i] : NULL}};
+}
+
+static int add_networks(json_t *to, const struct comparison *comparison, struct error *err) {
+    json_t *networks = comparison->count > 1 ? json_object() : NULL;
+    for (size_t i = 0; i < comparison->count; i++) {
+        const struct four four = sides_of(comparison, i);
+        if (networks) json_object_set_new(networks, comparison->networks.list[i].name, values_network(four.sides));
+        else if (json_object_set_new(to, "network", values_network(four.sides)) != 0) return error_memory(err);
+    }
+    int rc = networks ? json_object_set_new(to, "networks", networks) : 0;
+    return rc == 0 ? 0 : error_memory(err);
+}
+
 static void print_network(const struct comparison *comparison, size_t i) {
     const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
     if (name && i > 0) printf("\n");
     if (name) print_line(stdout, "%s", name);
     values_print(comparison->values, name);
+    values_print_network(sides_of(comparison, i).sides);
 }
 
 static int compare_whole(const struct compare_options *options, struct error *err) {
@@ -208,7 +231,8 @@ static int compare(const struct call *call, struct error *err) {
     if (rc == 0 && !options->json && comparison.count > 1) values_print_mean(comparison.values);
     if (rc == 0 && options->json) {
         json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", comparison.values);
-        rc = json ? print_json(json, err) : error_memory(err);
+        rc = json ? add_networks(json, &comparison, err) : error_memory(err);
+        if (rc == 0) rc = print_json(json, err);
         json_decref(json);
     }
     json_decref(comparison.values);
@@ -244,8 +268,7 @@ static int reference(const struct call *call, struct error *err) {
     sides_networks_release(&networks);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
     if (rc == 0 && text_ends_in(options->output, ".npy")) {
-        struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {pool->features.count, pool->features.dim}};
-        rc = pool->features.rows ? npy_write(&npy, pool->features.rows, options->output, err)
+        rc = pool->features.rows ? features_write(&pool->features, side.network, options->output, err)
                                  : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->a);
         if (rc == 0)
             print_line(stdout, "%s: features [%zu, %zu]", options->output, pool->features.count, pool->features.dim);
@@ -355,5 +378,6 @@ const struct command command_compare = {
 const struct command command_reference = {
     "reference", "Write statistics (mu, sigma) for use as a reference",
     "A: " SIDES "\nFILE.npz is one that pytorch-fid and EDM read, and ADM where the network has an output `spatial`\n"
-    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid, prdc, cmmd and mind.\n" MODEL_IS_CODE,
+    "(mu_s, sigma_s). FILE.npy: the features themselves, for kid, prdc, cmmd and mind; a comment\n"
+    "in its header, which numpy passes over, says of which network.\n" MODEL_IS_CODE,
     OPTION_TABLE(reference_rows, compare_options), reference};

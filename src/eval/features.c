@@ -6,6 +6,7 @@
 #include "format/npz.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,24 +56,45 @@ static int convert(struct features *features, const struct npy *npy, const char 
     return features_check(features, err) == 0 ? 0 : error_prefix(err, "%s", path);
 }
 
-static int read_npz(struct features *features, const char *path, struct error *err) {
+/* Is it a sha256? */
+static bool is_digest(const char *text) {
+    return strlen(text) == SHA256_HEX - 1 && strspn(text, "0123456789abcdef") == SHA256_HEX - 1;
+}
+
+int features_network(struct npz *npz, char network[SHA256_HEX], const char *path, struct error *err) {
+    const size_t digits = SHA256_HEX - 1;
+    struct npy npy;
+    void *data = NULL;
+    memset(network, 0, SHA256_HEX);
+    if (!npz_has(npz, "network")) return 0;
+    if (npz_read(npz, "network", &npy, &data, err) != 0) return -1;
+    if (npy.type == NPY_BYTES && npy_bytes(&npy) == digits) memcpy(network, data, digits);
+    free(data);
+    if (is_digest(network)) return 0;
+    return error_set(err, CODE_DATA, "%s: network: expected the 64 hex digits of a sha256 (|S64)", path);
+}
+
+static int read_npz(struct features *features, char network[SHA256_HEX], const char *path, struct error *err) {
     struct npz *npz;
     struct npy npy;
     void *data = NULL;
     if (npz_open(&npz, path, err) != 0) return -1;
     const char *name = npz_has(npz, "arr_0") && !npz_has(npz, "features") ? "arr_0" : "features";
     int rc = npz_read(npz, name, &npy, &data, err);
+    if (rc == 0) rc = features_network(npz, network, path, err);
     npz_close(npz);
     if (rc == 0) rc = convert(features, &npy, data, path, err);
     free(data);
     return rc;
 }
 
-static int read_npy(struct features *features, const char *path, struct error *err) {
+static int read_npy(struct features *features, char network[SHA256_HEX], const char *path, struct error *err) {
     struct npy npy;
     char *data;
     size_t offset;
     if (npy_read(&npy, &data, &offset, path, err) != 0) return -1;
+    npy_note(data, offset, "network", network, SHA256_HEX);
+    if (!is_digest(network)) network[0] = '\0';
     int rc = convert(features, &npy, data + offset, path, err);
     free(data);
     return rc;
@@ -83,11 +105,20 @@ static bool is_npz(const char *path) {
     return length > 4 && strcmp(path + length - 4, ".npz") == 0;
 }
 
-int features_read(struct features *features, const char *path, struct error *err) {
+int features_read(struct features *features, char network[SHA256_HEX], const char *path, struct error *err) {
     *features = (struct features){0};
-    int rc = is_npz(path) ? read_npz(features, path, err) : read_npy(features, path, err);
+    network[0] = '\0';
+    int rc = is_npz(path) ? read_npz(features, network, path, err) : read_npy(features, network, path, err);
     if (rc != 0) features_release(features);
     return rc;
+}
+
+int features_write(const struct features *features, const char network[SHA256_HEX], const char *path,
+                   struct error *err) {
+    const struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {features->count, features->dim}};
+    char note[SHA256_HEX + 8];
+    snprintf(note, sizeof note, "network=%s", network);
+    return npy_write_noted(&npy, features->rows, network[0] ? note : NULL, path, err);
 }
 
 void features_release(struct features *features) {

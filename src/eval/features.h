@@ -3,10 +3,13 @@
 #define EVAL_FEATURES_H
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "eval/moments.h"
 #include "job/job.h"
 
 #include <stddef.h>
+
+struct npz;
 
 enum feature_kind {                   /* which of a network's layers */
                     FEATURES_POOL,    /* fid, fid_infinity, kid, prdc, cmmd, mind, vendi */
@@ -23,13 +26,19 @@ struct features {
 };
 
 /* A .npy [N,D], or an .npz with one array `features` or `arr_0` of that shape, float16, float32 or float64 (rounded to
- * float32). A value that is not finite is CODE_DATA naming row and column. */
-int features_read(struct features *features, const char *path, struct error *err);
+ * float32). A value that is not finite is CODE_DATA naming row and column. network: the sha256 of the network that made
+ * them, which features_write notes in a .npy's header, and an .npz has as `network`; "": the file does not say. */
+int features_read(struct features *features, char network[SHA256_HEX], const char *path, struct error *err);
+/* A .npy. network "": not known. Atomic. */
+int features_write(const struct features *features, const char network[SHA256_HEX], const char *path,
+                   struct error *err);
 /* A value that is not finite is CODE_DATA naming row and column. */
 int features_check(const struct features *features, struct error *err);
 /* inverse [count] = 1 / |x| in double, by which a row is taken at unit length; NULL: only looks. A row of
  * zeros is CODE_DATA, naming it. */
 int features_lengths(const struct features *features, double *inverse, struct error *err);
+/* The member `network` of an .npz: "": it has none. CODE_DATA: it is no digest. */
+int features_network(struct npz *npz, char network[SHA256_HEX], const char *path, struct error *err);
 void features_release(struct features *features);
 /* Moments of rows first..first+count-1. *moments is new. */
 int features_moments(const struct features *features, size_t first, size_t count, struct moments *moments,

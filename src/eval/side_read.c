@@ -78,14 +78,19 @@ int side_read(struct side *sides, const char *path, const struct extraction *how
             path);
     } else if (contents.features) {
         struct features features;
-        rc = features_read(&features, path, err);
+        rc = features_read(&features, side->network, path, err);
         if (rc == 0 && (rc = side_take(side, FEATURES_POOL, &features, err)) != 0) error_prefix(err, "%s", path);
         side->untyped = !contents.statistics;
     }
     if (rc == 0 && contents.statistics) {
         rc = read_statistics(&side->views[FEATURES_POOL].statistics, path, "", err);
-        if (rc == 0 && !side->network[0])
-            memcpy(side->network, side->views[FEATURES_POOL].statistics.network, SHA256_HEX);
+        const char *network = side->views[FEATURES_POOL].statistics.network;
+        if (rc == 0 && side->network[0] && network[0] && strcmp(side->network, network) != 0)
+            rc = error_set(err, CODE_DATA,
+                           "%s: its statistics are of the feature network %.12s, and its images go through %.12s "
+                           "(sha256): use the same one for both",
+                           path, network, side->network);
+        if (rc == 0 && !side->network[0]) memcpy(side->network, network, SHA256_HEX);
     }
     if (rc == 0 && contents.spatial) rc = read_statistics(&side->views[FEATURES_SPATIAL].statistics, path, "_s", err);
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);

@@ -69,14 +69,7 @@ static int read_origin(struct statistics *statistics, struct npz *npz, const cha
         if (count < 2) return error_set(err, CODE_DATA, "%s: count: expected one int64, at least 2", path);
         statistics->count = (uint64_t)count;
     }
-    if (npz_has(npz, "network")) {
-        const size_t digits = SHA256_HEX - 1;
-        if (npz_read(npz, "network", &npy, &data, err) != 0) return -1;
-        if (npy.type == NPY_BYTES && npy_bytes(&npy) == digits) memcpy(statistics->network, data, digits);
-        free(data);
-        if (strspn(statistics->network, "0123456789abcdef") != digits)
-            return error_set(err, CODE_DATA, "%s: network: expected the 64 hex digits of a sha256 (|S64)", path);
-    }
+    if (features_network(npz, statistics->network, path, err) != 0) return -1;
     if (npz_has(npz, "recipe")) {
         if (npz_read(npz, "recipe", &npy, &data, err) != 0) return -1;
         size_t size = npy.type == NPY_BYTES && npy_bytes(&npy) < RECIPE_SIZE ? npy_bytes(&npy) : 0;

@@ -183,13 +183,34 @@ int npy_read(struct npy *npy, char **data, size_t *offset, const char *path, str
     return rc;
 }
 
-int npy_write(const struct npy *npy, const void *data, const char *path, struct error *err) {
-    size_t bytes = npy_bytes(npy);
-    char *file = malloc(NPY_HEADER + bytes);
+int npy_write_noted(const struct npy *npy, const void *data, const char *note, const char *path, struct error *err) {
+    size_t bytes = npy_bytes(npy), header = note ? 2 * NPY_HEADER : NPY_HEADER; /* a multiple of 64 */
+    char *file = malloc(header + bytes);
     if (!file) return error_memory(err);
     npy_header(npy, file);
-    memcpy(file + NPY_HEADER, data, bytes);
-    int rc = file_write_atomic(path, file, NPY_HEADER + bytes, err);
+    if (note) {
+        memset(file + NPY_HEADER - 1, ' ', NPY_HEADER);
+        file[8] = (char)(header - 10);
+        file[header - 1] = '\n';
+        memcpy(file + NPY_HEADER, "# ", 2);
+        memcpy(file + NPY_HEADER + 2, note, strlen(note));
+    }
+    memcpy(file + header, data, bytes);
+    int rc = file_write_atomic(path, file, header + bytes, err);
     free(file);
     return rc;
+}
+
+int npy_write(const struct npy *npy, const void *data, const char *path, struct error *err) {
+    return npy_write_noted(npy, data, NULL, path, err);
+}
+
+void npy_note(const char *file, size_t offset, const char *key, char *value, size_t size) {
+    char begin[32], *header = strndup(file + 10, offset - 10); /* up to a NUL, where there is one */
+    snprintf(begin, sizeof begin, "# %s=", key);
+    const char *at = header ? strstr(header, begin) : NULL;
+    size_t length = at ? strcspn(at + strlen(begin), " \n") : 0;
+    value[0] = '\0';
+    if (length > 0 && length < size) snprintf(value, size, "%.*s", (int)length, at + strlen(begin));
+    free(header);
 }

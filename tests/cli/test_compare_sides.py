@@ -125,3 +125,38 @@ def test_copies_are_counted(tmp_path):
     assert "7 of the 7 images" in words(tmp_path / "array.npy", tmp_path / "once", "--features", "none")
     assert "40 of 100 images" in qtaylor("reference", tmp_path / "twice", "--features", "none", "-o",
                                          tmp_path / "r.npz").stderr
+
+
+def test_features_say_which_network_made_them(tmp_path):
+    rng = np.random.default_rng(4)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (240, 4, 4, 3), dtype=np.uint8))
+    for width in (6, 7):
+        described = {"shape": [3, 4, 4], "range": [0, 255], "outputs": {"pool": 6}}
+        (tmp_path / f"net{width}.json").write_text(json.dumps({"features": described, "matrix": width}))
+        for name in "ab":
+            qtaylor("reference", tmp_path / f"{name}.npy", "--features", tmp_path / f"net{width}.json", "-o",
+                    tmp_path / f"{name}{width}.npy")
+    digest = hashlib.sha256((tmp_path / "net6.json").read_bytes()).hexdigest()
+    a, b = np.load(tmp_path / "a6.npy"), np.load(tmp_path / "b6.npy", mmap_mode="r")  # as numpy reads them
+    assert a.shape == b.shape == (240, 6) and a.dtype == np.float32
+    assert (tmp_path / "a6.npy").stat().st_size % 64 == 240 * 6 * 4 % 64
+    said = words(tmp_path / "a6.npy", tmp_path / "b7.npy", code=65)
+    assert "the reference was made with the feature network" in said and digest[:12] in said
+    assert "made with" in words(tmp_path / "a6.npy", tmp_path / "b6.npy", "--versus", tmp_path / "a7.npy", code=65)
+    assert f"network        {digest[:12]}\n" in qtaylor("compare", tmp_path / "a6.npy", tmp_path / "b6.npy").stdout
+    # Copied on, the name goes along; saved by others, it does not.
+    qtaylor("reference", tmp_path / "b6.npy", "-o", tmp_path / "copy.npy")
+    qtaylor("reference", tmp_path / "b6.npy", "-o", tmp_path / "ref.npz")
+    for path in ("copy.npy", "ref.npz"):
+        assert "made with" in words(tmp_path / "a7.npy", tmp_path / path, code=65)
+    np.save(tmp_path / "bare.npy", b)
+    np.savez(tmp_path / "named.npz", features=b, network=np.bytes_(digest))
+    assert "made with" in words(tmp_path / "a7.npy", tmp_path / "named.npz", code=65)
+    bare = [tmp_path / "a6.npy", tmp_path / "bare.npy"]
+    assert f"network        {digest[:12]}; unknown of B\n" in qtaylor("compare", *bare).stdout
+    found = json.loads(qtaylor("compare", *bare, "--json").stdout)["network"]
+    assert found == {"name": None, "sha256": digest, "unknown": ["B"]}
+    assert "network        unknown of A, B\n" in qtaylor("compare", bare[1], bare[1]).stdout
+    through = qtaylor("compare", tmp_path / "a.npy", bare[0], "--features", tmp_path / "net6.json").stdout
+    assert f"network        net6 {digest[:12]}\n" in through
