@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "config/source.h"
 #include "job/card.h"
+#include "job/sample_dtype.h"
 #include "job/sampler.h"
 #include "job/seeds.h"
 
@@ -27,7 +28,6 @@ enum rows_rule {             /* which row of the conditions a sample gets */
                  ROWS_FILE,  /* one number a sample, in the order of the seed list */
 };
 enum rounding { ROUNDING_EDM, ROUNDING_ADM, ROUNDING_DIFFUSERS };
-enum sample_dtype { SAMPLE_UINT8, SAMPLE_FLOAT32, SAMPLE_FLOAT16 };
 enum latents_kind { LATENTS_NONE, LATENTS_FLOAT32, LATENTS_FLOAT16 };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision_kind { PRECISION_FP32, PRECISION_TF32 };
@@ -68,13 +68,14 @@ enum { JOB_AUTO = -1, WORKERS_MOST = 4096 };
 enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
-extern const char *const label_rule_names[],
-    *const rounding_names[], *const sample_dtype_names[], *const latents_names[], *const metric_names[],
-                                                                                      *const device_names[],
-                                                                                          *const precision_names[],
-                                                                                              *const noise_names[];
-
-extern const char *const evaluated_file_names[]; /* the keys of evaluate by enum evaluated_file; ends with NULL */
+extern const char *const label_rule_names[];
+extern const char *const rounding_names[];
+extern const char *const latents_names[];
+extern const char *const metric_names[];
+extern const char *const device_names[];
+extern const char *const precision_names[];
+extern const char *const noise_names[];
+extern const char *const evaluated_file_names[]; /* the keys of evaluate */
 
 /* Is it a feature network's name, of letters, digits, _ and -, which stands before a metric's: NETWORK.fid? */
 bool network_name_fits(const char *name);
