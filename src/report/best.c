@@ -162,12 +162,11 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
     if (!why) jackknife_difference(mine, theirs, &estimate);
     if (!why && !isfinite(estimate.high - estimate.low)) why = "numbers too large for an error";
     const json_t *how, *round = why ? is_out(data, column, second->cell, &how) : NULL;
-    if (round) {
+    if (round)
         json_object_set_new(record, "raced",
                             json_pack("{s:O?, s:O?, s:O?, s:O?}", "samples", json_object_get(round, "samples"),
                                       "leader", json_object_get(round, "leader"), "delta",
                                       json_object_get(how, "delta"), "error", json_object_get(how, "error")));
-    }
     if (why) {
         json_object_set_new(record, "unpaired", json_string(why));
         return;
@@ -277,11 +276,10 @@ void best_words(const json_t *record, const char *plus_minus, struct text *best,
     double error = data_number(record, key);
     bool ahead = json_is_true(json_object_get(record, "ahead")), behind = by < -AHEAD * error;
     const json_t *raced = json_object_get(record, "raced");
-    text_add(second, raced       ? "ahead of "
-                     : isnan(by) ? "before "
-                     : ahead     ? "ahead of "
-                     : behind    ? "lower, but without the bias of finite samples behind "
-                                 : "not told from ");
+    text_add(second, raced || ahead ? "ahead of "
+                     : isnan(by)    ? "before "
+                     : behind       ? "lower, but without the bias of finite samples behind "
+                                    : "not told from ");
     add_entry(record, "second", second);
     if (raced)
         text_add(second, "; it left the race after %.0f samples, %.3g %s %.2g behind %s", data_number(raced, "samples"),
@@ -363,10 +361,6 @@ void race_print(const json_t *data, struct text *out) {
     text_add(out, "\n");
 }
 
-static void add_name(struct text *out, const json_t *object, const char *key) {
-    markup_add(out, name_in(object, key));
-}
-
 static void add_words(struct text *out, struct text *words) {
     if (words->data) markup_add(out, words->data);
     out->failed |= words->failed;
@@ -387,11 +381,11 @@ void race_markup(const json_t *data, struct text *out) {
     json_array_foreach(json_object_get(race, "rounds"), i, round) {
         text_add(out, "<tr><td class=\"n\">%.0f</td><td class=\"n\">%.0f</td><td>", data_number(round, "samples"),
                  data_number(round, "cells"));
-        add_name(out, round, "leader");
+        markup_add(out, name_in(round, "leader"));
         text_add(out, "</td><td>");
         json_array_foreach(json_object_get(round, "left"), k, left) {
             text_add(out, k ? "<br>" : "");
-            add_name(out, left, "cell");
+            markup_add(out, name_in(left, "cell"));
             text_add(out, ": %.3g \xc2\xb1 %.2g", data_number(left, "delta"), data_number(left, "error"));
         }
         text_add(out, "</td></tr>\n");

@@ -263,8 +263,7 @@ static int decide(struct rounds *rounds, struct error *err) {
 
 /* ---- the rounds ---- */
 
-/* Collective. Sets the cells as the standings say; at the end those that are settled. Returns whether any is at work.
- */
+/* Collective. Sets the cells as the standings say, at the end those that are settled. Is any at work? */
 static bool set_cells(const struct rounds *rounds, bool last) {
     bool any = false;
     for (size_t i = 0; i < rounds->cells->count; i++) {
@@ -306,8 +305,7 @@ static bool is_over(const struct crew *crew, const struct outcome *outcome, stru
     *err = (struct error){.code = CODE_AGAIN}; /* rank 0 has the word */
     if (comm_rank(crew->comm) == 0)
         error_set(err, CODE_AGAIN,
-                  "a rank was lost in a round, and the next one needs all: what is whole is on disk, run again to "
-                  "continue");
+                  "a rank was lost in a round, and the next needs all: what is whole is on disk; run again to go on");
     return true;
 }
 
@@ -352,12 +350,11 @@ static void say_unreached(const struct cells *cells) {
         char *path = text_new("%s/metrics.json", cell->run.dir);
         if (cell->rounds && !isnan(target) && cell->concluded && path && json_file_read(&result, path, &ignored) == 0) {
             const json_t *error = json_object_get(json_object_get(result, "metrics"), "fid_error");
-            if (!error)
-                log_warn("%s: with all %llu seeds the FID has no standard error", cell->run.dir,
-                         (unsigned long long)all_of(cell));
-            else if (json_number_value(error) > target)
-                log_warn("%s: with all %llu seeds the FID's standard error is %.4g, not %.4g as evaluate.until asks",
-                         cell->run.dir, (unsigned long long)all_of(cell), json_number_value(error), target);
+            char found[32] = "not known";
+            if (error) snprintf(found, sizeof found, "%.4g", json_number_value(error));
+            if (!error || json_number_value(error) > target)
+                log_warn("%s: with all %llu seeds the FID's standard error is %s, not %.4g as evaluate.until asks",
+                         cell->run.dir, (unsigned long long)all_of(cell), found, target);
         }
         json_decref(result);
         free(path);
