@@ -1,6 +1,7 @@
 /* Kernel distances: KID, CMMD. */
 #include "metric/mmd.h"
 
+#include "base/log.h"
 #include "metric/gram.h"
 #include "sample/noise.h"
 
@@ -161,6 +162,19 @@ static double mmd_of(const block_sums aa, const block_sums ab, double bb, size_t
     return mine / own_pairs(m, unbiased) + bb - 2 * cross / (m * n);
 }
 
+/* Says where the difference of the kernel's means is but their rounding. name: of the metric; size: of the means. */
+static void warn_lost(const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], double size) {
+    static const double lost = 1e-13; /* of the means */
+    struct estimate estimate;
+    jackknife(numbers[0], numbers + 1, &estimate);
+    double value = fabs(numbers[0]), error = estimate.error;
+    if (error > lost * size || value > 10 * lost * size || (value == 0 && error == 0)) return;
+    log_warn(
+        "%s: it and its error are the rounding of kernel values of %.2g, and mean nothing: all features lie in one "
+        "direction, or far from 0",
+        name, size);
+}
+
 static int without_blocks(const struct features *a, const struct features *b, kernel_sum *kernel, bool unit,
                           double numbers[1 + JACKKNIFE_BLOCKS], struct error *err) {
     block_sums aa, ab, bb;
@@ -175,6 +189,8 @@ static int without_blocks(const struct features *a, const struct features *b, ke
         theirs += bb[k / JACKKNIFE_BLOCKS][k % JACKKNIFE_BLOCKS];
     for (int k = -1; rc == 0 && k < JACKKNIFE_BLOCKS; k++)
         numbers[k + 1] = mmd_of(aa, ab, theirs / own_pairs(n, !unit), a->count, n, !unit, k);
+    if (rc == 0 && a->count >= JACKKNIFE_LEAST)
+        warn_lost(unit ? "cmmd" : "kid", numbers, fabs(theirs / own_pairs(n, !unit)));
     pieces_release(&mine);
     pieces_release(&other);
     return rc;

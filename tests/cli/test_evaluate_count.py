@@ -54,3 +54,12 @@ def test_an_error_is_never_a_rounded_zero(tmp_path):
     for metric in ("kid", "fld"):  # whose numbers, or whose error, would not be finite
         assert "the features are too large" in qtaylor("compare", *sides, "--metrics", metric, "--validation",
                                                        sides[0], code=65).stderr
+
+
+def test_kernel_distances_that_are_rounding_are_told(tmp_path):
+    rows = np.random.default_rng(4).normal(size=(2, 400, 4))
+    for far, words in ((0, 0), (1e6, 1)):
+        for name, side in zip("ab", rows):
+            np.save(tmp_path / f"{name}.npy", (far + side).astype(np.float32))
+        said = qtaylor("compare", tmp_path / "a.npy", tmp_path / "b.npy", "--metrics", "kid,cmmd").stderr
+        assert [said.count(f"{metric}: it and its error are the rounding") for metric in ("kid", "cmmd")] == [words] * 2
