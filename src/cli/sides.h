@@ -13,6 +13,13 @@
 int sides_networks(struct named_paths *networks, const struct option_list *features, const char *a, const char *b,
                    struct error *err);
 void sides_networks_release(struct named_paths *networks);
+/* Options that were given, other than by default. */
+struct sides_given {
+    bool features, range, order, device, indices, validation, text;
+};
+/* Has any of the operands (NULL: not given) or metrics a use for each? CODE_USAGE: not. */
+int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,
+                const struct sides_given *given, struct error *err);
 /* An operand through the networks of `how` into sides [how->count], one where how is NULL: a run's own features where
  * they are of that network. Of several networks "NAME=FILE,NAME=FILE" gives each a file. *seeds (NULL: not wanted): new
  * where it is a run, which samples they are; else left alone. count: the first so many; 0: all. After a failure the

@@ -30,6 +30,19 @@ struct compare_options { /* also of reference: a and what is not compare's alone
     bool json, same;
 };
 
+static int check_options(const struct compare_options *options, const struct named_paths *networks, unsigned metrics,
+                         struct error *err) {
+    const char *const operands[] = {options->a, options->b, options->versus, options->validation};
+    const struct sides_given given = {.features = options->features.count > 0,
+                                      .range = options->range,
+                                      .order = options->order != IMAGES_NATURAL,
+                                      .device = options->device != 0,
+                                      .indices = options->indices,
+                                      .validation = options->validation,
+                                      .text = options->text};
+    return sides_check(operands, sizeof operands / sizeof *operands, networks, metrics, &given, err);
+}
+
 /* What --device and --range say; *how stays NULL without networks. */
 static int read_extraction(struct extraction *extraction, const struct extraction **how,
                            const struct compare_options *options, const struct named_paths *networks, unsigned metrics,
@@ -125,6 +138,7 @@ static int read_comparison(struct comparison *comparison, struct error *err) {
     const struct extraction *how;
     char **seeds = comparison->seeds;
     if (sides_networks(&comparison->networks, &options->features, options->a, options->b, err) != 0 ||
+        check_options(options, &comparison->networks, comparison->score.metrics, err) != 0 ||
         read_extraction(&comparison->extraction, &how, options, &comparison->networks, comparison->score.metrics,
                         err) != 0)
         return -1;
@@ -206,10 +220,10 @@ static void print_network(const struct comparison *comparison, size_t i) {
 
 static int compare_whole(const struct compare_options *options, struct error *err) {
     if (options->count || options->metrics || options->features.count || options->versus || options->validation ||
-        options->text || options->indices || options->range)
+        options->text || options->indices || options->range || options->order || options->device)
         return error_set(err, CODE_USAGE,
                          "--same compares all samples of two runs: leave out --count, --metrics, "
-                         "--features, --versus, --validation, --text, --kid-indices and --range");
+                         "--features, --versus, --validation, --text, --kid-indices, --range, --order and --device");
     return compare_same(options->a, options->b, options->json, err);
 }
 
@@ -262,6 +276,7 @@ static int reference(const struct call *call, struct error *err) {
     int rc = sides_networks(&networks, &options->features, options->a, NULL, err);
     if (rc == 0 && networks.count > 1)
         rc = error_set(err, CODE_USAGE, "reference: one file is of one feature network: say which, --features NET");
+    if (rc == 0) rc = check_options(options, &networks, 0, err);
     if (rc == 0) rc = read_extraction(&extraction, &how, options, &networks, 1u << METRIC_FID, err);
     extraction.spatial = true;
     if (rc == 0) rc = sides_read(&side, NULL, options->a, how, 0, err);

@@ -8,25 +8,35 @@
 #include <string.h>
 #include <sys/stat.h>
 
-struct contents {
-    bool statistics, spatial, features, images;
-};
+static void take_array(struct side_contents *contents, const struct npy *npy) {
+    contents->images = npy->rank == 4;
+    contents->floats = contents->images && npy->type == NPY_FLOAT32;
+    contents->features = !contents->images;
+}
 
-static int find_contents(struct contents *contents, const char *path, struct error *err) {
+int side_look(struct side_contents *contents, const char *path, struct error *err) {
     struct stat info;
     struct npz *npz;
     struct npy npy;
     bool there;
-    *contents = (struct contents){0};
+    *contents = (struct side_contents){0};
     if (file_look(path, &info, &there, err) != 0) return -1;
-    if (there && (S_ISDIR(info.st_mode) || text_ends_in(path, ".zip"))) {
-        contents->images = true;
+    if (there && S_ISDIR(info.st_mode)) {
+        contents->images = contents->files = true;
+        return 0;
+    }
+    if (text_ends_in(path, ".zip")) {
+        struct error later; /* images_open says it better */
+        contents->images = contents->files = true;
+        if (npz_open(&npz, path, &later) != 0) return 0;
+        contents->floats = npz_has(npz, "arr_0"); /* perhaps */
+        contents->files = !contents->floats;
+        npz_close(npz);
         return 0;
     }
     if (!text_ends_in(path, ".npz")) {
         if (npy_look(&npy, path, err) != 0) return -1;
-        contents->images = npy.rank == 4;
-        contents->features = !contents->images;
+        take_array(contents, &npy);
         return 0;
     }
     if (npz_open(&npz, path, err) != 0) return -1;
@@ -34,9 +44,9 @@ static int find_contents(struct contents *contents, const char *path, struct err
     contents->statistics = npz_has(npz, "mu");
     contents->spatial = npz_has(npz, "mu_s");
     contents->features = npz_has(npz, "features");
-    if (!contents->features && npz_has(npz, "arr_0") && (rc = npz_header(npz, "arr_0", &npy, err)) == 0) {
-        contents->images = npy.rank == 4;
-        contents->features = !contents->images;
+    if (npz_has(npz, "arr_0") && (rc = npz_header(npz, "arr_0", &npy, err)) == 0) {
+        contents->doubtful = contents->features && npy.rank == 4;
+        if (!contents->features) take_array(contents, &npy);
     }
     if (rc == 0 && !contents->statistics && !contents->features && !contents->images)
         rc = npz_missing(npz, "statistics (`mu`, `sigma`), features (`features` or `arr_0`) or samples (`arr_0`)", err);
@@ -45,8 +55,8 @@ static int find_contents(struct contents *contents, const char *path, struct err
 }
 
 int side_holds_images(bool *images, const char *path, struct error *err) {
-    struct contents contents;
-    if (find_contents(&contents, path, err) != 0) return -1;
+    struct side_contents contents;
+    if (side_look(&contents, path, err) != 0) return -1;
     *images = contents.images && !contents.statistics;
     return 0;
 }
@@ -57,17 +67,22 @@ static int read_statistics(struct statistics *statistics, const char *path, cons
 }
 
 int side_read(struct side *sides, const char *path, const struct extraction *how, struct error *err) {
-    struct contents contents;
+    struct side_contents contents;
     struct side *side = sides; /* of what is one network's */
     size_t count = how ? how->count : 1;
     memset(sides, 0, count * sizeof *sides);
-    if (find_contents(&contents, path, err) != 0) return -1;
+    if (side_look(&contents, path, err) != 0) return -1;
     int rc = 0;
     if (count > 1 && (!contents.images || contents.statistics))
         return error_set(err, CODE_DATA,
                          "%s holds what one feature network made, and there are %zu: give images, a run, or a file for "
                          "each, NAME=FILE,NAME=FILE",
                          path, count);
+    if (contents.doubtful && how)
+        return error_set(err, CODE_DATA,
+                         "%s holds images (`arr_0`) and features (`features`), and --features does not say which: give "
+                         "a file of one of them",
+                         path);
     if (contents.images && how) {
         rc = extract_images(sides, path, how, err);
     } else if (contents.images && !contents.statistics) {

@@ -274,7 +274,8 @@ def test_damaged_shard_is_found_and_made_again(job, name):
     DAMAGE[name](a, b)
     found = qtaylor("verify", job.run, code=AGAIN)
     assert WORDS.get(name, "damaged") in found.stdout and a.name in found.stdout
-    assert "missing" in qtaylor("evaluate", job.run, code=AGAIN).stderr  # names the gap, gives no FID
+    said = qtaylor("evaluate", job.run, code=AGAIN).stderr  # names the gap, gives no FID
+    assert f"are {WORDS.get(name, 'damaged')} (shards 1" in said
     qtaylor("run", path)
     assert a.read_bytes() == whole and job.digest() == before
 

@@ -160,3 +160,36 @@ def test_features_say_which_network_made_them(tmp_path):
     assert "network        unknown of A, B\n" in qtaylor("compare", bare[1], bare[1]).stdout
     through = qtaylor("compare", tmp_path / "a.npy", bare[0], "--features", tmp_path / "net6.json").stdout
     assert f"network        net6 {digest[:12]}\n" in through
+
+
+def test_an_option_that_nothing_has_a_use_for_is_an_error(job, tmp_path):
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(60, 48)).astype("f4")
+    images = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "bytes.npy", images)
+    np.save(tmp_path / "floats.npy", (images / np.float32(127.5) - 1).astype("f4").transpose(0, 3, 1, 2))
+    save_pngs(tmp_path / "png", images)
+    np.save(tmp_path / "kid.npy", np.zeros((1, 2, 20), "i8"))
+    rows, grey, floats, png = (tmp_path / name for name in ("rows.npy", "bytes.npy", "floats.npy", "png"))
+    none = ("--features", "none")
+    for options, said in (((grey, png, *none, "--range", "-1,1"), "--range is of arrays of float32 numbers"),
+                          ((rows, rows, *none), "--features: there are features or statistics on every side"),
+                          ((rows, rows, "--device", "cpu"), "--device: nothing goes through a network"),
+                          ((grey, floats, *none, "--range", "-1,1", "--order", "name"), "--order is of folders"),
+                          ((rows, rows, "--kid-indices", tmp_path / "kid.npy"), "--kid-indices is of use for kid"),
+                          ((rows, rows, "--validation", rows), "--validation is of use for fld or fdr alone"),
+                          ((rows, rows, "--text", rows), "--text is of use for clip-score alone")):
+        assert said in words(*options, code=64)
+    for options in ((grey, floats, *none, "--range", "-1,1", "--device", "cpu"), (png, rows, *none, "--order", "name")):
+        words(*options)
+    out = ("-o", tmp_path / "r.npz")
+    for options, said in (((png, *none, "--range", "-1,1"), "--range is of"), ((rows, *none), "--features: there are")):
+        assert said in qtaylor("reference", *options, *out, code=64).stderr
+    assert not (tmp_path / "r.npz").exists()
+    qtaylor("run", job.write())
+    assert "--order and --device" in words("--same", job.run, job.run, "--device", "cpu", code=64)
+    assert "--range is of" in words(job.run, job.run, *none, "--range", "0,1", code=64)
+    np.savez(tmp_path / "both.npz", arr_0=images, features=np.load(rows))
+    assert "holds images (`arr_0`) and features" in words(tmp_path / "both.npz", png, *none, code=65)
+    words(tmp_path / "both.npz", rows)
