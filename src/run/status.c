@@ -2,6 +2,7 @@
 #include "run/status.h"
 
 #include "base/files.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "job/seeds.h"
 #include "format/json_file.h"
@@ -271,6 +272,7 @@ static int read_race(json_t **race, const char *dir, struct error *err) {
     json_t *sweep = NULL;
     char *path = text_new("%s/sweep.json", dir);
     int rc = path ? cells_race_read(race, dir, err) : error_memory(err);
+    if (rc != 0 && err->code == CODE_DATA) rc = 0, log_warn("%s", err->message); /* a record, which counts nothing */
     if (rc == 0 && *race) rc = json_file_read_if_there(&sweep, path, err);
     if (json_object_get(sweep, "job")) json_object_set(*race, "job", json_object_get(sweep, "job"));
     if (rc != 0) json_decref(*race), *race = NULL;

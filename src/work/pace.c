@@ -87,6 +87,7 @@ static int same_race(const struct cells *cells, bool *same, struct error *err) {
     json_t *record = NULL;
     uint64_t of = 0;
     int rc = cells_race_read(&record, cells_dir(cells), err);
+    if (rc != 0 && err->code == CODE_DATA) rc = 0; /* it is written anew */
     for (size_t i = 0; i < cells->count; i++) of += all_of(&cells->cells[i]);
     *same = record && json_equal(json_object_get(record, "metric"), json_object_get(race, "metric")) &&
             json_equal(json_object_get(record, "confidence"), json_object_get(race, "confidence")) &&
@@ -193,7 +194,7 @@ static int leave_behind(const struct rounds *rounds, const size_t *numbers, cons
     const char *first = cells[numbers[leader]].name;
     json_t *left = json_array();
     uint64_t samples = rounds->standings[numbers[leader]].samples;
-    int rc = 0;
+    int rc = left ? 0 : error_memory(err);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         const struct racer *racer = &racers[i];
         struct standing *standing = &rounds->standings[numbers[i]];
@@ -292,9 +293,8 @@ static int work(const struct rounds *rounds, struct assets **assets, struct outc
 static int share(struct rounds *rounds, struct error *err) {
     struct comm *comm = rounds->crew->comm;
     size_t size = rounds->cells->count * sizeof *rounds->standings;
-    int rc = ranks_agree(comm, comm_rank(comm) == 0 ? decide(rounds, err) : 0, err);
-    if (rc == 0) rc = ranks_agree(comm, comm_broadcast(comm, rounds->standings, size, 0, err), err);
-    return rc;
+    if (ranks_agree(comm, comm_rank(comm) == 0 ? decide(rounds, err) : 0, err) != 0) return -1;
+    return ranks_agree(comm, comm_broadcast(comm, rounds->standings, size, 0, err), err);
 }
 
 /* Was the last round the last thing that this job can do? */

@@ -249,7 +249,9 @@ def test_the_record_alone_decides(job, whole_race):
     race = (job.run / "race.json").read_text()
     for cell in whole_race[0]:
         shutil.rmtree(job.run / cell / "rounds")
-    (job.run / "race.json").unlink()
+    (job.run / "race.json").write_text("{")
+    assert "race.json:1:1: not JSON" in qtaylor("status", job.run).stderr
+    qtaylor("run", path, "--dry-run")
     done = qtaylor("run", path)
     assert (job.run / "race.json").read_text() == race and "samples/s, took" not in done.stderr
 
