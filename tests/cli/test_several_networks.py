@@ -183,7 +183,8 @@ def test_compare_names_them_too(several, tmp_path):
     assert "holds what one feature network made" in qtaylor("compare", several.run, several.folder / "one.npz",
                                                             code=65).stderr
     for operands in ([",".join([*files, "zz=/nonexistent"])], [",".join([files[0], "two=/nonexistent", *files[1:]])],
-                     [",".join(files), "--text=zz=/nonexistent"], [",".join(files), "--text=/nonexistent"]):
+                     [",".join(files), "--text=zz=/nonexistent", "--metrics=clip-score"],
+                     [",".join(files), "--text=/nonexistent", "--metrics=clip-score"]):
         error = qtaylor("compare", several.run, *operands, code=64).stderr
         assert "two is there twice" in error or "is no network's: they are called one, two, pixels" in error
         assert "/nonexistent" in error
