@@ -70,8 +70,15 @@ unpack() {
     # shellcheck disable=SC2086 # several names
     (cd build/deps/archives && apt-get -o Debug::NoLocking=1 -qq download $names) ||
         fail "apt-get can't download $names"
-    local file
+    local file found
     for file in build/deps/archives/*.deb; do dpkg -x "$file" build/deps; done
+    # What is installed is not unpacked: its name for the linker points beside itself, at nothing.
+    find build/deps/usr/lib -name '*.so' -xtype l | while read -r file; do
+        for found in "/$lib" "/${lib#usr/}"; do
+            found+=/$(basename "$(readlink "$file")")
+            if [ -e "$found" ]; then ln -sf "$found" "$file"; fi
+        done
+    done
     # Debian's alternatives are made at installation, which did not happen.
     for file in mpicc mpirun; do ln -sf $file.openmpi build/deps/usr/bin/$file; done
     local libraries="$deps/$lib:$deps/$lib/openblas-pthread:$deps/$lib/openmpi/lib:$deps/${lib#usr/}"

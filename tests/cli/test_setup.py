@@ -1,5 +1,6 @@
 """tools/setup.sh without root, over stand-ins for Debian's programs that know nothing and write down what is asked."""
 import os
+import pathlib
 import shutil
 import subprocess
 
@@ -8,7 +9,8 @@ from conftest import ROOT
 STANDINS = {
     "id": "echo 1000",
     "dpkg-query": "exit 1",
-    "dpkg": 'mkdir -p "$3/usr/bin"',  # dpkg -x FILE FOLDER
+    # dpkg -x FILE FOLDER; what the link points at is installed
+    "dpkg": 'mkdir -p "$3/usr/bin" "$3/$LIBRARIES" && ln -sf libc.so.6 "$3/$LIBRARIES/libit.so"',
     "apt-get": """case " $* " in
         *" --print-uris "*) for name in "${@:8}"; do echo "'http://x/$name.deb' ${name}_1_all.deb 1 SHA256:0"; done ;;
         *) for name in "${@:5}"; do echo "$name" >>"$ASKED"; touch "${name}_1_all.deb"; done ;;
@@ -26,7 +28,9 @@ def test_what_is_unpacked_is_there_and_what_is_not_comes_later(tmp_path):
             (tmp_path / folder / name).write_text(f"#!/bin/bash\n{body}\n")
             (tmp_path / folder / name).chmod(0o755)
     asked = tmp_path / "asked"
-    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SHIM": "fake", "ASKED": str(asked)}
+    libraries = "usr/lib/" + subprocess.run(["gcc", "-dumpmachine"], capture_output=True, text=True).stdout.strip()
+    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SHIM": "fake", "ASKED": str(asked),
+           "LIBRARIES": libraries}
     brought = []
     for what in "build", "test", "test":
         asked.write_text("")
@@ -34,3 +38,5 @@ def test_what_is_unpacked_is_there_and_what_is_not_comes_later(tmp_path):
         brought.append(set(asked.read_text().split()))
     assert "libzstd-dev" in brought[0] and "libcmocka-dev" not in brought[0]
     assert "libcmocka-dev" in brought[1] and not brought[1] & brought[0] and not brought[2]
+    installed = pathlib.Path("/", libraries, "libc.so.6")
+    assert (tmp_path / "build/deps" / libraries / "libit.so").resolve() == installed.resolve()
