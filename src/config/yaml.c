@@ -47,12 +47,8 @@ static json_t *plain_to_json(const char *text) {
 }
 
 static json_t *scalar_to_json(const struct walk *walk, struct fy_node *node, const char *place) {
-    size_t length = 0, tag_length = 0;
+    size_t length = 0;
     const char *text = fy_node_get_scalar(node, &length);
-    if (fy_node_get_tag(node, &tag_length)) {
-        error_set(walk->err, CODE_DATA, "%s: expected a plain or quoted value, found a tag", place);
-        return NULL;
-    }
     if (length && memchr(text, '\0', length)) {
         error_set(walk->err, CODE_DATA, "%s: expected text, found a zero byte", place);
         return NULL;
@@ -125,7 +121,13 @@ static int map_to_json(const struct walk *walk, struct fy_node *node, json_t *ma
 
 /* New, or NULL with the error set. */
 static json_t *node_to_json(const struct walk *walk, struct fy_node *node, const char *path, const char *place) {
+    size_t length;
     if (!node) return json_null();
+    const char *tag = fy_node_get_tag(node, &length);
+    if (tag) {
+        error_set(walk->err, CODE_DATA, "%s: expected a value without a tag, found %.*s", place, (int)length, tag);
+        return NULL;
+    }
     if (fy_node_is_scalar(node)) return scalar_to_json(walk, node, place);
     bool list = fy_node_is_sequence(node);
     json_t *value = list ? json_array() : json_object();
