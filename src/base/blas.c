@@ -22,7 +22,7 @@ __attribute__((weak)) void blas_memory_free(void *buffer);
 
 static int check_room(struct error *err) {
     void *probe = mmap(NULL, BUFFER + ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (probe != MAP_FAILED) return munmap(probe, BUFFER + ROOM);
+    if (probe != MAP_FAILED && munmap(probe, BUFFER + ROOM) == 0) return 0;
     return error_set(
         err, CODE_INTERNAL,
         "out of memory: OpenBLAS needs %zu MiB of address space for each thread that computes a metric, this would be "

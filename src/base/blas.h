@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 
-/* Before this thread's first call and after its last one: makes sure that there is memory for one thread more. One
- * thread computes each call: another number may sum in another order. */
+/* Before this thread's first call and after its last one: makes sure that there is memory for one thread more
+ * (CODE_INTERNAL: there is none). One thread computes each call: another number may sum in another order. */
 int blas_enter(struct error *err);
 void blas_leave(void);
 /* The same at once: is there memory for a first thread? */

@@ -36,17 +36,11 @@ void digest_adopt(const struct digest *digest) {
     pthread_mutex_unlock(&known_lock);
 }
 
-/* Of what is remembered: new; NULL: there is none. */
-static char *memory_folder(void) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (cache && cache[0] == '/') return text_new("%s/qtaylor/digests", cache);
-    return home && home[0] == '/' ? text_new("%s/.cache/qtaylor/digests", home) : NULL;
-}
-
+/* Where the digest of `key` is remembered: new; NULL: nowhere. */
 static char *memory_path(const char *key) {
-    char *folder = memory_folder(), *path = folder ? text_new("%s/%s", folder, key) : NULL;
-    free(folder);
-    return path;
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && cache[0] == '/') return text_new("%s/qtaylor/digests/%s", cache, key);
+    return home && home[0] == '/' ? text_new("%s/.cache/qtaylor/digests/%s", home, key) : NULL;
 }
 
 /* What lies there: the digest and, so that no damaged one is believed, that of key and digest. */
@@ -77,11 +71,10 @@ static bool read_memory(struct digest *digest) {
 }
 
 static void write_memory(const struct digest *digest) {
-    char *folder = memory_folder(), *path = memory_path(digest->key), line[2 * SHA256_HEX + 1];
+    char *path = memory_path(digest->key), *folder = path ? path_folder(path) : NULL, line[2 * SHA256_HEX + 1];
     struct error ignored;
     write_line(digest, line);
-    if (folder && path && folder_make(folder, &ignored) == 0)
-        (void)file_write_atomic(path, line, strlen(line), &ignored);
+    if (folder && folder_make(folder, &ignored) == 0) (void)file_write_atomic(path, line, strlen(line), &ignored);
     free(path);
     free(folder);
 }

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +115,17 @@ static int read_file(const char *path, char **data, size_t *size, bool *absent, 
     if (trial.replaced) rc = read_once(path, data, size, &trial, err);
     *absent = trial.absent;
     return rc;
+}
+
+int file_read_at(int fd, void *out, size_t size, size_t offset, const char *name, struct error *err) {
+    for (size_t done = 0; done < size;) {
+        ssize_t got = pread(fd, (char *)out + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return error_set(err, CODE_IO, "cannot read %s: %s", name, strerror(errno));
+        if (got == 0) return error_set(err, CODE_DATA, "%s is cut short", name);
+        done += (size_t)got;
+    }
+    return 0;
 }
 
 int file_read(const char *path, char **data, size_t *size, struct error *err) {

@@ -29,6 +29,8 @@ bool file_settled(const struct stat *info);
 int file_open(const char *path, int flags, struct error *err);
 /* The same for reading, as a stream (caller: fclose). NULL: *err is set. */
 FILE *file_stream(const char *path, struct error *err);
+/* Exactly `size` bytes of an open file, from byte `offset` on. It ends before: CODE_DATA. name: of it, for messages. */
+int file_read_at(int fd, void *out, size_t size, size_t offset, const char *name, struct error *err);
 /* Reads a whole regular file. *data is new (caller frees; NULL on failure) and NUL-terminated behind *size bytes. */
 int file_read(const char *path, char **data, size_t *size, struct error *err);
 /* The same; 0 with *data NULL: there is none. */

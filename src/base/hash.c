@@ -28,21 +28,21 @@ void sha256_add(struct sha256 *hash, const void *data, size_t size) {
     EVP_DigestUpdate(context(hash), data, size);
 }
 
-static void to_hex(const unsigned char digest[32], char hex[SHA256_HEX]) {
-    for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+/* done: what the call that gave the digest returned. */
+static void to_hex(int done, const unsigned char digest[32], char hex[SHA256_HEX]) {
+    hex[0] = '\0';
+    for (int i = 0; done == 1 && i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 }
 
 void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]) {
     unsigned char digest[EVP_MAX_MD_SIZE];
-    EVP_DigestFinal_ex(context(hash), digest, NULL);
+    to_hex(EVP_DigestFinal_ex(context(hash), digest, NULL), digest, hex);
     EVP_MD_CTX_free(context(hash));
-    to_hex(digest, hex);
 }
 
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]) {
     unsigned char digest[EVP_MAX_MD_SIZE];
-    EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL);
-    to_hex(digest, hex);
+    to_hex(EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL), digest, hex);
 }
 
 uint64_t sha256_mark(const void *data, size_t size) {

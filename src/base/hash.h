@@ -15,6 +15,7 @@ struct sha256 *sha256_new(void); /* NULL when out of memory */
 void sha256_add(struct sha256 *hash, const void *data, size_t size);
 void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]); /* frees the hash */
 
+/* "" when out of memory: no file's digest, and not what anybody expects. */
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]);
 uint64_t sha256_mark(const void *data, size_t size); /* its first 8 bytes */
 /* Of a regular file's bytes, which are read: base/digests.h remembers. CODE_IO. */

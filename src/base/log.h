@@ -21,7 +21,7 @@ void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* To stderr only, as it is, and not while much other text waits: a line that the next one replaces. */
 void log_show(const char *text);
-/* To the file only: a complete JSON object's members, without braces, as in "\"shard\": 12". */
+/* To the file only: a complete JSON object's members, without braces, as in "\"shard\": 12"; 999 bytes at most. */
 void log_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -118,8 +118,8 @@ const char *outlet_why(int failure) {
 int outlet_flush(struct outlet *outlet, int seconds) {
     struct timespec until;
     pthread_mutex_lock(&outlet->lock);
-    for (int waited = 0;
-         outlet->start < outlet->end && !outlet->stuck;) { /* second by second: it may be suspended itself */
+    /* Second by second, for this process may be suspended meanwhile. */
+    for (int waited = 0; outlet->start < outlet->end && !outlet->stuck;) {
         size_t waiting = outlet->end - outlet->start;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec++;

@@ -1,5 +1,5 @@
 /* Standard error or output by way of a thread of its own: a stopped terminal, a full pipe or a reader that sleeps
- * holds up that thread and nobody else. */
+ * holds up that thread and nobody else. Thread-safe. */
 #ifndef BASE_OUTLET_H
 #define BASE_OUTLET_H
 

@@ -58,14 +58,14 @@ bool text_to_i64(const char *s, int64_t *value) {
     char *end;
     errno = 0;
     *value = strtoll(s, &end, 10);
-    return *s && consumed(s, end);
+    return consumed(s, end);
 }
 
 bool text_to_double(const char *s, double *value) {
     char *end;
     errno = 0;
     *value = strtod(s, &end);
-    return *s && consumed(s, end);
+    return consumed(s, end);
 }
 
 void text_add_range(struct text *list, uint64_t *ranges, uint64_t first, uint64_t last) {
@@ -142,8 +142,7 @@ bool text_ends_in(const char *name, const char *extension) {
 
 const char *text_nearest(const char *name, const char *const *names) {
     const char *nearest = NULL;
-    size_t length = strlen(name),
-           best = length < 4 ? length < 2 ? length : 2 : 3; /* a slip of the pen is nearer than this */
+    size_t length = strlen(name), best = length < 2 ? length : length < 4 ? 2 : 3; /* a slip of the pen is nearer */
     for (size_t i = 0; names[i]; i++) {
         size_t distance = edit_distance(name, names[i]);
         if (distance >= best || (length < 4 && !alike(*name, *names[i]))) continue; /* a gpu is no cpu */
@@ -158,12 +157,8 @@ const char *text_nearest(const char *name, const char *const *names) {
 /* The length of the UTF-8 sequence at s (RFC 3629, table in section 4), of `left` bytes at most; 0: none. */
 static size_t utf8_length(const unsigned char *s, size_t left) {
     size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-    unsigned char low = s[0] == 0xe0   ? 0xa0
-                        : s[0] == 0xf0 ? 0x90
-                                       : 0x80,
-                  high = s[0] == 0xed   ? 0x9f
-                         : s[0] == 0xf4 ? 0x8f
-                                        : 0xbf;
+    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
     if (length > left) return 0;
     if (length > 1 && (s[1] < low || s[1] > high)) return 0;
     for (size_t i = 2; i < length; i++)

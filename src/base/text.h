@@ -1,4 +1,5 @@
-/* Small text helpers: a growing string, strict number parsing, path arithmetic. */
+/* Text: a growing string, strict numbers, near names, UTF-8, what a terminal may be shown, paths as text.
+ * Thread-safe. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 

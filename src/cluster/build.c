@@ -54,10 +54,10 @@ void build_describe(char *text, size_t capacity) {
     static const char tools[] = COMPILER " " QTAYLOR_CFLAGS;
     char hex[SHA256_HEX];
     sha256_bytes(tools, sizeof tools, hex);
-    const char
-        *shim = shim_describe(); /* "libtorch 2.13.0 (cpu AVX2)": what the node's processor can do is its own affair */
+    /* Of "libtorch 2.13.0 (cpu AVX2)" without what is in parentheses, as processors of nodes may differ. */
+    const char *shim = shim_describe(), *end = strstr(shim, " (");
     snprintf(text, capacity, "%s %s (%.*s; compiler and flags %.8s)", QTAYLOR_VERSION, QTAYLOR_COMMIT,
-             (int)(strstr(shim, " (") ? strstr(shim, " (") - shim : (long)strlen(shim)), shim, hex);
+             (int)(end ? (size_t)(end - shim) : strlen(shim)), shim, hex);
 }
 
 const char *build_version(void) {

@@ -161,10 +161,9 @@ static void communicate(struct comm_thread *thread) {
         turn(thread);
         if (thread->quiet > 0) clock_sleep(thread->quiet > QUIET_TURNS ? LONG_SLEEP : SLEEP);
     }
-    if (thread->gone)
-        tell_coordinator(thread,
-                         (struct message){.kind = MESSAGE_GONE}); /* if it was only suspended, or out of reach */
-    if (thread->coordinator) comm_flush(thread->comm, FLUSH);     /* END to all, even if this process leaves at once */
+    /* In case that rank 0 was only suspended, or out of reach. */
+    if (thread->gone) tell_coordinator(thread, (struct message){.kind = MESSAGE_GONE});
+    if (thread->coordinator) comm_flush(thread->comm, FLUSH); /* END to all, even if this process leaves at once */
 }
 
 static void work_together(struct comm_thread *thread, int workers) {

@@ -16,8 +16,7 @@ struct comm {
 };
 
 int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err) {
-    (void)argc;
-    (void)argv;
+    (void)argc, (void)argv;
     struct comm *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err);
     made->last = &made->first;
@@ -89,36 +88,26 @@ bool comm_receive(struct comm *comm, void *message, size_t *size, int *from) {
 }
 
 void comm_flush(struct comm *comm, double seconds) {
-    (void)comm;
-    (void)seconds;
+    (void)comm, (void)seconds;
 }
 
 int comm_broadcast(struct comm *comm, void *data, size_t size, int root, struct error *err) {
-    (void)comm;
-    (void)data;
-    (void)size;
-    (void)root;
-    (void)err;
+    (void)comm, (void)data, (void)size, (void)root, (void)err;
     return 0;
 }
 
 int comm_gather(struct comm *comm, const void *one, size_t size, void *all, struct error *err) {
-    (void)comm;
-    (void)err;
+    (void)comm, (void)err;
     memcpy(all, one, size);
     return 0;
 }
 
 int comm_merge(struct comm *comm, unsigned char *bytes, size_t count, struct error *err) {
-    (void)comm;
-    (void)bytes;
-    (void)count;
-    (void)err;
+    (void)comm, (void)bytes, (void)count, (void)err;
     return 0;
 }
 
 int comm_barrier(struct comm *comm, struct error *err) {
-    (void)comm;
-    (void)err;
+    (void)comm, (void)err;
     return 0;
 }

@@ -40,10 +40,9 @@ int coordinator_new(struct coordinator **coordinator, struct comm *comm, uint64_
     int rc = made->replies && made->tallies && made->left && made->missed ? 0 : error_memory(err);
     if (rc == 0) rc = dispatch_new(&made->dispatch, count, needs, (int)size, lease, err);
     if (rc == 0) dispatch_order(made->dispatch, task->ahead);
-    for (uint64_t i = 0; rc == 0 && task->failures && i < count; i++)
-        dispatch_failed_before(made->dispatch, i, task->failures[i]);
-    for (uint64_t i = 0; rc == 0 && task->failures && i < count;
-         i++) /* once all are known: what is skipped has no failures to add */
+    uint64_t told = rc == 0 && task->failures ? count : 0;
+    for (uint64_t i = 0; i < told; i++) dispatch_failed_before(made->dispatch, i, task->failures[i]);
+    for (uint64_t i = 0; i < told; i++) /* once all are known: what is skipped has no failures to add */
         if (dispatch_is_quarantined(made->dispatch, i)) gives_up(made, i);
     if (rc == 0) *coordinator = made;
     else coordinator_free(made);
@@ -108,9 +107,9 @@ bool coordinator_hear(struct coordinator *coordinator, int from, const struct me
     if (news) note_tally(coordinator, message);
     bool could = message->kind == MESSAGE_FAILED && !dispatch_is_quarantined(coordinator->dispatch, message->unit);
     step(coordinator, &event);
+    event.kind = EVENT_ALIVE; /* to tell those who wait */
     if (could && dispatch_is_quarantined(coordinator->dispatch, message->unit) && gives_up(coordinator, message->unit))
-        step(coordinator,
-             &(struct dispatch_event){.kind = EVENT_ALIVE, .rank = from, .now = now}); /* to tell those who wait */
+        step(coordinator, &event);
     return news;
 }
 

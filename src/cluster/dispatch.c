@@ -142,35 +142,30 @@ static bool take(struct dispatch *dispatch, int rank, uint64_t *unit) {
     return false;
 }
 
-/* A unit was quarantined: those that need it are skipped. */
-static void skip_needing(struct dispatch *dispatch, uint64_t index) {
-    for (uint64_t i = dispatch->units[index].needed_by; i < dispatch->count; i = dispatch->units[i].needed_by) {
-        struct dispatch_unit *unit = &dispatch->units[i];
-        if (unit->hopeless++ > 0) return;
-        unit->state = SKIPPED;
-        dispatch->skipped++;
-        dispatch->finished++;
-    }
+static void to_do(struct dispatch *dispatch, struct dispatch_unit *unit) {
+    unit->state = TODO;
+    dispatch->dry = false;
+    if (unit->place < dispatch->next) dispatch->next = unit->place;
+}
+
+/* A unit becomes QUARANTINED or SKIPPED (state), and those that need it SKIPPED. */
+static void leave_out(struct dispatch *dispatch, uint64_t index, enum unit_state state) {
+    dispatch->quarantined += state == QUARANTINED;
+    dispatch->skipped += state == SKIPPED;
+    dispatch->finished++;
+    dispatch->units[index].state = state;
+    uint64_t by = dispatch->units[index].needed_by;
+    if (by < dispatch->count && dispatch->units[by].hopeless++ == 0) leave_out(dispatch, by, SKIPPED);
 }
 
 /* It was done after all. */
 static void find_needing(struct dispatch *dispatch, uint64_t index) {
     for (uint64_t i = dispatch->units[index].needed_by; i < dispatch->count; i = dispatch->units[i].needed_by) {
-        struct dispatch_unit *unit = &dispatch->units[i];
-        if (--unit->hopeless > 0) return;
-        unit->state = TODO;
-        dispatch->dry = false;
+        if (--dispatch->units[i].hopeless > 0) return;
+        to_do(dispatch, &dispatch->units[i]);
         dispatch->skipped--;
         dispatch->finished--;
-        if (unit->place < dispatch->next) dispatch->next = unit->place;
     }
-}
-
-static void quarantine(struct dispatch *dispatch, uint64_t index) {
-    dispatch->units[index].state = QUARANTINED;
-    dispatch->quarantined++;
-    dispatch->finished++;
-    skip_needing(dispatch, index);
 }
 
 static bool is_given_up(const struct dispatch *dispatch, uint64_t index) {
@@ -178,24 +173,17 @@ static bool is_given_up(const struct dispatch *dispatch, uint64_t index) {
     return by < dispatch->count && dispatch->units[by].given_up;
 }
 
-static void skip(struct dispatch *dispatch, uint64_t index) {
-    dispatch->units[index].state = SKIPPED;
-    dispatch->skipped++;
-    dispatch->finished++;
-    skip_needing(dispatch, index);
-}
-
 void dispatch_give_up(struct dispatch *dispatch, uint64_t unit) {
     uint64_t by = dispatch->units[unit].needed_by;
     if (by == dispatch->count) return;
     dispatch->units[by].given_up = true;
     for (uint64_t i = by; i > 0 && dispatch->units[i - 1].needed_by == by; i--)
-        if (dispatch->units[i - 1].state == TODO) skip(dispatch, i - 1);
+        if (dispatch->units[i - 1].state == TODO) leave_out(dispatch, i - 1, SKIPPED);
 }
 
 void dispatch_failed_before(struct dispatch *dispatch, uint64_t unit, int failures) {
     dispatch->units[unit].failures = failures;
-    if (failures >= TRIES) quarantine(dispatch, unit);
+    if (failures >= TRIES) leave_out(dispatch, unit, QUARANTINED);
 }
 
 /* One try at a held unit came to nothing. holder: who may still be at it, or -1. */
@@ -203,17 +191,9 @@ static void try_again(struct dispatch *dispatch, uint64_t index, int holder) {
     struct dispatch_unit *unit = &dispatch->units[index];
     unit->avoid = unit->holder;
     unit->holder = holder;
-    if (++unit->failures < TRIES && is_given_up(dispatch, index)) {
-        skip(dispatch, index);
-        return;
-    }
-    if (unit->failures < TRIES) {
-        unit->state = TODO;
-        dispatch->dry = false;
-        if (unit->place < dispatch->next) dispatch->next = unit->place;
-        return;
-    }
-    quarantine(dispatch, index);
+    if (++unit->failures >= TRIES) leave_out(dispatch, index, QUARANTINED);
+    else if (is_given_up(dispatch, index)) leave_out(dispatch, index, SKIPPED);
+    else to_do(dispatch, unit);
 }
 
 static void lose(struct dispatch *dispatch, int rank) {

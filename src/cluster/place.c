@@ -17,6 +17,7 @@ enum { GPU_WORKERS = 2 }; /* one drives the GPU while the other quantises, compr
 struct seat { /* what the ranks tell each other */
     char host[64], device[80], machine[128];
     int workers;
+    struct error err; /* code CODE_OK: none */
 };
 
 static int cores_allowed(void) {
@@ -106,45 +107,33 @@ static void log_places(const struct seat *seats, int size) {
 }
 
 int place_rank(struct comm *comm, const struct job *job, struct place *place, json_t **hosts, struct error *err) {
-    struct {
-        struct seat seat;
-        int cut;
-        struct error err;
-    } mine = {.err = {.code = CODE_OK}}, *all;
-    int size = comm_size(comm), rc;
+    struct seat mine = {.err = {.code = CODE_OK}};
+    int size = comm_size(comm), cut;
     char message[SHIM_ERROR];
     *place = (struct place){.ranks = size};
     *hosts = NULL;
-    gethostname(mine.seat.host, sizeof mine.seat.host - 1);
-    strcpy(mine.seat.device, "cpu");
+    gethostname(mine.host, sizeof mine.host - 1);
+    strcpy(mine.device, "cpu");
     if (choose_device(comm, job, &place->device, &mine.err) == 0 && place->device != SHIM_CPU &&
-        shim_device_identity(place->device, mine.seat.device, sizeof mine.seat.device, message) != 0)
+        shim_device_identity(place->device, mine.device, sizeof mine.device, message) != 0)
         error_set(&mine.err, CODE_DATA, "cannot identify GPU %d: %s", place->device, message);
-    shim_describe_device(place->device, mine.seat.machine, sizeof mine.seat.machine);
-    mine.seat.workers = place->workers = count_workers(comm, job, place->device, &mine.cut);
-    all = malloc((size_t)size * sizeof *all);
-    struct seat *seats = calloc((size_t)size, sizeof *seats);
-    rc = ranks_agree(comm, all && seats ? 0 : error_memory(err), err);
-    if (rc == 0) rc = comm_gather(comm, &mine, sizeof mine, all, err);
-    if (rc == 0) {
-        for (int i = 0; i < size; i++) {
-            seats[i] = all[i].seat;
-            place->all_workers += seats[i].workers;
-            if (rc == 0 && all[i].err.code != CODE_OK) {
-                *err = all[i].err;
-                rc = -1;
-            }
-        }
-        if (rc == 0 && !job->share_device) rc = refuse_doubles(seats, size, err);
-        if (rc == 0) rc = record(hosts, seats, size, err);
+    shim_describe_device(place->device, mine.machine, sizeof mine.machine);
+    mine.workers = place->workers = count_workers(comm, job, place->device, &cut);
+    struct seat *seats = malloc((size_t)size * sizeof *seats);
+    int rc = ranks_agree(comm, seats ? 0 : error_memory(err), err);
+    if (rc == 0) rc = comm_gather(comm, &mine, sizeof mine, seats, err);
+    for (int i = 0; rc == 0 && i < size; i++) {
+        place->all_workers += seats[i].workers;
+        if (seats[i].err.code != CODE_OK) rc = (*err = seats[i].err, -1);
     }
+    if (rc == 0 && !job->share_device) rc = refuse_doubles(seats, size, err);
+    if (rc == 0) rc = record(hosts, seats, size, err);
     if (rc == 0 && comm_rank(comm) == 0) {
-        if (mine.cut)
-            log_warn("workers: %d, but this process may use %d core%s: %d worker%s", mine.cut, place->workers,
+        if (cut)
+            log_warn("workers: %d, but this process may use %d core%s: %d worker%s", cut, place->workers,
                      place->workers == 1 ? "" : "s", place->workers, place->workers == 1 ? "" : "s");
         log_places(seats, size);
     }
     free(seats);
-    free(all);
     return rc;
 }

@@ -8,7 +8,7 @@
 /* *expanded: new. A variable that is not set or empty, ~user and a dollar alone are errors (CODE_DATA), which name no
  * key. */
 int path_expand(char **expanded, const char *path, struct error *err);
-/* What path_expand makes `path` of: new, or NULL when out of memory. */
+/* The text that path_expand turns into `path`, whatever ~ and $ are in it: new, or NULL when out of memory. */
 char *path_literal(const char *path);
 
 #endif

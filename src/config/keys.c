@@ -24,31 +24,19 @@ static const char *key_place(const struct key_reader *reader, const char *path, 
     return place ? json_string_value(json_array_get(place, part)) : reader->where;
 }
 
-static int key_message(const struct key_reader *reader, const char *path, size_t part, const char *format,
-                       va_list arguments) {
-    char message[sizeof reader->err->message];
-    vsnprintf(message, sizeof message, format, arguments);
+static int key_message(const struct key_reader *reader, const char *path, size_t part, const char *message) {
     error_set(reader->err, CODE_DATA, "%s", message);
     if (*path) error_prefix(reader->err, "%s", path);
     return error_prefix(reader->err, "%s", key_place(reader, path, part));
 }
 
 int key_error(const struct key_reader *reader, const char *path, const char *format, ...) {
+    char message[sizeof reader->err->message];
     va_list arguments;
     va_start(arguments, format);
-    int rc = key_message(reader, path, 1, format, arguments);
+    vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    return rc;
-}
-
-/* The same, at the place of the key itself. */
-__attribute__((format(printf, 3, 4))) static int key_error_at_name(const struct key_reader *reader, const char *path,
-                                                                   const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    int rc = key_message(reader, path, 0, format, arguments);
-    va_end(arguments);
-    return rc;
+    return key_message(reader, path, 1, message);
 }
 
 int key_fail(const struct key_reader *reader, const char *path, const char *expected, const json_t *value) {
@@ -93,11 +81,11 @@ static int unknown_key(const struct key_reader *reader, const struct key_table *
     for (size_t i = 0; i < table->count; i++) known[i] = table->keys[i].name;
     known[table->count] = NULL;
     const char *nearest = text_nearest(name, known);
-    if (nearest) return key_error_at_name(reader, path, "unknown key; did you mean \"%s\"?", nearest);
-    struct text names = {0};
-    list_names(&names, table);
-    int rc = key_error_at_name(reader, path, "unknown key; expected one of %s", names.data ? names.data : "none");
-    text_release(&names);
+    struct text message = {0};
+    if (nearest) text_add(&message, "unknown key; did you mean \"%s\"?", nearest);
+    else text_add(&message, "unknown key; expected one of "), list_names(&message, table);
+    int rc = key_message(reader, path, 0, message.data ? message.data : "unknown key");
+    text_release(&message);
     return rc;
 }
 
@@ -138,8 +126,9 @@ int keys_read(const struct key_reader *reader, const struct key_table *table, co
     }
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)map, name,
-                        value) if (read_key(reader, table, path, name, value, target) != 0) return -1;
+    json_object_foreach((json_t *)map, name, value) {
+        if (read_key(reader, table, path, name, value, target) != 0) return -1;
+    }
     for (size_t i = 0; i < table->count; i++) {
         const struct key *key = &table->keys[i];
         if (!key->required || reader->partial || json_object_get(map, key->name)) continue;

@@ -47,12 +47,8 @@ static json_t *plain_to_json(const char *text) {
 }
 
 static json_t *scalar_to_json(const struct walk *walk, struct fy_node *node, const char *place) {
-    size_t length = 0, tag_length = 0;
+    size_t length = 0;
     const char *text = fy_node_get_scalar(node, &length);
-    if (fy_node_get_tag(node, &tag_length)) {
-        error_set(walk->err, CODE_DATA, "%s: expected a plain or quoted value, found a tag", place);
-        return NULL;
-    }
     if (length && memchr(text, '\0', length)) {
         error_set(walk->err, CODE_DATA, "%s: expected text, found a zero byte", place);
         return NULL;
@@ -125,7 +121,13 @@ static int map_to_json(const struct walk *walk, struct fy_node *node, json_t *ma
 
 /* New, or NULL with the error set. */
 static json_t *node_to_json(const struct walk *walk, struct fy_node *node, const char *path, const char *place) {
+    size_t length;
     if (!node) return json_null();
+    const char *tag = fy_node_get_tag(node, &length);
+    if (tag) {
+        error_set(walk->err, CODE_DATA, "%s: expected a value without a tag, found %.*s", place, (int)length, tag);
+        return NULL;
+    }
     if (fy_node_is_scalar(node)) return scalar_to_json(walk, node, place);
     bool list = fy_node_is_sequence(node);
     json_t *value = list ? json_array() : json_object();
@@ -140,18 +142,19 @@ static json_t *node_to_json(const struct walk *walk, struct fy_node *node, const
     return value;
 }
 
-static void discard(struct fy_diag *diag, void *user, const char *text, size_t length) {
-    (void)diag, (void)user, (void)text, (void)length; /* libfyaml must not print: the errors are collected */
+static int fail_at(const struct walk *walk, int line, int column, const char *expected, const char *found) {
+    char *place = place_at(walk, line, column);
+    error_set(walk->err, CODE_DATA, "%s: expected %s, found %s", place ? place : walk->name, expected, found);
+    free(place);
+    return -1;
 }
 
 /* The first error libfyaml met. */
-static void yaml_error(const struct walk *walk, struct fy_diag *diag) {
+static int yaml_error(const struct walk *walk, struct fy_diag *diag) {
     void *state = NULL;
     struct fy_diag_error *first = fy_diag_errors_iterate(diag, &state);
-    char *place = first ? place_at(walk, first->line, first->column) : place_at(walk, 1, 1);
-    error_set(walk->err, CODE_DATA, "%s: expected YAML, found %s", place ? place : walk->name,
-              first ? first->msg : "something unreadable");
-    free(place);
+    return first ? fail_at(walk, first->line, first->column, "YAML", first->msg)
+                 : fail_at(walk, 1, 1, "YAML", "something unreadable");
 }
 
 /* libfyaml 0.7 loops for ever over bytes that are no UTF-8 behind a '%': they must not reach it. */
@@ -160,13 +163,7 @@ static int check_utf8(const struct walk *walk, const char *text, size_t size) {
     for (size_t at = 0, length; at < size; at += length + 1, line++) {
         const char *end = memchr(text + at, '\n', size - at);
         length = end ? (size_t)(end - text) - at : size - at;
-        if (!text_is_utf8(text + at, length)) {
-            char *place = place_at(walk, line, 1);
-            error_set(walk->err, CODE_DATA, "%s: expected UTF-8 text, found other bytes in this line",
-                      place ? place : walk->name);
-            free(place);
-            return -1;
-        }
+        if (!text_is_utf8(text + at, length)) return fail_at(walk, line, 1, "UTF-8 text", "other bytes in this line");
     }
     return 0;
 }
@@ -174,11 +171,7 @@ static int check_utf8(const struct walk *walk, const char *text, size_t size) {
 static int check_bounds(const struct walk *walk, const char *text, size_t size) {
     int line, column;
     const char *expected = yaml_excess(text, size, &line, &column);
-    if (!expected) return 0;
-    char *place = place_at(walk, line, column);
-    error_set(walk->err, CODE_DATA, "%s: expected %s, found more", place ? place : walk->name, expected);
-    free(place);
-    return -1;
+    return expected ? fail_at(walk, line, column, expected, "more") : 0;
 }
 
 int yaml_parse(json_t **value, json_t *places, const char *text, size_t size, const char *name, struct error *err) {
@@ -188,11 +181,7 @@ int yaml_parse(json_t **value, json_t *places, const char *text, size_t size, co
     struct fy_document *document = NULL, *second = NULL;
     struct fy_parser *parser = NULL;
     char *place = place_at(&walk, 1, 1);
-    struct fy_diag_cfg diag_setup;
-    fy_diag_cfg_default(&diag_setup);
-    diag_setup.fp = NULL;
-    diag_setup.output_fn = discard;
-    struct fy_diag *diag = fy_diag_create(&diag_setup);
+    struct fy_diag *diag = yaml_silent_diag();
     if (!diag || !place) {
         error_memory(err);
         goto out;
@@ -208,8 +197,8 @@ int yaml_parse(json_t **value, json_t *places, const char *text, size_t size, co
     second = document ? fy_parse_load_document(parser) : NULL;
     struct fy_node *root = document ? fy_document_root(document) : NULL;
     if (fy_parser_get_stream_error(parser) || fy_diag_got_error(diag)) yaml_error(&walk, diag);
-    else if (second) error_set(err, CODE_DATA, "%s: expected one YAML document, found several", place);
-    else if (!root) error_set(err, CODE_DATA, "%s: expected YAML, found nothing", place);
+    else if (second) fail_at(&walk, 1, 1, "one YAML document", "several");
+    else if (!root) fail_at(&walk, 1, 1, "YAML", "nothing");
     else *value = node_to_json(&walk, root, "", place);
 out:
     if (second) fy_parse_document_destroy(parser, second);

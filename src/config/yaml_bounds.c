@@ -140,20 +140,24 @@ static int directives(const char *text, size_t size) {
 }
 
 static void discard(struct fy_diag *diag, void *user, const char *text, size_t length) {
-    (void)diag, (void)user, (void)text, (void)length; /* libfyaml must not print */
+    (void)diag, (void)user, (void)text, (void)length;
+}
+
+struct fy_diag *yaml_silent_diag(void) {
+    struct fy_diag_cfg setup;
+    fy_diag_cfg_default(&setup);
+    setup.fp = NULL;
+    setup.output_fn = discard;
+    return fy_diag_create(&setup);
 }
 
 const char *yaml_excess(const char *text, size_t size, int *line, int *column) {
-    struct fy_diag_cfg diag_setup;
     struct count count = {0};
     *line = *column = 1;
     if (size > SIZE_MOST) return "at most 4 MiB of text";
     int directive = directives(text, size);
     if (directive > 0) return *line = directive, "at most 20 directives";
-    fy_diag_cfg_default(&diag_setup);
-    diag_setup.fp = NULL;
-    diag_setup.output_fn = discard;
-    struct fy_diag *diag = fy_diag_create(&diag_setup);
+    struct fy_diag *diag = yaml_silent_diag();
     struct fy_parse_cfg setup = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG, .diag = diag};
     struct fy_parser *parser = diag ? fy_parser_create(&setup) : NULL;
     struct fy_event *event;

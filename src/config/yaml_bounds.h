@@ -6,6 +6,9 @@
 
 #include <stddef.h>
 
+/* What takes libfyaml's messages, which it would print itself. New (fy_diag_destroy); NULL: out of memory. */
+struct fy_diag;
+struct fy_diag *yaml_silent_diag(void);
 /* NULL: within bounds, or malformed, which the parser says better. Else what was expected ("at most ..."), and where
  * there was more. */
 const char *yaml_excess(const char *text, size_t size, int *line, int *column);

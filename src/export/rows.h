@@ -1,5 +1,5 @@
 /* The samples of a run, or some of them, in the order asked for: read a window of shards at a time by all threads,
- * every shard verified as it is read. */
+ * every shard verified as it is read. One thread calls these. */
 #ifndef EXPORT_ROWS_H
 #define EXPORT_ROWS_H
 

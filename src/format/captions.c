@@ -2,18 +2,11 @@
 #include "format/captions.h"
 
 #include "base/files.h"
+#include "base/text.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int check_line(const char *path, uint64_t number, const char *line, struct error *err) {
-    json_t *text = json_string(line);
-    int rc = text ? 0 : error_set(err, CODE_DATA, "%s:%" PRIu64 ": expected UTF-8", path, number);
-    json_decref(text);
-    return rc;
-}
 
 int captions_read(struct captions *captions, const char *path, uint64_t rows, struct error *err) {
     size_t size;
@@ -28,7 +21,9 @@ int captions_read(struct captions *captions, const char *path, uint64_t rows, st
         size_t length = strlen(line);
         if (length && line[length - 1] == '\r') line[length - 1] = '\0';
         if (found < rows) captions->lines[found] = line;
-        rc = check_line(path, ++found, line, err);
+        found++;
+        if (!text_is_utf8(line, strlen(line)))
+            rc = error_set(err, CODE_DATA, "%s:%" PRIu64 ": expected UTF-8", path, found);
     }
     if (rc == 0 && found != rows)
         rc = error_set(err, CODE_DATA, "%s: expected a line for each of the %" PRIu64 " rows, found %" PRIu64, path,

@@ -86,18 +86,13 @@ int image_names_add(struct image_names *names, const char *name, uint64_t index,
     return 0;
 }
 
-/* An archive may hold a name twice. */
-static int by_number(const void *a, const void *b) {
-    const struct image_name *x = a, *y = b;
-    int order = text_compare_natural(x->name, y->name);
-    if (order == 0) order = strcmp(x->name, y->name);
-    return order ? order : (x->index > y->index) - (x->index < y->index);
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(((const struct image_name *)a)->name, ((const struct image_name *)b)->name);
 }
 
-static int by_bytes(const void *a, const void *b) {
-    const struct image_name *x = a, *y = b;
-    int order = strcmp(x->name, y->name);
-    return order ? order : (x->index > y->index) - (x->index < y->index);
+static int by_number(const void *a, const void *b) {
+    int order = text_compare_natural(((const struct image_name *)a)->name, ((const struct image_name *)b)->name);
+    return order ? order : by_bytes(a, b);
 }
 
 /* "30 PNG, 10 JPEG", of all formats or of the lossy ones alone. */
@@ -107,7 +102,7 @@ static void add_counts(struct text *counts, const struct image_names *names, boo
             text_add(counts, "%s%zu %s", counts->length ? ", " : "", names->found[i], formats[i].name);
 }
 
-int image_names_settle(struct image_names *names, const char *path, const char * or, enum image_order order,
+int image_names_settle(struct image_names *names, const char *path, const char *instead, enum image_order order,
                        struct error *err) {
     struct text counts = {0};
     if (names->left_out > 0)
@@ -123,7 +118,7 @@ int image_names_settle(struct image_names *names, const char *path, const char *
         return -1;
     }
     if (names->count == 0)
-        return error_set(err, CODE_DATA, "%s: expected .png, .jpg or .webp images%s, found none", path, or);
+        return error_set(err, CODE_DATA, "%s: expected .png, .jpg or .webp images%s, found none", path, instead);
     add_counts(&counts, names, true);
     if (counts.length > 0)
         log_info("%s: lossily compressed: %s of %zu files; their pixels are those that Pillow decodes", path,

@@ -38,9 +38,9 @@ struct image_names {
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
 /* Once all are there: sorts them in this order and says (log) what was left out and how many are in a lossy format. No
- * image, or images in a format that is not read: CODE_DATA with their numbers. or: what else `path` might hold, for
- * messages. */
-int image_names_settle(struct image_names *names, const char *path, const char * or, enum image_order order,
+ * image, or images in a format that is not read: CODE_DATA with their numbers. instead: " or " and what else `path`
+ * might hold, for messages, or "". */
+int image_names_settle(struct image_names *names, const char *path, const char *instead, enum image_order order,
                        struct error *err);
 /* marks [count]: sha256_mark of each name without folders, extension, the zeros before numbers, and EDM's img before
  * the first one: equal for pictures that can be paired; of one that export wrote, that of its seed in decimal. */

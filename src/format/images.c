@@ -18,7 +18,6 @@
 #include <string.h>
 
 enum {
-    HEAD = 1 << 17,      /* bytes: more than any .npy header of version 1 */
     MOST_FILE = 1 << 30, /* bytes of an image's file; an archive that announces more is damaged */
 };
 
@@ -192,17 +191,9 @@ static int open_member(struct images *images, zip_uint64_t index, const char *wh
 
 /* Until `size` bytes are there or the end is; -1: the stream's error says why. */
 static zip_int64_t take(const struct stream *stream, void *out, size_t size) {
-    size_t used = 0;
-    if (stream->file) {
-        used = fread(out, 1, size, stream->file);
-        return ferror(stream->file) ? -1 : (zip_int64_t)used;
-    }
-    for (zip_int64_t got; used < size; used += (size_t)got) {
-        got = zip_fread(stream->member, (char *)out + used, size - used);
-        if (got < 0) return -1;
-        if (got == 0) break;
-    }
-    return (zip_int64_t)used;
+    if (!stream->file) return zip_take(stream->member, out, size);
+    size_t used = fread(out, 1, size, stream->file);
+    return ferror(stream->file) ? -1 : (zip_int64_t)used;
 }
 
 /* Exactly `size` bytes; where they are the member's last, its checksum too, which is compared at the end. */
@@ -289,10 +280,10 @@ static int open_array(struct images *images, zip_uint64_t index, const char *whe
     uint64_t size;
     zip_int64_t got;
     if (begin_array(images, index, where, &size, err) != 0) return -1;
-    char *head = malloc(HEAD);
+    char *head = malloc(NPY_HEAD);
     if (!head) return error_memory(err);
     int rc = -1;
-    if ((got = take(&images->elements, head, HEAD)) < 0)
+    if ((got = take(&images->elements, head, NPY_HEAD)) < 0)
         error_set(err, images->zip ? CODE_DATA : CODE_IO, "cannot read %s: %s", where, stream_error(&images->elements));
     else if (npy_parse(&npy, &offset, head, (size_t)got, where, err) == 0 &&
              check_array(images, &npy, (size_t)size - offset, where, err) == 0 &&

@@ -1,4 +1,4 @@
-/* JSON files, read and written whole. */
+/* JSON files, read and written whole; one that cannot be is CODE_IO. Thread-safe. */
 #ifndef FORMAT_JSON_FILE_H
 #define FORMAT_JSON_FILE_H
 

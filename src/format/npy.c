@@ -155,12 +155,11 @@ int npy_parse(struct npy *npy, size_t *offset, const char *bytes, size_t size, c
 }
 
 int npy_look(struct npy *npy, const char *path, struct error *err) {
-    enum { HEAD = 1 << 17 }; /* bytes: more than any header of version 1 */
     size_t offset;
     FILE *file = file_stream(path, err);
     if (!file) return -1;
-    char *head = malloc(HEAD);
-    size_t got = head ? fread(head, 1, HEAD, file) : 0;
+    char *head = malloc(NPY_HEAD);
+    size_t got = head ? fread(head, 1, NPY_HEAD, file) : 0;
     int rc = !head          ? error_memory(err)
              : ferror(file) ? error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno))
                             : npy_parse(npy, &offset, head, got, path, err);

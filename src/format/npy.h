@@ -17,9 +17,10 @@ struct npy { /* an array's type and shape */
 };
 
 enum {
-    NPY_HEADER = 128, /* bytes of every header we write (version 1.0) */
-    NPY_DESCR = 24,   /* bytes that hold any type's name */
-    NPY_SHAPE = 100,  /* that hold any shape */
+    NPY_HEADER = 128,   /* bytes of every header we write (version 1.0) */
+    NPY_HEAD = 1 << 17, /* bytes from a file's first on that hold any header of version 1 */
+    NPY_DESCR = 24,     /* bytes that hold any type's name */
+    NPY_SHAPE = 100,    /* that hold any shape */
     NPY_TEXT = NPY_DESCR + NPY_SHAPE + 10,
 };
 

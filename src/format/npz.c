@@ -68,14 +68,14 @@ int npz_missing(struct npz *npz, const char *expected, struct error *err) {
 }
 
 int npz_header(struct npz *npz, const char *name, struct npy *npy, struct error *err) {
-    enum { HEAD = 1 << 17 }; /* more than any header of version 1 */
     size_t offset;
     zip_int64_t index = find(npz, name), got = -1;
     zip_file_t *file = index >= 0 ? zip_fopen_index(npz->zip, (zip_uint64_t)index, 0) : NULL;
-    char *head = malloc(HEAD);
-    if (file && head) got = zip_fread(file, head, HEAD);
-    int rc = got >= 0 ? npy_parse(npy, &offset, head, (size_t)got, npz->path, err)
-                      : error_set(err, CODE_DATA, "cannot read `%s` in %s: the archive is damaged", name, npz->path);
+    char *head = malloc(NPY_HEAD);
+    if (file && head) got = zip_take(file, head, NPY_HEAD);
+    int rc = !head      ? error_memory(err)
+             : got >= 0 ? npy_parse(npy, &offset, head, (size_t)got, npz->path, err)
+                        : error_set(err, CODE_DATA, "cannot read `%s` in %s: the archive is damaged", name, npz->path);
     free(head);
     if (file) zip_fclose(file);
     return rc;

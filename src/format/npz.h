@@ -16,7 +16,7 @@ void npz_close(struct npz *npz); /* accepts NULL */
 bool npz_has(struct npz *npz, const char *name);
 /* An error that names the arrays there are: path: expected EXPECTED, found a, b, ... */
 int npz_missing(struct npz *npz, const char *expected, struct error *err);
-/* Type and shape alone. */
+/* Type and shape alone, of an array that is there (npz_has). It is damaged: CODE_DATA. */
 int npz_header(struct npz *npz, const char *name, struct npy *npy, struct error *err);
 /* Type and shape of an array, and its elements: *data is new (caller frees) and aligned for any type. A missing array
  * is CODE_DATA. */

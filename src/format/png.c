@@ -59,14 +59,12 @@ int png_decode(const char *data, size_t size, const struct image_shape *shape, u
     spng_ctx *context;
     struct image_shape found;
     int code, rc = decoder_new(&context, &found, data, size, name, err);
-    if (rc != 0) goto out;
-    if ((rc = image_expect(shape, &found, name, err)) != 0) goto out;
+    if (rc == 0) rc = image_expect(shape, &found, name, err);
     size_t bytes = (size_t)shape->height * (size_t)shape->width * (size_t)shape->channels;
     int format = shape->channels == 1 ? SPNG_FMT_G8 : SPNG_FMT_RGB8;
-    if ((code = spng_decode_image(context, out, bytes, format, 0)) != 0 ||
-        (code = spng_decode_chunks(context)) != 0) /* to the end: the last pixels' checksum stands behind them */
+    if (rc == 0 && ((code = spng_decode_image(context, out, bytes, format, 0)) != 0 ||
+                    (code = spng_decode_chunks(context)) != 0)) /* to the end: for the last pixels' checksum */
         rc = damaged(err, name, code);
-out:
     spng_ctx_free(context);
     return rc;
 }

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEAD = 1 << 17 /* bytes: more than any header of an .npy of version 1 */, HEADER_MOST = 100 << 20 };
+enum { HEADER_MOST = 100 << 20 }; /* bytes of a safetensors file's JSON */
 
 struct row_file {
     char *path;
@@ -22,6 +22,7 @@ struct row_file {
     size_t offset; /* of the data */
 };
 
+/* What is behind the # of "FILE.safetensors#KEY"; NULL: an .npy. */
 static const char *key_of(const char *path) {
     const char *key = strstr(path, ".safetensors#");
     return key ? key + strlen(".safetensors#") : NULL;
@@ -32,22 +33,10 @@ char *row_file_name(const char *path) {
     return key ? strndup(path, (size_t)(key - 1 - path)) : strdup(path);
 }
 
-/* Exactly `size` bytes from `offset` on. */
-static int read_at(const struct row_file *file, void *out, size_t size, size_t offset, struct error *err) {
-    for (size_t done = 0; done < size;) {
-        ssize_t got = pread(file->fd, (char *)out + done, size - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return error_set(err, CODE_IO, "cannot read %s: %s", file->path, strerror(errno));
-        if (got == 0) return error_set(err, CODE_DATA, "%s is cut short", file->path);
-        done += (size_t)got;
-    }
-    return 0;
-}
-
 static int open_npy(struct row_file *file, struct error *err) {
-    size_t size = (size_t)file->stat.st_size < HEAD ? (size_t)file->stat.st_size : HEAD;
+    size_t size = (size_t)file->stat.st_size < NPY_HEAD ? (size_t)file->stat.st_size : NPY_HEAD;
     char *head = malloc(size + 1);
-    int rc = head ? read_at(file, head, size, 0, err) : error_memory(err);
+    int rc = head ? file_read_at(file->fd, head, size, 0, file->path, err) : error_memory(err);
     if (rc == 0) rc = npy_parse(&file->npy, &file->offset, head, size, file->path, err);
     if (rc != 0 && err->code == CODE_DATA && strstr(file->path, ".safetensors"))
         error_suffix(err, ": of a safetensors file say which tensor, FILE.safetensors#NAME");
@@ -92,12 +81,12 @@ static int read_entry(struct row_file *file, const json_t *entry, size_t base, s
 static int open_safetensors(struct row_file *file, const char *key, struct error *err) {
     unsigned char length[8];
     uint64_t size = 0;
-    if (read_at(file, length, sizeof length, 0, err) != 0) return -1;
+    if (file_read_at(file->fd, length, sizeof length, 0, file->path, err) != 0) return -1;
     for (int i = 7; i >= 0; i--) size = size << 8 | length[i];
     if (size > HEADER_MOST)
         return error_set(err, CODE_DATA, "%s: expected a safetensors file, found another", file->path);
     char *text = malloc(size + 1);
-    int rc = text ? read_at(file, text, size, sizeof length, err) : error_memory(err);
+    int rc = text ? file_read_at(file->fd, text, size, sizeof length, file->path, err) : error_memory(err);
     json_t *header = rc == 0 ? json_loadb(text, size, 0, NULL) : NULL;
     const json_t *entry = json_object_get(header, key);
     if (rc == 0 && !header) rc = error_set(err, CODE_DATA, "%s: its header is no JSON", file->path);
@@ -152,7 +141,7 @@ int row_file_read(const struct row_file *file, uint64_t row, void *out, struct e
     if (row >= file->npy.shape[0])
         return error_set(err, CODE_INTERNAL, "%s has %zu rows, and row %" PRIu64 " is asked for", file->path,
                          file->npy.shape[0], row);
-    int rc = read_at(file, out, bytes, file->offset + row * bytes, err);
+    int rc = file_read_at(file->fd, out, bytes, file->offset + row * bytes, file->path, err);
     if (fstat(file->fd, &now) != 0) return error_set(err, CODE_IO, "cannot read %s: %s", file->path, strerror(errno));
     if (file_unchanged(&now, &file->stat)) return rc;
     return error_set(err, CODE_IO, "%s was changed while it was in use: start the job again", file->path);

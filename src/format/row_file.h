@@ -10,7 +10,7 @@
 
 struct row_file;
 
-/* *file new. What is no such array, or has no rows, is CODE_DATA. */
+/* *file new. What is no such array, or has no rows, is CODE_DATA; what cannot be read is CODE_IO. */
 int row_file_open(struct row_file **file, const char *path, struct error *err);
 void row_file_close(struct row_file *file);                  /* accepts NULL */
 const struct npy *row_file_npy(const struct row_file *file); /* the whole array, borrowed */

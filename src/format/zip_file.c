@@ -57,10 +57,17 @@ int zip_of_file(zip_t **zip, uint64_t *bytes, const char *path, const char *expe
     return -1;
 }
 
+zip_int64_t zip_take(zip_file_t *member, void *out, zip_uint64_t size) {
+    zip_uint64_t used = 0;
+    for (zip_int64_t got; used < size; used += (zip_uint64_t)got)
+        if ((got = zip_fread(member, (char *)out + used, size - used)) <= 0) return got < 0 ? -1 : (zip_int64_t)used;
+    return (zip_int64_t)used;
+}
+
 int zip_read_member(zip_t *zip, zip_uint64_t index, uint64_t most, const char *where, char **data, size_t *size,
                     struct error *err) {
     zip_stat_t stat;
-    char *bytes = NULL, rest;
+    char *bytes = NULL;
     *data = NULL;
     zip_file_t *file = zip_fopen_index(zip, index, 0);
     if (!file || zip_stat_index(zip, index, 0, &stat) != 0 || !(stat.valid & ZIP_STAT_SIZE)) {
@@ -73,11 +80,8 @@ int zip_read_member(zip_t *zip, zip_uint64_t index, uint64_t most, const char *w
     } else if (!(bytes = malloc(stat.size + 1))) {
         error_memory(err);
     } else {
-        zip_int64_t got = 0;
-        for (zip_uint64_t used = 0; used < stat.size; used += (zip_uint64_t)got)
-            if ((got = zip_fread(file, bytes + used, stat.size - used)) <= 0) break;
-        if (got >= 0) got = zip_fread(file, &rest, 1); /* the checksum is compared at the end of the file */
-        if (got == 0) {
+        zip_int64_t got = zip_take(file, bytes, stat.size + 1); /* one more: to its end */
+        if (got == (zip_int64_t)stat.size) {
             *data = bytes;
             *size = (size_t)stat.size;
             bytes = NULL;

@@ -179,6 +179,11 @@ static size_t raw_size(const struct seek_table *table, uint32_t frame) {
     return get32(table->entries + ENTRY * (size_t)frame + 4);
 }
 
+static int check_length(size_t size, struct error *err) {
+    if (size == 0) return damaged(err, "it is empty");
+    return size < SKIPPABLE_HEADER + FOOTER ? damaged(err, "it is too short for a shard") : 0;
+}
+
 /* Bytes of the whole seek table, from the file's last FOOTER bytes. */
 static int table_size(const char *footer, size_t file_size, size_t *size, struct error *err) {
     if (get32(footer + 5) != MAGIC_FOOTER || footer[4] != 0)
@@ -266,9 +271,7 @@ int frames_decode(const char *file, size_t size, struct npy *npy, void **rows, j
     char *data = NULL;
     *about = NULL;
     *rows = NULL;
-    if (size == 0) return damaged(err, "it is empty");
-    if (size < SKIPPABLE_HEADER + FOOTER) return damaged(err, "it is too short for a shard");
-    if (table_size(file + size - FOOTER, size, &table_bytes, err) != 0 ||
+    if (check_length(size, err) != 0 || table_size(file + size - FOOTER, size, &table_bytes, err) != 0 ||
         table_open(&table, file + size - table_bytes, table_bytes, size, err) != 0 ||
         unpack_header(&table, file, npy, err) != 0)
         return -1;
@@ -287,16 +290,8 @@ int frames_decode(const char *file, size_t size, struct npy *npy, void **rows, j
 
 /* `size` bytes of an open file from `at` on; *piece is new. */
 static int read_piece(int fd, size_t at, size_t size, char **piece, struct error *err) {
-    size_t done = 0;
-    if (!(*piece = malloc(size ? size : 1))) return error_memory(err);
-    while (done < size) {
-        ssize_t got = pread(fd, *piece + done, size - done, (off_t)(at + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return error_set(err, CODE_IO, "cannot read it: %s", strerror(errno));
-        if (got == 0) return damaged(err, "it is cut short");
-        done += (size_t)got;
-    }
-    return 0;
+    *piece = malloc(size ? size : 1);
+    return *piece ? file_read_at(fd, *piece, size, at, "it", err) : error_memory(err);
 }
 
 static int open_table(int fd, struct seek_table *table, char **bytes, struct error *err) {
@@ -305,8 +300,7 @@ static int open_table(int fd, struct seek_table *table, char **bytes, struct err
     size_t size, table_bytes;
     if (fstat(fd, &info) != 0) return error_set(err, CODE_IO, "cannot read it: %s", strerror(errno));
     size = (size_t)info.st_size;
-    if (size == 0) return damaged(err, "it is empty");
-    if (size < SKIPPABLE_HEADER + FOOTER) return damaged(err, "it is too short for a shard");
+    if (check_length(size, err) != 0) return -1;
     int rc = read_piece(fd, size - FOOTER, FOOTER, &footer, err);
     if (rc == 0) rc = table_size(footer, size, &table_bytes, err);
     if (rc == 0) rc = read_piece(fd, size - table_bytes, table_bytes, bytes, err);

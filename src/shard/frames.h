@@ -32,7 +32,8 @@ int frames_encode(const struct npy *npy, const void *rows, const json_t *about, 
                   struct error *err);
 /* Decodes and verifies a whole file: *rows and *about (with "check") are new. CODE_DATA: damaged, and how. */
 int frames_decode(const char *file, size_t size, struct npy *npy, void **rows, json_t **about, struct error *err);
-/* Does a seek table end the file and account for all of its bytes? One that is far too long shows before it is read. */
+/* Does a seek table end the file and account for all of its bytes? One that is far too long shows before it is read.
+ * As of frames_decode, messages of damage do not name the file; others do. */
 int frames_check_end(const char *path, struct error *err);
 /* Reads rows first..first+count-1 and only the frames that hold them, guarded by their zstd checksums alone. *rows is
  * new; npy describes it: shape[0] is count. CODE_DATA: damaged, or no such rows. */

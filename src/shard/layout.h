@@ -19,8 +19,8 @@ struct layout {
 };
 
 /* samples_per_shard 0: as many whole batches as stay within 256 samples and 256 MiB of sample_bytes each, at least one.
- * One that is not a multiple of batch is an error that names the nearest ones that are; so is a shard beyond all
- * memory. */
+ * CODE_DATA: one that is not a multiple of batch (the nearest ones that are get named), or a shard beyond all memory.
+ */
 int layout_init(struct layout *layout, uint64_t samples, uint64_t batch, uint64_t samples_per_shard,
                 size_t sample_bytes, struct error *err);
 uint64_t layout_shards(const struct layout *layout);

@@ -32,7 +32,7 @@ static int read_about(json_t **about, const struct lists_of *of, shard_id shard,
     char *paths[] = {store_path(of->dir, "", NULL, shard), store_path(of->dir, "", "latents", shard),
                      folder ? store_path(folder, "", "latents", shard) : NULL};
     struct error first;
-    int rc = -1;
+    int rc = error_memory(&first);
     for (size_t i = 0; rc != 0 && i < sizeof paths / sizeof *paths; i++) {
         struct npy npy;
         struct shard_info info;

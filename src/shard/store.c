@@ -39,49 +39,33 @@ char *store_seeds(const uint64_t *seeds, uint64_t count) {
     return text.data;
 }
 
-/* New, or NULL. */
-static json_t *describe_shape(const struct npy *npy) {
-    json_t *shape = json_array();
-    for (int i = 0; i < npy->rank; i++)
-        if (json_array_append_new(shape, json_integer((json_int_t)npy->shape[i])) != 0) {
-            json_decref(shape);
-            return NULL;
-        }
-    return shape;
+static json_t *length_at(const void *npy, uint64_t axis) {
+    return json_integer((json_int_t)((const struct npy *)npy)->shape[axis]);
 }
 
-/* A list of the labels, or null. New, or NULL. */
-static json_t *describe_labels(const struct shard_meta *meta) {
-    json_t *labels = meta->labels ? json_array() : json_null();
-    for (uint64_t i = 0; meta->labels && i < meta->rows; i++)
-        if (json_array_append_new(labels, json_integer(meta->labels[i])) != 0) {
-            json_decref(labels);
-            return NULL;
-        }
-    return labels;
+static json_t *label_at(const void *meta, uint64_t row) {
+    return json_integer(((const struct shard_meta *)meta)->labels[row]);
 }
 
-/* A list of the rows of the conditions. New, or NULL. */
-static json_t *describe_rows(const struct shard_meta *meta) {
-    json_t *rows = json_array();
-    for (uint64_t i = 0; i < meta->rows; i++)
-        if (json_array_append_new(rows, json_integer((json_int_t)meta->condition_row(meta->run, meta->first + i))) !=
-            0) {
-            json_decref(rows);
-            return NULL;
-        }
-    return rows;
+static json_t *condition_at(const void *of, uint64_t row) {
+    const struct shard_meta *meta = of;
+    return json_integer((json_int_t)meta->condition_row(meta->run, meta->first + row));
 }
 
-/* A list of the scales of guidance. New, or NULL. */
-static json_t *describe_scales(const struct shard_meta *meta) {
-    json_t *scales = json_array();
-    for (uint64_t i = 0; i < meta->rows; i++)
-        if (json_array_append_new(scales, json_real(meta->scale(meta->run, meta->first + i))) != 0) {
-            json_decref(scales);
+static json_t *scale_at(const void *of, uint64_t row) {
+    const struct shard_meta *meta = of;
+    return json_real(meta->scale(meta->run, meta->first + row));
+}
+
+/* A list of the first `count` values of `of`. New, or NULL. */
+static json_t *list_of(json_t *(*value_at)(const void *of, uint64_t index), const void *of, uint64_t count) {
+    json_t *values = json_array();
+    for (uint64_t i = 0; i < count; i++)
+        if (json_array_append_new(values, value_at(of, i)) != 0) {
+            json_decref(values);
             return NULL;
         }
-    return scales;
+    return values;
 }
 
 /* The JSON frame without sha256 and check: all of it is known before the rows are. New, or NULL. */
@@ -89,11 +73,12 @@ static json_t *describe(const struct shard_meta *meta, const struct npy *npy) {
     char descr[NPY_DESCR], *seeds = store_seeds(meta->seeds, meta->rows);
     npy_descr(npy, descr);
     json_t *about = json_pack("{si ss sI ss so ss so}", "format", SHARD_FORMAT, "fingerprint", meta->fingerprint,
-                              "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels", describe_labels(meta),
-                              "dtype", descr, "shape", describe_shape(npy));
+                              "shard", (json_int_t)meta->id.value, "seeds", seeds, "labels",
+                              meta->labels ? list_of(label_at, meta, meta->rows) : json_null(), "dtype", descr, "shape",
+                              list_of(length_at, npy, (uint64_t)npy->rank));
     free(seeds);
-    if ((!meta->condition_row || json_object_set_new(about, "rows", describe_rows(meta)) == 0) &&
-        (!meta->scale || json_object_set_new(about, "scales", describe_scales(meta)) == 0) &&
+    if ((!meta->condition_row || json_object_set_new(about, "rows", list_of(condition_at, meta, meta->rows)) == 0) &&
+        (!meta->scale || json_object_set_new(about, "scales", list_of(scale_at, meta, meta->rows)) == 0) &&
         (!meta->network[0] || json_object_set_new(about, "network", json_string(meta->network)) == 0) &&
         (!meta->samples[0] || json_object_set_new(about, "samples", json_string(meta->samples)) == 0) &&
         (!meta->output || json_object_set_new(about, "output", json_string(meta->output)) == 0))
@@ -125,31 +110,23 @@ static bool agree(const json_t *about, const struct npy *npy) {
 
 int store_write(const char *path, const struct shard_meta *meta, const struct npy *npy, const void *rows, int level,
                 const struct file_guard *guard, struct shard_info *info, struct error *err) {
-    char *file = NULL, *folder = path_folder(path);
+    char *file = NULL;
     size_t size;
     json_t *about = describe(meta, npy);
-    int rc = -1;
     *info = (struct shard_info){0};
-    if (!folder || !about) {
-        error_memory(err);
-        goto out;
+    int rc = about ? frames_digest(npy, rows, info->sha256, err) : error_memory(err);
+    if (rc == 0 &&
+        (json_object_set_new(about, "sha256", json_string(info->sha256)) != 0 ||
+         (meta->counted && json_object_set_new(about, "clipped", json_integer((json_int_t)meta->clipped)) != 0)))
+        rc = error_memory(err);
+    if (rc == 0) rc = frames_encode(npy, rows, about, level, &file, &size, err);
+    if (rc == 0) rc = file_write_guarded(path, file, size, guard, err);
+    if (rc == 0) {
+        info->file_bytes = size;
+        count_ends(info, npy, rows, about);
     }
-    if (frames_digest(npy, rows, info->sha256, err) != 0) goto out;
-    if (json_object_set_new(about, "sha256", json_string(info->sha256)) != 0 ||
-        (meta->counted && json_object_set_new(about, "clipped", json_integer((json_int_t)meta->clipped)) != 0)) {
-        error_memory(err);
-        goto out;
-    }
-    if (frames_encode(npy, rows, about, level, &file, &size, err) != 0 ||
-        file_write_guarded(path, file, size, guard, err) != 0)
-        goto out;
-    info->file_bytes = size;
-    count_ends(info, npy, rows, about);
-    rc = 0;
-out:
     free(file);
     json_decref(about);
-    free(folder);
     return rc;
 }
 

@@ -1,9 +1,11 @@
-/* A digest that is remembered is that of the file as it is. */
+/* A digest is that of the file as it is, remembered or not, or none. */
+#include "base/digests.h"
 #include "base/hash.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/crypto.h>
 
 static void put(const char *path, int number) {
     FILE *file = fopen(path, "w");
@@ -27,7 +30,7 @@ static void check(const char *path, int number) {
     struct error err;
     snprintf(text, sizeof text, "%08d", number);
     sha256_bytes(text, 8, expected);
-    assert_int_equal(sha256_file(path, found, &err), 0);
+    assert_int_equal(digest_file(path, found, &err), 0);
     assert_string_equal(found, expected);
 }
 
@@ -64,7 +67,36 @@ static void rewritten_later(void **state) {
     unlink(path);
 }
 
+static bool memory_is_out;
+
+static void *get(size_t size, const char *file, int line) {
+    (void)file, (void)line;
+    return memory_is_out ? NULL : malloc(size);
+}
+
+static void *get_more(void *data, size_t size, const char *file, int line) {
+    (void)file, (void)line;
+    return memory_is_out ? NULL : realloc(data, size);
+}
+
+static void put_back(void *data, const char *file, int line) {
+    (void)file, (void)line;
+    free(data);
+}
+
+/* Never one of other bytes, or of none. */
+static void out_of_memory(void **state) {
+    (void)state;
+    char hex[SHA256_HEX] = "not yet";
+    memory_is_out = true;
+    sha256_bytes("a", 1, hex);
+    memory_is_out = false;
+    assert_string_equal(hex, "");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rewritten_at_once), cmocka_unit_test(rewritten_later)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rewritten_at_once), cmocka_unit_test(rewritten_later),
+                                       cmocka_unit_test(out_of_memory)};
+    if (CRYPTO_set_mem_functions(get, get_more, put_back) != 1) return 1; /* before OpenSSL's first allocation */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

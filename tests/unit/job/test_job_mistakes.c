@@ -37,7 +37,9 @@ static const struct mistake mistakes[] = {
     {AFTER("output: {level: 1, level: 2}"), {"digits.yaml:4:20: expected YAML, found duplicate key"}},
     {AFTER("name: *nowhere"), {"digits.yaml:4:8: expected YAML, found invalid alias"}},
     {AFTER("---\nbatch: 3"), {"digits.yaml:1:1: expected one YAML document, found several"}},
-    {AFTER("batch: !!int 3"), {"digits.yaml:4:14: expected a plain or quoted value, found a tag"}},
+    {AFTER("batch: !!int 3"), {"digits.yaml:4:14: expected a value without a tag, found tag:yaml.org,2002:int"}},
+    {AFTER("sweep: !include {nfe: 3}"), {"digits.yaml:4:1: expected a value without a tag, found !include"}},
+    {AFTER("sweep: {nfe: !set [3]}"), {"digits.yaml:4:9: expected a value without a tag, found !set"}},
     {AFTER("? [a, b]\n: 1"), {"digits.yaml:1:1: expected a key that is a word"}},
     {AFTER("name: \"a\\0b\""), {"digits.yaml:4:7: expected text, found a zero byte"}},
     /* missing keys */
