@@ -69,6 +69,7 @@ enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
 extern const char *const label_rule_names[];
+extern const char *const rows_rule_names[];
 extern const char *const rounding_names[];
 extern const char *const latents_names[];
 extern const char *const metric_names[];

@@ -74,10 +74,8 @@ static int read_metrics(KEY_READ_ARGUMENTS) {
     if (json_array_size(value) == 0) return key_fail(reader, path, key->expected, value);
     *metrics = 0;
     for (size_t i = 0; i < json_array_size(value); i++) {
-        const char *name = json_string_value(json_array_get(value, i));
-        unsigned metric = 0;
-        while (metric_names[metric] && (!name || strcmp(name, metric_names[metric]) != 0)) metric++;
-        if (!metric_names[metric]) return fail_metric(reader, path, i, json_array_get(value, i));
+        int metric = text_find(json_string_value(json_array_get(value, i)), metric_names);
+        if (metric < 0) return fail_metric(reader, path, i, json_array_get(value, i));
         *metrics |= 1u << metric;
     }
     return 0;

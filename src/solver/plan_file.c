@@ -15,9 +15,7 @@ static const char *said_beside(const json_t *said, const json_t *nothing) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)said, key, value) {
-        size_t i = 0;
-        while (beside[i] && strcmp(beside[i], key) != 0) i++;
-        if (!beside[i] && !json_equal(value, json_object_get(nothing, key))) return key;
+        if (text_find(key, beside) < 0 && !json_equal(value, json_object_get(nothing, key))) return key;
     }
     return NULL;
 }
@@ -260,9 +258,7 @@ static int check_members(const json_t *json, struct error *err) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)json, key, value) {
-        size_t i = 0;
-        while (known[i] && strcmp(known[i], key) != 0) i++;
-        if (known[i]) continue;
+        if (text_find(key, known) >= 0) continue;
         if (strcmp(key, "times") == 0)
             return error_set(err, CODE_DATA,
                              "times: a plan has none: a table of times and steps is sampler: {solver: table, table: "
