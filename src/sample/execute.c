@@ -169,10 +169,23 @@ static int read_conditions(struct executor *executor, struct error *err) {
     }
     return 0;
 }
+/* A label that could not be drawn (labels_at): a network that counts from the end would take it for its last class. */
+static int check_labels(const struct executor *executor, const struct batch *batch, struct error *err) {
+    bool labelled = batch->labels && executor->setup.card->classes > 0;
+    for (size_t row = 0; labelled && row < batch->rows; row++)
+        if (batch->labels[row] < 0)
+            return error_set(err, CODE_DATA,
+                             "the label of seed %" PRIu64 " could not be drawn (labels: edm): is there a GPU with free "
+                             "memory, where noise is torch-cuda? Take a smaller batch or fewer workers",
+                             batch->seeds[row]);
+    return 0;
+}
+
 
 int executor_start(struct executor *executor, const struct batch *batch, struct error *err) {
     if (batch->rows < 1 || batch->rows > (size_t)executor->setup.batch)
         return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
+    if (check_labels(executor, batch, err) != 0) return -1;
                          executor->setup.batch);
     executor->batch = batch;
     executor->batches++;
