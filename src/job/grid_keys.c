@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "config/keys.h"
+#include "format/json_file.h"
 
 #include <float.h>
 #include <math.h>
@@ -43,12 +44,7 @@ static json_t *write_list(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
     if (sampler->grid != list_of(key)->grid) return json_null();
     json_t *list = json_array();
-    for (size_t i = 0; list && i < sampler->times_count; i++) {
-        if (json_array_append_new(list, json_real(sampler->times[i])) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    }
+    for (size_t i = 0; i < sampler->times_count; i++) json_list_add(&list, json_real(sampler->times[i]));
     return list;
 }
 

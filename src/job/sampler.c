@@ -119,7 +119,7 @@ static json_t *write_restart(const struct key *key, const void *member) {
     (void)key;
     const struct restart *restart = member;
     json_t *list = restart->count > 0 ? json_array() : json_null();
-    for (int i = 0; i < restart->count; i++) json_array_append_new(list, keys_write(&restart_table, &restart->list[i]));
+    for (int i = 0; i < restart->count; i++) json_list_add(&list, keys_write(&restart_table, &restart->list[i]));
     return list;
 }
 
@@ -197,12 +197,8 @@ static json_t *write_scale(const struct key *key, const void *member) {
     if (guidance->scale_rows) return KEY_PATH.write(key, &guidance->scale_rows);
     if (!guidance->scales) return KEY_NUMBER.write(key, &guidance->scale);
     json_t *list = json_array();
-    for (size_t i = 0; list && i < guidance->scales_count; i++)
-        if (json_array_append_new(list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1])) !=
-            0) {
-            json_decref(list);
-            list = NULL;
-        }
+    for (size_t i = 0; i < guidance->scales_count; i++)
+        json_list_add(&list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1]));
     return list;
 }
 

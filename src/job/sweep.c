@@ -39,11 +39,10 @@ void sweep_release(struct sweep *sweep) {
     *sweep = (struct sweep){0};
 }
 
-/* "10", "heun", "[1,2]": as in a folder's name and after "=". */
+/* "10", "heun", "[1,2]": as in a folder's name. New. */
 static char *value_text(const json_t *value) {
-    char *text = json_is_string(value) ? strdup(json_string_value(value))
-                                       : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-    return text;
+    return json_is_string(value) ? strdup(json_string_value(value))
+                                 : json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 /* A value that is a map stands for its keys: {solver: ddim, eta: 1} under `sampler` is sampler.solver and sampler.eta.
@@ -83,13 +82,13 @@ static bool any_matches(const json_t *rules, const json_t *choice) {
     return false;
 }
 
-/* The last words of the choice's keys and their values, with the whole key where two end in one word. */
+/* The last words of the choice's keys and their values, with the whole key where two end in one word. New. */
 static json_t *short_values(const json_t *choice) {
     json_t *values = json_object(), *value;
     const char *key;
     json_object_foreach((json_t *)choice, key, value) {
         const char *dot = strrchr(key, '.'), *word = dot ? dot + 1 : key;
-        json_object_set(values, json_object_get(values, word) ? key : word, value);
+        json_map_add(&values, json_object_get(values, word) ? key : word, json_incref(value));
     }
     return values;
 }
@@ -120,7 +119,7 @@ static char *cell_name(const json_t *values) {
 static char *dir_override(const char *sweep, const char *name) {
     char *dir = text_new("%s/%s", sweep, name), *literal = dir ? path_literal(dir) : NULL;
     json_t *string = literal ? json_string(literal) : NULL;
-    char *quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    char *quoted = string ? json_text(string, JSON_ENCODE_ANY) : NULL;
     char *override = quoted ? text_new("output.dir=%s", quoted) : NULL;
     json_decref(string);
     free(quoted);
@@ -138,7 +137,7 @@ static int fill_overrides(const struct reading *reading, struct sweep_cell *cell
     for (size_t i = 0; i < reading->overrides_count; i++)
         cell->overrides[cell->count++] = strdup(reading->overrides[i]);
     json_object_foreach((json_t *)choice, key, value) {
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        char *text = json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
         cell->overrides[cell->count++] = text ? text_new("%s=%s", key, text) : NULL;
         free(text);
     }
