@@ -96,3 +96,11 @@ void json_list_add(json_t **list, json_t *value) {
 void json_map_add(json_t **map, const char *key, json_t *value) {
     keep_whole(map, json_object_set_new(*map, key, value));
 }
+
+int json_refuse(struct error *err, const char *where, const char *expected, const json_t *value) {
+    char *found = value ? json_text(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    if (value && !found) return error_memory(err);
+    error_set(err, CODE_DATA, "%s: expected %s, found %.60s", where, expected, found ? found : "none");
+    free(found);
+    return -1;
+}
