@@ -309,12 +309,7 @@ void job_release(struct job *job) {
     free(job->labels.path);
     job_release_decode(job);
     job_release_conditions(job);
-    free(job->sampler.plan);
-    json_decref(job->sampler.table);
-    free(job->sampler.times);
-    free(job->sampler.guidance.model);
-    free(job->sampler.guidance.scales);
-    free(job->sampler.guidance.scale_rows);
+    sampler_release(&job->sampler);
     free(job->output.dir);
     job_release_evaluate(job);
     free(job->initial);

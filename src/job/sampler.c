@@ -45,6 +45,43 @@ void sampler_init(struct sampler *sampler) {
         .atol = NAN};
 }
 
+void sampler_release(struct sampler *sampler) {
+    free(sampler->plan);
+    json_decref(sampler->table);
+    free(sampler->times);
+    free(sampler->guidance.model);
+    free(sampler->guidance.scales);
+    free(sampler->guidance.scale_rows);
+    *sampler = (struct sampler){0};
+}
+
+/* New; NULL of NULL. *whole: false where memory is short. */
+static void *copy_bytes(const void *of, size_t size, bool *whole) {
+    void *copy = of ? malloc(size) : NULL;
+    if (copy) memcpy(copy, of, size);
+    *whole &= !of || copy;
+    return copy;
+}
+
+static char *copy_text(const char *of, bool *whole) {
+    return copy_bytes(of, of ? strlen(of) + 1 : 0, whole);
+}
+
+int sampler_copy(struct sampler *copy, const struct sampler *of, struct error *err) {
+    const struct guidance *guidance = &of->guidance;
+    bool whole = true;
+    *copy = *of;
+    copy->plan = copy_text(of->plan, &whole);
+    copy->table = json_incref(of->table);
+    copy->times = copy_bytes(of->times, of->times_count * sizeof *of->times, &whole);
+    copy->guidance.model = copy_text(guidance->model, &whole);
+    copy->guidance.scales = copy_bytes(guidance->scales, 2 * guidance->scales_count * sizeof(double), &whole);
+    copy->guidance.scale_rows = copy_text(guidance->scale_rows, &whole);
+    if (whole) return 0;
+    sampler_release(copy);
+    return error_memory(err);
+}
+
 /* ---- kinds of its own ---- */
 
 static int read_solver(KEY_READ_ARGUMENTS) {

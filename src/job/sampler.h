@@ -127,6 +127,9 @@ extern const struct key_kind KEY_GRID; /* the member is the whole sampler */
 
 /* Nothing said: every key at its "unset" value; guidance 1, state float64. */
 void sampler_init(struct sampler *sampler);
+/* *copy owns what it points at, but for the table, which both share. */
+int sampler_copy(struct sampler *copy, const struct sampler *of, struct error *err);
+void sampler_release(struct sampler *sampler);
 
 /* Names as in a job file, indexed by the enums above (NULL for *_UNSET); each list ends with NULL. */
 extern const char *const clock_names[],
