@@ -229,11 +229,11 @@ static int take_race(struct reading *reading, json_t *products) {
 /* The folder that the cells' folders go to, as a job's own would be named. */
 static int sweep_dir(char **found, const json_t *root, const char *path, struct error *err) {
     const char *dir = json_string_value(json_object_get(json_object_get(root, "output"), "dir"));
-    const char *name = json_string_value(json_object_get(root, "name")), *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    const char *name = json_string_value(json_object_get(root, "name"));
     if (dir) return path_expand(found, dir, err) == 0 ? 0 : error_prefix(err, "%s: output.dir", path);
-    *found = name ? text_new("runs/%s", name)
-                  : text_new("runs/%.*s", (int)(dot && dot > base ? (size_t)(dot - base) : strlen(base)), base);
+    char *of_file = name ? NULL : job_name_of_file(path);
+    *found = name || of_file ? text_new("runs/%s", name ? name : of_file) : NULL;
+    free(of_file);
     return *found ? 0 : error_memory(err);
 }
 
