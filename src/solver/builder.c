@@ -283,6 +283,12 @@ double builder_step(const struct builder *builder, const struct node *from, cons
 
 void builder_transition(const struct node *from, const struct node *to, double *ratio, double *variance) {
     *ratio = from->alpha / to->alpha;
+double builder_time(const struct builder *builder, const struct node *from, double h, double part) {
+    if (part == 0) return from->t;
+    if (builder->sampler->clock == CLOCK_T) return from->t - part * h;
+    return schedule_time(builder->schedule, from->logsnr + part * h);
+}
+
     /* sigma_t^2 - ratio^2 sigma_s^2 = sigma_t^2 (1 - e^(2 lambda_t - 2 lambda_s)) */
     *variance = from->sigma * from->sigma * -expm1(2 * (from->logsnr - to->logsnr));
 }

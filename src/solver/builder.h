@@ -84,6 +84,8 @@ double builder_step(const struct builder *builder, const struct node *from, cons
 void builder_transition(const struct node *from, const struct node *to, double *ratio, double *variance);
 /* Of a network's output F at t, by its input, on the data of probe.h: F = slopes input + offsets mean. */
 void builder_probe(const struct schedule *schedule, const struct card *card, double t, double slopes[PROBES],
+/* The time a part of the step further on, of a step from `from` of length h in the sampler's clock. */
+double builder_time(const struct builder *builder, const struct node *from, double h, double part);
                    double offsets[PROBES]);
 /* After the last op: CODE_INTERNAL when memory ran out or a form had too many terms. */
 int builder_finish(const struct builder *builder, struct error *err);
