@@ -199,8 +199,7 @@ static int count_calls(struct plan *plan, const struct card *card, struct error 
 /* One line where Gaussian data does not come out as it is; clipping would hide or heal that. */
 static int warn_samples(const struct plan *plan, const struct schedule *schedule, const struct questions *questions,
                         const char *path, struct text *warnings, struct error *err) {
-    enum { NOISES_MOST = 10000, LIMIT = 4 };
-    const double NARROW = 0.05; /* two steps of DDIM have 0.16 */
+    enum { NOISES_MOST = 10000 }; /* the probe has a number for each, in every register */
     double end = plan->steps_count > 0 ? plan->steps[plan->steps_count - 1].s : 0, least, most, deviation, mean;
     schedule_range(schedule, &least, &most);
     double alpha = end > least ? schedule_alpha(schedule, end) : 1,
@@ -221,12 +220,12 @@ static int warn_samples(const struct plan *plan, const struct schedule *schedule
                              "of Gaussian data with mean 1 and standard deviation %g it makes samples that are not "
                              "finite: see its initial_scale and the size of its coefficients",
                              probe_widths[i]);
-        if (!(ratio > LIMIT || ratio < NARROW || fabs(mean - alpha) > 0.25)) continue;
+        if (!(ratio > PROBE_WIDE || ratio < PROBE_NARROW || fabs(mean - alpha) > 0.25)) continue;
         text_add(
             warnings,
             "sampler.plan: %s makes of Gaussian data with mean 1 and standard deviation %g samples with mean %.3g and "
             "standard deviation %.3g%s\n",
-            path, probe_widths[i], mean, deviation, ratio > LIMIT ? ": it is unstable at so few steps" : "");
+            path, probe_widths[i], mean, deviation, ratio > PROBE_WIDE ? ": it is unstable at so few steps" : "");
         return 0;
     }
     return 0;
