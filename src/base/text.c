@@ -140,6 +140,12 @@ bool text_ends_in(const char *name, const char *extension) {
     return length > end && strcasecmp(name + length - end, extension) == 0;
 }
 
+int text_find(const char *name, const char *const *names) {
+    for (int i = 0; name && names[i]; i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return -1;
+}
+
 const char *text_nearest(const char *name, const char *const *names) {
     const char *nearest = NULL;
     size_t length = strlen(name), best = length < 2 ? length : length < 4 ? 2 : 3; /* a slip of the pen is nearer */

@@ -35,6 +35,8 @@ int text_compare_natural(const char *a, const char *b);
 
 /* Does a name end in ".zip" (in any case), and have something before it? */
 bool text_ends_in(const char *name, const char *extension);
+/* The place of a name in a list (ended by NULL); -1: it is not there, or NULL. */
+int text_find(const char *name, const char *const *names);
 /* The name of a list (ended by NULL) that a slip of the pen made another of; NULL: none is so near. */
 const char *text_nearest(const char *name, const char *const *names);
 

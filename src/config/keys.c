@@ -2,6 +2,7 @@
 #include "config/keys.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ int key_error(const struct key_reader *reader, const char *path, const char *for
 }
 
 int key_fail(const struct key_reader *reader, const char *path, const char *expected, const json_t *value) {
-    char *found = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    char *found = json_text(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     if (!found) return error_memory(reader->err);
     int rc = key_error(reader, path, "expected %s, found %.120s%s", expected, found, strlen(found) > 120 ? "..." : "");
     free(found);

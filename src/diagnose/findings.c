@@ -1,6 +1,7 @@
-/* The study as JSON. Numbers that are infinite or were not measured are null. */
-#include "diagnose/ratio.h"
+/* A diagnosis: the study from its start to its JSON. Numbers that are infinite or were not measured are null. What
+ * memory was too short for is NULL up to the whole (json_list_add). */
 #include "diagnose/contest.h"
+#include "diagnose/ratio.h"
 #include "format/json_file.h"
 #include "solver/registry.h"
 
@@ -37,10 +38,10 @@ static json_t *constancy(const struct study *study, const struct track *track) {
         double t = track->times[i];
         struct ratio rate = {NAN, NAN};
         if (probe) rate = root_ratio(probe->epsilon[1], probe->epsilon[0], paths);
-        json_array_append_new(steps,
-                              json_pack("{s:f, s:f, s:f, s:f, s:o, s:o}", "t", t, "s", track->times[i + 1], "logsnr",
-                                        schedule_logsnr(study->schedule, t), "epsilon", rms(study, level), "rate",
-                                        ratio_json(rate), "change", ratio_json(root_ratio(change, level, paths))));
+        json_list_add(&steps, json_pack("{s:f, s:f, s:o, s:o, s:o, s:o}", "t", t, "s", track->times[i + 1], "logsnr",
+                                        json_finite(schedule_logsnr(study->schedule, t)), "epsilon",
+                                        json_finite(rms(study, level)), "rate", ratio_json(rate), "change",
+                                        ratio_json(root_ratio(change, level, paths))));
     }
     return steps;
 }
@@ -63,24 +64,25 @@ static json_t *derivatives(const struct study *study) {
     json_t *all = json_array();
     for (size_t i = 0; i < study->probes_count; i++) {
         const struct probe *probe = &study->probes[i];
-        json_t *one = json_pack("{s:f, s:f, s:o}", "t", probe->t, "logsnr", schedule_logsnr(study->schedule, probe->t),
-                                "noise", ratio_json(root_ratio(probe->noise, NULL, study->asked->paths)));
+        json_t *one = json_pack("{s:f, s:o, s:o}", "t", probe->t, "logsnr",
+                                json_finite(schedule_logsnr(study->schedule, probe->t)), "noise",
+                                ratio_json(root_ratio(probe->noise, NULL, study->asked->paths)));
         json_t *epsilon = json_array();
         for (int k = 0; k <= EPSILON_ORDERS; k++)
-            json_array_append_new(epsilon, json_pack("{s:o, s:o}", "value", json_finite(rms(study, probe->epsilon[k])),
-                                                     "uncertainty", json_finite(rms(study, probe->doubt[k]))));
+            json_list_add(&epsilon, json_pack("{s:o, s:o}", "value", json_finite(rms(study, probe->epsilon[k])),
+                                              "uncertainty", json_finite(rms(study, probe->doubt[k]))));
         json_t *both = json_object();
-        json_object_set_new(one, "epsilon", epsilon);
-        json_object_set_new(one, "clocks", both);
+        json_map_add(&one, "epsilon", epsilon);
         for (int c = 0; c < CLOCKS; c++) {
             json_t *path = json_array(), *score = json_array();
             for (int k = 1; k <= PATH_ORDERS && probe->has[c]; k++)
-                json_array_append_new(path, derivative(study, probe->values[c][k - 1], k));
+                json_list_add(&path, derivative(study, probe->values[c][k - 1], k));
             for (int k = 1; k <= EPSILON_ORDERS && probe->has[c]; k++)
-                json_array_append_new(score, derivative(study, probe->values[c][SCORE_FIRST + k - 1], k));
-            json_object_set_new(both, clock_names[clocks[c]], json_pack("{s:o, s:o}", "path", path, "score", score));
+                json_list_add(&score, derivative(study, probe->values[c][SCORE_FIRST + k - 1], k));
+            json_map_add(&both, clock_names[clocks[c]], json_pack("{s:o, s:o}", "path", path, "score", score));
         }
-        json_array_append_new(all, one);
+        json_map_add(&one, "clocks", both);
+        json_list_add(&all, one);
     }
     return all;
 }
@@ -100,18 +102,16 @@ static json_t *local_errors(const struct study *study) {
             for (size_t step = 0; step < track->steps; step++) {
                 struct ratio error = root_ratio(track->errors + (m * track->steps + step) * paths, NULL, paths);
                 sum += error.value;
-                json_array_append_new(errors, json_pack("{s:f, s:f, s:o, s:o}", "t", track->times[step], "s",
-                                                        track->times[step + 1], "value", json_finite(error.value),
-                                                        "error", json_finite(error.error)));
+                json_list_add(&errors,
+                              json_pack("{s:f, s:f, s:o, s:o}", "t", track->times[step], "s", track->times[step + 1],
+                                        "value", json_finite(error.value), "error", json_finite(error.error)));
             }
             struct ratio last = root_ratio(track->last, NULL, paths);
-            json_array_append_new(all,
-                                  json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid],
-                                            "nfe", track->nfe, "own", track->own, "clock",
-                                            methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(),
-                                            "order", order_json(methods[m].order), "sum", json_finite(sum + last.value),
-                                            "steps", errors, "to_zero",
-                                            track->to_zero ? ratio_json(last) : json_null()));
+            json_list_add(&all, json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "grid", grid_names[track->grid],
+                                          "nfe", track->nfe, "own", track->own, "clock",
+                                          methods[m].clock ? json_string(clock_names[methods[m].clock]) : json_null(),
+                                          "order", order_json(methods[m].order), "sum", json_finite(sum + last.value),
+                                          "steps", errors, "to_zero", track->to_zero ? ratio_json(last) : json_null()));
         }
     }
     return all;
@@ -127,8 +127,7 @@ static json_t *describe(const struct candidate *candidate) {
                              order_json(sampler->order), "clock",
                              clocked ? json_string(clock_names[sampler->clock]) : json_null(), "grid",
                              grid_names[sampler->grid], "nfe", candidate->plan.nfe);
-    if (json && sampler->grid == GRID_KARRAS && !isnan(sampler->rho))
-        json_object_set_new(json, "rho", json_real(sampler->rho));
+    if (sampler->grid == GRID_KARRAS && !isnan(sampler->rho)) json_map_add(&json, "rho", json_real(sampler->rho));
     return json;
 }
 
@@ -138,10 +137,10 @@ static json_t *sample_errors(const struct study *study) {
         const struct candidate *candidate = &study->candidates[i];
         struct ratio error = root_ratio(candidate->errors, NULL, study->asked->paths);
         json_t *one = describe(candidate);
-        json_object_set_new(one, "own", json_boolean(candidate->own));
-        json_object_set_new(one, "rmse", json_finite(error.value));
-        json_object_set_new(one, "error", json_finite(error.error));
-        json_array_append_new(all, one);
+        json_map_add(&one, "own", json_boolean(candidate->own));
+        json_map_add(&one, "rmse", json_finite(error.value));
+        json_map_add(&one, "error", json_finite(error.error));
+        json_list_add(&all, one);
     }
     return all;
 }
@@ -165,10 +164,9 @@ static const struct candidate *best(const struct study *study, const char *solve
 static json_t *compared(const struct study *study, const struct candidate *other, const struct candidate *one) {
     json_t *json = describe(other);
     struct ratio error = root_ratio(other->errors, NULL, study->asked->paths);
-    if (!json) return NULL;
-    json_object_set_new(json, "rmse", json_finite(error.value));
-    json_object_set_new(json, "error", json_finite(error.error));
-    json_object_set_new(json, "times", ratio_json(root_ratio(other->errors, one->errors, study->asked->paths)));
+    json_map_add(&json, "rmse", json_finite(error.value));
+    json_map_add(&json, "error", json_finite(error.error));
+    json_map_add(&json, "times", ratio_json(root_ratio(other->errors, one->errors, study->asked->paths)));
     return json;
 }
 
@@ -191,11 +189,11 @@ static json_t *recommendation(const struct study *study) {
         if (candidate == taylor || candidate->plan.nfe != taylor->plan.nfe ||
             strcmp(candidate->sampler.solver, "taylor") != 0)
             continue;
-        if (within_noise(study, candidate, taylor)) json_array_append_new(ties, compared(study, candidate, taylor));
+        if (within_noise(study, candidate, taylor)) json_list_add(&ties, compared(study, candidate, taylor));
     }
     json = json_pack("{s:o, s:o}", "taylor", compared(study, taylor, taylor), "ties", ties);
-    if (multistep) json_object_set_new(json, "taylor-2m", compared(study, multistep, taylor));
-    if (own) json_object_set_new(json, "own", compared(study, own, taylor));
+    if (multistep) json_map_add(&json, "taylor-2m", compared(study, multistep, taylor));
+    if (own) json_map_add(&json, "own", compared(study, own, taylor));
     return json;
 }
 

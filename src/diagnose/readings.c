@@ -189,34 +189,26 @@ static int by_mean(const void *a, const void *b) {
 
 static int describe(json_t **found, struct trial *trial, struct error *err) {
     const struct schedule *schedule = trial->readings[0].schedule;
-    json_t *times = json_array(), *readings = json_array();
+    json_t *times = json_array(), *readings = json_array(); /* json_pack below is NULL where one of them is */
     const struct reading *sorted[READINGS_MOST];
     bool turns = trial->asked->card->time.kind == TIME_CONTINUOUS;
-    int failed = 0;
     for (int r = 0; r < trial->count; r++) sorted[r] = &trial->readings[r];
     qsort(sorted, (size_t)trial->count, sizeof *sorted, by_mean);
     for (int k = 0; k < trial->times_count; k++)
-        failed |= json_array_append_new(times, json_pack("{s:f, s:f, s:f}", "t", trial->times[k], "logsnr",
-                                                         schedule_logsnr(schedule, trial->times[k]), "pixelwise",
-                                                         trial->pixelwise[k]));
+        json_list_add(&times, json_pack("{s:f, s:f, s:f}", "t", trial->times[k], "logsnr",
+                                        schedule_logsnr(schedule, trial->times[k]), "pixelwise", trial->pixelwise[k]));
     for (int r = 0; r < trial->count; r++) {
         const struct reading *reading = sorted[r];
         json_t *errors = json_array();
-        for (int k = 0; k < trial->times_count; k++)
-            failed |= json_array_append_new(errors, json_finite(reading->errors[k]));
-        failed |= json_array_append_new(readings,
-                                        json_pack("{s:s, s:o, s:b, s:o, s:o}", "prediction",
-                                                  prediction_names[reading->card.prediction], "noise_at",
-                                                  turns ? json_integer(!reading->card.time.reversed) : json_null(),
-                                                  "card", reading->own, "rmse", errors, "mean",
-                                                  json_finite(reading->mean)));
+        for (int k = 0; k < trial->times_count; k++) json_list_add(&errors, json_finite(reading->errors[k]));
+        json_list_add(&readings,
+                      json_pack("{s:s, s:o, s:b, s:o, s:o}", "prediction", prediction_names[reading->card.prediction],
+                                "noise_at", turns ? json_integer(!reading->card.time.reversed) : json_null(), "card",
+                                reading->own, "rmse", errors, "mean", json_finite(reading->mean)));
     }
     *found = json_pack("{s:I, s:o, s:o, s:f}", "images", (json_int_t)trial->asked->count, "times", times, "readings",
                        readings, "pixelwise", trial->pixelwise[TIMES]);
-    if (!failed && *found) return 0;
-    json_decref(*found);
-    *found = NULL;
-    return error_memory(err);
+    return *found ? 0 : error_memory(err);
 }
 
 static int measure(struct trial *trial, struct error *err) {

@@ -5,15 +5,28 @@
 #include "base/files.h"
 
 #include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+char *json_text(const json_t *json, size_t flags) {
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+    bool whole = file && json_dumpf(json, file, flags) == 0 && !ferror(file); /* dumpf's own 0 does not say so */
+    if (file && fclose(file) != 0) whole = false;
+    if (whole) return text;
+    free(text);
+    return NULL;
+}
 
 int json_file_write(const char *path, const json_t *json, struct error *err) {
     return json_file_write_guarded(path, json, NULL, err);
 }
 
 int json_file_write_guarded(const char *path, const json_t *json, const struct file_guard *guard, struct error *err) {
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *text = json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (!text) return error_set(err, CODE_INTERNAL, "cannot write %s: no JSON object or array, or out of memory", path);
     size_t length = strlen(text);
     text[length] = '\n'; /* in the NUL's place: the file has no NUL */
@@ -67,4 +80,27 @@ json_t *json_whole_copy(const json_t *object) {
 
 json_t *json_finite(double value) {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* rc: of what was tried with *json. */
+static void keep_whole(json_t **json, int rc) {
+    if (rc == 0) return;
+    json_decref(*json);
+    *json = NULL;
+}
+
+void json_list_add(json_t **list, json_t *value) {
+    keep_whole(list, json_array_append_new(*list, value));
+}
+
+void json_map_add(json_t **map, const char *key, json_t *value) {
+    keep_whole(map, json_object_set_new(*map, key, value));
+}
+
+int json_refuse(struct error *err, const char *where, const char *expected, const json_t *value) {
+    char *found = value ? json_text(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    if (value && !found) return error_memory(err);
+    error_set(err, CODE_DATA, "%s: expected %s, found %.60s", where, expected, found ? found : "none");
+    free(found);
+    return -1;
 }

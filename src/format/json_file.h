@@ -1,4 +1,5 @@
-/* JSON files, read and written whole; one that cannot be is CODE_IO. Thread-safe. */
+/* JSON files, read and written whole (one that cannot be is CODE_IO); JSON values, made whole or not at all.
+ * Thread-safe. */
 #ifndef FORMAT_JSON_FILE_H
 #define FORMAT_JSON_FILE_H
 
@@ -17,6 +18,14 @@ int json_file_read(json_t **json, const char *path, struct error *err);
 int json_file_read_if_there(json_t **json, const char *path, struct error *err);
 /* json_copy of an object, which leaves members out when memory is short: NULL then. */
 json_t *json_whole_copy(const json_t *object);
+/* json_dumps, whole or NULL: the text of jansson 2.14 lacks keys where memory was short. New. */
+char *json_text(const json_t *json, size_t flags);
+/* Adds a new value, which is taken over, to a list or under a new key to a map. Where it cannot (the value NULL, no
+ * memory) *list or *map is NULL from then on, and json_pack is NULL of that: nothing is left out unnoticed. */
+void json_list_add(json_t **list, json_t *value);
+void json_map_add(json_t **map, const char *key, json_t *value);
+/* "WHERE: expected EXPECTED, found VALUE"; CODE_DATA. value NULL: there is none. */
+int json_refuse(struct error *err, const char *where, const char *expected, const json_t *value);
 /* A number, or null where it is NaN or infinite, which JSON cannot say. New. */
 json_t *json_finite(double value);
 

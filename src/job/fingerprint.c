@@ -2,6 +2,7 @@
 #include "job/fingerprint.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 #include "job/decoder.h"
 
 #include <stdlib.h>
@@ -48,39 +49,35 @@ static json_t *decode_keys(const struct job *job, const struct card *card, const
 
 /* What they are, and who gets which row. */
 static json_t *condition_keys(const struct job *job, const json_t *about) {
-    static const char *const rules[] = {[ROWS_CYCLE] = "cycle", [ROWS_EACH] = "each", [ROWS_FILE] = "file"};
-    json_t *keys = json_copy((json_t *)about);
-    if (keys && json_object_set_new(keys, "rows", json_string(rules[job->conditions.rule])) == 0) return keys;
-    json_decref(keys);
-    return NULL;
+    json_t *keys = json_whole_copy(about);
+    json_map_add(&keys, "rows", json_string(rows_rule_names[job->conditions.rule]));
+    return keys;
 }
 
 int fingerprint_make(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
                      const struct sampler *sampler, const struct file_digests *files, int plan_version,
                      struct error *err) {
     *fingerprint = (struct fingerprint){0};
-    /* A rounding rule has no meaning for float32 samples. */
+    /* What a job does not have is not said, so that older runs stay what they are; nor is what has no meaning: a
+     * rounding rule for float samples. */
+    json_t *row_dependent = job->model.row_dependent ? json_true() : NULL;
     const char *rounding = job->output.dtype == SAMPLE_UINT8 ? rounding_names[job->output.rounding] : NULL;
-    fingerprint->keys = json_pack("{s{ss?} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", files->model,
-                                  "card", card->json, "sampler", sampler_keys_of(sampler, files), "labels",
-                                  label_keys(job, files->labels), "noise", noise_names[job->noise], "batch", job->batch,
-                                  "precision", precision_names[job->precision], "initial", files->initial, "output",
-                                  "dtype", sample_dtype_names[job->output.dtype], "rounding", rounding, "plan_version",
+    fingerprint->keys = json_pack("{s{ss? so*} sO so so ss si ss ss? s{ss ss?} si}", "model", "sha256", files->model,
+                                  "row_dependent", row_dependent, "card", card->json, "sampler",
+                                  sampler_keys_of(sampler, files), "labels", label_keys(job, files->labels), "noise",
+                                  noise_names[job->noise], "batch", job->batch, "precision",
+                                  precision_names[job->precision], "initial", files->initial, "output", "dtype",
+                                  sample_dtype_names[job->output.dtype], "rounding", rounding, "plan_version",
                                   plan_version);
-    /* What a job does not have is not said: older runs stay what they are. */
-    if (job->model.row_dependent)
-        json_object_set_new(json_object_get(fingerprint->keys, "model"), "row_dependent", json_true());
-    bool whole = !card->decoder ||
-                 json_object_set_new(fingerprint->keys, "decode", decode_keys(job, card, files->decoder)) == 0;
-    if (files->conditions)
-        whole &= json_object_set_new(fingerprint->keys, "conditions", condition_keys(job, files->conditions)) == 0;
-    if (whole && fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
+    if (card->decoder) json_map_add(&fingerprint->keys, "decode", decode_keys(job, card, files->decoder));
+    if (files->conditions) json_map_add(&fingerprint->keys, "conditions", condition_keys(job, files->conditions));
+    if (fingerprint->keys && fingerprint_digest(fingerprint->keys, fingerprint->hex, err) == 0) return 0;
     fingerprint_release(fingerprint);
     return error_memory(err);
 }
 
 int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *err) {
-    char *text = json_dumps(keys, CANONICAL);
+    char *text = json_text(keys, CANONICAL);
     if (!text) return error_memory(err);
     sha256_bytes(text, strlen(text), hex);
     free(text);
@@ -88,7 +85,7 @@ int fingerprint_digest(const json_t *keys, char hex[SHA256_HEX], struct error *e
 }
 
 int fingerprint_of_latents(const json_t *keys, char hex[SHA256_HEX], struct error *err) {
-    json_t *copy = json_copy((json_t *)keys);
+    json_t *copy = json_whole_copy(keys);
     int rc = copy ? 0 : error_memory(err);
     if (rc == 0) {
         json_object_del(copy, "decode");
@@ -162,7 +159,7 @@ static int report_difference(const json_t *difference, const char *folder, struc
 }
 
 char *fingerprint_text(const json_t *value) {
-    return value ? json_dumps(value, CANONICAL) : strdup("nothing");
+    return value ? json_text(value, CANONICAL) : strdup("nothing");
 }
 
 int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err) {

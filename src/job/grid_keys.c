@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "config/keys.h"
+#include "format/json_file.h"
 
 #include <float.h>
 #include <math.h>
@@ -43,12 +44,7 @@ static json_t *write_list(const struct key *key, const void *member) {
     const struct sampler *sampler = member;
     if (sampler->grid != list_of(key)->grid) return json_null();
     json_t *list = json_array();
-    for (size_t i = 0; list && i < sampler->times_count; i++) {
-        if (json_array_append_new(list, json_real(sampler->times[i])) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    }
+    for (size_t i = 0; i < sampler->times_count; i++) json_list_add(&list, json_real(sampler->times[i]));
     return list;
 }
 
@@ -105,7 +101,6 @@ static int grid_fail(const struct key_reader *reader, const char *path, const js
 /* A name, a list such as {times: [...]}, {karras: RHO} or {beta: [A, B]}; the member is the whole sampler. */
 static int read_grid(KEY_READ_ARGUMENTS) {
     struct sampler *sampler = member;
-    const char *name = json_string_value(value);
     (void)key;
     if (json_is_object(value)) {
         bool points = json_object_get(value, "points"), listed = false;
@@ -117,12 +112,10 @@ static int read_grid(KEY_READ_ARGUMENTS) {
         if (json_object_get(value, "beta")) sampler->grid = GRID_BETA;
         return keys_read(reader, &grid_table, path, value, member);
     }
-    for (int grid = 1; name && grid < GRID_TIMES; grid++) {
-        if (strcmp(name, grid_names[grid]) != 0) continue;
-        sampler->grid = (enum grid_kind)grid;
-        return 0;
-    }
-    return grid_fail(reader, path, value);
+    int grid = 1 + text_find(json_string_value(value), grid_names + 1);
+    if (grid < 1 || grid_is_list((enum grid_kind)grid)) return grid_fail(reader, path, value);
+    sampler->grid = (enum grid_kind)grid;
+    return 0;
 }
 
 static json_t *write_grid(const struct key *key, const void *member) {

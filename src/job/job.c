@@ -15,8 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The file's name without folder and extension: "jobs/digits.yaml" gives "digits". New. */
-static char *name_of_file(const char *path) {
+char *job_name_of_file(const char *path) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
     return dot && dot > base ? strndup(base, (size_t)(dot - base)) : strdup(*base ? base : "job");
 }
@@ -73,7 +72,7 @@ static int read_root(struct job *job, const struct key_reader *reader, const jso
     if (keys_read(reader, &job_keys, "", root, job) != 0 || job_check(job, reader) != 0) return -1;
     if (job->decode.others_count > 0 && job->output.latents == LATENTS_NONE)
         job->output.latents = LATENTS_FLOAT32; /* which all decoders are given */
-    if (!job->name) job->name = name_of_file(reader->where);
+    if (!job->name) job->name = job_name_of_file(reader->where);
     if (job->name && !job->output.dir) job->output.dir = text_new("runs/%s", job->name);
     char *dir = job->output.dir ? path_absolute(job->output.dir) : NULL;
     int rc = job->name && dir ? path_check_utf8(dir, err) : error_memory(err);
@@ -309,12 +308,7 @@ void job_release(struct job *job) {
     free(job->labels.path);
     job_release_decode(job);
     job_release_conditions(job);
-    free(job->sampler.plan);
-    json_decref(job->sampler.table);
-    free(job->sampler.times);
-    free(job->sampler.guidance.model);
-    free(job->sampler.guidance.scales);
-    free(job->sampler.guidance.scale_rows);
+    sampler_release(&job->sampler);
     free(job->output.dir);
     job_release_evaluate(job);
     free(job->initial);

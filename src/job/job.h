@@ -69,6 +69,7 @@ enum noise_kind { NOISE_PHILOX, NOISE_TORCH_CPU, NOISE_TORCH_CUDA };
 
 /* Indexed by the enums above; each list ends with NULL. */
 extern const char *const label_rule_names[];
+extern const char *const rows_rule_names[];
 extern const char *const rounding_names[];
 extern const char *const latents_names[];
 extern const char *const metric_names[];
@@ -162,6 +163,9 @@ int job_file_check_paths(const struct job_file *file, const struct job *job, str
  * the run in it must not have been stopped after those seeds. */
 int job_file_check_folder(const struct job_file *file, const struct job *job, struct error *err);
 
+/* The name of a job that says none: its file's without folder and extension, "digits" of "jobs/digits.yaml". New, or
+ * NULL when out of memory. */
+char *job_name_of_file(const char *path);
 /* override_apply on a job's tree, where `model: PATH` is short for `model: {path: PATH}`, to which it may add. */
 int job_override(json_t *root, json_t *places, const char *override, struct error *err);
 /* A job of a copy of the file under overrides: see job_read. */

@@ -3,11 +3,11 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const rule_names[] = {"cycle", "each", NULL};
 static const struct key path_key = {
     .name = "path", .kind = &KEY_PATH, .expected = "a path (.npy or FILE.safetensors#KEY)"};
 
@@ -19,15 +19,12 @@ static const struct key file_rows[] = {
 static const struct key_table file_table = KEY_TABLE(file_rows);
 
 static int read_rows(const struct key_reader *reader, const char *path, const json_t *value, struct job *job) {
-    const char *text = json_string_value(value);
-    for (int rule = ROWS_CYCLE; text && rule <= ROWS_EACH; rule++) {
-        if (strcmp(text, rule_names[rule]) != 0) continue;
-        job->conditions.rule = (enum rows_rule)rule;
-        return 0;
-    }
-    if (!text) return key_fail(reader, path, "cycle, each, or the path of a file of row numbers", value);
-    job->conditions.rule = ROWS_FILE;
-    return KEY_PATH.read(reader, &path_key, path, value, &job->conditions.rows);
+    int rule = text_find(json_string_value(value), rows_rule_names);
+    bool named = rule >= 0 && rule <= ROWS_EACH; /* "file" is a path like any other */
+    if (!json_is_string(value))
+        return key_fail(reader, path, "cycle, each, or the path of a file of row numbers", value);
+    job->conditions.rule = named ? (enum rows_rule)rule : ROWS_FILE;
+    return named ? 0 : KEY_PATH.read(reader, &path_key, path, value, &job->conditions.rows);
 }
 
 static int read_file(const struct key_reader *reader, const char *path, const char *name, const json_t *value,
@@ -63,18 +60,13 @@ json_t *job_write_conditions(const struct key *key, const void *member) {
     (void)key;
     if (job->conditions.count == 0) return json_null();
     json_t *map = json_object();
-    bool whole = map;
-    for (size_t i = 0; whole && i < job->conditions.count; i++)
-        whole = json_object_set_new(map, job->conditions.files[i].name,
-                                    keys_write(&file_table, &job->conditions.files[i])) == 0;
+    for (size_t i = 0; i < job->conditions.count; i++)
+        json_map_add(&map, job->conditions.files[i].name, keys_write(&file_table, &job->conditions.files[i]));
     json_t *rows = job->conditions.rule == ROWS_FILE ? KEY_PATH.write(&path_key, &job->conditions.rows)
-                                                     : json_string(rule_names[job->conditions.rule]);
-    whole = whole && json_object_set_new(map, "rows", rows) == 0;
-    if (whole && job->conditions.captions)
-        whole = json_object_set_new(map, "captions", KEY_PATH.write(&path_key, &job->conditions.captions)) == 0;
-    if (whole) return map;
-    json_decref(map);
-    return NULL;
+                                                     : json_string(rows_rule_names[job->conditions.rule]);
+    json_map_add(&map, "rows", rows);
+    if (job->conditions.captions) json_map_add(&map, "captions", KEY_PATH.write(&path_key, &job->conditions.captions));
+    return map;
 }
 
 void job_release_conditions(struct job *job) {

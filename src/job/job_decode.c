@@ -2,6 +2,7 @@
 #include "job/job_decode.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -78,12 +79,10 @@ json_t *job_write_decode(const struct key *key, const void *member) {
     json_t *first = keys_write(&first_table, job);
     if (job->decode.others_count == 0) return first;
     json_t *list = json_array();
-    bool whole = first && list && json_array_append_new(list, first) == 0;
-    for (size_t i = 0; whole && i < job->decode.others_count; i++)
-        whole = json_array_append_new(list, keys_write(&other_table, &job->decode.others[i])) == 0;
-    if (whole) return list;
-    json_decref(list);
-    return NULL;
+    json_list_add(&list, first);
+    for (size_t i = 0; i < job->decode.others_count; i++)
+        json_list_add(&list, keys_write(&other_table, &job->decode.others[i]));
+    return list;
 }
 
 void job_release_decode(struct job *job) {

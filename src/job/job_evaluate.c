@@ -2,6 +2,7 @@
 #include "job/job_evaluate.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <float.h>
 #include <math.h>
@@ -74,10 +75,8 @@ static int read_metrics(KEY_READ_ARGUMENTS) {
     if (json_array_size(value) == 0) return key_fail(reader, path, key->expected, value);
     *metrics = 0;
     for (size_t i = 0; i < json_array_size(value); i++) {
-        const char *name = json_string_value(json_array_get(value, i));
-        unsigned metric = 0;
-        while (metric_names[metric] && (!name || strcmp(name, metric_names[metric]) != 0)) metric++;
-        if (!metric_names[metric]) return fail_metric(reader, path, i, json_array_get(value, i));
+        int metric = text_find(json_string_value(json_array_get(value, i)), metric_names);
+        if (metric < 0) return fail_metric(reader, path, i, json_array_get(value, i));
         *metrics |= 1u << metric;
     }
     return 0;
@@ -87,7 +86,7 @@ static json_t *write_metrics(const struct key *key, const void *member) {
     (void)key;
     json_t *names = json_array();
     for (unsigned metric = 0; metric_names[metric]; metric++)
-        if (*(const unsigned *)member >> metric & 1) json_array_append_new(names, json_string(metric_names[metric]));
+        if (*(const unsigned *)member >> metric & 1) json_list_add(&names, json_string(metric_names[metric]));
     return names;
 }
 
@@ -154,7 +153,7 @@ static json_t *write_features(const struct key *key, const void *member) {
     (void)key;
     if (networks->count == 1) return write_network(&networks->list[0]);
     json_t *list = json_array();
-    for (size_t i = 0; list && i < networks->count; i++) json_array_append_new(list, write_network(&networks->list[i]));
+    for (size_t i = 0; i < networks->count; i++) json_list_add(&list, write_network(&networks->list[i]));
     return list;
 }
 
@@ -187,10 +186,10 @@ static json_t *write_files(const struct key *key, const void *member) {
     if (files->count == 0) return json_null();
     if (files->count == 1 && !files->list[0].name) return KEY_PATH.write(key, &files->list[0].path);
     json_t *list = files->list[0].name ? json_object() : json_array();
-    for (size_t i = 0; list && i < files->count; i++) {
+    for (size_t i = 0; i < files->count; i++) {
         json_t *path = KEY_PATH.write(key, &files->list[i].path);
-        if (files->list[0].name) json_object_set_new(list, files->list[i].name, path);
-        else json_array_append_new(list, path);
+        if (files->list[0].name) json_map_add(&list, files->list[i].name, path);
+        else json_list_add(&list, path);
     }
     return list;
 }

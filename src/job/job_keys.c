@@ -12,6 +12,7 @@
 #include <string.h>
 
 const char *const label_rule_names[] = {"none", "balanced", "random", "edm", "constant", "file", NULL};
+const char *const rows_rule_names[] = {"cycle", "each", "file", NULL};
 const char *const rounding_names[] = {"edm", "adm", "diffusers", NULL};
 const char *const sample_dtype_names[] = {"uint8", "float32", "float16", NULL};
 const char *const latents_names[] = {"false", "float32", "float16", NULL};
@@ -122,14 +123,10 @@ static int read_labels(KEY_READ_ARGUMENTS) { /* the member is the job */
         job->labels.rule = LABELS_CONSTANT;
         return KEY_INT64.read(reader, key, path, value, &job->labels.constant);
     }
-    const char *text = json_string_value(value);
-    for (int rule = LABELS_NONE; text && rule <= LABELS_EDM; rule++) {
-        if (strcmp(text, label_rule_names[rule]) != 0) continue;
-        job->labels.rule = (enum label_rule)rule;
-        return 0;
-    }
-    job->labels.rule = LABELS_FILE;
-    return KEY_PATH.read(reader, key, path, value, &job->labels.path);
+    int rule = text_find(json_string_value(value), label_rule_names);
+    bool named = rule >= 0 && rule <= LABELS_EDM; /* "constant" and "file" are paths like any other */
+    job->labels.rule = named ? (enum label_rule)rule : LABELS_FILE;
+    return named ? 0 : KEY_PATH.read(reader, key, path, value, &job->labels.path);
 }
 
 static json_t *write_labels(const struct key *key, const void *member) {

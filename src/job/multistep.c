@@ -2,6 +2,7 @@
 #include "job/multistep.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -14,15 +15,6 @@ const char *const multistep_names[] = {"epsilon", "x0", "velocity", NULL};
 static const double COEFFICIENT_MOST = 1e8;
 static const char a_coefficient[] = "a number from -1e8 to 1e8";
 
-/* "WHERE: expected EXPECTED, found VALUE"; -1. */
-static int refuse(struct error *err, const char *where, const char *expected, const json_t *value) {
-    char *found = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
-    if (value && !found) return error_memory(err);
-    error_set(err, CODE_DATA, "%s: expected %s, found %.60s", where, expected, found ? found : "none");
-    free(found);
-    return -1;
-}
-
 static bool is_finite_number(const json_t *value) {
     return json_is_number(value) && isfinite(json_number_value(value));
 }
@@ -34,14 +26,14 @@ static bool is_coefficient(const json_t *value) {
 static int check_times(const json_t *times, struct error *err) {
     char where[32];
     if (json_array_size(times) < 2)
-        return refuse(err, "times", "a list of two or more times from noise to data", times);
+        return json_refuse(err, "times", "a list of two or more times from noise to data", times);
     for (size_t i = 0; i < json_array_size(times); i++) {
         const json_t *time = json_array_get(times, i);
         double t = json_number_value(time);
         snprintf(where, sizeof where, "times[%zu]", i);
-        if (!is_finite_number(time) || t < 0) return refuse(err, where, "a time of 0 or more", time);
+        if (!is_finite_number(time) || t < 0) return json_refuse(err, where, "a time of 0 or more", time);
         if (i > 0 && t >= json_number_value(json_array_get(times, i - 1)))
-            return refuse(err, where, "a time below the one before", time);
+            return json_refuse(err, where, "a time below the one before", time);
     }
     return 0;
 }
@@ -62,18 +54,19 @@ static int check_step(const json_t *step, size_t i, int expected, struct error *
     int kind = kind_of(step);
     snprintf(where, sizeof where, "steps[%zu]", i);
     if (kind < 0 || json_object_size(step) != 2)
-        return refuse(err, where, "{x: a, epsilon (or x0, or velocity): [b0, b1, ...]}", step);
-    if (kind != expected) return refuse(err, where, "the same of epsilon, x0 and velocity as in steps[0]", step);
+        return json_refuse(err, where, "{x: a, epsilon (or x0, or velocity): [b0, b1, ...]}", step);
+    if (kind != expected) return json_refuse(err, where, "the same of epsilon, x0 and velocity as in steps[0]", step);
     snprintf(where, sizeof where, "steps[%zu].x", i);
     if (!is_coefficient(json_object_get(step, "x")))
-        return refuse(err, where, a_coefficient, json_object_get(step, "x"));
+        return json_refuse(err, where, a_coefficient, json_object_get(step, "x"));
     const json_t *list = json_object_get(step, multistep_names[kind]);
     size_t most = i + 1 < MULTISTEP_MOST ? i + 1 : MULTISTEP_MOST, count = json_array_size(list);
     snprintf(where, sizeof where, "steps[%zu].%s", i, multistep_names[kind]);
     snprintf(what, sizeof what, "a list of 1 to %zu numbers, the newest first", most);
-    if (count < 1 || count > most) return refuse(err, where, what, list);
+    if (count < 1 || count > most) return json_refuse(err, where, what, list);
     for (size_t k = 0; k < count; k++)
-        if (!is_coefficient(json_array_get(list, k))) return refuse(err, where, a_coefficient, json_array_get(list, k));
+        if (!is_coefficient(json_array_get(list, k)))
+            return json_refuse(err, where, a_coefficient, json_array_get(list, k));
     return 0;
 }
 
@@ -96,21 +89,15 @@ int multistep_read(json_t **table, const json_t *json, struct error *err) {
     const json_t *times = json_object_get(json, "times"), *steps = json_object_get(json, "steps");
     const char *key;
     json_t *value;
-    if (!json_is_object(json)) return refuse(err, "the table", "a map of times and steps", json);
+    if (!json_is_object(json)) return json_refuse(err, "the table", "a map of times and steps", json);
+    if (json_object_get(json, "ops"))
+        return error_set(err, CODE_DATA, "ops: a table has none: a plan is sampler: {plan: FILE}");
     json_object_foreach((json_t *)json, key, value) {
-        size_t i = 0;
-        while (known[i] && strcmp(known[i], key) != 0) i++;
-        if (!known[i] && strcmp(key, "ops") == 0)
-            return error_set(err, CODE_DATA, "ops: a table has none: a plan is sampler: {plan: FILE}");
-    }
-    json_object_foreach((json_t *)json, key, value) {
-        size_t i = 0;
-        while (known[i] && strcmp(known[i], key) != 0) i++;
-        if (!known[i])
+        if (text_find(key, known) < 0)
             return error_set(err, CODE_DATA, "%.40s: unknown key; expected times, steps, name, source or made", key);
     }
     if (check_times(times, err) != 0) return -1;
-    if (!json_is_array(steps)) return refuse(err, "steps", "a list", steps);
+    if (!json_is_array(steps)) return json_refuse(err, "steps", "a list", steps);
     if (json_array_size(steps) + 1 != json_array_size(times))
         return error_set(err, CODE_DATA, "steps: expected %zu, one less than the times, found %zu",
                          json_array_size(times) - 1, json_array_size(steps));

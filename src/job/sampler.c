@@ -16,14 +16,14 @@ const char *const clock_names[] = {NULL, "t", "logsnr", NULL};
 const char *const grid_names[] = {NULL,    "uniform", "quadratic", "uniform-logsnr", "karras",   "exponential",
                                   "lu",    "beta",    "leading",   "linspace",       "trailing", "linspace-fractional",
                                   "times", "sigmas",  "logsnr",    "steps",          NULL};
-const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", "mean", "tweedie", NULL};
+static const char *const final_names[] = {NULL, "none", "zero", "denoise", "acp0", "mean", "tweedie", NULL};
 const char *const diffusion_names[] = {
     NULL, "constant", "sbdm", "sigma", "linear", "decreasing", "increasing-decreasing", NULL};
-const char *const solver_type_names[] = {NULL, "midpoint", "heun", NULL};
-const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
+static const char *const solver_type_names[] = {NULL, "midpoint", "heun", NULL};
+static const char *const variance_names[] = {NULL, "small", "large", "learned", NULL};
 static const char *const clip_names[] = {"follows", "kept", NULL}, *const form_names[] = {NULL, "cfg-zero*", "apg",
                                                                                           NULL};
-const char *const state_names[] = {"float64", "float32", NULL};
+static const char *const state_names[] = {"float64", "float32", NULL};
 
 void sampler_init(struct sampler *sampler) {
     *sampler = (struct sampler){
@@ -43,6 +43,43 @@ void sampler_init(struct sampler *sampler) {
         .clip = {.range = NAN, .threshold = NAN, .threshold_max = NAN},
         .rtol = NAN,
         .atol = NAN};
+}
+
+void sampler_release(struct sampler *sampler) {
+    free(sampler->plan);
+    json_decref(sampler->table);
+    free(sampler->times);
+    free(sampler->guidance.model);
+    free(sampler->guidance.scales);
+    free(sampler->guidance.scale_rows);
+    *sampler = (struct sampler){0};
+}
+
+/* New; NULL of NULL. *whole: false where memory is short. */
+static void *copy_bytes(const void *of, size_t size, bool *whole) {
+    void *copy = of ? malloc(size) : NULL;
+    if (copy) memcpy(copy, of, size);
+    *whole &= !of || copy;
+    return copy;
+}
+
+static char *copy_text(const char *of, bool *whole) {
+    return copy_bytes(of, of ? strlen(of) + 1 : 0, whole);
+}
+
+int sampler_copy(struct sampler *copy, const struct sampler *of, struct error *err) {
+    const struct guidance *guidance = &of->guidance;
+    bool whole = true;
+    *copy = *of;
+    copy->plan = copy_text(of->plan, &whole);
+    copy->table = json_incref(of->table);
+    copy->times = copy_bytes(of->times, of->times_count * sizeof *of->times, &whole);
+    copy->guidance.model = copy_text(guidance->model, &whole);
+    copy->guidance.scales = copy_bytes(guidance->scales, 2 * guidance->scales_count * sizeof(double), &whole);
+    copy->guidance.scale_rows = copy_text(guidance->scale_rows, &whole);
+    if (whole) return 0;
+    sampler_release(copy);
+    return error_memory(err);
 }
 
 /* ---- kinds of its own ---- */
@@ -70,7 +107,7 @@ static int read_order(KEY_READ_ARGUMENTS) {
 }
 
 #define IN_CHURN(member) offsetof(struct churn, member)
-static const char not_negative[] = "a number of 0 or more";
+static const char not_negative[] = "a number of 0 or more", above_0[] = "a number above 0";
 static const struct key churn_rows[] = {
     {"s_churn", &KEY_NUMBER, IN_CHURN(amount), .expected = not_negative, KEY_RANGE(0, DBL_MAX), .required = true},
     {"s_min", &KEY_NUMBER, IN_CHURN(low), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
@@ -84,7 +121,7 @@ static json_t *write_churn(const struct key *key, const void *member) {
 }
 
 #define IN_RESTART(member) offsetof(struct restart_interval, member)
-static const char above_0[] = "a number above 0", points[] = "a whole number of grid points from 2 to 10000";
+static const char points[] = "a whole number of grid points from 2 to 10000";
 static const struct key restart_rows[] = {
     {"steps", &KEY_INT, IN_RESTART(steps), .expected = points, KEY_RANGE(2, 10000), .required = true},
     {"times", &KEY_INT, IN_RESTART(times), .expected = "a whole number from 1 to 10000", KEY_RANGE(1, 10000)},
@@ -119,7 +156,7 @@ static json_t *write_restart(const struct key *key, const void *member) {
     (void)key;
     const struct restart *restart = member;
     json_t *list = restart->count > 0 ? json_array() : json_null();
-    for (int i = 0; i < restart->count; i++) json_array_append_new(list, keys_write(&restart_table, &restart->list[i]));
+    for (int i = 0; i < restart->count; i++) json_list_add(&list, keys_write(&restart_table, &restart->list[i]));
     return list;
 }
 
@@ -130,7 +167,7 @@ static int read_map(KEY_READ_ARGUMENTS) {
 #define IN_DIFFUSION(member) offsetof(struct diffusion, member)
 static const struct key diffusion_rows[] = {
     {"form", &KEY_NAME, IN_DIFFUSION(form), .names = diffusion_names, .required = true},
-    {"norm", &KEY_NUMBER, IN_DIFFUSION(norm), .expected = "a number above 0", KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"norm", &KEY_NUMBER, IN_DIFFUSION(norm), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table diffusion_table = KEY_TABLE(diffusion_rows);
 
@@ -197,12 +234,8 @@ static json_t *write_scale(const struct key *key, const void *member) {
     if (guidance->scale_rows) return KEY_PATH.write(key, &guidance->scale_rows);
     if (!guidance->scales) return KEY_NUMBER.write(key, &guidance->scale);
     json_t *list = json_array();
-    for (size_t i = 0; list && i < guidance->scales_count; i++)
-        if (json_array_append_new(list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1])) !=
-            0) {
-            json_decref(list);
-            list = NULL;
-        }
+    for (size_t i = 0; i < guidance->scales_count; i++)
+        json_list_add(&list, json_pack("[f, f]", guidance->scales[2 * i], guidance->scales[2 * i + 1]));
     return list;
 }
 
@@ -223,7 +256,6 @@ static json_t *write_batched(const struct key *key, const void *member) {
 
 static const struct key_kind INTERVAL = {read_interval, write_interval}, SCALE = {read_scale, write_scale},
                              BATCHED = {read_batched, write_batched};
-static const char zero_or_more[] = "a number of 0 or more", above_zero[] = "a number above 0";
 static const struct key guidance_rows[] = {
     {"scale", &SCALE, 0, .expected = "a number, a list of [t, scale] with falling t, or a path (.npy)",
      KEY_RANGE(-DBL_MAX, DBL_MAX), .required = true},
@@ -235,8 +267,8 @@ static const struct key guidance_rows[] = {
     {"form", &KEY_NAME, offsetof(struct guidance, form), .names = form_names},
     {"zero_init_steps", &KEY_INT, offsetof(struct guidance, zero_init_steps), .expected = "a whole number of 1 or more",
      KEY_RANGE(1, 1000000)},
-    {"eta", &KEY_NUMBER, offsetof(struct guidance, eta), .expected = zero_or_more, KEY_RANGE(0, DBL_MAX)},
-    {"norm_threshold", &KEY_NUMBER, offsetof(struct guidance, norm_threshold), .expected = above_zero,
+    {"eta", &KEY_NUMBER, offsetof(struct guidance, eta), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
+    {"norm_threshold", &KEY_NUMBER, offsetof(struct guidance, norm_threshold), .expected = above_0,
      KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"momentum", &KEY_NUMBER, offsetof(struct guidance, momentum), .expected = "a number",
      KEY_RANGE(-DBL_MAX, DBL_MAX)},
@@ -275,10 +307,10 @@ static json_t *write_guidance(const struct key *key, const void *member) {
 }
 
 static const struct key clip_rows[] = {
-    {"range", &KEY_NUMBER, offsetof(struct clip, range), .expected = above_zero, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"range", &KEY_NUMBER, offsetof(struct clip, range), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"epsilon", &KEY_NAME, offsetof(struct clip, epsilon), .names = clip_names},
     {"threshold", &KEY_NUMBER, offsetof(struct clip, threshold), .expected = "a quantile from 0 to 1", KEY_RANGE(0, 1)},
-    {"threshold_max", &KEY_NUMBER, offsetof(struct clip, threshold_max), .expected = above_zero,
+    {"threshold_max", &KEY_NUMBER, offsetof(struct clip, threshold_max), .expected = above_0,
      KEY_RANGE(DBL_MIN, DBL_MAX)},
 };
 static const struct key_table clip_table = KEY_TABLE(clip_rows);
@@ -329,7 +361,7 @@ static const struct key_kind SOLVER = {read_solver, write_solver}, ORDER = {read
 /* ---- the table ---- */
 
 #define AT(member) offsetof(struct sampler, member)
-static const char a_positive[] = "a number above 0", some_steps[] = "a whole number from 1 to 1000000";
+static const char some_steps[] = "a whole number from 1 to 1000000";
 
 static const struct key rows[] = {
     {"solver", &SOLVER, AT(solver), .expected = "the name of a solver (qtaylor plan --list)"},
@@ -339,25 +371,25 @@ static const struct key rows[] = {
     {"clock", &KEY_NAME, AT(clock), .names = clock_names},
     {"grid", &KEY_GRID, 0, .names = grid_names},
     {"steps_offset", &KEY_INT, AT(steps_offset), .expected = "a whole number of 0 or more", KEY_RANGE(0, 1000000)},
-    {"shift", &KEY_NUMBER, AT(shift), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
-    {"t_start", &KEY_NUMBER, AT(t_start), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
-    {"t_end", &KEY_NUMBER, AT(t_end), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
+    {"shift", &KEY_NUMBER, AT(shift), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"t_start", &KEY_NUMBER, AT(t_start), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"t_end", &KEY_NUMBER, AT(t_end), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
     {"final", &KEY_NAME, AT(final), .names = final_names},
-    {"eta", &KEY_NUMBER, AT(eta), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
+    {"eta", &KEY_NUMBER, AT(eta), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
     {"variance", &KEY_NAME, AT(variance), .names = variance_names},
-    {"tau", &KEY_NUMBER, AT(tau), .expected = "a number of 0 or more", KEY_RANGE(0, DBL_MAX)},
+    {"tau", &KEY_NUMBER, AT(tau), .expected = not_negative, KEY_RANGE(0, DBL_MAX)},
     {"churn", &CHURN, AT(churn), .expected = "a map {s_churn, s_min, s_max, s_noise}", .table = &churn_table},
     {"restart", &RESTART, AT(restart), .expected = "a list of 1 to 16 maps {steps, times, low, high, s_noise}"},
     {"lower_order_final", &TOGGLE, AT(lower_order_final), .expected = "true or false"},
     {"guidance", &GUIDANCE, AT(guidance),
      .expected = "a number, or {scale, rescale, interval, channels, model, form, ...}", KEY_RANGE(-DBL_MAX, DBL_MAX)},
     {"clip", &CLIP, AT(clip), .expected = "true, false or {range, epsilon, threshold, threshold_max}"},
-    {"rtol", &KEY_NUMBER, AT(rtol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
-    {"atol", &KEY_NUMBER, AT(atol), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"rtol", &KEY_NUMBER, AT(rtol), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"atol", &KEY_NUMBER, AT(atol), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"state", &KEY_NAME, AT(state), .names = state_names},
     {"diffusion", &DIFFUSION, AT(diffusion), .expected = "a map {form, norm}", .table = &diffusion_table},
     {"solver_type", &KEY_NAME, AT(solver_type), .names = solver_type_names},
-    {"last_step", &KEY_NUMBER, AT(last_step), .expected = a_positive, KEY_RANGE(DBL_MIN, DBL_MAX)},
+    {"last_step", &KEY_NUMBER, AT(last_step), .expected = above_0, KEY_RANGE(DBL_MIN, DBL_MAX)},
     {"plan", &KEY_PATH, AT(plan), .expected = "the path of a plan (what plan --json prints)"},
     {"table", &TABLE, AT(table), .expected = "the path of a table {times, steps}, or one"},
 };

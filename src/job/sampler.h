@@ -127,12 +127,14 @@ extern const struct key_kind KEY_GRID; /* the member is the whole sampler */
 
 /* Nothing said: every key at its "unset" value; guidance 1, state float64. */
 void sampler_init(struct sampler *sampler);
+/* *copy owns what it points at, but for the table, which both share. */
+int sampler_copy(struct sampler *copy, const struct sampler *of, struct error *err);
+void sampler_release(struct sampler *sampler);
 
 /* Names as in a job file, indexed by the enums above (NULL for *_UNSET); each list ends with NULL. */
-extern const char *const clock_names[],
-    *const grid_names[], *const final_names[], *const variance_names[], *const state_names[],
-                                                                            *const diffusion_names[],
-                                                                                *const solver_type_names[];
+extern const char *const clock_names[];
+extern const char *const grid_names[];
+extern const char *const diffusion_names[];
 
 /* New object with the job's keys, as a job file would have them; unset ones are left out. Infinity is written ".inf" as
  * a string. NULL when out of memory. For a resolved sampler this is its part of the fingerprint. */

@@ -41,11 +41,10 @@ void sweep_release(struct sweep *sweep) {
     *sweep = (struct sweep){0};
 }
 
-/* "10", "heun", "[1,2]": as in a folder's name and after "=". */
+/* "10", "heun", "[1,2]": as in a folder's name. New. */
 static char *value_text(const json_t *value) {
-    char *text = json_is_string(value) ? strdup(json_string_value(value))
-                                       : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-    return text;
+    return json_is_string(value) ? strdup(json_string_value(value))
+                                 : json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 /* A value that is a map stands for its keys: {solver: ddim, eta: 1} under `sampler` is sampler.solver and sampler.eta.
@@ -85,13 +84,13 @@ static bool any_matches(const json_t *rules, const json_t *choice) {
     return false;
 }
 
-/* The last words of the choice's keys and their values, with the whole key where two end in one word. */
+/* The last words of the choice's keys and their values, with the whole key where two end in one word. New. */
 static json_t *short_values(const json_t *choice) {
     json_t *values = json_object(), *value;
     const char *key;
     json_object_foreach((json_t *)choice, key, value) {
         const char *dot = strrchr(key, '.'), *word = dot ? dot + 1 : key;
-        json_object_set(values, json_object_get(values, word) ? key : word, value);
+        json_map_add(&values, json_object_get(values, word) ? key : word, json_incref(value));
     }
     return values;
 }
@@ -122,7 +121,7 @@ static char *cell_name(const json_t *values) {
 static char *dir_override(const char *sweep, const char *name) {
     char *dir = text_new("%s/%s", sweep, name), *literal = dir ? path_literal(dir) : NULL;
     json_t *string = literal ? json_string(literal) : NULL;
-    char *quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+    char *quoted = string ? json_text(string, JSON_ENCODE_ANY) : NULL;
     char *override = quoted ? text_new("output.dir=%s", quoted) : NULL;
     json_decref(string);
     free(quoted);
@@ -140,7 +139,7 @@ static int fill_overrides(const struct reading *reading, struct sweep_cell *cell
     for (size_t i = 0; i < reading->overrides_count; i++)
         cell->overrides[cell->count++] = strdup(reading->overrides[i]);
     json_object_foreach((json_t *)choice, key, value) {
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        char *text = json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
         cell->overrides[cell->count++] = text ? text_new("%s=%s", key, text) : NULL;
         free(text);
     }
@@ -271,11 +270,11 @@ static int take_race(struct reading *reading, json_t *products) {
 /* The folder that the cells' folders go to, as a job's own would be named. */
 static int sweep_dir(char **found, const json_t *root, const char *path, struct error *err) {
     const char *dir = json_string_value(json_object_get(json_object_get(root, "output"), "dir"));
-    const char *name = json_string_value(json_object_get(root, "name")), *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    const char *name = json_string_value(json_object_get(root, "name"));
     if (dir) return path_expand(found, dir, err) == 0 ? 0 : error_prefix(err, "%s: output.dir", path);
-    *found = name ? text_new("runs/%s", name)
-                  : text_new("runs/%.*s", (int)(dot && dot > base ? (size_t)(dot - base) : strlen(base)), base);
+    char *of_file = name ? NULL : job_name_of_file(path);
+    *found = name || of_file ? text_new("runs/%s", name ? name : of_file) : NULL;
+    free(of_file);
     return *found ? 0 : error_memory(err);
 }
 

@@ -48,12 +48,13 @@ int executor_new(struct executor **executor, const struct executor_setup *setup,
 void executor_free(struct executor *executor); /* accepts NULL */
 
 /* x[rows][C*H*W]: the samples. *nfe: model evaluation points spent. Errors: CODE_AGAIN when *stop was set; CODE_DATA
- * for a sample that is not finite (names the first one's seed) or a model that failed. */
+ * for a sample that is not finite (names the first one's seed), a label that could not be drawn or a model that failed.
+ */
 int executor_run(struct executor *executor, const struct batch *batch, double *x, int *nfe, struct error *err);
 
-/* The same in its parts, for those who look at what is between: start puts the batch's start into register 0 and
- * keeps the pointer; ops runs any
- * program that has no more registers than the executor's plan; set and get are of the batch's rows, [rows][C*H*W]. */
+/* The same in its parts, for those who look at what is between: start puts the batch's start into register 0 and keeps
+ * the pointer; ops runs any program that has no more registers than the executor's plan; set and get are of the batch's
+ * rows, [rows][C*H*W]. */
 int executor_start(struct executor *executor, const struct batch *batch, struct error *err);
 int executor_ops(struct executor *executor, const struct plan *plan, struct error *err);
 int executor_set(struct executor *executor, int dst, const double *x, struct error *err);

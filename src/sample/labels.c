@@ -3,8 +3,8 @@
 
 #include "base/files.h"
 #include "base/hash.h"
-#include "format/npy.h"
 #include "base/text.h"
+#include "format/npy.h"
 #include "sample/noise.h"
 #include "torch_shim.h"
 
@@ -90,7 +90,7 @@ out:
 static int64_t draw_edm(const struct job *job, const struct card *card, uint64_t seed) {
     size_t elements = card_elements(card);
     float *latent = malloc(elements * sizeof *latent);
-    int64_t label = -1;
+    int64_t label;
     char message[SHIM_ERROR];
     int device = job->noise == NOISE_TORCH_CUDA ? 0 : SHIM_CPU;
     if (!latent ||

@@ -53,7 +53,7 @@ int frames_digest(const struct npy *npy, const void *rows, char hex[SHA256_HEX],
 static int make_check(const char *frames, size_t size, const json_t *about, char hex[SHA256_HEX], struct error *err) {
     json_t *bare = json_whole_copy(about);
     if (bare) json_object_del(bare, "check");
-    char *text = bare ? json_dumps(bare, CANONICAL) : NULL;
+    char *text = bare ? json_text(bare, CANONICAL) : NULL;
     struct sha256 *hash = text ? sha256_new() : NULL;
     if (hash) {
         sha256_add(hash, frames, size);
@@ -92,7 +92,7 @@ static int add_json(struct writer *writer, const json_t *about, struct error *er
     if (make_check(writer->data, writer->size, about, check, err) != 0) return -1;
     json_t *whole = json_whole_copy(about);
     int rc = whole && json_object_set_new(whole, "check", json_string(check)) == 0 ? 0 : error_memory(err);
-    char *text = rc == 0 ? json_dumps(whole, CANONICAL) : NULL;
+    char *text = rc == 0 ? json_text(whole, CANONICAL) : NULL;
     size_t length = text ? strlen(text) : 0;
     size_t table = SKIPPABLE_HEADER + ENTRY * ((size_t)writer->entries + 1) + FOOTER;
     size_t needed = writer->size + SKIPPABLE_HEADER + length + table;
@@ -255,7 +255,7 @@ static int take_json(const char *file, size_t at, size_t size, json_t **about, s
         return damaged(err, "no JSON frame where it should be");
     size -= SKIPPABLE_HEADER;
     *about = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
-    char *canonical = *about ? json_dumps(*about, CANONICAL) : NULL;
+    char *canonical = *about ? json_text(*about, CANONICAL) : NULL;
     bool same = canonical && strlen(canonical) == size && memcmp(canonical, text, size) == 0;
     free(canonical);
     const char *check = json_string_value(json_object_get(*about, "check"));

@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-enum { RING = 4 };
+enum { RING = 4 }; /* the evaluations that a step uses */
 enum { BASIS_LOG_RHO, BASIS_RHO, BASIS_T };
 enum { CROSSINGS = 64 }; /* pieces of the integral over t: a discrete schedule has knots in it */
 
@@ -61,16 +61,6 @@ static int adams_step(struct builder *builder, const int *registers, const struc
     return 0;
 }
 
-/* DDIM's step of x into register dst: x_to = ratio x + (sigma_to - ratio sigma_from) epsilon. */
-static void ddim(struct builder *builder, int dst, const struct node *from, const struct node *to,
-                 const struct form *epsilon) {
-    double ratio = to->alpha / from->alpha;
-    struct form next = {.count = 0};
-    form_add(&next, ratio, 0);
-    form_add_form(&next, to->sigma - ratio * from->sigma, epsilon);
-    builder_lincomb(builder, dst, &next);
-}
-
 static struct form bashforth(const struct builder *builder, const int *ring) {
     static const double constants[RING][RING] = {
         {1}, {3. / 2, -1. / 2}, {23. / 12, -16. / 12, 5. / 12}, {55. / 24, -59. / 24, 37. / 24, -9. / 24}};
@@ -85,7 +75,7 @@ static int ipndm_step(struct builder *builder, const int *registers, const struc
     (void)err;
     evaluate_and_keep(builder, HELD_EPSILON, registers[builder->index % RING]);
     struct form epsilon = bashforth(builder, registers);
-    ddim(builder, 0, from, to, &epsilon);
+    builder_ddim(builder, 0, from, to, &epsilon);
     return 0;
 }
 
@@ -115,16 +105,26 @@ static int pndm_step(struct builder *builder, const int *registers, const struct
         if (k > 0) form_add(&total, 1, sum);
         form_add(&total, weights[k], out);
         builder_lincomb(builder, sum, &total);
-        if (k < 3) ddim(builder, stage, from, at[k + 1], &epsilon);
+        if (k < 3) builder_ddim(builder, stage, from, at[k + 1], &epsilon);
     }
     struct form mean = {.terms = {{1, sum}}, .count = 1};
-    ddim(builder, 0, from, to, &mean);
+    builder_ddim(builder, 0, from, to, &mean);
     return 0;
 }
 
-static double no_formula(const struct sampler *sampler) {
-    (void)sampler;
-    return NAN;
+/* The first step again from the same x, by the mean of epsilon at its start and at the end that it found. */
+static int plms_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                     struct error *err) {
+    if (builder->index > 0) return ipndm_step(builder, registers, from, to, err);
+    int first = registers[0], end = registers[RING], other = registers[RING + 1];
+    evaluate_and_keep(builder, HELD_EPSILON, first);
+    struct form epsilon = {.terms = {{1, first}}, .count = 1}, mean = {.count = 0};
+    builder_ddim(builder, end, from, to, &epsilon);
+    struct point point = builder_evaluate(builder, end, to->t, other);
+    form_add(&mean, 0.5, first);
+    form_add_form(&mean, 0.5, &point.epsilon);
+    builder_ddim(builder, 0, from, to, &mean);
+    return 0;
 }
 
 #define DEIS(NAME, BASIS, SOURCE) \
@@ -142,21 +142,6 @@ static double no_formula(const struct sampler *sampler) {
      .order_most = RING, \
      .step = adams_step, \
      .registers = RING}
-
-/* The first step again from the same x, by the mean of epsilon at its start and at the end that it found. */
-static int plms_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                     struct error *err) {
-    if (builder->index > 0) return ipndm_step(builder, registers, from, to, err);
-    int first = registers[0], end = registers[RING], other = registers[RING + 1];
-    evaluate_and_keep(builder, HELD_EPSILON, first);
-    struct form epsilon = {.terms = {{1, first}}, .count = 1}, mean = {.count = 0};
-    ddim(builder, end, from, to, &epsilon);
-    struct point point = builder_evaluate(builder, end, to->t, other);
-    form_add(&mean, 0.5, first);
-    form_add_form(&mean, 0.5, &point.epsilon);
-    ddim(builder, 0, from, to, &mean);
-    return 0;
-}
 
 const struct solver solver_deis = DEIS("deis", BASIS_LOG_RHO, "Zhang & Chen 2022 (DEIS), in log rho as diffusers");
 const struct solver solver_deis_rho = DEIS("deis-rho", BASIS_RHO, "Zhang & Chen 2022 (DEIS), rhoAB");
@@ -205,7 +190,7 @@ const struct solver solver_pndm = {
     .default_grid = GRID_UNIFORM,
     .default_clock = CLOCK_T,
     .into_zero = true,
-    .new_noise = no_formula,
+    .new_noise = new_noise_none,
     .step = pndm_step,
     .registers = RING + 3,
 };
@@ -221,7 +206,7 @@ const struct solver solver_plms = {
     .default_grid = GRID_UNIFORM,
     .default_clock = CLOCK_T,
     .into_zero = true,
-    .new_noise = no_formula,
+    .new_noise = new_noise_none,
     .step = plms_step,
     .registers = RING + 2,
 };

@@ -23,6 +23,13 @@ void form_add_form(struct form *form, double coefficient, const struct form *oth
     if (other->count > FORM_TERMS) form->count = FORM_TERMS + 1;
 }
 
+struct form form_two(double a, int x, double b, int y) {
+    struct form form = {.count = 0};
+    form_add(&form, a, x);
+    form_add(&form, b, y);
+    return form;
+}
+
 struct node node_at(const struct schedule *schedule, double t) {
     return (struct node){t, schedule_alpha(schedule, t), schedule_sigma(schedule, t), schedule_logsnr(schedule, t)};
 }
@@ -63,6 +70,18 @@ void builder_keep(struct builder *builder, int dst, const struct form *form) {
     for (int i = 0; i < form->count && i < FORM_TERMS; i++)
         same &= form->terms[i].coefficient == (form->terms[i].source == dst);
     if (!same) builder_lincomb(builder, dst, form);
+}
+
+void builder_copy(struct builder *builder, int dst, int src) {
+    builder_lincomb(builder, dst, &(struct form){.terms = {{1, src}}, .count = 1});
+}
+
+void builder_ddim(struct builder *builder, int dst, const struct node *from, const struct node *to,
+                  const struct form *epsilon) {
+    double ratio = to->alpha / from->alpha;
+    struct form next = {.terms = {{ratio, 0}}, .count = 1};
+    form_add_form(&next, to->sigma - ratio * from->sigma, epsilon);
+    builder_lincomb(builder, dst, &next);
 }
 
 int builder_history(const struct builder *builder) {
@@ -155,18 +174,11 @@ static void evaluate(struct builder *builder, struct op op, const struct schedul
         slopes[calls][i] = slope_of(meaning, schedule_alpha(schedule, t), schedule_sigma(schedule, t), probe_widths[i]);
 }
 
-static struct form two_terms(double a, int x, double b, int y) {
-    struct form form = {.count = 0};
-    form_add(&form, a, x);
-    form_add(&form, b, y);
-    return form;
-}
-
 /* A network under preconditioning sees c_in x. */
 static int model_input(struct builder *builder, int x, double factor) {
     if (factor == 1) return x;
     if (builder->scratch < 0) builder->scratch = builder_register(builder);
-    struct form scaled = two_terms(factor, x, 0, x);
+    struct form scaled = {.terms = {{factor, x}}, .count = 1};
     builder_lincomb(builder, builder->scratch, &scaled);
     return builder->scratch;
 }
@@ -188,9 +200,8 @@ static void evaluate_guide(struct builder *builder, int x, double t, int guide, 
         card->time.reversed == builder->card->time.reversed)
         return;
     double a = model->epsilon_out, b = model->x0_out, total = a * a + b * b;
-    struct form output = two_terms((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) /
-                                       total,
-                                   x, (a * theirs.epsilon_out + b * theirs.x0_out) / total, guide);
+    struct form output = form_two((a * (theirs.epsilon_x - model->epsilon_x) + b * (theirs.x0_x - model->x0_x)) / total,
+                                  x, (a * theirs.epsilon_out + b * theirs.x0_out) / total, guide);
     builder_lincomb(builder, guide, &output);
 }
 
@@ -218,21 +229,21 @@ static void clip(struct builder *builder, int x, int out, struct point *point) {
                                             .quantile = clip->threshold,
                                             .low = range,
                                             .high = isnan(clip->threshold_max) ? INFINITY : clip->threshold_max});
-    point->x0 = two_terms(0, x, 1, dst);
-    if (dst == out) point->epsilon = two_terms(1 / point->sigma, x, -point->alpha / point->sigma, out);
+    point->x0 = form_two(0, x, 1, dst);
+    if (dst == out) point->epsilon = form_two(1 / point->at.sigma, x, -point->at.alpha / point->at.sigma, out);
 }
 
 struct point builder_evaluate(struct builder *builder, int x, double t, int out) {
     const struct card *card = builder->card;
     const struct schedule *schedule = builder->schedule;
-    double alpha = schedule_alpha(schedule, t), sigma = schedule_sigma(schedule, t);
+    const struct node at = node_at(schedule, t);
     const struct guidance *guidance = &builder->sampler->guidance;
-    double scale = guidance_scale(guidance, t, sigma / alpha);
+    double scale = guidance_scale(guidance, t, at.sigma / at.alpha);
     struct meaning meaning = meaning_at(schedule, card, t);
     int src = model_input(builder, x, meaning.input);
     evaluate(builder, (struct op){.dst = out, .src = src, .labels = labels_of(card), .dst2 = builder->variance},
              schedule, t, &meaning);
-    struct form x0 = two_terms(meaning.x0_x, x, meaning.x0_out, out), none = {.count = 0};
+    struct form x0 = form_two(meaning.x0_x, x, meaning.x0_out, out), none = {.count = 0};
     if (guidance->form == GUIDANCE_CFG_ZERO && builder->index < guidance->zero_init_steps) {
         builder_lincomb(builder, out, &none);
     } else if (scale != 1) {
@@ -243,12 +254,7 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
         guidance_output(builder, out, guide, scale, &x0);
     }
     builder->plan->nfe++;
-    struct point point = {.t = t,
-                          .alpha = alpha,
-                          .sigma = sigma,
-                          .logsnr = schedule_logsnr(schedule, t),
-                          .epsilon = two_terms(meaning.epsilon_x, x, meaning.epsilon_out, out),
-                          .x0 = x0};
+    struct point point = {.at = at, .epsilon = form_two(meaning.epsilon_x, x, meaning.epsilon_out, out), .x0 = x0};
     if (builder->sampler->clip.on) clip(builder, x, out, &point);
     return point;
 }
@@ -265,16 +271,22 @@ int builder_slope(const struct builder *builder, const struct point *point, int 
                   struct error *err) {
     double f, g2, alpha[2], sigma[2];
     *slope = (struct form){.count = 0};
-    if (!schedule_is_flow(builder->schedule) && point->alpha > 0) {
-        if (builder_drift(builder, point->t, &f, &g2, err) != 0) return -1;
+    if (!schedule_is_flow(builder->schedule) && point->at.alpha > 0) {
+        if (builder_drift(builder, point->at.t, &f, &g2, err) != 0) return -1;
         form_add(slope, f, x);
-        form_add_form(slope, g2 / (2 * point->sigma), &point->epsilon);
+        form_add_form(slope, g2 / (2 * point->at.sigma), &point->epsilon);
         return 0;
     }
-    if (schedule_series(builder->schedule, builder->sampler->clock, point->t, 1, alpha, sigma, err) != 0) return -1;
+    if (schedule_series(builder->schedule, builder->sampler->clock, point->at.t, 1, alpha, sigma, err) != 0) return -1;
     form_add_form(slope, -alpha[1], &point->x0);
     form_add_form(slope, -sigma[1], &point->epsilon);
     return 0;
+}
+
+double builder_time(const struct builder *builder, const struct node *from, double h, double part) {
+    if (part == 0) return from->t;
+    if (builder->sampler->clock == CLOCK_T) return from->t - part * h;
+    return schedule_time(builder->schedule, from->logsnr + part * h);
 }
 
 double builder_step(const struct builder *builder, const struct node *from, const struct node *to) {

@@ -17,6 +17,7 @@ struct form { /* sum of coefficient * register, in order; no register twice */
 
 void form_add(struct form *form, double coefficient, int source);
 void form_add_form(struct form *form, double coefficient, const struct form *other);
+struct form form_two(double a, int x, double b, int y); /* a x + b y */
 
 /* What a network's output F means: x0 = x0_x x + x0_out F and epsilon = epsilon_x x + epsilon_out F, F seeing input x.
  */
@@ -52,7 +53,7 @@ struct builder {
 };
 
 struct point { /* where the model was evaluated */
-    double t, alpha, sigma, logsnr;
+    struct node at;
     struct form epsilon, x0; /* over the evaluated register and the output register */
 };
 
@@ -63,6 +64,11 @@ struct point builder_evaluate(struct builder *builder, int x, double t, int out)
 void builder_lincomb(struct builder *builder, int dst, const struct form *form); /* zero terms dropped */
 /* The form into register dst, so that it outlives its sources; nothing where it is dst already. */
 void builder_keep(struct builder *builder, int dst, const struct form *form);
+void builder_copy(struct builder *builder, int dst, int src);
+/* DDIM's step of register 0, x_to = ratio x + (sigma_to - ratio sigma_from) epsilon, ratio = alpha_to/alpha_from, into
+ * dst: Euler's in sigma/alpha. */
+void builder_ddim(struct builder *builder, int dst, const struct node *from, const struct node *to,
+                  const struct form *epsilon);
 /* Steps before this one that a multistep formula can use: none before a start where alpha is 0 and lambda infinite. */
 int builder_history(const struct builder *builder);
 /* The order of this step: less than the sampler's while history is short and, under lower_order_final, at the end. */
@@ -78,6 +84,8 @@ int builder_drift(const struct builder *builder, double t, double *f, double *g2
  * which is the same and finite where alpha is 0. */
 int builder_slope(const struct builder *builder, const struct point *point, int x, struct form *slope,
                   struct error *err);
+/* The time a part of the step further on, of a step from `from` of length h in the sampler's clock. */
+double builder_time(const struct builder *builder, const struct node *from, double h, double part);
 /* Length of a step in the sampler's clock, > 0. */
 double builder_step(const struct builder *builder, const struct node *from, const struct node *to);
 /* Gaussian transition of the forward process from `to` up to `from`: x_from = ratio x_to + sqrt(variance) z. */

@@ -77,12 +77,7 @@ static int tcd_step(struct builder *builder, const int *registers, const struct 
     return 0;
 }
 
-static double all(const struct sampler *sampler) {
-    (void)sampler;
-    return 1;
-}
-
-static double none(const struct sampler *sampler) {
+static double no_noise(const struct sampler *sampler) {
     return sampler->eta > 0 ? NAN : 0;
 }
 
@@ -96,7 +91,7 @@ const struct solver solver_lcm = {
     .default_grid = GRID_UNIFORM,
     .default_clock = CLOCK_T,
     .into_zero = true,
-    .new_noise = all,
+    .new_noise = new_noise_all,
     .step = lcm_step,
     .registers = 2,
 };
@@ -112,7 +107,7 @@ const struct solver solver_tcd = {
     .default_grid = GRID_UNIFORM,
     .default_clock = CLOCK_T,
     .leaves_noise = true,
-    .new_noise = none,
+    .new_noise = no_noise,
     .step = tcd_step,
     .registers = 2,
 };
@@ -126,7 +121,7 @@ const struct solver solver_consistency = {
     .default_grid = GRID_UNIFORM,
     .default_clock = CLOCK_T,
     .ends_at_least = true,
-    .new_noise = all,
+    .new_noise = new_noise_all,
     .step = consistency_step,
     .registers = 2,
 };

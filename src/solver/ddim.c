@@ -60,7 +60,7 @@ static double eta(const struct sampler *sampler) {
     return sampler->eta;
 }
 
-static double all(const struct sampler *sampler) {
+static double posterior_noise(const struct sampler *sampler) {
     return sampler->variance == VARIANCE_SMALL ? 1 : NAN; /* beta is 1 there, and a learned variance a power of 0 */
 }
 
@@ -100,7 +100,7 @@ const struct solver solver_ddpm = {
     .source = "Ho et al. 2020 (DDPM), eq. 7; learned variance: Nichol & Dhariwal 2021, eq. 15",
     .default_order = 1,
     .default_clock = CLOCK_T,
-    .new_noise = all,
+    .new_noise = posterior_noise,
     .step = ddpm_step,
     .registers = 3,
 };

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { MULTISTEP_X0, MULTISTEP_EPSILON, MULTISTEP_COMMON };
+enum { OF_X0, OF_EPSILON, COMMON };
 enum { RING = 3 };
 
 /* m of the last evaluations, newest first, as registers; D1 and D2 of Lu et al. as forms over them. */
@@ -24,16 +24,13 @@ static struct differences differences(const struct builder *builder, const int *
     if (order < 2) return found;
     int m0 = ring[builder->index % RING], m1 = ring[(builder->index + RING - 1) % RING];
     double r0 = (node[0].logsnr - node[-1].logsnr) / h;
-    form_add(&found.d1, 1 / r0, m0);
-    form_add(&found.d1, -1 / r0, m1);
+    found.d1 = form_two(1 / r0, m0, -1 / r0, m1);
     if (order < 3) return found;
     int m2 = ring[(builder->index + RING - 2) % RING];
     double r1 = (node[-1].logsnr - node[-2].logsnr) / h;
-    form_add(&found.d2, 1 / (r0 * (r0 + r1)), m0);
-    form_add(&found.d2, -(1 / r0 + 1 / r1) / (r0 + r1), m1);
+    found.d2 = form_two(1 / (r0 * (r0 + r1)), m0, -(1 / r0 + 1 / r1) / (r0 + r1), m1);
     form_add(&found.d2, 1 / (r1 * (r0 + r1)), m2);
-    struct form second = found.d2;
-    form_add_form(&found.d1, r0, &second);
+    form_add_form(&found.d1, r0, &found.d2);
     return found;
 }
 
@@ -41,7 +38,7 @@ static int step(struct builder *builder, const int *registers, const struct node
                 struct error *err) {
     (void)err;
     int variant = builder->solver->variant, order = builder_order(builder), m0 = registers[builder->index % RING];
-    enum held held = variant == MULTISTEP_EPSILON ? HELD_EPSILON : HELD_X0;
+    enum held held = variant == OF_EPSILON ? HELD_EPSILON : HELD_X0;
     struct transfer transfer = transfer_between(held, from, to);
     evaluate_and_keep(builder, held, m0);
     struct differences d = differences(builder, registers, order, transfer.h);
@@ -52,7 +49,7 @@ static int step(struct builder *builder, const int *registers, const struct node
                   transfer.scale * (order == 2 && builder->sampler->solver_type != TYPE_HEUN ? 0.5 * psi(0, transfer.z)
                                                                                              : psi(1, transfer.z)),
                   &d.d1);
-    form_add_form(&next, transfer.scale * psi(2, transfer.z) * (variant == MULTISTEP_COMMON ? 1 : 2), &d.d2);
+    form_add_form(&next, transfer.scale * psi(2, transfer.z) * (variant == COMMON ? 1 : 2), &d.d2);
     builder_lincomb(builder, 0, &next);
     return 0;
 }
@@ -75,11 +72,6 @@ static int sde_step(struct builder *builder, const int *registers, const struct 
     return 0;
 }
 
-static double all(const struct sampler *sampler) {
-    (void)sampler;
-    return 1;
-}
-
 #define MULTISTEP(NAME, ORDERS, ORDER, VARIANT, SOURCE) \
     {.name = NAME, \
      .kind = "ODE", \
@@ -94,14 +86,13 @@ static double all(const struct sampler *sampler) {
      .step = step, \
      .registers = RING}
 
-const struct solver solver_dpm_2m = MULTISTEP("dpm-2m", "2", 2, MULTISTEP_EPSILON,
+const struct solver solver_dpm_2m = MULTISTEP("dpm-2m", "2", 2, OF_EPSILON,
                                               "Lu et al. 2022 (DPM-Solver++), multistep, of epsilon");
-const struct solver solver_dpm_3m = MULTISTEP("dpm-3m", "3", 3, MULTISTEP_EPSILON, "the same");
-const struct solver solver_dpmpp_2m = MULTISTEP("dpmpp-2m", "2", 2, MULTISTEP_X0,
-                                                "Lu et al. 2022 (DPM-Solver++), alg. 2");
-const struct solver solver_dpmpp_3m = MULTISTEP("dpmpp-3m", "3", 3, MULTISTEP_X0,
+const struct solver solver_dpm_3m = MULTISTEP("dpm-3m", "3", 3, OF_EPSILON, "the same");
+const struct solver solver_dpmpp_2m = MULTISTEP("dpmpp-2m", "2", 2, OF_X0, "Lu et al. 2022 (DPM-Solver++), alg. 2");
+const struct solver solver_dpmpp_3m = MULTISTEP("dpmpp-3m", "3", 3, OF_X0,
                                                 "Lu et al. 2022 (DPM-Solver++), exact third order");
-const struct solver solver_dpmpp_3m_common = MULTISTEP("dpmpp-3m-common", "2 (coded as 3)", 3, MULTISTEP_COMMON,
+const struct solver solver_dpmpp_3m_common = MULTISTEP("dpmpp-3m-common", "2 (coded as 3)", 3, COMMON,
                                                        "dpm-solver's and diffusers' code");
 const struct solver solver_sde_dpmpp = {
     .name = "sde-dpmpp",
@@ -115,7 +106,7 @@ const struct solver solver_sde_dpmpp = {
     .drops_last = true,
     .order_least = 1,
     .order_most = 2,
-    .new_noise = all,
+    .new_noise = new_noise_all,
     .step = sde_step,
     .registers = RING + 1,
 };

@@ -20,16 +20,14 @@ static int position(const struct builder *builder) {
 static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
                 struct error *err) {
     (void)err;
-    int k = position(builder), *m = (int *)registers + 1;
+    int k = position(builder);
+    const int *m = registers + 1;
     enum held held = builder->solver->variant;
     const struct node *base = from - k;
     struct transfer transfer = transfer_between(held, base, to);
     evaluate_and_keep(builder, held, m[k]);
     struct form next = {.count = 0};
-    if (k == 0 && builder->sampler->order > 1) {
-        struct form x = {.terms = {{1, 0}}, .count = 1};
-        builder_lincomb(builder, registers[0], &x);
-    }
+    if (k == 0 && builder->sampler->order > 1) builder_copy(builder, registers[0], 0);
     form_add(&next, transfer.on_x, k == 0 ? 0 : registers[0]);
     form_add(&next, transfer.scale * psi(0, transfer.z), m[0]);
     if (k > 0) {

@@ -29,10 +29,9 @@ static int add_noise(struct builder *builder, int noise, struct node *node, doub
                          key, rho, raised, strcmp(key, "churn") == 0 ? "s_max" : "high");
     struct node next = node_at(builder->schedule, t);
     next.logsnr = logsnr;
-    struct form x = {.count = 0};
+    struct form x = form_two(next.alpha / node->alpha, 0, next.alpha * amount * sqrt((raised - rho) * (raised + rho)),
+                             noise);
     builder_noise(builder, noise);
-    form_add(&x, next.alpha / node->alpha, 0);
-    form_add(&x, next.alpha * amount * sqrt((raised - rho) * (raised + rho)), noise);
     builder_lincomb(builder, 0, &x);
     *node = next;
     return 0;
@@ -41,18 +40,14 @@ static int add_noise(struct builder *builder, int noise, struct node *node, doub
 /* registers: epsilon at the start, x at the end, epsilon there, noise. */
 static void heun_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to) {
     int end = registers[1];
-    double ratio = to->alpha / from->alpha, h = to->sigma - ratio * from->sigma; /* alpha_s times the step in rho */
     struct point first = builder_evaluate(builder, 0, from->t, registers[0]);
-    struct form euler = {.count = 0}, heun = {.count = 0};
-    form_add(&euler, ratio, 0);
-    form_add_form(&euler, h, &first.epsilon);
-    builder_lincomb(builder, to->sigma > 0 ? end : 0, &euler);
+    struct form mean = {.count = 0};
+    builder_ddim(builder, to->sigma > 0 ? end : 0, from, to, &first.epsilon); /* which is Euler's step in rho */
     if (to->sigma == 0) return;
     struct point second = builder_evaluate(builder, end, to->t, registers[2]);
-    form_add(&heun, ratio, 0);
-    form_add_form(&heun, h / 2, &first.epsilon);
-    form_add_form(&heun, h / 2, &second.epsilon);
-    builder_lincomb(builder, 0, &heun);
+    form_add_form(&mean, 0.5, &first.epsilon);
+    form_add_form(&mean, 0.5, &second.epsilon);
+    builder_ddim(builder, 0, from, to, &mean);
 }
 
 static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,

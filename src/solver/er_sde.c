@@ -38,15 +38,9 @@ static int step(struct builder *builder, const int *registers, const struct node
     double r = end * rate(end) / (rho[0] * rate(rho[0])), h = end - rho[0], phi = end * rate(end);
     integrals(rho[0], end, integral);
     struct form next = {.count = 0}, d1 = {.count = 0}, d2 = {.count = 0};
-    if (order > 1) {
-        form_add(&d1, 1 / (rho[0] - rho[1]), m[0]);
-        form_add(&d1, -1 / (rho[0] - rho[1]), m[1]);
-    }
+    if (order > 1) d1 = form_two(1 / (rho[0] - rho[1]), m[0], -1 / (rho[0] - rho[1]), m[1]);
     if (order > 2) {
-        form_add(&d2, 1, m[1]);
-        form_add(&d2, -1, m[2]);
-        struct form before = d2;
-        d2 = (struct form){.count = 0};
+        const struct form before = form_two(1, m[1], -1, m[2]);
         form_add_form(&d2, 2 / (rho[0] - rho[2]), &d1);
         form_add_form(&d2, -2 / ((rho[0] - rho[2]) * (rho[1] - rho[2])), &before);
     }
@@ -58,11 +52,6 @@ static int step(struct builder *builder, const int *registers, const struct node
     form_add(&next, alpha * sqrt(fmax(end * end - r * r * rho[0] * rho[0], 0)), noise);
     builder_lincomb(builder, 0, &next);
     return 0;
-}
-
-static double all(const struct sampler *sampler) {
-    (void)sampler;
-    return 1;
 }
 
 const struct solver solver_er_sde = {
@@ -77,7 +66,7 @@ const struct solver solver_er_sde = {
     .drops_last = true,
     .order_least = 1,
     .order_most = RING,
-    .new_noise = all,
+    .new_noise = new_noise_all,
     .step = step,
     .registers = RING + 1,
 };

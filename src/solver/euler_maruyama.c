@@ -33,7 +33,7 @@ static int reverse_sde(struct builder *builder, const int *registers, const stru
     struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     if (noisy) builder_noise(builder, registers[1]);
     form_add(&next, 1 - h * f, 0);
-    form_add_form(&next, -h * g2 / point.sigma, &point.epsilon);
+    form_add_form(&next, -h * g2 / point.at.sigma, &point.epsilon);
     if (noisy) form_add(&next, sqrt(g2 * h), registers[1]);
     builder_lincomb(builder, 0, &next);
     return 0;
@@ -49,18 +49,13 @@ static int step(struct builder *builder, const int *registers, const struct node
     struct point point = builder_evaluate(builder, 0, from->t, registers[0]);
     if (builder_slope(builder, &point, 0, &slope, err) != 0) return -1;
     form_add_form(&next, -h, &slope);
-    form_add_form(&next, -h * d / point.sigma, &point.epsilon);
+    form_add_form(&next, -h * d / point.at.sigma, &point.epsilon);
     if (to->sigma > 0) {
         builder_noise(builder, registers[1]);
         form_add(&next, sqrt(2 * d * h), registers[1]);
     }
     builder_lincomb(builder, 0, &next);
     return 0;
-}
-
-static double none(const struct sampler *sampler) {
-    (void)sampler;
-    return NAN;
 }
 
 const struct solver solver_euler_maruyama = {
@@ -73,7 +68,7 @@ const struct solver solver_euler_maruyama = {
     .default_order = 1,
     .default_clock = CLOCK_T,
     .leaves_noise = true,
-    .new_noise = none,
+    .new_noise = new_noise_none,
     .step = step,
     .registers = 2,
 };

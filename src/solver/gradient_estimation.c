@@ -10,14 +10,10 @@ static int step(struct builder *builder, const int *registers, const struct node
                 struct error *err) {
     (void)err;
     int newest = registers[builder->index % RING], before = registers[(builder->index + 1) % RING];
-    double ratio = to->alpha / from->alpha, on_epsilon = to->sigma - ratio * from->sigma;
-    bool first = builder_history(builder) <= 0;
-    struct form next = {.count = 0};
+    struct form epsilon = {.terms = {{1, newest}}, .count = 1};
     evaluate_and_keep(builder, HELD_EPSILON, newest);
-    form_add(&next, ratio, 0);
-    form_add(&next, first ? on_epsilon : GAMMA * on_epsilon, newest);
-    if (!first) form_add(&next, (1 - GAMMA) * on_epsilon, before);
-    builder_lincomb(builder, 0, &next);
+    if (builder_history(builder) > 0) epsilon = form_two(GAMMA, newest, 1 - GAMMA, before);
+    builder_ddim(builder, 0, from, to, &epsilon);
     return 0;
 }
 

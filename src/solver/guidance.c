@@ -24,23 +24,13 @@ bool guidance_everywhere(const struct guidance *guidance) {
            guidance->zero_init_steps == 0;
 }
 
-static struct form two_terms(double a, int x, double b, int y) {
-    struct form form = {.count = 0};
-    form_add(&form, a, x);
-    form_add(&form, b, y);
-    return form;
-}
-
 static void plain(struct builder *builder, int out, int guide, double scale) {
     const struct guidance *guidance = &builder->sampler->guidance;
     int dst = guidance->rescale > 0 ? guide : out;
     int channels = guidance->channels == builder->card->channels ? 0 : guidance->channels; /* 0: all */
-    struct form guided = channels ? two_terms(scale, out, 1 - scale, guide) : two_terms(1 - scale, guide, scale, out);
-    if (isnan(scale)) {
-        builder_append(builder, (struct op){.kind = OP_GUIDE, .dst = dst, .src = out, .like = guide});
-    } else {
-        builder_lincomb(builder, dst, &guided);
-    }
+    struct form guided = channels ? form_two(scale, out, 1 - scale, guide) : form_two(1 - scale, guide, scale, out);
+    if (isnan(scale)) builder_append(builder, (struct op){.kind = OP_GUIDE, .dst = dst, .src = out, .like = guide});
+    else builder_lincomb(builder, dst, &guided);
     if (channels && !builder->failed) builder->plan->ops[builder->plan->ops_count - 1].channels[1] = channels;
     if (guidance->rescale > 0)
         builder_append(builder,
@@ -57,13 +47,12 @@ static void apg(struct builder *builder, int out, int guide, double scale, const
     double x0_out = 0, momentum = number(guidance->momentum), eta = number(guidance->eta);
     for (int i = 0; i < x0->count; i++)
         if (x0->terms[i].source == out) x0_out = x0->terms[i].coefficient;
-    struct form difference = two_terms(x0_out, out, -x0_out, guide);
+    struct form difference = form_two(x0_out, out, -x0_out, guide);
     if (builder->difference) form_add(&difference, momentum, builder->difference);
     builder_lincomb(builder, guide, &difference);
     if (momentum != 0) {
         if (!builder->difference) builder->difference = builder_register(builder);
-        struct form same = two_terms(1, guide, 0, guide);
-        builder_lincomb(builder, builder->difference, &same);
+        builder_copy(builder, builder->difference, guide);
     }
     if (guidance->norm_threshold > 0)
         builder_append(builder, (struct op){.kind = OP_LIMIT, .dst = guide, .high = guidance->norm_threshold});
@@ -71,7 +60,7 @@ static void apg(struct builder *builder, int out, int guide, double scale, const
     builder_lincomb(builder, builder->parallel, x0);
     builder_append(builder,
                    (struct op){.kind = OP_PROJECT, .dst = builder->parallel, .src = guide, .like = builder->parallel});
-    struct form guided = two_terms(1, out, (scale - 1) / x0_out, guide);
+    struct form guided = form_two(1, out, (scale - 1) / x0_out, guide);
     form_add(&guided, (scale - 1) * (eta - 1) / x0_out, builder->parallel);
     builder_lincomb(builder, out, &guided);
 }

@@ -8,25 +8,15 @@
 
 #include <math.h>
 
-/* x_to = ratio x + (sigma_to - ratio sigma_from) epsilon into dst. */
-static void euler(struct builder *builder, int dst, const struct node *from, const struct node *to,
-                  const struct form *epsilon) {
-    double ratio = to->alpha / from->alpha;
-    struct form next = {.count = 0};
-    form_add(&next, ratio, 0);
-    form_add_form(&next, to->sigma - ratio * from->sigma, epsilon);
-    builder_lincomb(builder, dst, &next);
-}
-
 /* registers: epsilon, x halfway. */
 static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
                 struct error *err) {
     (void)err;
     struct node half = node_at(builder->schedule, schedule_time(builder->schedule, (from->logsnr + to->logsnr) / 2));
     struct point first = builder_evaluate(builder, 0, from->t, registers[0]);
-    euler(builder, registers[1], from, &half, &first.epsilon);
+    builder_ddim(builder, registers[1], from, &half, &first.epsilon);
     struct point second = builder_evaluate(builder, registers[1], half.t, registers[0]);
-    euler(builder, 0, from, to, &second.epsilon);
+    builder_ddim(builder, 0, from, to, &second.epsilon);
     return 0;
 }
 
@@ -35,7 +25,7 @@ static int ancestral_step(struct builder *builder, const int *registers, const s
     (void)err;
     double rho = to->sigma / to->alpha, part = rho * from->alpha / from->sigma, ratio = to->alpha / from->alpha;
     struct point first = builder_evaluate(builder, 0, from->t, registers[0]);
-    euler(builder, registers[1], from, to, &first.epsilon);
+    builder_ddim(builder, registers[1], from, to, &first.epsilon);
     struct point second = builder_evaluate(builder, registers[1], to->t, registers[0]);
     builder_noise(builder, registers[2]);
     struct form next = {.count = 0};
@@ -44,11 +34,6 @@ static int ancestral_step(struct builder *builder, const int *registers, const s
     form_add(&next, to->sigma * sqrt((1 - part) * (1 + part)), registers[2]);
     builder_lincomb(builder, 0, &next);
     return 0;
-}
-
-static double all(const struct sampler *sampler) {
-    (void)sampler;
-    return 1;
 }
 
 const struct solver solver_kdpm2 = {
@@ -71,7 +56,7 @@ const struct solver solver_kdpm2_ancestral = {
     .source = "Crowson 2022 (k-diffusion), DPM2 ancestral",
     .default_order = 1,
     .default_clock = CLOCK_LOGSNR,
-    .new_noise = all,
+    .new_noise = new_noise_all,
     .step = ancestral_step,
     .registers = 3,
 };

@@ -6,7 +6,7 @@
 #include "solver/probe.h"
 #include "solver/registry.h"
 #include "solver/rk45.h"
-#include "solver/series.h"
+#include "solver/taylor.h"
 
 #include <float.h>
 #include <math.h>
@@ -14,11 +14,7 @@
 #include <string.h>
 
 enum { STEPS_TRIED = 2000 };          /* in the search for a number of steps that works */
-static const double CUT_LIMIT = 0.02; /* of samples from -1 to 1: 2.5 levels of grey; the others have 0.007 at NFE 5 */
-static const double NARROW_LIMIT = 0.05; /* two steps of DDIM have 0.16 */
-enum {
-    PROBE_LIMIT = 4
-}; /* EDM's Heun on CIFAR-10 has 25 at NFE 5, where its FID is 320, and 2.8 at 9, where it is about 20 */
+static const double CUT_LIMIT = 0.02; /* of samples from -1 to 1: 2.5 levels of grey */
 
 void plan_release(struct plan *plan) {
     for (size_t i = 0; i < plan->ops_count; i++) free(plan->ops[i].terms);
@@ -90,12 +86,9 @@ static void warn_radius(const struct builder *builder, int count, struct text *w
  * larger. */
 static int last_miss(const struct builder *builder, const struct node *from, double *miss, double cut[2],
                      struct error *err) {
-    enum clock_kind clock = builder->sampler->clock;
-    int order = (int)builder->sampler->order;
-    double alpha[order + 1], sigma[order + 1], h = schedule_step(builder->schedule, clock, from->t, from[1].t);
-    if (schedule_series(builder->schedule, clock, from->t, order, alpha, sigma, err) != 0) return -1;
-    cut[0] = series_value(order, alpha, h);
-    cut[1] = series_value(order, sigma, h);
+    const struct sampler *sampler = builder->sampler;
+    if (taylor_parts(builder->schedule, sampler->clock, sampler->order, from->t, from[1].t, &cut[0], &cut[1], err) != 0)
+        return -1;
     *miss = fmax(fabs(cut[0] - from[1].alpha), fabs(cut[1] - from[1].sigma));
     return 0;
 }
@@ -162,12 +155,12 @@ static int warn_unstable(const struct builder *builder, struct text *warnings, s
         worst = found / expected;
         width = probe_widths[i];
     }
-    if (worst > PROBE_LIMIT)
+    if (worst > PROBE_WIDE)
         text_add(warnings,
                  "sampler: %s is unstable at NFE %d on this grid: of Gaussian data with standard deviation %g it makes "
                  "samples %.3g times as wide; use more steps, a lower order, another grid or another solver\n",
                  sampler->solver, builder->plan->nfe, width, worst);
-    if (builder->solver->options & SOLVER_TABLE && least < NARROW_LIMIT)
+    if (builder->solver->options & SOLVER_TABLE && least < PROBE_NARROW)
         text_add(warnings,
                  "sampler.table: of Gaussian data it makes samples that are %.2g times as wide as they should be: are "
                  "its coefficients those of this schedule, and of epsilon, x0 or velocity as it says?\n",

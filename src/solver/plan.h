@@ -85,7 +85,6 @@ struct plan {
  * nfe the largest possible at or below the wanted). Solver and key combinations that make no sense are errors. Release
  * with sampler_release. */
 int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err);
-void sampler_release(struct sampler *sampler);            /* frees times */
 bool sampler_ends_in_step(const struct sampler *sampler); /* resolved: one of its steps goes to sigma 0 */
 
 /* Compiles a resolved sampler. Warnings (steps beyond the radius of convergence) are written to `warnings` (one line

@@ -16,9 +16,7 @@ static const char *said_beside(const json_t *said, const json_t *nothing) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)said, key, value) {
-        size_t i = 0;
-        while (beside[i] && strcmp(beside[i], key) != 0) i++;
-        if (!beside[i] && !json_equal(value, json_object_get(nothing, key))) return key;
+        if (text_find(key, beside) < 0 && !json_equal(value, json_object_get(nothing, key))) return key;
     }
     return NULL;
 }
@@ -202,8 +200,7 @@ static int count_calls(struct plan *plan, const struct card *card, struct error 
 /* One line where Gaussian data does not come out as it is; clipping would hide or heal that. */
 static int warn_samples(const struct plan *plan, const struct schedule *schedule, const struct questions *questions,
                         const char *path, struct text *warnings, struct error *err) {
-    enum { NOISES_MOST = 10000, LIMIT = 4 };
-    const double NARROW = 0.05; /* two steps of DDIM have 0.16 */
+    enum { NOISES_MOST = 10000 }; /* the probe has a number for each, in every register */
     double end = plan->steps_count > 0 ? plan->steps[plan->steps_count - 1].s : 0, least, most, deviation, mean;
     schedule_range(schedule, &least, &most);
     double alpha = end > least ? schedule_alpha(schedule, end) : 1,
@@ -224,12 +221,12 @@ static int warn_samples(const struct plan *plan, const struct schedule *schedule
                              "of Gaussian data with mean 1 and standard deviation %g it makes samples that are not "
                              "finite as float32: see its initial_scale and the size of its coefficients",
                              probe_widths[i]);
-        if (!(ratio > LIMIT || ratio < NARROW || fabs(mean - alpha) > 0.25)) continue;
+        if (!(ratio > PROBE_WIDE || ratio < PROBE_NARROW || fabs(mean - alpha) > 0.25)) continue;
         text_add(
             warnings,
             "sampler.plan: %s makes of Gaussian data with mean 1 and standard deviation %g samples with mean %.3g and "
             "standard deviation %.3g%s\n",
-            path, probe_widths[i], mean, deviation, ratio > LIMIT ? ": it is unstable at so few steps" : "");
+            path, probe_widths[i], mean, deviation, ratio > PROBE_WIDE ? ": it is unstable at so few steps" : "");
         return 0;
     }
     return 0;
@@ -261,9 +258,7 @@ static int check_members(const json_t *json, struct error *err) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)json, key, value) {
-        size_t i = 0;
-        while (known[i] && strcmp(known[i], key) != 0) i++;
-        if (known[i]) continue;
+        if (text_find(key, known) >= 0) continue;
         if (strcmp(key, "times") == 0)
             return error_set(err, CODE_DATA,
                              "times: a plan has none: a table of times and steps is sampler: {solver: table, table: "

@@ -16,11 +16,8 @@ const char *const plan_label_names[] = {"given", "null", "none", NULL};
 /* json_pack frees what it was given and returns NULL when any of it is NULL: a lack of memory ends in NULL. */
 static json_t *terms_to_json(const struct op *op) {
     json_t *terms = json_array();
-    for (size_t i = 0; terms && i < op->terms_count; i++)
-        if (json_array_append_new(terms, json_pack("[f, i]", op->terms[i].coefficient, op->terms[i].source)) != 0) {
-            json_decref(terms);
-            terms = NULL;
-        }
+    for (size_t i = 0; i < op->terms_count; i++)
+        json_list_add(&terms, json_pack("[f, i]", op->terms[i].coefficient, op->terms[i].source));
     return terms;
 }
 
@@ -70,21 +67,16 @@ static json_t *step_to_json(const struct plan_step *step) {
 json_t *plan_to_json(const struct plan *plan) {
     bool adaptive = plan->adaptive;
     json_t *steps = json_array(), *ops = json_array();
-    bool whole = true;
-    for (size_t i = 0; i < plan->steps_count; i++)
-        whole &= json_array_append_new(steps, step_to_json(&plan->steps[i])) == 0;
-    for (size_t i = 0; i < plan->ops_count; i++) whole &= json_array_append_new(ops, op_to_json(&plan->ops[i])) == 0;
+    for (size_t i = 0; i < plan->steps_count; i++) json_list_add(&steps, step_to_json(&plan->steps[i]));
+    for (size_t i = 0; i < plan->ops_count; i++) json_list_add(&ops, op_to_json(&plan->ops[i]));
     json_t *json = json_pack("{s:s, s:o, s:o, s:i, s:f, s:o, s:o}", "solver", plan->solver, "nfe",
                              adaptive ? json_null() : json_integer(plan->nfe), "model_calls",
                              adaptive ? json_null() : json_integer(plan->model_calls), "registers", plan->registers,
                              "initial_scale", plan->initial_scale, "steps", steps, "ops", ops);
     if (adaptive)
-        whole &= json_object_set_new(json, "adaptive",
-                                     json_pack("{s:s, s:f, s:f}", "method", plan->solver, "rtol", plan->rtol, "atol",
-                                               plan->atol)) == 0;
-    if (whole) return json;
-    json_decref(json);
-    return NULL;
+        json_map_add(&json, "adaptive",
+                     json_pack("{s:s, s:f, s:f}", "method", plan->solver, "rtol", plan->rtol, "atol", plan->atol));
+    return json;
 }
 
 int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err) {
@@ -93,7 +85,7 @@ int plan_digest(const struct plan *plan, char hex[SHA256_HEX], struct error *err
     if (json) {
         static const char *const informative[] = {"solver", "nfe", "model_calls", "steps"};
         for (size_t i = 0; i < sizeof informative / sizeof *informative; i++) json_object_del(json, informative[i]);
-        text = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+        text = json_text(json, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
     }
     if (text) sha256_bytes(text, strlen(text), hex);
     free(text);

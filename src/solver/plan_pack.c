@@ -1,6 +1,8 @@
 /* A plan's JSON, compressed: what many runs at a time can be held as. */
 #include "solver/plan.h"
 
+#include "format/json_file.h"
+
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +23,7 @@ static json_t *pack(const char *text, size_t length) {
 
 /* The text that is packed, and its digest: new, or NULL. */
 static char *text_of(const json_t *plan, char sha256[SHA256_HEX]) {
-    char *text = json_dumps(plan, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
+    char *text = json_text(plan, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
     if (text) sha256_bytes(text, strlen(text), sha256);
     return text;
 }

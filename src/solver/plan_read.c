@@ -2,6 +2,7 @@
 #include "solver/plan.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <float.h>
 #include <limits.h>
@@ -50,21 +51,6 @@ static const struct field fields[OP_KINDS][FIELDS_MOST + 1] = {
                   {"channels", FIELD_CHANNELS, 0, 0, 0, true}},
 };
 
-static int find_name(const char *const *names, const char *name) {
-    for (int i = 0; name && names[i]; i++)
-        if (strcmp(names[i], name) == 0) return i;
-    return -1;
-}
-
-/* "FIELD: expected EXPECTED, found VALUE"; -1. */
-static int refuse(struct error *err, const char *field, const char *expected, const json_t *value) {
-    char *found = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
-    if (value && !found) return error_memory(err);
-    error_set(err, CODE_DATA, "%s: expected %s, found %.60s", field, expected, found ? found : "none");
-    free(found);
-    return -1;
-}
-
 static bool is_whole(const json_t *value, double low, double high) {
     return json_is_integer(value) && (double)json_integer_value(value) >= low &&
            (double)json_integer_value(value) <= high;
@@ -73,16 +59,16 @@ static bool is_whole(const json_t *value, double low, double high) {
 static int read_terms(const struct plan *plan, struct op *op, const json_t *terms, struct error *err) {
     json_t *pair;
     size_t i;
-    if (!json_is_array(terms)) return refuse(err, "terms", "a list of [coefficient, register]", terms);
+    if (!json_is_array(terms)) return json_refuse(err, "terms", "a list of [coefficient, register]", terms);
     op->terms = calloc(json_array_size(terms) + 1, sizeof *op->terms);
     if (!op->terms) return error_memory(err);
     json_array_foreach(terms, i, pair) {
         const json_t *coefficient = json_array_get(pair, 0), *source = json_array_get(pair, 1);
         if (json_array_size(pair) != 2 || !json_is_number(coefficient))
-            return refuse(err, "terms", "pairs of a coefficient and a register", pair);
+            return json_refuse(err, "terms", "pairs of a coefficient and a register", pair);
         if (fabs(json_number_value(coefficient)) > FLT_MAX)
-            return refuse(err, "terms", "coefficients that float32 can hold", pair);
-        if (!is_whole(source, 0, plan->registers - 1)) return refuse(err, "terms", "registers of the plan", pair);
+            return json_refuse(err, "terms", "coefficients that float32 can hold", pair);
+        if (!is_whole(source, 0, plan->registers - 1)) return json_refuse(err, "terms", "registers of the plan", pair);
         op->terms[op->terms_count++] = (struct term){json_number_value(coefficient), (int)json_integer_value(source)};
     }
     return 0;
@@ -92,7 +78,7 @@ static int read_channels(struct op *op, const json_t *channels, struct error *er
     const json_t *first = json_array_get(channels, 0), *beyond = json_array_get(channels, 1);
     if (json_array_size(channels) != 2 || !is_whole(first, 0, INT_MAX) || !is_whole(beyond, 0, INT_MAX) ||
         json_integer_value(beyond) <= json_integer_value(first))
-        return refuse(err, "channels", "[first, beyond], first below beyond", channels);
+        return json_refuse(err, "channels", "[first, beyond], first below beyond", channels);
     if (op->kind == OP_LINCOMB && op->terms_count == 0)
         return error_set(err, CODE_DATA, "channels: the others are those of the first term, and there is none");
     op->channels[0] = (int)json_integer_value(first);
@@ -109,12 +95,12 @@ static int read_field(const struct plan *plan, struct op *op, const struct field
         case FIELD_REGISTER:
             snprintf(expected, sizeof expected,
                      field->high > 0 ? "a whole number from 0 to %g" : "a register from 0 to %g", high);
-            if (!is_whole(value, 0, high)) return refuse(err, field->name, expected, value);
+            if (!is_whole(value, 0, high)) return json_refuse(err, field->name, expected, value);
             *(int *)member = (int)json_integer_value(value);
             return 0;
         case FIELD_STREAM:
             if (!is_whole(value, field->low, field->high))
-                return refuse(err, field->name, "a whole number of 1 or more (0 is the start)", value);
+                return json_refuse(err, field->name, "a whole number of 1 or more (0 is the start)", value);
             *(uint32_t *)member = (uint32_t)json_integer_value(value);
             return 0;
         case FIELD_OPEN:
@@ -129,13 +115,13 @@ static int read_field(const struct plan *plan, struct op *op, const struct field
             else snprintf(expected, sizeof expected, "a number from %g to %g", field->low, field->high);
             if (!json_is_number(value) || !(json_number_value(value) >= field->low) ||
                 !(json_number_value(value) <= field->high))
-                return refuse(err, field->name, expected, value);
+                return json_refuse(err, field->name, expected, value);
             *(double *)member = json_number_value(value);
             return 0;
         case FIELD_NAME: {
-            int name = find_name(plan_label_names, json_string_value(value));
+            int name = text_find(json_string_value(value), plan_label_names);
             if (!value) return error_set(err, CODE_DATA, "%s: missing; expected given, null or none", field->name);
-            if (name < 0) return refuse(err, field->name, "given, null or none", value);
+            if (name < 0) return json_refuse(err, field->name, "given, null or none", value);
             *(enum eval_labels *)member = (enum eval_labels)name;
             return 0;
         }
@@ -148,10 +134,10 @@ static int read_field(const struct plan *plan, struct op *op, const struct field
 static int op_from_json(const struct plan *plan, struct op *op, const json_t *json, struct error *err) {
     const json_t *name = json_object_get(json, "op");
     struct text known = {0};
-    int kind = find_name(plan_op_names, json_string_value(name));
+    int kind = text_find(json_string_value(name), plan_op_names);
     if (kind < 0) {
         text_add_names(&known, plan_op_names, ", ", " or ");
-        int rc = refuse(err, "op", known.data ? known.data : "an op", name ? name : json);
+        int rc = json_refuse(err, "op", known.data ? known.data : "an op", name ? name : json);
         text_release(&known);
         return rc;
     }
@@ -180,7 +166,7 @@ static int step_from_json(struct plan_step *step, const json_t *json, struct err
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *value = json_object_get(json, names[i]);
         bool infinite = members[i] == &step->logsnr && json_is_null(value);
-        if (!json_is_number(value) && !infinite) return refuse(err, names[i], "a number", value);
+        if (!json_is_number(value) && !infinite) return json_refuse(err, names[i], "a number", value);
         *members[i] = infinite ? INFINITY : json_number_value(value);
     }
     return 0;
@@ -194,16 +180,16 @@ static int head_from_json(struct plan *plan, const json_t *json, struct error *e
     if (!json_is_object(json)) return error_set(err, CODE_DATA, "expected a map with registers, initial_scale and ops");
     const char *name = solver ? json_string_value(solver) : "plan";
     if (!name || !*name || strlen(name) >= sizeof plan->solver)
-        return refuse(err, "solver", "a name of 1 to 31 characters", solver);
+        return json_refuse(err, "solver", "a name of 1 to 31 characters", solver);
     if (!is_whole(registers, 1, REGISTERS_MOST))
-        return refuse(err, "registers", "a whole number from 1 to 64", registers);
+        return json_refuse(err, "registers", "a whole number from 1 to 64", registers);
     for (size_t i = 0; i < 2; i++) {
         const json_t *count = json_object_get(json, counts[i]);
         if (count && !json_is_null(count) && !is_whole(count, 1, INT_MAX))
-            return refuse(err, counts[i], "a whole number of 1 or more", count);
+            return json_refuse(err, counts[i], "a whole number of 1 or more", count);
     }
     if (!json_is_number(scale) || !(json_number_value(scale) > 0) || !isfinite(json_number_value(scale)))
-        return refuse(err, "initial_scale", "a number above 0", scale);
+        return json_refuse(err, "initial_scale", "a number above 0", scale);
     *plan = (struct plan){.nfe = (int)json_integer_value(json_object_get(json, "nfe")),
                           .model_calls = (int)json_integer_value(json_object_get(json, "model_calls")),
                           .registers = (int)json_integer_value(registers),
@@ -218,8 +204,8 @@ static int head_from_json(struct plan *plan, const json_t *json, struct error *e
 static int lists_from_json(struct plan *plan, const json_t *json, struct error *err) {
     const json_t *ops = json_object_get(json, "ops"), *steps = json_object_get(json, "steps");
     size_t count = json_array_size(ops), steps_count = json_array_size(steps);
-    if (!json_is_array(ops)) return refuse(err, "ops", "a list", ops);
-    if (steps && !json_is_array(steps)) return refuse(err, "steps", "a list", steps);
+    if (!json_is_array(ops)) return json_refuse(err, "ops", "a list", ops);
+    if (steps && !json_is_array(steps)) return json_refuse(err, "steps", "a list", steps);
     if (count > OPS_MOST) return error_set(err, CODE_DATA, "ops: expected at most %d, found %zu", OPS_MOST, count);
     plan->ops = calloc(count + 1, sizeof *plan->ops);
     plan->steps = calloc(steps_count + 1, sizeof *plan->steps);

@@ -22,6 +22,16 @@ bool solver_starts_over(const struct solver *solver, const struct sampler *sampl
     return !solver->leaves_noise || (solver->options & SOLVER_CLOCK && sampler->clock != CLOCK_T);
 }
 
+double new_noise_all(const struct sampler *sampler) {
+    (void)sampler;
+    return 1;
+}
+
+double new_noise_none(const struct sampler *sampler) {
+    (void)sampler;
+    return NAN;
+}
+
 bool solver_takes_order(const struct solver *solver, double order) {
     if (solver->order_most == 0) return order == solver->default_order;
     if (order == trunc(order) && order >= solver->order_least && order <= solver->order_most) return true;

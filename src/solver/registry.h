@@ -1,4 +1,4 @@
-/* The table of solvers. Adding one: its own file and one line in registry.c. */
+/* The table of solvers. Adding one: its own file and a word in SOLVERS below. */
 #ifndef SOLVER_REGISTRY_H
 #define SOLVER_REGISTRY_H
 
@@ -67,12 +67,15 @@ struct solver {
     int (*check)(const struct builder *builder, const struct node *from, const struct node *to, struct error *err);
 };
 
-const struct solver *solver_find(const char *name);
-/* The solver that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
-const char *solver_guess(const char *name); /* NULL: unknown */
-const struct solver *solver_at(size_t i);   /* NULL beyond the last */
+const struct solver *solver_find(const char *name); /* NULL: unknown */
+/* The name of the solver that another tool calls `name`, or that a slip of the pen made it of; NULL: none. */
+const char *solver_guess(const char *name);
+const struct solver *solver_at(size_t i); /* NULL beyond the last */
 /* Is the step from alpha 0 one of order 1, by new_noise, and not the solver's own? */
 bool solver_starts_over(const struct solver *solver, const struct sampler *sampler);
+/* Of new_noise: all of it is new, or there is no formula. */
+double new_noise_all(const struct sampler *sampler);
+double new_noise_none(const struct sampler *sampler);
 bool solver_takes_order(const struct solver *solver, double order);
 
 /* The order of `qtaylor plan --list`. One family a file. */

@@ -7,18 +7,7 @@
 #include "solver/sampler_check.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-void sampler_release(struct sampler *sampler) {
-    free(sampler->plan);
-    json_decref(sampler->table);
-    free(sampler->times);
-    free(sampler->guidance.model);
-    free(sampler->guidance.scales);
-    free(sampler->guidance.scale_rows);
-    *sampler = (struct sampler){0};
-}
 
 bool sampler_ends_in_step(const struct sampler *sampler) {
     return sampler->final == FINAL_ZERO || sampler->final == FINAL_MEAN || sampler->final == FINAL_TWEEDIE;
@@ -162,9 +151,9 @@ static int restart_evaluations(const struct restart *restart) {
     return sum;
 }
 
-/* Steps between grid points, from nfe or steps or the list of times. */
-enum { FEW_STEPS = 15 };
+enum { FEW_STEPS = 15 }; /* below which lower_order_final is on, as in diffusers */
 
+/* steps and nfe, from one of them or the list of times. between: steps from one grid point to the next. */
 static int fill_steps(struct sampler *sampler, const struct solver *solver, const struct schedule *schedule,
                       struct error *err) {
     int last = final_is_x0(sampler->final), zero = sampler_ends_in_step(sampler), between;
@@ -290,55 +279,23 @@ static int resolve(struct sampler *sampler, const struct card *card, const struc
     if (!solver) return unknown_solver(sampler->solver, err);
     if (multistep_resolve(sampler, schedule, err) != 0) return -1;
     if (sampler_check(sampler, solver, card, schedule, err) != 0) return -1;
-    if (solver->evaluations == 0) {
-        if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
-        bool to_zero = reaches_zero(sampler, solver, card, schedule);
-        return fill_times(sampler, schedule, to_zero, err) != 0 || check_times(sampler, schedule, to_zero, err) != 0 ||
-                       check_clock(sampler, solver, schedule, err) != 0 ||
-                       check_start(sampler, solver, card, schedule, err) != 0
-                   ? -1
-                   : 0;
-    }
-    fill_defaults(sampler, solver, schedule, card);
+    bool adaptive = solver->evaluations == 0;
+    if (!adaptive) fill_defaults(sampler, solver, schedule, card);
+    else if (resolve_adaptive(sampler, solver, schedule, err) != 0) return -1;
     bool to_zero = reaches_zero(sampler, solver, card, schedule);
     if (fill_times(sampler, schedule, to_zero, err) != 0 || check_times(sampler, schedule, to_zero, err) != 0 ||
         check_clock(sampler, solver, schedule, err) != 0 || check_diffusion(sampler, schedule, err) != 0 ||
         check_start(sampler, solver, card, schedule, err) != 0)
         return -1;
-    return fill_steps(sampler, solver, schedule, err);
-}
-
-/* *copy = count doubles, or NULL of NULL. */
-static int copy_numbers(double **copy, const double *numbers, size_t count, struct error *err) {
-    *copy = numbers ? malloc(count * sizeof **copy) : NULL;
-    if (*copy) memcpy(*copy, numbers, count * sizeof **copy);
-    return numbers && !*copy ? error_memory(err) : 0;
+    return adaptive ? 0 : fill_steps(sampler, solver, schedule, err);
 }
 
 int plan_resolve(struct sampler *resolved, const struct sampler *wanted, const struct card *card, struct error *err) {
-    struct schedule *schedule;
-    const struct guidance *guidance = &wanted->guidance;
-    *resolved = *wanted;
-    resolved->times = resolved->guidance.scales = NULL;
-    resolved->guidance.model = guidance->model ? strdup(guidance->model) : NULL;
-    resolved->guidance.scale_rows = guidance->scale_rows ? strdup(guidance->scale_rows) : NULL;
-    resolved->table = json_incref(wanted->table);
-    resolved->plan = wanted->plan ? strdup(wanted->plan) : NULL;
-    bool lost = (guidance->model && !resolved->guidance.model) || (wanted->plan && !resolved->plan) ||
-                (guidance->scale_rows && !resolved->guidance.scale_rows);
-    int copied = lost ? error_memory(err) : 0;
-    if (copied == 0) copied = copy_numbers(&resolved->times, wanted->times, wanted->times_count, err);
-    if (copied == 0)
-        copied = copy_numbers(&resolved->guidance.scales, guidance->scales, 2 * guidance->scales_count, err);
-    if (copied != 0) {
-        sampler_release(resolved);
-        return -1;
-    }
+    struct schedule *schedule = NULL;
+    if (sampler_copy(resolved, wanted, err) != 0) return -1;
     int rc = schedule_new(&schedule, card, err);
-    if (rc == 0) {
-        rc = resolve(resolved, card, schedule, err);
-        schedule_free(schedule);
-    }
+    if (rc == 0) rc = resolve(resolved, card, schedule, err);
+    schedule_free(schedule);
     if (rc != 0) sampler_release(resolved);
     return rc;
 }

@@ -117,27 +117,17 @@ static void emit_sum(struct rk45 *rk45, int dst, double of_x, const double *weig
     builder_lincomb(&rk45->builder, dst, &sum);
 }
 
-static void emit_copy(struct rk45 *rk45, int dst, int src) {
-    struct form copy = {.count = 0};
-    form_add(&copy, 1, src);
-    builder_lincomb(&rk45->builder, dst, &copy);
-}
-
 static void emit_acceptance(struct rk45 *rk45) {
     if (!rk45->pending) return;
-    emit_copy(rk45, X, NEW);
-    emit_copy(rk45, K, K + STAGES); /* first same as last */
+    builder_copy(&rk45->builder, X, NEW);
+    builder_copy(&rk45->builder, K, K + STAGES); /* first same as last */
     rk45->pending = false;
 }
 
 static int emit_probe(struct rk45 *rk45, struct error *err) {
-    struct form probe = {.count = 0}, difference = {.count = 0};
-    form_add(&probe, 1, X);
-    form_add(&probe, -rk45->probe, K);
+    struct form probe = form_two(1, X, -rk45->probe, K), difference = form_two(1, K + 1, -1, K);
     builder_lincomb(&rk45->builder, NEW, &probe);
     if (emit_slope(rk45, NEW, rk45->u - rk45->probe, K + 1, err) != 0) return -1;
-    form_add(&difference, 1, K + 1);
-    form_add(&difference, -1, K);
     builder_lincomb(&rk45->builder, ERROR, &difference);
     return 0;
 }

@@ -4,8 +4,6 @@
  * step into sigma 0 is `final: zero`). */
 #include "solver/registry.h"
 
-#include <math.h>
-
 enum { STAGES = 4 };
 struct tableau {
     int stages;
@@ -14,29 +12,24 @@ struct tableau {
     double weights[STAGES];       /* b */
 };
 
-static const struct tableau euler = {1, {0}, {{0}}, {1}};
-static const struct tableau heun = {2, {0, 1}, {{0}, {1}}, {0.5, 0.5}};
-static const struct tableau midpoint = {2, {0, 0.5}, {{0}, {0.5}}, {0, 1}};
-static const struct tableau ralston = {2, {0, 2. / 3}, {{0}, {2. / 3}}, {0.25, 0.75}};
-static const struct tableau rk4 = {
-    4, {0, 0.5, 0.5, 1}, {{0}, {0.5}, {0, 0.5}, {0, 0, 1}}, {1. / 6, 1. / 3, 1. / 3, 1. / 6}};
-
-static double inner_time(const struct builder *builder, const struct node *from, const struct node *to, double part,
-                         double h) {
-    if (part == 0) return from->t;
-    if (part == 1) return to->t;
-    if (builder->sampler->clock == CLOCK_T) return from->t - part * h;
-    return schedule_time(builder->schedule, from->logsnr + part * h);
-}
+enum { EULER, HEUN, MIDPOINT, RALSTON, RK4 };
+static const struct tableau tableaus[] = {
+    [EULER] = {1, {0}, {{0}}, {1}},
+    [HEUN] = {2, {0, 1}, {{0}, {1}}, {0.5, 0.5}},
+    [MIDPOINT] = {2, {0, 0.5}, {{0}, {0.5}}, {0, 1}},
+    [RALSTON] = {2, {0, 2. / 3}, {{0}, {2. / 3}}, {0.25, 0.75}},
+    [RK4] = {4, {0, 0.5, 0.5, 1}, {{0}, {0.5}, {0, 0.5}, {0, 0, 1}}, {1. / 6, 1. / 3, 1. / 3, 1. / 6}},
+};
 
 /* registers: [0] the stage's x, [1 + i] slope i, dx/dh = -(f x + g^2/(2 sigma) epsilon), h towards data. */
-static int run(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-               const struct tableau *tableau, struct error *err) {
+static int step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
+                struct error *err) {
+    const struct tableau *tableau = &tableaus[builder->solver->variant];
     double h = builder_step(builder, from, to);
     struct form next = {.count = 0};
     form_add(&next, 1, 0);
     for (int i = 0; i < tableau->stages; i++) {
-        double time = inner_time(builder, from, to, tableau->nodes[i], h);
+        double part = tableau->nodes[i], time = part == 1 ? to->t : builder_time(builder, from, h, part);
         struct form stage = {.count = 0}, slope = {.count = 0};
         int x = i == 0 ? 0 : registers[0], k = registers[1 + i];
         form_add(&stage, 1, 0);
@@ -57,102 +50,27 @@ static int run(struct builder *builder, const int *registers, const struct node 
     return 0;
 }
 
-static int euler_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                      struct error *err) {
-    return run(builder, registers, from, to, &euler, err);
-}
-
-static int heun_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                     struct error *err) {
-    return run(builder, registers, from, to, &heun, err);
-}
-
-static int midpoint_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                         struct error *err) {
-    return run(builder, registers, from, to, &midpoint, err);
-}
-
-static int ralston_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                        struct error *err) {
-    return run(builder, registers, from, to, &ralston, err);
-}
-
-static int rk4_step(struct builder *builder, const int *registers, const struct node *from, const struct node *to,
-                    struct error *err) {
-    return run(builder, registers, from, to, &rk4, err);
-}
-
 #define SONG "Song et al. 2020 (score SDE), eq. 13"
-const struct solver solver_euler = {
-    .name = "euler",
-    .kind = "ODE",
-    .orders = "1",
-    .evaluations = 1,
-    .options = SOLVER_CLOCK,
-    .source = SONG,
-    .default_order = 1,
-    .default_clock = CLOCK_T,
-    .in_slopes = true,
-    .leaves_noise = true,
-    .step = euler_step,
-    .registers = 2,
-};
-const struct solver solver_heun = {
-    .name = "heun",
-    .kind = "ODE",
-    .orders = "2",
-    .evaluations = 2,
-    .options = SOLVER_CLOCK,
-    .source = SONG "; Karras et al. 2022, alg. 1",
-    .default_order = 2,
-    .default_clock = CLOCK_LOGSNR,
-    .in_slopes = true,
-    .leaves_noise = true,
-    .step = heun_step,
-    .registers = 3,
-};
-const struct solver solver_midpoint = {
-    .name = "midpoint",
-    .kind = "ODE",
-    .orders = "2",
-    .evaluations = 2,
-    .options = SOLVER_CLOCK,
-    .source = SONG ", midpoint rule",
-    .default_order = 2,
-    .default_clock = CLOCK_LOGSNR,
-    .inner_times = true,
-    .in_slopes = true,
-    .leaves_noise = true,
-    .step = midpoint_step,
-    .registers = 3,
-};
-const struct solver solver_ralston = {
-    .name = "ralston",
-    .kind = "ODE",
-    .orders = "2",
-    .evaluations = 2,
-    .options = SOLVER_CLOCK,
-    .source = SONG ", Ralston 1962",
-    .default_order = 2,
-    .default_clock = CLOCK_LOGSNR,
-    .inner_times = true,
-    .in_slopes = true,
-    .leaves_noise = true,
-    .step = ralston_step,
-    .registers = 3,
-};
-const struct solver solver_rk4 = {
-    .name = "rk4",
-    .kind = "ODE",
-    .orders = "4",
-    .evaluations = 4,
-    .options = SOLVER_CLOCK,
-    .source = SONG,
-    .default_order = 4,
-    .default_clock = CLOCK_LOGSNR,
-    .inner_times = true,
-    .in_slopes = true,
-    .leaves_noise = true,
-    .step = rk4_step,
-    .registers = 5,
-};
+#define RUNGE_KUTTA(NAME, VARIANT, ORDER, EVALUATIONS, CLOCK, INNER, SOURCE) \
+    {.name = NAME, \
+     .kind = "ODE", \
+     .orders = #ORDER, \
+     .evaluations = EVALUATIONS, \
+     .options = SOLVER_CLOCK, \
+     .source = SOURCE, \
+     .default_order = ORDER, \
+     .default_clock = CLOCK, \
+     .inner_times = INNER, \
+     .in_slopes = true, \
+     .leaves_noise = true, \
+     .variant = VARIANT, \
+     .step = step, \
+     .registers = 1 + EVALUATIONS}
+
+const struct solver solver_euler = RUNGE_KUTTA("euler", EULER, 1, 1, CLOCK_T, false, SONG);
+const struct solver solver_heun = RUNGE_KUTTA("heun", HEUN, 2, 2, CLOCK_LOGSNR, false,
+                                              SONG "; Karras et al. 2022, alg. 1");
+const struct solver solver_midpoint = RUNGE_KUTTA("midpoint", MIDPOINT, 2, 2, CLOCK_LOGSNR, true,
+                                                  SONG ", midpoint rule");
+const struct solver solver_ralston = RUNGE_KUTTA("ralston", RALSTON, 2, 2, CLOCK_LOGSNR, true, SONG ", Ralston 1962");
+const struct solver solver_rk4 = RUNGE_KUTTA("rk4", RK4, 4, 4, CLOCK_LOGSNR, true, SONG);

@@ -36,14 +36,13 @@ static int step(struct builder *builder, const int *registers, const struct node
     (void)from, (void)to, (void)err;
     int index = builder->index, before = registers[RING], noise = registers[RING + 1];
     evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
-    struct form same = {.terms = {{1, 0}}, .count = 1};
     if (builder_history(builder) > 0) {
         builder->index--;
         struct form corrected = update(builder, registers, before, index - 1, index, builder_order(builder));
         builder->index++;
         builder_lincomb(builder, 0, &corrected);
     }
-    builder_lincomb(builder, before, &same);
+    builder_copy(builder, before, 0);
     builder_noise(builder, noise);
     struct form next = update(builder, registers, 0, index, index, builder_order(builder));
     builder_lincomb(builder, 0, &next);

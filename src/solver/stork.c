@@ -33,10 +33,7 @@ static int slope_at(const struct builder *builder, const struct node *from, doub
                     struct parts y, struct parts *slope, struct error *err) {
     struct parts held = {{0, 1 + part / back, -part / back}};
     if (schedule_is_flow(builder->schedule)) return *slope = held, 0;
-    double f, g2,
-        t = builder->sampler->clock == CLOCK_T ? from->t - part * h
-                                               : schedule_time(builder->schedule, from->logsnr + part * h);
-    if (part == 0) t = from->t;
+    double f, g2, t = builder_time(builder, from, h, part);
     if (builder_drift(builder, t, &f, &g2, err) != 0) return -1;
     *slope = add((struct parts){{0}}, f, y);
     *slope = add(*slope, g2 / (2 * schedule_sigma(builder->schedule, t)), held);

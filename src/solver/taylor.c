@@ -40,6 +40,19 @@ int taylor_coefficients(const struct schedule *schedule, enum clock_kind clock, 
     return 0;
 }
 
+int taylor_parts(const struct schedule *schedule, enum clock_kind clock, double wanted, double t, double s,
+                 double *on_x0, double *on_z, struct error *err) {
+    *on_x0 = schedule_alpha(schedule, s);
+    *on_z = schedule_sigma(schedule, s);
+    if (wanted == INFINITY) return 0;
+    int order = (int)wanted;
+    double alpha[order + 1], sigma[order + 1], h = schedule_step(schedule, clock, t, s);
+    if (schedule_series(schedule, clock, t, order, alpha, sigma, err) != 0) return -1;
+    *on_x0 = series_value(order, alpha, h);
+    *on_z = series_value(order, sigma, h);
+    return 0;
+}
+
 static int coefficients(const struct builder *builder, const struct node *from, const struct node *to, double *rho,
                         double *mu, struct error *err) {
     const struct sampler *sampler = builder->sampler;
@@ -49,15 +62,10 @@ static int coefficients(const struct builder *builder, const struct node *from, 
 static int step_of_parts(struct builder *builder, int out, const struct node *from, const struct node *to,
                          struct error *err) {
     const struct sampler *sampler = builder->sampler;
-    double on_x0 = to->alpha, on_z = to->sigma;
+    double on_x0, on_z;
     struct form next = {.count = 0};
-    if (sampler->order != INFINITY) {
-        int order = (int)sampler->order;
-        double alpha[order + 1], sigma[order + 1], h = builder_step(builder, from, to);
-        if (schedule_series(builder->schedule, sampler->clock, from->t, order, alpha, sigma, err) != 0) return -1;
-        on_x0 = series_value(order, alpha, h);
-        on_z = series_value(order, sigma, h);
-    }
+    if (taylor_parts(builder->schedule, sampler->clock, sampler->order, from->t, to->t, &on_x0, &on_z, err) != 0)
+        return -1;
     struct point point = builder_evaluate(builder, 0, from->t, out);
     form_add_form(&next, on_x0, &point.x0);
     form_add_form(&next, on_z, &point.epsilon);

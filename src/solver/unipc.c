@@ -51,15 +51,13 @@ static int step(struct builder *builder, const int *registers, const struct node
     bool corrects = builder->solver->variant != UNIP_BH2;
     evaluate_and_keep(builder, HELD_X0, registers[index % RING]);
     if (corrects) {
-        struct form corrected = {.terms = {{1, 0}}, .count = 1};
         if (builder_history(builder) > 0) {
             builder->index--;
-            corrected = update(builder, registers, before, index - 1, builder_order(builder), true);
+            struct form corrected = update(builder, registers, before, index - 1, builder_order(builder), true);
             builder->index++;
             builder_lincomb(builder, 0, &corrected);
         }
-        corrected = (struct form){.terms = {{1, 0}}, .count = 1};
-        builder_lincomb(builder, before, &corrected);
+        builder_copy(builder, before, 0);
     }
     struct form next = update(builder, registers, 0, index, builder_order(builder), false);
     builder_lincomb(builder, 0, &next);

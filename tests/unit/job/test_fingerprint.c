@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "config/keys.h"
 #include "job/fingerprint.h"
 
 #include <stdlib.h>
@@ -173,6 +174,49 @@ static void a_difference_is_named(void **state) {
     fingerprint_release(&there);
 }
 
+static long left; /* of jansson's allocations, until one fails */
+
+static void *run_short(size_t size) {
+    return left-- == 0 ? NULL : malloc(size);
+}
+
+/* What is written while memory is short is whole, or nothing: a list without its last item would be another job. */
+static void short_of_memory(void **state) {
+    (void)state;
+    static const char *const overrides[] = {
+        "model.row_dependent=true", "sampler.restart=[{steps: 3, low: 0.1, high: 1}, {steps: 4, low: 2, high: 3}]",
+        "sampler.guidance={scale: [[0.9, 2], [0.5, 3]]}",
+        "evaluate={features: [{name: a, path: a.pt}, {name: b, path: b.pt}], reference: {a: r.npz, b: s.npz}, "
+        "metrics: [fid, kid, is]}"};
+    struct job job;
+    struct card card;
+    struct error err;
+    struct fingerprint whole, found;
+    if (job_parse(&job, JOB, "job.yaml", "/f", overrides, 4, &err) != 0) fail_msg("%s", err.message);
+    assert_int_equal(card_parse(&card, job.model.card, "card", &err), 0);
+    assert_int_equal(fingerprint_make(&whole, &job, &card, &job.sampler, &usual.files, 1, &err), 0);
+    json_set_alloc_funcs(run_short, free);
+    long n = 0;
+    for (left = -1; left < 0; n++) {
+        left = n;
+        json_t *resolved = keys_write(&job_keys, &job);
+        if (resolved && !json_equal(resolved, job.resolved)) fail_msg("other keys when allocation %ld fails", n);
+        json_decref(resolved);
+    }
+    assert_true(n > 50);
+    for (left = -1, n = 0; left < 0; n++) {
+        left = n;
+        if (fingerprint_make(&found, &job, &card, &job.sampler, &usual.files, 1, &err) != 0) continue;
+        if (strcmp(found.hex, whole.hex) != 0) fail_msg("another fingerprint when allocation %ld fails", n);
+        fingerprint_release(&found);
+    }
+    assert_true(n > 50);
+    json_set_alloc_funcs(malloc, free);
+    fingerprint_release(&whole);
+    card_release(&card);
+    job_release(&job);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(canonical_text),
@@ -180,6 +224,7 @@ int main(void) {
         cmocka_unit_test(depends_on_what_makes_samples),
         cmocka_unit_test(files_count_by_content),
         cmocka_unit_test(a_difference_is_named),
+        cmocka_unit_test(short_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

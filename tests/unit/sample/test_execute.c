@@ -333,6 +333,8 @@ static void mistakes(void **state) {
     (void)state;
     struct shim_model *model = model_of(MIXTURE, ""), *bad = model_of(MIXTURE, ", \"fail_call\": -1");
     struct batch unlabelled = {.rows = BATCH, .seeds = seeds}, none = whole, many = whole;
+    const int64_t undrawn[BATCH] = {0, -1, 1, 0, 1};
+    struct batch blind = {.rows = BATCH, .seeds = seeds, .labels = undrawn};
     none.rows = 0;
     many.rows = BATCH + 1;
     for (int v = 0; v < 2; v++) {
@@ -341,6 +343,7 @@ static void mistakes(void **state) {
         run_badly(&setup, &whole, CODE_DATA, "the first call of the model failed");
         setup.model = model;
         run_badly(&setup, &unlabelled, CODE_INTERNAL, "labels");
+        run_badly(&setup, &blind, CODE_DATA, "the label of seed 0 could not be drawn");
         run_badly(&setup, &none, CODE_INTERNAL, "0 rows, expected 1 to 5");
         run_badly(&setup, &many, CODE_INTERNAL, "6 rows, expected 1 to 5");
         setup.guide = NULL;
