@@ -48,13 +48,12 @@ static int evaluate(struct executor *executor, const struct op *op, const struct
     struct shim_model *model = op->model ? setup->guide : setup->model;
     if (!card || !model) return error_set(err, CODE_INTERNAL, "the plan evaluates a guiding model, but there is none");
     struct shim_input inputs[INPUTS_MOST];
-    struct shim_condition condition = {.time = op->time, .inputs = inputs};
+    struct shim_condition condition = condition_at(card, op->time);
     if (card->classes > 0) condition.labels = labels[op->labels];
     struct condition_values values = condition_values_from(&executor->inputs, card,
                                                            op->labels == EVAL_NULL ? (size_t)setup->batch : 0);
+    condition.inputs = inputs;
     condition.inputs_count = condition_inputs(card, &values, inputs);
-    condition.integer_time = card->time.kind == TIME_DISCRETE && card->time.integer;
-    condition.channels = card->learned_variance ? 2 * card->channels : 0;
     /* What a batch gives, by model, labels and twin: none of it changes before the next batch. */
     int kind = 8 * op->model + 2 * (int)op->labels + (twin != NULL);
     condition.serial = executor->batches ? 16 * executor->batches + (uint64_t)kind : 0;
@@ -169,6 +168,7 @@ static int read_conditions(struct executor *executor, struct error *err) {
     }
     return 0;
 }
+
 /* A label that could not be drawn (labels_at): a network that counts from the end would take it for its last class. */
 static int check_labels(const struct executor *executor, const struct batch *batch, struct error *err) {
     bool labelled = batch->labels && executor->setup.card->classes > 0;
@@ -181,12 +181,11 @@ static int check_labels(const struct executor *executor, const struct batch *bat
     return 0;
 }
 
-
 int executor_start(struct executor *executor, const struct batch *batch, struct error *err) {
     if (batch->rows < 1 || batch->rows > (size_t)executor->setup.batch)
         return error_set(err, CODE_INTERNAL, "a batch has %zu rows, expected 1 to %d", batch->rows,
-    if (check_labels(executor, batch, err) != 0) return -1;
                          executor->setup.batch);
+    if (check_labels(executor, batch, err) != 0) return -1;
     executor->batch = batch;
     executor->batches++;
     for (size_t row = 0; row < batch->rows; row++)
