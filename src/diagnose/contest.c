@@ -18,7 +18,6 @@ static struct sampler sampler_on(const struct study *study, const struct track *
                                  enum clock_kind clock) {
     const struct sampler *own = study->asked->sampler;
     struct sampler sampler;
-    bool ends = !grid_has_ends(track->grid);
     sampler_init(&sampler);
     strcpy(sampler.solver, solver);
     sampler.order = order;
@@ -37,7 +36,7 @@ static struct sampler sampler_on(const struct study *study, const struct track *
     } else {
         sampler.nfe = track->nfe;
     }
-    if (ends) {
+    if (!grid_has_ends(track->grid)) {
         sampler.t_start = own->t_start;
         sampler.t_end = own->t_end;
     }
@@ -170,8 +169,8 @@ static int add_own(struct study *study, struct error *err) {
                           "more than an error",
                           own->solver);
     wanted.state = STATE_FLOAT64;
-    if (grid_is_list(wanted.grid)) wanted.nfe = wanted.steps = 0;
-    else wanted.steps = 0;
+    wanted.steps = 0;
+    if (grid_is_list(wanted.grid)) wanted.nfe = 0;
     if (grid_has_ends(wanted.grid)) wanted.t_start = wanted.t_end = NAN;
     if (compile(&resolved, &plan, &wanted, study->asked->card, err) != 0) return -1;
     if (fits(study, &plan)) return add(study, &resolved, &plan, true, err);

@@ -11,6 +11,8 @@
 #include "torch_shim.h"
 
 #include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct diagnosis {                 /* what is asked; all pointers borrowed */
     const struct sampler *sampler; /* resolved, not adaptive: its NFE, grid, range, guidance and clipping are meant */
@@ -25,8 +27,8 @@ struct diagnosis {                 /* what is asked; all pointers borrowed */
     const uint64_t *condition_rows;      /* [paths], or NULL */
 };
 
-/* Runs `workers` OpenMP threads of its own; not collective. *findings (new): docs/solvers.md, Diagnose. What can't be
- * measured on this model is left out, and `notes` says why. */
+/* In findings.c. Runs `workers` OpenMP threads of its own; not collective. *findings (new): docs/solvers.md, Diagnose.
+ * What can't be measured on this model is left out, and `notes` says why. */
 int diagnose(json_t **findings, const struct diagnosis *diagnosis, struct error *err);
 
 #endif

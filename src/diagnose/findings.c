@@ -154,8 +154,9 @@ static const struct candidate *best(const struct study *study, const char *solve
         if (candidate->plan.nfe != study->asked->sampler->nfe || strcmp(candidate->sampler.solver, solver) != 0)
             continue;
         double value = rms(study, candidate->errors);
-        if (value < least) found = candidate;
-        if (value < least) least = value;
+        if (value >= least) continue;
+        found = candidate;
+        least = value;
     }
     return found;
 }
@@ -223,7 +224,7 @@ int diagnose(json_t **found, const struct diagnosis *asked, struct error *err) {
     if (rc == 0) rc = contest_tracks(&study, err);
     if (rc == 0) rc = study_place(&study, err);
     if (rc == 0) rc = contest_candidates(&study, err);
-    if (rc == 0) rc = measure(&study, err);
+    if (rc == 0) rc = study_measure(&study, err);
     if (rc == 0 && !(*found = findings(&study))) rc = error_memory(err);
     study_release(&study);
     return rc;

@@ -303,7 +303,7 @@ static void choose_batch(struct walk *walk, size_t number) {
     walk->rows = paths - walk->first < size ? paths - walk->first : size;
 }
 
-int measure(struct study *study, struct error *err) {
+int study_measure(struct study *study, struct error *err) {
     const struct diagnosis *asked = study->asked;
     size_t batches = (asked->paths + (size_t)asked->batch - 1) / (size_t)asked->batch;
     struct plan program = study->path.plan; /* registers for every plan that is run */

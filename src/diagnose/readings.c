@@ -2,6 +2,7 @@
 #include "diagnose/readings.h"
 
 #include "format/json_file.h"
+#include "sample/conditions.h"
 #include "sample/noise.h"
 #include "solver/builder.h"
 
@@ -91,10 +92,8 @@ static int ask(struct trial *trial, double time, double input, const float **out
     call->input = input;
     for (size_t i = 0; i < trial->batch * trial->elements; i++) trial->input[i] = (float)(input * trial->x[i]);
     struct shim_shape shape = {(int)trial->batch, card->channels, card->height, card->width};
-    struct shim_condition condition = {.time = time,
-                                       .integer_time = card->time.kind == TIME_DISCRETE && card->time.integer,
-                                       .labels = trial->labels,
-                                       .channels = card->learned_variance ? 2 * card->channels : 0};
+    struct shim_condition condition = condition_at(card, time);
+    condition.labels = trial->labels;
     *out = call->out;
     if (shim_model_run(trial->asked->model, trial->input, shape, &condition, call->out, trial->variance, message) == 0)
         return 0;

@@ -37,11 +37,11 @@ struct track { /* a grid at an NFE, as points of the path */
 enum { CLOCKS = 2 };
 extern const enum clock_kind clocks[CLOCKS];
 
-/* Of a derivative: its true and its ideal value, their product and difference, and the finite difference's own error.
- */
 enum { NUDGES = 9 };
 #define NUDGE 1e-3 /* of one to the next: relative in x, absolute in lambda */
 
+/* Of a derivative: its true and its ideal value, their product and difference, and the finite difference's own error.
+ */
 enum quantity { TRUE2, IDEAL2, PRODUCT, MISS2, TRUNCATION2, NOISE2, QUANTITIES };
 enum { SCORE_FIRST = PATH_ORDERS, KINDS = PATH_ORDERS + EPSILON_ORDERS }; /* x' x'' ... and then S' S'' ... */
 
@@ -93,7 +93,7 @@ const struct track *study_main_track(const struct study *study);
 /* A line for `notes`. */
 int study_note(struct study *study, struct error *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Fills all of it (measure.c). */
-int measure(struct study *study, struct error *err);
+/* Fills all of it (measure.c), on threads of its own. */
+int study_measure(struct study *study, struct error *err);
 
 #endif

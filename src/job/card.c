@@ -347,6 +347,10 @@ void card_release(struct card *card) {
     *card = (struct card){0};
 }
 
+bool card_takes_steps(const struct card *card) {
+    return card->time.kind == TIME_DISCRETE && card->time.integer;
+}
+
 size_t card_elements(const struct card *card) {
     return (size_t)card->channels * (size_t)card->height * (size_t)card->width;
 }

@@ -27,10 +27,10 @@ extern const char *const prediction_names[]; /* as in a card, by the enum; ends 
 
 enum time_kind {                  /* what the model receives as t */
                  TIME_CONTINUOUS, /* scale * tau */
-                 TIME_DISCRETE,   /* step n of time_steps: int64, or float32 fractional index N t - 1 */
+                 TIME_DISCRETE,   /* step n of time.steps: int64, or float32 fractional index N t - 1 */
                  TIME_SIGMA,      /* sigma/alpha */
                  TIME_LOG_SIGMA,  /* ln(sigma/alpha) */
-                 TIME_C_NOISE,    /* ln(sigma/alpha)/4 */
+                 TIME_C_NOISE,    /* by the preconditioning: see schedule_model_time (solver/schedule.h) */
 };
 
 enum schedule_kind {
@@ -130,7 +130,8 @@ int model_form(json_t **form, const char *path, struct error *err);
 /* card->guide from json, or where that is NULL from the file. Whether it fits the card is plan_resolve's to say. */
 int card_add_guide(struct card *card, const json_t *json, const char *model_path, struct error *err);
 void card_release(struct card *card);
-size_t card_elements(const struct card *card); /* channels * height * width */
+bool card_takes_steps(const struct card *card); /* is the model told its time as a whole step, int64? */
+size_t card_elements(const struct card *card);  /* channels * height * width */
 /* The decoder's pictures where there is one, else the model's own x0. */
 struct sample_form card_sample(const struct card *card);
 size_t sample_elements(const struct sample_form *form); /* channels * height * width */

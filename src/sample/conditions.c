@@ -188,6 +188,12 @@ int conditions_read(const struct conditions *conditions, uint64_t row, bool null
     return 0;
 }
 
+struct shim_condition condition_at(const struct card *card, double time) {
+    return (struct shim_condition){.time = time,
+                                   .integer_time = card_takes_steps(card),
+                                   .channels = card->learned_variance ? 2 * card->channels : 0};
+}
+
 bool conditions_nullable(const struct card *card) {
     for (size_t i = 0; i < card->inputs_count; i++)
         if (!card->inputs[i].null) return false;

@@ -38,6 +38,8 @@ void condition_values_release(struct condition_values *values);
 int conditions_read(const struct conditions *conditions, uint64_t row, bool null, struct condition_values *values,
                     size_t place, struct error *err);
 
+/* What a network with this card is told at each call: the time and its form. Labels and inputs are the caller's. */
+struct shim_condition condition_at(const struct card *card, double time);
 bool conditions_nullable(const struct card *card); /* has it inputs, and each of them a null? */
 /* As the shim takes them; they borrow the values. Returns their number. */
 int condition_inputs(const struct card *card, const struct condition_values *values,

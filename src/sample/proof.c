@@ -151,13 +151,11 @@ static int ask(void *context, size_t time, const uint64_t *seeds, float *out, st
     size_t size = question->elements, batch = (size_t)question->shape.batch, parts = question->op.dst2 ? 2 : 1;
     float *variance = parts == 2 ? question->out + batch * size : NULL;
     char message[SHIM_ERROR];
-    struct shim_condition condition = {.time = question->times[time],
-                                       .labels = question->known_count > 0 ? question->labels : NULL};
+    struct shim_condition condition = condition_at(question->card, question->times[time]);
     struct shim_input inputs[INPUTS_MOST];
+    if (question->known_count > 0) condition.labels = question->labels;
     condition.inputs = inputs;
     condition.inputs_count = condition_inputs(question->card, &question->values, inputs);
-    condition.integer_time = question->card->time.kind == TIME_DISCRETE && question->card->time.integer;
-    condition.channels = question->card->learned_variance ? 2 * question->card->channels : 0;
     for (size_t row = 0; row < batch; row++) {
         noise_normals(seeds[row], NOISE_STREAM_INITIAL, size, question->normals);
         for (size_t i = 0; i < size; i++) question->x[row * size + i] = (float)question->normals[i];

@@ -50,12 +50,10 @@ static int call_network(const struct speed_trial *trial, size_t batch, struct bu
     char message[SHIM_ERROR];
     struct shim_shape shape = {(int)batch, card->channels, card->height, card->width};
     struct shim_input inputs[INPUTS_MOST];
-    struct shim_condition condition = {.time = trial->time,
-                                       .integer_time = card->time.kind == TIME_DISCRETE && card->time.integer,
-                                       .labels = card->classes > 0 ? buffers->labels : NULL,
-                                       .inputs = inputs,
-                                       .inputs_count = condition_inputs(card, &buffers->values, inputs),
-                                       .channels = card->learned_variance ? 2 * card->channels : 0};
+    struct shim_condition condition = condition_at(card, trial->time);
+    if (card->classes > 0) condition.labels = buffers->labels;
+    condition.inputs = inputs;
+    condition.inputs_count = condition_inputs(card, &buffers->values, inputs);
     if (shim_model_run(trial->model, buffers->x, shape, &condition, buffers->out, NULL, message) == 0) return 0;
     return error_set(err, CODE_DATA, "a batch of %zu failed: model: %s", batch, message);
 }
@@ -114,7 +112,7 @@ double speed_rate(const json_t *speed) {
     return json_number_value(json_object_get(speed, "rows_per_second"));
 }
 
-int speed_beats(double rate, double other) {
+bool speed_beats(double rate, double other) {
     return rate * LEVEL > other;
 }
 

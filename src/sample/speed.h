@@ -7,6 +7,7 @@
 #include "torch_shim.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { SPEED_LARGEST = 256, SPEED_GPU_WORKERS = 2 };
@@ -31,6 +32,6 @@ int speed_measure(json_t *speeds, const struct speed_trial *trial, struct speed_
 const json_t *speed_recommended(const json_t *speeds);
 double speed_rate(const json_t *speed);
 /* Is it faster by more than what counts as equal? */
-int speed_beats(double rate, double other);
+bool speed_beats(double rate, double other);
 
 #endif

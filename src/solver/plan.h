@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct text;
+
 enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the fingerprint */
 
 /* The table of ops: enum name, printed name. */
@@ -29,7 +31,6 @@ enum { PLAN_VERSION = 1 }; /* raised when a solver's numbers change: part of the
     X(OP_PROJECT, "PROJECT") \
     X(OP_LIMIT, "LIMIT") \
     X(OP_GUIDE, "GUIDE")
-struct text;
 #define PLAN_OP_ENUM(symbol, name) symbol,
 enum op_kind { PLAN_OPS(PLAN_OP_ENUM) OP_KINDS };
 #undef PLAN_OP_ENUM

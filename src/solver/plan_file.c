@@ -75,7 +75,7 @@ static int check_registers(const struct op *op, bool *written, struct error *err
 static int time_of(const struct schedule *schedule, const struct card *card, double time, double *t,
                    struct error *err) {
     double least, most, low, high;
-    bool whole = card->time.kind == TIME_DISCRETE && card->time.integer;
+    bool whole = card_takes_steps(card);
     schedule_range(schedule, &least, &most);
     low = least;
     high = most;

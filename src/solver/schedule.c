@@ -56,8 +56,7 @@ bool schedule_is_discrete(const struct schedule *schedule) {
 
 bool schedule_has_integer_times(const struct schedule *schedule) {
     const struct card *card = schedule->card;
-    return (card->time.kind == TIME_DISCRETE && card->time.integer) ||
-           (card->time.kind == TIME_C_NOISE && card->prediction == PREDICTION_EDM_IDDPM);
+    return card_takes_steps(card) || (card->time.kind == TIME_C_NOISE && card->prediction == PREDICTION_EDM_IDDPM);
 }
 
 int schedule_steps(const struct schedule *schedule) {

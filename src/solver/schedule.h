@@ -1,7 +1,7 @@
 /* Noise schedules: x_t = alpha(t) x0 + sigma(t) z. All in double. Time t is the schedule's own: (0, 1] for continuous
  * ones, (n+1)/N for step n of discrete ones, sigma itself for edm (alpha = 1). logsnr is lambda = log(alpha/sigma),
- * half the log-SNR of other papers. All but edm, flow and tables of alphas and
- * sigmas are variance-preserving: alpha^2 + sigma^2 = 1. Where alpha is 0 lambda is -infinity. */
+ * half the log-SNR of other papers. All but edm, flow and tables of alphas and sigmas are variance-preserving: alpha^2
+ * + sigma^2 = 1. Where alpha is 0 lambda is -infinity. */
 #ifndef SOLVER_SCHEDULE_H
 #define SOLVER_SCHEDULE_H
 
@@ -24,8 +24,8 @@ double schedule_logsnr(const struct schedule *schedule, double t);
 double schedule_time(const struct schedule *schedule, double logsnr); /* inverse of schedule_logsnr */
 
 bool schedule_is_discrete(const struct schedule *schedule); /* a table underneath */
-bool schedule_has_integer_times(const struct schedule
-                                    *schedule); /* the model takes whole steps n, and nothing between */
+/* The model takes whole steps n, and nothing between. */
+bool schedule_has_integer_times(const struct schedule *schedule);
 /* N of a discrete schedule or of a model with discrete time, whose step n stands at t = (n+1)/N; else 0. */
 int schedule_steps(const struct schedule *schedule);
 /* Times a sampler may start and end at: least <= t <= most. least is 0, not included, for continuous schedules. */
@@ -51,7 +51,7 @@ int schedule_slope(const struct schedule *schedule, double t, double *alpha, dou
 int schedule_series(const struct schedule *schedule, enum clock_kind clock, double t, int order, double *alpha,
                     double *sigma, struct error *err);
 /* Radius of convergence of those series: the distance to the nearest singularity, in the clock's unit; infinite for
- * edm. Discrete schedules in clock t: 0. */
+ * edm, and for a flow in clock t. Discrete schedules in clock t, and tables of alphas and sigmas: 0. */
 double schedule_radius(const struct schedule *schedule, enum clock_kind clock, double t);
 
 #endif

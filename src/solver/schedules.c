@@ -152,15 +152,10 @@ static int cosine_series(const struct schedule *s, double t, int order, double *
     const double cycle[4] = {sin(rate * (1 - t)), sin(a), -sin(rate * (1 - t)), -sin(a)}; /* of cos(a - u) */
     for (int k = 0; k <= order; k++) {
         alpha[k] = cycle[k % 4] * factor;
+        sigma[k] = k % 2 ? (k % 4 == 1 ? -factor : factor) : 0; /* of gvp at t = 0, where it is a sine */
         factor *= rate / (k + 1);
     }
     if (t > 0 || s->card->schedule.s > 0) sigma_from_alpha(cosine_sigma(s, t), order, alpha, sigma);
-    else { /* gvp at its end, where sigma is a sine that passes through 0 */ factor = 1;
-        for (int k = 0; k <= order; k++) {
-            sigma[k] = k % 2 ? (k % 4 == 1 ? -factor : factor) : 0;
-            factor *= rate / (k + 1);
-        }
-    }
     return 0;
 }
 
