@@ -327,7 +327,7 @@ static void outcome(const json_t *data, struct text *out) {
     size_t i, level = 0, completed = 0;
     if (!last) return;
     json_array_foreach(in, i, cell) level += !is_called(cell, leader);
-    text_add(out, "%s leads after the last round; ", leader);
+    text_add(out, "%s leads after the last round, of %.0f samples a cell; ", leader, data_number(last, "samples"));
     if (level > 0) text_add(out, "not significantly worse %s %zu", level > 1 ? "are" : "is", level);
     else text_add(out, "all others left the race");
     json_array_foreach(in, i, cell) {

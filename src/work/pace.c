@@ -205,7 +205,7 @@ static int leave_behind(const struct rounds *rounds, const size_t *numbers, cons
                                 racer->error);
         rc = stop(&cells[numbers[i]], standing, RACE, why, err);
     }
-    log_info("%s: %llu samples a cell: %s leads, %zu of %zu cells are left behind", cells_dir(rounds->cells),
+    log_info("%s: %llu samples a cell: %s leads, left behind: %zu of %zu cells", cells_dir(rounds->cells),
              (unsigned long long)samples, first, json_array_size(left), count);
     json_t *round = json_pack("{s:I, s:I, s:s, s:o}", "samples", (json_int_t)samples, "cells", (json_int_t)count,
                               "leader", first, "left", left);

@@ -106,7 +106,7 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     risk = "the risk that the best cell was left behind is at most 2.5 % a round, 5 % in 2 rounds"
     assert len(rounds) == 2 and risk in report
     leader, level = rounds[-1][1], [cell for cell in kept if cell in alive and cell != rounds[-1][1]]
-    outcome = f"{leader} leads after the last round; "
+    outcome = f"{leader} leads after the last round, of {rounds[-1][0]} samples a cell; "
     assert (outcome + (f"not significantly worse {'are' if len(level) > 1 else 'is'} {len(level)}: " if level else
                        "all others left the race")) in report
     if level:
