@@ -140,7 +140,7 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
     }
     print_cells(data, metric, out);
     if (sweep && json_array_size(json_object_get(data, "best")) > 0) {
-        text_add(out, "\nbest at each NFE: the lowest, each series by its cell of the largest NFE up to it;\n"
+        text_add(out, "\nbest at each NFE: the lowest, a series by its cell of the largest NFE up to it;\n"
                       "the difference to the next one is paired by seeds\n"
                       "p: two-sided, Student's t, corrected after Holm for all comparisons made here\n");
         if (print_best(data, out)) return error_memory(err);
