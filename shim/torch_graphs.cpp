@@ -143,7 +143,7 @@ shim_model *graphs_of(shim_model *model) {
 
 shim_model *graphs_of(shim_model *) {
     refuse("cuda_graphs: true, and this program was built without CUDA's headers: build it again where there is "
-           "cuda_runtime_api.h, in CUDA_HOME/include or beside pip's torch");
+           "CUDA's toolkit (CUDA_HOME, /usr/local/cuda)");
 }
 
 #endif
