@@ -149,13 +149,12 @@ static int list_folder(struct images *images, struct error *err) {
                 rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
                 break;
             case FTS_SLNONE:
-                if (image_name_hidden(name) || !image_name_is_read(name)) break;
-                rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
-                break;
             case FTS_DEFAULT:
                 if (image_name_hidden(name) || !image_name_is_read(name)) break;
-                rc = error_set(err, CODE_IO, "cannot read %s: expected a regular file, found a FIFO, socket or device",
-                               file->fts_path);
+                rc = error_set(err, CODE_IO, "cannot read %s: %s", file->fts_path,
+                               file->fts_info == FTS_SLNONE
+                                   ? "a link to a file that is not there"
+                                   : "expected a regular file, found a FIFO, socket or device");
                 break;
             case FTS_DNR:
             case FTS_ERR:
