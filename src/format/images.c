@@ -82,11 +82,12 @@ int images_recipe(const struct images *images, char recipe[RECIPE_SIZE], struct 
         size_t length = rc == 0 && npy.type == NPY_BYTES && size - offset < RECIPE_SIZE ? size - offset : 0;
         if (rc == 0) snprintf(recipe, RECIPE_SIZE, "%.*s", (int)length, data + offset);
     } else if (rc == 0) {
-        json_t *json = json_loadb(data, size, 0, NULL); /* another tool's may be anything */
+        json_t *json = json_loadb(data, size, 0, NULL);
         const char *name = json_string_value(json_object_get(json, "recipe"));
-        if (name && strlen(name) < RECIPE_SIZE && text_is_name(name)) strcpy(recipe, name);
+        if (name && strlen(name) < RECIPE_SIZE) strcpy(recipe, name);
         json_decref(json);
     }
+    if (!text_is_name(recipe)) recipe[0] = '\0'; /* another tool's may be anything */
     if (rc == 0) free(data);
     free(where);
     return rc;
