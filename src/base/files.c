@@ -71,40 +71,28 @@ struct trial {
 static int read_once(const char *path, char **data, size_t *size, struct trial *trial, struct error *err) {
     int fd = open_regular(path, O_RDONLY, &trial->absent, err);
     if (fd < 0) return -1;
-    struct stat info;
-    char *buffer = NULL;
-    size_t used = 0;
-    int rc = -1;
-    if (fstat(fd, &info) != 0) {
-        error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
-        goto out;
-    }
-    size_t capacity = (size_t)info.st_size;
-    buffer = malloc(capacity + 1);
-    if (!buffer) {
-        error_set(err, CODE_INTERNAL, "cannot read %s: out of memory for its %zu bytes", path, capacity);
-        goto out;
-    }
-    while (used < capacity) {
-        ssize_t got = read(fd, buffer + used, capacity - used);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) {
-            trial->replaced = errno == ESTALE;
-            error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
-            goto out;
-        }
+    struct stat info = {.st_size = 0};
+    int rc = fstat(fd, &info) == 0 ? 0 : error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
+    size_t capacity = (size_t)info.st_size, used = 0;
+    char *buffer = malloc(capacity + 1);
+    if (rc == 0 && !buffer)
+        rc = error_set(err, CODE_INTERNAL, "cannot read %s: out of memory for its %zu bytes", path, capacity);
+    for (ssize_t got; rc == 0 && used < capacity; used += (size_t)(got > 0 ? got : 0)) {
+        got = read(fd, buffer + used, capacity - used);
         if (got == 0) break; /* the file shrank meanwhile */
-        used += (size_t)got;
+        if (got > 0 || errno == EINTR) continue;
+        trial->replaced = errno == ESTALE;
+        rc = error_set(err, CODE_IO, "cannot read %s: %s", path, strerror(errno));
+    }
+    close(fd);
+    if (rc != 0) {
+        free(buffer);
+        return -1;
     }
     buffer[used] = '\0';
     *data = buffer;
     *size = used;
-    buffer = NULL;
-    rc = 0;
-out:
-    free(buffer);
-    close(fd);
-    return rc;
+    return 0;
 }
 
 static int read_file(const char *path, char **data, size_t *size, bool *absent, struct error *err) {

@@ -42,10 +42,9 @@ int comm_start(struct comm **comm, int *argc, char ***argv, struct error *err) {
     if (!made) return error_memory(err);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN); /* its duplicates inherit it */
     int rc = check(MPI_Comm_dup(MPI_COMM_WORLD, &made->world), "MPI_Comm_dup", err);
-    if (rc == 0) {
-        rc = MPI_Comm_split_type(made->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local);
-        rc = check(rc, "MPI_Comm_split_type", err);
-    }
+    if (rc == 0)
+        rc = check(MPI_Comm_split_type(made->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local),
+                   "MPI_Comm_split_type", err);
     if (rc != 0) {
         free(made);
         return -1;

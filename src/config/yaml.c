@@ -70,18 +70,12 @@ static json_t *node_to_json(const struct walk *walk, struct fy_node *node, const
 /* Converts one member of a map or list, notes its place and puts it into `parent` (name NULL: appends). */
 static int member_to_json(const struct walk *walk, json_t *parent, const char *name, const char *path,
                           struct fy_node *node, const char *key_place) {
-    int rc = -1;
     char *place = node_place(walk, node, key_place);
-    if (!place || !path ||
-        (walk->places && json_object_set_new(walk->places, path, json_pack("[ss]", key_place, place)) != 0)) {
-        error_memory(walk->err);
-        goto out;
-    }
-    json_t *value = node_to_json(walk, node, path, place);
-    if (!value) goto out;
-    rc = name ? json_object_set_new(parent, name, value) : json_array_append_new(parent, value);
-    if (rc) error_memory(walk->err);
-out:
+    bool noted = place && path &&
+                 (!walk->places || json_object_set_new(walk->places, path, json_pack("[ss]", key_place, place)) == 0);
+    json_t *value = noted ? node_to_json(walk, node, path, place) : NULL;
+    int rc = !value ? -1 : name ? json_object_set_new(parent, name, value) : json_array_append_new(parent, value);
+    if (!noted || (value && rc != 0)) error_memory(walk->err);
     free(place);
     return rc;
 }

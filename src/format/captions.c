@@ -16,6 +16,8 @@ int captions_read(struct captions *captions, const char *path, uint64_t rows, st
     sha256_bytes(captions->text, size, captions->sha256);
     captions->lines = calloc(rows + 1, sizeof *captions->lines);
     int rc = captions->lines ? 0 : error_memory(err);
+    if (rc == 0 && memchr(captions->text, '\0', size))
+        rc = error_set(err, CODE_DATA, "%s: expected text, found a zero byte: save it as UTF-8", path);
     for (char *rest = captions->text, *line; rc == 0 && (line = strsep(&rest, "\n"));) {
         if (!rest && !*line) break; /* behind the last newline */
         size_t length = strlen(line);

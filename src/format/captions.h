@@ -12,8 +12,8 @@ struct captions {
     char sha256[SHA256_HEX];
 };
 
-/* *captions new. Another number of lines than rows, and text that is not UTF-8, are CODE_DATA; a file that cannot be
- * read is CODE_IO. */
+/* *captions new. Another number of lines than rows, and text that is not UTF-8 or has zero bytes, are CODE_DATA; a file
+ * that cannot be read is CODE_IO. */
 int captions_read(struct captions *captions, const char *path, uint64_t rows, struct error *err);
 void captions_release(struct captions *captions);
 

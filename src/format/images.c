@@ -81,11 +81,12 @@ int images_recipe(const struct images *images, char recipe[RECIPE_SIZE], struct 
         size_t length = rc == 0 && npy.type == NPY_BYTES && size - offset < RECIPE_SIZE ? size - offset : 0;
         if (rc == 0) snprintf(recipe, RECIPE_SIZE, "%.*s", (int)length, data + offset);
     } else if (rc == 0) {
-        json_t *json = json_loadb(data, size, 0, NULL); /* another tool's may be anything */
+        json_t *json = json_loadb(data, size, 0, NULL);
         const char *name = json_string_value(json_object_get(json, "recipe"));
-        if (name && strlen(name) < RECIPE_SIZE && text_is_name(name)) strcpy(recipe, name);
+        if (name && strlen(name) < RECIPE_SIZE) strcpy(recipe, name);
         json_decref(json);
     }
+    if (!text_is_name(recipe)) recipe[0] = '\0'; /* another tool's may be anything */
     if (rc == 0) free(data);
     free(where);
     return rc;
@@ -148,13 +149,12 @@ static int list_folder(struct images *images, struct error *err) {
                 rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
                 break;
             case FTS_SLNONE:
-                if (image_name_hidden(name) || !image_name_is_read(name)) break;
-                rc = error_set(err, CODE_IO, "cannot read %s: a link to a file that is not there", file->fts_path);
-                break;
             case FTS_DEFAULT:
                 if (image_name_hidden(name) || !image_name_is_read(name)) break;
-                rc = error_set(err, CODE_IO, "cannot read %s: expected a regular file, found a FIFO, socket or device",
-                               file->fts_path);
+                rc = error_set(err, CODE_IO, "cannot read %s: %s", file->fts_path,
+                               file->fts_info == FTS_SLNONE
+                                   ? "a link to a file that is not there"
+                                   : "expected a regular file, found a FIFO, socket or device");
                 break;
             case FTS_DNR:
             case FTS_ERR:

@@ -22,7 +22,7 @@ size_t images_count(const struct images *images);
 /* Their files' names; NULL: they have none. Borrowed. */
 const struct image_names *images_names(const struct images *images);
 /* How tools/prepare_images.py prepared them, as the archive says: dataset.json's "recipe" beside image files, the
- * member `recipe` of an .npz; "": it does not say. CODE_DATA: damaged. */
+ * member `recipe` of an .npz; "": it does not say, or what is no name. CODE_DATA: damaged. */
 enum { RECIPE_SIZE = 32 };
 int images_recipe(const struct images *images, char recipe[RECIPE_SIZE], struct error *err);
 /* Of what they are read from: an archive's or array's bytes; of a folder the names, sizes and times of its images, so

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    HEADER = 13, /* bytes of IHDR */
-    FRAME = 12, /* bytes of a chunk around its content: length and kind before, a checksum of kind and content behind */
-};
+/* Bytes of a chunk around its content: length and kind before, a checksum of kind and content behind. */
+enum { FRAME = 12 };
 
 struct chunk {
     const uint8_t *kind, *content;
@@ -34,18 +32,9 @@ static bool is(const struct chunk *chunk, const char *kind) {
 
 /* The header that a plain PNG of this shape has, and no other. */
 static bool is_plain(const struct chunk *chunk, const struct image_shape *shape) {
-    uint32_t height = (uint32_t)shape->height, width = (uint32_t)shape->width;
-    const uint8_t header[HEADER] = {(uint8_t)(width >> 24),
-                                    (uint8_t)(width >> 16),
-                                    (uint8_t)(width >> 8),
-                                    (uint8_t)width,
-                                    (uint8_t)(height >> 24),
-                                    (uint8_t)(height >> 16),
-                                    (uint8_t)(height >> 8),
-                                    (uint8_t)height,
-                                    8,
-                                    shape->channels == 1 ? 0 : 2};
-    return is(chunk, "IHDR") && chunk->length == HEADER && memcmp(chunk->content, header, HEADER) == 0;
+    const uint8_t *at = chunk->content, rest[] = {8 /* bits */, shape->channels == 1 ? 0 : 2, 0, 0, 0};
+    return is(chunk, "IHDR") && chunk->length == 8 + sizeof rest && number(at) == (size_t)shape->width &&
+           number(at + 4) == (size_t)shape->height && memcmp(at + 8, rest, sizeof rest) == 0;
 }
 
 /* The content of all IDAT chunks, into `joined`, which is as large as the file; its bytes, or 0: no plain PNG. */

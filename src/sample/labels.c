@@ -68,6 +68,10 @@ int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t
         goto out;
     }
     bool npy = size >= 6 && memcmp(data, "\x93NUMPY", 6) == 0;
+    if (!npy && memchr(data, '\0', size)) {
+        error_set(err, CODE_DATA, "%s: expected one whole number a line, found a zero byte", path);
+        goto out;
+    }
     if ((npy ? read_npy(list, path, data, size, count, err) : read_lines(list, path, data, count, err)) != 0) goto out;
     for (uint64_t i = 0; i < count; i++) {
         if (list[i] >= 0 && list[i] < classes) continue;

@@ -131,30 +131,24 @@ int frames_encode(const struct npy *npy, const void *rows, const json_t *about, 
     size_t bytes = npy_bytes(npy), step = frame_rows(npy) * npy_row_bytes(npy), frames = 2 + bytes / step + 1;
     char header[NPY_HEADER];
     struct writer writer = {.capacity = ZSTD_compressBound(NPY_HEADER) + frames * ZSTD_compressBound(step)};
-    int rc = -1;
     writer.data = malloc(writer.capacity);
     writer.table = malloc(ENTRY * frames);
     writer.zstd = ZSTD_createCCtx();
-    if (!writer.data || !writer.table || !writer.zstd) {
-        error_memory(err);
-        goto out;
-    }
-    if (ZSTD_isError(ZSTD_CCtx_setParameter(writer.zstd, ZSTD_c_checksumFlag, 1)) ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(writer.zstd, ZSTD_c_compressionLevel, level))) {
-        error_set(err, CODE_INTERNAL, "zstd does not take level %d", level);
-        goto out;
-    }
+    int rc = writer.data && writer.table && writer.zstd ? 0 : error_memory(err);
+    if (rc == 0 && (ZSTD_isError(ZSTD_CCtx_setParameter(writer.zstd, ZSTD_c_checksumFlag, 1)) ||
+                    ZSTD_isError(ZSTD_CCtx_setParameter(writer.zstd, ZSTD_c_compressionLevel, level))))
+        rc = error_set(err, CODE_INTERNAL, "zstd does not take level %d", level);
     npy_header(npy, header);
-    if (add_frame(&writer, header, NPY_HEADER, err) != 0) goto out;
-    for (size_t at = 0; at < bytes; at += step)
-        if (add_frame(&writer, (const char *)rows + at, bytes - at < step ? bytes - at : step, err) != 0) goto out;
-    if (add_json(&writer, about, err) != 0) goto out;
-    add_table(&writer);
-    *file = writer.data;
-    *size = writer.size;
-    writer.data = NULL;
-    rc = 0;
-out:
+    if (rc == 0) rc = add_frame(&writer, header, NPY_HEADER, err);
+    for (size_t at = 0; rc == 0 && at < bytes; at += step)
+        rc = add_frame(&writer, (const char *)rows + at, bytes - at < step ? bytes - at : step, err);
+    if (rc == 0) rc = add_json(&writer, about, err);
+    if (rc == 0) {
+        add_table(&writer);
+        *file = writer.data;
+        *size = writer.size;
+        writer.data = NULL;
+    }
     ZSTD_freeCCtx(writer.zstd);
     free(writer.table);
     free(writer.data);

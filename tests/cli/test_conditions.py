@@ -172,6 +172,7 @@ def test_one_rank_reads_a_large_file(job):
     (lambda job: job.keys["conditions"].update(rows="each"), ["each", "100 seeds", "7 rows"]),
     (lambda job: job.keys["conditions"].update(rows=3), ["conditions.rows", "cycle, each"]),
     (lambda job: job.keys["conditions"].update(captions="captions.txt"), ["captions", "7 rows, found 2"]),
+    (lambda job: job.keys["conditions"].update(captions="zero.txt"), ["zero.txt: expected text", "a zero byte"]),
     (lambda job: np.save(job.folder / "context.npy", np.zeros((6, 2, 3), "<f4")),
      ["conditions.mask", "6 rows", "found 7"]),
     (lambda job: np.save(job.folder / "context.npy", np.zeros((7, 3, 2), "<f4")), ["shape [rows, 2, 3]", "(7, 3, 2)"]),
@@ -184,6 +185,7 @@ def test_one_rank_reads_a_large_file(job):
 ])
 def test_mistakes(job, change, words):
     (job.folder / "captions.txt").write_text("a\nb\n")
+    (job.folder / "zero.txt").write_bytes(6 * b"a\n" + b"b\0c\n")
     give(job, arrays())
     change(job)
     done = qtaylor("run", job.write(), code=65)

@@ -1,4 +1,5 @@
 /* Images out of folders, zip archives and sample npz files that are written here with spng and libzip. */
+#include "format/npz.h"
 #include "pictures.h"
 
 static void folders_are_read_in_order(void **state) {
@@ -323,6 +324,29 @@ static void no_more_than_there_are_can_be_read(void **state) {
     free(path);
 }
 
+/* What another tool keeps under that name may be anything. */
+static void a_recipe_is_a_name(void **state) {
+    static const char *const cases[][2] = {{"adm-8", "adm-8"}, {"\x1b[31m", ""}, {"\xff", ""}, {"../adm", ""}};
+    static const uint8_t pixels[H * W] = {0};
+    (void)state;
+    char *path = inside("recipe.npz");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct npz_array arrays[] = {
+            {"arr_0", {NPY_UINT8, 1, 4, {1, H, W, 1}}, pixels},
+            {"recipe", {NPY_BYTES, strlen(cases[i][0]), 0, {0}}, cases[i][0]},
+        };
+        struct images *images;
+        struct error err;
+        char recipe[RECIPE_SIZE];
+        assert_int_equal(npz_write(path, arrays, 2, &err), 0);
+        assert_int_equal(images_open(&images, path, IMAGES_NATURAL, &err), 0);
+        assert_int_equal(images_recipe(images, recipe, &err), 0);
+        assert_string_equal(recipe, cases[i][1]);
+        images_close(images);
+    }
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(folders_are_read_in_order),
@@ -337,6 +361,7 @@ int main(void) {
         TEST(other_arrays_are_refused),
         TEST(what_holds_no_images_is_refused),
         TEST(no_more_than_there_are_can_be_read),
+        TEST(a_recipe_is_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,6 +89,8 @@ static void mistakes_are_named(void **state) {
         write_file(cases[i].text, strlen(cases[i].text));
         wrong(cases[i].expected, 3, 10);
     }
+    write_file("3\n0\n1\0002", 7);
+    wrong("expected one whole number a line, found a zero byte", 3, 10);
     wrong("expected a model with classes", 3, 0);
     const int64_t whole[] = {3, 0, 12};
     const float real[] = {3, 0, 1};
