@@ -31,7 +31,8 @@ abi=$(grep -o -- '-D_GLIBCXX_USE_CXX11_ABI=[01]' "$config" 2>/dev/null | head -n
 graphs=
 if [ -e "$dir/lib/libtorch_cuda.so" ]; then
     for include in "$dir"/../nvidia/{cu[0-9]*,cuda_runtime}/include "${CUDA_HOME:-/usr/local/cuda}/include"; do
-        [ -z "$graphs" ] && [ -e "$include/cuda_runtime.h" ] && [ -e "$include/crt/host_config.h" ] && graphs=" -DCUDA_GRAPHS -isystem $include"
+        [ -z "$graphs" ] && [ -e "$include/cuda_runtime.h" ] && [ -e "$include/crt/host_config.h" ] &&
+            graphs=" -DCUDA_GRAPHS -isystem $include"
     done
 fi
 echo "-std=c++${standard:-20} $abi -isystem $dir/include -isystem $dir/include/torch/csrc/api/include$graphs"

@@ -38,17 +38,11 @@ static int read_shape(KEY_READ_ARGUMENTS) {
     return good ? 0 : key_fail(reader, path, key->expected, value);
 }
 
-static int read_dtype(KEY_READ_ARGUMENTS) {
-    enum { FLOAT32, INT64 } type = INT64;
-    if (KEY_NAME.read(reader, key, path, value, &type) != 0) return -1;
-    *(bool *)member = type == INT64;
-    return 0;
-}
-
-static int read_variance(KEY_READ_ARGUMENTS) {
-    enum { FIXED, LEARNED } kind = FIXED;
-    if (KEY_NAME.read(reader, key, path, value, &kind) != 0) return -1;
-    *(bool *)member = kind == LEARNED;
+/* A bool by two names, of which the second says true. */
+static int read_either(KEY_READ_ARGUMENTS) {
+    enum { FIRST, SECOND } name = FIRST;
+    if (KEY_NAME.read(reader, key, path, value, &name) != 0) return -1;
+    *(bool *)member = name == SECOND;
     return 0;
 }
 
@@ -91,8 +85,7 @@ static int read_range(KEY_READ_ARGUMENTS) {
 }
 
 const struct key_kind CARD_SHAPE = {read_shape, NULL}, CARD_RANGE = {read_range, NULL};
-static const struct key_kind DTYPE = {read_dtype, NULL}, VARIANCE = {read_variance, NULL},
-                             CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL},
+static const struct key_kind EITHER = {read_either, NULL}, CUMPROD = {read_cumprod, NULL}, LEVELS = {read_levels, NULL},
                              NOISE_AT = {read_noise_at, NULL};
 
 /* ---- the tables ---- */
@@ -111,7 +104,7 @@ static const struct key time_rows[] = {
     {"noise_at", &NOISE_AT, AT(time.reversed), .expected = "1 (noise at time 1) or 0 (noise at 0, data at 1)",
      KEY_RANGE(0, 1)},
     {"steps", &KEY_INT, AT(time.steps), .expected = some_steps, KEY_RANGE(1, STEPS_MOST)},
-    {"dtype", &DTYPE, AT(time.integer), .names = dtype_names},
+    {"dtype", &EITHER, AT(time.integer), .names = dtype_names},
 };
 static const struct key schedule_rows[] = {
     {"kind", &KEY_NAME, AT(schedule.kind), .names = schedule_names, .required = true},
@@ -149,7 +142,7 @@ static const struct key rows[] = {
     {"inputs", &INPUTS, 0, .expected = "a list of at most 8 maps {name, shape, dtype, null}"},
     {"batch", &KEY_INT, AT(batch), .expected = "a whole number from 1 to 2147483647, or null", KEY_RANGE(1, INT_MAX),
      .nullable = true},
-    {"variance", &VARIANCE, AT(learned_variance), .names = variance_kinds},
+    {"variance", &EITHER, AT(learned_variance), .names = variance_kinds},
     {"dtype", &KEY_NAME, AT(inside), .names = inside_names},
 };
 static const struct key_table card_keys = KEY_TABLE(rows);

@@ -151,14 +151,6 @@ static json_t *write_count(const struct key *key, const void *member) {
 
 static const struct key_kind COUNT = {read_count, write_count};
 
-/* ---- conditions: job_conditions.c ---- */
-
-static const struct key_kind CONDITIONS = {job_read_conditions, job_write_conditions};
-
-/* ---- decode: job_decode.c ---- */
-
-static const struct key_kind DECODE = {job_read_decode, job_write_decode};
-
 /* ---- sweep: sweep.h reads it; one cell has none ---- */
 
 static int read_sweep(KEY_READ_ARGUMENTS) {
@@ -171,11 +163,7 @@ static json_t *write_sweep(const struct key *key, const void *member) {
     return json_null();
 }
 
-/* ---- the table ---- */
-
-static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL = {read_model, write_model},
-                             SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
-                             EVALUATE = {job_read_evaluate, job_write_evaluate}, SWEEP = {read_sweep, write_sweep};
+/* ---- output.latents: true is float32 ---- */
 
 static int read_latents(KEY_READ_ARGUMENTS) {
     if (!json_is_boolean(value)) return KEY_NAME.read(reader, key, path, value, member);
@@ -187,7 +175,14 @@ static json_t *write_latents(const struct key *key, const void *member) {
     return *(const enum latents_kind *)member == LATENTS_NONE ? json_null() : KEY_NAME.write(key, member);
 }
 
-static const struct key_kind LATENTS_KEPT = {read_latents, write_latents};
+/* ---- the table; conditions, decode and evaluate have files of their own ---- */
+
+static const struct key_kind JOB_NAME = {read_job_name, write_job_name}, MODEL = {read_model, write_model},
+                             SEEDS = {read_seeds, write_seeds}, LABELS = {read_labels, write_labels},
+                             CONDITIONS = {job_read_conditions, job_write_conditions},
+                             DECODE = {job_read_decode, job_write_decode},
+                             EVALUATE = {job_read_evaluate, job_write_evaluate}, SWEEP = {read_sweep, write_sweep},
+                             LATENTS_KEPT = {read_latents, write_latents};
 static const struct key output_rows[] = {
     {"dir", &KEY_FOLDER, AT(output.dir), .expected = "a folder"},
     {"samples_per_shard", &KEY_INT64, AT(output.samples_per_shard), .expected = "a whole number from 1 to 2147483647",

@@ -52,42 +52,31 @@ static int read_lines(int64_t *labels, const char *path, char *data, uint64_t co
 
 int labels_read(int64_t **labels, const char *path, const char *sha256, uint64_t count, int64_t classes,
                 struct error *err) {
-    char found[SHA256_HEX];
-    *labels = NULL;
-    char *data = NULL;
+    char found[SHA256_HEX], *data;
     size_t size;
-    int64_t *list = NULL;
-    int rc = -1;
+    *labels = NULL;
     if (classes < 1)
         return error_set(err, CODE_DATA, "%s: expected a model with classes for these labels, found one without", path);
     if (file_read(path, &data, &size, err) != 0) return -1;
     sha256_bytes(data, size, found);
-    if (sha256 && sha256_expect(path, found, sha256, err) != 0) goto out;
-    if (!(list = calloc(count ? count : 1, sizeof *list))) {
-        error_memory(err);
-        goto out;
-    }
     bool npy = size >= 6 && memcmp(data, "\x93NUMPY", 6) == 0;
-    if (!npy && memchr(data, '\0', size)) {
-        error_set(err, CODE_DATA, "%s: expected one whole number a line, found a zero byte", path);
-        goto out;
-    }
-    if ((npy ? read_npy(list, path, data, size, count, err) : read_lines(list, path, data, count, err)) != 0) goto out;
-    for (uint64_t i = 0; i < count; i++) {
-        if (list[i] >= 0 && list[i] < classes) continue;
-        error_set(err, CODE_DATA,
-                  "%s: expected numbers from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
-                  " (counted from 0)",
-                  path, classes - 1, list[i], i);
-        goto out;
-    }
-    *labels = list;
-    list = NULL;
-    rc = 0;
-out:
-    free(list);
+    int rc = sha256 ? sha256_expect(path, found, sha256, err) : 0;
+    if (rc == 0 && !(*labels = calloc(count ? count : 1, sizeof **labels))) rc = error_memory(err);
+    if (rc == 0 && !npy && memchr(data, '\0', size))
+        rc = error_set(err, CODE_DATA, "%s: expected one whole number a line, found a zero byte", path);
+    if (rc == 0)
+        rc = npy ? read_npy(*labels, path, data, size, count, err) : read_lines(*labels, path, data, count, err);
+    for (uint64_t i = 0; rc == 0 && i < count; i++)
+        if ((*labels)[i] < 0 || (*labels)[i] >= classes)
+            rc = error_set(err, CODE_DATA,
+                           "%s: expected numbers from 0 to %" PRId64 ", found %" PRId64 " for sample %" PRIu64
+                           " (counted from 0)",
+                           path, classes - 1, (*labels)[i], i);
     free(data);
-    return rc;
+    if (rc == 0) return 0;
+    free(*labels);
+    *labels = NULL;
+    return -1;
 }
 
 /* EDM draws the label after the latents, from the same generator. -1: it cannot be drawn here. */
