@@ -70,7 +70,7 @@ unpack() {
     # shellcheck disable=SC2086 # several names
     (cd build/deps/archives && apt-get -o Debug::NoLocking=1 -qq download $names) ||
         fail "apt-get can't download $names"
-    local file found
+    local file found folders
     for file in build/deps/archives/*.deb; do dpkg -x "$file" build/deps; done
     # What is installed is not unpacked: its name for the linker points beside itself, at nothing.
     find build/deps/usr/lib -name '*.so' -xtype l | while read -r file; do
@@ -82,6 +82,9 @@ unpack() {
     # Debian's alternatives are made at installation, which did not happen.
     for file in mpicc mpirun; do ln -sf $file.openmpi build/deps/usr/bin/$file; done
     local libraries="$deps/$lib:$deps/$lib/openblas-pthread:$deps/$lib/openmpi/lib:$deps/${lib#usr/}"
+    # Of LD_LIBRARY_PATH Open MPI 5 leaves OPAL_PREFIX/lib to its ranks.
+    IFS=: read -ra folders <<<"$libraries"
+    find "${folders[@]}" -maxdepth 1 -name '*.so.*' -exec ln -sf -t build/deps/usr/lib {} + 2>/dev/null || true
     cat >build/env.sh <<SHELL
 # Packages unpacked without root: source this to run the programs by hand (make does it by itself).
 export PATH=$deps/usr/bin:\$PATH LD_LIBRARY_PATH=$libraries

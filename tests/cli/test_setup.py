@@ -10,7 +10,7 @@ STANDINS = {
     "id": "echo 1000",
     "dpkg-query": "exit 1",
     # dpkg -x FILE FOLDER; what the link points at is installed
-    "dpkg": 'mkdir -p "$3/usr/bin" "$3/$LIBRARIES" && ln -sf libc.so.6 "$3/$LIBRARIES/libit.so"',
+    "dpkg": 'mkdir -p "$3/usr/bin" "$3/$LIBRARIES"; cd "$3/$LIBRARIES"; ln -sf libc.so.6 libit.so; touch libthat.so.1',
     "apt-get": """case " $* " in
         *" --print-uris "*) for name in "${@:8}"; do echo "'http://x/$name.deb' ${name}_1_all.deb 1 SHA256:0"; done ;;
         *) for name in "${@:5}"; do echo "$name" >>"$ASKED"; touch "${name}_1_all.deb"; done ;;
@@ -40,3 +40,4 @@ def test_what_is_unpacked_is_there_and_what_is_not_comes_later(tmp_path):
     assert "libcmocka-dev" in brought[1] and not brought[1] & brought[0] and not brought[2]
     installed = pathlib.Path("/", libraries, "libc.so.6")
     assert (tmp_path / "build/deps" / libraries / "libit.so").resolve() == installed.resolve()
+    assert (tmp_path / "build/deps/usr/lib/libthat.so.1").exists()  # where Open MPI 5 lets its ranks look
