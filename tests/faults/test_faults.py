@@ -94,7 +94,7 @@ def test_the_coordinator_dies_and_the_others_leave(job, whole):
 # ---- a zombie writer: stopped in the middle of a commit, past its lease ----
 
 def stopped(process):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for pid in ranks_of(process):
             with open(f"/proc/{pid}/stat") as file:
@@ -107,7 +107,7 @@ def stopped(process):
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 @pytest.mark.parametrize("late", [False, True], ids=["while-the-others-work", "after-all-ended"])
 def test_zombie_writer(job, whole, call, late):
-    drill = Drill(job, delay=2 if late else 40)
+    drill = Drill(job, delay=40)  # rank 1 gets a shard, even when it is slow to ask (Open MPI 5)
     drill.remade = 2  # the one that it writes and the one that waits
     process = drill.start(2, f"rank=1 call={call} path=.npy.zst n=1 do=SIGSTOP", QTAYLOR_LEASE=0.4)
     pid = stopped(process)
