@@ -171,6 +171,7 @@ static int plan_one(const struct job_file *file, const char *const *overrides, s
     if (rc == 0) rc = check_evaluation(&job, &card, evaluation, err);
     if (rc == 0) rc = check_initial(&job, &card, &compiled, err);
     if (rc == 0) rc = check_conditions(&job, &card, err);
+    if (rc == 0) rc = document_doubts(&job, &card, &sampler, &compiled, err);
     if (rc != 0 && raced == 0 && cell) error_prefix(err, "cell %s", cell);
     if (rc == 0 && json) {
         json_t *value = plan_to_json(&compiled);

@@ -15,7 +15,7 @@ struct fingerprint {
 struct file_digests { /* sha256 of the files that samples are made of; NULL: there is none. Borrowed.
                          plan: plan_digest of a plan that is a file */
     const char *model, *guide, *plan, *labels, *initial, *decoder, *scales;
-    const json_t *conditions; /* instead what conditions_describe says of them (sample/conditions.h) */
+    const json_t *conditions; /* instead what conditions_look says of them (sample/conditions.h) */
 };
 
 /* sampler: the resolved one. plan_version: see solver/plan.h. */

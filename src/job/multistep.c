@@ -71,13 +71,17 @@ static int check_step(const json_t *step, size_t i, int expected, struct error *
 }
 
 /* Of made, whatever else people say there. */
-static int keep_digests(json_t *table, const json_t *made) {
-    static const char *const digests[] = {"model_sha256", "table_sha256"};
+static int keep_made(json_t *table, const json_t *made) {
+    static const struct {
+        const char *name;
+        json_type type;
+    } told[] = {{"by", JSON_STRING},    {"model_sha256", JSON_STRING}, {"table_sha256", JSON_STRING},
+                {"seeds", JSON_STRING}, {"keys", JSON_OBJECT},         {"chosen_by", JSON_OBJECT}};
     json_t *kept = json_object();
     int rc = kept ? 0 : -1;
-    for (size_t i = 0; i < 2 && rc == 0; i++) {
-        json_t *digest = json_object_get(made, digests[i]);
-        if (json_is_string(digest)) rc = json_object_set(kept, digests[i], digest);
+    for (size_t i = 0; i < sizeof told / sizeof *told && rc == 0; i++) {
+        json_t *value = json_object_get(made, told[i].name);
+        if (value && json_typeof(value) == told[i].type) rc = json_object_set(kept, told[i].name, value);
     }
     if (rc == 0 && json_object_size(kept) > 0) rc = json_object_set(table, "made", kept);
     json_decref(kept);
@@ -105,7 +109,7 @@ int multistep_read(json_t **table, const json_t *json, struct error *err) {
     for (size_t i = 0; i < json_array_size(steps); i++)
         if (check_step(json_array_get(steps, i), i, kind, err) != 0) return -1;
     json_t *read = json_pack("{sO sO}", "times", times, "steps", steps);
-    if (!read || keep_digests(read, json_object_get(json, "made")) != 0) {
+    if (!read || keep_made(read, json_object_get(json, "made")) != 0) {
         json_decref(read);
         return error_memory(err);
     }

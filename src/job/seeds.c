@@ -118,6 +118,26 @@ int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t
     return rc;
 }
 
+int seeds_common(const struct seeds *a, const struct seeds *b, uint64_t *count, uint64_t *first, struct error *err) {
+    struct seed_range *ours = seeds_sorted(a), *theirs = seeds_sorted(b);
+    int rc = ours && theirs ? 0 : error_memory(err);
+    *count = 0;
+    for (size_t i = 0, k = 0; rc == 0 && i < a->ranges_count && k < b->ranges_count;) {
+        uint64_t last = ours[i].first + (ours[i].count - 1), other = theirs[k].first + (theirs[k].count - 1);
+        uint64_t low = ours[i].first > theirs[k].first ? ours[i].first : theirs[k].first,
+                 high = last < other ? last : other;
+        if (low <= high) {
+            if (*count == 0) *first = low;
+            *count += high - low + 1;
+        }
+        if (last < other) i++;
+        else k++;
+    }
+    free(theirs);
+    free(ours);
+    return rc;
+}
+
 int seeds_collide(const struct seeds *seeds, uint64_t pair[2]) {
     const uint64_t modulus = (uint64_t)1 << 32;
     /* Pieces of the ranges, modulo 2^32, that do not wrap around; `before` is the first seed of each. */

@@ -26,6 +26,8 @@ void seeds_release(struct seeds *seeds);
 uint64_t seeds_at(const struct seeds *seeds, uint64_t index);
 /* The positions of other seeds in the list, positions[wanted->count]. One that is not in it is CODE_DATA. */
 int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t *positions, struct error *err);
+/* How many seeds are in both lists; *first: the smallest of them. CODE_INTERNAL: out of memory. */
+int seeds_common(const struct seeds *a, const struct seeds *b, uint64_t *count, uint64_t *first, struct error *err);
 /* Are there two seeds that are equal modulo 2^32? 1: yes, pair[2]; 0: no; -1: out of memory. */
 int seeds_collide(const struct seeds *seeds, uint64_t pair[2]);
 /* Leaves the first `count` > 0 of them, or all where there are fewer. */

@@ -8,7 +8,6 @@
 #include "cluster/build.h"
 #include "config/override.h"
 #include "eval/network.h"
-#include "format/captions.h"
 #include "format/json_file.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
@@ -17,7 +16,6 @@
 #include "sample/automatic.h"
 #include "sample/conditions.h"
 #include "sample/initial.h"
-#include "sample/labels.h"
 #include "sample/noise.h"
 #include "sample/scales.h"
 #include "shard/layout.h"
@@ -99,6 +97,16 @@ static int check_decoders(const struct job *job, const struct card *card, bool e
     return rc;
 }
 
+/* Tells the lines of a text. They are the list, new; NULL: there are none. Cuts it up. */
+static json_t *told(const struct text *text) {
+    json_t *list = text->data ? json_array() : NULL;
+    for (char *line = list ? strtok(text->data, "\n") : NULL; line; line = strtok(NULL, "\n")) {
+        log_warn("%s", line);
+        json_array_append_new(list, json_string(line));
+    }
+    return list;
+}
+
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct automatic *automatic, struct error *err) {
@@ -125,13 +133,11 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);
-    if (rc == 0) rc = made_doubts(&warnings, sampler, plan, job->model.path, err);
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) {
         const char *set = override_named(err->message, overrides, overrides_count);
         error_prefix(err, set ? "--set %s" : "%s", set ? set : file->path);
     }
-    for (char *line = warnings.data ? strtok(warnings.data, "\n") : NULL; line; line = strtok(NULL, "\n"))
-        log_warn("%s", line);
+    json_decref(told(&warnings));
     text_release(&warnings);
     if (rc != 0) {
         plan_release(plan);
@@ -157,63 +163,15 @@ static const char *given(const char *hex) {
     return hex[0] ? hex : NULL;
 }
 
-/* Opens the conditions, so that mistakes in them show now, and says what they are; NULL: the job has none. */
-static int describe_conditions(json_t **about, const struct job *job, const struct card *card, struct error *err) {
-    struct conditions *conditions;
-    int64_t *rows = NULL;
-    *about = NULL;
-    if (conditions_open(&conditions, card, job, err) != 0) return -1;
-    if (!conditions) return 0;
-    uint64_t count = conditions_rows(conditions);
-    int rc = conditions_describe(about, conditions, job, err);
-    if (rc == 0 && job->conditions.rule == ROWS_EACH && count != job->seeds.count)
-        rc = error_set(
-            err, CODE_DATA,
-            "conditions.rows: each: expected a row for each of the %llu seeds, found %llu rows: say cycle, or "
-            "name a file of row numbers",
-            (unsigned long long)job->seeds.count, (unsigned long long)count);
-    if (rc == 0 && job->conditions.rows &&
-        (rc = labels_read(&rows, job->conditions.rows, NULL, job->seeds.count, (int64_t)count, err)) != 0)
-        error_prefix(err, "conditions.rows");
-    struct captions captions = {0};
-    if (rc == 0 && job->conditions.captions &&
-        (rc = captions_read(&captions, job->conditions.captions, count, err)) != 0)
-        error_prefix(err, "conditions.captions");
-    captions_release(&captions);
-    free(rows);
-    conditions_close(conditions);
-    if (rc != 0) json_decref(*about), *about = NULL;
-    return rc;
-}
-
-/* The digest of a file of scales, which must fit the conditions: "" where there is none. */
-static int look_at_scales(char hex[SHA256_HEX], const struct job *job, const json_t *conditions, struct error *err) {
-    const char *path = job->sampler.guidance.scale_rows;
-    double *scales = NULL;
-    if (!path) return 0;
-    int rc = scales_read(&scales, path, NULL, hex, (uint64_t)json_integer_value(json_object_get(conditions, "count")),
-                         err);
-    free(scales);
-    return rc;
-}
-
-/* The lines of a text as a list; NULL: there are none. Cuts it up. */
-static json_t *lines_of(const struct text *text) {
-    json_t *list = text->data ? json_array() : NULL;
-    for (char *line = list ? strtok(text->data, "\n") : NULL; line; line = strtok(NULL, "\n"))
-        json_array_append_new(list, json_string(line));
-    return list;
-}
-
 static json_t *document_json(const struct job *job, const struct card *card, const struct sampler *sampler,
                              const struct plan *plan, const struct fingerprint *fingerprint,
-                             const struct layout *layout, const char *captions, const struct text *doubts) {
-    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:s*, s:O, s:O?, s:O*, s:o, s:o, s:o, s:o*}", "format", RUN_FORMAT,
+                             const struct layout *layout, const char *captions, json_t *doubts) {
+    return json_pack("{s:i, s:s, s:s, s:O, s:I, s:O, s:s*, s:O, s:O?, s:O*, s:o, s:o, s:o, s:O*}", "format", RUN_FORMAT,
                      "name", job->name, "fingerprint", fingerprint->hex, "keys", fingerprint->keys, "shard_rows",
                      (json_int_t)layout->shard_rows, "job", job->resolved, "captions", captions, "card", card->json,
                      "guide", card->guide ? card->guide->json : NULL, "decoder",
                      card->decoder ? card->decoder->json : NULL, "sampler", sampler_to_json(sampler), "plan",
-                     plan_to_json(plan), "versions", build_versions(), "warnings", lines_of(doubts));
+                     plan_to_json(plan), "versions", build_versions(), "warnings", doubts);
 }
 
 size_t document_sample_bytes(const struct job *job, const struct card *card) {
@@ -241,6 +199,58 @@ static int warn_of_others(const struct job_file *file, const json_t *keys, struc
     return 0;
 }
 
+/* Reads what the job's files hold. */
+static int make_fingerprint(struct fingerprint *fingerprint, const struct job *job, const struct card *card,
+                            const struct sampler *sampler, const struct plan *plan, struct error *err) {
+    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
+    char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "";
+    const char *scale_rows = job->sampler.guidance.scale_rows;
+    double *values = NULL;
+    json_t *conditions = NULL;
+    int rc = -1;
+    if (model_digest(job->model.path, model, err) == 0 && model_digest(job->sampler.guidance.model, guide, err) == 0 &&
+        model_digest(job->decode.path, decoder, err) == 0 && conditions_look(&conditions, card, job, err) == 0 &&
+        (!scale_rows || scales_read(&values, scale_rows, NULL, scales,
+                                    (uint64_t)json_integer_value(json_object_get(conditions, "count")), err) == 0) &&
+        (!sampler->plan || plan_digest(plan, digest_of_plan, err) == 0) && digest(job->labels.path, labels, err) == 0 &&
+        digest(job->initial, initial, err) == 0) {
+        const struct file_digests files = {.model = model,
+                                           .guide = given(guide),
+                                           .plan = given(digest_of_plan),
+                                           .labels = given(labels),
+                                           .initial = given(initial),
+                                           .decoder = given(decoder),
+                                           .scales = given(scales),
+                                           .conditions = conditions};
+        rc = fingerprint_make(fingerprint, job, card, sampler, &files, PLAN_VERSION, err);
+    }
+    json_decref(conditions);
+    free(values);
+    return rc;
+}
+
+/* *lines (new, or NULL: there are none): what is doubted, and told. keys: of the fingerprint, or NULL. */
+static int doubt(json_t **lines, const struct job *job, const struct sampler *sampler, const struct plan *plan,
+                 const json_t *keys, struct error *err) {
+    struct text doubts = {0};
+    int rc = made_doubts(&doubts, sampler, plan, job, keys, err);
+    *lines = rc == 0 ? told(&doubts) : NULL;
+    text_release(&doubts);
+    return rc;
+}
+
+int document_doubts(const struct job *job, const struct card *card, const struct sampler *sampler,
+                    const struct plan *plan, struct error *err) {
+    struct fingerprint fingerprint = {0};
+    struct error ignored = {0};
+    json_t *lines;
+    if (made_under(sampler)) make_fingerprint(&fingerprint, job, card, sampler, plan, &ignored);
+    int rc = doubt(&lines, job, sampler, plan, fingerprint.keys, err);
+    json_decref(lines);
+    fingerprint_release(&fingerprint);
+    return rc;
+}
+
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct automatic *automatic, struct error *err) {
     struct job job;
@@ -249,10 +259,8 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     struct plan plan;
     struct fingerprint fingerprint = {0};
     struct layout layout;
-    char model[SHA256_HEX], guide[SHA256_HEX], labels[SHA256_HEX], initial[SHA256_HEX], decoder[SHA256_HEX];
-    char digest_of_plan[SHA256_HEX] = "", scales[SHA256_HEX] = "", captions[SHA256_HEX];
-    json_t *conditions = *document = NULL;
-    struct text doubts = {0};
+    char captions[SHA256_HEX];
+    json_t *doubts = *document = NULL;
     if (document_plan(&job, &card, &sampler, &plan, file, overrides, overrides_count, automatic, err) != 0) return -1;
     int rc = -1;
     if (!job.model.path) {
@@ -262,32 +270,18 @@ int document_make(json_t **document, const struct job_file *file, const char *co
     if (job_file_check_folder(file, &job, err) != 0 ||
         (job.evaluate.enabled && check_decoders(&job, &card, true, err) != 0) ||
         (job.initial && initial_look(job.initial, &job.seeds, &card, plan.initial_scale, err) != 0) ||
-        model_digest(job.model.path, model, err) != 0 || model_digest(job.sampler.guidance.model, guide, err) != 0 ||
-        model_digest(job.decode.path, decoder, err) != 0 || describe_conditions(&conditions, &job, &card, err) != 0 ||
-        look_at_scales(scales, &job, conditions, err) != 0 ||
-        (sampler.plan && plan_digest(&plan, digest_of_plan, err) != 0) || digest(job.labels.path, labels, err) != 0 ||
-        digest(job.initial, initial, err) != 0 || digest(job.conditions.captions, captions, err) != 0 ||
+        make_fingerprint(&fingerprint, &job, &card, &sampler, &plan, err) != 0 ||
+        digest(job.conditions.captions, captions, err) != 0 ||
         layout_init(&layout, job.seeds.count, (uint64_t)job.batch, job.output.samples_per_shard,
-                    document_sample_bytes(&job, &card), err) != 0)
-        goto out;
-    const struct file_digests files = {.model = model,
-                                       .guide = given(guide),
-                                       .plan = given(digest_of_plan),
-                                       .labels = given(labels),
-                                       .initial = given(initial),
-                                       .decoder = given(decoder),
-                                       .scales = given(scales),
-                                       .conditions = conditions};
-    if (fingerprint_make(&fingerprint, &job, &card, &sampler, &files, PLAN_VERSION, err) != 0 ||
+                    document_sample_bytes(&job, &card), err) != 0 ||
         warn_of_others(file, fingerprint.keys, err) != 0 ||
-        made_doubts(&doubts, &sampler, &plan, job.model.path, err) != 0)
+        doubt(&doubts, &job, &sampler, &plan, fingerprint.keys, err) != 0)
         goto out;
-    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout, given(captions), &doubts);
+    *document = document_json(&job, &card, &sampler, &plan, &fingerprint, &layout, given(captions), doubts);
     rc = *document ? 0 : error_memory(err);
 out:
     if (rc != 0 && err->code == CODE_DATA && !strstr(err->message, file->path)) error_prefix(err, "%s", file->path);
-    text_release(&doubts);
-    json_decref(conditions);
+    json_decref(doubts);
     fingerprint_release(&fingerprint);
     plan_release(&plan);
     sampler_release(&sampler);

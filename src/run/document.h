@@ -26,6 +26,10 @@ int document_make(json_t **document, const struct job_file *file, const char *co
 int document_plan(struct job *job, struct card *card, struct sampler *sampler, struct plan *plan,
                   const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct automatic *automatic, struct error *err);
+/* Tells (log) what is doubted of the table or plan of a job that document_plan took (solver/made.h); where a file of
+ * the job can't be read, what it was fitted under is not compared: that is a run's error. */
+int document_doubts(const struct job *job, const struct card *card, const struct sampler *sampler,
+                    const struct plan *plan, struct error *err);
 size_t document_sample_bytes(const struct job *job, const struct card *card); /* of one sample, as it is stored */
 /* How many of its `all` seeds a run that was stopped early has samples of; else all. Its "stopped" (see pace.h of
  * work) says so. */

@@ -3,8 +3,10 @@
 
 #include "base/digests.h"
 #include "base/text.h"
+#include "format/captions.h"
 #include "format/floats.h"
 #include "format/row_file.h"
+#include "sample/labels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -246,7 +248,7 @@ static int describe_inputs(json_t **inputs, const struct conditions *conditions,
     return rc;
 }
 
-int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err) {
+static int describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err) {
     json_t *inputs;
     char rows[SHA256_HEX] = "";
     *about = NULL;
@@ -256,6 +258,34 @@ int conditions_describe(json_t **about, const struct conditions *conditions, con
                                         "rows_sha256", rows[0] ? rows : NULL)))
         rc = error_memory(err);
     json_decref(inputs);
+    return rc;
+}
+
+int conditions_look(json_t **about, const struct card *card, const struct job *job, struct error *err) {
+    struct conditions *conditions;
+    int64_t *rows = NULL;
+    *about = NULL;
+    if (conditions_open(&conditions, card, job, err) != 0) return -1;
+    if (!conditions) return 0;
+    uint64_t count = conditions_rows(conditions);
+    int rc = describe(about, conditions, job, err);
+    if (rc == 0 && job->conditions.rule == ROWS_EACH && count != job->seeds.count)
+        rc = error_set(
+            err, CODE_DATA,
+            "conditions.rows: each: expected a row for each of the %llu seeds, found %llu rows: say cycle, or "
+            "name a file of row numbers",
+            (unsigned long long)job->seeds.count, (unsigned long long)count);
+    if (rc == 0 && job->conditions.rows &&
+        (rc = labels_read(&rows, job->conditions.rows, NULL, job->seeds.count, (int64_t)count, err)) != 0)
+        error_prefix(err, "conditions.rows");
+    struct captions captions = {0};
+    if (rc == 0 && job->conditions.captions &&
+        (rc = captions_read(&captions, job->conditions.captions, count, err)) != 0)
+        error_prefix(err, "conditions.captions");
+    captions_release(&captions);
+    free(rows);
+    conditions_close(conditions);
+    if (rc != 0) json_decref(*about), *about = NULL;
     return rc;
 }
 

@@ -45,9 +45,10 @@ bool conditions_nullable(const struct card *card); /* has it inputs, and each of
 int condition_inputs(const struct card *card, const struct condition_values *values,
                      struct shim_input inputs[INPUTS_MOST]);
 
-/* What they are, for the fingerprint: {"count": of rows, "inputs": {NAME: {"sha256", "key", "null": "zeros" or the
- * same}}, "rows_sha256"}; new. Reads whole files whose digests are not remembered (base/digests.h). */
-int conditions_describe(json_t **about, const struct conditions *conditions, const struct job *job, struct error *err);
+/* Opens them, so that mistakes in them and in the job's rows and captions show, and tells what they are, for the
+ * fingerprint; *about NULL: the card has no inputs. {"count": of rows, "inputs": {NAME: {"sha256", "key", "null":
+ * "zeros" or the same}}, "rows_sha256"}; new. Reads whole files whose digests are not remembered (base/digests.h). */
+int conditions_look(json_t **about, const struct card *card, const struct job *job, struct error *err);
 /* Adds the names of these files, which may be large, to a JSON object as its keys. */
 int conditions_names(json_t *names, const struct card *card, const struct job *job, struct error *err);
 /* CODE_DATA: they are not what was described so. */

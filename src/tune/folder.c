@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "format/json_file.h"
 #include "job/fingerprint.h"
+#include "solver/made.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,28 +14,6 @@
 #include <unistd.h>
 
 enum { NFE_MOST = 100 }; /* of cmd/tune.c */
-
-/* What tables are fitted to, of all that a run's samples follow from: its numbers of samples or steps are not of it. */
-static json_t *made_for(const json_t *document) {
-    static const char *const names[] = {"model", "card", "labels", "conditions", "decode"};
-    static const char *const of_sampler[] = {"guidance", "clip", "t_start", "t_end", "final"};
-    const json_t *keys = json_object_get(document, "keys"), *sampler = json_object_get(keys, "sampler");
-    json_t *made = json_object(), *ours = json_object();
-    bool whole = made && ours;
-    for (size_t i = 0; i < sizeof names / sizeof *names && whole; i++) {
-        json_t *value = json_object_get(keys, names[i]);
-        whole = !value || json_object_set(made, names[i], value) == 0;
-    }
-    for (size_t i = 0; i < sizeof of_sampler / sizeof *of_sampler && whole; i++) {
-        json_t *value = json_object_get(sampler, of_sampler[i]);
-        whole = !value || json_object_set(ours, of_sampler[i], value) == 0;
-    }
-    whole = whole && json_object_set(made, "sampler", ours) == 0;
-    json_decref(ours);
-    if (whole) return made;
-    json_decref(made);
-    return NULL;
-}
 
 /* Name i of what a tuning writes besides tune.json: compare.yaml, and the tables. New. */
 static char *file_at(const char *folder, int i) {
@@ -44,7 +23,7 @@ static char *file_at(const char *folder, int i) {
 /* *foreign: a file, new, that is not this job's, where there is one; why: with tune.json's first difference. */
 static int look(const char *folder, const json_t *document, char **foreign, struct text *why, struct error *err) {
     char *path = text_new("%s/tune.json", folder);
-    json_t *record = NULL, *keys = made_for(document), *list = NULL;
+    json_t *record = NULL, *keys = made_keys(json_object_get(document, "keys")), *list = NULL;
     bool there = false;
     *foreign = NULL;
     int rc = path && keys ? json_file_read_if_there(&record, path, err) : error_memory(err);
@@ -104,7 +83,7 @@ int tune_folder_take(const char *folder, const json_t *document, bool force, str
         free(file);
     }
     json_t *record = json_pack("{ss sO so}", "by", "qtaylor tune", "name", json_object_get(document, "name"), "keys",
-                               made_for(document));
+                               made_keys(json_object_get(document, "keys")));
     if (rc == 0) rc = record ? json_file_write(path, record, err) : error_memory(err);
     json_decref(record);
     free(foreign);

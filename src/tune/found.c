@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "format/json_file.h"
 #include "job/multistep.h"
+#include "solver/made.h"
 #include "tune/folder.h"
 
 #include <math.h>
@@ -34,12 +35,14 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
         free(path);
         return error_memory(err);
     }
-    json_t *made = json_pack("{ss ss? ss sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune", "model_sha256",
-                             json_string_value(at(at(at(document, "keys"), "model"), "sha256")), "table_sha256", digest,
-                             "error", at(one, "error"), "fid", at(one, "fid"), "rival", at(one, "rival"), "delta",
-                             at(one, "delta"), "ratio", at(one, "ratio"), "ratio_error", at(one, "ratio_error"), "grid",
-                             at(one, "grid"), "order", at(one, "order"), "polished", at(one, "polished"), "teacher",
-                             at(found, "teacher"), "paths", at(found, "paths"));
+    json_t *made = json_pack("{ss ss? ss sO so sO sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune",
+                             "model_sha256", json_string_value(at(at(at(document, "keys"), "model"), "sha256")),
+                             "table_sha256", digest, "seeds", at(one, "seeds"), "keys", made_keys(at(document, "keys")),
+                             "chosen_by", at(one, "chosen_by"), "error", at(one, "error"), "fid", at(one, "fid"),
+                             "rival", at(one, "rival"), "delta", at(one, "delta"), "ratio", at(one, "ratio"),
+                             "ratio_error", at(one, "ratio_error"), "grid", at(one, "grid"), "order", at(one, "order"),
+                             "polished", at(one, "polished"), "teacher", at(found, "teacher"), "paths",
+                             at(found, "paths"));
     json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
                              at(table, "times"), "steps", at(table, "steps"), "made", made);
     int rc = file ? json_file_write(path, file, err) : error_memory(err);

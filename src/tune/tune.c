@@ -9,6 +9,7 @@
 #include "tune/race.h"
 #include "tune/rivals.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <nlopt.h>
 #include <stdlib.h>
@@ -205,6 +206,13 @@ static void compare(const struct tuning *asked, const double *ours, const double
     *error = sqrt(fmax(squares / (double)count - mean * mean, 0) * (double)(count - 1));
 }
 
+/* What decided between table and rival: FIDs of so many samples, or (0) the distance alone. New. */
+static json_t *chosen_by(const struct tuning *asked, size_t samples) {
+    if (samples == 0) return json_pack("{ss}", "metric", "distance");
+    return json_pack("{ss sI ss}", "metric", "fid", "samples", (json_int_t)samples, "reference_sha256",
+                     asked->reference->sha256);
+}
+
 static json_t *describe(const struct search *search, const struct rivals *rivals, struct verdict *verdict) {
     const struct tuning *asked = search->engine->asked;
     const struct entry *entry = &search->entries[verdict->entry];
@@ -216,12 +224,17 @@ static json_t *describe(const struct search *search, const struct rivals *rivals
     const struct race *race = &verdict->race;
     bool fids = asked->samples > 0;
     if (!fids) verdict->wins = ratio < 1 - ratio_error;
+    /* Those that fitted, chose and judged, in the order of struct tuning. */
+    uint64_t first_seed = asked->seeds[0],
+             last_seed = asked->seeds[asked->fit + asked->select + asked->judge + race->samples - 1];
     const json_t *ours = race->list ? race->list[race->table].judged.values : NULL,
                  *theirs = race->list ? race->list[race->rival].judged.values : NULL;
-    return json_pack("{si so ss si sb so sI sO* s{sO so sI sO*} so so sO* so sb}", "nfe", (int)search->steps, "error",
-                     json_finite(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid", grid,
-                     "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit), "samples",
-                     (json_int_t)race->samples, "fid", ours, "rival", "sampler", rival->sampler, "error",
+    return json_pack("{si so ss si sb so sI so so sO* s{sO so sI sO*} so so sO* so sb}", "nfe", (int)search->steps,
+                     "error", json_finite(fit_rms(entry->fit.errors, asked->fit + asked->select, asked->judge)), "grid",
+                     grid, "order", entry->fit.order, "polished", entry->polished, "table", fit_table(&entry->fit),
+                     "samples", (json_int_t)race->samples, "seeds",
+                     json_sprintf("%" PRIu64 "-%" PRIu64, first_seed, last_seed), "chosen_by",
+                     chosen_by(asked, race->samples), "fid", ours, "rival", "sampler", rival->sampler, "error",
                      json_finite(rival->error), "tried", (json_int_t)rivals->tried, "fid", theirs, "ratio",
                      json_finite(ratio), "ratio_error", json_finite(ratio_error), "delta", race->delta, "margin",
                      json_real(fids ? race_margin(race) : 1), "wins", verdict->wins);

@@ -26,7 +26,7 @@ struct tuning {                    /* what is asked; all pointers borrowed */
     int device, workers, batch;
     enum noise_kind noise;
     size_t fit, select, judge;           /* paths: to fit coefficients, to choose with, and to compare with */
-    const uint64_t *seeds;               /* [fit + select + judge + samples] */
+    const uint64_t *seeds;               /* [fit + select + judge + samples], one after another */
     const int64_t *labels;               /* the same, or NULL */
     const struct conditions *conditions; /* as in executor_setup */
     const uint64_t *condition_rows;      /* as many as seeds, or NULL */
@@ -50,11 +50,12 @@ struct tuning {                    /* what is asked; all pointers borrowed */
 int tune_possible(const struct sampler *sampler, struct error *err);
 /* Collective; the same on every rank and for any number of them. *found (new): {"teacher": {solver, nfe, error,
  * spread}, "paths": {fit, select, judge}, "samples", "tuned": [{"nfe", "error", "grid", "order", "polished", "table",
- * "samples": of the FIDs, "fid", "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "margin",
- * "wins"}, ...], "model_rows", "calls": of the model an evaluation}. Errors are rms over elements and judging paths of
- * end points to the teacher's; table is as multistep_read takes it; with samples, fid is score()'s, delta
- * score_difference's, and a table wins whose FID is lower by more than margin (race.h) times the difference's error;
- * without them one whose ratio is below 1 by more than its error. */
+ * "samples": of the FIDs, "seeds": of paths and samples, "chosen_by": {metric, samples, reference_sha256}, "fid",
+ * "rival": {sampler, error, tried, fid}, "ratio", "ratio_error", "delta", "margin", "wins"}, ...], "model_rows",
+ * "calls": of the model an evaluation}. Errors are rms over elements and judging paths of end points to the teacher's;
+ * table is as multistep_read takes it; with samples, fid is score()'s, delta score_difference's, and a table wins whose
+ * FID is lower by more than margin (race.h) times the difference's error; without them one whose ratio is below 1 by
+ * more than its error. */
 int tune(json_t **found, const struct tuning *tuning, struct error *err);
 /* Collective: what could be gained at the first NFE. *found (new): {"nfe", "paths": as above, "registry": {"sampler",
  * "error", "uncertainty"} of the nearest of its solvers, "orders": [{"order", "grid", "error", "uncertainty"}, ...]} of

@@ -215,6 +215,27 @@ def test_a_table_of_another_model_or_of_other_numbers_says_so(job):
     assert "made" not in qtaylor("run", use_table(job, a_table() | {"made": "by hand"})).stderr
 
 
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        ({"seeds": "8-40"}, "by seeds 8-40, and 3 of this job's seeds are of them (the first is 8)"),
+        ({"seeds": "40,9,3"}, "by seeds 40,9,3, and 2 of this job's seeds are of them (the first is 3)"),
+        ({"seeds": "11-40"}, None),
+        ({"seeds": "eight"}, 'made.seeds: expected seeds such as 0-9999 or 0-99,200, found "eight"'),
+        ({"seeds": 8}, None),
+        ({"keys": "all"}, None),
+    ],
+)
+def test_seeds_that_a_table_was_chosen_by_are_told(job, made, said):
+    job.keys |= {"seeds": "5-10,3"}
+    path = use_table(job, a_table() | {"made": made})
+    warnings = [line for line in qtaylor("plan", path).stderr.splitlines() if "made" in line or "chosen" in line]
+    done = qtaylor("run", path).stderr
+    told = json.loads((job.run / "run.json").read_text()).get("warnings", [])
+    assert len(warnings) == len(told) == (said is not None)
+    assert all(said in text for text in (*warnings, *told)) and (not said or done.count(said) == 1)
+
+
 def test_a_plan_of_another_model_says_so(job):
     plan = json.loads(qtaylor("plan", use_table(job, a_table()), "--json").stdout)
     for sha256, said in (digest_of(job.folder / "model.json"), False), ("0" * 64, True):

@@ -1,0 +1,55 @@
+"""What is told of a table that qtaylor tune wrote, where it is used."""
+
+import hashlib
+import json
+import re
+import shutil
+
+from conftest import qtaylor
+from test_tune import tune
+
+
+def warned(job, **changes):
+    """What plan, run and run.json say of the table of this job with other keys."""
+    shutil.rmtree(job.folder / "used", ignore_errors=True)
+    keys = job.keys | changes | {"output": {"dir": str(job.folder / "used")}}
+    job.write()
+    (job.folder / "used.yaml").write_text(json.dumps(keys))
+    planned, made = (
+        re.findall(r"sampler\.table: .*", qtaylor(verb, job.folder / "used.yaml").stderr) for verb in ("plan", "run")
+    )
+    assert planned == made == json.loads((job.folder / "used/run.json").read_text()).get("warnings", [])
+    return made
+
+
+def test_where_a_table_is_used_is_compared_with_where_it_was_fitted(job):
+    """With its seeds, and with the keys that tune.json has."""
+    job.keys |= {"seeds": "0-9", "labels": "balanced"}
+    job.keys["sampler"] |= {"guidance": 2, "t_end": 0.01}
+    found = tune(job, "--nfe", 4, thorough=False)["tuned"][0]
+    made = json.loads((job.folder / "tuned/tuned-nfe4.json").read_text())["made"]
+    assert made["seeds"] == found["seeds"] == "10-33" and made["chosen_by"] == {"metric": "distance"}
+    assert made["keys"] == json.loads((job.folder / "tuned/tune.json").read_text())["keys"]
+    use = {"solver": "table", "table": "tuned/tuned-nfe4.json", "guidance": 2}
+    job.keys["sampler"] = use
+    assert warned(job) == []
+    [said] = warned(job, seeds="0-19")
+    assert "by seeds 10-33, and 10 of this job's seeds are of them (the first is 10)" in said
+    [said] = warned(job, sampler=use | {"guidance": 1})
+    assert "it was fitted with sampler.guidance = 2.0, this job has 1.0" in said
+    [said] = warned(job, labels=1)
+    assert "it was fitted with labels.label = nothing, this job has 1" in said
+    job.model["card"]["schedule"] |= {"beta0": 0.2}
+    other, keys = warned(job, labels=1)
+    assert "another model" in other and "card.schedule" in keys
+
+
+def test_the_seeds_of_fids_are_of_those_that_a_table_took(job):
+    job.add_evaluation()
+    job.keys |= {"seeds": "0-9"}
+    [one] = tune(job, "--nfe", 4, "--samples", 240, thorough=False)["tuned"]
+    assert one["seeds"] == "10-273" and one["chosen_by"] == {
+        "metric": "fid",
+        "samples": 240,
+        "reference_sha256": hashlib.sha256((job.folder / "reference.npz").read_bytes()).hexdigest(),
+    }
