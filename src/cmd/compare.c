@@ -290,6 +290,7 @@ static int reference(const struct call *call, struct error *err) {
     } else if (rc == 0) {
         struct statistics statistics = pool->statistics; /* borrowed */
         memcpy(statistics.network, side.network, SHA256_HEX);
+        memcpy(statistics.shape, side.shape, sizeof side.shape);
         rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, NULL, options->output,
                               err);
         if (rc == 0)

@@ -22,6 +22,7 @@ struct extractor {
     struct extracted *list; /* [how->count] */
     const struct picture_source *source;
     size_t count, bytes; /* images; bytes of one */
+    uint64_t shape;      /* a mark of theirs */
     struct marks pixels;
 };
 
@@ -52,7 +53,8 @@ static int run_chunk(const struct extractor *extractor, const uint8_t *pixels, s
         for (size_t batch = 0; batch < rows; batch += BATCH) {
             size_t taken = rows - batch < BATCH ? rows - batch : BATCH;
             for (size_t i = batch; i < batch + taken; i++)
-                extractor->pixels.list[first + i] = sha256_mark(pixels + i * extractor->bytes, extractor->bytes);
+                extractor->pixels.list[first + i] = extractor->shape ^
+                                                    sha256_mark(pixels + i * extractor->bytes, extractor->bytes);
             if (one.code == CODE_OK)
                 run_batch(extractor, pixels + batch * extractor->bytes, first + batch, taken, &one);
         }
@@ -128,8 +130,10 @@ static int prepare(struct extractor *extractor, struct error *err) {
                          .channels = source->channels,
                          .low = source->low,
                          .high = source->high};
+    const int shape[] = {source->height, source->width, source->channels, source->floats};
     char message[SHIM_ERROR];
     extractor->count = source->count;
+    extractor->shape = sha256_mark(shape, sizeof shape);
     extractor->bytes = card_elements(&sizes) * (source->floats ? sizeof(float) : sizeof(uint8_t));
     if (marks_new(&extractor->pixels, extractor->count, err) != 0) return -1;
     if (shim_start(0, message) != 0) return error_set(err, CODE_INTERNAL, "%s", message);
@@ -141,6 +145,7 @@ static int prepare(struct extractor *extractor, struct error *err) {
 static int take(struct side *side, struct extracted *of, struct error *err) {
     memcpy(side->network, of->network.sha256, SHA256_HEX);
     memcpy(side->name, of->network.name, NETWORK_NAME);
+    network_shape(&of->network, side->shape);
     for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
         int k = network_find(&of->network, kind);
         if (k < 0 || !of->features[k].rows) continue;

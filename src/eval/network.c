@@ -106,6 +106,11 @@ static json_t *inception_card(const struct sample_form *sample) {
                      "outputs", "pool", 2048, "logits", 1008);
 }
 
+void network_shape(const struct network *network, int64_t shape[3]) {
+    const int sizes[] = {network->channels, network->height, network->width};
+    for (int axis = 0; axis < 3; axis++) shape[axis] = network->pixels ? sizes[axis] : 0;
+}
+
 int network_find(const struct network *network, enum feature_kind kind) {
     for (int k = 0; k < network->outputs_count; k++)
         if (strcmp(network->outputs[k].name, feature_kind_names[kind]) == 0) return k;

@@ -54,6 +54,8 @@ int network_open(struct network *network, const char *path, const struct card *c
                  struct error *err);
 /* The name that network_open gives it (path NULL: none), without the sizes of samples. */
 int network_name(const char *path, char name[NETWORK_NAME], struct error *err);
+/* [C,H,W] of the samples where their pixels are the features; else zeros. */
+void network_shape(const struct network *network, int64_t shape[3]);
 /* The output that is features of this kind, or -1. The only output stands for pool whatever its name. */
 int network_find(const struct network *network, enum feature_kind kind);
 /* The samples are float32 or float16, in the range of card_sample. A network of bytes is left as it is: see

@@ -22,9 +22,10 @@ struct side {
     bool untyped;             /* features from a file, which does not say of what kind: views[0] stands for each */
     char network[SHA256_HEX]; /* that made the features; "": not known */
     char name[NETWORK_NAME];  /* that network's; "": not known */
-    char sha256[SHA256_HEX];  /* of the file that was read; "": none, or not asked for */
-    struct marks names;       /* of the files that the rows are of (image_names_mark), of a run of its seeds; or none */
-    struct marks pixels;      /* of the images that went through a network, at the first one's side; or none */
+    int64_t shape[3]; /* of the images, [C,H,W], whose pixels the features are (none); 0: not known, or no pixels */
+    char sha256[SHA256_HEX]; /* of the file that was read; "": none, or not asked for */
+    struct marks names;      /* of the files that the rows are of (image_names_mark), of a run of its seeds; or none */
+    struct marks pixels;     /* of the images that went through a network, at the first one's side; or none */
 };
 
 /* Takes the features over; they are freed on failure too. */

@@ -106,6 +106,8 @@ int side_read(struct side *sides, const char *path, const struct extraction *how
                            "(sha256): use the same one for both",
                            path, network, side->network);
         if (rc == 0 && !side->network[0]) memcpy(side->network, network, SHA256_HEX);
+        const int64_t *shape = side->views[FEATURES_POOL].statistics.shape;
+        if (rc == 0 && shape[0]) memcpy(side->shape, shape, sizeof side->shape);
     }
     if (rc == 0 && contents.spatial) rc = read_statistics(&side->views[FEATURES_SPATIAL].statistics, path, "_s", err);
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);

@@ -70,6 +70,13 @@ static int read_origin(struct statistics *statistics, struct npz *npz, const cha
         statistics->count = (uint64_t)count;
     }
     if (features_network(npz, statistics->network, path, err) != 0) return -1;
+    if (npz_has(npz, "shape")) {
+        if (npz_read(npz, "shape", &npy, &data, err) != 0) return -1;
+        bool fits = npy.type == NPY_INT64 && npy_bytes(&npy) == sizeof statistics->shape;
+        if (fits) memcpy(statistics->shape, data, sizeof statistics->shape);
+        free(data);
+        if (!fits) return error_set(err, CODE_DATA, "%s: shape: expected three int64, [C, H, W]", path);
+    }
     if (npz_has(npz, "recipe")) {
         if (npz_read(npz, "recipe", &npy, &data, err) != 0) return -1;
         size_t size = npy.type == NPY_BYTES && npy_bytes(&npy) < RECIPE_SIZE ? npy_bytes(&npy) : 0;
@@ -121,7 +128,7 @@ int statistics_write(const struct statistics *statistics, const struct statistic
                      const struct features *features, const char *path, struct error *err) {
     size_t dim = statistics->dim;
     int64_t samples = (int64_t)statistics->count;
-    struct npz_array arrays[8];
+    struct npz_array arrays[9];
     size_t count = 0;
     arrays[count++] = (struct npz_array){"mu", {NPY_FLOAT64, sizeof(double), 1, {dim}}, statistics->mu};
     arrays[count++] = (struct npz_array){"sigma", {NPY_FLOAT64, sizeof(double), 2, {dim, dim}}, statistics->sigma};
@@ -134,6 +141,8 @@ int statistics_write(const struct statistics *statistics, const struct statistic
     if (samples > 0) arrays[count++] = (struct npz_array){"count", {NPY_INT64, sizeof samples, 0, {0}}, &samples};
     if (statistics->network[0])
         arrays[count++] = (struct npz_array){"network", {NPY_BYTES, SHA256_HEX - 1, 0, {0}}, statistics->network};
+    if (statistics->shape[0])
+        arrays[count++] = (struct npz_array){"shape", {NPY_INT64, sizeof(int64_t), 1, {3}}, statistics->shape};
     if (statistics->recipe[0])
         arrays[count++] = (struct npz_array){
             "recipe", {NPY_BYTES, strlen(statistics->recipe), 0, {0}}, statistics->recipe};

@@ -237,6 +237,11 @@ static int open_files(struct images *images, struct error *err) {
     return rc;
 }
 
+static bool is_colour(size_t channels) {
+    return channels == 1 || channels == 3;
+}
+
+/* Floats may be latents, of any number of channels. */
 static int check_array(struct images *images, const struct npy *npy, size_t bytes, const char *where,
                        struct error *err) {
     bool floats = npy->type == NPY_FLOAT32;
@@ -244,10 +249,15 @@ static int check_array(struct images *images, const struct npy *npy, size_t byte
     npy_text(npy, found);
     if ((npy->type != NPY_UINT8 && !floats) || npy->rank != 4)
         return error_set(err, CODE_DATA, "%s: expected images |u1 [N,H,W,C] or <f4 [N,C,H,W], found %s", where, found);
+    if (floats && is_colour(npy->shape[3]) && !is_colour(npy->shape[1]))
+        return error_set(err, CODE_DATA,
+                         "%s: floats are expected as [N,C,H,W], as `export --to npy` writes them, and %s looks like "
+                         "[N,H,W,C]: transpose it (numpy: a.transpose(0, 3, 1, 2))",
+                         where, found);
     size_t height = npy->shape[floats ? 2 : 1], width = npy->shape[floats ? 3 : 2],
            channels = npy->shape[floats ? 1 : 3];
     if (npy->shape[0] < 1 || height < 1 || width < 1 || height > IMAGE_MOST_SIDE || width > IMAGE_MOST_SIDE ||
-        (channels != 1 && channels != 3 && !(floats && channels >= 1 && channels <= IMAGE_MOST_SIDE)))
+        (!is_colour(channels) && !(floats && channels >= 1 && channels <= IMAGE_MOST_SIDE)))
         return error_set(err, CODE_DATA,
                          "%s: expected one or more images %s of at most %d pixels a side and 1 or 3 channels, found %s",
                          where, floats ? "[N,C,H,W]" : "[N,H,W,C]", IMAGE_MOST_SIDE, found);

@@ -106,8 +106,20 @@ static int check_pair(enum metric metric, const struct side *samples, const char
         metric_names[metric], which, theirs, mine);
 }
 
+/* Pixels of images of other shapes have nothing in common but, perhaps, their number. */
+static int check_shape(const struct side *samples, const char *which, const struct side *other, struct error *err) {
+    const long long a[] = {samples->shape[0], samples->shape[1], samples->shape[2]},
+                    b[] = {other->shape[0], other->shape[1], other->shape[2]};
+    if (!a[0] || !b[0] || memcmp(a, b, sizeof a) == 0) return 0;
+    return error_set(err, CODE_DATA,
+                     "features: none: the %s has images of [%lld,%lld,%lld] (channels, height, width), the samples are "
+                     "[%lld,%lld,%lld]: their pixels can only be compared with those of images of one shape",
+                     which, b[0], b[1], b[2], a[0], a[1], a[2]);
+}
+
 static int check_network(const struct side *samples, const char *which, const struct side *other, struct error *err) {
-    if (!samples->network[0] || !other->network[0] || strcmp(samples->network, other->network) == 0) return 0;
+    if (!samples->network[0] || !other->network[0] || strcmp(samples->network, other->network) == 0)
+        return check_shape(samples, which, other, err);
     return error_set(err, CODE_DATA,
                      "the %s was made with the feature network %.12s, the samples' features with %.12s (sha256): use "
                      "the same one for both",

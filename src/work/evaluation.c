@@ -44,6 +44,7 @@ int evaluation_take(const struct run *run, size_t network, struct features *feat
     *side = (struct side){0};
     memcpy(side->network, of->sha256, SHA256_HEX);
     memcpy(side->name, of->name, NETWORK_NAME);
+    network_shape(of, side->shape);
     features += network * NETWORK_OUTPUTS;
     for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
         int output = network_find(of, kind);
@@ -148,6 +149,7 @@ int evaluation_fits(const struct run *run, size_t network, const struct side *co
     options.text_rows = &some; /* their numbers are looked at here */
     if (count_of(run, &count, err) != 0 || score_enough(options.metrics, count, err) != 0) return -1;
     memcpy(samples.network, of->sha256, SHA256_HEX);
+    network_shape(of, samples.shape);
     for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
         int output = network_find(of, kind);
         size_t dim = output < 0 ? 0 : of->outputs[output].dim;
@@ -172,7 +174,7 @@ static int foresee_network(const struct run *run, size_t network, struct error *
         if (!path) continue;
         rc = side_holds_images(&images, path, err);
         any |= images;
-        if (rc == 0 && images) rc = reference_images_check(path, evaluated_file_names[which], err);
+        if (rc == 0 && images) rc = reference_images_check(run, network, path, evaluated_file_names[which], err);
         else if (rc == 0 && (rc = side_read(&sides[which], path, NULL, err)) == 0) files[which] = &sides[which];
         if (rc == 0 && !images) rc = digest_file(path, sides[which].sha256, err);
     }

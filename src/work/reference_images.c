@@ -38,30 +38,40 @@ static int open_checked(struct images **images, const char *path, struct error *
     return -1;
 }
 
-int reference_images_check(const char *path, const char *key, struct error *err) {
-    struct images *images;
-    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.%s", key);
-    images_close(images);
-    return 0;
-}
-
-/* Other sizes have another meaning, though some networks take any. */
-static void compare_sizes(const struct images *images, const char *path, const struct run *run) {
+/* Other sizes have another meaning, though some networks take any; pixels have none in common. */
+static int compare_sizes(const struct images *images, const char *path, const struct run *run, size_t network,
+                         bool warn, struct error *err) {
     const struct sample_form form = card_sample(&run->card);
     int height, width, channels;
     images_shape(images, &height, &width, &channels);
-    if (height != form.height || width != form.width)
+    bool same = height == form.height && width == form.width;
+    if (run->evaluated[network].network.pixels && (!same || channels != form.channels))
+        return error_set(err, CODE_DATA,
+                         "%s: features: none: the images are [%d,%d,%d] (channels, height, width), the samples "
+                         "[%d,%d,%d]: their pixels can only be compared with those of images of one shape",
+                         path, channels, height, width, form.channels, form.height, form.width);
+    if (!same && warn)
         log_warn("%s: the reference's images are of %d x %d pixels, the samples of %d x %d: the metrics also say how "
                  "sharp each looks to the network",
                  path, height, width, form.height, form.width);
+    return 0;
+}
+
+int reference_images_check(const struct run *run, size_t network, const char *path, const char *key,
+                           struct error *err) {
+    struct images *images;
+    if (open_checked(&images, path, err) != 0) return error_prefix(err, "evaluate.%s", key);
+    int rc = compare_sizes(images, path, run, network, false, err);
+    images_close(images);
+    return rc == 0 ? 0 : error_prefix(err, "evaluate.%s", key);
 }
 
 static int name_of(file_name name, const struct run *run, size_t network, const char *path, struct error *err) {
     struct images *images;
     char digest[SHA256_HEX];
     if (open_checked(&images, path, err) != 0) return -1;
-    int rc = images_digest(images, digest, err);
-    if (rc == 0) compare_sizes(images, path, run);
+    int rc = compare_sizes(images, path, run, network, true, err);
+    if (rc == 0) rc = images_digest(images, digest, err);
     images_close(images);
     char *text = text_new("%s %s%s%s", digest, run->evaluated[network].network.sha256,
                           reference_metrics(run) >> METRIC_SFID & 1 ? " spatial" : "",
@@ -88,6 +98,7 @@ static int make(const char *path, const struct run *run, size_t network, const c
         const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
         struct statistics statistics = pool->statistics; /* borrowed */
         memcpy(statistics.network, side.network, SHA256_HEX);
+        memcpy(statistics.shape, side.shape, sizeof side.shape);
         rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL,
                               run->job.evaluate.metrics & score_of_every_feature() ? &pool->features : NULL, path, err);
         side_release(&side);

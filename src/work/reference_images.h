@@ -15,8 +15,8 @@
  * nothing is made, what is not there is looked at and told, and `reference_unmade` is set. */
 int reference_images_agree(struct comm *comm, struct cells *cells, const struct place *place, bool make_them,
                            struct error *err);
-/* Are there images enough at `path`, which `key` of evaluate names, of whole numbers? Looks at the first alone.
- * CODE_DATA: not. Not collective. */
-int reference_images_check(const char *path, const char *key, struct error *err);
+/* Are there images enough at `path`, which `key` of evaluate names, of whole numbers, and, where their pixels are the
+ * features, of the samples' shape? Looks at the first alone. CODE_DATA: not. Not collective. */
+int reference_images_check(const struct run *run, size_t network, const char *path, const char *key, struct error *err);
 
 #endif

@@ -193,3 +193,34 @@ def test_an_option_that_nothing_has_a_use_for_is_an_error(job, tmp_path):
     np.savez(tmp_path / "both.npz", arr_0=images, features=np.load(rows))
     assert "holds images (`arr_0`) and features" in words(tmp_path / "both.npz", png, *none, code=65)
     words(tmp_path / "both.npz", rows)
+
+
+def test_pixels_of_images_of_another_shape_are_refused(job, tmp_path):
+    """As many numbers an image, in another order, are other features; a network takes what it takes."""
+    rng = np.random.default_rng(6)
+    images = rng.integers(0, 256, (240, 8, 8, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    np.save(tmp_path / "flat.npy", images.reshape(240, 192).astype("f4"))
+    floats = (images / np.float32(255)).astype("f4")
+    np.save(tmp_path / "chw.npy", floats.transpose(0, 3, 1, 2))
+    np.save(tmp_path / "hwc.npy", floats)
+    np.save(tmp_path / "latents.npy", floats.reshape(240, 12, 4, 4))
+    reference, none = tmp_path / "a.npy", ("--features", "none")
+    for shape in ((16, 4, 3), (8, 24, 1)):
+        np.save(tmp_path / "other.npy", images.reshape(240, *shape))
+        said = words(tmp_path / "other.npy", reference, *none, code=65)
+        assert "the reference has images of [3,8,8] (channels, height, width), the samples are " in said
+        assert f"[{shape[2]},{shape[0]},{shape[1]}]" in said and "also in" not in said
+    unit = (*none, "--range", "0,1")
+    assert "floats are expected as [N,C,H,W]" in words(tmp_path / "hwc.npy", reference, *unit, code=65)
+    assert compare(tmp_path / "chw.npy", reference, *unit)["fid"] == pytest.approx(0, abs=1e-4)
+    assert compare(tmp_path / "latents.npy", tmp_path / "latents.npy", *unit)["fid"] == pytest.approx(0, abs=1e-4)
+    assert "images of one shape" not in words(tmp_path / "a.npy", tmp_path / "flat.npy", *none)  # features have none
+    # What `reference` writes knows the shape too, and so does a run.
+    qtaylor("reference", reference, *none, "-o", tmp_path / "r.npz")
+    assert np.load(tmp_path / "r.npz")["shape"].tolist() == [3, 8, 8]
+    assert "images of one shape" in words(tmp_path / "other.npy", tmp_path / "r.npz", *none, code=65)
+    assert "images of one shape" in words(tmp_path / "latents.npy", tmp_path / "r.npz", *unit, code=65)
+    qtaylor("run", job.write())
+    np.save(tmp_path / "wide.npy", rng.integers(0, 256, (60, 2, 8, 1), dtype=np.uint8))
+    assert "[1,2,8]" in words(job.run, tmp_path / "wide.npy", *none, code=65)

@@ -121,8 +121,22 @@ def test_images_of_another_size_than_the_samples_are_told(job, side):
         Image.new("RGB", (side, side), (index, 0, 0)).save(job.folder / f"images/{index}.png")
     job.keys["evaluate"] |= {"features": "none", "reference": "images"}
     done = qtaylor("run", job.write(), code=0 if side == 8 else 65)
-    assert ("images are of 4 x 4 pixels, the samples of 8 x 8" in done.stderr) == (side == 4)
-    assert ("the samples of" in done.stderr) == (side == 4)
+    assert ("the images are [3,4,4] (channels, height, width), the samples [3,8,8]" in done.stderr) == (side == 4)
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_pixels_of_images_of_another_shape_are_refused(job, command):
+    """2 x 8 pixels are as many as 4 x 4."""
+    job.add_evaluation()
+    np.save(job.folder / "wide.npy", np.random.default_rng(0).integers(0, 256, (60, 2, 8, 1), dtype=np.uint8))
+    job.keys["evaluate"] |= {"features": "none", "reference": "wide.npy"}
+    said = qtaylor(command, job.write(), code=65).stderr
+    assert "evaluate.reference: " in said and "the images are [1,2,8] (channels, height, width)" in said
+    assert not (job.run / "samples").exists()
+    qtaylor("reference", job.folder / "wide.npy", "--features", "none", "-o", job.folder / "wide.npz")
+    job.keys["evaluate"]["reference"] = "wide.npz"
+    assert "images of [1,2,8] (channels, height, width), the samples are [1,4,4]" in qtaylor(
+        command, job.write(), code=65).stderr
 
 
 def test_order_of_image_files(tmp_path):
