@@ -20,6 +20,7 @@ import hashlib
 import importlib
 import io
 import json
+import operator
 import pathlib
 import struct
 import warnings
@@ -67,9 +68,18 @@ def _seeds(text):
     return np.concatenate([np.arange(count, dtype=kind) + kind(first) for first, count in ranges])
 
 
-def _read_json(path):
+def _text_of(seeds):
+    """The other way: "0-255,300"."""
+    runs = np.split(seeds, np.flatnonzero(np.diff(seeds) != 1) + 1)
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _read_json(path, *keys):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or any(key not in found for key in keys):
+            raise ValueError(f"expected an object with {', '.join(keys) or 'members'}")
+        return found
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
@@ -80,52 +90,59 @@ class Shard:
     """One file: zstd frames of an .npy header and of its rows, then a JSON frame and a seek table (docs/formats.md)."""
 
     def __init__(self, path):
+        """Verified: its bytes and its JSON are those that were written."""
         self.path = path
-        with open(path, "rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            try:
-                file.seek(size - 9)
-                entries, _, magic = struct.unpack("<IBI", file.read(9))
-                table = 8 * entries + 17
-                file.seek(size - table)
-                head = struct.unpack("<II", file.read(8))
-                sizes = np.frombuffer(file.read(8 * entries), "<u4").reshape(entries, 2).astype(np.int64)
-                packed = int(sizes[-1, 0])
-                file.seek(size - table - packed)
-                tail = file.read(packed)
-            except (OSError, ValueError, IndexError, struct.error):
-                raise self.damaged("cut short, or no shard") from None
-            good = magic == MAGIC_FOOTER and head == (MAGIC_TABLE, table - 8) and sizes[:, 0].sum() == size - table
-            if not good or packed < 8 or struct.unpack("<II", tail[:8]) != (MAGIC_JSON, packed - 8):
-                raise self.damaged("cut short, or no shard")
-            self.text = tail[8:]
-            self.about = json.loads(self.text)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise Error(f"{path}: {error}") from None
+        try:
+            entries, flags, magic = struct.unpack("<IBI", data[-9:])
+            end = len(data) - 8 * entries - 17
+            head = struct.unpack("<II", data[end:end + 8])
+            sizes = np.frombuffer(data[end + 8:-9], "<u4").reshape(entries, 2).astype(np.int64)
             self.places = np.concatenate([[0], np.cumsum(sizes[:-1, 0])])
-            file.seek(0)
-            header = io.BytesIO(self.unpack(file.read(int(self.places[1]))))
+            self.data, about, self.sizes = data[:self.places[-1]], data[self.places[-1]:end], sizes[:-1, 1]
+            good = (magic, flags, *head) == (MAGIC_FOOTER, 0, MAGIC_TABLE, 8 * entries + 9) and sizes[-1, 1] == 0
+            good = good and sizes[:, 0].sum() == end and struct.unpack("<II", about[:8]) == (MAGIC_JSON, len(about) - 8)
+        except (ValueError, IndexError, struct.error):
+            good = False
+        if not good:
+            raise self.damaged("cut short, or no shard")
+        check = hashlib.sha256(self.data)
+        check.update(b"{" + about[84:])  # the JSON is compact and sorted: "check" is its first, and not of the text
+        if about[8:84] != f'{{"check":"{check.hexdigest()}",'.encode():
+            raise self.damaged("its bytes are not those that were written")
+        self.about = json.loads(about[8:])
+        header = io.BytesIO(self.unpack(0))
         np.lib.format.read_magic(header)
         self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(header)
         row = self.dtype.itemsize * int(np.prod(self.shape[1:]))
-        self.ends = np.cumsum(sizes[1:-1, 1]) // row  # of each frame's rows
+        self.ends = np.cumsum(self.sizes[1:]) // row  # of each frame's rows
+        if self.sizes[1:].sum() != row * self.shape[0]:
+            raise self.damaged("its frames do not hold what its header announces")
 
     def damaged(self, how):
         return Error(f"{self.path} is damaged ({how}): run the job again, which makes it anew")
 
-    def unpack(self, frame):
+    def unpack(self, k, file=None):
+        """Frame k; file: read anew from there, where the bytes were let go."""
+        a, b = int(self.places[k]), int(self.places[k + 1])
+        if file:
+            file.seek(a)
         try:
-            return _decompress(frame)
+            raw = _decompress(file.read(b - a) if file else self.data[a:b])
         except Error:
             raise
         except Exception as error:
             raise self.damaged(str(error)) from None
+        if len(raw) != self.sizes[k]:
+            raise self.damaged("a frame is of another size than its seek table says")
+        return raw
 
     def array(self):
         """All rows, verified."""
-        data = self.path.read_bytes()[:int(self.places[-1])]
-        check = f'"check":"{self.about["check"]}",'.encode()  # the JSON is compact and sorted: "check" is its first
-        if hashlib.sha256(data + self.text.replace(check, b"", 1)).hexdigest() != self.about["check"]:
-            raise self.damaged("its bytes are not those that were written")
-        raw = b"".join(self.unpack(data[a:b]) for a, b in zip(self.places, self.places[1:]))
+        raw = b"".join(self.unpack(k) for k in range(len(self.sizes)))
         if hashlib.sha256(raw).hexdigest() != self.about["sha256"]:
             raise self.damaged("its digest is another one")
         return np.frombuffer(raw[128:], self.dtype).reshape(self.shape)
@@ -134,8 +151,7 @@ class Shard:
         """The rows that lie in one zstd frame with this one (guarded by its checksum), and which is the first."""
         k = int(np.searchsorted(self.ends, row, "right"))
         with open(self.path, "rb") as file:
-            file.seek(int(self.places[k + 1]))
-            raw = self.unpack(file.read(int(self.places[k + 2] - self.places[k + 1])))
+            raw = self.unpack(k + 1, file)
         return np.frombuffer(raw, self.dtype).reshape(-1, *self.shape[1:]), int(self.ends[k - 1]) if k else 0
 
 
@@ -188,13 +204,13 @@ class Run:
         if len(there) == count:
             return there, []
         path = self.path / "quarantine.json"
-        left_out = {one["shard"]: one["reason"] for one in _read_json(path)["shards"]} if path.exists() else {}
+        left_out = _read_json(path, "shards")["shards"] if path.exists() else []
+        left_out = {one["shard"]: one["reason"] for one in left_out}
         absent = []
         for k in sorted(set(range(count)) - set(there)):
             seeds = self._slice(k)
-            text = f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
             reason = f"quarantined: {left_out[k]}" if k in left_out else "not made yet"
-            absent.append({"shard": k, "seeds": text, "samples": len(seeds), "reason": reason})
+            absent.append({"shard": k, "seeds": _text_of(seeds), "samples": len(seeds), "reason": reason})
         return there, absent
 
     def _say(self, absent):
@@ -244,7 +260,10 @@ class Run:
         """Position in the list of seeds of one that is there."""
         if self._position is None:
             self._position = {int(seed): i for i, seed in enumerate(self._all)}
-        position = self._position.get(int(seed))
+        try:
+            position = None if isinstance(seed, bool) else self._position.get(operator.index(seed))
+        except TypeError:
+            position = None
         if position is None:
             raise KeyError(f"{self.path}: the job has no seed {seed}, but {self.job['seeds']}")
         if position // self.shard_rows not in self._shards:
@@ -304,7 +323,7 @@ class Run:
     @property
     def metrics(self):
         path = self.path / "metrics.json"
-        values = _read_json(path)["metrics"] if path.exists() else None
+        values = _read_json(path, "metrics")["metrics"] if path.exists() else None
         if values is None:
             raise Error(f"{self.path} has no metrics: `qtaylor evaluate {self.path}` makes them, where the job has an "
                         "evaluate block and no sample is missing")
@@ -315,7 +334,7 @@ def cells(path, partial=False, _names=False):
     """The cells of a sweep by name. Cells whose samples are the same are one Run."""
     path = pathlib.Path(path)
     try:
-        listed = _read_json(path / "sweep.json")["cells"]
+        listed = _read_json(path / "sweep.json", "cells")["cells"]
     except (FileNotFoundError, NotADirectoryError):
         raise Error(f"{path} is no sweep: it has no sweep.json") from None
     homes = {one["cell"]: one.get("same_as") or one["cell"] for one in listed}
@@ -332,7 +351,7 @@ def results(path):
     if (path / "sweep.json").exists():
         if not (path / "results.json").exists():
             raise Error(f"{path}: no cell has been evaluated yet")
-        table = _read_json(path / "results.json")
+        table = _read_json(path / "results.json", "cells", "columns")
         return pandas.DataFrame(table["cells"], columns=table["columns"])
     return pandas.json_normalize([{"run": str(path), **Run(path).metrics}])
 
@@ -342,8 +361,8 @@ def _make_dataset():
 
     class Dataset(torch.utils.data.Dataset):
         """(picture, label) of a run: float32 [C,H,W], a uint8 sample from 0..255 to the model's range, as training
-        has it; label -1 where there are no classes. transform: what is done to the picture. A picture is read when it
-        is asked for, guarded by the checksum of its zstd frame; run.samples() verifies everything."""
+        has it; label -1 where there are no classes. transform: what is done to the picture. A shard is verified when
+        the first of its pictures is asked for; the others are read then, guarded by the checksum of their frame."""
 
         def __init__(self, run, transform=None, partial=False):
             self.run = run if isinstance(run, Run) else Run(run, partial)
@@ -357,6 +376,7 @@ def _make_dataset():
             k, row = self.run._shards[index // self.run.shard_rows], index % self.run.shard_rows
             if k not in self.open:
                 self.open[k] = self.run._open("samples", k)
+                self.open[k].data = None  # let go of: a frame is read anew
             file = self.open[k]
             if not (self.last and self.last[0] == k and self.last[1] <= row < self.last[1] + len(self.last[2])):
                 rows, first = file.frame(row)

@@ -11,9 +11,11 @@ Exit codes: 64 wrong command line, 65 a file that isn't what it should be (its m
 74 a file can't be read or written. It needs numpy."""
 import argparse
 import hashlib
+import operator
 import os
 import pickle
 import zipfile
+import zlib
 
 from export.frame import Parser, Refusal, call, end_without, replacing
 
@@ -51,11 +53,27 @@ def members(found):
     return ", ".join(f"{name} ({kind_of(value)})" for name, value in found.items()) or "none"
 
 
+def count_of(found):
+    """The images of a pickle, where it says how many."""
+    count = found.get("num_images")
+    if count is None:
+        return {}
+    try:
+        whole = -1 if isinstance(count, bool) else operator.index(count)
+    except TypeError:
+        whole = -1
+    if not 2 <= whole < 2**63:
+        raise Refusal(f"num_images: expected a whole number of images, two or more, found {count!r}")
+    return {"count": whole}
+
+
 def read_pickle(path, metric):
     try:
         with open(path, "rb") as file:
             found = ArraysOnly(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, TypeError, ValueError) as error:
+    except (Refusal, OSError):
+        raise
+    except Exception as error:  # pickle names no others than any
         raise Refusal(f"expected a pickle: {error}") from None
     if not isinstance(found, dict):
         raise Refusal(f"expected a dictionary, found {kind_of(found)}")
@@ -67,18 +85,20 @@ def read_pickle(path, metric):
     if metric is not None and metric not in metrics:
         raise Refusal(f"--metric {metric}: expected one of {', '.join(metrics)}")
     values = found[metric or metrics[0]]
-    count = found.get("num_images")
-    return {"mu": values["mu"], "sigma": values["sigma"]} | ({"count": count} if count else {})
+    return {"mu": values["mu"], "sigma": values["sigma"]} | count_of(found)
 
 
 def read_npz(path, metric):
     found = {}
-    with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
-            try:
-                found[name] = file[name]
-            except ValueError:  # a pickle inside, such as dgm-eval's `hparams`: left alone
-                found[name] = None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                try:
+                    found[name] = file[name]
+                except ValueError:  # a pickle inside, such as dgm-eval's `hparams`: left alone
+                    found[name] = None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        raise Refusal(f"expected an .npz: {error}") from None
     name = metric or next((name for name in ("reps", "feats") if name in found), None)
     rows = found.get(name)
     if rows is None or rows.ndim != 2 or rows.dtype.kind != "f":
@@ -93,14 +113,20 @@ def read_npz(path, metric):
 
 def check(arrays):
     try:
-        arrays = arrays | {name: np.asarray(arrays[name], np.float64) for name in ("mu", "sigma")}
+        given = {name: np.asarray(arrays[name]) for name in ("mu", "sigma")}
+        numbers = all(array.dtype.kind in "fiu" for array in given.values())
     except (TypeError, ValueError):
-        raise Refusal(f"expected mu and sigma of numbers, found {members(arrays)}") from None
+        numbers = False
+    if not numbers:
+        raise Refusal(f"expected mu and sigma of numbers, found {members(arrays)}")
+    arrays = arrays | {name: array.astype(np.float64, "C") for name, array in given.items()}
     mu, sigma = arrays["mu"], arrays["sigma"]
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or len(mu) == 0:
         raise Refusal(f"expected mu [D] and sigma [D,D], found {members(arrays)}")
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise Refusal("expected finite numbers in mu and sigma")
+    if sigma.diagonal().min() < -SYMMETRY * sigma.diagonal().max():
+        raise Refusal(f"expected variances on sigma's diagonal, found {sigma.diagonal().min():g}")
     if not np.abs(sigma - sigma.T).max() <= SYMMETRY * sigma.diagonal().max():
         raise Refusal("expected a symmetric sigma")
     return arrays

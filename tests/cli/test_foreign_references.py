@@ -70,6 +70,24 @@ def test_dgm_eval(tmp_path, name):
         assert arrays["network"] == digest.encode()
 
 
+STATISTICS = {"mu": np.zeros(3), "sigma": np.eye(3)}
+
+
+def test_any_layout_is_written_as_qtaylor_reads_it(tmp_path):
+    """In Fortran's order, of another byte order, of float32: compare takes it, and has the same number."""
+    rows = rows_new()
+    np.save(tmp_path / "ours.npy", rows_new(seed=3).astype(np.float32))
+    sigma = np.cov(rows.T).astype(np.float32)
+    forms = {"plain": np.ascontiguousarray(sigma), "fortran": np.asfortranarray(sigma), "big": sigma.astype(">f4")}
+    found = {}
+    for name, form in forms.items():
+        stats = {"num_images": np.int32(len(rows)), "fid": {"mu": rows.mean(0).astype(form.dtype), "sigma": form}}
+        (tmp_path / "img.pkl").write_bytes(pickle.dumps(stats))
+        convert(tmp_path / "img.pkl", tmp_path / f"{name}.npz")
+        found[name] = compare(tmp_path / "ours.npy", tmp_path / f"{name}.npz")
+    assert found["fortran"] == found["big"] == found["plain"]
+
+
 class Harm:
     def __reduce__(self):
         return os.system, ("touch harmed",)
@@ -83,6 +101,14 @@ class Harm:
     (pickle.dumps({"fid": {"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}}), "symmetric"),
     (pickle.dumps({"fid": {"mu": np.full(3, np.nan), "sigma": np.eye(3)}}), "finite"),
     (pickle.dumps({"fid": {"mu": np.zeros(3), "sigma": np.eye(3)}})[:-40], "expected a pickle"),
+    (pickle.dumps({"fid": STATISTICS, "num_images": -3}), "num_images: expected a whole number of images, two or more, "
+                                                          "found -3"),
+    (pickle.dumps({"fid": STATISTICS, "num_images": "x"}), "found 'x'"),
+    (pickle.dumps({"fid": STATISTICS, "num_images": 2.5}), "found 2.5"),
+    (pickle.dumps({"fid": STATISTICS, "num_images": 1}), "found 1"),
+    (pickle.dumps({"fid": STATISTICS | {"sigma": np.diag([1, -1, 1])}}), "variances on sigma's diagonal, found -1"),
+    (pickle.dumps({"fid": STATISTICS | {"sigma": np.eye(3) * 1j}}), "of numbers"),
+    (b"\x80\x04]\x94R.", "expected a pickle"),
     (b"no pickle at all", "expected a pickle"), (b"", "expected a pickle")])
 def test_what_is_refused(tmp_path, content, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -97,5 +123,9 @@ def test_npz_that_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(file.getvalue())
     assert "found members mu_train (float64[3]), reps (float64[4, 3, 2])" in convert(tmp_path / "a.npz",
                                                                                      tmp_path / "b.npz", code=DATA)
+    data = bytearray(file.getvalue())
+    data[data.index(b"NUMPY") + 130] ^= 1  # the member's bytes, not those of its checksum
+    (tmp_path / "b.npz").write_bytes(data)
+    assert "expected an .npz" in convert(tmp_path / "b.npz", tmp_path / "c.npz", code=DATA)
     assert "is there already" in convert(tmp_path / "a.npz", tmp_path / "a.npz", code=USAGE)
-    assert "No such file" in convert(tmp_path / "gone.pkl", tmp_path / "b.npz", code=74)
+    assert "No such file" in convert(tmp_path / "gone.pkl", tmp_path / "c.npz", code=74)

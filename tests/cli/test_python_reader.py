@@ -102,8 +102,9 @@ def test_what_is_missing_is_said(job, reader):
     assert (run.labels == np.array(labels)[left]).all()
     with pytest.raises(reader.Incomplete, match="32-47"):
         run.samples([31, 33])
-    with pytest.raises(KeyError, match="no seed 100"):
-        run.samples([100])
+    for other in 100, 3.7, True, "3":
+        with pytest.raises(KeyError, match=f"no seed {other}"):
+            run.samples([other])
     assert [x.shape for x, _ in (reader.Dataset(run)[i] for i in (0, 79))] == [(1, 4, 4)] * 2
     assert (reader.Dataset(run)[32][0].numpy() == whole[48, :, :, 0].astype(np.float32) / 255 * 2 - 1).all()
 
@@ -118,6 +119,44 @@ def test_damage_is_found(job, reader, bend, word):
     path.write_bytes(bend(path.read_bytes()))
     with pytest.raises(reader.Error, match=word):
         reader.Run(job.run).samples()
+
+
+def uses_of(reader, run):
+    """All that reads a shard, by name."""
+    return {"samples": lambda: run.samples(), "some": lambda: run.samples([50]), "labels": lambda: run.labels,
+            "rows": lambda: run.rows, "digest": lambda: run.digest, "parts": lambda: list(run.parts()),
+            "picture": lambda: reader.Dataset(run)[50]}
+
+
+def test_every_use_verifies_the_labels_it_takes(job, reader):
+    qtaylor("run", job.write())
+    path = job.run / "samples/000003.npy.zst"
+    path.write_bytes(path.read_bytes().replace(b'"labels":[0,1', b'"labels":[1,1'))
+    for name, use in uses_of(reader, reader.Run(job.run)).items():
+        with pytest.raises(reader.Error, match="000003.npy.zst is damaged"):
+            print(name, use())
+
+
+def test_any_flipped_byte_is_an_error_that_names_the_file(job, reader):
+    qtaylor("run", job.write())
+    path = job.run / "samples/000003.npy.zst"
+    data, run = path.read_bytes(), reader.Run(job.run)
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1:])
+        for use in reader.Run.labels.fget, lambda run: run.samples([50]), lambda run: reader.Dataset(run)[50]:
+            with pytest.raises(reader.Error, match="000003.npy.zst"):
+                print(place, use(run))
+    path.write_bytes(data)
+    assert run.samples([50]).shape == (1, 4, 4, 1)
+
+
+def test_missing_seeds_are_those_that_were_asked_for(job, reader):
+    job.keys["seeds"] = "500-520,3,7,9-12,40-60"
+    qtaylor("run", job.write())
+    (job.run / "samples/000001.npy.zst").unlink()
+    with pytest.raises(reader.Incomplete, match=r"seeds 516-520,3,7,9-12,40-44 \(not made yet\)") as no:
+        reader.Run(job.run)
+    assert no.value.absent[0]["seeds"] == "516-520,3,7,9-12,40-44" and no.value.absent[0]["samples"] == 16
 
 
 def test_what_is_of_another_run_is_refused(job, reader):
