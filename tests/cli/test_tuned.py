@@ -95,3 +95,26 @@ def test_the_card_says_what_a_table_is(job, fid):
     job.keys["output"]["dir"] += "-2"
     qtaylor("run", job.write())
     assert solver_of(job.run) == f"table of coefficients, table_sha256 {sha256_of_numbers(file)[:12]} (of its numbers)"
+
+
+@pytest.mark.parametrize(
+    "paths, names",
+    [
+        (["A/tuned-nfe2.json", "B/tuned-nfe2.json", "A/tuned-nfe4.json"], {"A/tuned": 2, "B/tuned": 1}),
+        (["A/T/my-nfe2.json", "B/T/my-nfe2.json", "B/U/my-nfe2.json"], {"A/T/my": 1, "B/T/my": 1, "U/my": 1}),
+        (["A/tuned-nfe2.json", "A/tuned-nfe4.json"], {"tuned": 2}),
+        (["tuned-nfe2.json", "A/tuned-nfe2.json"], {"tuned": 1, "A/tuned": 1}),
+    ],
+)
+def test_tables_of_several_folders_are_lines_of_their_own(job, paths, names):
+    for path in paths:
+        nfe = int(path[-6])
+        step = {"x": 1, "epsilon": [0.1 + len(path) / 100]}
+        table = {"times": [1 - i / (nfe + 1) for i in range(nfe + 1)], "steps": [step] * nfe}
+        (job.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (job.folder / path).write_text(json.dumps(table))
+    job.keys |= {"seeds": "0-7", "sampler": {}}
+    job.keys["sweep"] = {"sampler": [{"solver": "table", "table": path} for path in paths]}
+    qtaylor("run", job.write())
+    series = json.loads(qtaylor("report", job.run, "--json").stdout)["series"]
+    assert {one["name"]: len(one["cells"]) for one in series} == names
