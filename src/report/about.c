@@ -2,6 +2,7 @@
 #include "report/about.h"
 
 #include "base/text.h"
+#include "job/multistep.h"
 #include "job/seeds.h"
 
 #include <stdbool.h>
@@ -95,6 +96,30 @@ int about_add(json_t *subject, const json_t *document, const json_t *metrics, st
     if (add(subject, "feature network", &network, err) != 0) rc = -1;
     if (add(subject, "reference", &against, err) != 0) rc = -1;
     return rc;
+}
+
+/* Its digest is of its numbers, as its file has it: the run does not keep the file. */
+void about_table(struct text *out, const json_t *document) {
+    const json_t *table = member(document, "sampler", "table"), *made = json_object_get(table, "made"),
+                 *chosen = json_object_get(made, "chosen_by");
+    const char *by = json_string_value(json_object_get(made, "by")),
+               *metric = json_string_value(json_object_get(chosen, "metric")),
+               *own = json_string_value(json_object_get(made, "table_sha256")),
+               *reference = json_string_value(json_object_get(chosen, "reference_sha256"));
+    char digest[SHA256_HEX] = "";
+    struct error ignored;
+    json_t *read = NULL;
+    bool whole = multistep_read(&read, table, &ignored) == 0 && multistep_digest(read, digest, &ignored) == 0;
+    json_decref(read);
+    text_add(out, "table of coefficients");
+    if (by && strcmp(by, "qtaylor tune") == 0 && own && strcmp(own, digest) == 0)
+        text_add(out, " fitted by qtaylor tune for NFE %zu", multistep_steps(table));
+    else metric = NULL;
+    if (metric && strcmp(metric, "fid") == 0 && reference)
+        text_add(out, ", chosen by the FID of %lld samples against the reference of sha256 %.12s",
+                 (long long)json_integer_value(json_object_get(chosen, "samples")), reference);
+    if (metric && strcmp(metric, "distance") == 0) text_add(out, ", chosen by the distance to fine samples");
+    if (whole) text_add(out, ", table_sha256 %.12s (of its numbers)", digest);
 }
 
 char *about_date(const char *dir) {

@@ -19,6 +19,8 @@ int about_check_whole(const json_t *document, const json_t *metrics, const char 
 void about_seeds(struct text *out, const json_t *document, const json_t *metrics);
 /* Adds after how many seeds it was stopped, and by which rule; nothing where it was not. */
 void about_stop(struct text *out, const json_t *document, const json_t *metrics);
+/* Adds what a run's table of coefficients is: of a tuned one for which NFE it was fitted, and what chose it. */
+void about_table(struct text *out, const json_t *document);
 /* When the numbers were written, as "2026-11-29 10:42 UTC": of dir/results.json or dir/metrics.json. New; NULL when out
  * of memory. "" where there is neither. */
 char *about_date(const char *dir);

@@ -148,19 +148,40 @@ static bool differs(const json_t *cells, const char *key) {
     return false;
 }
 
-/* "tuned" of DIR/tuned-nfe5.json at NFE 5: such files are one method's tables. New; NULL: it is no such cell. */
-static char *table_name(const json_t *cell) {
-    const char *path = json_string_value(json_object_get(cell, "table")), *slash = path ? strrchr(path, '/') : NULL;
+/* "DIR/tuned" of DIR/tuned-nfe5.json at NFE 5: such files of a folder are one method's tables. New; NULL: it is no such
+ * cell. */
+static char *table_stem(const json_t *cell) {
+    const char *path = json_string_value(json_object_get(cell, "table"));
     if (!path || !is_table(cell)) return NULL;
-    char *name = strdup(slash ? slash + 1 : path), end[32];
+    char *stem = strdup(path), end[32];
     snprintf(end, sizeof end, "-nfe%lld.json", (long long)json_integer_value(json_object_get(cell, "nfe")));
-    size_t length = name ? strlen(name) : 0, tail = strlen(end);
-    if (length > tail && strcmp(name + length - tail, end) == 0) {
-        name[length - tail] = '\0';
-        return name;
+    size_t length = stem ? strlen(stem) : 0, tail = strlen(end);
+    if (length > tail && strcmp(stem + length - tail, end) == 0 && stem[length - tail - 1] != '/') {
+        stem[length - tail] = '\0';
+        return stem;
     }
-    free(name);
+    free(stem);
     return NULL;
+}
+
+/* Its last part, and as many of the folders before it as tell it from other cells' stems. Borrowed. */
+static const char *table_name(const json_t *cells, const char *stem) {
+    const char *name = stem + strlen(stem);
+    for (bool alike = true; alike && name > stem;) {
+        const json_t *cell;
+        size_t i;
+        while (name > stem && *--name == '/') {}
+        while (name > stem && name[-1] != '/') name--;
+        alike = false;
+        json_array_foreach(cells, i, cell) {
+            char *other = table_stem(cell);
+            size_t length = other ? strlen(other) : 0, tail = strlen(name);
+            alike |= length >= tail && strcmp(other + length - tail, name) == 0 && strcmp(other, stem) != 0 &&
+                     (length == tail || other[length - tail - 1] == '/');
+            free(other);
+        }
+    }
+    return name;
 }
 
 /* "taylor, order=2": new. */
@@ -169,8 +190,8 @@ static char *series_name(const json_t *keys, const json_t *cells, const json_t *
     const json_t *known, *solver = json_object_get(cell, "solver");
     size_t i;
     bool solvers = differs(cells, "solver");
-    char *table = table_name(cell);
-    if (table) text_add(&name, "%s", table);
+    char *table = table_stem(cell);
+    if (table) text_add(&name, "%s", table_name(cells, table));
     else if (solvers) text_add(&name, "%s", json_string_value(solver) ? json_string_value(solver) : "?");
     json_array_foreach(keys, i, known) {
         const char *key = json_string_value(known);

@@ -185,8 +185,11 @@ static void add_sampler(struct protocol *protocol, const json_t *document, const
     struct text solver = {0}, number = {0}, grid = {0}, clip = {0};
     bool adaptive = !(json_number_value(nfe) > 0);
     const json_t *warnings = json_object_get(document, "warnings");
-    add_value(&solver, json_object_get(sampler, "solver"));
-    add_keys(&solver, sampler, placed_keys, true);
+    if (json_object_get(sampler, "table")) about_table(&solver, document);
+    else {
+        add_value(&solver, json_object_get(sampler, "solver"));
+        add_keys(&solver, sampler, placed_keys, true);
+    }
     add_text(protocol, "solver", &solver);
     for (size_t i = 0; i < json_array_size(warnings); i++)
         add_line(protocol, "warning", json_string_value(json_array_get(warnings, i)));
@@ -256,11 +259,6 @@ static void add_samples(struct protocol *protocol, const json_t *document, const
     }
 }
 
-static bool ends_in(const char *name, const char *tail) {
-    size_t length = strlen(name), of_tail = strlen(tail);
-    return length > of_tail && strcmp(name + length - of_tail, tail) == 0;
-}
-
 /* The number NAME_what that stands beside NAME; NULL: there is none. */
 static const json_t *beside(const json_t *values, const char *name, const char *what) {
     char *key = text_new("%s_%s", name, what);
@@ -277,7 +275,7 @@ static void add_metrics(struct protocol *protocol, const json_t *values) {
     json_object_foreach((json_t *)values, name, value) {
         struct text line = {0};
         bool part = !json_is_number(value) || strcmp(name, "samples") == 0;
-        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) part |= ends_in(name, parts[i]);
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) part |= text_ends_in(name, parts[i]);
         if (part) continue;
         add_value(&line, value);
         const json_t *error = beside(values, name, "error"), *deviation = beside(values, name, "std");

@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 
+import pytest
+
 from conftest import qtaylor
 from test_tune import tune
 
@@ -53,3 +55,66 @@ def test_the_seeds_of_fids_are_of_those_that_a_table_took(job):
         "samples": 240,
         "reference_sha256": hashlib.sha256((job.folder / "reference.npz").read_bytes()).hexdigest(),
     }
+
+
+def solver_of(run):
+    card = qtaylor("report", run, "--card").stdout
+    return re.search(r"^solver +(.*)$", card, re.M)[1]
+
+
+def sha256_of_numbers(table):
+    """As jobs/README.md says it."""
+    number = "{:.17g}".format
+    [kind] = set(table["steps"][0]) - {"x"}
+    text = "".join(f"{number(time)} " for time in table["times"]) + kind
+    text += "".join("; " + " ".join(map(number, [step["x"], *step[kind]])) for step in table["steps"])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("fid", [True, False])
+def test_the_card_says_what_a_table_is(job, fid):
+    if fid:
+        job.add_evaluation()
+    job.keys |= {"seeds": "0-9", "labels": "none"}
+    tune(job, "--nfe", "4,5,6,8,10", thorough=False)
+    path = min((job.folder / "tuned").glob("tuned-nfe*.json"))
+    file = json.loads(path.read_text())
+    digest = file["made"]["table_sha256"]
+    assert digest == sha256_of_numbers(file)
+    job.keys["sampler"] = {"solver": "table", "table": str(path)}
+    qtaylor("run", job.write())
+    chosen = "the distance to fine samples"
+    if fid:
+        reference = hashlib.sha256((job.folder / "reference.npz").read_bytes()).hexdigest()
+        samples = file["made"]["chosen_by"]["samples"]
+        chosen = f"the FID of {samples} samples against the reference of sha256 {reference[:12]}"
+    said = f"fitted by qtaylor tune for NFE {len(file['steps'])}, chosen by {chosen}"
+    assert solver_of(job.run) == f"table of coefficients {said}, table_sha256 {digest[:12]} (of its numbers)"
+    file["steps"][0]["x"] += 1e-6  # not what was fitted
+    path.write_text(json.dumps(file))
+    job.keys["output"]["dir"] += "-2"
+    qtaylor("run", job.write())
+    assert solver_of(job.run) == f"table of coefficients, table_sha256 {sha256_of_numbers(file)[:12]} (of its numbers)"
+
+
+@pytest.mark.parametrize(
+    "paths, names",
+    [
+        (["A/tuned-nfe2.json", "B/tuned-nfe2.json", "A/tuned-nfe4.json"], {"A/tuned": 2, "B/tuned": 1}),
+        (["A/T/my-nfe2.json", "B/T/my-nfe2.json", "B/U/my-nfe2.json"], {"A/T/my": 1, "B/T/my": 1, "U/my": 1}),
+        (["A/tuned-nfe2.json", "A/tuned-nfe4.json"], {"tuned": 2}),
+        (["tuned-nfe2.json", "A/tuned-nfe2.json"], {"tuned": 1, "A/tuned": 1}),
+    ],
+)
+def test_tables_of_several_folders_are_lines_of_their_own(job, paths, names):
+    for path in paths:
+        nfe = int(path[-6])
+        step = {"x": 1, "epsilon": [0.1 + len(path) / 100]}
+        table = {"times": [1 - i / (nfe + 1) for i in range(nfe + 1)], "steps": [step] * nfe}
+        (job.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (job.folder / path).write_text(json.dumps(table))
+    job.keys |= {"seeds": "0-7", "sampler": {}}
+    job.keys["sweep"] = {"sampler": [{"solver": "table", "table": path} for path in paths]}
+    qtaylor("run", job.write())
+    series = json.loads(qtaylor("report", job.run, "--json").stdout)["series"]
+    assert {one["name"]: len(one["cells"]) for one in series} == names
