@@ -372,6 +372,7 @@ const struct command command_compare = {
     "  kid           unbiased, kernel (x.y/d + 1)^3: mean over 100 subsets of 1000, as torch-fidelity, and their "
     "deviation\n"
     "                where both sides have more samples than that; kid_full over all pairs\n"
+    "                (quote kid_full_corrected: balanced labels make kid_full too low)\n"
     "  is            inception score of the output `logits` (a file's rows are taken for them) over 10 splits in "
     "order,\n"
     "                as torch-fidelity without shuffling\n"

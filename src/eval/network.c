@@ -79,10 +79,14 @@ static int check_sizes(const struct network *network, const struct sample_form *
     if (network->height == sample->height && network->width == sample->width &&
         (network->channels == sample->channels || repeated))
         return 0;
-    return error_set(
-        err, CODE_DATA,
-        "it takes images [%d,%d,%d], the samples are [%d,%d,%d]: choose a feature network made for this size",
-        network->channels, network->height, network->width, sample->channels, sample->height, sample->width);
+    bool sized = network->height == sample->height && network->width == sample->width;
+    return error_set(err, CODE_DATA,
+                     "it takes images [%d,%d,%d], the samples are [%d,%d,%d] (channels, height, width): %s",
+                     network->channels, network->height, network->width, sample->channels, sample->height,
+                     sample->width,
+                     sized ? "the size is right, the number of channels is not: choose a feature network of as many "
+                             "(one of 3 also takes grey samples), or give grey images as files of one channel"
+                           : "choose a feature network made for this size");
 }
 
 int network_name(const char *path, char name[NETWORK_NAME], struct error *err) {

@@ -67,6 +67,7 @@ int image_names_add(struct image_names *names, const char *name, uint64_t index,
             "expected images, found %s: that is what a run or a sweep of qtaylor holds; name the run (of a "
             "sweep a cell, SWEEP/CELL) itself, or a folder of exported images",
             name);
+    if (strcmp(file, "dataset.json") == 0 || strcmp(file, "metadata.jsonl") == 0) return 0; /* labels, as export has */
     if (image_name_hidden(name) || format == IMAGE_FORMATS) {
         image_names_leave_out(names, name);
         return 0;

@@ -1,6 +1,7 @@
 /* The files of a folder or an archive by their names: the images that are read (PNG, JPEG, WebP) in natural order
  * (2.png before 10.png), images in other formats, which make a set of images one that can't be read, and what is left
- * out: hidden files and those that are no images (dataset.json). */
+ * out: hidden files and those that are no images. The lists that exports have, dataset.json and metadata.jsonl, are
+ * passed over. */
 #ifndef FORMAT_IMAGE_NAMES_H
 #define FORMAT_IMAGE_NAMES_H
 

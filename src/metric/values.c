@@ -46,7 +46,8 @@ int value_set_jackknifed(json_t *values, const char *name, const double numbers[
     jackknife(numbers[0], numbers + 1, &estimate);
     if (!estimate.rounded && estimate.high < 0)
         log_warn("%s: the interval of its corrected value lies below 0, where no true value is: the samples are not "
-                 "independent of the reference (are the same images in both?)",
+                 "independent of the reference (are the same images in both, or images made from the "
+                 "same starting noise?)",
                  name);
     if (set_named(values, name, "_corrected", estimate.corrected, err) != 0 ||
         set_without(values, name, numbers + 1, err) != 0)

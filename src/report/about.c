@@ -30,6 +30,8 @@ static const struct term {
     {"kid", "squared distance of the features' distributions by a polynomial kernel, without bias; lower is better"},
     {"kid_std", "standard deviation of KID over its subsets"},
     {"kid_full", "KID over all pairs of samples at once"},
+    {"kid_full_corrected",
+     "the same without the bias that balanced labels give it: the one to quote, with kid_full_error"},
     {"cmmd", "squared distance of CLIP's features by a Gaussian kernel, times 1,000; lower is better"},
     {"mind", "squared distance of the features along random directions; lower is better"},
     {"vendi", "how many different pictures the samples amount to; higher is more diverse"},

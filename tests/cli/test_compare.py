@@ -309,10 +309,13 @@ def test_images_that_are_not_read_are_refused_and_other_files_named(tmp_path):
     rng = np.random.default_rng(6)
     images = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
     save_pngs(tmp_path / "a", images[:30])
-    (tmp_path / "a/dataset.json").write_text("{}")
+    for name in ("dataset.json", "metadata.jsonl"):  # as export writes them
+        (tmp_path / "a" / name).write_text("{}")
+    assert "left out" not in qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none").stderr
+    (tmp_path / "a/notes.json").write_text("{}")
     (tmp_path / "a/.hidden.png").write_text("x")
     said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none").stderr
-    assert "left out, as hidden or no images: 2 (" in said and "dataset.json" in said and ".hidden.png" in said
+    assert "left out, as hidden or no images: 2 (" in said and "notes.json" in said and ".hidden.png" in said
     for i, image in enumerate(images[30:]):
         Image.fromarray(image).save(tmp_path / f"a/{i}.gif")
     said = qtaylor("compare", tmp_path / "a", tmp_path / "a", "--features", "none", code=65).stderr

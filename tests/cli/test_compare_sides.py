@@ -224,3 +224,15 @@ def test_pixels_of_images_of_another_shape_are_refused(job, tmp_path):
     qtaylor("run", job.write())
     np.save(tmp_path / "wide.npy", rng.integers(0, 256, (60, 2, 8, 1), dtype=np.uint8))
     assert "[1,2,8]" in words(job.run, tmp_path / "wide.npy", *none, code=65)
+
+
+def test_the_wrong_number_of_channels_is_not_called_a_size(tmp_path):
+    rng = np.random.default_rng(6)
+    for name, shape in (("grey", (9, 4, 4, 1)), ("rgb", (9, 4, 4, 3)), ("large", (9, 8, 8, 1))):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, shape, dtype=np.uint8))
+    described = {"shape": [1, 4, 4], "range": [0, 255], "outputs": {"pool": 2}}
+    (tmp_path / "net.json").write_text(json.dumps({"features": described, "matrix": 1}))
+    for name, said in (("rgb", "the size is right, the number of channels is not"),
+                       ("large", "choose a feature network made for this size")):
+        assert said in words(tmp_path / f"{name}.npy", tmp_path / "grey.npy", "--features", tmp_path / "net.json",
+                             code=65)

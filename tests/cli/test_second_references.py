@@ -252,3 +252,4 @@ def test_a_set_against_itself_is_told(tmp_path):
     found = json.loads(done.stdout)["metrics"]
     for name in ("fid", "mind", "cmmd"):
         assert found[f"{name}_high"] < 0 and f"{name}: the interval of its corrected value lies below 0" in done.stderr
+        assert "or images made from the same starting noise?" in done.stderr
