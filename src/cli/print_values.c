@@ -1,6 +1,7 @@
 /* The numbers of metric/score.h as lines. */
 #include "cli/print_values.h"
 
+#include "eval/precision.h"
 #include "job/job.h"
 
 #include <math.h>
@@ -26,14 +27,14 @@ static void print_estimate(const json_t *values, const char *network, const char
 }
 
 static void print_difference(const json_t *values, const char *network, const char *name) {
-    char key[NETWORK_NAME];
+    char key[NETWORK_NAME], chance[P_TEXT];
     snprintf(key, sizeof key, "%s_delta", name);
     double value = value_of(values, network, key, ""), p = value_of(values, network, key, "_p"),
            corrected = value_of(values, network, key, "_p_holm");
     if (isnan(value)) return;
-    printf("%-14s %.6g +- %.2g, 95 %% interval %.6g to %.6g, p = %.2g", key, value,
-           value_of(values, network, key, "_error"), value_of(values, network, key, "_low"),
-           value_of(values, network, key, "_high"), isnan(corrected) ? p : corrected);
+    p_text(chance, isnan(corrected) ? p : corrected);
+    printf("%-14s %.6g +- %.2g, 95 %% interval %.6g to %.6g, %s", key, value, value_of(values, network, key, "_error"),
+           value_of(values, network, key, "_low"), value_of(values, network, key, "_high"), chance);
     printf("%s\n", isnan(corrected) ? "" : " (Holm)");
 }
 
@@ -62,6 +63,7 @@ void values_print_mean(const json_t *values) {
     if (isnan(value_of(values, NULL, "fdr", ""))) return;
     printf("\nmean over the networks\n");
     print_estimate(values, NULL, "fdr");
+    print_difference(values, NULL, "fdr");
 }
 
 json_t *values_network(const struct side *const sides[COMPARED]) {

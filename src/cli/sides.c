@@ -1,10 +1,12 @@
 /* Sides of a comparison that a command line names. */
 #include "cli/sides.h"
 
+#include "base/digests.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "eval/side_read.h"
 #include "export/rows.h"
+#include "format/npy.h"
 #include "run/run.h"
 #include "shard/store.h"
 #include "work/evaluation.h"
@@ -55,6 +57,16 @@ static int take_from_run(struct named_paths *networks, const char *dir, struct e
     return rc;
 }
 
+/* One network under two names would be two tests of one thing. */
+static int check_same(const struct named_path *one, const struct named_path *other, struct error *err) {
+    char sha256[2][SHA256_HEX] = {"", ""};
+    if (one->path && digest_file(one->path, sha256[0], err) != 0) return -1;
+    if (other->path && digest_file(other->path, sha256[1], err) != 0) return -1;
+    if (strcmp(sha256[0], sha256[1]) != 0) return 0;
+    return error_set(err, CODE_USAGE, "--features: %s and %s are the same network: name each once", one->name,
+                     other->name);
+}
+
 static int name_all(struct named_paths *networks, struct error *err) {
     for (size_t i = 0; networks->count > 1 && i < networks->count; i++) {
         struct named_path *network = &networks->list[i];
@@ -66,6 +78,8 @@ static int name_all(struct named_paths *networks, struct error *err) {
                 return error_set(err, CODE_USAGE,
                                  "two feature networks are called %s: say --features NAME=FILE for one of them",
                                  network->name);
+        for (size_t k = 0; k < i; k++)
+            if (check_same(&networks->list[k], network, err) != 0) return -1;
     }
     return 0;
 }
@@ -233,6 +247,9 @@ static int read_one(struct side *sides, char **seeds, const char *path, const st
     int rc = file_exists(document, &run, err);
     if (rc == 0) rc = run ? read_run(sides, seeds, path, how, count, err) : side_read(sides, path, how, err);
     free(document);
+    for (size_t i = 0; rc == 0 && how && i < how->count; i++) /* a run may have another for it */
+        if (how->networks[i].name && sides[i].name[0])
+            snprintf(sides[i].name, NETWORK_NAME, "%s", how->networks[i].name);
     for (size_t i = 0; rc == 0 && count > 0 && i < (how ? how->count : 1); i++)
         rc = side_cut(&sides[i], (size_t)count, path, err);
     return rc;
@@ -334,4 +351,21 @@ int sides_text_rows(uint64_t **rows, const char *path, struct error *err) {
     for (size_t i = 0; *rows && i < count; i++) (*rows)[i] = run_row(&run, i);
     run_close(&run);
     return rc;
+}
+
+int sides_indices(struct score_options *options, char **file, const char *path, struct error *err) {
+    struct npy npy;
+    size_t offset;
+    *file = NULL;
+    if (!path) return 0;
+    if (npy_read(&npy, file, &offset, path, err) != 0) return -1;
+    char found[NPY_TEXT];
+    npy_text(&npy, found);
+    if (npy.type != NPY_INT64 || npy.rank != 3 || npy.shape[0] < 1 || npy.shape[1] != 2 || npy.shape[2] < 2)
+        return error_set(err, CODE_DATA, "%s: expected int64 [subsets, 2, size], found %s", path, found);
+    memmove(*file, *file + offset, npy_bytes(&npy)); /* aligned */
+    options->indices = (const int64_t *)(const void *)*file;
+    options->subsets = npy.shape[0];
+    options->size = npy.shape[2];
+    return 0;
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/options.h"
 #include "eval/extract.h"
+#include "metric/score.h"
 
 /* The feature networks: those of --features ("FILE", "none" or "NAME=FILE" each), else those that the run A, or B, was
  * evaluated with, where these are several; else none. Of several each has a name, and no two the same. *networks:
@@ -15,7 +16,7 @@ int sides_networks(struct named_paths *networks, const struct option_list *featu
 void sides_networks_release(struct named_paths *networks);
 /* Options that were given, other than by default. */
 struct sides_given {
-    bool features, range, order, device, indices, validation, text;
+    bool features, range, order, device, indices, validation, text, versus;
 };
 /* Has any of the operands (NULL: not given) or metrics a use for each? CODE_USAGE: not. */
 int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,
@@ -28,6 +29,8 @@ int sides_read(struct side *sides, char **seeds, const char *operand, const stru
                struct error *err);
 /* Features of texts (.npy) for the network, or by "NAME=FILE" for each that has some; else a side stays empty. */
 int sides_read_texts(struct side *sides, const char *operand, const struct named_paths *networks, struct error *err);
+/* KID's subsets of a file int64 [subsets, 2, size]; path NULL: none. *file new: the indices are in it. */
+int sides_indices(struct score_options *options, char **file, const char *path, struct error *err);
 /* Which row of its conditions each sample of a run has: new; NULL where `path` is no run, or has no conditions. */
 int sides_text_rows(uint64_t **rows, const char *path, struct error *err);
 

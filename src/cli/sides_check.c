@@ -53,7 +53,8 @@ static int check_metrics(unsigned metrics, const struct sides_given *given, stru
         unsigned metrics;
     } of[] = {{given->indices, "--kid-indices", "kid", 1u << METRIC_KID},
               {given->validation, "--validation", "fld or fdr", 1u << METRIC_FLD | 1u << METRIC_FDR},
-              {given->text, "--text", "clip-score", 1u << METRIC_CLIP_SCORE}};
+              {given->text, "--text", "clip-score", 1u << METRIC_CLIP_SCORE},
+              {given->versus, "--versus", "fid, sfid, kid, cmmd, mind, fdr or clip-score", score_of_pairs()}};
     for (size_t i = 0; i < sizeof of / sizeof *of; i++)
         if (of[i].given && !(metrics & of[i].metrics))
             return error_set(err, CODE_USAGE, "%s is of use for %s alone: name it under --metrics, or leave it out",

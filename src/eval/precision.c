@@ -1,7 +1,9 @@
 /* Standard errors of FIDs by the jackknife, and the FID of endless samples. */
 #include "eval/precision.h"
 
+#include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,13 +41,25 @@ void jackknife_difference(const double one[1 + JACKKNIFE_BLOCKS], const double o
     estimate_of(difference[0], difference + 1, same ? 0 : size, estimate);
 }
 
+/* 1 - (the rest) is rounding where the tail is small: there it is summed itself, an incomplete beta function. */
 double jackknife_p(const struct estimate *estimate) {
+    const double pi = 3.14159265358979323846;
     double cosine = 1 / sqrt(1 + estimate->corrected * estimate->corrected / (19 * estimate->error * estimate->error)),
-           sine = sqrt(1 - cosine * cosine), term = cosine, sum = cosine;
+           square = cosine * cosine, sine = sqrt(1 - square), term = cosine, sum = cosine;
     if (!(estimate->error > 0)) return estimate->corrected == 0;
-    for (int k = 3; k <= 17; k += 2) sum += term *= cosine * cosine * (k - 1) / k; /* Abramowitz & Stegun 26.7.3 */
-    double inside = 2 / 3.14159265358979323846 * (acos(cosine) + sine * sum);
-    return inside < 1 ? 1 - inside : 0;
+    if (square > 0.5) {
+        for (int k = 3; k <= 17; k += 2) sum += term *= square * (k - 1) / k; /* Abramowitz & Stegun 26.7.3 */
+        return fmax(0, 1 - 2 / pi * (acos(cosine) + sine * sum));
+    }
+    term = 2 / pi * sine * pow(cosine, 19); /* 26.5.4 */
+    for (int k = 2; k <= 18; k += 2) term *= k / (k + 1.0);
+    sum = 0;
+    for (int n = 0; n < 64; n++, term *= square * (9 + n) / (9.5 + n)) sum += term;
+    return fmax(sum, DBL_MIN);
+}
+
+void p_text(char text[P_TEXT], double p) {
+    snprintf(text, P_TEXT, p < 1e-15 ? "p < 1e-15" : "p = %.2g", p);
 }
 
 int holm(double *p, size_t count, struct error *err) {

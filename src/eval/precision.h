@@ -32,6 +32,9 @@ void jackknife_difference(const double one[1 + JACKKNIFE_BLOCKS], const double o
 
 /* Two-sided, of the hypothesis that what is estimated is 0: Student's t of corrected / error with 19 degrees. */
 double jackknife_p(const struct estimate *estimate);
+/* "p = 0.03", or "p < 1e-15". */
+enum { P_TEXT = 20 };
+void p_text(char text[P_TEXT], double p);
 /* Replaces `count` p-values by those that Holm's step-down procedure (1979) makes of them, each of which may be held
  * against the same level however many there are. */
 int holm(double *p, size_t count, struct error *err);

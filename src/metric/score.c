@@ -355,25 +355,29 @@ int score(json_t **values, const struct score_options *options, const struct sid
     return rc;
 }
 
-int score_difference(json_t *to, const struct score_options *options, const struct side *samples, const json_t *values,
-                     const struct side *other, const struct side *reference, struct error *err) {
-    const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
-    const struct features *theirs = &side_view(other, FEATURES_POOL)->features;
+unsigned score_of_pairs(void) {
+    return PAIRED;
+}
+
+/* Has each side features of samples enough, and both as many? */
+static int check_paired(enum metric metric, const struct side *samples, const struct side *other, struct error *err) {
+    static const struct need need = {.every = true, .least = JACKKNIFE_LEAST};
+    const struct view *mine = side_view(samples, features_of_metric(metric)),
+                      *theirs = side_view(other, features_of_metric(metric));
+    if (check_view(metric, "sample side", mine, &need, err) != 0 ||
+        check_view(metric, "other side", theirs, &need, err) != 0)
+        return error_prefix(err, "a paired difference (--versus)");
+    if (mine->features.count == theirs->features.count) return 0;
+    return error_set(err, CODE_DATA,
+                     "a paired difference needs the same seeds on both sides, found %zu and %zu samples",
+                     mine->features.count, theirs->features.count);
+}
+
+int score_paired(json_t **values, const struct score_options *options, const struct side *samples,
+                 const struct side *other, const struct side *reference, struct error *err) {
     struct score_options with = *options;
-    size_t least = mine->count < theirs->count ? mine->count : theirs->count;
-    json_t *found = NULL;
-    with.metrics = 1u << METRIC_FID_INFINITY; /* needs what differences need: features of the samples, and as many */
-    if (mine->rows && theirs->rows && least < JACKKNIFE_LEAST)
-        return error_set(err, CODE_DATA, "fid_delta needs at least %d samples on both sides, found %zu and %zu",
-                         JACKKNIFE_LEAST, mine->count, theirs->count);
-    if (score_check(&with, samples, reference, err) != 0 || score_check(&with, other, reference, err) != 0) return -1;
-    if (mine->count != theirs->count)
-        return error_set(err, CODE_DATA,
-                         "a paired difference needs the same seeds on both sides, found %zu and %zu samples",
-                         mine->count, theirs->count);
-    with.metrics = options->metrics & PAIRED;
-    if (score(&found, &with, other, reference, err) != 0) return -1;
-    int rc = values_difference(to, values, found, err);
-    json_decref(found);
-    return rc;
+    with.metrics &= PAIRED;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (wants(with.metrics, metric) && check_paired(metric, samples, other, err) != 0) return -1;
+    return score(values, &with, other, reference, err);
 }

@@ -27,6 +27,8 @@ int score_check(const struct score_options *options, const struct side *samples,
 /* Metrics, as bits 1 << METRIC_..., that need every feature of the reference; that take nothing of it. */
 unsigned score_of_every_feature(void);
 unsigned score_without_reference(void);
+/* Those that have blocks, and so paired differences. */
+unsigned score_of_pairs(void);
 
 /* Says (log) where the numbers will mean little: for sides that go together. */
 void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference);
@@ -48,9 +50,9 @@ void score_warn(const struct score_options *options, const struct side *samples,
 int score(json_t **values, const struct score_options *options, const struct side *samples,
           const struct side *reference, struct error *err);
 
-/* Of sets that share their seeds, row by row: values_difference of the metrics that have blocks. values: what score
- * made of `samples`; it may be `to`. */
-int score_difference(json_t *to, const struct score_options *options, const struct side *samples, const json_t *values,
-                     const struct side *other, const struct side *reference, struct error *err);
+/* Of a set that shares its seeds with `samples`, row by row: a new object with those of the metrics that have blocks,
+ * for values_difference. CODE_DATA: one of the two has not what a difference needs. */
+int score_paired(json_t **values, const struct score_options *options, const struct side *samples,
+                 const struct side *other, const struct side *reference, struct error *err);
 
 #endif

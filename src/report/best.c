@@ -267,7 +267,8 @@ static void add_entry(const json_t *record, const char *which, struct text *out)
 
 void best_words(const json_t *record, const char *plus_minus, struct text *best, struct text *second) {
     const char *name = own_name(json_string_value(json_object_get(record, "metric")));
-    char key[CHART_COLUMN];
+    char key[CHART_COLUMN], chance[P_TEXT];
+    p_text(chance, data_number(record, "p_holm"));
     add_entry(record, "best", best);
     if (!json_is_object(json_object_get(record, "second"))) return;
     snprintf(key, sizeof key, "%s_delta", name);
@@ -286,8 +287,8 @@ void best_words(const json_t *record, const char *plus_minus, struct text *best,
                  data_number(raced, "delta"), plus_minus, data_number(raced, "error"), name_in(raced, "leader"));
     else if (isnan(by)) text_add(second, "; not paired: %s", json_string_value(json_object_get(record, "unpaired")));
     else
-        text_add(second, ": difference %.3g %s %.3g, %s twice its error, p = %.2g", by, plus_minus, error,
-                 ahead || behind ? "more than" : "within", data_number(record, "p_holm"));
+        text_add(second, ": difference %.3g %s %.3g, %s twice its error, %s", by, plus_minus, error,
+                 ahead || behind ? "more than" : "within", chance);
 }
 
 /* ---- the race ---- */

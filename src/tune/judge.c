@@ -4,6 +4,7 @@
 #include "cluster/agree.h"
 #include "format/floats.h"
 #include "metric/score.h"
+#include "metric/values.h"
 #include "sample/decode.h"
 #include "sample/quantise.h"
 
@@ -160,9 +161,11 @@ int judge_compare(json_t **values, const struct engine *engine, const struct jud
                   struct error *err) {
     *values = json_object();
     const struct score_options options = {.metrics = 1 << METRIC_FID};
-    int rc = *values ? score_difference(*values, &options, &one->side, one->values, &other->side,
-                                        engine->asked->reference, err)
+    json_t *theirs = NULL;
+    int rc = *values ? score_paired(&theirs, &options, &one->side, &other->side, engine->asked->reference, err)
                      : error_memory(err);
+    if (rc == 0) rc = values_difference(*values, one->values, theirs, err);
+    json_decref(theirs);
     return ranks_agree(engine->asked->comm, rc, err);
 }
 

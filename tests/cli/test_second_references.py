@@ -253,3 +253,83 @@ def test_a_set_against_itself_is_told(tmp_path):
     for name in ("fid", "mind", "cmmd"):
         assert found[f"{name}_high"] < 0 and f"{name}: the interval of its corrected value lies below 0" in done.stderr
         assert "or images made from the same starting noise?" in done.stderr
+
+
+def test_an_honest_kid_below_0_accuses_nobody(tmp_path):
+    """kid_full is unbiased on the reference's side too, whose chance its interval leaves out."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(200, 2)), rng.normal(size=(200, 2))
+        if kid_high(x, y) < 0:
+            break
+    np.save(tmp_path / "a.npy", x.astype("f4"))
+    np.save(tmp_path / "b.npy", y.astype("f4"))
+    done = qtaylor("compare", tmp_path / "a.npy", tmp_path / "b.npy", "--metrics", "kid", "--json")
+    assert json.loads(done.stdout)["metrics"]["kid_full_high"] < 0 and "lies below 0" not in done.stderr
+
+
+def kid_high(x, y):
+    """The end of kid_full's interval, by the formulas of docs/evaluation.md."""
+    def kid(a, b):
+        k = lambda u, v: (u @ v.T / 2 + 1) ** 3
+        own = lambda u: (k(u, u).sum() - np.diag(k(u, u)).sum()) / len(u) / (len(u) - 1)
+        return own(a) + own(b) - 2 * k(a, b).mean()
+
+    without = np.array([kid(np.delete(x, np.s_[10 * k:10 * k + 10], 0), y) for k in range(20)])
+    return 20 * kid(x, y) - 19 * without.mean() + stats.t.ppf(0.975, 19) * np.sqrt(19 * without.var())
+
+
+def test_what_is_asked_is_what_is_compared(tmp_path):
+    rows = sets(tmp_path)
+    np.save(tmp_path / "c.npy", (rows["a"] + 0.3).astype("f4"))
+    np.save(tmp_path / "few.npy", rows["a"][:40].astype("f4"))
+    np.savez(tmp_path / "c.npz", mu=rows["a"].mean(0), sigma=np.cov(rows["a"].T))
+    found = compare(tmp_path, "kid,prdc", "--versus", tmp_path / "c.npy")
+    assert [key for key in found if key.endswith("_delta")] == ["kid_full_delta"]
+    assert "fid" not in found and "kid_full_delta_p_holm" not in found
+    said = compare(tmp_path, "kid", "--versus", tmp_path / "c.npz", code=65)
+    assert "a paired difference (--versus): kid needs every sample's features, and the other side is statistics" in said
+    said = compare(tmp_path, "cmmd", "--versus", tmp_path / "few.npy", code=65)
+    assert "(--versus): cmmd needs at least 200 samples, and the other side has 40" in said
+    said = compare(tmp_path, "is", "--versus", tmp_path / "few.npy", code=64)
+    assert "--versus is of use for fid, sfid, kid, cmmd, mind, fdr or clip-score alone" in said
+
+
+def test_a_difference_that_is_sure_is_not_impossible(tmp_path):
+    """Beyond what 1 - p can say."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(240, 4)), rng.normal(size=(240, 4))
+    for name, rows in {"a": a, "b": b, "c": a + 100}.items():
+        np.save(tmp_path / f"{name}.npy", rows.astype("f4"))
+    found = compare(tmp_path, "fid", "--versus", tmp_path / "c.npy")
+    t = found["fid_delta"] / found["fid_delta_error"]
+    assert 0 < found["fid_delta_p"] < 1e-15
+    assert found["fid_delta_p"] == pytest.approx(2 * stats.t.sf(abs(t), 19), rel=1e-9)
+    assert ", p < 1e-15\n" in qtaylor("compare", *(tmp_path / f"{name}.npy" for name in "ab"), "--versus",
+                                      tmp_path / "c.npy").stdout
+
+
+def test_the_mean_over_networks_has_a_difference(tmp_path):
+    rng = np.random.default_rng(8)
+    for name in "abcv":
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (240, 4, 4, 1), dtype=np.uint8))
+    network_new(tmp_path, "one", 7, 8)
+    network_new(tmp_path, "two", 5, 6)
+    networks = [f"--features={name}={tmp_path / name}.json" for name in ("one", "two")]
+    with_v = (*networks, "--validation", tmp_path / "v.npy")
+    found = compare(tmp_path, "fdr", *with_v, "--versus", tmp_path / "c.npy")
+    theirs = json.loads(qtaylor("compare", tmp_path / "c.npy", tmp_path / "b.npy", "--metrics", "fdr", "--json",
+                                *with_v).stdout)["metrics"]
+    without = np.subtract(found["fdr_without"], theirs["fdr_without"])
+    assert found["fdr_delta"] == pytest.approx(20 * (found["fdr"] - theirs["fdr"]) - 19 * without.mean(), rel=1e-6)
+    assert found["fdr_delta_error"] == pytest.approx(np.sqrt(19 * without.var()), rel=1e-6)
+    assert {key for key in found if key.endswith("_p_holm")} == {
+        f"{network}fdr_delta_p_holm" for network in ("", "one.", "two.")}
+    said = qtaylor("compare", tmp_path / "a.npy", tmp_path / "b.npy", "--metrics", "fdr", *with_v, "--versus",
+                   tmp_path / "c.npy").stdout
+    assert "fdr_delta " in said.split("mean over the networks")[1]
+    # One network under two names is one test twice; a name that is given is the one that is printed.
+    again = [f"--features={name}={tmp_path}/one.json" for name in "xy"]
+    assert "x and y are the same network: name each once" in compare(tmp_path, "fid", *again, code=64)
+    named = compare(tmp_path, "fid", *networks)
+    assert {key.split(".")[0] for key in named} == {"one", "two"}

@@ -32,7 +32,7 @@ static double true_distance(size_t dim) {
 }
 
 static struct statistics standard_normal(size_t dim) {
-    struct statistics statistics = {dim, calloc(dim, sizeof(double)), calloc(dim * dim, sizeof(double)), 0, "", ""};
+    struct statistics statistics = {dim, calloc(dim, sizeof(double)), calloc(dim * dim, sizeof(double)), .count = 0};
     for (size_t k = 0; k < dim; k++) statistics.sigma[k * dim + k] = 1;
     return statistics;
 }
@@ -209,6 +209,22 @@ static void p_values(void **state) {
         struct estimate estimate = {.corrected = 3 * quantiles[i][0], .error = 3};
         assert_true(fabs(jackknife_p(&estimate) - quantiles[i][1]) < 1e-6);
     }
+    /* scipy.stats.t.sf, 19 degrees, twice; a tail is never 0 */
+    static const double tails[][2] = {{4.3, 0.0003863778032160928},
+                                      {4.4, 0.0003077191591338102},
+                                      {10.0, 5.263026162335899e-09},
+                                      {100.0, 2.4977675763618074e-27},
+                                      {100000000.0, 2.541035301244343e-141}};
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        struct estimate estimate = {.corrected = tails[i][0], .error = 1};
+        assert_true(fabs(jackknife_p(&estimate) / tails[i][1] - 1) < 1e-9);
+    }
+    assert_true(jackknife_p(&(struct estimate){.corrected = -1e200, .error = 1e-200}) > 0);
+    char text[P_TEXT];
+    p_text(text, 0.0321);
+    assert_string_equal(text, "p = 0.032");
+    p_text(text, 1e-16);
+    assert_string_equal(text, "p < 1e-15");
     assert_true(jackknife_p(&(struct estimate){.corrected = 0, .error = 0}) == 1);
     assert_true(jackknife_p(&(struct estimate){.corrected = 1, .error = 0}) == 0);
     double p[] = {0.01, 0.04, 0.03, 0.9}, holm_of[] = {0.04, 0.09, 0.09, 0.9};

@@ -6,6 +6,7 @@
 #include "metric/mmd.h"
 #include "metric/neighbours.h"
 #include "metric/score.h"
+#include "metric/values.h"
 #include "eval/side_read.h"
 
 #include <math.h>
@@ -88,13 +89,15 @@ static void paired_difference(void **state) {
                 fewer = side_of(axes(300, 2, 1), 'a');
     struct error err;
     const struct score_options options = {.metrics = 1 << METRIC_FID};
-    json_t *values;
+    json_t *values, *others;
     assert_int_equal(score(&values, &options, &a, &reference, &err), 0);
-    assert_int_equal(score_difference(values, &options, &a, values, &a, &reference, &err), 0);
+    assert_int_equal(score_paired(&others, &options, &a, &a, &reference, &err), 0);
+    assert_int_equal(values_difference(values, values, others, &err), 0);
+    json_decref(others);
     assert_near(number(values, "fid_delta"), 0, 0);
     assert_near(number(values, "fid_delta_error"), 0, 0);
     assert_near(number(values, "fid_delta_p"), 1, 0);
-    assert_int_equal(score_difference(values, &options, &a, values, &fewer, &reference, &err), -1);
+    assert_int_equal(score_paired(&others, &options, &a, &fewer, &reference, &err), -1);
     assert_non_null(strstr(err.message, "400 and 300"));
     json_decref(values);
     side_release(&a);
