@@ -350,7 +350,7 @@ def results(path):
     path = pathlib.Path(path)
     if (path / "sweep.json").exists():
         if not (path / "results.json").exists():
-            raise Error(f"{path}: no cell has been evaluated yet")
+            raise Error(f"{path} has no results.json: run the sweep again, which writes it of what is evaluated")
         table = _read_json(path / "results.json", "cells", "columns")
         return pandas.DataFrame(table["cells"], columns=table["columns"])
     return pandas.json_normalize([{"run": str(path), **Run(path).metrics}])

@@ -170,3 +170,37 @@ size_t race_decide(struct racer *racers, size_t count, double confidence) {
     }
     return leader;
 }
+
+/* ---- the record ---- */
+
+/* Has the object members of these names, all strings or all numbers? names: NULL at the end. */
+static bool has(const json_t *object, const char *const *names, bool strings) {
+    for (; *names; names++) {
+        const json_t *member = json_object_get(object, *names);
+        if (!(strings ? json_is_string(member) : json_is_number(member))) return false;
+    }
+    return true;
+}
+
+static bool is_round(const json_t *round) {
+    static const char *const numbers[] = {"samples", "cells", NULL}, *const leader[] = {"leader", NULL};
+    static const char *const by[] = {"delta", "error", NULL}, *const cell[] = {"cell", NULL};
+    const json_t *left = json_object_get(round, "left"), *one;
+    size_t i;
+    bool good = has(round, numbers, false) && has(round, leader, true) && json_is_array(left);
+    json_array_foreach(left, i, one) good = good && has(one, by, false) && has(one, cell, true);
+    return good;
+}
+
+bool race_is_record(const json_t *race) {
+    static const char *const numbers[] = {"confidence", "seeds", "cells", "samples", "of", NULL};
+    static const char *const metric[] = {"metric", NULL};
+    const json_t *rounds = json_object_get(race, "rounds"), *in = json_object_get(race, "in"),
+                 *next = json_object_get(race, "next"), *one;
+    size_t i;
+    bool good = has(race, numbers, false) && has(race, metric, true) && json_is_array(rounds) && json_is_array(in) &&
+                (!next || json_is_integer(next));
+    json_array_foreach(rounds, i, one) good = good && is_round(one);
+    json_array_foreach(in, i, one) good = good && json_is_string(one);
+    return good;
+}

@@ -63,6 +63,9 @@ int racer_read(struct racer *racer, const json_t *result, const char *metric, co
  * t with JACKKNIFE_BLOCKS - 1 degrees of freedom, two-sided, at `confidence` for all differences together (Bonferroni).
  * Returns the leader. */
 size_t race_decide(struct racer *racers, size_t count, double confidence);
+/* Has a race.json (work/pace.h) all that it is shown by? Where not, the words behind its name: */
+bool race_is_record(const json_t *race);
+#define RACE_UNREADABLE "is not the record of a race as a sweep writes it: remove it, or run the sweep again"
 /* The value that Student's |t| with 19 degrees of freedom exceeds with this probability. */
 double student_t19(double probability);
 

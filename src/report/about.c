@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "job/multistep.h"
 #include "job/seeds.h"
+#include "metric/seal.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -150,6 +151,11 @@ static bool is_part(const json_t *metrics, json_int_t *evaluated, json_int_t *sa
 void about_all(struct text *out, const json_t *metrics) {
     json_int_t evaluated, samples;
     if (is_part(metrics, &evaluated, &samples)) text_add(out, ", of all %lld samples", (long long)samples);
+}
+
+void about_change(struct text *out, const json_t *metrics) {
+    if (result_is_changed(metrics))
+        text_add(out, "metrics.json was changed since it was written: its " RESULT_SEAL " is not that of its metrics");
 }
 
 void about_seeds(struct text *out, const json_t *document, const json_t *metrics) {

@@ -12,6 +12,8 @@
 int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err);
 /* Adds ", of all 2560 samples" where the metrics are of fewer, the first ones. */
 void about_all(struct text *out, const json_t *metrics);
+/* Adds that the metrics are not those that were written, where they are not. */
+void about_change(struct text *out, const json_t *metrics);
 /* CODE_AGAIN: a run's metrics.json is not of as many samples as its run.json says. */
 int about_check_whole(const json_t *document, const json_t *metrics, const char *dir, struct error *err);
 /* Adds the seeds that a run's metrics are of, as in "0-2559": of a run that was stopped early the first of its list,

@@ -149,7 +149,7 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
     const json_t *b = json_object_get(evidence, json_string_value(json_object_get(second->cell, "cell")));
     double mine[1 + JACKKNIFE_BLOCKS], theirs[1 + JACKKNIFE_BLOCKS];
     struct estimate estimate;
-    const char *why = NULL;
+    const char *why = NULL, *gone = json_string_value(json_object_get(json_object_get(a, "gone") ? a : b, "gone"));
     if (is_stale(a, column, best) || is_stale(b, column, second))
         why = "evaluated again since the results were written; run the sweep again";
     else if (!agree(a, b, "seeds")) why = "other seeds";
@@ -159,6 +159,7 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
         why = "another reference, feature network, validation set or texts";
     else if (!value_get_jackknifed(a, column, mine) || !value_get_jackknifed(b, column, theirs))
         why = "fewer than 200 samples, or evaluated by an older version";
+    if (gone) why = gone;
     if (!why) jackknife_difference(mine, theirs, &estimate);
     if (!why && !isfinite(estimate.high - estimate.low)) why = "numbers too large for an error";
     const json_t *how, *round = why ? is_out(data, column, second->cell, &how) : NULL;

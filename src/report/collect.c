@@ -6,6 +6,8 @@
 #include "base/text.h"
 #include "cluster/build.h"
 #include "job/job.h"
+#include "metric/seal.h"
+#include "metric/sweep_race.h"
 #include "report/about.h"
 #include "report/chart.h"
 #include "report/data.h"
@@ -51,18 +53,37 @@ static int collect_run(json_t **results, const char *dir, struct error *err) {
     return rc;
 }
 
-/* The names in sweep.json that have no row. New. */
-static json_t *missing_cells(const json_t *sweep, const json_t *cells) {
-    json_t *missing = json_array();
+/* Adds the names in sweep.json that have no row: of cells that are finished to `unlisted`. */
+static int find_missing(json_t *missing, json_t *unlisted, const char *dir, const json_t *sweep, const json_t *cells,
+                        struct error *err) {
     const json_t *planned, *cell;
     size_t i, k;
     json_array_foreach(json_object_get(sweep, "cells"), i, planned) {
         json_t *name = json_object_get(planned, "cell");
-        bool found = false;
+        const char *made = json_string_value(json_object_get(planned, "same_as"));
+        bool found = false, finished = false;
         json_array_foreach(cells, k, cell) found |= name && json_equal(name, json_object_get(cell, "cell"));
-        if (!found && json_is_string(name)) json_array_append(missing, name);
+        if (found || !json_is_string(name)) continue;
+        char *folder = path_join(dir, made ? made : json_string_value(name));
+        int rc = folder ? folder_has(folder, "metrics.json", &finished, err) : error_memory(err);
+        free(folder);
+        if (rc != 0) return -1;
+        json_array_append(finished ? unlisted : missing, name);
     }
-    return missing;
+    return 0;
+}
+
+/* A sweep without rows: why, and how to get them. */
+static int refuse_empty(const char *dir, const json_t *results, const json_t *race, const json_t *unlisted,
+                        struct error *err) {
+    if (!results && json_array_size(unlisted) > 0 && !json_object_get(race, "next"))
+        return error_set(err, CODE_AGAIN,
+                         "%s has no results.json, though %zu of its cells are finished: run the sweep again, which "
+                         "writes it of what is there",
+                         dir, json_array_size(unlisted));
+    return error_set(err, CODE_AGAIN, "%s: %s: run it again to continue", dir,
+                     race ? "its rows come when the race ends, and it has not ended"
+                          : "no cell of this sweep is finished");
 }
 
 /* The sweep's keys; without a sweep.json the columns before "nfe". New. */
@@ -189,11 +210,22 @@ static void add_environment(json_t *environment, const json_t *document, const j
     }
 }
 
+/* Which of its files a cell that has a row lacks, for whom its numbers are compared with. */
+static void note_gone(json_t *record, const char *name, const json_t *document, const json_t *metrics) {
+    if (document && metrics) return;
+    json_object_set_new(record, "gone",
+                        json_sprintf(document  ? "%s/metrics.json is missing"
+                                     : metrics ? "%s/run.json is missing"
+                                               : "the folder %s is missing or empty",
+                                     name));
+}
+
 /* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
 static int look_into_cells(json_t *data, json_t *subject, json_t *environment, json_t *evidence, json_t **first,
                            struct error *err) {
-    json_t *stale = json_array();
-    if (json_object_set_new(data, "stale", stale) != 0) return error_memory(err);
+    json_t *stale = json_array(), *changed = json_array();
+    if (json_object_set_new(data, "stale", stale) != 0 || json_object_set_new(data, "changed", changed) != 0)
+        return error_memory(err);
     const char *dir = json_string_value(json_object_get(data, "dir"));
     const json_t *cell;
     double pixels[] = {NAN, NAN, NAN, NAN};
@@ -212,10 +244,12 @@ static int look_into_cells(json_t *data, json_t *subject, json_t *environment, j
         free(folder);
         note_pixels(pixels, metrics);
         json_object_set_new(evidence, name, data_evidence(document, metrics));
+        note_gone(json_object_get(evidence, name), same ? same : name, document, metrics);
         struct error unfinished;
         if (rc == 0 && metrics && about_check_whole(document, metrics, same ? same : name, &unfinished) != 0)
             log_warn("%s: %s", dir, unfinished.message);
-        if (other) json_array_append_new(stale, json_string(name));
+        bool edited = !same && result_is_changed(metrics);
+        if (edited || other) json_array_append_new(edited ? changed : stale, json_string(name));
         if (!*first) *first = json_incref(document);
         json_decref(document);
         json_decref(metrics);
@@ -325,6 +359,7 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", 0, err);
     if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err);
     if (rc == 0 && sweep) rc = read_if_there(&race, dir, ".", "race.json", 0, err);
+    if (rc == 0 && race && !race_is_record(race)) rc = error_set(err, CODE_DATA, "%s/race.json " RACE_UNREADABLE, dir);
     bool single = rc == 0 && !results && !sweep;
     bool begun = false;
     if (single) rc = folder_has(dir, "run.json", &begun, err);
@@ -333,20 +368,21 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
                        "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
     if (rc == 0 && results) rc = check_results(results, dir, err);
-    if (rc == 0 && json_array_size(json_object_get(results, "cells")) == 0)
-        rc = error_set(err, CODE_AGAIN, "%s: %s: run it again to continue", dir,
-                       race ? "its rows come when the race ends, and it has not ended"
-                            : "no cell of this sweep is finished");
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
+    json_t *missing = json_array(), *unlisted = json_array();
+    if (rc == 0) rc = find_missing(missing, unlisted, dir, sweep, cells, err);
+    if (rc == 0 && json_array_size(cells) == 0) rc = refuse_empty(dir, results, race, unlisted, err);
     if (rc == 0)
-        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o, s:O*}", "kind", single ? "run" : "sweep", "dir", dir,
-                          "columns", columns, "cells", cells, "keys", sweep_keys(sweep, columns), "missing",
-                          missing_cells(sweep, cells), "race", race);
+        *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:O, s:O, s:O*}", "kind", single ? "run" : "sweep", "dir", dir,
+                          "columns", columns, "cells", cells, "keys", sweep_keys(sweep, columns), "missing", missing,
+                          "unlisted", unlisted, "race", race);
     if (rc == 0) rc = *data ? derive(*data, sweep, err) : error_memory(err);
     if (rc != 0) {
         json_decref(*data);
         *data = NULL;
     }
+    json_decref(missing);
+    json_decref(unlisted);
     json_decref(results);
     json_decref(sweep);
     json_decref(race);

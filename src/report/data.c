@@ -120,6 +120,8 @@ int data_leave_out_others(json_t *data, const json_t *evidence) {
     int rc = json_object_set_new(data, "cells", kept) | json_object_set_new(data, "left_out", left_out);
     warn(data, "left_out", DATA_LEFT_OUT);
     warn(data, "stale", DATA_STALE);
+    warn(data, "unlisted", DATA_UNLISTED);
+    warn(data, "changed", DATA_CHANGED);
     return rc;
 }
 

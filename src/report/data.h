@@ -6,6 +6,8 @@
  *    "missing": ["cell", ...]                       of the sweep, not finished yet
  *    "left_out": ["cell", ...]                      of another reference than the first...: see data_leave_out_others
  *    "stale": ["cell", ...]                         made or evaluated again since: see data_stale
+ *    "unlisted": ["cell", ...]                      of the sweep, finished, but without a row
+ *    "changed": ["cell", ...]                       whose metrics are not those that its metrics.json was sealed with
  *    "series": [{"name", "cells": [numbers]}]       a line of the plots each: cells that differ by their budget alone
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
@@ -28,6 +30,11 @@
 #define DATA_MISSING "cells of this sweep are not finished: run it again"
 #define DATA_LEFT_OUT "cells of another reference or feature network are left out: run the sweep again"
 #define DATA_STALE "cells were made or evaluated anew: run the sweep again to have their numbers"
+#define DATA_UNLISTED \
+    "cells are finished, but the results have no row of them: run the sweep again with their values listed (rows of " \
+    "another reference, feature network, validation set, texts or count are left out)"
+#define DATA_CHANGED \
+    "of these metrics.json were changed since they were written (metrics_sha256): run again to compute them anew"
 
 /* The column of a cell as a number; NAN where there is none. */
 double data_number(const json_t *cell, const char *column);
@@ -60,7 +67,8 @@ json_t *data_series(const json_t *data);
  * "ahead": does the best lead by more than two errors, "p": two-sided, by Student's t, "p_holm": the same corrected for
  * the number of comparisons in the whole list} or {..., "unpaired": why} evidence: cell -> {"fid", "fid_without" and
  * others that have
- * "..._without", "evaluated": how many samples these are of, "seeds", "reference", "network", "validation", "text"}. */
+ * "..._without", "evaluated": how many samples these are of, "seeds", "reference", "network", "validation", "text",
+ * "gone": the file that it lacks}. */
 json_t *data_best(const json_t *data, const json_t *evidence);
 /* A record of data_best in words: "taylor (corrected FID 0.1234)", and "ahead of ddim (corrected FID 0.2345):
  * difference 0.111 +- 0.0123, more than twice its error, p = 0.01". second stays empty where there is none. */

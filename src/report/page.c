@@ -111,6 +111,8 @@ static void add_head(const json_t *data, bool sweep, struct text *out) {
     add_warning(json_object_get(data, "missing"), DATA_MISSING, out);
     add_warning(json_object_get(data, "left_out"), DATA_LEFT_OUT, out);
     add_warning(json_object_get(data, "stale"), DATA_STALE, out);
+    add_warning(json_object_get(data, "unlisted"), DATA_UNLISTED, out);
+    add_warning(json_object_get(data, "changed"), DATA_CHANGED, out);
 }
 
 static void add_best(const json_t *data, struct text *out) {

@@ -123,7 +123,13 @@ static int print_best(const json_t *data, struct text *out) {
 }
 
 static void print_warning(const json_t *cells, const char *words, struct text *out) {
-    if (json_array_size(cells) > 0) text_add(out, "%zu %s\n\n", json_array_size(cells), words);
+    char *line = text_new("%zu %s", json_array_size(cells), words);
+    out->failed |= !line;
+    if (line && json_array_size(cells) > 0) {
+        print_wrapped(line, out);
+        text_add(out, "\n");
+    }
+    free(line);
 }
 
 int data_print(const json_t *data, const char *metric, struct text *out, struct error *err) {
@@ -132,6 +138,8 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
     print_warning(json_object_get(data, "missing"), DATA_MISSING, out);
     print_warning(json_object_get(data, "left_out"), DATA_LEFT_OUT, out);
     print_warning(json_object_get(data, "stale"), DATA_STALE, out);
+    print_warning(json_object_get(data, "unlisted"), DATA_UNLISTED, out);
+    print_warning(json_object_get(data, "changed"), DATA_CHANGED, out);
     if (sweep) {
         if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
         if (chart.points > 0) chart_print(&chart, out);

@@ -330,7 +330,7 @@ static void add_evaluation(struct protocol *protocol, const json_t *document, co
 static void add_versions(struct protocol *protocol, const json_t *document, const json_t *metrics) {
     const json_t *versions = json_object_get(document, "versions"), *set = json_object_get(metrics, "payload_sha256"),
                  *machines = json_object_get(document, "made_with"), *machine;
-    struct text value = {0}, where = {0}, digest = {0};
+    struct text value = {0}, where = {0}, digest = {0}, change = {0};
     size_t i;
     text_add(&value, "qtaylor ");
     add_value(&value, json_object_get(versions, "qtaylor"));
@@ -347,9 +347,9 @@ static void add_versions(struct protocol *protocol, const json_t *document, cons
     text_add(&digest, "%.*s", SHORT_DIGEST, json_is_string(set) ? json_string_value(set) : "");
     if (digest.length) about_all(&digest, metrics);
     add_text(protocol, "digest of the set", &digest);
+    about_change(&change, metrics);
+    add_text(protocol, "warning", &change);
 }
-
-/* ---- the files ---- */
 
 static int read_record(json_t **json, const char *dir, const char *file, struct error *err) {
     char *path = text_new("%s/%s", dir, file);

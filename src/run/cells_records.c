@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cluster/build.h"
 #include "format/json_file.h"
+#include "metric/sweep_race.h"
 #include "report/results.h"
 #include "run/attempts.h"
 #include "run/claim.h"
@@ -105,6 +106,11 @@ int cells_race_read(json_t **race, const char *dir, struct error *err) {
     char *path = text_new("%s/race.json", dir);
     *race = NULL;
     int rc = path ? json_file_read_if_there(race, path, err) : error_memory(err);
+    if (rc == 0 && *race && !race_is_record(*race)) {
+        rc = error_set(err, CODE_DATA, "%s " RACE_UNREADABLE, path);
+        json_decref(*race);
+        *race = NULL;
+    }
     free(path);
     return rc;
 }

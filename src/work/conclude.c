@@ -2,13 +2,13 @@
 #include "work/conclude.h"
 
 #include "base/clock.h"
-#include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "format/json_file.h"
 #include "run/claim.h"
 #include "run/quarantine.h"
+#include "metric/seal.h"
 #include "metric/values.h"
 #include "work/evaluation.h"
 #include "work/result.h"
@@ -107,7 +107,7 @@ static int read_older(struct conclusion *conclusion, bool again, struct error *e
     bool good = true;
     char *path = conclusion->cell->count ? text_new("%s/metrics.json", run->dir) : result_path(conclusion->cell);
     int rc = path ? json_file_read_if_there(&conclusion->older, path, &why) : error_memory(&why);
-    if (rc == 0 && json_object_get(conclusion->older, RESULT_SEAL) && !result_is_sealed(conclusion->older))
+    if (rc == 0 && result_is_changed(conclusion->older))
         log_warn("%s: its metrics are not those that were written: they are computed again", path);
     free(path);
     if (rc != 0 && why.code != CODE_DATA) return *err = why, -1; /* what is no JSON is written anew */
@@ -282,8 +282,8 @@ static void tell_fewer(const struct conclusion *conclusion, const json_t *values
         log_info("%s: the metrics of the first %lld of %llu samples; metrics.json, which `report` reads, is as it was",
                  path, (long long)now, (unsigned long long)conclusion->cell->run.layout.samples);
     else if (conclusion->cell->run.job.evaluate.count && now < before)
-        log_info("%s/metrics.json is now of the first %lld samples, no longer of %lld: evaluate it without a count for "
-                 "those again",
+        log_info("%s/metrics.json is now of the first %lld samples, no longer of %lld: for those again "
+                 "run it without evaluate.count",
                  conclusion->cell->run.dir, (long long)now, (long long)before);
 }
 

@@ -18,11 +18,6 @@ bool result_has_picture(const struct run *run); /* samples of 1 or 3 channels of
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);
 
-/* What binds the metrics of a result (metrics.json, a round's file) to it. */
-#define RESULT_SEAL "metrics_sha256"
-int result_seal(json_t *result, struct error *err);
-bool result_is_sealed(const json_t *result); /* they are those that were sealed */
-
 /* Runs that get their samples in rounds (pace.h). What a round came to is in DIR/rounds/SAMPLES.json, in the form of
  * metrics.json; what is decided after it is a function of these files alone, and they are of the samples, whose digest
  * they have: so every job, on any number of ranks, decides alike. */

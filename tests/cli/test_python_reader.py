@@ -180,6 +180,9 @@ def test_a_sweep(job, reader):
     assert table.fid.tolist() == [row.get("fid") for row in rows]
     for name in ("solver=ddim,nfe=2", "solver=ddim,nfe=4"):
         assert (runs[name].samples() == exported(job.run / name)["arr_0"]).all()
+    (job.run / "results.json").unlink()
+    with pytest.raises(reader.Error, match="has no results.json: run the sweep again"):
+        reader.results(job.run)
 
 
 def test_a_dataset_for_training(job, reader):

@@ -114,8 +114,12 @@ def test_who_leaves_is_what_scipy_says(job, whole_race, ranks):
     qtaylor("report", job.run)
     page = (job.run / "report.html").read_text()
     assert outcome in page and risk in page and "The race" in page and all(cell in page for cell in kept)
-    (job.run / "results.json").unlink()  # as before the last round
+    (job.run / "results.json").unlink()
+    assert "has no results.json, though" in qtaylor("report", job.run, code=75).stderr
+    whole = (job.run / "race.json").read_text()
+    (job.run / "race.json").write_text(json.dumps(race | {"next": 2000}))  # as before the last round
     assert "its rows come when the race ends" in qtaylor("report", job.run, code=75).stderr
+    (job.run / "race.json").write_text(whole)
     again = qtaylor("run", job.folder / "job.yaml")
     assert json.loads((job.run / "race.json").read_text()) == race and "left behind" in again.stderr
 
