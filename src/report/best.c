@@ -257,9 +257,9 @@ static void add_entry(const json_t *record, const char *which, struct text *out)
     const char *title = chart_title(column, &network);
     snprintf(corrected, sizeof corrected, "%s_corrected", column + network);
     double nfe = data_number(entry, "nfe"), value = data_number(entry, corrected);
-    bool known = isfinite(value);
-    text_add(out, "%s (%s%s %.4g", json_string_value(json_object_get(entry, "series")), known ? "corrected " : "",
-             title, known ? value : data_number(entry, column + network));
+    text_add(out, "%s (%s%s %.4g", json_string_value(json_object_get(entry, "series")),
+             isfinite(value) ? "corrected " : "", title,
+             isfinite(value) ? value : data_number(entry, column + network));
     if (nfe != data_number(record, "nfe")) text_add(out, " at NFE %g", nfe);
     double samples = data_number(entry, "samples"), others = data_number(other, "samples");
     if (samples != others && isfinite(samples) && isfinite(others)) text_add(out, ", %.0f samples", samples);
