@@ -132,8 +132,7 @@ static bool alike(const json_t *a, const json_t *b, const char *key) {
 
 /* Are the numbers without each block of another evaluation than the cell's row? */
 static bool is_stale(const json_t *evidence, const char *column, const struct entry *entry) {
-    double whole = data_number(evidence, column);
-    return without_of(evidence, column) && whole != data_number(entry->cell, column);
+    return without_of(evidence, column) && data_number(evidence, column) != data_number(entry->cell, column);
 }
 
 static void set(json_t *record, const char *column, const char *suffix, double value) {
@@ -257,9 +256,9 @@ static void add_entry(const json_t *record, const char *which, struct text *out)
     const char *title = chart_title(column, &network);
     snprintf(corrected, sizeof corrected, "%s_corrected", column + network);
     double nfe = data_number(entry, "nfe"), value = data_number(entry, corrected);
-    text_add(out, "%s (%s%s %.4g", json_string_value(json_object_get(entry, "series")),
-             isfinite(value) ? "corrected " : "", title,
-             isfinite(value) ? value : data_number(entry, column + network));
+    const char *kind = isfinite(value) ? "corrected " : "";
+    if (!isfinite(value)) value = data_number(entry, column + network);
+    text_add(out, "%s (%s%s %.4g", json_string_value(json_object_get(entry, "series")), kind, title, value);
     if (nfe != data_number(record, "nfe")) text_add(out, " at NFE %g", nfe);
     double samples = data_number(entry, "samples"), others = data_number(other, "samples");
     if (samples != others && isfinite(samples) && isfinite(others)) text_add(out, ", %.0f samples", samples);
