@@ -335,13 +335,15 @@ static const struct option_row rows[] = {
 };
 
 const struct command command_tune = {
-    "tune", "Fit few-step samplers to a job's own model: tables, written where better than the solvers that it tried",
+    "tune", "Fit few-step samplers to a job's own model: tables, written where better than the solver chosen",
     "Paths of seeds behind the job's are integrated finely. For each NFE solvers of the registry are compared with\n"
     "them, and tables of coefficients are fitted along their own states on several grids. Where the job evaluates,\n"
     "the FID of other seeds chooses, else the distance on paths that nothing was fitted to: a table is recommended\n"
-    "where it is better than the best of those solvers by more than the paired standard error, else that solver. By\n"
-    "default that is a few of each, for about 2 % of what 50,000 samples take; --thorough asks every solver, polishes\n"
-    "times and judges a dozen of the registry's by FID. FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json\n"
+    "where it is better by more than the paired standard error than the nearest of those solvers (--thorough: than\n"
+    "the one of the lowest FID among the twelve nearest), else that solver. Used on the seeds that it was fitted and\n"
+    "chosen by, or under other keys, a table is warned about. By default that is a few of each, for about 2 % of what\n"
+    "50,000 samples take; --thorough asks every solver, polishes times and judges a dozen of the registry's by FID.\n"
+    "FOLDER (the job's output.dir and -tuned) gets tuned-nfeN.json\n"
     "where the table is recommended (else one that is there is removed), compare.yaml, a job that makes and evaluates\n"
     "all, and tune.json, which says of which model and under which keys: a folder of others is refused without\n"
     "--force. mpirun's ranks share the work; the result is the same for any number of them. Killed, it goes on from\n"

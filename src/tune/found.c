@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum { PUBLISHED = 50000 }; /* samples of a published FID, that the cost is compared with */
+enum { SURE_FROM = 2 };     /* standard errors */
 
 /* Of the job's own sampler, what all that a tuning finds go with. */
 static const char *const kept[] = {"guidance", "clip", "state"};
@@ -132,6 +133,13 @@ static void print_one(const json_t *one) {
     print_rival(at(rival, "sampler"));
 }
 
+/* How many of its standard errors the table is better by, where negative; NAN: not known. */
+static double errors_of(const json_t *one) {
+    const json_t *delta = at(one, "delta");
+    return delta ? value_of(delta, "fid_delta") / value_of(delta, "fid_delta_error")
+                 : (value_of(one, "ratio") - 1) / value_of(one, "ratio_error");
+}
+
 /* A sampler as a line of a job, with what the job's own has besides. */
 static void print_use(const json_t *one, const json_t *document, const char *place) {
     bool table = json_is_true(at(one, "wins"));
@@ -154,10 +162,27 @@ static void print_use(const json_t *one, const json_t *document, const char *pla
         free(text);
     }
     print_line(stdout, "use at NFE %lld:  sampler: {%s}%s", nfe, line.data ? line.data : "",
-               table ? "" : "  # of the registry: no table is surely better");
+               table                        ? ""
+               : errors_of(one) > SURE_FROM ? "  # of the registry: the table is worse"
+                                            : "  # of the registry: no table is surely better");
     text_release(&line);
     json_decref(plain);
     json_decref(sampler);
+}
+
+/* Where FIDs of more samples would tell more. */
+static void print_unsure(const json_t *found, json_int_t samples) {
+    const char *between = "NFE ";
+    const json_t *one;
+    size_t i;
+    json_array_foreach(at(found, "tuned"), i, one) {
+        if (!at(one, "delta") || !(fabs(errors_of(one)) < SURE_FROM)) continue;
+        printf("%s%lld", between, (long long)json_integer_value(at(one, "nfe")));
+        between = ", ";
+    }
+    if (*between == ',')
+        printf(": the difference is within %d of its errors; --samples %lld halves them\n", SURE_FROM,
+               4 * (long long)samples);
 }
 
 /* Below the table: how to read its FIDs, and how to use what is recommended, from anywhere. */
@@ -175,9 +200,11 @@ static void print_uses(const json_t *found, const json_t *document, const char *
     }
     if (samples)
         printf("the FIDs are of few samples (at most %lld), so they may even be negative: only the difference of a row "
-               "counts;\na table is used where it is below 0 by more than %.3g times its standard error\n",
+               "counts;\na table is used where it is below 0 by more than %.3g times its standard error, as of tables "
+               "that are no better one in six is by chance\n",
                (long long)samples, margin);
     json_array_foreach(at(found, "tuned"), i, one) print_use(one, document, place);
+    print_unsure(found, samples);
     print_line(stdout, "compare all:  qtaylor run '%s/compare.yaml'; qtaylor report '%s/compare'", place, place);
     free(absolute);
 }

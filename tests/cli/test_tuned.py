@@ -118,3 +118,21 @@ def test_tables_of_several_folders_are_lines_of_their_own(job, paths, names):
     qtaylor("run", job.write())
     series = json.loads(qtaylor("report", job.run, "--json").stdout)["series"]
     assert {one["name"]: len(one["cells"]) for one in series} == names
+
+
+def test_how_sure_a_recommendation_is_is_said(job):
+    job.add_evaluation()
+    job.keys["labels"] = "none"
+    options = ("--nfe", "4,5,6,8,10,16")
+    found = tune(job, *options, thorough=False)["tuned"]
+    said = qtaylor("tune", job.write(), *options, "-o", job.folder / "tuned").stdout
+    assert "as of tables that are no better one in six is by chance" in said
+    errors = {one["nfe"]: one["delta"]["fid_delta"] / one["delta"]["fid_delta_error"] for one in found}
+    comments = dict(re.findall(r"^use at NFE (\d+):.*\}(?:  # of the registry: (.+))?$", said, re.M))
+    for one in found:
+        worse = "the table is worse" if errors[one["nfe"]] > 2 else "no table is surely better"
+        assert comments[str(one["nfe"])] == ("" if one["wins"] else worse)
+    unsure = [str(nfe) for nfe, away in errors.items() if abs(away) < 2]
+    lines = re.findall(r"^NFE (.+): the difference is within 2 of its errors; --samples (\d+) halves them$", said, re.M)
+    assert lines == ([(", ".join(unsure), str(4 * max(one["samples"] for one in found)))] if unsure else [])
+    assert any(away > 2 for away in errors.values())
