@@ -98,6 +98,8 @@ int cells_read(json_t **names, const char *dir, struct error *err);
 
 /* DIR/race.json, see work/pace.h. *race new; NULL: there is none. */
 int cells_race_read(json_t **race, const char *dir, struct error *err);
+/* Is DIR/race.json of the same race, of as many samples? */
+int cells_race_same(const struct cells *cells, bool *same, struct error *err);
 int cells_race_write(const struct cells *cells, const json_t *race, struct error *err);
 
 /* Rank 0: what the concluded cells amount to. For a plain job what metrics.json holds; for a sweep what

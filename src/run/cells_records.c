@@ -115,6 +115,20 @@ int cells_race_read(json_t **race, const char *dir, struct error *err) {
     return rc;
 }
 
+int cells_race_same(const struct cells *cells, bool *same, struct error *err) {
+    const json_t *race = cells_race(cells);
+    json_t *record = NULL;
+    uint64_t of = 0;
+    int rc = cells_race_read(&record, cells_dir(cells), err);
+    if (rc != 0 && err->code == CODE_DATA) rc = 0; /* it is written anew */
+    for (size_t i = 0; i < cells->count; i++) of += cells->cells[i].run.job.seeds.count;
+    *same = record && json_equal(json_object_get(record, "metric"), json_object_get(race, "metric")) &&
+            json_equal(json_object_get(record, "confidence"), json_object_get(race, "confidence")) &&
+            (uint64_t)json_integer_value(json_object_get(record, "of")) == of;
+    json_decref(record);
+    return rc;
+}
+
 int cells_race_write(const struct cells *cells, const json_t *race, struct error *err) {
     char *path = text_new("%s/race.json", cells_dir(cells));
     int rc = path ? json_file_write(path, race, err) : error_memory(err);

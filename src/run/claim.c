@@ -200,9 +200,49 @@ int claim_take(const struct run *run, const char *dir, const char *cell, bool un
     return rc;
 }
 
+/* ---- what decides how many samples there are ---- */
+
+static const json_t *until_of(const json_t *document) {
+    return json_object_get(json_object_get(json_object_get(document, "job"), "evaluate"), "until");
+}
+
+static bool alike(const json_t *a, const json_t *b) {
+    return a == b || json_equal(a, b);
+}
+
+/* New words; NULL: out of memory. */
+static char *wish(const json_t *document) {
+    const json_t *race = json_object_get(document, "race"), *until = until_of(document);
+    if (race)
+        return text_new("a race of %lld cells by %s, confidence %g",
+                        (long long)json_integer_value(json_object_get(race, "cells")),
+                        json_string_value(json_object_get(race, "metric")),
+                        json_number_value(json_object_get(race, "confidence")));
+    return until ? text_new("samples until the FID's standard error is %g",
+                            json_number_value(json_object_get(until, "fid_error")))
+                 : text_new("the samples of all its seeds");
+}
+
+/* One of two jobs that let different rules decide would count, or call whole, what the other asked for. */
+static int check_rule(const json_t *document, const json_t *there, const char *dir, struct error *err) {
+    if (alike(json_object_get(document, "race"), json_object_get(there, "race")) &&
+        alike(until_of(document), until_of(there)))
+        return 0;
+    char *mine = wish(document), *theirs = wish(there);
+    int rc = mine && theirs ? error_set(err, CODE_DATA,
+                                        "%s: another job has begun there since, for %s; this one is for %s and leaves "
+                                        "the folder to it: what was made is kept; run again when that job has ended",
+                                        dir, theirs, mine)
+                            : error_memory(err);
+    free(mine);
+    free(theirs);
+    return rc;
+}
+
 /* ---- notes in it ---- */
 
 struct note {
+    const struct run *run;
     const char *key;
     const json_t *value;
 };
@@ -224,12 +264,14 @@ static int add_note(json_t *document, const struct note *note) {
 static int change_note(void *context, const json_t *older, json_t **newer, struct error *err) {
     const struct note *note = context;
     if (!older) return error_set(err, CODE_IO, "run.json is gone");
+    if (strcmp(note->key, "stopped") == 0 && check_rule(note->run->document, older, note->run->dir, err) != 0)
+        return -1;
     *newer = json_deep_copy(older);
     return *newer && add_note(*newer, note) == 0 ? 0 : error_memory(err);
 }
 
 int claim_note(const struct run *run, const char *key, const json_t *value, struct error *err) {
-    struct note note = {key, value};
+    struct note note = {run, key, value};
     char *path = text_new("%s/run.json", run->dir);
     int rc = path && add_note(run->document, &note) == 0 ? claim_update(path, false, change_note, &note, err)
                                                          : error_memory(err);
@@ -239,7 +281,7 @@ int claim_note(const struct run *run, const char *key, const json_t *value, stru
 
 /* ---- and whether it holds ---- */
 
-/* whole: also where a longer run is there. */
+/* whole: also where a longer run is there, or another rule decides how long it is. */
 static int check(const struct run *run, bool whole, struct error *err) {
     char *path = text_new("%s/run.json", run->dir), *text = NULL;
     struct error other;
@@ -252,6 +294,7 @@ static int check(const struct run *run, bool whole, struct error *err) {
                        path, run->dir);
     if (rc == 0 && document_extends(run->document, there, run->dir, err) != 0)
         rc = whole && document_extends(there, run->document, run->dir, &other) == 0 ? 0 : -1;
+    if (rc == 0 && !whole) rc = check_rule(run->document, there, run->dir, err);
     json_decref(there);
     free(text);
     free(path);

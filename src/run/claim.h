@@ -25,12 +25,13 @@ int claim_settle(json_t *document, struct error *err);
  * runs, whose run.json are durable after one file_system_sync; one that says the same already stays. */
 int claim_take(const struct run *run, const char *dir, const char *cell, bool unsynced, struct error *err);
 /* A member of the document and of run.json that is no part of the fingerprint: set, or with what is new added to the
- * array or object that is there. */
+ * array or object that is there. "stopped": CODE_DATA as of claim_check. */
 int claim_note(const struct run *run, const char *key, const json_t *value, struct error *err);
-/* Is the folder this run's still? CODE_DATA: not, in the words of document_extends. */
+/* Is the folder this run's still? CODE_DATA: not, in the words of document_extends, or as another job has begun there
+ * that lets another rule decide how many samples there are (evaluate.until, a race, none). */
 int claim_check(const struct run *run, struct error *err);
-/* As guards: of what depends on all seeds (context: struct run), and of a whole shard, which a longer run holds as
- * well. */
+/* As guards: of what depends on all seeds (context: struct run), and of a whole shard or a round, which a longer run
+ * holds as well. */
 int claim_guard(const void *run, const char *replaced, struct error *err);
 int claim_guard_shard(const void *run, const char *replaced, struct error *err);
 

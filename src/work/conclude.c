@@ -293,8 +293,8 @@ static int conclude(struct conclusion *conclusion, struct references *references
     char *picture = NULL, *path = result_path(conclusion->cell);
     bool round = conclusion->cell->round;
     json_t *values = json_incref(json_object_get(conclusion->round, "metrics"));
-    const struct file_guard guard = {.check = claim_guard, .context = run};
-    int rc = path ? claim_check(run, err)
+    const struct file_guard guard = {.check = round ? claim_guard_shard : claim_guard, .context = run};
+    int rc = path ? guard.check(run, NULL, err)
                   : error_memory(err); /* of a run that was extended the last shard is another's */
     if (rc == 0) rc = scan_gaps(run, conclusion->status, is_featureless(conclusion) ? GAP_SAMPLES : GAP_ANY, err);
     if (rc == 0) rc = round ? digest_shards(conclusion, err) : write_manifest(conclusion, err);
@@ -331,8 +331,8 @@ static int conclude(struct conclusion *conclusion, struct references *references
 static int keep_metrics(struct conclusion *conclusion, struct error *err) {
     const struct run *run = &conclusion->cell->run;
     const struct file_guard guard = {.check = claim_guard, .context = run};
-    if (claim_check(run, err) != 0 || (!conclusion->cell->round && repair_manifest(conclusion, err) != 0)) return -1;
-    if (conclusion->cell->round) return 0;
+    if (conclusion->cell->round) return claim_guard_shard(run, NULL, err);
+    if (claim_check(run, err) != 0 || repair_manifest(conclusion, err) != 0) return -1;
     if (json_integer_value(json_object_get(conclusion->older, "made_now")) == 0) return 0;
     char *path = text_new("%s/metrics.json", run->dir);
     int rc = path && json_object_set_new(conclusion->older, "made_now", json_integer(0)) == 0

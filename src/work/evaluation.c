@@ -3,13 +3,17 @@
 
 #include "base/digests.h"
 #include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "cluster/build.h"
 #include "eval/side_read.h"
+#include "format/json_file.h"
 #include "metric/score.h"
 #include "metric/values.h"
 #include "run/scan.h"
 #include "work/reference_images.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -291,4 +295,21 @@ int evaluation_metrics(const struct run *run, size_t network, const struct side 
     if (networks && json_object_set_new(networks, run->evaluated[network].network.name, about) != 0 && rc == 0)
         rc = error_memory(err);
     return rc;
+}
+
+void evaluation_unreached(const struct run *run) {
+    double target = run->job.evaluate.fid_error;
+    json_t *result = NULL;
+    struct error ignored;
+    char *path = text_new("%s/metrics.json", run->dir);
+    if (!isnan(target) && path && json_file_read(&result, path, &ignored) == 0) {
+        const json_t *error = json_object_get(json_object_get(result, "metrics"), "fid_error");
+        char found[32] = "not known";
+        if (error) snprintf(found, sizeof found, "%.4g", json_number_value(error));
+        if (!error || json_number_value(error) > target)
+            log_warn("%s: with all %llu seeds the FID's standard error is %s, not %.4g as evaluate.until asks",
+                     run->dir, (unsigned long long)run->job.seeds.count, found, target);
+    }
+    json_decref(result);
+    free(path);
 }

@@ -38,4 +38,7 @@ int evaluation_metrics(const struct run *run, size_t network, const struct side 
                        const struct side *const files[EVALUATED_FILES], json_t *metrics, json_t *networks,
                        struct error *err);
 
+/* Warns where the metrics of all seeds of a run that ended are not as exact as its evaluate.until asks. */
+void evaluation_unreached(const struct run *run);
+
 #endif

@@ -1,6 +1,7 @@
 /* Rounds of samples, and between them the decision who gets more. */
 #include "work/pace.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/agree.h"
@@ -8,11 +9,13 @@
 #include "run/claim.h"
 #include "run/machines.h"
 #include "metric/sweep_race.h"
+#include "work/evaluation.h"
 #include "work/result.h"
 #include "run/scan.h"
 #include "work/assets.h"
 #include "work/units.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +52,22 @@ static bool any_round(const struct cells *cells) {
     return any;
 }
 
+/* Other jobs see in each run.json which race it is in: "mark" is of the cells' names, in any order. */
+static int mark_race(const struct cells *cells, struct error *err) {
+    const json_t *race = cells_race(cells);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < cells->count; i++) sum += sha256_mark(cells->cells[i].name, strlen(cells->cells[i].name));
+    char mark[20];
+    snprintf(mark, sizeof mark, "%016" PRIx64, sum);
+    json_t *member = json_pack("{s:O, s:O, s:I, s:s}", "metric", json_object_get(race, "metric"), "confidence",
+                               json_object_get(race, "confidence"), "cells", (json_int_t)cells->count, "mark", mark);
+    bool whole = member;
+    for (size_t i = 0; i < cells->count; i++)
+        whole = whole && json_object_set(cells->cells[i].run.document, "race", member) == 0;
+    json_decref(member);
+    return whole ? 0 : error_memory(err);
+}
+
 int pace_plan(struct cells *cells, bool makes, struct error *err) {
     for (size_t i = 0; makes && i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
@@ -60,7 +79,7 @@ int pace_plan(struct cells *cells, bool makes, struct error *err) {
                              "%s: how many samples are made is decided by their evaluation (%s): say run, not generate",
                              cell->run.dir, until ? "evaluate.until" : RACE);
     }
-    return 0;
+    return makes && cells_race(cells) ? mark_race(cells, err) : 0;
 }
 
 /* What is not good is looked at again, for it may have been made. */
@@ -79,21 +98,6 @@ int pace_begin(const struct crew *crew, struct cells *cells, struct error *err) 
     for (size_t i = 0; i < cells->count; i++)
         if (cells->cells[i].rounds) cells->cells[i].run.layout.samples = next_of(cells, &cells->cells[i], 0);
     return scan(crew, cells, err);
-}
-
-/* Is the record of the same race, of as many samples? */
-static int same_race(const struct cells *cells, bool *same, struct error *err) {
-    const json_t *race = cells_race(cells);
-    json_t *record = NULL;
-    uint64_t of = 0;
-    int rc = cells_race_read(&record, cells_dir(cells), err);
-    if (rc != 0 && err->code == CODE_DATA) rc = 0; /* it is written anew */
-    for (size_t i = 0; i < cells->count; i++) of += all_of(&cells->cells[i]);
-    *same = record && json_equal(json_object_get(record, "metric"), json_object_get(race, "metric")) &&
-            json_equal(json_object_get(record, "confidence"), json_object_get(race, "confidence")) &&
-            (uint64_t)json_integer_value(json_object_get(record, "of")) == of;
-    json_decref(record);
-    return rc;
 }
 
 /* *samples: of a cell that was stopped by what its job asks for now; else all. */
@@ -117,7 +121,8 @@ int pace_look(struct comm *comm, struct cells *cells, struct error *err) {
     bool raced = false;
     int rc = 0;
     json_t *sizes = comm_rank(comm) == 0 ? json_array() : NULL;
-    if (comm_rank(comm) == 0) rc = !sizes ? error_memory(err) : cells_race(cells) ? same_race(cells, &raced, err) : 0;
+    if (comm_rank(comm) == 0)
+        rc = !sizes ? error_memory(err) : cells_race(cells) ? cells_race_same(cells, &raced, err) : 0;
     for (size_t i = 0; sizes && rc == 0 && i < cells->count; i++) {
         uint64_t samples = cells->cells[i].run.layout.samples;
         if (cells->cells[i].rounds) rc = look_at(&cells->cells[i], raced, &samples, err);
@@ -246,6 +251,7 @@ static int decide(struct rounds *rounds, struct error *err) {
         struct standing *standing = &rounds->standings[i];
         const struct cell *cell = &cells->cells[i];
         standing->made += cell->made_now;
+        if (standing->phase == GOES_ON && rc == 0) rc = claim_check(&cell->run, err);
         if (standing->phase == GOES_ON && (!cell->concluded || cell->code != CODE_OK)) standing->phase = FAILED;
         if (standing->phase == GOES_ON && !cells_race(cells) && rc == 0) rc = decide_until(cell, standing, err);
     }
@@ -341,26 +347,6 @@ static int run_rounds(struct rounds *rounds, struct assets **assets, struct outc
     return rc == 0 ? work(rounds, assets, outcome, err) : rc;
 }
 
-static void say_unreached(const struct cells *cells) {
-    for (size_t i = 0; i < cells->count; i++) {
-        const struct cell *cell = &cells->cells[i];
-        double target = cell->run.job.evaluate.fid_error;
-        json_t *result = NULL;
-        struct error ignored;
-        char *path = text_new("%s/metrics.json", cell->run.dir);
-        if (cell->rounds && !isnan(target) && cell->concluded && path && json_file_read(&result, path, &ignored) == 0) {
-            const json_t *error = json_object_get(json_object_get(result, "metrics"), "fid_error");
-            char found[32] = "not known";
-            if (error) snprintf(found, sizeof found, "%.4g", json_number_value(error));
-            if (!error || json_number_value(error) > target)
-                log_warn("%s: with all %llu seeds the FID's standard error is %s, not %.4g as evaluate.until asks",
-                         cell->run.dir, (unsigned long long)all_of(cell), found, target);
-        }
-        json_decref(result);
-        free(path);
-    }
-}
-
 /* race.json in the making; what an earlier job wrote of the same race stays until this one decides. */
 static int begin_race(struct rounds *rounds, struct error *err) {
     const struct cells *cells = rounds->cells;
@@ -371,7 +357,7 @@ static int begin_race(struct rounds *rounds, struct error *err) {
                              (json_int_t)all_of(&cells->cells[0]), "cells", (json_int_t)cells->count, "model_calls",
                              json_object_get(rules, "model_calls"), "rounds");
     if (!rounds->race) return error_memory(err);
-    int rc = same_race(cells, &same, err);
+    int rc = cells_race_same(cells, &same, err);
     return rc == 0 && !same ? write_race(rounds, err) : rc;
 }
 
@@ -391,7 +377,8 @@ int pace_run(const struct crew *crew, struct cells *cells, struct outcome *outco
         rc = work(&rounds, &assets, outcome, err);
     } else if (rc == 0) {
         rc = run_rounds(&rounds, &assets, outcome, err);
-        if (rc == 0 && first && !outcome->interrupted) say_unreached(cells);
+        for (size_t i = 0; rc == 0 && first && !outcome->interrupted && i < cells->count; i++)
+            if (cells->cells[i].rounds && cells->cells[i].concluded) evaluation_unreached(&cells->cells[i].run);
     }
     assets_free(assets, cells);
     json_decref(rounds.race);

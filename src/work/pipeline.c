@@ -219,9 +219,12 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
             log_warn("%s: its job has no evaluate block: nothing is evaluated", cells.cells[i].run.dir);
     if (rc == 0) rc = ranks_agree(comm, pace_plan(&cells, options->make_samples && !options->only_decode, err), err);
     if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, results, lost, err);
-    bool any = false; /* rank 0 knows */
+    bool any = false, ours = true; /* rank 0 knows */
+    struct error other;
     for (size_t i = 0; opened == 0 && i < cells.count; i++) any |= cells.cells[i].concluded;
-    if (any && (rc == 0 || cells_sweep(&cells))) {
+    for (size_t i = 0; any && ours && rc != 0 && i < cells.count; i++)
+        ours = claim_check(&cells.cells[i].run, &other) == 0; /* else the results are another job's, too */
+    if (any && ours && (rc == 0 || cells_sweep(&cells))) {
         struct error unwritten;
         int reported = cells_results(&cells, results, &unwritten);
         if (rc == 0 && (rc = reported) != 0) *err = unwritten;

@@ -174,7 +174,7 @@ static void unit_done(void *context, uint64_t number, const struct tally *tally)
     if (unit->concludes) {
         cell->concluded = true;
         cell->code = (enum code)tally->code;
-        units->fresh |= cells_sweep(units->cells) && !cell->round;
+        units->fresh |= cells_sweep(units->cells) && !cell->round && cell->code != CODE_DATA;
     } else if (cell->status[unit->shard.value].samples != SHARD_GOOD) {
         cell->any = true;
         cell->made_now += layout_rows(&cell->run.layout, unit->shard);
