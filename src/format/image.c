@@ -51,6 +51,10 @@ int image_decode(const char *data, size_t size, const struct image_shape *shape,
     return decoder ? decoder->decode(data, size, shape, out, name, err) : -1;
 }
 
+const char *image_lossy(const char *data, size_t size) {
+    return is_jpeg(data, size) ? "JPEG" : is_webp(data, size) && webp_lossy(data, size) ? "WebP" : NULL;
+}
+
 int image_expect(const struct image_shape *expected, const struct image_shape *found, const char *name,
                  struct error *err) {
     if (found->height == expected->height && found->width == expected->width && found->channels == expected->channels)

@@ -20,6 +20,8 @@ int image_look(struct image_shape *shape, const char *data, size_t size, const c
 /* Decodes an image of the shape [height,width,channels] into out; one of another shape, or damaged, is CODE_DATA. */
 int image_decode(const char *data, size_t size, const struct image_shape *shape, uint8_t *out, const char *name,
                  struct error *err);
+/* Is it compressed with a loss? "JPEG", "WebP"; NULL: no (WebP need not be), or no image of a kind that is read. */
+const char *image_lossy(const char *data, size_t size);
 /* For the decoders: an image of the shape `found` among those of the shape `expected`; CODE_DATA where they differ. */
 int image_expect(const struct image_shape *expected, const struct image_shape *found, const char *name,
                  struct error *err);

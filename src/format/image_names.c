@@ -13,19 +13,19 @@ const char *const image_order_names[] = {"natural", "name", NULL};
 
 static const struct {
     const char *name, *extensions;
-    bool read, lossy; /* lossy: as a rule (WebP need not be); of those that are read */
+    bool read;
 } formats[IMAGE_FORMATS] = {
-    {"PNG", ".png.", true, false},
-    {"JPEG", ".jpg.jpeg.jpe.jfif.", true, true},
-    {"WebP", ".webp.", true, true},
-    {"BMP", ".bmp.", false, false},
-    {"GIF", ".gif.", false, false},
-    {"TIFF", ".tif.tiff.", false, false},
-    {"PNM", ".ppm.pgm.pnm.pbm.", false, false},
-    {"JPEG 2000", ".jp2.j2k.", false, false},
-    {"JPEG XL", ".jxl.", false, false},
-    {"AVIF", ".avif.", false, false},
-    {"HEIF", ".heic.heif.", false, false},
+    {"PNG", ".png.", true},
+    {"JPEG", ".jpg.jpeg.jpe.jfif.", true},
+    {"WebP", ".webp.", true},
+    {"BMP", ".bmp.", false},
+    {"GIF", ".gif.", false},
+    {"TIFF", ".tif.tiff.", false},
+    {"PNM", ".ppm.pgm.pnm.pbm.", false},
+    {"JPEG 2000", ".jp2.j2k.", false},
+    {"JPEG XL", ".jxl.", false},
+    {"AVIF", ".avif.", false},
+    {"HEIF", ".heic.heif.", false},
 };
 
 bool image_name_hidden(const char *name) {
@@ -96,11 +96,10 @@ static int by_number(const void *a, const void *b) {
     return order ? order : by_bytes(a, b);
 }
 
-/* "30 PNG, 10 JPEG", of all formats or of the lossy ones alone. */
-static void add_counts(struct text *counts, const struct image_names *names, bool lossy) {
+/* "30 PNG, 10 JPEG" */
+static void add_counts(struct text *counts, const struct image_names *names) {
     for (size_t i = 0; i < IMAGE_FORMATS; i++)
-        if (names->found[i] && (!lossy || formats[i].lossy))
-            text_add(counts, "%s%zu %s", counts->length ? ", " : "", names->found[i], formats[i].name);
+        if (names->found[i]) text_add(counts, "%s%zu %s", counts->length ? ", " : "", names->found[i], formats[i].name);
 }
 
 int image_names_settle(struct image_names *names, const char *path, const char *instead, enum image_order order,
@@ -110,7 +109,7 @@ int image_names_settle(struct image_names *names, const char *path, const char *
         log_info("%s: left out, as hidden or no images: %zu (%s)", path, names->left_out,
                  names->left_out_names.data ? names->left_out_names.data : "");
     if (names->other) {
-        add_counts(&counts, names, false);
+        add_counts(&counts, names);
         error_set(err, CODE_DATA,
                   "%s: expected PNG, JPEG and WebP images alone, found %s files: no image is passed over: convert the "
                   "others (%s) to PNG, or move them elsewhere",
@@ -120,11 +119,6 @@ int image_names_settle(struct image_names *names, const char *path, const char *
     }
     if (names->count == 0)
         return error_set(err, CODE_DATA, "%s: expected .png, .jpg or .webp images%s, found none", path, instead);
-    add_counts(&counts, names, true);
-    if (counts.length > 0)
-        log_info("%s: lossily compressed: %s of %zu files; their pixels are those that Pillow decodes", path,
-                 counts.data, names->count);
-    text_release(&counts);
     qsort(names->list, names->count, sizeof *names->list, order == IMAGES_BY_NAME ? by_bytes : by_number);
     return 0;
 }

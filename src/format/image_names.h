@@ -38,7 +38,7 @@ struct image_names {
 /* Adds a file by its name (copied): to the list, to those in other formats or to what is left out. */
 int image_names_add(struct image_names *names, const char *name, uint64_t index, struct error *err);
 void image_names_leave_out(struct image_names *names, const char *name);
-/* Once all are there: sorts them in this order and says (log) what was left out and how many are in a lossy format. No
+/* Once all are there: sorts them in this order and says (log) what was left out. No
  * image, or images in a format that is not read: CODE_DATA with their numbers. instead: " or " and what else `path`
  * might hold, for messages, or "". */
 int image_names_settle(struct image_names *names, const char *path, const char *instead, enum image_order order,

@@ -3,6 +3,7 @@
 
 #include "base/digests.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "format/image.h"
 #include "format/image_names.h"
@@ -33,6 +34,7 @@ struct images {
     struct image_names names; /* of image files */
     enum image_order order;
     size_t count, next;
+    size_t jpegs, webps; /* of those that were read, the lossy ones */
     struct image_shape shape;
     bool floats; /* float32 [C,H,W] each, else uint8 [H,W,C] */
 };
@@ -348,10 +350,22 @@ static int read_files(struct images *images, size_t rows, uint8_t *out, struct e
         size_t size;
         rc = load(images, &images->names.list[images->next + i], &data, &size, &where, err);
         if (rc == 0) rc = image_decode(data, size, &images->shape, out + i * bytes, where, err);
+        const char *lossy = rc == 0 ? image_lossy(data, size) : NULL;
+        if (lossy) ++*(*lossy == 'J' ? &images->jpegs : &images->webps);
         free(data);
         free(where);
     }
     return rc;
+}
+
+/* Once all were read: going by their bytes, whatever the names say. */
+static void tell_lossy(const struct images *images) {
+    if (images->next < images->count || images->jpegs + images->webps == 0) return;
+    char jpegs[32] = "", webps[32] = "";
+    if (images->jpegs) snprintf(jpegs, sizeof jpegs, "%zu JPEG", images->jpegs);
+    if (images->webps) snprintf(webps, sizeof webps, "%s%zu WebP", images->jpegs ? ", " : "", images->webps);
+    log_info("%s: lossily compressed: %s%s of %zu files; their pixels are those that Pillow decodes", images->path,
+             jpegs, webps, images->count);
 }
 
 static int read_array(struct images *images, size_t rows, void *out, struct error *err) {
@@ -370,5 +384,6 @@ int images_read(struct images *images, size_t rows, void *out, struct error *err
     if ((images->names.count == 0 ? read_array(images, rows, out, err) : read_files(images, rows, out, err)) != 0)
         return -1;
     images->next += rows;
+    tell_lossy(images);
     return 0;
 }

@@ -24,6 +24,11 @@ int webp_look(struct image_shape *shape, const char *data, size_t size, const ch
     return 0;
 }
 
+bool webp_lossy(const char *data, size_t size) {
+    WebPBitstreamFeatures features;
+    return WebPGetFeatures((const uint8_t *)data, size, &features) == VP8_STATUS_OK && features.format == 1;
+}
+
 int webp_decode(const char *data, size_t size, const struct image_shape *shape, uint8_t *out, const char *name,
                 struct error *err) {
     WebPDecoderConfig config;

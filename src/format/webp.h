@@ -5,9 +5,12 @@
 
 #include "format/image.h"
 
+#include <stdbool.h>
+
 /* As image_look and image_decode. */
 int webp_look(struct image_shape *shape, const char *data, size_t size, const char *name, struct error *err);
 int webp_decode(const char *data, size_t size, const struct image_shape *shape, uint8_t *out, const char *name,
                 struct error *err);
+bool webp_lossy(const char *data, size_t size);
 
 #endif

@@ -153,6 +153,15 @@ def test_cut_images_are_refused_by_name(tmp_path, form, options):
         assert "cannot read" in refused(tmp_path, name, data[:size]), size
 
 
+def test_what_is_lossy_is_told_by_the_bytes(tmp_path):
+    """A lossless WebP is not; a JPEG is, whatever its name."""
+    rng = np.random.default_rng(8)
+    picture(rng).save(tmp_path / "0.webp", lossless=True)
+    picture(rng).save(tmp_path / "1.png", format="JPEG")
+    said = qtaylor("reference", tmp_path, "--features", "none", "-o", tmp_path / "out.npz").stderr
+    assert "lossily compressed: 1 JPEG of 2 files" in said
+
+
 def test_what_is_lossy_is_said_and_every_file_left_out_is_named(tmp_path):
     rng = np.random.default_rng(6)
     (tmp_path / "deeper").mkdir()
