@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "eval/side_read.h"
 #include "export/rows.h"
+#include "format/npy.h"
 #include "run/run.h"
 #include "shard/store.h"
 #include "work/evaluation.h"
@@ -334,4 +335,37 @@ int sides_text_rows(uint64_t **rows, const char *path, struct error *err) {
     for (size_t i = 0; *rows && i < count; i++) (*rows)[i] = run_row(&run, i);
     run_close(&run);
     return rc;
+}
+
+/* The side that has the images' marks (side.h), or the first. */
+static const struct side *with_pixels(const struct side *sides, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (sides[i].pixels.count) return &sides[i];
+    return sides;
+}
+
+int sides_warn_shared(const struct side *const sides[3], size_t count, const char *const paths[3], struct error *err) {
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = i + 1; k < 3; k++) {
+            const char *const two[] = {paths[i], paths[k]};
+            if (side_warn_shared(with_pixels(sides[i], count), with_pixels(sides[k], count), two, err) != 0) return -1;
+        }
+    return 0;
+}
+
+int sides_read_indices(struct score_options *options, char **file, const char *path, struct error *err) {
+    struct npy npy;
+    size_t offset;
+    *file = NULL;
+    if (!path) return 0;
+    if (npy_read(&npy, file, &offset, path, err) != 0) return -1;
+    char found[NPY_TEXT];
+    npy_text(&npy, found);
+    if (npy.type != NPY_INT64 || npy.rank != 3 || npy.shape[0] < 1 || npy.shape[1] != 2 || npy.shape[2] < 2)
+        return error_set(err, CODE_DATA, "%s: expected int64 [subsets, 2, size], found %s", path, found);
+    memmove(*file, *file + offset, npy_bytes(&npy)); /* aligned */
+    options->indices = (const int64_t *)(const void *)*file;
+    options->subsets = npy.shape[0];
+    options->size = npy.shape[2];
+    return 0;
 }

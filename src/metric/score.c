@@ -147,6 +147,27 @@ static int check_text(const struct score_options *options, const struct side *sa
     return features_lengths(texts, NULL, err) == 0 ? 0 : error_prefix(err, "clip-score: the texts");
 }
 
+int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err) {
+    static const char *const names[] = {"sample side", "reference", "validation set"};
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
+        const struct need *const need[] = {&needs[metric].samples, &needs[metric].reference, &needs[metric].validation};
+        if (wants(metrics, metric) && need[which]->least > 0 &&
+            check_view(metric, names[which], side_view(held, features_of_metric(metric)), need[which], err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int score_given(unsigned metrics, bool validation, bool text, struct error *err) {
+    static const struct side none;
+    static const struct score_options options;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (wants(metrics, metric) && needs[metric].validation.least > 0 && !validation &&
+            check_validation(metric, &none, NULL, err) != 0)
+            return -1;
+    return wants(metrics, METRIC_CLIP_SCORE) && !text ? check_text(&options, &none, err) : 0;
+}
+
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err) {
     if (check_network(samples, "reference", reference, err) != 0) return -1;
@@ -196,6 +217,15 @@ void score_warn(const struct score_options *options, const struct side *samples,
         log_warn("kid: there are %zu and %zu samples, and a subset takes %d: kid_std is left out, as it would be that "
                  "of subsets that are all the same",
                  mine->count, theirs->count, KID_SUBSET_SIZE);
+}
+
+void score_warn_unpaired(unsigned metrics) {
+    char names[200] = "";
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (wants(metrics & ~(unsigned)PAIRED, metric))
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "",
+                     metric_names[metric]);
+    if (*names) log_warn("--versus: there is no paired difference of %s", names);
 }
 
 /* fids[0], and where there are enough samples those without each block. */

@@ -24,12 +24,22 @@ int score_enough(unsigned metrics, uint64_t count, struct error *err);
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err);
 
+/* Before anything is read: can the metrics be had of a reference (samples, validation set) that is `held`, statistics
+ * of dim 1 where a file holds just these? Names the metric and the side. */
+enum score_side { SCORE_SAMPLES, SCORE_REFERENCE, SCORE_VALIDATION };
+int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err);
+/* The same of sides that are not given. */
+int score_given(unsigned metrics, bool validation, bool text, struct error *err);
+
 /* Metrics, as bits 1 << METRIC_..., that need every feature of the reference; that take nothing of it. */
 unsigned score_of_every_feature(void);
 unsigned score_without_reference(void);
 
 /* Says (log) where the numbers will mean little: for sides that go together. */
 void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference);
+
+/* Says (log) which of them have no paired difference. */
+void score_warn_unpaired(unsigned metrics);
 
 /* A new object with, by metric:
  *   fid            fid, and where there are features of JACKKNIFE_LEAST samples fid_corrected, fid_error, fid_low,
