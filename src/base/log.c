@@ -22,6 +22,7 @@ static struct {
     unsigned long long dropped; /* lines */
     int file;                   /* -1: none */
     int rank, size, torn;
+    json_t *warnings; /* NULL: nobody wants them */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
 int log_leads(void) {
@@ -77,6 +78,10 @@ static void to_stderr(const char *text) {
     else if (!outlet_put(state.outlet, text, strlen(text), WAITING_MOST)) state.dropped++;
 }
 
+void log_warnings_to(json_t *list) {
+    state.warnings = list;
+}
+
 void log_show(const char *text) {
     pthread_mutex_lock(&state.lock);
     if (!state.outlet) fputs(text, stderr);
@@ -100,6 +105,7 @@ static void line(const char *level, const char *format, va_list arguments) {
     pthread_mutex_lock(&state.lock);
     to_stderr(words);
     if (members) to_file(members);
+    if (state.warnings && quoted && strcmp(level, "warning") == 0) json_array_append(state.warnings, quoted);
     pthread_mutex_unlock(&state.lock);
     free(members);
     free(text);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <jansson.h>
 #include <stdarg.h>
 
 void log_rank(int rank, int size); /* names the rank in each stderr line when size > 1 */
@@ -15,6 +16,9 @@ int log_background(struct error *err);
 int log_flush(void); /* waits for stderr to take what there is, but not for ever; 0, or errno as outlet_flush has it */
 int log_open(const char *path, struct error *err); /* appends JSON lines to path from now on */
 void log_close(void);                              /* says in it when stderr did not take all */
+
+/* From now on each warning's message is also appended to `list`, which stays the caller's; NULL: no more. */
+void log_warnings_to(json_t *list);
 
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -13,6 +13,12 @@ json_t *values_network(const struct side *const sides[COMPARED]);
 /* The same as a line: "network        NAME 0123456789ab; unknown of B". */
 void values_print_network(const struct side *const sides[COMPARED]);
 
+/* {"A": 5000, "B": null}: of how many samples each side's numbers are; null: its file does not say. New; NULL: no
+ * memory. */
+json_t *values_samples(const struct side *const sides[COMPARED]);
+/* The same as lines, with the operands' paths: "A              runs/x: 5000 samples". */
+void values_print_samples(const struct side *const sides[COMPARED], const char *const paths[COMPARED]);
+
 /* Those of a network among several; NULL: of the only one. */
 void values_print(const json_t *values, const char *network);
 /* What is of all networks together, where there is any. */

@@ -353,6 +353,22 @@ int sides_text_rows(uint64_t **rows, const char *path, struct error *err) {
     return rc;
 }
 
+/* The side that has the images' marks (side.h), or the first. */
+static const struct side *with_pixels(const struct side *sides, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (sides[i].pixels.count) return &sides[i];
+    return sides;
+}
+
+int sides_warn_shared(const struct side *const sides[3], size_t count, const char *const paths[3], struct error *err) {
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = i + 1; k < 3; k++) {
+            const char *const two[] = {paths[i], paths[k]};
+            if (side_warn_shared(with_pixels(sides[i], count), with_pixels(sides[k], count), two, err) != 0) return -1;
+        }
+    return 0;
+}
+
 int sides_indices(struct score_options *options, char **file, const char *path, struct error *err) {
     struct npy npy;
     size_t offset;

@@ -18,7 +18,8 @@ void sides_networks_release(struct named_paths *networks);
 struct sides_given {
     bool features, range, order, device, indices, validation, text, versus;
 };
-/* Has any of the operands (NULL: not given) or metrics a use for each? CODE_USAGE: not. */
+/* Has any of the operands (A, B, A2, V; NULL: not given) or metrics a use for each? CODE_USAGE: not. Of operands that
+ * go through a network also: is there what the metrics need? CODE_DATA: not. */
 int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,
                 const struct sides_given *given, struct error *err);
 /* An operand through the networks of `how` into sides [how->count], one where how is NULL: a run's own features where
@@ -33,5 +34,7 @@ int sides_read_texts(struct side *sides, const char *operand, const struct named
 int sides_indices(struct score_options *options, char **file, const char *path, struct error *err);
 /* Which row of its conditions each sample of a run has: new; NULL where `path` is no run, or has no conditions. */
 int sides_text_rows(uint64_t **rows, const char *path, struct error *err);
+/* Says (log) how many images each two of three operands share, of `count` networks. */
+int sides_warn_shared(const struct side *const sides[3], size_t count, const char *const paths[3], struct error *err);
 
 #endif

@@ -78,40 +78,26 @@ struct comparison {
     uint64_t *text_rows;
     size_t count;
     char *seeds[3];          /* of these, where they are runs */
+    const char *pairing;     /* of a --versus: "seed", "name", "position" */
     json_t *values, *others; /* of A; of A2, for the differences */
+    json_t *warnings;
 };
 
 static int pair(struct comparison *comparison, struct error *err) {
     const char *const paths[] = {comparison->options->a, comparison->options->versus};
     const struct marks *one = &comparison->a[0].names, *other = &comparison->versus[0].names;
-    bool by_name = false;
-    for (size_t i = 0; i < comparison->count; i++)
+    bool all = true;
+    for (size_t i = 0; i < comparison->count; i++) {
+        bool by_name = false;
         if (side_pair(&comparison->a[i], &comparison->versus[i], paths, &by_name, err) != 0)
             return error_prefix(err, "--versus");
-    if (!by_name)
+        all &= by_name;
+    }
+    score_warn_unpaired(comparison->score.metrics);
+    comparison->pairing = !all ? "position" : comparison->seeds[0] && comparison->seeds[2] ? "seed" : "name";
+    if (!all)
         log_warn("--versus: the samples of %s and %s are paired by position, for %s", paths[0], paths[1],
                  one->count && other->count ? "they have no names in common" : "not both have names");
-    return 0;
-}
-
-/* The side that has the images' marks (side.h), or the first. */
-static const struct side *with_pixels(const struct side *sides, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (sides[i].pixels.count) return &sides[i];
-    return sides;
-}
-
-static int warn_shared(const struct comparison *comparison, struct error *err) {
-    const struct compare_options *options = comparison->options;
-    const char *const paths[] = {options->a, options->b, options->validation};
-    const struct side *const sides[] = {with_pixels(comparison->a, comparison->count),
-                                        with_pixels(comparison->b, comparison->count),
-                                        with_pixels(comparison->validation, comparison->count)};
-    for (size_t i = 0; i < 3; i++)
-        for (size_t k = i + 1; k < 3; k++) {
-            const char *const two[] = {paths[i], paths[k]};
-            if (side_warn_shared(sides[i], sides[k], two, err) != 0) return -1;
-        }
     return 0;
 }
 
@@ -135,10 +121,15 @@ static int read_comparison(struct comparison *comparison, struct error *err) {
                           sides_text_rows(&comparison->text_rows, options->a, err) != 0))
         return -1;
     if (seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
-        return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
-                         seeds[0], options->versus, seeds[2]);
+        return side_say_first(&comparison->a[0].names, &comparison->versus[0].names,
+                              error_set(err, CODE_DATA,
+                                        "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
+                                        seeds[0], options->versus, seeds[2]),
+                              err);
     if (options->versus && pair(comparison, err) != 0) return -1;
-    return warn_shared(comparison, err);
+    const struct side *const three[] = {comparison->a, comparison->b, comparison->validation};
+    const char *const paths[] = {options->a, options->b, options->validation};
+    return sides_warn_shared(three, comparison->count, paths, err);
 }
 
 /* One network's metrics, printed or put among the values. */
@@ -185,14 +176,21 @@ static struct four sides_of(const struct comparison *comparison, size_t i) {
                           options->validation ? &comparison->validation[i] : NULL}};
 }
 
+/* What the numbers are of; of several networks by name. */
 static int add_networks(json_t *to, const struct comparison *comparison, struct error *err) {
-    json_t *networks = comparison->count > 1 ? json_object() : NULL;
-    for (size_t i = 0; i < comparison->count; i++) {
+    json_t *networks = comparison->count > 1 ? json_object() : NULL, *samples = networks ? json_object() : NULL;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < comparison->count; i++) {
         const struct four four = sides_of(comparison, i);
-        if (networks) json_object_set_new(networks, comparison->networks.list[i].name, values_network(four.sides));
-        else if (json_object_set_new(to, "network", values_network(four.sides)) != 0) return error_memory(err);
+        const char *name = networks ? comparison->networks.list[i].name : NULL;
+        rc = json_object_set_new(networks ? networks : to, networks ? name : "network", values_network(four.sides));
+        if (rc == 0)
+            rc = json_object_set_new(networks ? samples : to, networks ? name : "samples", values_samples(four.sides));
     }
-    int rc = networks ? json_object_set_new(to, "networks", networks) : 0;
+    if (rc == 0 && networks) rc = json_object_set(to, "networks", networks);
+    if (rc == 0 && networks) rc = json_object_set(to, "samples", samples);
+    json_decref(networks);
+    json_decref(samples);
     return rc == 0 ? 0 : error_memory(err);
 }
 
@@ -202,6 +200,9 @@ static void print_network(const struct comparison *comparison, size_t i) {
     if (name) print_line(stdout, "%s", name);
     values_print(comparison->values, name);
     values_print_network(sides_of(comparison, i).sides);
+    const struct compare_options *options = comparison->options;
+    const char *const paths[COMPARED] = {options->a, options->b, options->versus, options->validation};
+    values_print_samples(sides_of(comparison, i).sides, paths);
 }
 
 static int compare_whole(const struct compare_options *options, struct error *err) {
@@ -215,28 +216,36 @@ static int compare_whole(const struct compare_options *options, struct error *er
 
 static int compare(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
+    if (options->same) return compare_whole(options, err);
     struct comparison comparison = {.options = options,
                                     .score = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID},
                                     .values = json_object(),
-                                    .others = json_object()};
+                                    .others = json_object(),
+                                    .warnings = json_array()};
     char *indices = NULL;
-    if (options->same)
-        return json_decref(comparison.values), json_decref(comparison.others), compare_whole(options, err);
+    log_warnings_to(comparison.warnings);
     int rc = comparison.values && comparison.others ? 0 : error_memory(err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
     if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
+    if (rc == 0 && options->json && options->versus) rc = path_check_utf8(options->versus, err);
     if (rc == 0) rc = sides_indices(&comparison.score, &indices, options->indices, err);
     if (rc == 0) rc = read_comparison(&comparison, err);
     for (size_t i = 0; rc == 0 && i < comparison.count; i++) rc = compare_network(&comparison, i, err);
     if (rc == 0) rc = compare_all(&comparison, err);
     for (size_t i = 0; rc == 0 && !options->json && i < comparison.count; i++) print_network(&comparison, i);
     if (rc == 0 && !options->json && comparison.count > 1) values_print_mean(comparison.values);
+    if (rc == 0 && !options->json && comparison.pairing)
+        printf("%sA - A2         paired by %s\n", comparison.count > 1 ? "\n" : "", comparison.pairing);
     if (rc == 0 && options->json) {
-        json_t *json = json_pack("{s:s, s:s, s:O}", "a", options->a, "b", options->b, "metrics", comparison.values);
+        json_t *json = json_pack("{s:s, s:s, s:s?, s:s?, s:O, s:O}", "a", options->a, "b", options->b, "versus",
+                                 options->versus, "pairing", comparison.pairing, "metrics", comparison.values,
+                                 "warnings", comparison.warnings);
         rc = json ? add_networks(json, &comparison, err) : error_memory(err);
         if (rc == 0) rc = print_json(json, err);
         json_decref(json);
     }
+    log_warnings_to(NULL);
+    json_decref(comparison.warnings);
     json_decref(comparison.values);
     json_decref(comparison.others);
     free(indices);

@@ -57,18 +57,29 @@ static int reorder(struct features *features, const size_t *places, struct error
     return 0;
 }
 
+int side_say_first(const struct marks *one, const struct marks *other, int rc, struct error *err) {
+    size_t least = one->count < other->count ? one->count : other->count;
+    if (least == 0 || one->count == other->count || memcmp(one->list, other->list, least * sizeof *one->list) != 0)
+        return rc;
+    error_suffix(err, "; the first %zu of both are the same: say --count %zu", least, least);
+    return rc;
+}
+
 static int pair_by(const size_t *places, size_t shared, const struct side *one, struct side *other,
                    const char *const paths[2], struct error *err) {
     size_t mine = one->names.count, theirs = other->names.count, twice[2];
     if (marks_repeated(&one->names, &twice[0], err) != 0 || marks_repeated(&other->names, &twice[1], err) != 0)
         return -1;
     if (shared < mine || mine != theirs || twice[0] || twice[1])
-        return error_set(err, CODE_DATA,
-                         "a paired difference needs the same samples on both sides: of the %zu names (or seeds) of %s "
-                         "%zu are among the %zu of %s%s: leave the others out, or give arrays, which are paired by "
-                         "position",
-                         mine, paths[0], shared, theirs, paths[1],
-                         twice[0] || twice[1] ? ", and some are there twice" : "");
+        return side_say_first(
+            &one->names, &other->names,
+            error_set(err, CODE_DATA,
+                      "a paired difference needs the same samples on both sides: of the %zu names (or seeds) of %s "
+                      "%zu are among the %zu of %s%s: leave the others out, or give arrays, which are paired by "
+                      "position",
+                      mine, paths[0], shared, theirs, paths[1],
+                      twice[0] || twice[1] ? ", and some are there twice" : ""),
+            err);
     for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
         struct features *features = &other->views[kind].features;
         if (features->rows && features->count == mine && reorder(features, places, err) != 0) return -1;

@@ -36,6 +36,9 @@ int side_cut(struct side *side, size_t count, const char *path, struct error *er
 /* Puts `other` into the order of `one` by names that are the same set; *by_name: it is. Two sides with names of which
  * just some are in both, or there twice, are CODE_DATA. paths: of both, for messages. */
 int side_pair(const struct side *one, struct side *other, const char *const paths[2], bool *by_name, struct error *err);
+/* Behind an error of two sides that are not the same samples: says --count N where the one is the beginning of the
+ * other. Returns rc. */
+int side_say_first(const struct marks *one, const struct marks *other, int rc, struct error *err);
 /* Says (log) how many images of `one` are also in `other`. */
 int side_warn_shared(const struct side *one, const struct side *other, const char *const paths[2], struct error *err);
 /* Factors what distances of Gaussians need of a reference, for many scores; it borrows from the side, which must stay

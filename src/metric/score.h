@@ -5,8 +5,10 @@
 #include "base/error.h"
 #include "eval/side.h"
 #include "job/job.h"
+#include "metric/mmd.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct score_options {
@@ -18,11 +20,26 @@ struct score_options {
     const uint64_t *text_rows;     /* which of them a sample has; NULL: its own place */
 };
 
+static inline bool score_wants(unsigned metrics, enum metric metric) {
+    return metrics >> metric & 1;
+}
+/* Subsets of a set no larger than they are would all be the same. */
+static inline bool score_kid_varies(const struct features *samples, const struct features *reference) {
+    return samples->count > KID_SUBSET_SIZE && reference->count > KID_SUBSET_SIZE;
+}
+
 /* Are so many samples enough for the metrics? Names the first that needs more, and how many. */
 int score_enough(unsigned metrics, uint64_t count, struct error *err);
 /* Do the sides go together, and have they what the metrics need? Names the metric and the side. */
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err);
+
+/* Before anything is read: can the metrics be had of a reference (samples, validation set) that is `held`, statistics
+ * of dim 1 where a file holds just these? Names the metric and the side. */
+enum score_side { SCORE_SAMPLES, SCORE_REFERENCE, SCORE_VALIDATION };
+int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err);
+/* The same of sides that are not given. */
+int score_given(unsigned metrics, bool validation, bool text, struct error *err);
 
 /* Metrics, as bits 1 << METRIC_..., that need every feature of the reference; that take nothing of it. */
 unsigned score_of_every_feature(void);
@@ -30,8 +47,14 @@ unsigned score_without_reference(void);
 /* Those that have blocks, and so paired differences. */
 unsigned score_of_pairs(void);
 
+/* Has each of two sides features of samples enough for the paired differences of these metrics, and both as many? */
+int score_check_paired(unsigned metrics, const struct side *samples, const struct side *other, struct error *err);
+
 /* Says (log) where the numbers will mean little: for sides that go together. */
 void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference);
+
+/* Says (log) which of them have no paired difference. */
+void score_warn_unpaired(unsigned metrics);
 
 /* A new object with, by metric:
  *   fid            fid, and where there are features of JACKKNIFE_LEAST samples fid_corrected, fid_error, fid_low,

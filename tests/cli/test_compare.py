@@ -292,7 +292,10 @@ def test_numbers_in_names_pair_the_same_pictures(tmp_path):
     def versus(one, two):
         done = qtaylor("compare", tmp_path / one, tmp_path / "reference.npy", "--features", "none", "--versus",
                        tmp_path / two, "--json")
-        return json.loads(done.stdout)["metrics"]["fid_delta"], "paired by position" in done.stderr
+        found, positions = json.loads(done.stdout), "paired by position" in done.stderr
+        assert found["pairing"] == ("position" if positions else "name")
+        assert found["samples"] == {"A": 400, "B": 400, "A2": 400}
+        return found["metrics"]["fid_delta"], positions
 
     assert versus("padded", "plain") == (0, False)
     said = qtaylor("compare", tmp_path / "padded", tmp_path / "reference.npy", "--features", "none", "--versus",

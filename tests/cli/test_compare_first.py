@@ -1,4 +1,6 @@
 """compare --count: the first samples of A and of --versus, as if the others were not there; never of the reference."""
+import json
+
 import numpy as np
 import pytest
 from test_compare import compare, frechet, network
@@ -41,5 +43,17 @@ def test_the_first_of_two_runs_are_paired_by_seed(job, tmp_path):
     sides = (tmp_path / "a", job.folder / "reference.npz", "--versus", tmp_path / "b")
     found = compare(*sides, "--count", 210)
     assert found["fid_delta"] == pytest.approx(fids[0] - fids[1], rel=1e-6)
-    assert "the same seeds: " in qtaylor("compare", *sides, code=65).stderr
+    said = qtaylor("compare", *sides, code=65).stderr
+    assert "the same seeds: " in said and "the first 240 of both are the same: say --count 240" in said
+    done = qtaylor("compare", *sides, "--count", 210, "--metrics", "vendi,fid", "--json")
+    whole = json.loads(done.stdout)
+    assert whole["samples"] == {"A": 210, "B": None, "A2": 210} and whole["pairing"] == "seed"
+    assert whole["versus"] == str(tmp_path / "b")
+    start = "qtaylor: warning: "
+    assert whole["warnings"] == [line[len(start):] for line in done.stderr.splitlines() if line.startswith(start)]
+    assert "--versus: there is no paired difference of vendi" in whole["warnings"]
+    text = qtaylor("compare", *sides, "--count", 210).stdout
+    assert text.endswith(f"A              {sides[0]}: 210 samples\n"
+                         f"B              {sides[1]}: statistics, which do not say of how many samples\n"
+                         f"A2             {sides[3]}: 210 samples\nA - A2         paired by seed\n")
     assert "expected 241 samples or more in" in qtaylor("compare", *sides, "--count", 241, code=65).stderr

@@ -105,7 +105,11 @@ def test_a_run_is_paired_with_its_pictures_by_seed(job, tmp_path):
         assert (found["fid_delta"], found["fid_delta_error"]) == (0, 0)
     said = qtaylor("compare", *sides, tmp_path / "most", code=65).stderr
     assert "--versus: a paired difference needs the same samples" in said
-    assert f"of the 400 names (or seeds) of {run} 395 are among the 395 of" in said
+    assert f"of the 400 names (or seeds) of {run} 395 are among the 395 of" in said and "say --count" not in said
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "start", "--ids", "0-199")
+    qtaylor("export", run, "--to", "png", "-o", tmp_path / "all", "--ids", "0-399")
+    said = qtaylor("compare", tmp_path / "all", *sides[1:], tmp_path / "start", code=65).stderr
+    assert "the first 200 of both are the same: say --count 200" in said
     first = qtaylor("compare", *sides, tmp_path / "most", "--count", "200", code=65).stderr
     assert f"of the 200 names (or seeds) of {run} 95 are among the 200" in first
 
@@ -236,3 +240,20 @@ def test_the_wrong_number_of_channels_is_not_called_a_size(tmp_path):
                        ("large", "choose a feature network made for this size")):
         assert said in words(tmp_path / f"{name}.npy", tmp_path / "grey.npy", "--features", tmp_path / "net.json",
                              code=65)
+
+
+def test_what_statistics_lack_is_said_before_images_go_through_a_network(tmp_path):
+    rng = np.random.default_rng(7)
+    np.save(tmp_path / "a.npy", rng.integers(0, 256, (240, 4, 4, 3), dtype=np.uint8))
+    np.savez(tmp_path / "ref.npz", mu=np.zeros(48), sigma=np.eye(48))
+    images, statistics = tmp_path / "a.npy", tmp_path / "ref.npz"
+    for options, said in (((images, statistics, "--metrics", "kid"), "kid needs every sample's features"),
+                          ((images, statistics, "--metrics", "sfid"), "sfid needs spatial features"),
+                          ((statistics, images, "--metrics", "is"), "is needs logits features"),
+                          ((images, images, "--versus", statistics), "needs every sample's features"),
+                          ((images, images, "--metrics", "fdr"), "fdr needs a second set of real images"),
+                          ((images, images, "--metrics", "fld", "--validation", statistics), "the validation set is"),
+                          ((images, images, "--metrics", "clip-score"), "clip-score needs the features of the texts")):
+        found = words(*options, "--features", "none", code=65)
+        assert said in found and "240 images" not in found, options
+    assert "240 images" in words(images, statistics, "--features", "none")

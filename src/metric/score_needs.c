@@ -1,0 +1,249 @@
+/* What each metric needs of its sides: checked, and warned of where it has but just that. */
+#include "base/log.h"
+#include "metric/inception_score.h"
+#include "metric/mmd.h"
+#include "metric/neighbours.h"
+#include "metric/score.h"
+#include "eval/precision.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct need {
+    bool every;   /* sample's features; else their statistics will do */
+    size_t least; /* samples */
+};
+static const struct {
+    struct need samples, reference, validation; /* least 0: takes nothing of it */
+} needs[METRIC_KINDS] = {
+    [METRIC_FID] = {{false, 2}, {false, 2}},
+    [METRIC_SFID] = {{false, 2}, {false, 2}},
+    [METRIC_FID_INFINITY] = {{true, JACKKNIFE_LEAST}, {false, 2}},
+    [METRIC_KID] = {{true, 2}, {true, 2}},
+    [METRIC_IS] = {{true, INCEPTION_SPLITS}, {false, 0}},
+    [METRIC_PRDC] = {{true, NEIGHBOURS + 1}, {true, NEIGHBOURS + 1}},
+    [METRIC_CMMD] = {{true, 2}, {true, 2}},
+    [METRIC_MIND] = {{true, 2}, {true, 2}},
+    [METRIC_VENDI] = {{true, 2}, {false, 0}},
+    [METRIC_FLD] = {{true, 2}, {true, 4}, {true, 2}},
+    [METRIC_FDR] = {{false, 2}, {false, 2}, {false, 2}},
+    [METRIC_CLIP_SCORE] = {{true, 1}, {false, 0}},
+};
+
+/* Those whose differences are paired: they have numbers without each block. */
+enum {
+    PAIRED = 1 << METRIC_FID | 1 << METRIC_SFID | 1 << METRIC_KID | 1 << METRIC_CMMD | 1 << METRIC_MIND |
+             1 << METRIC_FDR | 1 << METRIC_CLIP_SCORE
+};
+
+unsigned score_of_every_feature(void) {
+    unsigned metrics = 0;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        metrics |= (unsigned)needs[metric].reference.every << metric;
+    return metrics;
+}
+
+unsigned score_without_reference(void) {
+    unsigned metrics = 0;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        metrics |= (unsigned)(needs[metric].reference.least == 0) << metric;
+    return metrics;
+}
+
+static int check_count(enum metric metric, const char *which, uint64_t count, size_t least, struct error *err) {
+    if (count >= least) return 0;
+    return error_set(err, CODE_DATA, "%s needs at least %zu samples, and the %s has %llu", metric_names[metric], least,
+                     which, (unsigned long long)count);
+}
+
+int score_enough(unsigned metrics, uint64_t count, struct error *err) {
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (score_wants(metrics, metric) &&
+            check_count(metric, "sample side", count, needs[metric].samples.least, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* Has a side what a metric needs? */
+static int check_view(enum metric metric, const char *which, const struct view *view, const struct need *need,
+                      struct error *err) {
+    static const char *const members[FEATURE_KINDS] = {"mu, sigma", "mu_s, sigma_s", "mu, sigma"};
+    enum feature_kind kind = features_of_metric(metric);
+    bool every = need->every;
+    if (view->features.rows) return check_count(metric, which, view->features.count, need->least, err);
+    if (!every && view->statistics.dim) return 0;
+    if (view->statistics.dim)
+        return error_set(err, CODE_DATA,
+                         "%s needs every sample's features, and the %s is statistics (%s): give its images, or their "
+                         "features, which qtaylor reference IMAGES --features NET -o FILE.npy writes",
+                         metric_names[metric], which, members[kind]);
+    return error_set(err, CODE_DATA, "%s needs %s features%s%s%s, and the %s has none", metric_names[metric],
+                     feature_kind_names[kind], every ? "" : " or their statistics (", every ? "" : members[kind],
+                     every ? "" : ")", which);
+}
+
+/* Two sides of one network, with as many features. */
+static int check_pair(enum metric metric, const struct side *samples, const char *which, const struct side *other,
+                      struct error *err) {
+    enum feature_kind kind = features_of_metric(metric);
+    size_t mine = side_view(samples, kind)->statistics.dim, theirs = side_view(other, kind)->statistics.dim;
+    if (mine == theirs) return 0;
+    return error_set(
+        err, CODE_DATA,
+        "%s: the %s has %zu features a sample, the samples have %zu: use the same feature network for both",
+        metric_names[metric], which, theirs, mine);
+}
+
+/* Pixels of images of other shapes have nothing in common but, perhaps, their number. */
+static int check_shape(const struct side *samples, const char *which, const struct side *other, struct error *err) {
+    const long long a[] = {samples->shape[0], samples->shape[1], samples->shape[2]},
+                    b[] = {other->shape[0], other->shape[1], other->shape[2]};
+    if (!a[0] || !b[0] || memcmp(a, b, sizeof a) == 0) return 0;
+    return error_set(err, CODE_DATA,
+                     "features: none: the %s has images of [%lld,%lld,%lld] (channels, height, width), the samples are "
+                     "[%lld,%lld,%lld]: their pixels can only be compared with those of images of one shape",
+                     which, b[0], b[1], b[2], a[0], a[1], a[2]);
+}
+
+static int check_network(const struct side *samples, const char *which, const struct side *other, struct error *err) {
+    if (!samples->network[0] || !other->network[0] || strcmp(samples->network, other->network) == 0)
+        return check_shape(samples, which, other, err);
+    return error_set(err, CODE_DATA,
+                     "the %s was made with the feature network %.12s, the samples' features with %.12s (sha256): use "
+                     "the same one for both",
+                     which, other->network, samples->network);
+}
+
+static int check_validation(enum metric metric, const struct side *samples, const struct side *validation,
+                            struct error *err) {
+    static const char which[] = "validation set";
+    if (!validation)
+        return error_set(err, CODE_DATA,
+                         "%s needs a second set of real images, which no model was trained on: say evaluate.validation "
+                         "(compare: --validation)",
+                         metric_names[metric]);
+    if (check_network(samples, which, validation, err) != 0 ||
+        check_view(metric, which, side_view(validation, features_of_metric(metric)), &needs[metric].validation, err) !=
+            0)
+        return -1;
+    return check_pair(metric, samples, which, validation, err);
+}
+
+static int check_text(const struct score_options *options, const struct side *samples, struct error *err) {
+    const struct features *texts = options->text ? &options->text->views[0].features : NULL;
+    const struct view *view = side_view(samples, FEATURES_POOL);
+    if (!texts || !texts->rows)
+        return error_set(err, CODE_DATA,
+                         "clip-score needs the features of the texts, a .npy [texts, D]: say evaluate.text (compare: "
+                         "--text)");
+    if (texts->dim != view->statistics.dim)
+        return error_set(err, CODE_DATA,
+                         "clip-score: the texts have %zu features each, the samples %zu: use the text and the image "
+                         "network of one CLIP",
+                         texts->dim, view->statistics.dim);
+    if (!options->text_rows && texts->count != view->features.count)
+        return error_set(err, CODE_DATA, "clip-score: expected a text for each of the %zu samples, found %zu",
+                         view->features.count, texts->count);
+    return features_lengths(texts, NULL, err) == 0 ? 0 : error_prefix(err, "clip-score: the texts");
+}
+
+int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err) {
+    static const char *const names[] = {"sample side", "reference", "validation set"};
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
+        const struct need *const need[] = {&needs[metric].samples, &needs[metric].reference, &needs[metric].validation};
+        if (score_wants(metrics, metric) && need[which]->least > 0 &&
+            check_view(metric, names[which], side_view(held, features_of_metric(metric)), need[which], err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int score_given(unsigned metrics, bool validation, bool text, struct error *err) {
+    static const struct side none;
+    static const struct score_options options;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (score_wants(metrics, metric) && needs[metric].validation.least > 0 && !validation &&
+            check_validation(metric, &none, NULL, err) != 0)
+            return -1;
+    return score_wants(metrics, METRIC_CLIP_SCORE) && !text ? check_text(&options, &none, err) : 0;
+}
+
+int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
+                struct error *err) {
+    if (check_network(samples, "reference", reference, err) != 0) return -1;
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
+        enum feature_kind kind = features_of_metric(metric);
+        const struct view *a = side_view(samples, kind), *b = side_view(reference, kind);
+        if (!score_wants(options->metrics, metric)) continue;
+        if (check_view(metric, "sample side", a, &needs[metric].samples, err) != 0) return -1;
+        if (metric == METRIC_CLIP_SCORE && check_text(options, samples, err) != 0) return -1;
+        if (needs[metric].reference.least == 0) continue;
+        if (check_view(metric, "reference", b, &needs[metric].reference, err) != 0 ||
+            check_pair(metric, samples, "reference", reference, err) != 0)
+            return -1;
+        if (metric == METRIC_CMMD && features_lengths(&b->features, NULL, err) != 0)
+            return error_prefix(err, "cmmd: the reference");
+        if (needs[metric].validation.least > 0 && check_validation(metric, samples, options->validation, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The covariance of no more samples than features is singular. */
+static void warn_few(enum metric metric, const char *which, const struct view *view) {
+    uint64_t count = view->features.rows ? view->features.count : view->statistics.count; /* 0: nobody says */
+    size_t dim = view->statistics.dim;
+    if (count == 0 || count > dim) return;
+    log_warn("%s: the %s has %llu samples of %zu features each: their covariance is singular, and the distance says "
+             "above all how few they are; take more than %zu, or kid, which has no bias",
+             metric_names[metric], which, (unsigned long long)count, dim, dim);
+}
+
+void score_warn(const struct score_options *options, const struct side *samples, const struct side *reference) {
+    for (enum metric metric = 0; metric <= METRIC_FID_INFINITY; metric++) {
+        enum feature_kind kind = features_of_metric(metric);
+        if (!score_wants(options->metrics, metric)) continue;
+        warn_few(metric, "sample side", side_view(samples, kind));
+        warn_few(metric, "reference", side_view(reference, kind));
+    }
+    const struct features *mine = &side_view(samples, FEATURES_POOL)->features;
+    const struct features *theirs = &side_view(reference, FEATURES_POOL)->features;
+    if (score_wants(options->metrics, METRIC_KID) && !options->indices && !score_kid_varies(mine, theirs))
+        log_warn("kid: there are %zu and %zu samples, and a subset takes %d: kid_std is left out, as it would be that "
+                 "of subsets that are all the same",
+                 mine->count, theirs->count, KID_SUBSET_SIZE);
+}
+
+void score_warn_unpaired(unsigned metrics) {
+    char names[200] = "";
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (score_wants(metrics & ~(unsigned)PAIRED, metric))
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "",
+                     metric_names[metric]);
+    if (*names) log_warn("--versus: there is no paired difference of %s", names);
+}
+
+unsigned score_of_pairs(void) {
+    return PAIRED;
+}
+
+/* Has each side features of samples enough, and both as many? */
+static int check_difference(enum metric metric, const struct side *samples, const struct side *other,
+                            struct error *err) {
+    static const struct need need = {.every = true, .least = JACKKNIFE_LEAST};
+    const struct view *mine = side_view(samples, features_of_metric(metric)),
+                      *theirs = side_view(other, features_of_metric(metric));
+    if (check_view(metric, "sample side", mine, &need, err) != 0 ||
+        check_view(metric, "other side", theirs, &need, err) != 0)
+        return error_prefix(err, "a paired difference (--versus)");
+    if (mine->features.count == theirs->features.count) return 0;
+    return error_set(err, CODE_DATA,
+                     "a paired difference needs the same seeds on both sides, found %zu and %zu samples",
+                     mine->features.count, theirs->features.count);
+}
+
+int score_check_paired(unsigned metrics, const struct side *samples, const struct side *other, struct error *err) {
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (score_wants(metrics & PAIRED, metric) && check_difference(metric, samples, other, err) != 0) return -1;
+    return 0;
+}
