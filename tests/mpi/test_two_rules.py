@@ -73,8 +73,8 @@ def test_a_job_of_all_comes_into_a_race(race, at):
     first = suspended(path, at)
     qtaylor("run", path, "--set", "sweep.race=null")
     code, said = ends(first)
-    assert code == 65 and "another job has begun there since, for the samples of all its seeds; this one is for a race " \
-        "of 2 cells by fid, confidence 0.95 and leaves the folder to it" in said, said
+    assert code == 65 and "another job has begun there since, for the samples of all its seeds; this one is for a " \
+        "race of 2 cells by fid, confidence 0.95 and leaves the folder to it" in said, said
     assert check_cells(race) == {SEEDS}
     assert "stopped" not in qtaylor("status", race.run, "--json").stdout
 
