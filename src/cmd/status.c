@@ -33,12 +33,17 @@ static bool goes_on(const json_t *race) {
     return json_object_get(race, "next");
 }
 
-/* Of a race that goes on: has the cell not left it? */
+/* Of a race that goes on: has the cell not left it? Of any: has a round of it failed, and is the rest not made? */
 static const char *in_race(const json_t *race, const json_t *cell) {
     const json_t *name;
     size_t i;
     json_array_foreach(json_object_get(race, "in"), i, name) {
         if (goes_on(race) && json_equal(name, json_object_get(cell, "cell"))) return ", in the race";
+    }
+    json_array_foreach(json_object_get(race, "dropped"), i, name) {
+        if (json_equal(json_object_get(name, "cell"), json_object_get(cell, "cell")) &&
+            integer(cell, "done") < integer(cell, "samples"))
+            return ", dropped out of the race, whose outcome is not of it";
     }
     return "";
 }

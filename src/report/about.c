@@ -5,6 +5,7 @@
 #include "job/multistep.h"
 #include "job/seeds.h"
 #include "metric/seal.h"
+#include "report/race.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -198,4 +199,13 @@ void about_stop(struct text *out, const json_t *document, const json_t *metrics)
         text_add(out, "when FID's standard error was at most %g (evaluate.until)",
                  json_number_value(json_object_get(stopped, "target")));
     text_add(out, "%s", json_object_get(document, "latents_of") ? "; decided for the run of its latents" : "");
+}
+
+/* The confidence is of a round and two-sided, and to be left behind is one of the sides. */
+void race_risk(const json_t *race, const char *before, struct text *out) {
+    double round = 100 * (1 - json_number_value(json_object_get(race, "confidence"))) / 2;
+    size_t rounds = json_array_size(json_object_get(race, "rounds"));
+    if (rounds == 0) return;
+    text_add(out, "%sthe risk that the best cell was left behind is at most %.2g %% a round", before, round);
+    if (rounds > 1) text_add(out, ", %.2g %% in %zu rounds", round * (double)rounds, rounds);
 }

@@ -294,7 +294,9 @@ void best_words(const json_t *record, const char *plus_minus, struct text *best,
 /* ---- the race ---- */
 
 static void summary(const json_t *race, struct text *out) {
-    double samples = data_number(race, "samples"), of = data_number(race, "of");
+    size_t dropped = json_array_size(json_object_get(race, "dropped"));
+    double samples = data_number(race, "samples");
+    double of = data_number(race, "of") - (double)dropped * data_number(race, "seeds");
     const char *metric = json_string_value(json_object_get(race, "metric"));
     text_add(out, "%g cells by %s, confidence %g: %.0f of %.0f samples were made for it, %.0f %% saved",
              data_number(race, "cells"), metric ? metric : "?", data_number(race, "confidence"), samples, of,
@@ -305,15 +307,6 @@ static void summary(const json_t *race, struct text *out) {
                  "; they take from %lld to %lld model calls a sample and all competed, so those that take few lost",
                  (long long)json_integer_value(json_array_get(calls, 0)),
                  (long long)json_integer_value(json_array_get(calls, 1)));
-}
-
-/* The confidence is of a round and two-sided, and to be left behind is one of the sides. */
-static void add_risk(const json_t *race, const char *before, struct text *out) {
-    double round = 100 * (1 - data_number(race, "confidence")) / 2;
-    size_t rounds = json_array_size(json_object_get(race, "rounds"));
-    if (rounds == 0) return;
-    text_add(out, "%sthe risk that the best cell was left behind is at most %.2g %% a round", before, round);
-    if (rounds > 1) text_add(out, ", %.2g %% in %zu rounds", round * (double)rounds, rounds);
 }
 
 static bool is_called(const json_t *name, const char *leader) {
@@ -330,7 +323,9 @@ static void outcome(const json_t *data, struct text *out) {
     json_array_foreach(in, i, cell) level += !is_called(cell, leader);
     text_add(out, "%s leads after the last round, of %.0f samples a cell; ", leader, data_number(last, "samples"));
     if (level > 0) text_add(out, "not significantly worse %s %zu", level > 1 ? "are" : "is", level);
-    else text_add(out, "all others left the race");
+    else
+        text_add(out, "%s left the race",
+                 json_array_size(json_object_get(race, "dropped")) ? "the others that were compared" : "all others");
     json_array_foreach(in, i, cell) {
         if (is_called(cell, leader)) continue;
         text_add(out, "%s%s", before, json_string_value(cell) ? json_string_value(cell) : "?");
@@ -340,6 +335,9 @@ static void outcome(const json_t *data, struct text *out) {
         completed += is_whole(race, cell) && round_left(race, cell, &how);
     if (completed > 0)
         text_add(out, "; %zu that left %s been given all samples since", completed, completed > 1 ? "have" : "has");
+    json_array_foreach(json_object_get(race, "dropped"), i, cell)
+        text_add(out, "%s%s dropped out in the round of %.0f samples, and neither this nor the risk is of it", "; ",
+                 name_in(cell, "cell"), data_number(cell, "samples"));
     if (json_object_get(race, "next")) text_add(out, "; it has not ended: run it again to go on");
 }
 
@@ -358,7 +356,7 @@ void race_print(const json_t *data, struct text *out) {
                      data_number(left, "error"));
     }
     outcome(data, out);
-    add_risk(race, "\n", out);
+    race_risk(race, "\n", out);
     text_add(out, "\n");
 }
 
@@ -394,7 +392,7 @@ void race_markup(const json_t *data, struct text *out) {
     text_add(out, "</tbody>\n</table></div>\n<p>");
     words = (struct text){0};
     outcome(data, &words);
-    add_risk(race, "; ", &words);
+    race_risk(race, "; ", &words);
     add_words(out, &words);
     text_add(out, ".</p>\n</section>\n");
 }

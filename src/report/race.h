@@ -9,5 +9,7 @@
 /* data: see report/data.h, with "race" */
 void race_print(const json_t *data, struct text *out);  /* for a terminal */
 void race_markup(const json_t *data, struct text *out); /* a section of the page */
+/* Adds, behind `before`, the risk that the best cell was left behind; race: race.json. */
+void race_risk(const json_t *race, const char *before, struct text *out);
 
 #endif

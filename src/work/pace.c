@@ -173,7 +173,7 @@ static int decide_until(const struct cell *cell, struct standing *standing, stru
 /* Writes race.json: the rounds so far, who goes on, and what they cost. */
 static int write_race(const struct rounds *rounds, struct error *err) {
     uint64_t samples = 0, of = 0, next = 0;
-    json_t *race = rounds->race, *in = json_array();
+    json_t *race = rounds->race, *in = json_array(), *dropped = json_array();
     for (size_t i = 0; i < rounds->cells->count; i++) {
         const struct standing *standing = &rounds->standings[i];
         const struct cell *cell = &rounds->cells->cells[i];
@@ -181,12 +181,15 @@ static int write_race(const struct rounds *rounds, struct error *err) {
         samples += standing->phase == FAILED ? 0 : standing->samples;
         of += all_of(cell);
         if (standing->phase == GOES_ON) next = standing->samples;
+        if (standing->phase == FAILED)
+            json_array_append_new(dropped, json_pack("{s:s, s:I}", "cell", cell->name, "samples",
+                                                     (json_int_t)standing->samples));
         if (!left && standing->phase != FAILED) json_array_append_new(in, json_string(cell->name));
     }
     json_object_del(race, "next");
     if (json_object_set_new(race, "samples", json_integer((json_int_t)samples)) != 0 ||
         json_object_set_new(race, "of", json_integer((json_int_t)of)) != 0 ||
-        json_object_set_new(race, "in", in) != 0 ||
+        json_object_set_new(race, "in", in) != 0 || json_object_set_new(race, "dropped", dropped) != 0 ||
         (next && json_object_set_new(race, "next", json_integer((json_int_t)next)) != 0))
         return error_memory(err);
     return cells_race_write(rounds->cells, race, err);

@@ -6,9 +6,10 @@
  * and is from then on a run of so many samples; but a cell that leaves a race with all its samples on disk keeps them.
  * A sweep's folder has the race as race.json: {"metric", "confidence", "seeds", "cells", "model_calls": [least, most] a
  * sample, where cells differ in them, "rounds": [{"samples", "cells", "leader", "left": [{"cell", "delta", "error",
- * "limit"}]}], "samples": that it takes, "of": without the race, "in": [names of the cells that have not left], "next":
- * samples of the round that they are in; else the race is over}; limit: multiples of the error beyond which a cell is
- * left behind. It stays where the sweep goes on without the race. */
+ * "limit"}]}], "samples": that it takes, "of": without the race, "in": [names of the cells that have not left],
+ * "dropped": [{"cell", "samples": of its round that failed}], of whom "samples" has none, "next": samples of the round
+ * that they are in; else the race is over}; limit: multiples of the error beyond which a cell is left behind. It stays
+ * where the sweep goes on without the race. */
 #ifndef WORK_PACE_H
 #define WORK_PACE_H
 

@@ -125,11 +125,32 @@ static int check_gaps(const struct cells *cells, const struct pipeline_options *
     return 0;
 }
 
+/* A cell that failed in a round has no further one: its other samples were not tried. */
+static int say_dropped(const struct cells *cells, struct error *err) {
+    struct text names = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < cells->count; i++) {
+        const struct cell *cell = &cells->cells[i];
+        if (!cell->rounds || !cell->idle) continue;
+        text_add(&names, "%s%s after %" PRIu64 " of %" PRIu64 " samples", count++ ? ", " : "", cell->run.dir,
+                 cell->run.layout.samples, (uint64_t)cell->run.job.seeds.count);
+    }
+    if (count > 0)
+        error_set(err, CODE_DATA,
+                  "%zu of %zu cells dropped out, as a round of theirs failed (see above, and their quarantine.json), "
+                  "and the rest of them is not made and not judged: %s; to try again delete %s/log/failures.jsonl and "
+                  "run again",
+                  count, cells->count, names.data ? names.data : "?", cells_dir(cells));
+    text_release(&names);
+    return count > 0 ? -1 : 0;
+}
+
 /* Rank 0, when nothing was interrupted: the error that the cells' outcomes add up to. Quarantined shards end a run,
  * with a message and a code of their own. */
 static int sum_up(const struct cells *cells, struct error *err) {
     const struct cell *first = NULL, *failed = NULL, *left = NULL;
     uint64_t quarantined = 0;
+    if (say_dropped(cells, err) != 0) return -1;
     for (size_t i = 0; i < cells->count; i++) {
         const struct cell *cell = &cells->cells[i];
         quarantined += json_array_size(cell->quarantine);
