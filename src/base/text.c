@@ -36,6 +36,18 @@ void text_add(struct text *text, const char *format, ...) {
     va_end(again);
 }
 
+void text_add_word(struct text *command, const char *word) {
+    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+    text_add(command, command->length ? " " : "");
+    if (*word && strspn(word, safe) == strlen(word)) {
+        text_add(command, "%s", word);
+        return;
+    }
+    text_add(command, "'");
+    for (; *word; word++) text_add(command, *word == '\'' ? "'\\''" : "%c", *word);
+    text_add(command, "'");
+}
+
 void text_release(struct text *text) {
     free(text->data);
     *text = (struct text){0};

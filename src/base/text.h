@@ -18,6 +18,8 @@ struct text {
 
 void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_release(struct text *text);
+/* Adds a word of a shell's command line, quoted where it must be, behind a blank but for the first. */
+void text_add_word(struct text *command, const char *word);
 /* Adds a list (ended by NULL) such as "png, npz or npy", where `between` is ", " and `last` is " or ". */
 void text_add_names(struct text *text, const char *const *names, const char *between, const char *last);
 

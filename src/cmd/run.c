@@ -8,6 +8,7 @@
 #include "work/decoders.h"
 #include "cluster/place.h"
 #include "base/signals.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,7 +176,11 @@ static int describe(const json_t *results, bool json, FILE *out, struct error *e
         print_dry_run(results, out);
     } else if (json_object_get(results, "cells")) {
         results_print(results, out);
-        print_line(out, "page: qtaylor report %s", json_string_value(json_object_get(results, "dir")));
+        struct text command = {0};
+        text_add(&command, "page: qtaylor report");
+        text_add_word(&command, json_string_value(json_object_get(results, "dir")));
+        print_line(out, "%s", command.data ? command.data : "?");
+        text_release(&command);
     } else {
         print_result(results, out);
     }

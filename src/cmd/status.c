@@ -127,9 +127,12 @@ static void print_race(const json_t *status) {
                    string(last, "leader"));
     if (strcmp(string(status, "state"), "stopped") != 0) return;
     struct text command = {0};
-    text_add(&command, "qtaylor run %s", string(job, "path"));
-    json_array_foreach(json_object_get(job, "overrides"), i, set)
-        text_add(&command, " --set '%s'", json_string_value(set) ? json_string_value(set) : "?");
+    text_add(&command, "qtaylor run");
+    text_add_word(&command, string(job, "path"));
+    json_array_foreach(json_object_get(job, "overrides"), i, set) {
+        text_add_word(&command, "--set");
+        text_add_word(&command, json_string_value(set) ? json_string_value(set) : "?");
+    }
     print_line(stdout, "            to go on, in %s: %s", string(job, "directory"), command.data ? command.data : "?");
     text_release(&command);
 }

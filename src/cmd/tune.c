@@ -47,6 +47,9 @@ static int read_nfes(struct tuning *asked, const char *list, struct error *err) 
                            "--nfe %s: expected a list such as 4,5,6,8,10, of at most %d numbers from 1 to 100", list,
                            TUNE_NFES);
         else asked->nfes[asked->nfes_count++] = (int)nfe;
+        for (size_t i = 0; rc == 0 && i + 1 < asked->nfes_count; i++)
+            if (asked->nfes[i] == (int)nfe)
+                rc = error_set(err, CODE_USAGE, "--nfe %s: expected each number once, found %d twice", list, (int)nfe);
     }
     free(copy);
     return rc;
@@ -330,7 +333,8 @@ static const struct option_row rows[] = {
     OPTION(COUNT, tune_options, order, "order", .argument = "N",
            .help = "evaluations that a step is fitted to, 1 to 4 (3; thorough: the best of 2 and 3)"),
     ROW_OUTPUT(tune_options, "FOLDER"),
-    OPTION(FLAG, tune_options, force, "force", .help = "replace the tables of another job in FOLDER"),
+    OPTION(FLAG, tune_options, force, "force",
+           .help = "replace the tables of another job, or of a damaged tune.json, in FOLDER"),
     ROW_JSON(tune_options),
 };
 

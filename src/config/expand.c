@@ -64,3 +64,16 @@ char *path_literal(const char *path) {
     if (text.failed) text_release(&text);
     return text.data;
 }
+
+int paths_write_literal(json_t *value) {
+    const char *key, *text = json_string_value(value);
+    json_t *below;
+    size_t i;
+    json_array_foreach(value, i, below) if (paths_write_literal(below) != 0) return -1;
+    json_object_foreach(value, key, below) if (paths_write_literal(below) != 0) return -1;
+    if (!text || *text != '/' || !strchr(text, '$')) return 0;
+    char *literal = path_literal(text);
+    int rc = literal ? json_string_set(value, literal) : -1;
+    free(literal);
+    return rc;
+}

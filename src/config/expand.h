@@ -5,10 +5,15 @@
 
 #include "base/error.h"
 
+#include <jansson.h>
+
 /* *expanded: new. A variable that is not set or empty, ~user and a dollar alone are errors (CODE_DATA), which name no
  * key. */
 int path_expand(char **expanded, const char *path, struct error *err);
 /* The text that path_expand turns into `path`, whatever ~ and $ are in it: new, or NULL when out of memory. */
 char *path_literal(const char *path);
+/* So that a job may hold them: the absolute paths below a resolved job's value, which stand for themselves. -1: out of
+ * memory. */
+int paths_write_literal(json_t *value);
 
 #endif

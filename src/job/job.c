@@ -3,6 +3,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "config/expand.h"
 #include "config/keys.h"
 #include "config/override.h"
 #include "config/yaml.h"
@@ -137,21 +138,6 @@ static int parse_source(struct job_file *file, struct error *err) {
     return rc;
 }
 
-/* The absolute paths of a resolved job, which stand for themselves, as a job file has them: a dollar is $$. */
-static int write_dollars(json_t *value) {
-    const char *key, *text = json_string_value(value);
-    json_t *below;
-    size_t i;
-    json_array_foreach(value, i, below) if (write_dollars(below) != 0) return -1;
-    json_object_foreach(value, key, below) if (write_dollars(below) != 0) return -1;
-    if (!text || *text != '/' || !strchr(text, '$')) return 0;
-    struct text path = {0};
-    for (; *text; text++) text_add(&path, *text == '$' ? "$$" : "%c", *text);
-    int rc = path.failed ? -1 : json_string_set(value, path.data);
-    text_release(&path);
-    return rc;
-}
-
 /* A run that was stopped before its last seed: a job of the seeds that it has, which decides nothing again. */
 static int cut_seeds(json_t *root, const json_t *stopped, struct error *err) {
     json_int_t samples = json_integer_value(json_object_get(stopped, "samples"));
@@ -179,7 +165,7 @@ static int take_document(struct job_file *file, bool *taken, struct error *err) 
         file->root = json_deep_copy(job);
         file->document = json_incref(document);
         file->places = json_pack("{s:[ss]}", "", source->name, source->name);
-        rc = file->root && file->places && write_dollars(file->root) == 0 ? 0 : error_memory(err);
+        rc = file->root && file->places && paths_write_literal(file->root) == 0 ? 0 : error_memory(err);
         if (rc == 0) rc = cut_seeds(file->root, json_object_get(document, "stopped"), err);
     }
     json_decref(document);

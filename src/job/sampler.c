@@ -317,9 +317,9 @@ static const struct key_table clip_table = KEY_TABLE(clip_rows);
 
 static int read_clip(KEY_READ_ARGUMENTS) { /* true, false, or a map */
     struct clip *clip = member;
-    *clip = (struct clip){.range = NAN, .threshold = NAN, .threshold_max = NAN};
+    *clip = (struct clip){.on = json_is_object(value), .range = NAN, .threshold = NAN, .threshold_max = NAN};
     if (!json_is_object(value)) return KEY_BOOL.read(reader, key, path, value, &clip->on);
-    clip->on = true;
+    if (json_object_size(value) == 0) return key_fail(reader, path, key->expected, value);
     return keys_read(reader, &clip_table, path, value, clip);
 }
 

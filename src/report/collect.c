@@ -259,19 +259,6 @@ static int look_into_cells(json_t *data, json_t *subject, json_t *environment, j
     return 0;
 }
 
-/* A word of a shell's command line. */
-static void add_word(struct text *command, const char *word) {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
-    text_add(command, command->length ? " " : "");
-    if (*word && strspn(word, safe) == strlen(word)) {
-        text_add(command, "%s", word);
-        return;
-    }
-    text_add(command, "'");
-    for (; *word; word++) text_add(command, *word == '\'' ? "'\\''" : "%c", *word);
-    text_add(command, "'");
-}
-
 static void append(json_t *commands, struct text *command) {
     if (!command->failed) json_array_append_new(commands, json_string(command->data));
     text_release(command);
@@ -287,19 +274,19 @@ static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t
     struct text command = {0};
     if (json_string_value(member(sweep, "job", "directory"))) {
         text_add(&command, "cd");
-        add_word(&command, json_string_value(member(sweep, "job", "directory")));
+        text_add_word(&command, json_string_value(member(sweep, "job", "directory")));
         append(commands, &command);
     }
     if (ranks > 1) text_add(&command, "mpirun -n %zu", ranks);
     text_add(&command, "%sqtaylor run", command.length ? " " : "");
-    add_word(&command, job ? job : "job.yaml");
+    text_add_word(&command, job ? job : "job.yaml");
     json_array_foreach(member(sweep, "job", "overrides"), i, override) {
-        add_word(&command, "--set");
-        add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
+        text_add_word(&command, "--set");
+        text_add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
     }
     append(commands, &command);
     text_add(&command, "qtaylor report");
-    add_word(&command, dir);
+    text_add_word(&command, dir);
     append(commands, &command);
     return commands;
 }

@@ -17,6 +17,7 @@ static const char *said_beside(const struct sampler *sampler, enum final_kind fi
     if (sampler->final != FINAL_UNSET && sampler->final != final) return "final";
     if (sampler->clock == CLOCK_LOGSNR) return "clock";
     if (!isnan(sampler->shift)) return "shift";
+    if (!isnan(sampler->t_end) && sampler->t_end != multistep_time(sampler->table, count - 1)) return "t_end";
     if (!isnan(sampler->t_start) && sampler->t_start != multistep_time(sampler->table, 0)) return "t_start";
     return NULL;
 }

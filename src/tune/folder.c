@@ -13,20 +13,40 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NFE_MOST = 100 }; /* of cmd/tune.c */
+enum { NFE_MOST = 100, RECORD }; /* of cmd/tune.c */
 
-/* Name i of what a tuning writes besides tune.json: compare.yaml, and the tables. New. */
+/* Name i of what a tuning writes: compare.yaml, the tables, and at RECORD tune.json. New. */
 static char *file_at(const char *folder, int i) {
+    if (i == RECORD) return text_new("%s/tune.json", folder);
     return i == 0 ? text_new("%s/compare.yaml", folder) : text_new("%s/tuned-nfe%d.json", folder, i);
 }
 
-/* *foreign: a file, new, that is not this job's, where there is one; why: with tune.json's first difference. */
+/* *record: new, or NULL; why: of a file that is there and is no tuning's record. */
+static int read_record(json_t **record, struct text *why, const char *path, struct error *err) {
+    struct error found = {0};
+    int rc = json_file_read_if_there(record, path, &found);
+    if (rc != 0 && found.code != CODE_DATA) {
+        *err = found;
+        return rc;
+    }
+    if (rc != 0) text_add(why, "%s", found.message);
+    if (*record && !json_is_object(json_object_get(*record, "keys"))) {
+        text_add(why, "it has no map \"keys\" that says what for");
+        json_decref(*record);
+        *record = NULL;
+    }
+    return 0;
+}
+
+/* *foreign: a file, new, that is not this job's, where there is one; why: with tune.json's first difference,
+ * or what is wrong with it. */
 static int look(const char *folder, const json_t *document, char **foreign, struct text *why, struct error *err) {
     char *path = text_new("%s/tune.json", folder);
     json_t *record = NULL, *keys = made_keys(json_object_get(document, "keys")), *list = NULL;
-    bool there = false;
     *foreign = NULL;
-    int rc = path && keys ? json_file_read_if_there(&record, path, err) : error_memory(err);
+    int rc = path && keys ? read_record(&record, why, path, err) : error_memory(err);
+    bool damaged = rc == 0 && why->length > 0, there = damaged;
+    if (damaged) *foreign = path, path = NULL;
     if (rc == 0 && record) rc = fingerprint_differences(&list, json_object_get(record, "keys"), keys, err);
     const json_t *first = json_array_get(list, 0);
     for (int i = 0; rc == 0 && !there && (first || !record) && i <= NFE_MOST; i++) {
@@ -35,7 +55,7 @@ static int look(const char *folder, const json_t *document, char **foreign, stru
         rc = *foreign ? file_exists(*foreign, &there, err) : error_memory(err);
     }
     if (!there) free(*foreign), *foreign = NULL;
-    if (there && !record) text_add(why, "there is no tune.json that says what for");
+    if (there && !record && !damaged) text_add(why, "there is no tune.json that says what for");
     if (there && first) {
         char *theirs = fingerprint_text(json_object_get(first, "there")),
              *ours = fingerprint_text(json_object_get(first, "here"));
@@ -77,7 +97,7 @@ int tune_folder_take(const char *folder, const json_t *document, bool force, str
     int rc = path ? 0 : error_memory(err);
     if (rc == 0) rc = tune_folder_check(folder, document, force, err);
     if (rc == 0) rc = look(folder, document, &foreign, &why, err);
-    for (int i = 0; rc == 0 && foreign && i <= NFE_MOST; i++) {
+    for (int i = 0; rc == 0 && foreign && i <= RECORD; i++) {
         char *file = file_at(folder, i);
         rc = file ? drop(file, why.data ? why.data : "", err) : error_memory(err);
         free(file);

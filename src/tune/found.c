@@ -4,7 +4,9 @@
 #include "base/files.h"
 #include "base/print.h"
 #include "base/text.h"
+#include "config/expand.h"
 #include "format/json_file.h"
+#include "job/fingerprint.h"
 #include "job/multistep.h"
 #include "solver/made.h"
 #include "tune/folder.h"
@@ -59,13 +61,31 @@ static json_t *cell_of(const json_t *one, bool table) {
                      json_sprintf("tuned-nfe%lld.json", (long long)json_integer_value(at(one, "nfe"))));
 }
 
+/* *dir: new, where compare.yaml's runs go. Another job's, or those of other tables and solvers, go elsewhere. */
+static int comparison_dir(char **dir, const char *folder, const json_t *found, const json_t *document,
+                          struct error *err) {
+    json_t *of = json_pack("[O]", at(document, "fingerprint")), *one;
+    char hex[SHA256_HEX], *absolute = path_absolute(folder);
+    size_t i;
+    bool whole = of && absolute;
+    json_array_foreach(at(found, "tuned"), i, one) {
+        const json_t *table = json_is_true(at(one, "wins")) ? at(one, "table") : NULL;
+        whole = whole && json_array_append_new(of, json_pack("{sO? sO}", "table", table, "solver",
+                                                             at(at(one, "rival"), "sampler"))) == 0;
+    }
+    *dir = whole && fingerprint_digest(of, hex, err) == 0 ? text_new("%s/compare-%.8s", absolute, hex) : NULL;
+    free(absolute);
+    json_decref(of);
+    return *dir ? 0 : error_memory(err);
+}
+
 /* compare.yaml: the job itself, a cell a table and one a rival. */
-static int write_comparison(const char *folder, const json_t *found, const json_t *document, const char *dir,
-                            struct error *err) {
+static int write_comparison(const char *folder, const json_t *found, const json_t *document, struct error *err) {
     json_t *job = json_deep_copy(at(document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
     json_t *sampler = json_object();
     size_t i;
-    bool whole = job && cells && sampler;
+    char *dir = NULL, *path = text_new("%s/compare.yaml", folder);
+    bool whole = job && cells && sampler && path && comparison_dir(&dir, folder, found, document, err) == 0;
     for (i = 0; whole && i < KEPT; i++)
         if (at(own, kept[i])) whole = json_object_set(sampler, kept[i], at(own, kept[i])) == 0;
     json_array_foreach(at(found, "tuned"), i, one) {
@@ -74,10 +94,10 @@ static int write_comparison(const char *folder, const json_t *found, const json_
     }
     whole = whole && json_object_set_new(job, "sampler", json_incref(sampler)) == 0 &&
             json_object_set_new(job, "sweep", json_pack("{sO}", "sampler", cells)) == 0 &&
-            json_object_set_new(at(job, "output"), "dir", json_string(dir)) == 0;
-    char *path = text_new("%s/compare.yaml", folder);
-    int rc = whole && path ? json_file_write(path, job, err) : error_memory(err);
+            json_object_set_new(at(job, "output"), "dir", json_string(dir)) == 0 && paths_write_literal(job) == 0;
+    int rc = whole ? json_file_write(path, job, err) : error_memory(err);
     free(path);
+    free(dir);
     json_decref(sampler);
     json_decref(cells);
     json_decref(job);
@@ -87,8 +107,7 @@ static int write_comparison(const char *folder, const json_t *found, const json_
 int tune_found_write(const char *folder, const json_t *found, const json_t *document, bool force, struct error *err) {
     json_t *one;
     size_t i;
-    char *absolute = path_absolute(folder), *dir = absolute ? text_new("%s/compare", absolute) : NULL;
-    int rc = dir ? folder_make(folder, err) : error_memory(err);
+    int rc = folder_make(folder, err);
     if (rc == 0) rc = tune_folder_take(folder, document, force, err);
     json_array_foreach(at(found, "tuned"), i, one) {
         if (rc != 0) break;
@@ -96,10 +115,7 @@ int tune_found_write(const char *folder, const json_t *found, const json_t *docu
                                            : tune_folder_drop(folder, (int)json_integer_value(at(one, "nfe")),
                                                               "this tuning recommends no table at its NFE", err);
     }
-    if (rc == 0) rc = write_comparison(folder, found, document, dir, err);
-    free(dir);
-    free(absolute);
-    return rc;
+    return rc == 0 ? write_comparison(folder, found, document, err) : rc;
 }
 
 /* ---- what is printed ---- */
@@ -149,10 +165,11 @@ static void print_use(const json_t *one, const json_t *document, const char *pla
     for (size_t i = 0; i < KEPT; i++) {
         json_t *own = at(at(at(document, "job"), "sampler"), kept[i]);
         bool same = json_equal(own, at(plain, kept[i])) || json_number_value(own) == 1;
-        if (own && !same) json_object_set(sampler, kept[i], own);
+        if (own && !same) json_object_set_new(sampler, kept[i], json_deep_copy(own));
     }
     long long nfe = json_integer_value(at(one, "nfe"));
     if (table) json_object_set_new(sampler, "table", json_sprintf("%s/tuned-nfe%lld.json", place, nfe));
+    paths_write_literal(sampler);
     struct text line = {0};
     json_object_foreach(sampler, key, value) {
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
@@ -185,6 +202,22 @@ static void print_unsure(const json_t *found, json_int_t samples) {
                4 * (long long)samples);
 }
 
+static void print_comparison(const json_t *found, const json_t *document, const char *place) {
+    struct error err = {0};
+    struct text line = {0};
+    char *dir = NULL, *path = text_new("%s/compare.yaml", place);
+    if (path && comparison_dir(&dir, place, found, document, &err) == 0) {
+        text_add(&line, "compare all:  qtaylor run");
+        text_add_word(&line, path);
+        text_add(&line, "; qtaylor report");
+        text_add_word(&line, dir);
+    }
+    print_line(stdout, "%s", line.data ? line.data : "(out of memory)");
+    text_release(&line);
+    free(path);
+    free(dir);
+}
+
 /* Below the table: how to read its FIDs, and how to use what is recommended, from anywhere. */
 static void print_uses(const json_t *found, const json_t *document, const char *folder) {
     char *absolute = path_absolute(folder);
@@ -205,7 +238,7 @@ static void print_uses(const json_t *found, const json_t *document, const char *
                (long long)samples, margin);
     json_array_foreach(at(found, "tuned"), i, one) print_use(one, document, place);
     print_unsure(found, samples);
-    print_line(stdout, "compare all:  qtaylor run '%s/compare.yaml'; qtaylor report '%s/compare'", place, place);
+    print_comparison(found, document, place);
     free(absolute);
 }
 

@@ -56,8 +56,9 @@ def test_on_a_mixture_it_is_nearer_than_every_solver(job):
         file = json.loads((job.folder / f"tuned/tuned-nfe{one['nfe']}.json").read_text())
         assert {key: file[key] for key in ("times", "steps")} == one["table"] and file["made"]["by"] == "qtaylor tune"
     qtaylor("run", job.folder / "tuned/compare.yaml", "--set", "seeds=0-7")
-    assert len(list((job.folder / "tuned/compare").glob("*/metrics.json"))) == 10
-    report = json.loads(qtaylor("report", job.folder / "tuned/compare", "--json").stdout)
+    [compared] = (job.folder / "tuned").glob("compare-*")
+    assert len(list(compared.glob("*/metrics.json"))) == 10
+    report = json.loads(qtaylor("report", compared, "--json").stdout)
     [line] = [series for series in report["series"] if series["name"] == "tuned"]
     assert [report["cells"][cell]["nfe"] for cell in line["cells"]] == [4, 5, 6, 8, 10]
     assert not any("table" in series["name"] or "t_end" in series["name"] for series in report["series"])
@@ -248,6 +249,7 @@ def test_every_kind_of_model(job, card, sampler):
     "options, keys, code, said",
     [
         (["--nfe", "4,x"], {}, 64, "--nfe 4,x: expected a list such as 4,5,6,8,10"),
+        (["--nfe", "4,5,4"], {}, 64, "--nfe 4,5,4: expected each number once, found 4 twice"),
         (["--nfe", "0"], {}, 64, "of at most 32 numbers from 1 to 100"),
         (["--paths", "4"], {}, 64, "--paths 4: expected a number from 8"),
         (["--teacher", "1"], {}, 64, "--teacher 1: expected a number of steps"),
