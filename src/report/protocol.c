@@ -23,34 +23,22 @@ struct protocol {
     struct text *out;
 };
 
-/* What prints a character that LaTeX has a use of its own for; NULL: it stands for itself. */
+/* What prints a text's first character where LaTeX needs more than a backslash before it, by names behind the
+ * character; NULL: it does not. */
 static const char *latex_of(const char *text) {
-    static const struct {
-        char c;
-        const char *text;
-    } specials[] = {{'\\', "\\textbackslash{}"},
-                    {'{', "\\{"},
-                    {'}', "\\}"},
-                    {'$', "\\$"},
-                    {'&', "\\&"},
-                    {'#', "\\#"},
-                    {'%', "\\%"},
-                    {'_', "\\_"},
-                    {'^', "\\textasciicircum{}"},
-                    {'~', "\\textasciitilde{}"},
-                    {'<', "\\textless{}"},
-                    {'>', "\\textgreater{}"},
-                    {'|', "\\textbar{}"},
-                    {'"', "\\char34{}"},
-                    {'`', "\\char96{}"}};
+    static const char *const names[] = {"\\textbackslash{}", "^\\textasciicircum{}", "~\\textasciitilde{}",
+                                        "<\\textless{}",     ">\\textgreater{}",     "|\\textbar{}",
+                                        "\"\\char34{}",      "`\\char96{}"};
     if (strchr("-'", *text) && text[1] == text[0]) return *text == '-' ? "-{}" : "'{}"; /* no dash, no quotation mark */
-    for (size_t i = 0; i < sizeof specials / sizeof *specials; i++)
-        if (specials[i].c == *text) return specials[i].text;
+    if (*text == '\\') return names[0];
+    for (size_t i = 1; i < sizeof names / sizeof *names; i++)
+        if (*names[i] == *text) return names[i] + 1;
     return NULL;
 }
 
 static void add_escaped(struct protocol *protocol, const char *text) {
     static const char plus_minus[] = "\xc2\xb1";
+    static const char *const escaped[] = {"", "\\`*_{}[]<>|#~", "{}$&#%_"}; /* by a backslash, in each form */
     struct text *out = protocol->out;
     for (size_t length; *text; text += length) {
         bool plain;
@@ -59,7 +47,7 @@ static void add_escaped(struct protocol *protocol, const char *text) {
         if (!plain) text_add(out, "?");
         else if (latex) text_add(out, "%s", latex);
         else if (protocol->form == PROTOCOL_LATEX && strncmp(text, plus_minus, length) == 0) text_add(out, "$\\pm$");
-        else if (protocol->form == PROTOCOL_MARKDOWN && strchr("\\`*_{}[]<>|#~", *text)) text_add(out, "\\%c", *text);
+        else if (strchr(escaped[protocol->form], *text)) text_add(out, "\\%c", *text);
         else text_add(out, "%.*s", (int)length, text);
     }
 }
@@ -290,23 +278,31 @@ static void add_metrics(struct protocol *protocol, const json_t *values) {
     }
 }
 
-/* One network, its file and its reference; name: of several. */
+/* A set that samples were compared with; network: of several, the name of the one that it is for. */
+static void add_set(struct protocol *protocol, const char *which, const json_t *of, const char *network) {
+    const json_t *count = json_object_get(of, "count"), *recipe = json_object_get(of, "recipe");
+    struct text set = {0};
+    char title[128];
+    snprintf(title, sizeof title, "%s%s%s", which, network ? " of " : "", network ? network : "");
+    add_file(&set, json_object_get(of, "path"), json_object_get(of, "sha256"));
+    if (json_is_integer(count)) text_add(&set, ", of %lld images", (long long)json_integer_value(count));
+    if (json_is_string(recipe)) text_add(&set, ", prepared by the recipe %s", json_string_value(recipe));
+    add_text(protocol, title, &set);
+}
+
+/* One network, its file and its sets; name: of several. */
 static void add_compared(struct protocol *protocol, const json_t *with, const json_t *file, const char *name) {
-    const json_t *of = json_object_get(with, "reference"), *count = json_object_get(of, "count"), *dim;
-    struct text network = {0}, reference = {0};
-    char title[2][128];
+    const json_t *validation = json_object_get(with, "validation"), *dim;
+    struct text network = {0};
+    char title[128];
     const char *output;
-    snprintf(title[0], sizeof *title, "feature network%s%s", name ? " " : "", name ? name : "");
-    snprintf(title[1], sizeof *title, "reference%s%s", name ? " of " : "", name ? name : "");
+    snprintf(title, sizeof title, "feature network%s%s", name ? " " : "", name ? name : "");
     add_file(&network, file, member(with, "network", "sha256"));
     json_object_foreach((json_t *)member(with, "network", "outputs"), output, dim)
         text_add(&network, ", %s %lld", output, (long long)json_integer_value(dim));
-    add_text(protocol, title[0], &network);
-    add_file(&reference, json_object_get(of, "path"), json_object_get(of, "sha256"));
-    if (json_is_integer(count)) text_add(&reference, ", of %lld images", (long long)json_integer_value(count));
-    if (json_is_string(json_object_get(of, "recipe")))
-        text_add(&reference, ", prepared by the recipe %s", json_string_value(json_object_get(of, "recipe")));
-    add_text(protocol, title[1], &reference);
+    add_text(protocol, title, &network);
+    add_set(protocol, "reference", json_object_get(with, "reference"), name);
+    if (validation) add_set(protocol, "validation set", validation, name);
 }
 
 static void add_evaluation(struct protocol *protocol, const json_t *document, const json_t *metrics) {

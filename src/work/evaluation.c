@@ -211,29 +211,37 @@ static uint64_t samples_of(const struct side *samples) {
     return count;
 }
 
+/* Of how many images a side is; null: nobody says. */
+static json_t *images_of(const struct side *side) {
+    uint64_t count = 0;
+    for (int kind = 0; side && kind < FEATURE_KINDS; kind++) {
+        const struct view *view = &side->views[kind];
+        if (view->statistics.count > count) count = view->statistics.count;
+        if (view->features.rows && view->features.count > count) count = view->features.count;
+    }
+    return count ? json_integer((json_int_t)count) : json_null();
+}
+
 /* What one network's metrics were computed with, into `to`. */
-static int describe(const struct run *run, size_t network, const struct side *reference, json_t *to,
+static int describe(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES], json_t *to,
                     struct error *err) {
     const struct evaluated *evaluated = &run->evaluated[network];
+    const struct side *reference = files[EVALUATED_REFERENCE];
     json_t *outputs = json_object();
-    uint64_t count = 0;
-    for (int kind = 0; kind < FEATURE_KINDS; kind++)
-        if (reference->views[kind].statistics.count > count) count = reference->views[kind].statistics.count;
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         const struct network_output *output = &evaluated->network.outputs[k];
         if (output->wanted) json_object_set_new(outputs, output->name, json_integer((json_int_t)output->dim));
     }
     const char *recipe = side_recipe(reference), *path = evaluated->path ? evaluated->path : "none";
     json_t *members = json_pack("{s:{s:s, s:o, s:s, s:s*}, s:{s:o, s:s*, s:s}}", "reference", "path",
-                                evaluated->files[EVALUATED_REFERENCE].path, "count",
-                                count ? json_integer((json_int_t)count) : json_null(), "sha256", reference->sha256,
-                                "recipe", recipe[0] ? recipe : NULL, "network", "outputs", outputs, "path",
-                                run->evaluated_count > 1 ? path : NULL, "sha256", evaluated->network.sha256);
+                                evaluated->files[EVALUATED_REFERENCE].path, "count", images_of(reference), "sha256",
+                                reference->sha256, "recipe", recipe[0] ? recipe : NULL, "network", "outputs", outputs,
+                                "path", run->evaluated_count > 1 ? path : NULL, "sha256", evaluated->network.sha256);
     for (int which = EVALUATED_VALIDATION; which < EVALUATED_FILES; which++)
         if (evaluated->files[which].path)
             json_object_set_new(members, evaluated_file_names[which],
-                                json_pack("{s:s, s:s}", "path", evaluated->files[which].path, "sha256",
-                                          evaluated->files[which].sha256));
+                                json_pack("{s:s, s:o, s:s}", "path", evaluated->files[which].path, "count",
+                                          images_of(files[which]), "sha256", evaluated->files[which].sha256));
     return json_object_update_new(to, members) == 0 ? 0 : error_memory(err);
 }
 
@@ -291,7 +299,7 @@ int evaluation_metrics(const struct run *run, size_t network, const struct side 
     json_decref(values);
     if (rc == 0 && json_object_set_new(metrics, "samples", json_integer((json_int_t)samples_of(samples))) != 0)
         rc = error_memory(err);
-    if (rc == 0) rc = describe(run, network, reference, about, err);
+    if (rc == 0) rc = describe(run, network, files, about, err);
     if (networks && json_object_set_new(networks, run->evaluated[network].network.name, about) != 0 && rc == 0)
         rc = error_memory(err);
     return rc;

@@ -162,7 +162,10 @@ def test_a_job_has_them_all(job):
     assert values["fdr"] == pytest.approx((values["one.fdr"] + values["two.fdr"]) / 2, rel=1e-12)
     without = np.array([values["one.fdr_without"], values["two.fdr_without"]]).mean(0)
     assert values["fdr_error"] == pytest.approx(np.sqrt(19 * without.var()), rel=1e-9)
-    assert values["networks"]["two"]["validation"]["path"] == str(job.folder / "held-two.npy")
+    held = values["networks"]["two"]["validation"]
+    assert held["path"] == str(job.folder / "held-two.npy") and held["count"] == 250
+    card = qtaylor("report", job.run, "--card").stdout
+    assert f"validation set of two held-two.npy, sha256 {held['sha256'][:12]}, of 250 images" in " ".join(card.split())
     alone = qtaylor("compare", job.run, job.folder / "train-one.npy", "--features", job.folder / "one.json",
                     "--validation", job.folder / "held-one.npy", "--metrics", "fdr,fld", "--json")
     alone = json.loads(alone.stdout)["metrics"]
