@@ -19,13 +19,12 @@ if sys.argv[4] == "torchscript":
     model = torch.jit.load(str(ROOT / "jobs/digits/model.pt"))
 else:
     from digits_forms import make
+    from export.model_file import Inside
 
-    precision = getattr(torch, sys.argv[4])
-    compiled = torch.compile(make().to(precision))
-
-    def model(x, t, labels):
-        return compiled(x.to(precision), t.to(precision), labels).float()
-
+    model = make()
+    if sys.argv[4] != "float32":
+        model = Inside(model, getattr(torch, sys.argv[4])).eval()
+    model = torch.compile(model)
 network = torch.jit.load(str(ROOT / "jobs/digits/features.pt"))
 reference = np.load(ROOT / "jobs/digits/reference.npz")
 
