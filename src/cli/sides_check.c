@@ -69,12 +69,13 @@ static int check_metrics(unsigned metrics, const struct sides_given *given, stru
 
 /* What a file of statistics lacks is said before images go through a network for hours. */
 static int check_statistics(const struct uses *uses, size_t operand, unsigned metrics, bool versus, struct error *err) {
-    static const enum score_side sides[] = {SCORE_SAMPLES, SCORE_REFERENCE, SCORE_SAMPLES, SCORE_VALIDATION};
+    static const enum score_side sides[] = {SCORE_SAMPLES, SCORE_REFERENCE, SCORE_PAIRED, SCORE_VALIDATION};
     struct side held = {.untyped = false};
     held.views[FEATURES_POOL].statistics.dim = 1;
     held.views[FEATURES_SPATIAL].statistics.dim = !uses->flat;
-    if (versus && sides[operand] == SCORE_SAMPLES) metrics |= 1u << METRIC_FID_INFINITY; /* as score_difference */
-    return uses->statistics ? score_foresee(metrics, sides[operand], &held, err) : 0;
+    if (!uses->statistics) return 0;
+    if (score_foresee(metrics, sides[operand], &held, err) != 0) return -1;
+    return versus && operand == 0 ? score_foresee(metrics, SCORE_PAIRED, &held, err) : 0;
 }
 
 int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,

@@ -34,9 +34,9 @@ int score_enough(unsigned metrics, uint64_t count, struct error *err);
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err);
 
-/* Before anything is read: can the metrics be had of a reference (samples, validation set) that is `held`, statistics
- * of dim 1 where a file holds just these? Names the metric and the side. */
-enum score_side { SCORE_SAMPLES, SCORE_REFERENCE, SCORE_VALIDATION };
+/* Before anything is read: can the metrics be had of a reference (samples, validation set, paired set) that is `held`,
+ * statistics of dim 1 where a file holds just these? Names the metric and the side. */
+enum score_side { SCORE_SAMPLES, SCORE_REFERENCE, SCORE_VALIDATION, SCORE_PAIRED };
 int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err);
 /* The same of sides that are not given. */
 int score_given(unsigned metrics, bool validation, bool text, struct error *err);

@@ -30,6 +30,9 @@ static const struct {
     [METRIC_CLIP_SCORE] = {{true, 1}, {false, 0}},
 };
 
+/* Of each of two sides whose difference is paired. */
+static const struct need difference = {.every = true, .least = JACKKNIFE_LEAST};
+
 /* Those whose differences are paired: they have numbers without each block. */
 enum {
     PAIRED = 1 << METRIC_FID | 1 << METRIC_SFID | 1 << METRIC_KID | 1 << METRIC_CMMD | 1 << METRIC_MIND |
@@ -148,9 +151,11 @@ static int check_text(const struct score_options *options, const struct side *sa
 }
 
 int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err) {
-    static const char *const names[] = {"sample side", "reference", "validation set"};
+    static const char *const names[] = {"sample side", "reference", "validation set", "paired side"};
+    if (which == SCORE_PAIRED) metrics &= PAIRED;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
-        const struct need *const need[] = {&needs[metric].samples, &needs[metric].reference, &needs[metric].validation};
+        const struct need *const need[] = {&needs[metric].samples, &needs[metric].reference, &needs[metric].validation,
+                                           &difference};
         if (score_wants(metrics, metric) && need[which]->least > 0 &&
             check_view(metric, names[which], side_view(held, features_of_metric(metric)), need[which], err) != 0)
             return -1;
@@ -230,11 +235,10 @@ unsigned score_of_pairs(void) {
 /* Has each side features of samples enough, and both as many? */
 static int check_difference(enum metric metric, const struct side *samples, const struct side *other,
                             struct error *err) {
-    static const struct need need = {.every = true, .least = JACKKNIFE_LEAST};
     const struct view *mine = side_view(samples, features_of_metric(metric)),
                       *theirs = side_view(other, features_of_metric(metric));
-    if (check_view(metric, "sample side", mine, &need, err) != 0 ||
-        check_view(metric, "other side", theirs, &need, err) != 0)
+    if (check_view(metric, "sample side", mine, &difference, err) != 0 ||
+        check_view(metric, "other side", theirs, &difference, err) != 0)
         return error_prefix(err, "a paired difference (--versus)");
     if (mine->features.count == theirs->features.count) return 0;
     return error_set(err, CODE_DATA,

@@ -250,7 +250,7 @@ def test_what_statistics_lack_is_said_before_images_go_through_a_network(tmp_pat
     for options, said in (((images, statistics, "--metrics", "kid"), "kid needs every sample's features"),
                           ((images, statistics, "--metrics", "sfid"), "sfid needs spatial features"),
                           ((statistics, images, "--metrics", "is"), "is needs logits features"),
-                          ((images, images, "--versus", statistics), "needs every sample's features"),
+                          ((images, images, "--versus", statistics), ": fid needs every sample's features"),
                           ((images, images, "--metrics", "fdr"), "fdr needs a second set of real images"),
                           ((images, images, "--metrics", "fld", "--validation", statistics), "the validation set is"),
                           ((images, images, "--metrics", "clip-score"), "clip-score needs the features of the texts")):
