@@ -1,7 +1,6 @@
 /* What determines a sample, as canonical JSON and its SHA-256. */
 #include "job/fingerprint.h"
 
-#include "base/text.h"
 #include "format/json_file.h"
 #include "job/decoder.h"
 
@@ -160,6 +159,15 @@ static int report_difference(const json_t *difference, const char *folder, struc
 
 char *fingerprint_text(const json_t *value) {
     return value ? json_text(value, CANONICAL) : strdup("nothing");
+}
+
+void fingerprint_tell(struct text *out, const json_t *difference) {
+    char *there = fingerprint_text(json_object_get(difference, "there"));
+    char *here = fingerprint_text(json_object_get(difference, "here"));
+    text_add(out, "%s = %.200s, this job has %.200s", json_string_value(json_object_get(difference, "key")),
+             there ? there : "?", here ? here : "?");
+    free(there);
+    free(here);
 }
 
 int fingerprint_compare(const json_t *there, const json_t *here, const char *folder, struct error *err) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "job/job.h"
 
 struct fingerprint {
@@ -34,5 +35,7 @@ int fingerprint_compare(const json_t *there, const json_t *here, const char *fol
 int fingerprint_differences(json_t **list, const json_t *there, const json_t *here, struct error *err);
 /* A value of such a list in a message; "nothing" of NULL. New, or NULL when out of memory. */
 char *fingerprint_text(const json_t *value);
+/* Adds one of such a list: "KEY = THERE, this job has HERE". */
+void fingerprint_tell(struct text *out, const json_t *difference);
 
 #endif

@@ -7,7 +7,6 @@
 #include "job/multistep.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { SHOWN = 12 }; /* digits of a digest */
@@ -67,14 +66,10 @@ static int doubt_keys(struct text *doubts, const json_t *theirs, const json_t *k
     int rc = ours ? fingerprint_differences(&list, theirs, ours, err) : error_memory(err);
     json_array_foreach(list, i, one) if (!first && is_asked(one)) first = one;
     if (first) {
-        char *there = fingerprint_text(json_object_get(first, "there")),
-             *here = fingerprint_text(json_object_get(first, "here"));
-        text_add(doubts,
-                 "sampler.table: it was fitted with %s = %.200s, this job has %.200s: what its made says of it is not "
-                 "of this one (qtaylor tune fits tables to a job; without made.keys nothing is compared)\n",
-                 json_string_value(json_object_get(first, "key")), there ? there : "?", here ? here : "?");
-        free(there);
-        free(here);
+        text_add(doubts, "sampler.table: it was fitted with ");
+        fingerprint_tell(doubts, first);
+        text_add(doubts, ": what its made says of it is not of this one (qtaylor tune fits tables to a job; without "
+                         "made.keys nothing is compared)\n");
     }
     json_decref(list);
     json_decref(ours);

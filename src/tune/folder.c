@@ -57,12 +57,8 @@ static int look(const char *folder, const json_t *document, char **foreign, stru
     if (!there) free(*foreign), *foreign = NULL;
     if (there && !record && !damaged) text_add(why, "there is no tune.json that says what for");
     if (there && first) {
-        char *theirs = fingerprint_text(json_object_get(first, "there")),
-             *ours = fingerprint_text(json_object_get(first, "here"));
-        text_add(why, "it was made with %s = %.200s, this job has %.200s",
-                 json_string_value(json_object_get(first, "key")), theirs ? theirs : "?", ours ? ours : "?");
-        free(theirs);
-        free(ours);
+        text_add(why, "it was made with ");
+        fingerprint_tell(why, first);
     }
     json_decref(list);
     json_decref(record);
