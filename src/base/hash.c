@@ -46,7 +46,7 @@ void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]) {
 }
 
 uint64_t sha256_mark(const void *data, size_t size) {
-    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned char digest[EVP_MAX_MD_SIZE] = {0};
     uint64_t mark = 0;
     EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL);
     for (size_t i = 0; i < sizeof mark; i++) mark = mark << 8 | digest[i];

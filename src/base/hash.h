@@ -17,7 +17,7 @@ void sha256_finish(struct sha256 *hash, char hex[SHA256_HEX]); /* frees the hash
 
 /* "" when out of memory: no file's digest, and not what anybody expects. */
 void sha256_bytes(const void *data, size_t size, char hex[SHA256_HEX]);
-uint64_t sha256_mark(const void *data, size_t size); /* its first 8 bytes */
+uint64_t sha256_mark(const void *data, size_t size); /* its first 8 bytes; 0 when out of memory */
 /* Of a regular file's bytes, which are read: base/digests.h remembers. CODE_IO. */
 int sha256_file(const char *path, char hex[SHA256_HEX], struct error *err);
 /* Is `found`, the digest of a file that was read, the expected one? If not, or where none is known (NULL), CODE_DATA
