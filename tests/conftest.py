@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -96,6 +97,18 @@ def stored(run, folder="samples"):
     parts = [subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
              for path in sorted((run / folder).iterdir())]
     return numpy.concatenate([numpy.load(io.BytesIO(part)) for part in parts])
+
+
+def strike(process, folder, pattern, count, rng):
+    """Ends a process and its session soon after the folder has so many files, by SIGKILL more often than by SIGTERM."""
+    deadline = time.time() + 60
+    while len(list(folder.glob(pattern))) < count and process.poll() is None and time.time() < deadline:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.05))
+    subprocess.run(["pkill", "-KILL" if rng.random() < 0.7 else "-TERM", "-s", str(process.pid)])
+    process.wait(timeout=60)
+    while subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout:
+        time.sleep(0.02)
 
 
 CARD = {

@@ -6,13 +6,12 @@ import json
 import random
 import shutil
 import subprocess
-import time
 
 import numpy as np
 import pandas
 import pytest
 
-from conftest import environment, mpirun, qtaylor, FAKE, Job
+from conftest import environment, mpirun, qtaylor, strike, FAKE, Job
 
 TIMING = ["seconds", "samples_per_second", "model_seconds"]
 SWEEP = {"sampler.solver": ["ddim", "heun", "taylor"], "sampler.nfe": [4, 6]}
@@ -119,14 +118,7 @@ def kill_and_finish(job, seed, whole):
     path = job.write()
     process = start(path)
     shards = rng.randrange(70)  # of 78
-    deadline = time.time() + 60
-    while len(list(job.run.glob("*/samples/*.zst"))) < shards and process.poll() is None and time.time() < deadline:
-        time.sleep(0.005)
-    time.sleep(rng.uniform(0, 0.05))
-    subprocess.run(["pkill", "-KILL" if rng.random() < 0.7 else "-TERM", "-s", str(process.pid)])
-    process.wait(timeout=60)
-    while subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout:
-        time.sleep(0.02)
+    strike(process, job.run, "*/samples/*.zst", shards, rng)
     before = stamps(job, "*/samples/*.zst")
     if (job.run / "results.csv").exists():
         assert [row for row in rows(job) if row not in csv.DictReader(io.StringIO("\n".join(whole)))] == []

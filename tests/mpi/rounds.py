@@ -2,11 +2,10 @@
 import json
 import random
 import subprocess
-import time
 
 import numpy as np
 
-from conftest import FAKE, environment, mpirun, stored
+from conftest import FAKE, environment, mpirun, stored, strike
 
 SEEDS, SHARD = 3000, 64
 
@@ -60,11 +59,4 @@ def kill_at(path, run, shards, seed):
     rng = random.Random(seed)
     process = subprocess.Popen(mpirun(2) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)
-    deadline = time.time() + 60
-    while len(list(run.rglob("samples/*.zst"))) < shards and process.poll() is None and time.time() < deadline:
-        time.sleep(0.005)
-    time.sleep(rng.uniform(0, 0.05))
-    subprocess.run(["pkill", "-KILL" if rng.random() < 0.7 else "-TERM", "-s", str(process.pid)])
-    process.wait(timeout=60)
-    while subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout:
-        time.sleep(0.02)
+    strike(process, run, "**/samples/*.zst", shards, rng)
