@@ -68,8 +68,6 @@ void values_print_mean(const json_t *values) {
     print_difference(values, NULL, "fdr");
 }
 
-static const char *const operands[COMPARED] = {"A", "B", "A2", "V"};
-
 /* rows: of samples whose features are there; statistics: where they are a file's own, of how many (0: unknown). */
 static void count_samples(const struct side *side, size_t *rows, uint64_t *statistics, bool *own) {
     *rows = 0;
@@ -84,48 +82,48 @@ static void count_samples(const struct side *side, size_t *rows, uint64_t *stati
     }
 }
 
-json_t *values_samples(const struct side *const sides[COMPARED]) {
+json_t *values_samples(const struct network_sides *sides) {
     json_t *samples = json_object();
     size_t rows;
     uint64_t statistics;
     bool own;
-    for (size_t i = 0; i < COMPARED; i++) {
-        if (!sides[i]) continue;
-        count_samples(sides[i], &rows, &statistics, &own);
+    for (size_t i = 0; i < OPERANDS; i++) {
+        if (!sides->of[i]) continue;
+        count_samples(sides->of[i], &rows, &statistics, &own);
         uint64_t count = own ? statistics : rows;
-        json_object_set_new(samples, operands[i], count ? json_integer((json_int_t)count) : json_null());
+        json_object_set_new(samples, operand_names[i], count ? json_integer((json_int_t)count) : json_null());
     }
     return samples;
 }
 
-void values_print_samples(const struct side *const sides[COMPARED], const char *const paths[COMPARED]) {
+void values_print_samples(const struct network_sides *sides, const char *const paths[OPERANDS]) {
     size_t rows;
     uint64_t statistics;
     bool own;
-    for (size_t i = 0; i < COMPARED; i++) {
+    for (size_t i = 0; i < OPERANDS; i++) {
         char text[100] = "statistics, which do not say of how many samples";
-        if (!sides[i]) continue;
-        count_samples(sides[i], &rows, &statistics, &own);
+        if (!sides->of[i]) continue;
+        count_samples(sides->of[i], &rows, &statistics, &own);
         if (statistics) snprintf(text, sizeof text, "statistics of %" PRIu64 " samples", statistics);
         if (!own) snprintf(text, sizeof text, "%zu samples", rows);
-        print_line(stdout, "%-14s %s: %s%s", operands[i], paths[i], text,
+        print_line(stdout, "%-14s %s: %s%s", operand_names[i], paths[i], text,
                    own && rows ? ", beside features of some" : "");
     }
 }
 
-json_t *values_network(const struct side *const sides[COMPARED]) {
+json_t *values_network(const struct network_sides *sides) {
     const char *name = NULL, *sha256 = NULL;
     json_t *unknown = json_array();
-    for (size_t i = 0; i < COMPARED; i++) {
-        if (!sides[i]) continue;
-        if (!name && sides[i]->name[0]) name = sides[i]->name;
-        if (!sha256 && sides[i]->network[0]) sha256 = sides[i]->network;
-        if (!sides[i]->network[0]) json_array_append_new(unknown, json_string(operands[i]));
+    for (size_t i = 0; i < OPERANDS; i++) {
+        if (!sides->of[i]) continue;
+        if (!name && sides->of[i]->name[0]) name = sides->of[i]->name;
+        if (!sha256 && sides->of[i]->network[0]) sha256 = sides->of[i]->network;
+        if (!sides->of[i]->network[0]) json_array_append_new(unknown, json_string(operand_names[i]));
     }
     return json_pack("{s:s?, s:s?, s:o}", "name", name, "sha256", sha256, "unknown", unknown);
 }
 
-void values_print_network(const struct side *const sides[COMPARED]) {
+void values_print_network(const struct network_sides *sides) {
     json_t *network = values_network(sides), *operand;
     const char *name = json_string_value(json_object_get(network, "name")),
                *sha256 = json_string_value(json_object_get(network, "sha256"));

@@ -293,15 +293,17 @@ static int file_of(char **file, const char *operand, const char *name, struct er
 
 int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t first,
                struct error *err) {
-    size_t count = how ? how->count : 1;
+    struct extraction with = how ? *how : (struct extraction){.count = 1};
+    size_t count = with.count;
     bool there = true;
     int rc = 0;
+    with.first = (size_t)first;
     memset(sides, 0, count * sizeof *sides);
     if (count > 1 && strchr(operand, '=') && file_exists(operand, &there, err) != 0) return -1;
-    if (there) rc = read_one(sides, seeds, operand, how, first, err);
+    if (there) rc = read_one(sides, seeds, operand, how ? &with : NULL, first, err);
     else rc = check_names(operand, how->networks, count, err);
     for (size_t i = 0; rc == 0 && !there && i < count; i++) {
-        struct extraction one = *how;
+        struct extraction one = with;
         char *file = NULL;
         one.networks = &how->networks[i];
         one.count = 1;

@@ -18,14 +18,13 @@ void sides_networks_release(struct named_paths *networks);
 struct sides_given {
     bool features, range, order, device, indices, validation, text, versus;
 };
-/* Has any of the operands (A, B, A2, V; NULL: not given) or metrics a use for each? CODE_USAGE: not. Of operands that
- * go through a network also: is there what the metrics need? CODE_DATA: not. */
+/* Has any of the operands (A, B, A2, V; NULL: not given) or metrics a use for each? CODE_USAGE: not. */
 int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,
                 const struct sides_given *given, struct error *err);
 /* An operand through the networks of `how` into sides [how->count], one where how is NULL: a run's own features where
  * they are of that network. Of several networks "NAME=FILE,NAME=FILE" gives each a file. *seeds (NULL: not wanted): new
- * where it is a run, which samples they are; else left alone. count: the first so many; 0: all. After a failure the
- * sides are empty. */
+ * where it is a run, which samples they are; else left alone. count: the first so many; 0: all. how->foresee:
+ * what would go through a network is only foreseen. After a failure the sides are empty. */
 int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t count,
                struct error *err);
 /* Features of texts (.npy) for the network, or by "NAME=FILE" for each that has some; else a side stays empty. */

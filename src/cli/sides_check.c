@@ -11,7 +11,6 @@
 
 struct uses {
     bool network, floats, files;
-    bool statistics, flat; /* some file holds nothing else; and none of spatial features */
 };
 
 /* What a file or run has a use for. */
@@ -28,9 +27,6 @@ static int look_at(struct uses *uses, const char *path, struct error *err) {
     uses->network |= contents.images;
     uses->floats |= contents.floats;
     uses->files |= contents.files;
-    bool statistics = contents.statistics && !contents.features && !contents.images;
-    uses->statistics |= statistics;
-    uses->flat |= statistics && !contents.spatial;
     return 0;
 }
 
@@ -67,32 +63,13 @@ static int check_metrics(unsigned metrics, const struct sides_given *given, stru
     return 0;
 }
 
-/* What a file of statistics lacks is said before images go through a network for hours. */
-static int check_statistics(const struct uses *uses, size_t operand, unsigned metrics, bool versus, struct error *err) {
-    static const enum score_side sides[] = {SCORE_SAMPLES, SCORE_REFERENCE, SCORE_PAIRED, SCORE_VALIDATION};
-    struct side held = {.untyped = false};
-    held.views[FEATURES_POOL].statistics.dim = 1;
-    held.views[FEATURES_SPATIAL].statistics.dim = !uses->flat;
-    if (!uses->statistics) return 0;
-    if (score_foresee(metrics, sides[operand], &held, err) != 0) return -1;
-    return versus && operand == 0 ? score_foresee(metrics, SCORE_PAIRED, &held, err) : 0;
-}
-
 int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,
                 const struct sides_given *given, struct error *err) {
     struct uses uses = {.network = false};
     if (check_metrics(metrics, given, err) != 0) return -1;
     if (!given->features && !given->range && !given->order && !given->device) return 0;
-    if (score_given(metrics, given->validation, given->text, err) != 0) return -1;
-    for (size_t i = 0; i < count; i++) {
-        struct uses one = {.network = false};
-        if (!operands[i]) continue;
-        if (look_at_all(&one, operands[i], networks->count, err) != 0) return -1;
-        if (check_statistics(&one, i, metrics, operands[2], err) != 0) return error_prefix(err, "%s", operands[i]);
-        uses.network |= one.network;
-        uses.floats |= one.floats;
-        uses.files |= one.files;
-    }
+    for (size_t i = 0; i < count; i++)
+        if (operands[i] && look_at_all(&uses, operands[i], networks->count, err) != 0) return -1;
     if (given->features && !uses.network)
         return error_set(err, CODE_USAGE,
                          "--features: there are features or statistics on every side already, and nothing goes "

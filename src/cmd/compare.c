@@ -4,11 +4,11 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/operands.h"
 #include "cli/print_values.h"
 #include "cmd/compare_same.h"
 #include "metric/score.h"
 #include "metric/values.h"
-#include "cli/sides.h"
 #include "torch_shim.h"
 #include "sample/model.h"
 
@@ -70,85 +70,44 @@ static int read_extraction(struct extraction *extraction, const struct extractio
 
 struct comparison {
     const struct compare_options *options;
-    struct score_options score;
     struct named_paths networks; /* count 0: what the files are of */
     struct extraction extraction;
-    struct side a[EVALUATED_MOST], b[EVALUATED_MOST], versus[EVALUATED_MOST], validation[EVALUATED_MOST],
-        text[EVALUATED_MOST]; /* one a network */
-    uint64_t *text_rows;
-    size_t count;
-    char *seeds[3];          /* of these, where they are runs */
-    const char *pairing;     /* of a --versus: "seed", "name", "position" */
+    struct operands operands;
     json_t *values, *others; /* of A; of A2, for the differences */
     json_t *warnings;
 };
 
-static int pair(struct comparison *comparison, struct error *err) {
-    const char *const paths[] = {comparison->options->a, comparison->options->versus};
-    const struct marks *one = &comparison->a[0].names, *other = &comparison->versus[0].names;
-    bool all = true;
-    for (size_t i = 0; i < comparison->count; i++) {
-        bool by_name = false;
-        if (side_pair(&comparison->a[i], &comparison->versus[i], paths, &by_name, err) != 0)
-            return error_prefix(err, "--versus");
-        all &= by_name;
-    }
-    score_warn_unpaired(comparison->score.metrics);
-    comparison->pairing = !all ? "position" : comparison->seeds[0] && comparison->seeds[2] ? "seed" : "name";
-    if (!all)
-        log_warn("--versus: the samples of %s and %s are paired by position, for %s", paths[0], paths[1],
-                 one->count && other->count ? "they have no names in common" : "not both have names");
-    return 0;
-}
-
 static int read_comparison(struct comparison *comparison, struct error *err) {
     const struct compare_options *options = comparison->options;
-    const struct extraction *how;
-    char **seeds = comparison->seeds;
+    struct operands *operands = &comparison->operands;
+    unsigned metrics = operands->score.metrics;
     if (sides_networks(&comparison->networks, &options->features, options->a, options->b, err) != 0 ||
-        check_options(options, &comparison->networks, comparison->score.metrics, err) != 0 ||
-        read_extraction(&comparison->extraction, &how, options, &comparison->networks, comparison->score.metrics,
-                        err) != 0)
+        check_options(options, &comparison->networks, metrics, err) != 0 ||
+        read_extraction(&comparison->extraction, &operands->how, options, &comparison->networks, metrics, err) != 0)
         return -1;
-    if (sides_read(comparison->a, &seeds[0], options->a, how, options->count, err) != 0) return -1;
-    comparison->count = how ? how->count : 1;
-    if (sides_read(comparison->b, &seeds[1], options->b, how, 0, err) != 0) return -1;
-    if (options->versus && sides_read(comparison->versus, &seeds[2], options->versus, how, options->count, err) != 0)
-        return -1;
-    if (options->validation && sides_read(comparison->validation, NULL, options->validation, how, 0, err) != 0)
-        return -1;
-    if (options->text && (sides_read_texts(comparison->text, options->text, &comparison->networks, err) != 0 ||
-                          sides_text_rows(&comparison->text_rows, options->a, err) != 0))
-        return -1;
-    if (seeds[0] && seeds[2] && strcmp(seeds[0], seeds[2]) != 0)
-        return side_say_first(&comparison->a[0].names, &comparison->versus[0].names,
-                              error_set(err, CODE_DATA,
-                                        "a paired difference needs the same seeds: %s has %s, %s has %s", options->a,
-                                        seeds[0], options->versus, seeds[2]),
-                              err);
-    if (options->versus && pair(comparison, err) != 0) return -1;
-    const struct side *const three[] = {comparison->a, comparison->b, comparison->validation};
-    const char *const paths[] = {options->a, options->b, options->validation};
-    return sides_warn_shared(three, comparison->count, paths, err);
+    return operands_read(operands, &comparison->networks, err);
 }
 
-/* One network's metrics, printed or put among the values. */
+/* The name of one network among several. */
+static const char *name_of(const struct comparison *comparison, size_t network) {
+    return comparison->operands.networks > 1 ? comparison->networks.list[network].name : NULL;
+}
+
+/* One network's metrics, put among the values. */
 static int compare_network(struct comparison *comparison, size_t i, struct error *err) {
     const struct compare_options *options = comparison->options;
-    const struct side *a = &comparison->a[i], *b = &comparison->b[i];
-    const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
-    struct score_options *with = &comparison->score;
+    const struct network_sides sides = operands_of(&comparison->operands, i);
+    const struct side *a = sides.of[OPERAND_A], *b = sides.of[OPERAND_B], *a2 = sides.of[OPERAND_A2];
+    const char *name = name_of(comparison, i);
+    const struct score_options with = operands_score(&comparison->operands, i);
     const char *const recipes[] = {side_recipe(a), side_recipe(b)};
     json_t *values = NULL, *others = NULL;
-    with->validation = options->validation ? &comparison->validation[i] : NULL;
-    with->text = comparison->text[i].views[0].features.rows ? &comparison->text[i] : NULL;
-    with->text_rows = comparison->text_rows;
     if (i == 0 && recipes[0][0] && recipes[1][0] && strcmp(recipes[0], recipes[1]) != 0)
         log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
                  recipes[0], options->a, recipes[1], options->b);
-    int rc = score(&values, with, a, b, err);
-    if (rc == 0) score_warn(with, a, b);
-    if (rc == 0 && options->versus) rc = score_paired(&others, with, a, &comparison->versus[i], b, err);
+    int rc = score(&values, &with, a, b, err);
+    if (rc == 0) score_warn(&with, a, b);
+    if (rc == 0 && a2) rc = score_paired(&others, &with, a, a2, b, err);
     if (rc != 0 && name) error_prefix(err, "%s", name);
     if (rc == 0) rc = values_put(comparison->values, name, values, err);
     if (rc == 0 && others) rc = values_put(comparison->others, name, others, err);
@@ -165,27 +124,17 @@ static int compare_all(struct comparison *comparison, struct error *err) {
     return values_holm(comparison->values, err);
 }
 
-/* The operands' sides of a network; NULL: there is none. */
-struct four {
-    const struct side *sides[COMPARED];
-};
-
-static struct four sides_of(const struct comparison *comparison, size_t i) {
-    const struct compare_options *options = comparison->options;
-    return (struct four){{&comparison->a[i], &comparison->b[i], options->versus ? &comparison->versus[i] : NULL,
-                          options->validation ? &comparison->validation[i] : NULL}};
-}
-
 /* What the numbers are of; of several networks by name. */
 static int add_networks(json_t *to, const struct comparison *comparison, struct error *err) {
-    json_t *networks = comparison->count > 1 ? json_object() : NULL, *samples = networks ? json_object() : NULL;
+    size_t count = comparison->operands.networks;
+    json_t *networks = count > 1 ? json_object() : NULL, *samples = networks ? json_object() : NULL;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < comparison->count; i++) {
-        const struct four four = sides_of(comparison, i);
-        const char *name = networks ? comparison->networks.list[i].name : NULL;
-        rc = json_object_set_new(networks ? networks : to, networks ? name : "network", values_network(four.sides));
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        const struct network_sides sides = operands_of(&comparison->operands, i);
+        const char *name = name_of(comparison, i);
+        rc = json_object_set_new(networks ? networks : to, networks ? name : "network", values_network(&sides));
         if (rc == 0)
-            rc = json_object_set_new(networks ? samples : to, networks ? name : "samples", values_samples(four.sides));
+            rc = json_object_set_new(networks ? samples : to, networks ? name : "samples", values_samples(&sides));
     }
     if (rc == 0 && networks) rc = json_object_set(to, "networks", networks);
     if (rc == 0 && networks) rc = json_object_set(to, "samples", samples);
@@ -195,14 +144,33 @@ static int add_networks(json_t *to, const struct comparison *comparison, struct 
 }
 
 static void print_network(const struct comparison *comparison, size_t i) {
-    const char *name = comparison->count > 1 ? comparison->networks.list[i].name : NULL;
+    const struct network_sides sides = operands_of(&comparison->operands, i);
+    const char *name = name_of(comparison, i);
     if (name && i > 0) printf("\n");
     if (name) print_line(stdout, "%s", name);
     values_print(comparison->values, name);
-    values_print_network(sides_of(comparison, i).sides);
+    values_print_network(&sides);
+    values_print_samples(&sides, comparison->operands.paths);
+}
+
+static int print_comparison(const struct comparison *comparison) {
+    const struct operands *operands = &comparison->operands;
+    for (size_t i = 0; i < operands->networks; i++) print_network(comparison, i);
+    if (operands->networks > 1) values_print_mean(comparison->values);
+    if (operands->pairing)
+        printf("%sA - A2         paired by %s\n", operands->networks > 1 ? "\n" : "", operands->pairing);
+    return 0;
+}
+
+static int print_comparison_json(const struct comparison *comparison, struct error *err) {
     const struct compare_options *options = comparison->options;
-    const char *const paths[COMPARED] = {options->a, options->b, options->versus, options->validation};
-    values_print_samples(sides_of(comparison, i).sides, paths);
+    json_t *json = json_pack("{s:s, s:s, s:s?, s:s?, s:O, s:O}", "a", options->a, "b", options->b, "versus",
+                             options->versus, "pairing", comparison->operands.pairing, "metrics", comparison->values,
+                             "warnings", comparison->warnings);
+    int rc = json ? add_networks(json, comparison, err) : error_memory(err);
+    if (rc == 0) rc = print_json(json, err);
+    json_decref(json);
+    return rc;
 }
 
 static int compare_whole(const struct compare_options *options, struct error *err) {
@@ -217,47 +185,32 @@ static int compare_whole(const struct compare_options *options, struct error *er
 static int compare(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
     if (options->same) return compare_whole(options, err);
-    struct comparison comparison = {.options = options,
-                                    .score = {.metrics = options->metrics ? options->metrics : 1u << METRIC_FID},
-                                    .values = json_object(),
-                                    .others = json_object(),
-                                    .warnings = json_array()};
+    struct comparison comparison = {
+        .options = options,
+        .operands = {.paths = {options->a, options->b, options->versus, options->validation},
+                     .text = options->text,
+                     .count = options->count,
+                     .score.metrics = options->metrics ? options->metrics : 1u << METRIC_FID},
+        .values = json_object(),
+        .others = json_object(),
+        .warnings = json_array()};
+    const struct operands *operands = &comparison.operands;
     char *indices = NULL;
     log_warnings_to(comparison.warnings);
-    int rc = comparison.values && comparison.others ? 0 : error_memory(err);
-    if (rc == 0 && options->json) rc = path_check_utf8(options->a, err);
-    if (rc == 0 && options->json) rc = path_check_utf8(options->b, err);
-    if (rc == 0 && options->json && options->versus) rc = path_check_utf8(options->versus, err);
-    if (rc == 0) rc = sides_indices(&comparison.score, &indices, options->indices, err);
+    int rc = comparison.values && comparison.others && comparison.warnings ? 0 : error_memory(err);
+    for (int which = OPERAND_A; rc == 0 && options->json && which <= OPERAND_A2; which++)
+        if (operands->paths[which]) rc = path_check_utf8(operands->paths[which], err);
+    if (rc == 0) rc = sides_indices(&comparison.operands.score, &indices, options->indices, err);
     if (rc == 0) rc = read_comparison(&comparison, err);
-    for (size_t i = 0; rc == 0 && i < comparison.count; i++) rc = compare_network(&comparison, i, err);
+    for (size_t i = 0; rc == 0 && i < operands->networks; i++) rc = compare_network(&comparison, i, err);
     if (rc == 0) rc = compare_all(&comparison, err);
-    for (size_t i = 0; rc == 0 && !options->json && i < comparison.count; i++) print_network(&comparison, i);
-    if (rc == 0 && !options->json && comparison.count > 1) values_print_mean(comparison.values);
-    if (rc == 0 && !options->json && comparison.pairing)
-        printf("%sA - A2         paired by %s\n", comparison.count > 1 ? "\n" : "", comparison.pairing);
-    if (rc == 0 && options->json) {
-        json_t *json = json_pack("{s:s, s:s, s:s?, s:s?, s:O, s:O}", "a", options->a, "b", options->b, "versus",
-                                 options->versus, "pairing", comparison.pairing, "metrics", comparison.values,
-                                 "warnings", comparison.warnings);
-        rc = json ? add_networks(json, &comparison, err) : error_memory(err);
-        if (rc == 0) rc = print_json(json, err);
-        json_decref(json);
-    }
+    if (rc == 0) rc = options->json ? print_comparison_json(&comparison, err) : print_comparison(&comparison);
     log_warnings_to(NULL);
     json_decref(comparison.warnings);
     json_decref(comparison.values);
     json_decref(comparison.others);
     free(indices);
-    for (size_t i = 0; i < 3; i++) free(comparison.seeds[i]);
-    for (size_t i = 0; i < comparison.count; i++) {
-        side_release(&comparison.a[i]);
-        side_release(&comparison.b[i]);
-        side_release(&comparison.versus[i]);
-        side_release(&comparison.validation[i]);
-        side_release(&comparison.text[i]);
-    }
-    free(comparison.text_rows);
+    operands_release(&comparison.operands);
     sides_networks_release(&comparison.networks);
     return rc;
 }

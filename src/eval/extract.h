@@ -17,6 +17,8 @@ struct extraction {
     int device, workers;               /* SHIM_CPU or an index; threads */
     enum image_order order;            /* of files of images */
     double low, high;                  /* of arrays of floats, which do not say: black and white; equal: not known */
+    size_t first;                      /* only the first so many images, where there are as many; 0: all */
+    bool foresee;                      /* nothing goes through a network: sides as they will be (side.foreseen) */
 };
 
 struct picture_source {

@@ -11,9 +11,9 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
     struct moments moments;
     view->features = *features;
     *features = (struct features){0};
-    if (kind == FEATURES_LOGITS) { /* nobody asks for their covariance */
+    if (side->foreseen || kind == FEATURES_LOGITS) { /* nobody asks for these' covariance */
         view->statistics = (struct statistics){.dim = view->features.dim, .count = view->features.count};
-        return features_check(&view->features, err);
+        return side->foreseen ? 0 : features_check(&view->features, err);
     }
     if (features_moments(&view->features, 0, view->features.count, &moments, err) != 0) return -1;
     int rc = statistics_from_moments(&view->statistics, &moments, err);
@@ -34,12 +34,15 @@ int side_cut(struct side *side, size_t count, const char *path, struct error *er
         if (view->features.count < count)
             return error_set(err, CODE_DATA, "--count: expected %zu samples or more in %s, found %zu", count, path,
                              view->features.count);
+        any = true;
         struct features first = view->features;
+        char recipe[RECIPE_SIZE];
         first.count = count;
+        memcpy(recipe, view->statistics.recipe, sizeof recipe);
         view->features = (struct features){0};
         statistics_release(&view->statistics);
         if (side_take(side, (enum feature_kind)kind, &first, err) != 0) return error_prefix(err, "%s", path);
-        any = true;
+        memcpy(view->statistics.recipe, recipe, sizeof recipe);
     }
     if (any) return 0;
     return error_set(err, CODE_DATA, "--count: %s holds no features, only statistics of all its samples", path);
@@ -80,10 +83,11 @@ static int pair_by(const size_t *places, size_t shared, const struct side *one, 
                       mine, paths[0], shared, theirs, paths[1],
                       twice[0] || twice[1] ? ", and some are there twice" : ""),
             err);
-    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+    for (enum feature_kind kind = 0; !other->foreseen && kind < FEATURE_KINDS; kind++) {
         struct features *features = &other->views[kind].features;
         if (features->rows && features->count == mine && reorder(features, places, err) != 0) return -1;
     }
+    memcpy(other->names.list, one->names.list, mine * sizeof *one->names.list);
     return 0;
 }
 

@@ -19,6 +19,7 @@ struct view {
 
 struct side {
     struct view views[FEATURE_KINDS];
+    bool foreseen;            /* is not made yet: its features have their count and dim, and no numbers */
     bool untyped;             /* features from a file, which does not say of what kind: views[0] stands for each */
     char network[SHA256_HEX]; /* that made the features; "": not known */
     char name[NETWORK_NAME];  /* that network's; "": not known */
@@ -33,8 +34,8 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
 /* Keeps the features of the first `count` samples alone. CODE_DATA: there are fewer, or just statistics; path: what the
  * side was read from, for the message. */
 int side_cut(struct side *side, size_t count, const char *path, struct error *err);
-/* Puts `other` into the order of `one` by names that are the same set; *by_name: it is. Two sides with names of which
- * just some are in both, or there twice, are CODE_DATA. paths: of both, for messages. */
+/* Puts `other`, names too, into the order of `one` by names that are the same set; *by_name: it is. Two sides with
+ * names of which just some are in both, or there twice, are CODE_DATA. paths: of both, for messages. */
 int side_pair(const struct side *one, struct side *other, const char *const paths[2], bool *by_name, struct error *err);
 /* Behind an error of two sides that are not the same samples: says --count N where the one is the beginning of the
  * other. Returns rc. */

@@ -233,11 +233,18 @@ static int gather(struct features *subset, const struct features *from, const in
                   struct error *err) {
     *subset = (struct features){size, from->dim, malloc(size * from->dim * sizeof(float))};
     if (!subset->rows) return error_memory(err);
-    for (size_t i = 0; i < size; i++) {
-        if (indices[i] < 0 || (size_t)indices[i] >= from->count)
-            return error_set(err, CODE_DATA, "kid: expected an index in 0..%zu, found %lld", from->count - 1,
-                             (long long)indices[i]);
+    for (size_t i = 0; i < size; i++)
         memcpy(subset->rows + i * from->dim, from->rows + (size_t)indices[i] * from->dim, from->dim * sizeof(float));
+    return 0;
+}
+
+int kid_check(const int64_t *indices, size_t subsets, size_t size, size_t a_count, size_t b_count, struct error *err) {
+    for (size_t i = 0; i < subsets * 2 * size; i++) {
+        bool of_b = i / size % 2;
+        size_t count = of_b ? b_count : a_count;
+        if (indices[i] < 0 || (size_t)indices[i] >= count)
+            return error_set(err, CODE_DATA, "kid: expected an index in 0..%zu, a row of %c, found %lld", count - 1,
+                             of_b ? 'B' : 'A', (long long)indices[i]);
     }
     return 0;
 }
@@ -245,7 +252,7 @@ static int gather(struct features *subset, const struct features *from, const in
 int kid_subsets(const struct features *a, const struct features *b, const int64_t *indices, size_t subsets, size_t size,
                 double *mean, double *deviation, struct error *err) {
     double sum = 0, squares = 0, *kids = malloc(subsets * sizeof *kids);
-    int rc = kids ? 0 : error_memory(err);
+    int rc = kids ? kid_check(indices, subsets, size, a->count, b->count, err) : error_memory(err);
     for (size_t i = 0; rc == 0 && i < subsets; i++) {
         struct features mine = {0}, theirs = {0};
         rc = gather(&mine, a, indices + 2 * i * size, size, err);

@@ -21,9 +21,11 @@ int kid_without_blocks(const struct features *a, const struct features *b, doubl
                        struct error *err);
 
 /* The customary estimate (torch-fidelity, EDM's successors): mean and population standard deviation over subsets.
- * indices [subsets][2][size]: rows of a and of b. */
+ * indices [subsets][2][size]: rows of a and of b, as kid_check takes them. */
 int kid_subsets(const struct features *a, const struct features *b, const int64_t *indices, size_t subsets, size_t size,
                 double *mean, double *deviation, struct error *err);
+/* CODE_DATA: an index is of no row. */
+int kid_check(const int64_t *indices, size_t subsets, size_t size, size_t a_count, size_t b_count, struct error *err);
 /* KID_SUBSETS subsets of KID_SUBSET_SIZE (or of all rows, where there are fewer) without replacement; the same ones
  * every time. *indices new. */
 int kid_draw(size_t a_count, size_t b_count, int64_t **indices, size_t *size, struct error *err);

@@ -30,16 +30,10 @@ static inline bool score_kid_varies(const struct features *samples, const struct
 
 /* Are so many samples enough for the metrics? Names the first that needs more, and how many. */
 int score_enough(unsigned metrics, uint64_t count, struct error *err);
-/* Do the sides go together, and have they what the metrics need? Names the metric and the side. */
+/* Do the sides go together, and have they what the metrics need? Also of sides that are only foreseen, so that it is
+ * said before images go through a network for hours. Names the metric and the side. */
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err);
-
-/* Before anything is read: can the metrics be had of a reference (samples, validation set, paired set) that is `held`,
- * statistics of dim 1 where a file holds just these? Names the metric and the side. */
-enum score_side { SCORE_SAMPLES, SCORE_REFERENCE, SCORE_VALIDATION, SCORE_PAIRED };
-int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err);
-/* The same of sides that are not given. */
-int score_given(unsigned metrics, bool validation, bool text, struct error *err);
 
 /* Metrics, as bits 1 << METRIC_..., that need every feature of the reference; that take nothing of it. */
 unsigned score_of_every_feature(void);

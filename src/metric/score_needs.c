@@ -150,29 +150,6 @@ static int check_text(const struct score_options *options, const struct side *sa
     return features_lengths(texts, NULL, err) == 0 ? 0 : error_prefix(err, "clip-score: the texts");
 }
 
-int score_foresee(unsigned metrics, enum score_side which, const struct side *held, struct error *err) {
-    static const char *const names[] = {"sample side", "reference", "validation set", "paired side"};
-    if (which == SCORE_PAIRED) metrics &= PAIRED;
-    for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
-        const struct need *const need[] = {&needs[metric].samples, &needs[metric].reference, &needs[metric].validation,
-                                           &difference};
-        if (score_wants(metrics, metric) && need[which]->least > 0 &&
-            check_view(metric, names[which], side_view(held, features_of_metric(metric)), need[which], err) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-int score_given(unsigned metrics, bool validation, bool text, struct error *err) {
-    static const struct side none;
-    static const struct score_options options;
-    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
-        if (score_wants(metrics, metric) && needs[metric].validation.least > 0 && !validation &&
-            check_validation(metric, &none, NULL, err) != 0)
-            return -1;
-    return score_wants(metrics, METRIC_CLIP_SCORE) && !text ? check_text(&options, &none, err) : 0;
-}
-
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err) {
     if (check_network(samples, "reference", reference, err) != 0) return -1;
@@ -186,7 +163,11 @@ int score_check(const struct score_options *options, const struct side *samples,
         if (check_view(metric, "reference", b, &needs[metric].reference, err) != 0 ||
             check_pair(metric, samples, "reference", reference, err) != 0)
             return -1;
-        if (metric == METRIC_CMMD && features_lengths(&b->features, NULL, err) != 0)
+        if (metric == METRIC_KID && options->indices &&
+            kid_check(options->indices, options->subsets, options->size, a->features.count, b->features.count, err) !=
+                0)
+            return -1;
+        if (metric == METRIC_CMMD && !reference->foreseen && features_lengths(&b->features, NULL, err) != 0)
             return error_prefix(err, "cmmd: the reference");
         if (needs[metric].validation.least > 0 && check_validation(metric, samples, options->validation, err) != 0)
             return -1;

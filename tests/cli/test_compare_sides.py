@@ -242,18 +242,53 @@ def test_the_wrong_number_of_channels_is_not_called_a_size(tmp_path):
                              code=65)
 
 
-def test_what_statistics_lack_is_said_before_images_go_through_a_network(tmp_path):
+def test_what_does_not_go_together_is_said_before_images_go_through_a_network(tmp_path):
     rng = np.random.default_rng(7)
-    np.save(tmp_path / "a.npy", rng.integers(0, 256, (240, 4, 4, 3), dtype=np.uint8))
+    for name, count in (("a", 240), ("few", 3), ("less", 239)):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8))
     np.savez(tmp_path / "ref.npz", mu=np.zeros(48), sigma=np.eye(48))
-    images, statistics = tmp_path / "a.npy", tmp_path / "ref.npz"
+    np.savez(tmp_path / "other.npz", mu=np.zeros(47), sigma=np.eye(47))
+    np.save(tmp_path / "row.npy", np.ones((240, 47), "f4"))
+    np.save(tmp_path / "texts.npy", np.ones((239, 48), "f4"))
+    for name, row in (("kid", 240), ("fits", 239)):
+        np.save(tmp_path / f"{name}.npy", np.array([[[0, row], [1, 2]], [[0, 1], [2, 239]]]))
+    save_pngs(tmp_path / "one", np.load(tmp_path / "a.npy"))
+    save_pngs(tmp_path / "two", np.load(tmp_path / "a.npy")[:239])
+    images, few, less, statistics, other = (tmp_path / name for name in ("a.npy", "few.npy", "less.npy", "ref.npz",
+                                                                         "other.npz"))
     for options, said in (((images, statistics, "--metrics", "kid"), "kid needs every sample's features"),
-                          ((images, statistics, "--metrics", "sfid"), "sfid needs spatial features"),
-                          ((statistics, images, "--metrics", "is"), "is needs logits features"),
+                          ((images, statistics, "--metrics", "sfid"), "sfid needs an output `spatial`"),
+                          ((statistics, images, "--metrics", "is"), "is needs an output `logits`"),
                           ((images, images, "--versus", statistics), ": fid needs every sample's features"),
                           ((images, images, "--metrics", "fdr"), "fdr needs a second set of real images"),
                           ((images, images, "--metrics", "fld", "--validation", statistics), "the validation set is"),
-                          ((images, images, "--metrics", "clip-score"), "clip-score needs the features of the texts")):
+                          ((images, images, "--metrics", "clip-score"), "clip-score needs the features of the texts"),
+                          ((few, images, "--metrics", "prdc"), "prdc needs at least 4 samples, and the sample side"),
+                          ((images, few, "--metrics", "fld"), "fld needs at least 4 samples, and the reference has 3"),
+                          ((images, other), "the reference has 47 features a sample, the samples have 48"),
+                          ((images, tmp_path / "row.npy", "--metrics", "kid"), "47 features a sample"),
+                          ((images, images, "--count", "241"), "expected 241 samples or more in"),
+                          ((images, images, "--versus", less), "found 240 and 239 samples"),
+                          ((tmp_path / "one", images, "--versus", tmp_path / "two"), "say --count 239"),
+                          ((images, images, "--metrics", "kid", "--kid-indices", tmp_path / "kid.npy"),
+                           "kid: expected an index in 0..239, a row of A, found 240"),
+                          ((images, less, "--metrics", "kid", "--kid-indices", tmp_path / "fits.npy"),
+                           "kid: expected an index in 0..238, a row of B, found 239"),
+                          ((images, images, "--metrics", "clip-score", "--text", tmp_path / "texts.npy"),
+                           "expected a text for each of the 240 samples, found 239")):
         found = words(*options, "--features", "none", code=65)
-        assert said in found and "240 images" not in found, options
+        assert said in found and "through no network" not in found, (options, found)
     assert "240 images" in words(images, statistics, "--features", "none")
+    compare(images, images, "--features", "none", "--metrics", "kid", "--kid-indices", tmp_path / "fits.npy")
+
+
+def test_only_the_images_that_count_are_read(tmp_path):
+    images = np.random.default_rng(8).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    save_pngs(tmp_path / "png", images)
+    np.save(tmp_path / "ref.npy", images[30:])
+    sides = (tmp_path / "png", tmp_path / "ref.npy", "--features", "none", "--count", "40")
+    expected = compare(*sides)
+    last = sorted((tmp_path / "png").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:50])
+    assert compare(*sides) == expected and "40 images [4,4,3]" in words(*sides)
+    assert last.name in words(*sides[:-2], code=65)

@@ -119,7 +119,7 @@ static void kid_by_hand(void **state) {
     assert_near(mean, kid, 1e-12);
     assert_near(deviation, 0, 1e-12);
     assert_int_equal(kid_subsets(&a, &b, &outside[0][0], 1, 2, &mean, &deviation, &err), -1);
-    assert_non_null(strstr(err.message, "index in 0..1, found 2"));
+    assert_non_null(strstr(err.message, "index in 0..1, a row of A, found 2"));
 }
 
 static void kid_subsets_are_without_replacement(void **state) {
