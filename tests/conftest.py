@@ -99,6 +99,12 @@ def stored(run, folder="samples"):
     return numpy.concatenate([numpy.load(io.BytesIO(part)) for part in parts])
 
 
+def wait_until_ended(process):
+    """All of its session; what nobody has waited for yet, as in a container without an init, has ended too."""
+    while subprocess.run(["pgrep", "-r", "D,R,S,T,t", "-s", str(process.pid)], capture_output=True).stdout:
+        time.sleep(0.05)
+
+
 def strike(process, folder, pattern, count, rng):
     """Ends a process and its session soon after the folder has so many files, by SIGKILL more often than by SIGTERM."""
     deadline = time.time() + 60
@@ -107,8 +113,7 @@ def strike(process, folder, pattern, count, rng):
     time.sleep(rng.uniform(0, 0.05))
     subprocess.run(["pkill", "-KILL" if rng.random() < 0.7 else "-TERM", "-s", str(process.pid)])
     process.wait(timeout=60)
-    while subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout:
-        time.sleep(0.02)
+    wait_until_ended(process)
 
 
 CARD = {

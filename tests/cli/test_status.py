@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import FAKE, environment, mpirun, qtaylor
+from conftest import FAKE, environment, mpirun, qtaylor, wait_until_ended
 
 
 def status(folder, code):
@@ -53,8 +53,7 @@ def test_while_it_runs_and_when_it_was_killed(job):
     assert "2 ranks in 1 job" in text
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    while subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True).stdout:
-        time.sleep(0.05)
+    wait_until_ended(process)
     found = status(job.run, 75)
     assert found["state"] == "stopped" and found["attempts"] == [] and not found["ended"]
     assert "no sign of life for" in qtaylor("status", job.run, code=75).stdout
