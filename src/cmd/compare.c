@@ -234,7 +234,11 @@ static int reference(const struct call *call, struct error *err) {
     sides_networks_release(&networks);
     const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
     if (rc == 0 && text_ends_in(options->output, ".npy")) {
-        rc = pool->features.rows ? features_write(&pool->features, side.network, options->output, err)
+        struct features_origin origin;
+        memcpy(origin.network, side.network, SHA256_HEX);
+        memcpy(origin.recipe, side_recipe(&side), RECIPE_SIZE);
+        memcpy(origin.shape, side.shape, sizeof origin.shape);
+        rc = pool->features.rows ? features_write(&pool->features, &origin, options->output, err)
                                  : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->a);
         if (rc == 0)
             print_line(stdout, "%s: features [%zu, %zu]", options->output, pool->features.count, pool->features.dim);

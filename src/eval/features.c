@@ -88,13 +88,19 @@ static int read_npz(struct features *features, char network[SHA256_HEX], const c
     return rc;
 }
 
-static int read_npy(struct features *features, char network[SHA256_HEX], const char *path, struct error *err) {
+static int read_npy(struct features *features, struct features_origin *origin, const char *path, struct error *err) {
     struct npy npy;
-    char *data;
+    char *data, shape[64];
     size_t offset;
+    long long sizes[3];
     if (npy_read(&npy, &data, &offset, path, err) != 0) return -1;
-    npy_note(data, offset, "network", network, SHA256_HEX);
-    if (!is_digest(network)) network[0] = '\0';
+    npy_note(data, offset, "network", origin->network, SHA256_HEX);
+    npy_note(data, offset, "recipe", origin->recipe, RECIPE_SIZE);
+    npy_note(data, offset, "shape", shape, sizeof shape);
+    if (!is_digest(origin->network)) origin->network[0] = '\0';
+    if (!text_is_name(origin->recipe)) origin->recipe[0] = '\0';
+    bool pixels = sscanf(shape, "%lld,%lld,%lld", &sizes[0], &sizes[1], &sizes[2]) == 3;
+    for (int i = 0; i < 3; i++) origin->shape[i] = pixels ? sizes[i] : 0;
     int rc = convert(features, &npy, data + offset, path, err);
     free(data);
     return rc;
@@ -105,20 +111,25 @@ static bool is_npz(const char *path) {
     return length > 4 && strcmp(path + length - 4, ".npz") == 0;
 }
 
-int features_read(struct features *features, char network[SHA256_HEX], const char *path, struct error *err) {
+int features_read(struct features *features, struct features_origin *origin, const char *path, struct error *err) {
     *features = (struct features){0};
-    network[0] = '\0';
-    int rc = is_npz(path) ? read_npz(features, network, path, err) : read_npy(features, network, path, err);
+    *origin = (struct features_origin){0};
+    int rc = is_npz(path) ? read_npz(features, origin->network, path, err) : read_npy(features, origin, path, err);
     if (rc != 0) features_release(features);
     return rc;
 }
 
-int features_write(const struct features *features, const char network[SHA256_HEX], const char *path,
+int features_write(const struct features *features, const struct features_origin *origin, const char *path,
                    struct error *err) {
     const struct npy npy = {NPY_FLOAT32, sizeof(float), 2, {features->count, features->dim}};
-    char note[SHA256_HEX + 8];
-    snprintf(note, sizeof note, "network=%s", network);
-    return npy_write_noted(&npy, features->rows, network[0] ? note : NULL, path, err);
+    const long long sizes[] = {origin->shape[0], origin->shape[1], origin->shape[2]};
+    char note[SHA256_HEX + RECIPE_SIZE + 100];
+    int length = snprintf(note, sizeof note, "network=%s", origin->network);
+    if (origin->recipe[0])
+        length += snprintf(note + length, sizeof note - (size_t)length, " recipe=%s", origin->recipe);
+    if (sizes[0])
+        snprintf(note + length, sizeof note - (size_t)length, " shape=%lld,%lld,%lld", sizes[0], sizes[1], sizes[2]);
+    return npy_write_noted(&npy, features->rows, origin->network[0] ? note : NULL, path, err);
 }
 
 void features_release(struct features *features) {

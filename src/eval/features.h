@@ -5,9 +5,11 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "eval/moments.h"
+#include "format/images.h"
 #include "job/job.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct npz;
 
@@ -25,12 +27,18 @@ struct features {
     float *rows; /* [count][dim] */
 };
 
+/* How they were made, as far as a file says: a .npy of ours in its header's note, an .npz in its member `network`. */
+struct features_origin {
+    char network[SHA256_HEX]; /* sha256 of the network's file; "": not known */
+    char recipe[RECIPE_SIZE]; /* images_recipe; "": not known */
+    int64_t shape[3];         /* of the images, [C,H,W], whose pixels they are (none); 0: not known, or no pixels */
+};
+
 /* A .npy [N,D], or an .npz with one array `features` or `arr_0` of that shape, float16, float32 or float64 (rounded to
- * float32). A value that is not finite is CODE_DATA naming row and column. network: the sha256 of the network that made
- * them, which features_write notes in a .npy's header, and an .npz has as `network`; "": the file does not say. */
-int features_read(struct features *features, char network[SHA256_HEX], const char *path, struct error *err);
-/* A .npy. network "": not known. Atomic. */
-int features_write(const struct features *features, const char network[SHA256_HEX], const char *path,
+ * float32). A value that is not finite is CODE_DATA naming row and column. */
+int features_read(struct features *features, struct features_origin *origin, const char *path, struct error *err);
+/* A .npy. Atomic. */
+int features_write(const struct features *features, const struct features_origin *origin, const char *path,
                    struct error *err);
 /* A value that is not finite is CODE_DATA naming row and column. */
 int features_check(const struct features *features, struct error *err);

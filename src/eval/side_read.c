@@ -93,8 +93,12 @@ int side_read(struct side *sides, const char *path, const struct extraction *how
             path);
     } else if (contents.features) {
         struct features features;
-        rc = features_read(&features, side->network, path, err);
+        struct features_origin origin;
+        rc = features_read(&features, &origin, path, err);
         if (rc == 0 && (rc = side_take(side, FEATURES_POOL, &features, err)) != 0) error_prefix(err, "%s", path);
+        memcpy(side->network, origin.network, SHA256_HEX);
+        memcpy(side->shape, origin.shape, sizeof side->shape);
+        memcpy(side->views[FEATURES_POOL].statistics.recipe, origin.recipe, RECIPE_SIZE);
         side->untyped = !contents.statistics;
     }
     if (rc == 0 && contents.statistics) {

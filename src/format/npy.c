@@ -183,16 +183,17 @@ int npy_read(struct npy *npy, char **data, size_t *offset, const char *path, str
 }
 
 int npy_write_noted(const struct npy *npy, const void *data, const char *note, const char *path, struct error *err) {
-    size_t bytes = npy_bytes(npy), header = note ? 2 * NPY_HEADER : NPY_HEADER; /* a multiple of 64 */
+    size_t bytes = npy_bytes(npy), header = NPY_HEADER + (note ? (strlen(note) + 66) / 64 * 64 : 0);
     char *file = malloc(header + bytes);
     if (!file) return error_memory(err);
     npy_header(npy, file);
-    if (note) {
-        memset(file + NPY_HEADER - 1, ' ', NPY_HEADER);
-        file[8] = (char)(header - 10);
+    if (note) { /* behind the dictionary, and the line ends where the header does */
+        memset(file + NPY_HEADER - 1, ' ', header - NPY_HEADER);
+        file[8] = (char)((header - 10) & 0xff);
+        file[9] = (char)((header - 10) >> 8);
         file[header - 1] = '\n';
-        memcpy(file + NPY_HEADER, "# ", 2);
-        memcpy(file + NPY_HEADER + 2, note, strlen(note));
+        memcpy(file + NPY_HEADER - 1, "# ", 2);
+        memcpy(file + NPY_HEADER + 1, note, strlen(note));
     }
     memcpy(file + header, data, bytes);
     int rc = file_write_atomic(path, file, header + bytes, err);
@@ -206,8 +207,9 @@ int npy_write(const struct npy *npy, const void *data, const char *path, struct 
 
 void npy_note(const char *file, size_t offset, const char *key, char *value, size_t size) {
     char begin[32], *header = strndup(file + 10, offset - 10); /* up to a NUL, where there is one */
-    snprintf(begin, sizeof begin, "# %s=", key);
-    const char *at = header ? strstr(header, begin) : NULL;
+    const char *note = header ? strstr(header, "# ") : NULL;
+    snprintf(begin, sizeof begin, " %s=", key);
+    const char *at = note ? strstr(note, begin) : NULL;
     size_t length = at ? strcspn(at + strlen(begin), " \n") : 0;
     value[0] = '\0';
     if (length > 0 && length < size) snprintf(value, size, "%.*s", (int)length, at + strlen(begin));

@@ -41,11 +41,10 @@ int npy_look(struct npy *npy, const char *path, struct error *err);
  * did not write perhaps unaligned: memcpy). Too few or too many bytes are an error. */
 int npy_read(struct npy *npy, char **data, size_t *offset, const char *path, struct error *err);
 int npy_write(const struct npy *npy, const void *data, const char *path, struct error *err); /* atomic */
-/* The same with "# note" behind the header's dictionary, a comment of Python's, which numpy passes over; it has at most
- * 100 bytes. */
+/* The same with "# note" behind the header's dictionary, a comment of Python's, which numpy passes over: words
+ * "KEY=VALUE" with blanks between. */
 int npy_write_noted(const struct npy *npy, const void *data, const char *note, const char *path, struct error *err);
-/* "VALUE" of a note "KEY=VALUE" in a whole file whose elements begin at `offset`; "": there is none, or it does not
- * fit.
+/* VALUE of a KEY of the note in a whole file whose elements begin at `offset`; "": there is none, or it does not fit.
  */
 void npy_note(const char *file, size_t offset, const char *key, char *value, size_t size);
 

@@ -225,6 +225,10 @@ def test_pixels_of_images_of_another_shape_are_refused(job, tmp_path):
     assert np.load(tmp_path / "r.npz")["shape"].tolist() == [3, 8, 8]
     assert "images of one shape" in words(tmp_path / "other.npy", tmp_path / "r.npz", *none, code=65)
     assert "images of one shape" in words(tmp_path / "latents.npy", tmp_path / "r.npz", *unit, code=65)
+    qtaylor("reference", reference, *none, "-o", tmp_path / "r.npy")
+    assert np.load(tmp_path / "r.npy").shape == (240, 192)
+    assert "images of one shape" in words(tmp_path / "other.npy", tmp_path / "r.npy", *none, code=65)
+    assert compare(reference, tmp_path / "r.npy", *none)["fid"] == pytest.approx(0, abs=1e-9)
     qtaylor("run", job.write())
     np.save(tmp_path / "wide.npy", rng.integers(0, 256, (60, 2, 8, 1), dtype=np.uint8))
     assert "[1,2,8]" in words(job.run, tmp_path / "wide.npy", *none, code=65)

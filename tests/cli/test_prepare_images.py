@@ -227,6 +227,11 @@ def test_the_recipe_travels(job, folder, tmp_path):
     assert "two recipes, edm-4 of" in other and "adm-4 of" in other
     assert "recipes" not in qtaylor(*compare, tmp_path / "a.zip-stats.npz").stderr
     assert "recipes" not in qtaylor(*compare, job.folder / "reference.npz").stderr
+    qtaylor("reference", tmp_path / "b.npz", "--features", network, "-o", tmp_path / "b.npy")
+    for cut in ([], ["--count", "2"]):
+        assert "two recipes, edm-4 of" in qtaylor(*compare, tmp_path / "b.npy", *cut).stderr
+    qtaylor("reference", tmp_path / "b.npy", "-o", tmp_path / "again.npz")
+    assert json.loads(qtaylor("inspect", tmp_path / "again.npz").stdout)["recipe"] == "adm-4"
     job.model["card"]["shape"] = [3, 4, 4]
     job.model["mixture"]["means"] = np.linspace(-1, 1, 96).reshape(2, 48).tolist()
     for out, recipe in (("a.zip-stats.npz", "edm-4"), ("b.npz", "adm-4")):
