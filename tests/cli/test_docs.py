@@ -96,6 +96,7 @@ def test_every_member_of_features_json(tmp_path):
 
 def test_own_model(tmp_path):
     """docs/model.md from its first block to its last command, in a folder of the reader's."""
+    pytest.importorskip("torch")
     text = (ROOT / "docs/model.md").read_text()
     blocks = {match[1]: match[2] for match in reversed(list(BLOCK.finditer(text))) if match[1]}
     (tmp_path / "wrap.py").write_text(blocks["python"])

@@ -1,5 +1,6 @@
 """Whatever fails, dies or is damaged, nothing is lost: every drill ends with the oracle of drill.Drill.resume."""
 import collections
+import contextlib
 import json
 import os
 import random
@@ -116,7 +117,8 @@ def test_zombie_writer(job, whole, call, late):
         deadline = time.monotonic() + 20
         while len(ranks_of(process)) > 1 and time.monotonic() < deadline:
             time.sleep(0.02)
-    os.kill(pid, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError if late else ()):  # Open MPI 5 may end what the others have left behind
+        os.kill(pid, signal.SIGCONT)
     out, err = process.communicate(timeout=60)
     assert "rank 1 has been silent" in err
     if not late:
