@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import time
 import zlib
@@ -23,6 +24,10 @@ def why_not():
     missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
+    try:
+        socket.getaddrinfo(socket.gethostname(), None)
+    except OSError as error:
+        return f"SLURM's daemons need this machine's name, {socket.gethostname()}, in /etc/hosts: {error}"
     return f"not installed: {', '.join(missing)} (tools/setup.sh test brings them as root)" if missing else None
 
 
