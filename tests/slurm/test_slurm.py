@@ -71,7 +71,10 @@ def test_preempted_once_under_mpirun_without_gpus(cluster, whole, tmp_path):
     assert 10 < kept < 100
     about = cluster.done(number)
     check(job, whole)
-    assert about["Restarts"] == "1" and f"{SEEDS - 500 * kept} made now" in log_of(about)
+    log = log_of(about)
+    assert f"{SEEDS - 500 * kept} made now" in log, logs(about)
+    # SLURM 24.11 starts a job that queued itself again while it was preempted once more, when it has ended.
+    assert about["Restarts"] == "1" or (about["Restarts"] == "2" and "start 2: done and verified" in log), logs(about)
 
 
 @pytest.mark.long
