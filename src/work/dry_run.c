@@ -163,7 +163,7 @@ static int worker_rate(const struct cell *cell, const struct place *place, doubl
         calls += now;
         took = clock_seconds() - start;
     }
-    *rate = rc == 0 ? calls * cell->run.job.batch / took : 0;
+    *rate = rc == 0 ? calls * (double)inputs.batch.rows / took : 0; /* what fills the batch up is nobody's */
     maker_leave(&maker);
     inputs_free(&inputs);
     return rc;

@@ -115,6 +115,8 @@ def test_images_as_pngs_or_arrays_are_one(job):
     results = [found(model, job.folder / name)[0] for name in ("pngs", "u1.npy", "f4.npy")]
     assert results[0] == results[1] == results[2] and results[0]["images"] == 12
     assert found(model, folder, "--count", 4)[0]["images"] == 4
+    for images in folder, job.folder / "images.npy":
+        assert "expected two images or more" in qtaylor("check", model, images, "--count", 1, code=64).stderr
 
 
 @pytest.mark.parametrize("images, said", [
