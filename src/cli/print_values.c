@@ -3,6 +3,7 @@
 
 #include "base/print.h"
 #include "eval/precision.h"
+#include "format/json_file.h"
 #include "job/job.h"
 
 #include <inttypes.h>
@@ -93,7 +94,7 @@ json_t *values_samples(const struct side *const sides[COMPARED]) {
         if (!sides[i]) continue;
         count_samples(sides[i], &rows, &statistics, &own);
         uint64_t count = own ? statistics : rows;
-        json_object_set_new(samples, operands[i], count ? json_integer((json_int_t)count) : json_null());
+        json_map_add(&samples, operands[i], count ? json_integer((json_int_t)count) : json_null());
     }
     return samples;
 }
@@ -120,7 +121,7 @@ json_t *values_network(const struct side *const sides[COMPARED]) {
         if (!sides[i]) continue;
         if (!name && sides[i]->name[0]) name = sides[i]->name;
         if (!sha256 && sides[i]->network[0]) sha256 = sides[i]->network;
-        if (!sides[i]->network[0]) json_array_append_new(unknown, json_string(operands[i]));
+        if (!sides[i]->network[0]) json_list_add(&unknown, json_string(operands[i]));
     }
     return json_pack("{s:s?, s:s?, s:o}", "name", name, "sha256", sha256, "unknown", unknown);
 }

@@ -2,6 +2,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "format/json_file.h"
 #include "job/card.h"
 #include "job/model_file.h"
 #include "sample/proof.h"
@@ -37,7 +38,7 @@ static int make_job(struct job *job, const struct trial *trial, const char *path
                               "batch", card->batch > 0 ? card->batch : PROOF_BATCH, "sampler", "solver", "ddim", "nfe",
                               3, "guidance", json_real(card->null_label >= 0 ? 1.5 : 1), "output", "dir", ".", "dtype",
                               "float32");
-    char *text = asked ? json_dumps(asked, JSON_COMPACT) : NULL;
+    char *text = asked ? json_text(asked, JSON_COMPACT) : NULL;
     json_decref(asked);
     int rc = text ? job_parse(job, text, path, NULL, NULL, 0, err) : error_memory(err);
     free(text);
@@ -81,7 +82,7 @@ static int64_t whole(const json_t *object, const char *key) {
 static void print_found(const json_t *found, const char *path) {
     const json_t *speeds = json_object_get(found, "speeds"), *best = json_object_get(found, "recommended");
     double difference = json_number_value(json_object_get(found, "row_difference"));
-    char *card = json_dumps(json_object_get(found, "card"), JSON_COMPACT | JSON_REAL_PRECISION(6));
+    char *card = json_text(json_object_get(found, "card"), JSON_COMPACT | JSON_REAL_PRECISION(6));
     size_t i;
     json_t *speed;
     print_line(stdout, "%s: %s, on %s", path, json_string_value(json_object_get(found, "form")),

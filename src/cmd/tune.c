@@ -271,7 +271,7 @@ static int check_samples(const struct tune_options *options, const struct run *r
 static int keep_in(struct tuning *asked, const struct run *run, const char *folder, char **kept, char **identity,
                    struct error *err) {
     char build[256];
-    char *keys = json_dumps(json_object_get(run->document, "keys"), JSON_SORT_KEYS | JSON_COMPACT);
+    char *keys = json_text(json_object_get(run->document, "keys"), JSON_SORT_KEYS | JSON_COMPACT);
     build_describe(build, sizeof build);
     *kept = folder ? text_new("%s/kept", folder) : NULL;
     *identity = keys ? text_new("%s %s %s", build, sample_dtype_names[run->job.output.dtype], keys) : NULL;

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static int set_without(json_t *values, const char *name, const double without[JA
     char whole[128];
     json_t *list = json_array();
     snprintf(whole, sizeof whole, "%s_without", name);
-    for (int i = 0; list && i < JACKKNIFE_BLOCKS; i++) json_array_append_new(list, json_real(without[i]));
+    for (int i = 0; i < JACKKNIFE_BLOCKS; i++) json_list_add(&list, json_real(without[i]));
     return json_object_set_new(values, whole, list) == 0 ? 0 : error_memory(err);
 }
 
@@ -92,7 +93,7 @@ static bool name_of(const char *key, char name[128]) {
 
 int values_difference(json_t *to, const json_t *one, const json_t *other, struct error *err) {
     const char *key;
-    json_t *list, *copy = json_copy((json_t *)one); /* `to` may be `one` */
+    json_t *list, *copy = json_whole_copy(one); /* `to` may be `one` */
     int rc = copy ? 0 : error_memory(err);
     json_object_foreach(copy, key, list) {
         double mine[1 + JACKKNIFE_BLOCKS], theirs[1 + JACKKNIFE_BLOCKS];
@@ -119,7 +120,7 @@ int values_difference(json_t *to, const json_t *one, const json_t *other, struct
 int values_holm(json_t *values, struct error *err) {
     size_t count = 0, most = json_object_size(values);
     double *p = malloc((most + 1) * sizeof *p);
-    json_t *copy = json_copy(values), *value;
+    json_t *copy = json_whole_copy(values), *value;
     const char *key;
     int rc = p && copy ? 0 : error_memory(err);
     json_object_foreach(copy, key, value) if (rc == 0 && text_ends_in(key, "_delta_p"))

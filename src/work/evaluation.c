@@ -230,7 +230,7 @@ static int describe(const struct run *run, size_t network, const struct side *co
     json_t *outputs = json_object();
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         const struct network_output *output = &evaluated->network.outputs[k];
-        if (output->wanted) json_object_set_new(outputs, output->name, json_integer((json_int_t)output->dim));
+        if (output->wanted) json_map_add(&outputs, output->name, json_integer((json_int_t)output->dim));
     }
     const char *recipe = side_recipe(reference), *path = evaluated->path ? evaluated->path : "none";
     json_t *members = json_pack("{s:{s:s, s:o, s:s, s:s*}, s:{s:o, s:s*, s:s}}", "reference", "path",
@@ -239,9 +239,9 @@ static int describe(const struct run *run, size_t network, const struct side *co
                                 "path", run->evaluated_count > 1 ? path : NULL, "sha256", evaluated->network.sha256);
     for (int which = EVALUATED_VALIDATION; which < EVALUATED_FILES; which++)
         if (evaluated->files[which].path)
-            json_object_set_new(members, evaluated_file_names[which],
-                                json_pack("{s:s, s:o, s:s}", "path", evaluated->files[which].path, "count",
-                                          images_of(files[which]), "sha256", evaluated->files[which].sha256));
+            json_map_add(&members, evaluated_file_names[which],
+                         json_pack("{s:s, s:o, s:s}", "path", evaluated->files[which].path, "count",
+                                   images_of(files[which]), "sha256", evaluated->files[which].sha256));
     return json_object_update_new(to, members) == 0 ? 0 : error_memory(err);
 }
 
@@ -260,7 +260,7 @@ int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err)
     *inputs = NULL;
     int rc = 0;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
-        if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
+        if (run->job.evaluate.metrics & 1u << metric) json_list_add(&names, json_string(metric_names[metric]));
     if (run->job.evaluate.enabled &&
         !(*inputs = json_pack("{s:O, s:I, s:o, s:o, s:O, s:O}", "metrics", names, "count",
                               (json_int_t)run->job.evaluate.count, "network", run_digests(run, NETWORK_DIGESTS),

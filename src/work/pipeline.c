@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/agree.h"
+#include "format/json_file.h"
 #include "run/attempt.h"
 #include "run/claim.h"
 #include "run/failures.h"
@@ -106,7 +107,7 @@ static int open_logs(const struct cells *cells, int rank, const struct turn *tur
     const json_t *host = json_array_get(hosts, (size_t)rank);
     char *path = turn->ahead ? text_new("%s/log/rank-%04d-attempt-%04d.jsonl", dir, rank, turn->number)
                              : text_new("%s/log/rank-%04d.jsonl", dir, rank);
-    char *members = host ? json_dumps(host, JSON_COMPACT) : NULL;
+    char *members = host ? json_text(host, JSON_COMPACT) : NULL;
     int rc = path && members ? log_open(path, err) : error_memory(err);
     if (rc == 0) log_event("\"attempt\": %d, \"place\": %s", turn->number, members);
     if (rc == 0) rc = failures_open(dir, rank, err);
