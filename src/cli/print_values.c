@@ -5,6 +5,7 @@
 #include "eval/precision.h"
 #include "format/json_file.h"
 #include "job/job.h"
+#include "metric/values.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -71,46 +72,22 @@ void values_print_mean(const json_t *values) {
 
 static const char *const operands[COMPARED] = {"A", "B", "A2", "V"};
 
-/* rows: of samples whose features are there; statistics: where they are a file's own, of how many (0: unknown). */
-static void count_samples(const struct side *side, size_t *rows, uint64_t *statistics, bool *own) {
-    *rows = 0;
-    *statistics = 0;
-    *own = false;
-    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
-        const struct view *view = &side->views[kind];
-        if (view->features.rows) *rows = view->features.count;
-        if (!view->statistics.dim || (view->features.rows && view->statistics.count == view->features.count)) continue;
-        *own = true;
-        if (view->statistics.count) *statistics = view->statistics.count;
-    }
-}
-
 json_t *values_samples(const struct side *const sides[COMPARED]) {
     json_t *samples = json_object();
-    size_t rows;
-    uint64_t statistics;
-    bool own;
-    for (size_t i = 0; i < COMPARED; i++) {
-        if (!sides[i]) continue;
-        count_samples(sides[i], &rows, &statistics, &own);
-        uint64_t count = own ? statistics : rows;
-        json_map_add(&samples, operands[i], count ? json_integer((json_int_t)count) : json_null());
-    }
+    for (size_t i = 0; i < COMPARED; i++)
+        if (sides[i]) json_map_add(&samples, operands[i], values_count(sides[i]));
     return samples;
 }
 
 void values_print_samples(const struct side *const sides[COMPARED], const char *const paths[COMPARED]) {
-    size_t rows;
-    uint64_t statistics;
-    bool own;
     for (size_t i = 0; i < COMPARED; i++) {
         char text[100] = "statistics, which do not say of how many samples";
         if (!sides[i]) continue;
-        count_samples(sides[i], &rows, &statistics, &own);
-        if (statistics) snprintf(text, sizeof text, "statistics of %" PRIu64 " samples", statistics);
-        if (!own) snprintf(text, sizeof text, "%zu samples", rows);
+        const struct sample_counts counts = values_counts(sides[i]);
+        if (counts.statistics) snprintf(text, sizeof text, "statistics of %" PRIu64 " samples", counts.statistics);
+        if (!counts.own) snprintf(text, sizeof text, "%zu samples", counts.rows);
         print_line(stdout, "%-14s %s: %s%s", operands[i], paths[i], text,
-                   own && rows ? ", beside features of some" : "");
+                   counts.own && counts.rows ? ", beside features of some" : "");
     }
 }
 

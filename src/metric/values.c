@@ -10,6 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct sample_counts values_counts(const struct side *side) {
+    struct sample_counts counts = {.rows = 0};
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        const struct view *view = &side->views[kind];
+        if (view->features.rows) counts.rows = view->features.count;
+        if (!view->statistics.dim || (view->features.rows && view->statistics.count == view->features.count)) continue;
+        counts.own = true;
+        if (view->statistics.count) counts.statistics = view->statistics.count;
+    }
+    return counts;
+}
+
+json_t *values_count(const struct side *side) {
+    const struct sample_counts counts = values_counts(side);
+    uint64_t count = counts.own ? counts.statistics : counts.rows;
+    return count ? json_integer((json_int_t)count) : json_null();
+}
+
 int value_set(json_t *values, const char *name, double value, struct error *err) {
     if (!isfinite(value))
         return error_set(err, CODE_DATA, "%s is not a finite number: the features are too large", name);
