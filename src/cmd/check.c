@@ -173,7 +173,7 @@ static int judge(const json_t *found, const char *model, bool labelled, bool jso
         rc = error_set(err, CODE_DATA,
                        "%s: its card says %s, but read as %s the error of x0 is %.3g instead of %.3g: correct the card",
                        model, said, is, least, mine);
-    else if (rc == 0 && labelled && !(mine <= pixelwise))
+    else if (rc == 0 && (isinf(mine) || (labelled && !(mine <= pixelwise))))
         rc = error_set(
             err, CODE_DATA,
             "%s: no reading comes nearer to the images than every pixel by itself does (%.3g; %s as the card "

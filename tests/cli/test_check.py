@@ -91,6 +91,16 @@ def test_no_reading_fits(job):
     assert "no reading comes nearer" in said or "correct the card" in said
 
 
+@pytest.mark.parametrize("labels", [None, {"classes": 2, "null": 2}, {"classes": 2, "null": None}])
+def test_a_network_without_a_finite_output(job, labels):
+    model, images = network(job, "linear", "continuous", "epsilon")
+    job.model["card"]["labels"] = labels
+    job.model["nan_call"] = -1
+    job.write()
+    _, said = found(model, images, code=65)
+    assert "no reading comes nearer" in said and "as the card says has inf" in said
+
+
 def png(path, pixels):
     """[H,W] uint8, grey."""
     height, width = pixels.shape
