@@ -2,6 +2,7 @@
 #include "base/outlet.h"
 #include "base/print.h"
 #include "cli/command.h"
+#include "format/json_file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@ int output_failed(struct error *err, int why) {
 }
 
 int print_json_to(FILE *out, const json_t *json, struct error *err) {
-    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    char *text = json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (!text) return error_memory(err);
     errno = 0;
     print_block(out, text);

@@ -3,7 +3,9 @@
 
 #include "base/print.h"
 #include "eval/precision.h"
+#include "format/json_file.h"
 #include "job/job.h"
+#include "metric/values.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -68,46 +70,22 @@ void values_print_mean(const json_t *values) {
     print_difference(values, NULL, "fdr");
 }
 
-/* rows: of samples whose features are there; statistics: where they are a file's own, of how many (0: unknown). */
-static void count_samples(const struct side *side, size_t *rows, uint64_t *statistics, bool *own) {
-    *rows = 0;
-    *statistics = 0;
-    *own = false;
-    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
-        const struct view *view = &side->views[kind];
-        if (view->features.rows) *rows = view->features.count;
-        if (!view->statistics.dim || (view->features.rows && view->statistics.count == view->features.count)) continue;
-        *own = true;
-        if (view->statistics.count) *statistics = view->statistics.count;
-    }
-}
-
 json_t *values_samples(const struct network_sides *sides) {
     json_t *samples = json_object();
-    size_t rows;
-    uint64_t statistics;
-    bool own;
-    for (size_t i = 0; i < OPERANDS; i++) {
-        if (!sides->of[i]) continue;
-        count_samples(sides->of[i], &rows, &statistics, &own);
-        uint64_t count = own ? statistics : rows;
-        json_object_set_new(samples, operand_names[i], count ? json_integer((json_int_t)count) : json_null());
-    }
+    for (size_t i = 0; i < OPERANDS; i++)
+        if (sides->of[i]) json_map_add(&samples, operand_names[i], values_count(sides->of[i]));
     return samples;
 }
 
 void values_print_samples(const struct network_sides *sides, const char *const paths[OPERANDS]) {
-    size_t rows;
-    uint64_t statistics;
-    bool own;
     for (size_t i = 0; i < OPERANDS; i++) {
         char text[100] = "statistics, which do not say of how many samples";
         if (!sides->of[i]) continue;
-        count_samples(sides->of[i], &rows, &statistics, &own);
-        if (statistics) snprintf(text, sizeof text, "statistics of %" PRIu64 " samples", statistics);
-        if (!own) snprintf(text, sizeof text, "%zu samples", rows);
+        const struct sample_counts counts = values_counts(sides->of[i]);
+        if (counts.statistics) snprintf(text, sizeof text, "statistics of %" PRIu64 " samples", counts.statistics);
+        if (!counts.own) snprintf(text, sizeof text, "%zu samples", counts.rows);
         print_line(stdout, "%-14s %s: %s%s", operand_names[i], paths[i], text,
-                   own && rows ? ", beside features of some" : "");
+                   counts.own && counts.rows ? ", beside features of some" : "");
     }
 }
 
@@ -118,7 +96,7 @@ json_t *values_network(const struct network_sides *sides) {
         if (!sides->of[i]) continue;
         if (!name && sides->of[i]->name[0]) name = sides->of[i]->name;
         if (!sha256 && sides->of[i]->network[0]) sha256 = sides->of[i]->network;
-        if (!sides->of[i]->network[0]) json_array_append_new(unknown, json_string(operand_names[i]));
+        if (!sides->of[i]->network[0]) json_list_add(&unknown, json_string(operand_names[i]));
     }
     return json_pack("{s:s?, s:s?, s:o}", "name", name, "sha256", sha256, "unknown", unknown);
 }

@@ -7,8 +7,8 @@
 
 /* Collective. rc, *err: how the step went on this rank. Returns 0 where it went well on every rank, else -1 on every
  * rank: a rank that failed keeps its own error; the others get the highest code among the failures and an empty
- * message, so that only the ranks that failed print one. comm NULL: the other ranks are lost; returns rc and asks
- * nobody. */
+ * message, so that only the ranks that failed print one, and what rank 0 says too rank 0 alone. comm NULL: the other
+ * ranks are lost; returns rc and asks nobody. */
 int ranks_agree(struct comm *comm, int rc, struct error *err);
 
 /* Collective. An error on every rank (its message on rank 0 alone) when the ranks run different builds of this program

@@ -49,7 +49,7 @@ static int read_pixels(float **x, size_t *count, const char *path, const struct 
     if (images_open(&images, path, IMAGES_NATURAL, err) != 0) return -1;
     images_shape(images, &height, &width, &channels);
     *count = images_count(images) < wanted ? images_count(images) : (size_t)wanted;
-    int rc = too_few(*count, path, err);
+    int rc = too_few(images_count(images), path, err);
     if (rc == 0 && (height != card->height || width != card->width || channels != card->channels))
         rc = error_set(err, CODE_DATA, "%s: expected images of the card's shape [%d, %d, %d], found [%d, %d, %d]", path,
                        card->channels, card->height, card->width, channels, height, width);
@@ -173,7 +173,7 @@ static int judge(const json_t *found, const char *model, bool labelled, bool jso
         rc = error_set(err, CODE_DATA,
                        "%s: its card says %s, but read as %s the error of x0 is %.3g instead of %.3g: correct the card",
                        model, said, is, least, mine);
-    else if (rc == 0 && labelled && !(mine <= pixelwise))
+    else if (rc == 0 && (isinf(mine) || (labelled && !(mine <= pixelwise))))
         rc = error_set(
             err, CODE_DATA,
             "%s: no reading comes nearer to the images than every pixel by itself does (%.3g; %s as the card "
@@ -193,6 +193,7 @@ static int check(const struct call *call, struct error *err) {
     struct card card;
     float *images = NULL;
     json_t *found = NULL;
+    if (options->count == 1) return error_set(err, CODE_USAGE, "check: --count 1: expected two images or more");
     if (command_read_card(&card, options->model, &options->set, err) != 0) return -1;
     struct readings_asked asked = {.card = &card};
     int rc = read_images(&images, &asked.count, options->images, &card, options->count ? options->count : IMAGES, err);

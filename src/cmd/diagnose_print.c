@@ -3,6 +3,7 @@
 
 #include "base/print.h"
 #include "base/text.h"
+#include "format/json_file.h"
 #include "job/job.h"
 #include "report/chart.h"
 
@@ -253,7 +254,7 @@ static void print_fits(const json_t *fits) {
     printf(
         "\nWhat qtaylor tune could gain at NFE %g: errors of a sample, rms, on %g paths that nothing was fitted to\n",
         value_at(fits, "nfe"), value_at(json_object_get(fits, "paths"), "judge"));
-    char *grid = json_dumps(json_object_get(sampler, "grid"), JSON_COMPACT | JSON_ENCODE_ANY);
+    char *grid = json_text(json_object_get(sampler, "grid"), JSON_COMPACT | JSON_ENCODE_ANY);
     char *name = text_new("the registry's %s", name_at(sampler, "solver"));
     print_fit(name ? name : "", registry, grid ? grid : "");
     free(name);

@@ -75,11 +75,12 @@ static int inspect_lines(const char *path, json_t **about, struct error *err) {
     int number = 0, rc = 0;
     if (file_read(path, &data, &size, err) != 0) return -1;
     json_t *records = json_array();
+    if (strlen(data) < size) rc = error_set(err, CODE_DATA, "%s: there is a zero byte in it", path);
     for (char *line = strtok_r(data, "\n", &rest); line && rc == 0; line = strtok_r(NULL, "\n", &rest)) {
         json_t *record = json_loads(line, 0, NULL);
         number++;
-        if (!record || json_array_append_new(records, record) != 0)
-            rc = error_set(err, CODE_DATA, "%s:%d: expected one JSON record a line", path, number);
+        if (!record) rc = error_set(err, CODE_DATA, "%s:%d: expected one JSON record a line", path, number);
+        else json_list_add(&records, record);
     }
     if (rc == 0) *about = json_pack("{s:s, s:i, s:O}", "kind", "records", "count", number, "records", records);
     json_decref(records);

@@ -2,6 +2,8 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/members.h"
+#include "format/json_file.h"
 #include "job/card.h"
 #include "job/model_file.h"
 #include "sample/proof.h"
@@ -37,7 +39,7 @@ static int make_job(struct job *job, const struct trial *trial, const char *path
                               "batch", card->batch > 0 ? card->batch : PROOF_BATCH, "sampler", "solver", "ddim", "nfe",
                               3, "guidance", json_real(card->null_label >= 0 ? 1.5 : 1), "output", "dir", ".", "dtype",
                               "float32");
-    char *text = asked ? json_dumps(asked, JSON_COMPACT) : NULL;
+    char *text = asked ? json_text(asked, JSON_COMPACT) : NULL;
     json_decref(asked);
     int rc = text ? job_parse(job, text, path, NULL, NULL, 0, err) : error_memory(err);
     free(text);
@@ -74,18 +76,13 @@ static int measure(json_t *speeds, const struct trial *trial, uint64_t only, str
 
 /* ---- what was found ---- */
 
-static int64_t whole(const json_t *object, const char *key) {
-    return (int64_t)json_integer_value(json_object_get(object, key));
-}
-
 static void print_found(const json_t *found, const char *path) {
     const json_t *speeds = json_object_get(found, "speeds"), *best = json_object_get(found, "recommended");
-    double difference = json_number_value(json_object_get(found, "row_difference"));
-    char *card = json_dumps(json_object_get(found, "card"), JSON_COMPACT | JSON_REAL_PRECISION(6));
+    double difference = number_at(found, "row_difference");
+    char *card = json_text(json_object_get(found, "card"), JSON_COMPACT | JSON_REAL_PRECISION(6));
     size_t i;
     json_t *speed;
-    print_line(stdout, "%s: %s, on %s", path, json_string_value(json_object_get(found, "form")),
-               json_string_value(json_object_get(found, "machine")));
+    print_line(stdout, "%s: %s, on %s", path, text_at(found, "form"), text_at(found, "machine"));
     print_line(stdout, "card        %.300s", card ? card : "");
     free(card);
     printf("output      finite for unit normals at the first, a middle and the last time; the same when asked again\n");
@@ -95,11 +92,11 @@ static void print_found(const json_t *found, const char *path) {
     else printf("rows        the same bits whatever else is in the batch\n");
     printf("\n%8s %8s %12s %14s\n", "batch", "workers", "rows/s", "peak memory");
     json_array_foreach(speeds, i, speed)
-        printf("%8lld %8lld %12.1f %10.0f MiB\n", (long long)whole(speed, "batch"), (long long)whole(speed, "workers"),
-               speed_rate(speed), (double)whole(speed, "peak_bytes") / (1 << 20));
+        printf("%8lld %8lld %12.1f %10.0f MiB\n", whole_at(speed, "batch"), whole_at(speed, "workers"),
+               speed_rate(speed), (double)whole_at(speed, "peak_bytes") / (1 << 20));
     printf(
         "\nIn the job, for one rank on this machine: batch: %lld, workers: %lld (%.1f model calls of a row a second)\n",
-        (long long)whole(best, "batch"), (long long)whole(best, "workers"), speed_rate(best));
+        whole_at(best, "batch"), whole_at(best, "workers"), speed_rate(best));
 }
 
 static int describe(json_t **found, const struct trial *trial, const char *path, double difference,

@@ -4,6 +4,7 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "format/json_file.h"
 #include "job/sweep.h"
 #include "metric/sweep_race.h"
 #include "sample/conditions.h"
@@ -86,8 +87,8 @@ static void print_overridden(const struct card *card, FILE *out) {
     const char *key;
     json_t *pair;
     json_object_foreach(card->overridden, key, pair) {
-        char *theirs = json_dumps(json_array_get(pair, 0), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)),
-             *ours = json_dumps(json_array_get(pair, 1), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+        char *theirs = json_text(json_array_get(pair, 0), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)),
+             *ours = json_text(json_array_get(pair, 1), JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
         print_line(out, "model.card.%s: %.200s -> %.200s", key, theirs ? theirs : "?", ours ? ours : "?");
         free(theirs);
         free(ours);

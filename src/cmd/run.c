@@ -3,6 +3,7 @@
 #include "base/outlet.h"
 #include "base/print.h"
 #include "cli/command.h"
+#include "cli/members.h"
 #include "report/results.h"
 #include "run/cells.h"
 #include "work/decoders.h"
@@ -26,16 +27,11 @@ struct run_options {
     bool json, dry_run;
 };
 
-static json_int_t whole(const json_t *object, const char *key) {
-    return json_integer_value(json_object_get(object, key));
-}
-
 /* all: " (of all 400 samples)" behind metrics of fewer, else "". */
 static void print_pixels(const json_t *pixels, const char *all, FILE *out) {
     const json_t *clipped = json_object_get(pixels, "clipped");
     if (!json_is_object(pixels)) return;
-    fprintf(out, "saturated   %.2f %% of the pixel values are 0 or 255",
-            100 * json_number_value(json_object_get(pixels, "saturated")));
+    fprintf(out, "saturated   %.2f %% of the pixel values are 0 or 255", 100 * number_at(pixels, "saturated"));
     if (json_is_number(clipped))
         fprintf(out, "; %.2f %% were clipped from beyond the model's range", 100 * json_number_value(clipped));
     fprintf(out, "%s\n", all);
@@ -46,23 +42,20 @@ static void print_fids(const json_t *metrics, FILE *out) {
     const json_t *fid = json_object_get(metrics, "fid"), *network;
     const char *name, *title = "FID";
     if (json_is_number(fid))
-        fprintf(out, "FID         %.4f (%lld samples)\n", json_number_value(fid),
-                (long long)json_integer_value(json_object_get(metrics, "samples")));
+        fprintf(out, "FID         %.4f (%lld samples)\n", json_number_value(fid), whole_at(metrics, "samples"));
     if (json_object_get(metrics, "fid_error"))
         fprintf(out, "            %.4f +- %.4f corrected for the bias of finite samples\n",
-                json_number_value(json_object_get(metrics, "fid_corrected")),
-                json_number_value(json_object_get(metrics, "fid_error")));
+                number_at(metrics, "fid_corrected"), number_at(metrics, "fid_error"));
     json_object_foreach(json_object_get(metrics, "networks"), name, network) {
         char key[NETWORK_NAME + 16];
         snprintf(key, sizeof key, "%s.fid", name);
         if (!json_is_number(json_object_get(metrics, key))) continue;
-        print_line(out, "%-11s %-16s %.4f", title, name, json_number_value(json_object_get(metrics, key)));
+        print_line(out, "%-11s %-16s %.4f", title, name, number_at(metrics, key));
         snprintf(key, sizeof key, "%s.fid_corrected", name);
-        double corrected = json_number_value(json_object_get(metrics, key));
+        double corrected = number_at(metrics, key);
         snprintf(key, sizeof key, "%s.fid_error", name);
         if (json_is_number(json_object_get(metrics, key)))
-            fprintf(out, "            %-16s %.4f +- %.4f corrected\n", "", corrected,
-                    json_number_value(json_object_get(metrics, key)));
+            fprintf(out, "            %-16s %.4f +- %.4f corrected\n", "", corrected, number_at(metrics, key));
         title = "";
     }
 }
@@ -73,44 +66,40 @@ static void print_decoded(const json_t *result, FILE *out) {
     json_t *other;
     json_object_foreach(json_object_get(result, "decoded"), name, other) {
         const json_t *fid = json_object_get(json_object_get(other, "metrics"), "fid");
-        print_line(out, "decoder     %s, in %s", name, json_string_value(json_object_get(other, "run")));
+        print_line(out, "decoder     %s, in %s", name, text_at(other, "run"));
         if (json_is_number(fid)) fprintf(out, "  FID       %.4f\n", json_number_value(fid));
-        print_line(out, "  digest    %s", json_string_value(json_object_get(other, "payload_sha256")));
+        print_line(out, "  digest    %s", text_at(other, "payload_sha256"));
     }
 }
 
 static void print_result(const json_t *result, FILE *out) {
     const json_t *generation = json_object_get(result, "generation"), *metrics = json_object_get(result, "metrics");
-    json_int_t samples = json_integer_value(json_object_get(result, "samples"));
-    json_int_t made = json_integer_value(json_object_get(result, "made_now"));
+    long long samples = whole_at(result, "samples");
+    long long made = whole_at(result, "made_now");
     const char *picture = json_string_value(json_object_get(result, "picture"));
-    print_line(out, "run         %s", json_string_value(json_object_get(result, "run")));
-    fprintf(out, "samples     %lld on disk, %lld made now, all verified\n", (long long)samples, (long long)made);
+    print_line(out, "run         %s", text_at(result, "run"));
+    fprintf(out, "samples     %lld on disk, %lld made now, all verified\n", samples, made);
     const json_t *stopped = json_object_get(result, "stopped"), *target = json_object_get(stopped, "target");
     if (target)
-        fprintf(out, "stopped     after %lld of %lld seeds",
-                (long long)json_integer_value(json_object_get(stopped, "samples")),
-                (long long)json_integer_value(json_object_get(stopped, "of")));
+        fprintf(out, "stopped     after %lld of %lld seeds", whole_at(stopped, "samples"), whole_at(stopped, "of"));
     if (target && json_object_get(result, "latents_of")) fprintf(out, ", as the run of its latents was\n");
     else if (target) fprintf(out, ": FID's standard error is at most %g\n", json_number_value(target));
-    double nfe = json_number_value(json_object_get(result, "nfe"));
-    if (nfe == 0) nfe = json_number_value(json_object_get(generation, "nfe")); /* adaptive: the mean over batches */
-    print_line(out, "NFE         %g (%s)", nfe, json_string_value(json_object_get(result, "solver")));
+    double nfe = number_at(result, "nfe");
+    if (nfe == 0) nfe = number_at(generation, "nfe"); /* adaptive: the mean over batches */
+    print_line(out, "NFE         %g (%s)", nfe, text_at(result, "solver"));
     if (json_is_object(generation))
-        fprintf(out, "samples/s   %.1f (%lld sample%s in %.1f s%s)\n",
-                json_number_value(json_object_get(generation, "samples_per_second")),
-                (long long)json_integer_value(json_object_get(generation, "samples")),
-                json_integer_value(json_object_get(generation, "samples")) == 1 ? "" : "s",
-                json_number_value(json_object_get(generation, "seconds")), made ? "" : ", when they were made");
+        fprintf(out, "samples/s   %.1f (%lld sample%s in %.1f s%s)\n", number_at(generation, "samples_per_second"),
+                whole_at(generation, "samples"), whole_at(generation, "samples") == 1 ? "" : "s",
+                number_at(generation, "seconds"), made ? "" : ", when they were made");
     char all[48] = "";
-    if (json_is_object(metrics) && whole(metrics, "samples") < samples) {
-        fprintf(out, "evaluated   the first %lld of these samples\n", (long long)whole(metrics, "samples"));
-        snprintf(all, sizeof all, " (of all %lld samples)", (long long)samples);
+    if (json_is_object(metrics) && whole_at(metrics, "samples") < samples) {
+        fprintf(out, "evaluated   the first %lld of these samples\n", whole_at(metrics, "samples"));
+        snprintf(all, sizeof all, " (of all %lld samples)", samples);
     }
     print_fids(metrics, out);
     print_pixels(json_object_get(result, "pixels"), all, out);
     if (picture) print_line(out, "picture     %s", picture);
-    print_line(out, "digest      %s%s", json_string_value(json_object_get(result, "payload_sha256")), all);
+    print_line(out, "digest      %s%s", text_at(result, "payload_sha256"), all);
     print_decoded(result, out);
 }
 
@@ -125,41 +114,40 @@ static void print_duration(double seconds, FILE *out) {
 
 static void print_dry_cell(const json_t *cell, FILE *out) {
     const char *name = json_string_value(json_object_get(cell, "cell"));
-    json_int_t samples = whole(cell, "samples"), missing = whole(cell, "missing"), bad = whole(cell, "shards_bad");
+    long long samples = whole_at(cell, "samples"), missing = whole_at(cell, "missing"),
+              bad = whole_at(cell, "shards_bad");
     if (name) print_line(out, "cell        %s", name);
-    else print_line(out, "run         %s", json_string_value(json_object_get(cell, "run")));
+    else print_line(out, "run         %s", text_at(cell, "run"));
     const char *rule = json_string_value(json_object_get(cell, "rule"));
-    bool stopped = samples < whole(cell, "of");
-    fprintf(out, "samples     %lld: %lld on disk, %s%lld to make; %lld of %lld shards are not whole",
-            (long long)samples, (long long)(samples - missing), rule && !stopped && missing > 0 ? "at most " : "",
-            (long long)missing, (long long)whole(cell, "shards_missing"), (long long)whole(cell, "shards"));
-    if (bad > 0) fprintf(out, ", %lld of them damaged or of other seeds", (long long)bad);
+    bool stopped = samples < whole_at(cell, "of");
+    fprintf(out, "samples     %lld: %lld on disk, %s%lld to make; %lld of %lld shards are not whole", samples,
+            samples - missing, rule && !stopped && missing > 0 ? "at most " : "", missing,
+            whole_at(cell, "shards_missing"), whole_at(cell, "shards"));
+    if (bad > 0) fprintf(out, ", %lld of them damaged or of other seeds", bad);
     fprintf(out, "\n");
     const char *key = rule && strcmp(rule, "race") == 0 ? "sweep.race" : "evaluate.until";
     if (rule && stopped)
-        fprintf(out, "stopped     by %s, after %lld of %lld seeds\n", key, (long long)samples,
-                (long long)whole(cell, "of"));
+        fprintf(out, "stopped     by %s, after %lld of %lld seeds\n", key, samples, whole_at(cell, "of"));
     else if (rule && missing > 0) fprintf(out, "rounds      %s decides after each how many are made\n", key);
-    if (whole(cell, "model_calls") > 0)
-        print_line(out, "solver      %s, %lld model calls a sample", json_string_value(json_object_get(cell, "solver")),
-                   (long long)whole(cell, "model_calls"));
-    else print_line(out, "solver      %s, adaptive", json_string_value(json_object_get(cell, "solver")));
+    if (whole_at(cell, "model_calls") > 0)
+        print_line(out, "solver      %s, %lld model calls a sample", text_at(cell, "solver"),
+                   whole_at(cell, "model_calls"));
+    else print_line(out, "solver      %s, adaptive", text_at(cell, "solver"));
 }
 
 static void print_dry_run(const json_t *found, FILE *out) {
     const json_t *cell, *seconds = json_object_get(found, "seconds");
-    json_int_t ranks = whole(found, "ranks"), workers = whole(found, "workers");
+    long long ranks = whole_at(found, "ranks"), workers = whole_at(found, "workers");
     double calls = 0;
     size_t i;
     json_array_foreach(json_object_get(found, "cells"), i, cell) {
         print_dry_cell(cell, out);
-        if (calls == 0) calls = json_number_value(json_object_get(cell, "calls_per_second"));
+        if (calls == 0) calls = number_at(cell, "calls_per_second");
     }
-    print_line(out, "by          %lld rank%s, %lld worker%s in all, %s", (long long)ranks, ranks == 1 ? "" : "s",
-               (long long)workers, workers == 1 ? "" : "s", json_string_value(json_object_get(found, "device")));
-    fprintf(out, "size        %.1f MiB before compression, %.1f GiB free\n",
-            json_number_value(json_object_get(found, "bytes")) / (1 << 20),
-            json_number_value(json_object_get(found, "free_bytes")) / (1 << 30));
+    print_line(out, "by          %lld rank%s, %lld worker%s in all, %s", ranks, ranks == 1 ? "" : "s", workers,
+               workers == 1 ? "" : "s", text_at(found, "device"));
+    fprintf(out, "size        %.1f MiB before compression, %.1f GiB free\n", number_at(found, "bytes") / (1 << 20),
+            number_at(found, "free_bytes") / (1 << 30));
     if (json_is_number(seconds)) {
         fprintf(out, "time        ");
         print_duration(json_number_value(seconds), out);

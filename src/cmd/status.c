@@ -4,23 +4,11 @@
 #include "base/print.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/members.h"
 #include "report/progress.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static long long integer(const json_t *json, const char *key) {
-    return (long long)json_integer_value(json_object_get(json, key));
-}
-
-static double number(const json_t *json, const char *key) {
-    return json_number_value(json_object_get(json, key));
-}
-
-static const char *string(const json_t *json, const char *key) {
-    const char *text = json_string_value(json_object_get(json, key));
-    return text ? text : "?";
-}
 
 static const char *stopped_by(const json_t *run) {
     const json_t *stopped = json_object_get(run, "stopped");
@@ -42,7 +30,7 @@ static const char *in_race(const json_t *race, const json_t *cell) {
     }
     json_array_foreach(json_object_get(race, "dropped"), i, name) {
         if (json_equal(json_object_get(name, "cell"), json_object_get(cell, "cell")) &&
-            integer(cell, "done") < integer(cell, "samples"))
+            whole_at(cell, "done") < whole_at(cell, "samples"))
             return ", dropped out of the race, whose outcome is not of it";
     }
     return "";
@@ -52,26 +40,26 @@ static void print_cells(const json_t *cells, const json_t *race) {
     size_t i;
     json_t *cell;
     int width = 0;
-    json_array_foreach(cells, i, cell) if ((int)strlen(string(cell, "cell")) > width)
-        width = (int)strlen(string(cell, "cell"));
+    json_array_foreach(cells, i, cell) if ((int)strlen(text_at(cell, "cell")) > width)
+        width = (int)strlen(text_at(cell, "cell"));
     json_array_foreach(cells, i, cell) {
         size_t k;
         json_t *other;
-        print_line(stdout, "  %-*s  %10lld of %-10lld %s%s%s", width, string(cell, "cell"), integer(cell, "done"),
-                   integer(cell, "samples"), string(cell, "state"), stopped_by(cell), in_race(race, cell));
+        print_line(stdout, "  %-*s  %10lld of %-10lld %s%s%s", width, text_at(cell, "cell"), whole_at(cell, "done"),
+                   whole_at(cell, "samples"), text_at(cell, "state"), stopped_by(cell), in_race(race, cell));
         json_array_foreach(json_object_get(cell, "decoders"), k, other)
-            print_line(stdout, "    decoder %s: %lld of %lld, %s%s", string(other, "cell"), integer(other, "done"),
-                       integer(other, "samples"), string(other, "state"), stopped_by(other));
+            print_line(stdout, "    decoder %s: %lld of %lld, %s%s", text_at(other, "cell"), whole_at(other, "done"),
+                       whole_at(other, "samples"), text_at(other, "state"), stopped_by(other));
     }
 }
 
 static void print_attempt(const json_t *attempt) {
     const char *slurm = json_string_value(json_object_get(attempt, "slurm"));
     struct text seen = {0};
-    progress_duration(&seen, number(attempt, "silent"));
+    progress_duration(&seen, number_at(attempt, "silent"));
     print_line(stdout, "  attempt %lld: %s, process %lld%s%s, %lld ranks, %.1f samples/s, seen %s ago",
-               integer(attempt, "attempt"), string(attempt, "host"), integer(attempt, "pid"),
-               slurm ? ", SLURM job " : "", slurm ? slurm : "", integer(attempt, "ranks"), number(attempt, "rate"),
+               whole_at(attempt, "attempt"), text_at(attempt, "host"), whole_at(attempt, "pid"),
+               slurm ? ", SLURM job " : "", slurm ? slurm : "", whole_at(attempt, "ranks"), number_at(attempt, "rate"),
                seen.data ? seen.data : "?");
     text_release(&seen);
 }
@@ -86,19 +74,19 @@ static void print_duration(const char *before, double seconds, const char *after
 static void print_life(const json_t *status) {
     size_t i, attempts = json_array_size(json_object_get(status, "attempts"));
     json_t *attempt;
-    bool left = integer(status, "done") < integer(status, "samples");
+    bool left = whole_at(status, "done") < whole_at(status, "samples");
     if (attempts > 0) {
-        printf("running     %lld rank%s in %zu job%s\n", integer(status, "ranks"),
-               integer(status, "ranks") == 1 ? "" : "s", attempts, attempts == 1 ? "" : "s");
+        printf("running     %lld rank%s in %zu job%s\n", whole_at(status, "ranks"),
+               whole_at(status, "ranks") == 1 ? "" : "s", attempts, attempts == 1 ? "" : "s");
         json_array_foreach(json_object_get(status, "attempts"), i, attempt) print_attempt(attempt);
-        printf("rate        %.1f samples/s", number(status, "rate"));
+        printf("rate        %.1f samples/s", number_at(status, "rate"));
         if (left && json_is_number(json_object_get(status, "eta_seconds")))
-            print_duration(", ETA ", number(status, "eta_seconds"), "");
+            print_duration(", ETA ", number_at(status, "eta_seconds"), "");
         printf("\n");
     } else if (left && json_is_number(json_object_get(status, "silent_seconds"))) {
         bool ended = json_is_true(json_object_get(status, "ended"));
         print_duration(ended ? "running     no; the last job ended " : "running     no sign of life for ",
-                       number(status, "silent_seconds"), ended ? " ago\n" : "; probably not running\n");
+                       number_at(status, "silent_seconds"), ended ? " ago\n" : "; probably not running\n");
     }
 }
 
@@ -106,8 +94,8 @@ static void print_quarantine(const json_t *status) {
     size_t i;
     json_t *shard;
     json_array_foreach(json_object_get(status, "quarantine"), i, shard)
-        print_line(stdout, "quarantined shard %lld (seeds %s), %lld tries: %s", integer(shard, "shard"),
-                   string(shard, "seeds"), integer(shard, "tries"), string(shard, "reason"));
+        print_line(stdout, "quarantined shard %lld (seeds %s), %lld tries: %s", whole_at(shard, "shard"),
+                   text_at(shard, "seeds"), whole_at(shard, "tries"), text_at(shard, "reason"));
 }
 
 /* Where a race is, and how it goes on where nobody is at work. */
@@ -118,38 +106,39 @@ static void print_race(const json_t *status) {
     if (!race) return;
     if (goes_on(race))
         print_line(stdout, "race        by %s: in round %zu, of %lld samples a cell, are %zu of %lld cells",
-                   string(race, "metric"), json_array_size(rounds) + 1, integer(race, "next"),
-                   json_array_size(json_object_get(race, "in")), integer(race, "cells"));
+                   text_at(race, "metric"), json_array_size(rounds) + 1, whole_at(race, "next"),
+                   json_array_size(json_object_get(race, "in")), whole_at(race, "cells"));
     else
-        print_line(stdout, "race        by %s: decided in %zu rounds", string(race, "metric"), json_array_size(rounds));
+        print_line(stdout, "race        by %s: decided in %zu rounds", text_at(race, "metric"),
+                   json_array_size(rounds));
     if (last)
-        print_line(stdout, "            after %lld samples a cell %s leads", integer(last, "samples"),
-                   string(last, "leader"));
-    if (strcmp(string(status, "state"), "stopped") != 0) return;
+        print_line(stdout, "            after %lld samples a cell %s leads", whole_at(last, "samples"),
+                   text_at(last, "leader"));
+    if (strcmp(text_at(status, "state"), "stopped") != 0) return;
     struct text command = {0};
     text_add(&command, "qtaylor run");
-    text_add_word(&command, string(job, "path"));
+    text_add_word(&command, text_at(job, "path"));
     json_array_foreach(json_object_get(job, "overrides"), i, set) {
         text_add_word(&command, "--set");
         text_add_word(&command, json_string_value(set) ? json_string_value(set) : "?");
     }
-    print_line(stdout, "            to go on, in %s: %s", string(job, "directory"), command.data ? command.data : "?");
+    print_line(stdout, "            to go on, in %s: %s", text_at(job, "directory"), command.data ? command.data : "?");
     text_release(&command);
 }
 
 static void print_status(const json_t *status) {
-    long long done = integer(status, "done"), samples = integer(status, "samples");
-    print_line(stdout, "%s: %s%s", string(status, "run"), string(status, "state"),
+    long long done = whole_at(status, "done"), samples = whole_at(status, "samples");
+    print_line(stdout, "%s: %s%s", text_at(status, "run"), text_at(status, "state"),
                goes_on(json_object_get(status, "race")) ? ", a race that has not ended" : "");
     print_cells(json_object_get(status, "cells"), json_object_get(status, "race"));
     const json_t *stopped = json_object_get(status, "stopped");
     if (stopped)
-        printf("stopped     after %lld of %lld seeds%s\n", integer(stopped, "samples"), integer(stopped, "of"),
+        printf("stopped     after %lld of %lld seeds%s\n", whole_at(stopped, "samples"), whole_at(stopped, "of"),
                stopped_by(status));
     printf("samples     %lld of %lld (%.1f%%), %lld of %lld shards\n", done, samples,
-           samples > 0 ? 100.0 * (double)done / (double)samples : 100, integer(status, "shards_done"),
-           integer(status, "shards"));
-    if (json_object_get(status, "latents")) printf("latents     %lld of %lld\n", integer(status, "latents"), samples);
+           samples > 0 ? 100.0 * (double)done / (double)samples : 100, whole_at(status, "shards_done"),
+           whole_at(status, "shards"));
+    if (json_object_get(status, "latents")) printf("latents     %lld of %lld\n", whole_at(status, "latents"), samples);
     if (json_object_get(status, "decoders")) printf("decoders\n");
     print_cells(json_object_get(status, "decoders"), NULL);
     print_race(status);
@@ -169,7 +158,7 @@ static int status_command(const struct call *call, struct error *err) {
     int rc = 0;
     if (options->json) rc = print_json(status, err);
     else print_status(status);
-    const char *state = string(status, "state");
+    const char *state = text_at(status, "state");
     if (rc == 0 && strcmp(state, "complete") != 0) { /* printed already: the code alone */
         *err = (struct error){.code = strcmp(state, "quarantined") == 0 ? CODE_QUARANTINE : CODE_AGAIN};
         rc = -1;

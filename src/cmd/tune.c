@@ -17,6 +17,7 @@
 #include "cluster/place.h"
 #include "work/proof.h"
 #include "work/evaluation.h"
+#include "work/reference_images.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -171,7 +172,6 @@ static int load_judge(struct run *run, struct tuning *asked, struct side *refere
     struct network *network = &run->evaluated[0].network;
     const char *path = run->evaluated[0].path;
     double ignored;
-    run->job.evaluate.metrics = 1 << METRIC_FID; /* no other one judges */
     if (network_load(network, path, asked->device, err) != 0 ||
         network_prove(network, path, (size_t)run->job.batch, &ignored, err) != 0 ||
         evaluation_reference(run, 0, EVALUATED_REFERENCE, reference, err) != 0 ||
@@ -180,6 +180,19 @@ static int load_judge(struct run *run, struct tuning *asked, struct side *refere
     asked->network = network;
     asked->reference = reference;
     return side_factor(reference, 1 << METRIC_FID, err);
+}
+
+/* Collective. A reference of images goes through the network once, and stays with what else is kept. */
+static int make_reference(const struct run *run, const struct tuning *asked, const struct place *place,
+                          struct error *err) {
+    struct cell cell = {.run = *run};
+    json_t *list = json_pack("{s:s}", "dir", asked->folder);
+    struct cells cells = {.list = list, .cells = &cell, .count = 1};
+    cell.run.evaluated_count = 1;
+    int rc = ranks_agree(asked->comm, list ? 0 : error_memory(err), err);
+    if (rc == 0) rc = reference_images_agree(asked->comm, &cells, place, true, err);
+    json_decref(list);
+    return rc;
 }
 
 /* The decoder too, where there are FIDs: paths end with latents. */
@@ -241,12 +254,15 @@ static int tune_run(json_t **found, struct run *run, struct tuning *asked, struc
     asked->noise = run->job.noise;
     asked->rounding = run->job.output.rounding;
     if (!judges_by_fid(run)) asked->samples = 0;
+    run->job.evaluate.metrics = 1 << METRIC_FID; /* no other one judges, by no other file than the reference */
+    for (size_t i = 0; i < run->evaluated_count; i++) run->evaluated[i].files[EVALUATED_VALIDATION].path = NULL;
     int rc = refuse(run, err);
     if (rc == 0) rc = other_seeds(run, asked, &subjects, err);
     rc = ranks_agree(asked->comm, rc, err);
     asked->seeds = subjects.seeds;
     asked->labels = run->card.classes > 0 ? subjects.labels : NULL;
     asked->condition_rows = run->condition_rows > 0 ? subjects.rows : NULL;
+    if (rc == 0 && asked->samples > 0) rc = make_reference(run, asked, &place, err);
     if (rc == 0) rc = tune_models(found, asked, run, err);
     release_subjects(&subjects);
     return rc;
@@ -271,7 +287,7 @@ static int check_samples(const struct tune_options *options, const struct run *r
 static int keep_in(struct tuning *asked, const struct run *run, const char *folder, char **kept, char **identity,
                    struct error *err) {
     char build[256];
-    char *keys = json_dumps(json_object_get(run->document, "keys"), JSON_SORT_KEYS | JSON_COMPACT);
+    char *keys = json_text(json_object_get(run->document, "keys"), JSON_SORT_KEYS | JSON_COMPACT);
     build_describe(build, sizeof build);
     *kept = folder ? text_new("%s/kept", folder) : NULL;
     *identity = keys ? text_new("%s %s %s", build, sample_dtype_names[run->job.output.dtype], keys) : NULL;

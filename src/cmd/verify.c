@@ -1,10 +1,11 @@
 /* verify: every file of a run or a sweep read again, and the manifest written anew. */
-#include "cli/command.h"
 #include "base/draft.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/print.h"
 #include "base/text.h"
+#include "cli/command.h"
+#include "format/json_file.h"
 #include "run/attempts.h"
 #include "run/quarantine.h"
 #include "run/machines.h"
@@ -216,9 +217,10 @@ static int verify_decoded(const char *dir, FILE *out, json_t **json, struct erro
                 if (rc == 0 || worse(one.code, err->code)) *err = one;
                 rc = -1;
             }
-            json_object_set_new(all, name, found);
+            json_map_add(&all, name, found);
         }
-        if (*json && json_object_size(all) > 0) json_object_set(*json, DECODED_FOLDER, all);
+        if (*json && (!all || (json_object_size(all) > 0 && json_object_set(*json, DECODED_FOLDER, all) != 0)))
+            rc = error_memory(err);
         json_decref(document);
     }
     json_decref(all);
@@ -226,11 +228,11 @@ static int verify_decoded(const char *dir, FILE *out, json_t **json, struct erro
 }
 
 /* One cell of a sweep, added to the list. */
-static int verify_cell(const char *sweep, const char *name, FILE *out, json_t *list, struct error *err) {
+static int verify_cell(const char *sweep, const char *name, FILE *out, json_t **list, struct error *err) {
     json_t *json = NULL;
     int rc = verify_within(sweep, ".", name, verify_decoded, out, &json, err);
-    json_object_set_new(json, "cell", json_string(name));
-    json_array_append_new(list, json);
+    json_map_add(&json, "cell", json_string(name));
+    json_list_add(list, json);
     return rc;
 }
 
@@ -242,7 +244,7 @@ static int verify_sweep(const char *dir, const json_t *names, FILE *out, json_t 
     enum code code = CODE_OK;
     json_array_foreach(names, i, name) {
         struct error one;
-        if (verify_cell(dir, json_string_value(name), out, list, &one) == 0) continue;
+        if (verify_cell(dir, json_string_value(name), out, &list, &one) == 0) continue;
         print_line(out, "%s", one.message);
         if (worse(one.code, code)) code = one.code;
         bad++;

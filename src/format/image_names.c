@@ -1,9 +1,11 @@
 /* The names of images: which are read, in which order, and which are left out. */
 #include "format/image_names.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 
 #include <ctype.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,8 +106,10 @@ static void add_counts(struct text *counts, const struct image_names *names) {
 
 int image_names_settle(struct image_names *names, const char *path, const char *instead, enum image_order order,
                        struct error *err) {
+    static _Atomic uint64_t last; /* path that was told of: images are counted first, and then read */
     struct text counts = {0};
-    if (names->left_out > 0)
+    uint64_t mark = sha256_mark(path, strlen(path));
+    if (names->left_out > 0 && atomic_exchange(&last, mark) != mark)
         log_info("%s: left out, as hidden or no images: %zu (%s)", path, names->left_out,
                  names->left_out_names.data ? names->left_out_names.data : "");
     if (names->other) {

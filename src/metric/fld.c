@@ -18,47 +18,36 @@ struct mixture {
 
 /* ---- distances ---- */
 
-static void squares(const struct features *features, double *out) {
-    for (size_t i = 0; i < features->count; i++) {
-        out[i] = 0;
-        for (size_t k = 0; k < features->dim; k++)
-            out[i] += (double)features->rows[i * features->dim + k] * features->rows[i * features->dim + k];
+struct pairs {
+    float *out; /* [a->count][b->count] */
+    const struct features *a, *b;
+    double *aa, *bb; /* gram_squares */
+};
+
+static void measure_block(struct gram *gram, size_t index, void *context) {
+    const struct pairs *pairs = context;
+    size_t columns = gram_blocks(pairs->b->count), i = index / columns, j = index % columns;
+    gram_distances(gram, pairs->a, pairs->aa, i, pairs->b, pairs->bb, j);
+    for (size_t r = 0; r < gram_rows(i, pairs->a->count); r++) {
+        float *row = pairs->out + (gram_first(i) + r) * pairs->b->count + gram_first(j);
+        for (size_t c = 0; c < gram_rows(j, pairs->b->count); c++) row[c] = (float)gram->products[r * GRAM_BLOCK + c];
     }
 }
 
 /* *out [a->count][b->count], new: |x - y|^2. */
 static int distances(float **out, const struct features *a, const struct features *b, struct error *err) {
-    size_t dim = a->dim, rows = gram_blocks(a->count), columns = gram_blocks(b->count);
-    float *all = *out = malloc(a->count * b->count * sizeof *all);
-    double *aa = malloc(a->count * sizeof *aa), *bb = malloc(b->count * sizeof *bb);
-    bool failed = !all || !aa || !bb;
-    if (failed) error_memory(err);
-    else squares(a, aa), squares(b, bb);
-    bool none = failed;
-#pragma omp parallel reduction(| : failed)
-    if (!none) {
-        struct gram gram;
-        struct error one;
-        failed = gram_init(&gram, dim, &one) != 0;
-#pragma omp critical(fld_failure)
-        if (failed) *err = one;
-#pragma omp for schedule(dynamic)
-        for (size_t block = 0; block < rows * columns; block++) {
-            size_t i = block / columns, j = block % columns, na = gram_rows(i, a->count), nb = gram_rows(j, b->count);
-            if (failed) continue;
-            gram_block(&gram, a->rows + gram_first(i) * dim, na, b->rows + gram_first(j) * dim, nb, dim);
-            for (size_t r = 0; r < na; r++)
-                for (size_t c = 0; c < nb; c++) {
-                    size_t row = gram_first(i) + r, column = gram_first(j) + c;
-                    double square = aa[row] + bb[column] - 2 * gram.products[r * GRAM_BLOCK + c];
-                    all[row * b->count + column] = square > 0 ? (float)square : 0;
-                }
-        }
-        gram_release(&gram);
+    struct pairs pairs = {malloc(a->count * b->count * sizeof **out), a, b, malloc(a->count * sizeof(double)),
+                          malloc(b->count * sizeof(double))};
+    *out = pairs.out;
+    int rc = pairs.out && pairs.aa && pairs.bb ? 0 : error_memory(err);
+    if (rc == 0) {
+        gram_squares(a, pairs.aa);
+        gram_squares(b, pairs.bb);
+        rc = gram_each(gram_blocks(a->count) * gram_blocks(b->count), a->dim, measure_block, &pairs, err);
     }
-    free(aa);
-    free(bb);
-    return failed ? -1 : 0;
+    free(pairs.aa);
+    free(pairs.bb);
+    return rc;
 }
 
 /* ---- likelihoods ---- */

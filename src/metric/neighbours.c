@@ -13,14 +13,9 @@ struct cloud { /* points, |x|^2, and the squares of their radii */
 };
 
 static int cloud_init(struct cloud *cloud, const struct features *points, struct error *err) {
-    size_t dim = points->dim;
     *cloud = (struct cloud){points, malloc(points->count * sizeof(double)), malloc(points->count * sizeof(double))};
     if (!cloud->squares || !cloud->radii) return error_memory(err);
-    for (size_t i = 0; i < points->count; i++) {
-        cloud->squares[i] = 0;
-        for (size_t k = 0; k < dim; k++)
-            cloud->squares[i] += (double)points->rows[i * dim + k] * points->rows[i * dim + k];
-    }
+    gram_squares(points, cloud->squares);
     return 0;
 }
 
@@ -31,14 +26,7 @@ static void cloud_release(struct cloud *cloud) {
 
 /* products becomes the squared distances of block i of a and block j of b. */
 static void distances(struct gram *gram, const struct cloud *a, size_t i, const struct cloud *b, size_t j) {
-    size_t dim = a->points->dim, na = gram_rows(i, a->points->count), nb = gram_rows(j, b->points->count);
-    size_t first_a = gram_first(i), first_b = gram_first(j);
-    gram_block(gram, a->points->rows + first_a * dim, na, b->points->rows + first_b * dim, nb, dim);
-    for (size_t p = 0; p < na; p++)
-        for (size_t q = 0; q < nb; q++) {
-            double *at = &gram->products[p * GRAM_BLOCK + q];
-            *at = fmax(a->squares[first_a + p] + b->squares[first_b + q] - 2 * *at, 0);
-        }
+    gram_distances(gram, a->points, a->squares, i, b->points, b->squares, j);
 }
 
 /* Keeps the NEIGHBOURS smallest, rising. */
@@ -49,7 +37,9 @@ static void keep_nearest(double nearest[NEIGHBOURS], double distance) {
     nearest[i] = distance;
 }
 
-static void block_radii(struct gram *gram, struct cloud *cloud, size_t i) {
+/* Of block i of the cloud. */
+static void find_radii(struct gram *gram, size_t i, void *context) {
+    const struct cloud *cloud = context;
     size_t count = cloud->points->count, rows = gram_rows(i, count);
     double nearest[GRAM_BLOCK][NEIGHBOURS];
     for (size_t p = 0; p < rows; p++)
@@ -63,24 +53,8 @@ static void block_radii(struct gram *gram, struct cloud *cloud, size_t i) {
     for (size_t p = 0; p < rows; p++) cloud->radii[gram_first(i) + p] = nearest[p][NEIGHBOURS - 1];
 }
 
-static int find_radii(struct cloud *cloud, struct error *err) {
-    bool failed = false;
-#pragma omp parallel reduction(| : failed)
-    {
-        struct gram gram;
-        struct error one;
-        failed = gram_init(&gram, cloud->points->dim, &one) != 0;
-#pragma omp critical(gram_failure)
-        if (failed) *err = one;
-#pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < gram_blocks(cloud->points->count); i++)
-            if (!failed) block_radii(&gram, cloud, i);
-        gram_release(&gram);
-    }
-    return failed ? -1 : 0;
-}
-
-struct counts {             /* all of them independent of the order of blocks */
+struct counts { /* all of them independent of the order of blocks */
+    const struct cloud *samples, *reference;
     uint64_t inside;        /* samples in some reference ball */
     uint64_t balls;         /* pairs: sample inside a reference ball */
     unsigned char *reached; /* [reference]: in some sample's ball */
@@ -88,8 +62,9 @@ struct counts {             /* all of them independent of the order of blocks */
 };
 
 /* Block i of samples against all of the reference. */
-static void count_block(struct gram *gram, const struct cloud *samples, const struct cloud *reference, size_t i,
-                        struct counts *counts) {
+static void count_block(struct gram *gram, size_t i, void *context) {
+    struct counts *counts = context;
+    const struct cloud *samples = counts->samples, *reference = counts->reference;
     size_t rows = gram_rows(i, samples->points->count), count = reference->points->count;
     unsigned char inside[GRAM_BLOCK] = {0};
     uint64_t balls = 0, samples_inside = 0;
@@ -118,24 +93,6 @@ static void count_block(struct gram *gram, const struct cloud *samples, const st
     counts->balls += balls;
 }
 
-static int count_all(const struct cloud *samples, const struct cloud *reference, struct counts *counts,
-                     struct error *err) {
-    bool failed = false;
-#pragma omp parallel reduction(| : failed)
-    {
-        struct gram gram;
-        struct error one;
-        failed = gram_init(&gram, samples->points->dim, &one) != 0;
-#pragma omp critical(gram_failure)
-        if (failed) *err = one;
-#pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < gram_blocks(samples->points->count); i++)
-            if (!failed) count_block(&gram, samples, reference, i, counts);
-        gram_release(&gram);
-    }
-    return failed ? -1 : 0;
-}
-
 static int check(const struct features *samples, const struct features *reference, struct error *err) {
     if (samples->dim != reference->dim)
         return error_set(err, CODE_DATA,
@@ -150,7 +107,7 @@ static int check(const struct features *samples, const struct features *referenc
 int neighbours_prdc(const struct features *samples, const struct features *reference, struct prdc *prdc,
                     struct error *err) {
     struct cloud mine = {0}, theirs = {0};
-    struct counts counts = {0};
+    struct counts counts = {.samples = &mine, .reference = &theirs};
     size_t m = samples->count, n = reference->count, reached = 0, covered = 0;
     if (check(samples, reference, err) != 0) return -1;
     counts.reached = calloc(n, 1);
@@ -158,9 +115,9 @@ int neighbours_prdc(const struct features *samples, const struct features *refer
     int rc = counts.reached && counts.covered ? 0 : error_memory(err);
     if (rc == 0) rc = cloud_init(&mine, samples, err);
     if (rc == 0) rc = cloud_init(&theirs, reference, err);
-    if (rc == 0) rc = find_radii(&mine, err);
-    if (rc == 0) rc = find_radii(&theirs, err);
-    if (rc == 0) rc = count_all(&mine, &theirs, &counts, err);
+    if (rc == 0) rc = gram_each(gram_blocks(m), samples->dim, find_radii, &mine, err);
+    if (rc == 0) rc = gram_each(gram_blocks(n), samples->dim, find_radii, &theirs, err);
+    if (rc == 0) rc = gram_each(gram_blocks(m), samples->dim, count_block, &counts, err);
     for (size_t r = 0; rc == 0 && r < n; r++) {
         reached += counts.reached[r];
         covered += counts.covered[r];

@@ -2,13 +2,14 @@
 #include "metric/seal.h"
 
 #include "base/hash.h"
+#include "format/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static bool digest_metrics(const json_t *result, char sha256[SHA256_HEX]) {
-    char *text = json_dumps(json_object_get(result, "metrics"),
-                            JSON_ENCODE_ANY | JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *text = json_text(json_object_get(result, "metrics"),
+                           JSON_ENCODE_ANY | JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(17));
     if (text) sha256_bytes(text, strlen(text), sha256);
     free(text);
     return text != NULL;

@@ -4,9 +4,9 @@
 #include "base/log.h"
 #include "config/keys.h"
 #include "job/seeds.h"
+#include "metric/values.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* ---- the keys ---- */
@@ -122,16 +122,12 @@ uint64_t rounds_next(uint64_t samples, bool race, uint64_t shard_rows, uint64_t 
 /* ---- the decision ---- */
 
 int racer_read(struct racer *racer, const json_t *result, const char *metric, const char *cell, struct error *err) {
-    const json_t *metrics = json_object_get(result, "metrics"), *value = json_object_get(metrics, metric);
-    char name[40];
-    snprintf(name, sizeof name, "%s_without", metric);
-    const json_t *without = json_object_get(metrics, name);
-    *racer = (struct racer){.numbers = {json_number_value(value)}};
-    if (!json_is_number(value) || json_array_size(without) != JACKKNIFE_BLOCKS)
-        return error_set(err, CODE_DATA, "%s: its round has no %s with the values without each block of samples", cell,
-                         metric);
-    for (size_t i = 0; i < JACKKNIFE_BLOCKS; i++) racer->numbers[1 + i] = json_number_value(json_array_get(without, i));
-    return 0;
+    const json_t *metrics = json_object_get(result, "metrics");
+    *racer = (struct racer){.out = false};
+    if (json_is_number(json_object_get(metrics, metric)) && value_get_jackknifed(metrics, metric, racer->numbers))
+        return 0;
+    return error_set(err, CODE_DATA, "%s: its round has no %s with the values without each block of samples", cell,
+                     metric);
 }
 
 /* P(|t| > x), 19 degrees of freedom, in closed form (Abramowitz & Stegun 26.7.3). */

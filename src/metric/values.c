@@ -3,11 +3,30 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+struct sample_counts values_counts(const struct side *side) {
+    struct sample_counts counts = {.rows = 0};
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        const struct view *view = &side->views[kind];
+        if (view->features.rows) counts.rows = view->features.count;
+        if (!view->statistics.dim || (view->features.rows && view->statistics.count == view->features.count)) continue;
+        counts.own = true;
+        if (view->statistics.count) counts.statistics = view->statistics.count;
+    }
+    return counts;
+}
+
+json_t *values_count(const struct side *side) {
+    const struct sample_counts counts = values_counts(side);
+    uint64_t count = counts.own ? counts.statistics : counts.rows;
+    return count ? json_integer((json_int_t)count) : json_null();
+}
 
 int value_set(json_t *values, const char *name, double value, struct error *err) {
     if (!isfinite(value))
@@ -34,7 +53,7 @@ static int set_without(json_t *values, const char *name, const double without[JA
     char whole[128];
     json_t *list = json_array();
     snprintf(whole, sizeof whole, "%s_without", name);
-    for (int i = 0; list && i < JACKKNIFE_BLOCKS; i++) json_array_append_new(list, json_real(without[i]));
+    for (int i = 0; i < JACKKNIFE_BLOCKS; i++) json_list_add(&list, json_real(without[i]));
     return json_object_set_new(values, whole, list) == 0 ? 0 : error_memory(err);
 }
 
@@ -92,7 +111,7 @@ static bool name_of(const char *key, char name[128]) {
 
 int values_difference(json_t *to, const json_t *one, const json_t *other, struct error *err) {
     const char *key;
-    json_t *list, *copy = json_copy((json_t *)one); /* `to` may be `one` */
+    json_t *list, *copy = json_whole_copy(one); /* `to` may be `one` */
     int rc = copy ? 0 : error_memory(err);
     json_object_foreach(copy, key, list) {
         double mine[1 + JACKKNIFE_BLOCKS], theirs[1 + JACKKNIFE_BLOCKS];
@@ -119,7 +138,7 @@ int values_difference(json_t *to, const json_t *one, const json_t *other, struct
 int values_holm(json_t *values, struct error *err) {
     size_t count = 0, most = json_object_size(values);
     double *p = malloc((most + 1) * sizeof *p);
-    json_t *copy = json_copy(values), *value;
+    json_t *copy = json_whole_copy(values), *value;
     const char *key;
     int rc = p && copy ? 0 : error_memory(err);
     json_object_foreach(copy, key, value) if (rc == 0 && text_ends_in(key, "_delta_p"))

@@ -4,9 +4,21 @@
 
 #include "base/error.h"
 #include "eval/precision.h"
+#include "eval/side.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
+
+/* Of how many samples the numbers of a side are. */
+struct sample_counts {
+    size_t rows;         /* whose features are there */
+    bool own;            /* its statistics are a file's own, and not of these: */
+    uint64_t statistics; /* of how many they are; 0: the file does not say */
+};
+struct sample_counts values_counts(const struct side *side);
+/* The same as a number, or null where nobody says. New. */
+json_t *values_count(const struct side *side);
 
 /* CODE_DATA: no finite number. */
 int value_set(json_t *values, const char *name, double value, struct error *err);

@@ -1,6 +1,8 @@
 /* The other decoders of a job, one after the other. */
 #include "work/decoders.h"
 
+#include "base/log.h"
+#include "base/signals.h"
 #include "base/text.h"
 #include "cluster/agree.h"
 #include "run/cells.h"
@@ -31,8 +33,9 @@ static int run_decoder(struct comm *comm, const json_t *cell, const json_t *deco
     return rc;
 }
 
-/* Takes over the result of a decoder. */
+/* Takes over the result of a decoder; NULL, of a rank that has none, or beside no others: nothing. */
 static int note(json_t *results, const json_t *cell, const json_t *decoder, json_t *result, struct error *err) {
+    if (!results || !result) return 0;
     const char *name = json_string_value(json_object_get(decoder, "name")),
                *of = json_string_value(json_object_get(cell, "name"));
     json_t *decoded = json_object_get(results, "decoded");
@@ -42,6 +45,14 @@ static int note(json_t *results, const json_t *cell, const json_t *decoder, json
         rc = error_memory(err);
     free(key);
     return rc;
+}
+
+/* Collective: is there more to do after an end with this rc and error? Rank 0's, where they differ. */
+static bool goes_on(struct comm *comm, int *rc, struct error *err) {
+    struct error failure;
+    *rc = ranks_agree(comm, *rc, err);
+    enum code code = *rc == 0 ? CODE_OK : err->code;
+    return comm_broadcast(comm, &code, sizeof code, 0, &failure) == 0 && (code == CODE_OK || code == CODE_QUARANTINE);
 }
 
 int decoders_run(struct comm *comm, const json_t *list, const struct pipeline_options *options, json_t **results,
@@ -54,15 +65,17 @@ int decoders_run(struct comm *comm, const json_t *list, const struct pipeline_op
         const json_t *decoder;
         for (size_t k = 0; (decoder = document_decoder(json_object_get(cell, "document"), k)); k++) {
             json_t *result = NULL;
-            struct error one;
-            if (!*lost) rc = ranks_agree(comm, rc, err);
-            if (*lost || (rc != 0 && err->code != CODE_QUARANTINE)) return rc;
+            struct error one = {.code = CODE_OK};
+            if (*lost || !goes_on(comm, &rc, err)) return rc;
             int failed = run_decoder(comm, cell, decoder, options, &result, lost, &one);
-            if (failed == 0 && result) failed = note(*results, cell, decoder, result, &one);
+            if (failed == 0) failed = note(*results, cell, decoder, result, &one);
             json_decref(result);
+            /* of a quarantined shard there may be no latents; that is no other reason to start again */
+            bool waits = one.code == CODE_AGAIN && !*lost && !*signals_flag();
             if (failed == 0 || (rc != 0 && one.code == CODE_QUARANTINE)) continue;
-            *err = one;
-            rc = -1;
+            if (rc == 0 || !waits) rc = (*err = one, -1);
+            else if (log_leads())
+                log_warn("decoder %s: %s", json_string_value(json_object_get(decoder, "name")), one.message);
         }
     }
     return rc;

@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "cluster/agree.h"
+#include "format/json_file.h"
 #include "run/attempts.h"
 #include "run/document.h"
 #include "run/scan.h"
@@ -163,7 +164,7 @@ static int worker_rate(const struct cell *cell, const struct place *place, doubl
         calls += now;
         took = clock_seconds() - start;
     }
-    *rate = rc == 0 ? calls * cell->run.job.batch / took : 0;
+    *rate = rc == 0 ? calls * (double)inputs.batch.rows / took : 0; /* what fills the batch up is nobody's */
     maker_leave(&maker);
     inputs_free(&inputs);
     return rc;
@@ -227,17 +228,17 @@ static json_t *tell_cell(const struct cell *cell, double rate, double *seconds) 
 /* rates: [ranks][cells] */
 static int tell(json_t **results, const struct cells *cells, const struct place *place, const double *rates,
                 struct error *err) {
-    json_t *list = json_array();
     double seconds = 0, bytes = 0;
     uint64_t missing = 0;
     bool busy = false;
     char device[64];
     if (attempts_busy(cells_dir(cells), &busy, err) != 0) return -1;
+    json_t *list = json_array();
     for (size_t i = 0; i < cells->count; i++) {
         const struct cell *cell = &cells->cells[i];
         double rate = 0, took;
         for (int rank = 0; rank < place->ranks; rank++) rate += rates[(size_t)rank * cells->count + i];
-        json_array_append_new(list, tell_cell(cell, rate, &took));
+        json_list_add(&list, tell_cell(cell, rate, &took));
         seconds += took;
         missing += cell->missing;
         bytes += (double)cell->missing * (double)document_sample_bytes(&cell->run.job, &cell->run.card);

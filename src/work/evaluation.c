@@ -204,24 +204,6 @@ int evaluation_foresee(const struct job *job, const struct card *card, bool file
 
 /* ---- the metrics ---- */
 
-static uint64_t samples_of(const struct side *samples) {
-    uint64_t count = 0;
-    for (int kind = 0; kind < FEATURE_KINDS; kind++)
-        if (samples->views[kind].features.count > count) count = samples->views[kind].features.count;
-    return count;
-}
-
-/* Of how many images a side is; null: nobody says. */
-static json_t *images_of(const struct side *side) {
-    uint64_t count = 0;
-    for (int kind = 0; side && kind < FEATURE_KINDS; kind++) {
-        const struct view *view = &side->views[kind];
-        if (view->statistics.count > count) count = view->statistics.count;
-        if (view->features.rows && view->features.count > count) count = view->features.count;
-    }
-    return count ? json_integer((json_int_t)count) : json_null();
-}
-
 /* What one network's metrics were computed with, into `to`. */
 static int describe(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES], json_t *to,
                     struct error *err) {
@@ -230,18 +212,18 @@ static int describe(const struct run *run, size_t network, const struct side *co
     json_t *outputs = json_object();
     for (int k = 0; k < NETWORK_OUTPUTS; k++) {
         const struct network_output *output = &evaluated->network.outputs[k];
-        if (output->wanted) json_object_set_new(outputs, output->name, json_integer((json_int_t)output->dim));
+        if (output->wanted) json_map_add(&outputs, output->name, json_integer((json_int_t)output->dim));
     }
     const char *recipe = side_recipe(reference), *path = evaluated->path ? evaluated->path : "none";
     json_t *members = json_pack("{s:{s:s, s:o, s:s, s:s*}, s:{s:o, s:s*, s:s}}", "reference", "path",
-                                evaluated->files[EVALUATED_REFERENCE].path, "count", images_of(reference), "sha256",
+                                evaluated->files[EVALUATED_REFERENCE].path, "count", values_count(reference), "sha256",
                                 reference->sha256, "recipe", recipe[0] ? recipe : NULL, "network", "outputs", outputs,
                                 "path", run->evaluated_count > 1 ? path : NULL, "sha256", evaluated->network.sha256);
     for (int which = EVALUATED_VALIDATION; which < EVALUATED_FILES; which++)
         if (evaluated->files[which].path)
-            json_object_set_new(members, evaluated_file_names[which],
-                                json_pack("{s:s, s:o, s:s}", "path", evaluated->files[which].path, "count",
-                                          images_of(files[which]), "sha256", evaluated->files[which].sha256));
+            json_map_add(&members, evaluated_file_names[which],
+                         json_pack("{s:s, s:o, s:s}", "path", evaluated->files[which].path, "count",
+                                   values_count(files[which]), "sha256", evaluated->files[which].sha256));
     return json_object_update_new(to, members) == 0 ? 0 : error_memory(err);
 }
 
@@ -260,7 +242,7 @@ int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err)
     *inputs = NULL;
     int rc = 0;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
-        if (run->job.evaluate.metrics & 1u << metric) json_array_append_new(names, json_string(metric_names[metric]));
+        if (run->job.evaluate.metrics & 1u << metric) json_list_add(&names, json_string(metric_names[metric]));
     if (run->job.evaluate.enabled &&
         !(*inputs = json_pack("{s:O, s:I, s:o, s:o, s:O, s:O}", "metrics", names, "count",
                               (json_int_t)run->job.evaluate.count, "network", run_digests(run, NETWORK_DIGESTS),
@@ -286,7 +268,8 @@ int evaluation_metrics(const struct run *run, size_t network, const struct side 
                        struct error *err) {
     const struct side *reference = files[EVALUATED_REFERENCE];
     struct score_options options = options_of(run, files);
-    uint64_t *rows = options.text ? text_rows(run, samples_of(samples)) : NULL;
+    size_t count = values_counts(samples).rows;
+    uint64_t *rows = options.text ? text_rows(run, count) : NULL;
     json_t *values, *about = networks ? json_object() : metrics;
     options.text_rows = rows;
     int failed = options.text && !rows ? error_memory(err) : score(&values, &options, samples, reference, err);
@@ -297,7 +280,7 @@ int evaluation_metrics(const struct run *run, size_t network, const struct side 
     }
     int rc = values_put(metrics, networks ? run->evaluated[network].network.name : NULL, values, err);
     json_decref(values);
-    if (rc == 0 && json_object_set_new(metrics, "samples", json_integer((json_int_t)samples_of(samples))) != 0)
+    if (rc == 0 && json_object_set_new(metrics, "samples", json_integer((json_int_t)count)) != 0)
         rc = error_memory(err);
     if (rc == 0) rc = describe(run, network, files, about, err);
     if (networks && json_object_set_new(networks, run->evaluated[network].network.name, about) != 0 && rc == 0)

@@ -105,10 +105,11 @@ static int look_at(const struct cell *cell, bool raced, uint64_t *samples, struc
     json_t *older = NULL;
     char *path = text_new("%s/run.json", cell->run.dir);
     int rc = path ? json_file_read_if_there(&older, path, err) : error_memory(err);
-    const json_t *stopped = json_object_get(older, "stopped"), *by = json_object_get(stopped, "by");
+    const json_t *stopped = json_object_get(older, "stopped");
+    const char *by = json_string_value(json_object_get(stopped, "by"));
     const json_t *before = json_object_get(json_object_get(older, "job"), "evaluate");
     const json_t *now = json_object_get(json_object_get(cell->run.document, "job"), "evaluate");
-    bool same = by && strcmp(json_string_value(by), "race") == 0 ? raced : !raced && json_equal(before, now);
+    bool same = by && strcmp(by, "race") == 0 ? raced : !raced && json_equal(before, now);
     *samples = all_of(cell);
     if (same && (uint64_t)json_integer_value(json_object_get(stopped, "of")) == all_of(cell))
         *samples = document_samples(older, all_of(cell));
@@ -126,7 +127,8 @@ int pace_look(struct comm *comm, struct cells *cells, struct error *err) {
     for (size_t i = 0; sizes && rc == 0 && i < cells->count; i++) {
         uint64_t samples = cells->cells[i].run.layout.samples;
         if (cells->cells[i].rounds) rc = look_at(&cells->cells[i], raced, &samples, err);
-        json_array_append_new(sizes, json_integer((json_int_t)samples));
+        json_list_add(&sizes, json_integer((json_int_t)samples));
+        if (!sizes) error_memory(err);
     }
     if (rc != 0) json_decref(sizes), sizes = NULL;
     if (document_share(comm, &sizes, err) != 0) return -1;
@@ -182,16 +184,14 @@ static int write_race(const struct rounds *rounds, struct error *err) {
         of += all_of(cell);
         if (standing->phase == GOES_ON) next = standing->samples;
         if (standing->phase == FAILED)
-            json_array_append_new(dropped, json_pack("{s:s, s:I}", "cell", cell->name, "samples",
-                                                     (json_int_t)standing->samples));
-        if (!left && standing->phase != FAILED) json_array_append_new(in, json_string(cell->name));
+            json_list_add(&dropped,
+                          json_pack("{s:s, s:I}", "cell", cell->name, "samples", (json_int_t)standing->samples));
+        else if (!left) json_list_add(&in, json_string(cell->name));
     }
     json_object_del(race, "next");
-    if (json_object_set_new(race, "samples", json_integer((json_int_t)samples)) != 0 ||
-        json_object_set_new(race, "of", json_integer((json_int_t)of)) != 0 ||
-        json_object_set_new(race, "in", in) != 0 || json_object_set_new(race, "dropped", dropped) != 0 ||
-        (next && json_object_set_new(race, "next", json_integer((json_int_t)next)) != 0))
-        return error_memory(err);
+    json_t *now = json_pack("{s:I, s:I, s:o, s:o, s:o*}", "samples", (json_int_t)samples, "of", (json_int_t)of, "in",
+                            in, "dropped", dropped, "next", next ? json_integer((json_int_t)next) : NULL);
+    if (json_object_update_new(race, now) != 0) return error_memory(err);
     return cells_race_write(rounds->cells, race, err);
 }
 
@@ -207,8 +207,8 @@ static int leave_behind(const struct rounds *rounds, const size_t *numbers, cons
         const struct racer *racer = &racers[i];
         struct standing *standing = &rounds->standings[numbers[i]];
         if (!racer->out) continue;
-        json_array_append_new(left, json_pack("{s:s, s:f, s:f, s:f}", "cell", cells[numbers[i]].name, "delta",
-                                              racer->delta, "error", racer->error, "limit", racer->limit));
+        json_list_add(&left, json_pack("{s:s, s:f, s:f, s:f}", "cell", cells[numbers[i]].name, "delta", racer->delta,
+                                       "error", racer->error, "limit", racer->limit));
         json_t *why = json_pack("{s:s, s:s, s:f, s:f}", "by", "race", "leader", first, "delta", racer->delta, "error",
                                 racer->error);
         rc = stop(&cells[numbers[i]], standing, RACE, why, err);
@@ -273,7 +273,7 @@ static int decide(struct rounds *rounds, struct error *err) {
 
 /* ---- the rounds ---- */
 
-/* Collective. Sets the cells as the standings say, at the end those that are settled. Is any at work? */
+/* On every rank alike: sets the cells as the standings say, at the end those that are settled. Is any at work? */
 static bool set_cells(const struct rounds *rounds, bool last) {
     bool any = false;
     for (size_t i = 0; i < rounds->cells->count; i++) {
@@ -323,17 +323,19 @@ static int share_stops(const struct rounds *rounds, struct error *err) {
     const char *const key = "stopped";
     struct comm *comm = rounds->crew->comm;
     json_t *stops = comm_rank(comm) == 0 ? json_array() : NULL;
+    int rc = 0;
     for (size_t i = 0; stops && i < rounds->cells->count; i++) {
         json_t *stop = json_object_get(rounds->cells->cells[i].run.document, key);
-        json_array_append_new(stops, stop ? json_incref(stop) : json_null());
+        json_list_add(&stops, stop ? json_incref(stop) : json_null());
     }
     if (comm_rank(comm) == 0 && !stops) error_memory(err);
     if (document_share(comm, &stops, err) != 0) return -1;
     for (size_t i = 0; i < rounds->cells->count; i++)
-        if (json_is_object(json_array_get(stops, i)))
-            json_object_set(rounds->cells->cells[i].run.document, key, json_array_get(stops, i));
+        if (json_is_object(json_array_get(stops, i)) &&
+            json_object_set(rounds->cells->cells[i].run.document, key, json_array_get(stops, i)) != 0)
+            rc = error_memory(err);
     json_decref(stops);
-    return 0;
+    return ranks_agree(comm, rc, err);
 }
 
 static int run_rounds(struct rounds *rounds, struct assets **assets, struct outcome *outcome, struct error *err) {

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cluster/agree.h"
+#include "format/json_file.h"
 #include "run/attempt.h"
 #include "run/claim.h"
 #include "run/failures.h"
@@ -106,7 +107,7 @@ static int open_logs(const struct cells *cells, int rank, const struct turn *tur
     const json_t *host = json_array_get(hosts, (size_t)rank);
     char *path = turn->ahead ? text_new("%s/log/rank-%04d-attempt-%04d.jsonl", dir, rank, turn->number)
                              : text_new("%s/log/rank-%04d.jsonl", dir, rank);
-    char *members = host ? json_dumps(host, JSON_COMPACT) : NULL;
+    char *members = host ? json_text(host, JSON_COMPACT) : NULL;
     int rc = path && members ? log_open(path, err) : error_memory(err);
     if (rc == 0) log_event("\"attempt\": %d, \"place\": %s", turn->number, members);
     if (rc == 0) rc = failures_open(dir, rank, err);
@@ -197,7 +198,7 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
     if (options->dry_run) {
         rc = pace_look(comm, cells, err);
         if (rc == 0) rc = scan_cells(comm, cells, place.workers, err);
-        if (rc == 0) rc = check_gaps(cells, options, err);
+        if (rc == 0) rc = ranks_agree(comm, check_gaps(cells, options, err), err);
         if (rc == 0) rc = dry_run(comm, cells, &place, results, err);
         goto out;
     }
@@ -208,13 +209,14 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
         goto out;
     struct crew crew = {comm, references, &place, hosts, *attempt, lease_seconds(), !options->make_samples};
     rc = pace_begin(&crew, cells, err);
-    if (rc == 0) rc = check_gaps(cells, options, err);
+    if (rc == 0) rc = ranks_agree(comm, check_gaps(cells, options, err), err);
     if (rc == 0) rc = pace_run(&crew, cells, &outcome, err);
     *lost = outcome.ranks_lost > 0;
     if (rc != 0) goto out;
     if (outcome.interrupted) {
         for (size_t i = 0; rank == 0 && rc == 0 && i < cells->count; i++) rc = claim_check(&cells->cells[i].run, err);
-        if (rc == 0) rc = error_set(err, CODE_AGAIN, "interrupted; what is whole is on disk: run again to continue");
+        static const char why[] = "interrupted; what is whole is on disk: run again to continue";
+        if (rc == 0) rc = error_set(err, CODE_AGAIN, "%s", rank == 0 ? why : "");
         goto out;
     }
     rc = rank == 0 ? sum_up(cells, err) : 0;
@@ -236,7 +238,7 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
         cells.cells[i].run.keeps_latents = false; /* not needed, there or not */
     for (size_t i = 0; rc == 0 && !options->make_samples && i < cells.count; i++)
-        if (!cells.cells[i].run.job.evaluate.enabled)
+        if (!cells.cells[i].run.job.evaluate.enabled && log_leads())
             log_warn("%s: its job has no evaluate block: nothing is evaluated", cells.cells[i].run.dir);
     if (rc == 0) rc = ranks_agree(comm, pace_plan(&cells, options->make_samples && !options->only_decode, err), err);
     if (rc == 0) rc = make_and_conclude(comm, &cells, options, &attempt, results, lost, err);

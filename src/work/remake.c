@@ -21,7 +21,9 @@ static int make_row(const struct cell *cell, uint64_t position, int device, void
     struct making *making = NULL;
     int rc = making_open(&making, cell, shard, &batches, err);
     if (rc == 0) rc = making_batch(making, &maker, row / layout->batch, err);
-    if (rc == 0) memcpy(sample, making_row(making, row), bytes);
+    const void *made = rc == 0 ? making_row(making, row, err) : NULL;
+    if (made) memcpy(sample, made, bytes);
+    else rc = -1;
     making_close(making);
     maker_leave(&maker);
     return rc;

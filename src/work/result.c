@@ -137,24 +137,24 @@ int rounds_surplus(const struct run *run, uint64_t samples, uint64_t *more, stru
     return rc;
 }
 
-/* Adds what took time; what does not change from round to round is the last one's. */
-static void add_generation(json_t *sum, const json_t *part) {
+/* Adds what took time; what does not change from round to round is the last one's. *sum NULL: out of memory. */
+static void add_generation(json_t **sum, json_t *part) {
     static const char *const added[] = {"seconds", "model_seconds", "decoder_seconds"};
     if (!json_is_object(part)) return;
-    double before = json_number_value(json_object_get(sum, "samples"));
+    double before = json_number_value(json_object_get(*sum, "samples"));
     double more = json_number_value(json_object_get(part, "samples"));
-    double nfe = json_number_value(json_object_get(sum, "nfe")) * before +
+    double nfe = json_number_value(json_object_get(*sum, "nfe")) * before +
                  json_number_value(json_object_get(part, "nfe")) * more;
     double values[sizeof added / sizeof *added];
     for (size_t i = 0; i < sizeof added / sizeof *added; i++)
-        values[i] = json_number_value(json_object_get(sum, added[i])) +
+        values[i] = json_number_value(json_object_get(*sum, added[i])) +
                     json_number_value(json_object_get(part, added[i]));
-    json_object_update(sum, (json_t *)part);
-    json_object_set_new(sum, "samples", json_integer((json_int_t)(before + more)));
-    json_object_set_new(sum, "nfe", json_real(before + more > 0 ? nfe / (before + more) : 0));
+    if (json_object_update(*sum, part) != 0) json_decref(*sum), *sum = NULL;
+    json_map_add(sum, "samples", json_integer((json_int_t)(before + more)));
+    json_map_add(sum, "nfe", json_real(before + more > 0 ? nfe / (before + more) : 0));
     for (size_t i = 0; i < sizeof added / sizeof *added; i++)
-        if (json_object_get(sum, added[i])) json_object_set_new(sum, added[i], json_real(values[i]));
-    json_object_set_new(sum, "samples_per_second", json_real(values[0] > 0 ? (before + more) / values[0] : 0));
+        if (json_object_get(*sum, added[i])) json_map_add(sum, added[i], json_real(values[i]));
+    json_map_add(sum, "samples_per_second", json_real(values[0] > 0 ? (before + more) / values[0] : 0));
 }
 
 json_t *rounds_generation(const struct run *run, json_t *own) {
@@ -167,13 +167,13 @@ json_t *rounds_generation(const struct run *run, json_t *own) {
         struct error ignored; /* times are no results */
         if (sscanf(entries[i]->d_name, "%llu.json", &samples) == 1 && samples <= run->layout.samples &&
             rounds_read(&result, run, samples, &ignored) == 0)
-            add_generation(own, json_object_get(result, "generation"));
+            add_generation(&own, json_object_get(result, "generation"));
         json_decref(result);
         free(entries[i]);
     }
     if (count >= 0) free(entries);
     free(folder);
-    if (json_object_size(own) > 0) return own;
+    if (!own || json_object_size(own) > 0) return own;
     json_decref(own);
     return json_null();
 }

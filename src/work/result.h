@@ -28,7 +28,7 @@ int rounds_read(json_t **result, const struct run *run, uint64_t samples, struct
 /* *more: how many samples are on disk, by their shards' names, behind the first `samples`, in whole shards. */
 int rounds_surplus(const struct run *run, uint64_t samples, uint64_t *more, struct error *err);
 /* Adds to a "generation" of metrics.json ({}: none) those of the rounds of at most as many samples as the run has.
- * Returns `own`, or json_null in its place where it stays empty. */
+ * Returns `own`, or json_null in its place where it stays empty; NULL: out of memory. */
 json_t *rounds_generation(const struct run *run, json_t *own);
 
 #endif

@@ -328,8 +328,9 @@ bool making_refused(const struct making *making) {
     return making && making->refused;
 }
 
-const void *making_row(const struct making *making, uint64_t row) {
+const void *making_row(const struct making *making, uint64_t row, struct error *err) {
     struct npy npy = run_npy(&making->cell->run, making->shard, SAMPLES);
+    if (making->undecoded) return *err = making->why, NULL;
     return making->samples + row * npy_row_bytes(&npy);
 }
 
@@ -366,7 +367,7 @@ static int commit_file(struct making *making, int output, const void *rows, stru
     const struct place_guard place = {run, &meta, &npy, path};
     const struct file_guard guard = {.check = check_place, .context = &place};
     int rc = path ? store_write(path, &meta, &npy, rows, run->job.output.level, &guard, &info, err) : error_memory(err);
-    if (output == SAMPLES) memcpy(making->sha256, info.sha256, SHA256_HEX);
+    if (rc == 0 && output == SAMPLES) memcpy(making->sha256, info.sha256, SHA256_HEX);
     free(path);
     return rc;
 }

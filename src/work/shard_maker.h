@@ -48,8 +48,8 @@ bool making_refused(const struct making *making); /* why making_open failed: ano
  * making_commit's where latents are to be kept; features that fail are logged, and the shard is kept without. */
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err);
 /* A sample of the shard as it is stored (run_npy's type and shape without the first axis), once its batch was made;
- * borrowed. */
-const void *making_row(const struct making *making, uint64_t row);
+ * borrowed. NULL: its picture failed, *err says why. */
+const void *making_row(const struct making *making, uint64_t row, struct error *err);
 /* By one worker, after all batches: writes the files that were made. tally: zeros before. CODE_IO: the disk;
  * CODE_DATA: the folder is another run's now, or (making_undecoded) some picture failed, and just latents were written.
  */

@@ -91,6 +91,16 @@ def test_no_reading_fits(job):
     assert "no reading comes nearer" in said or "correct the card" in said
 
 
+@pytest.mark.parametrize("labels", [None, {"classes": 2, "null": 2}, {"classes": 2, "null": None}])
+def test_a_network_without_a_finite_output(job, labels):
+    model, images = network(job, "linear", "continuous", "epsilon")
+    job.model["card"]["labels"] = labels
+    job.model["nan_call"] = -1
+    job.write()
+    _, said = found(model, images, code=65)
+    assert "no reading comes nearer" in said and "as the card says has inf" in said
+
+
 def png(path, pixels):
     """[H,W] uint8, grey."""
     height, width = pixels.shape
@@ -115,6 +125,8 @@ def test_images_as_pngs_or_arrays_are_one(job):
     results = [found(model, job.folder / name)[0] for name in ("pngs", "u1.npy", "f4.npy")]
     assert results[0] == results[1] == results[2] and results[0]["images"] == 12
     assert found(model, folder, "--count", 4)[0]["images"] == 4
+    for images in folder, job.folder / "images.npy":
+        assert "expected two images or more" in qtaylor("check", model, images, "--count", 1, code=64).stderr
 
 
 @pytest.mark.parametrize("images, said", [

@@ -110,10 +110,43 @@ def test_killed_and_continued(job):
     assert qtaylor("verify", job.run).stdout.count("holds exactly its 120 samples") == 3
 
 
-def test_a_decoder_that_fails_at_one_picture(job):
+def give_one_large(job):
+    """The latent of seed 20 is far above all others."""
     job.model["mixture"]["means"] = [[20 * (i == 0) for i in range(16)], [0] * 16]
     job.keys |= {"labels": "labels.txt", "seeds": "0-47"}
     (job.folder / "labels.txt").write_text("".join("0\n" if i == 20 else "1\n" for i in range(48)))
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_the_first_decoder_fails_at_one_picture(job, ranks):
+    give_one_large(job)
+    give(job)
+    network = json.loads((job.folder / FILES[0]).read_text()) | {"nan_above": 15}
+    (job.folder / FILES[0]).write_text(json.dumps(network))
+    done = qtaylor("run", job.write(), ranks=ranks, code=76)
+    assert done.stderr.count("shards failed twice") == 1 and "seeds 16-31" in done.stderr
+    assert [len(list((folder / "samples").iterdir())) for folder in folders(job)] == [2, 3, 3]
+    made = job.folder / "made.npy"
+    again = qtaylor("sample", job.run, 20, "--recompute", "-o", made, code=65)
+    assert "the picture of seed 20 is not finite" in again.stderr and not made.exists()
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_latents_of_a_quarantined_shard_are_missing(job, ranks):
+    give(job)
+    job.model["card"]["labels"] = {"classes": 4, "null": 4}
+    job.keys |= {"labels": "labels.txt", "seeds": "0-47", "workers": 1}
+    (job.folder / "labels.txt").write_text("".join("2\n" if i == 20 else "1\n" for i in range(48)))
+    done = qtaylor("run", job.write(), ranks=ranks, code=76, QTAYLOR_FAKE_POISON="2:fail")
+    assert done.stderr.count("1 shards failed twice") == 1 and "seeds 16-31" in done.stderr
+    assert all(f"decoder {name}: " in done.stderr for name in NAMES[1:])
+    (job.run / "log/failures.jsonl").unlink()
+    qtaylor("run", job.write(), ranks=ranks)
+    assert qtaylor("verify", job.run).stdout.count("holds exactly its 48 samples") == 3
+
+
+def test_a_decoder_that_fails_at_one_picture(job):
+    give_one_large(job)
     give(job, nan_above=15)
     done = qtaylor("run", job.write(), code=76)
     assert "seeds 16-31" in done.stderr and "decoded/third" in done.stderr

@@ -129,3 +129,15 @@ def test_npz_that_is_refused(tmp_path):
     assert "expected an .npz" in convert(tmp_path / "b.npz", tmp_path / "c.npz", code=DATA)
     assert "is there already" in convert(tmp_path / "a.npz", tmp_path / "a.npz", code=USAGE)
     assert "No such file" in convert(tmp_path / "gone.pkl", tmp_path / "c.npz", code=74)
+
+
+def test_features_beside_statistics_of_nobody_knows_how_many(job):
+    """The FID is of these statistics, so its reference is not of as many images as there are features."""
+    job.add_evaluation()
+    with np.load(job.folder / "reference.npz") as arrays:
+        statistics = dict(arrays)
+    np.savez(job.folder / "reference.npz", features=rows_new(50).astype(np.float32), **statistics)
+    found = json.loads(qtaylor("run", job.write(), "--json").stdout)["metrics"]
+    assert found["reference"]["count"] is None and found["samples"] == 100
+    compared = json.loads(qtaylor("compare", job.run, job.folder / "reference.npz", "--json").stdout)
+    assert compared["samples"] == {"A": 100, "B": None} and compared["metrics"]["fid"] == found["fid"]

@@ -51,6 +51,22 @@ def test_a_folder_is_what_compare_makes_of_it(with_images, ranks):
     assert made(job.run) == [file]
 
 
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_tune_judges_by_images_as_by_their_statistics(with_images, ranks):
+    job = with_images
+    (job.folder / "images/notes.txt").write_text("no image")
+    qtaylor("reference", job.folder / "images", "--features", job.folder / "features.json", "-o",
+            job.folder / "made.npz")
+    found = []
+    for reference in "images", "made.npz":
+        job.keys["evaluate"] |= {"reference": reference, "metrics": ["fid"]}
+        done = qtaylor("tune", job.write(), "--nfe", 4, "--json", "-o", job.folder / f"tuned-{reference}",
+                       ranks=ranks)
+        found.append([one["fid"] for one in json.loads(done.stdout)["tuned"]])
+        assert done.stderr.count("left out, as hidden or no images") == (reference == "images")
+    assert found[0] == found[1] and found[0][0]
+
+
 def test_other_images_are_another_reference(with_images):
     job = with_images
     qtaylor("run", job.write())

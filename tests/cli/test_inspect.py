@@ -26,6 +26,8 @@ def test_records(tmp_path):
     assert json.loads(qtaylor("inspect", path).stdout)["records"] == [{"a": 1}, {"b": [2]}]
     path.write_text('{"a": 1}\n{"b": \n')
     assert "log.jsonl:2: expected one JSON record a line" in qtaylor("inspect", path, code=65).stderr
+    path.write_bytes(b'{"a": 1}\n\0{"b": 2}\n')
+    assert "log.jsonl: there is a zero byte in it" in qtaylor("inspect", path, code=65).stderr
 
 
 def test_refusals(tmp_path):

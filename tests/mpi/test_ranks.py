@@ -40,6 +40,18 @@ def test_second_run_makes_nothing(job):
     assert files == {p: p.stat().st_mtime_ns for p in job.run.rglob("*.npy.zst")}
 
 
+def test_what_all_ranks_find_is_said_once(job):
+    path = make_job(job)
+    qtaylor("run", path)
+    (job.run / "samples/000002.npy.zst").unlink()
+    assert qtaylor("evaluate", job.run, ranks=3, code=75).stderr.count("16 of 100 samples are missing") == 1
+    del job.keys["evaluate"]
+    job.keys["output"]["dir"] += "2"
+    qtaylor("run", job.write())
+    assert qtaylor("evaluate", job.run, ranks=3).stderr.count("has no evaluate block") == 1
+    assert qtaylor("evaluate", job.run, "--count", 5, ranks=3, code=65).stderr.count("has no evaluate block") == 1
+
+
 def start(path, ranks):
     return subprocess.Popen(mpirun(ranks) + [str(FAKE), "run", str(path)], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL, env=environment(), start_new_session=True)

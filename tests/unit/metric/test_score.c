@@ -6,6 +6,7 @@
 #include "metric/mmd.h"
 #include "metric/neighbours.h"
 #include "metric/score.h"
+#include "metric/seal.h"
 #include "metric/values.h"
 #include "eval/side_read.h"
 
@@ -172,6 +173,50 @@ static void neighbours_on_a_line(void **state) {
     assert_non_null(strstr(err.message, "more than 3 samples"));
 }
 
+static long left; /* of jansson's allocations, until one fails */
+
+static void *run_short(size_t size) {
+    return left-- == 0 ? NULL : malloc(size);
+}
+
+/* Two numbers with blocks, their differences and Holm's, sealed. NULL: out of memory. */
+static json_t *sealed_result(void) {
+    static const char *const names[] = {"cmmd", "fid"};
+    json_t *one = json_object(), *other = json_object(), *result = NULL;
+    struct error err;
+    double numbers[1 + JACKKNIFE_BLOCKS];
+    int rc = one && other ? 0 : -1;
+    for (int i = 0; rc == 0 && i < 4; i++) {
+        for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) numbers[k] = 1 + i + 0.01 * (((7 + i) * k * k + 3 * k) % 11);
+        rc = value_set_jackknifed(i % 2 ? one : other, names[i / 2], numbers, true, &err);
+    }
+    if (rc == 0) rc = values_difference(one, one, other, &err);
+    if (rc == 0) rc = values_holm(one, &err);
+    if (rc == 0) result = json_pack("{s:O}", "metrics", one);
+    if (result && result_seal(result, &err) != 0) json_decref(result), result = NULL;
+    json_decref(one);
+    json_decref(other);
+    return result;
+}
+
+/* A result without its last numbers, or with the seal of some of them, would be another one. */
+static void whole_or_nothing_without_memory(void **state) {
+    (void)state;
+    json_t *whole = sealed_result();
+    assert_non_null(json_object_get(json_object_get(whole, "metrics"), "fid_delta_p_holm"));
+    json_set_alloc_funcs(run_short, free);
+    long n = 0;
+    for (left = -1; left < 0; n++) {
+        left = n;
+        json_t *result = sealed_result();
+        if (result && !json_equal(result, whole)) fail_msg("another result when allocation %ld fails", n);
+        json_decref(result);
+    }
+    assert_true(n > 200);
+    json_set_alloc_funcs(malloc, free);
+    json_decref(whole);
+}
+
 static int set_up(void **state) {
     (void)state;
     return scratch_make("reference.npz");
@@ -186,6 +231,7 @@ int main(void) {
         cmocka_unit_test(kid_subsets_are_without_replacement),
         cmocka_unit_test(inception_score_of_sure_and_of_unsure_classes),
         cmocka_unit_test(neighbours_on_a_line),
+        cmocka_unit_test(whole_or_nothing_without_memory),
     };
     return cmocka_run_group_tests(tests, set_up, scratch_remove);
 }
