@@ -32,7 +32,7 @@ def unpack(folder):
     """The tree of a new tarball, and the commit that it is said to be of."""
     commit = re.search(r"gz: (\S+)$", make("dist", f"DIST={folder}/dist/it.tar.gz"), re.M)[1]
     with tarfile.open(folder / "dist/it.tar.gz") as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder)
     return folder / f"qtaylor-{VERSION}", commit
 
 
