@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct npy npy;
     struct features features;
-    char network[SHA256_HEX];
+    struct features_origin origin;
     struct error err;
     char *bytes;
     size_t offset;
@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (npy_parse(&again, &offset, header, NPY_HEADER, "ours", &err) != 0 || again.rank != npy.rank) abort();
         free(bytes);
     }
-    if (features_read(&features, network, path, &err) == 0) features_release(&features);
+    if (features_read(&features, &origin, path, &err) == 0) features_release(&features);
     if (labels_read(&labels, path, NULL, 2, 10, &err) == 0) free(labels);
     return 0;
 }

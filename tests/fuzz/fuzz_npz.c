@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const names[] = {"mu", "sigma", "features", "arr_0", "network"};
     struct statistics statistics;
     struct features features;
-    char network[SHA256_HEX];
+    struct features_origin origin;
     struct npz *npz;
     struct error err;
     char *archive = NULL;
@@ -56,6 +56,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     npz_close(npz);
     if (statistics_read(&statistics, path, "", &err) == 0) statistics_release(&statistics);
-    if (features_read(&features, network, path, &err) == 0) features_release(&features);
+    if (features_read(&features, &origin, path, &err) == 0) features_release(&features);
     return 0;
 }
