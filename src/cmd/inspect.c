@@ -50,7 +50,8 @@ static int inspect_model(const char *path, json_t **about, struct error *err) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         json_t *card = NULL, *form = NULL;
         char hex[SHA256_HEX];
-        if (card_read_extra(&card, path, kinds[i].extra, err) != 0) continue;
+        if (card_find_extra(&card, path, kinds[i].extra, err) != 0) return -1;
+        if (!card) continue;
         int rc = model_file_digest(path, hex, err);
         if (rc == 0) rc = model_form(&form, path, err);
         if (rc == 0) {
@@ -62,7 +63,7 @@ static int inspect_model(const char *path, json_t **about, struct error *err) {
         json_decref(card);
         return rc;
     }
-    return error_prefix(err, "no card of a model, a decoder or a feature network in it");
+    return error_set(err, CODE_DATA, "%s: no card of a model, a decoder or a feature network in it", path);
 }
 
 static int inspect_json(const char *path, json_t **about, struct error *err) {

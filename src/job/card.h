@@ -123,6 +123,8 @@ int card_read_under(struct card *card, const char *model_path, const json_t *ove
 /* The same look-up for any extra file or metadata ("features.json": the member "features" of a JSON file).
  * *json is new. CODE_DATA when there is none. */
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err);
+/* The same; 0 with *json NULL: there is none. */
+int card_find_extra(json_t **json, const char *model_path, const char *name, struct error *err);
 /* *form new: {"form": "torchscript", "aoti" (AOTInductor package) or "closed form"} and, of a package, what its
  * metadata says it was compiled for (AOTI_DEVICE_KEY, AOTI_CPU_ISA, ...). By its content; nothing else of it is
  * checked. */

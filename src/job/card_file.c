@@ -167,8 +167,7 @@ static struct {
 } last;
 static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* The same through `last`. */
-static int find_json(json_t **json, const char *model_path, const char *name, struct error *err) {
+int card_find_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
     struct stat before, after;
     bool there, known = false;
     *json = NULL;
@@ -191,7 +190,7 @@ static int find_json(json_t **json, const char *model_path, const char *name, st
 }
 
 int card_read_extra(json_t **json, const char *model_path, const char *name, struct error *err) {
-    if (find_json(json, model_path, name, err) != 0) return -1;
+    if (card_find_extra(json, model_path, name, err) != 0) return -1;
     return *json ? 0 : no_card(model_path, name, err);
 }
 
@@ -278,7 +277,7 @@ int card_read_under(struct card *card, const char *model_path, const json_t *ove
     json_t *json = NULL, *overridden = json_object();
     bool there = false;
     int rc = overridden ? file_exists(model_path, &there, err) : error_memory(err);
-    if (rc == 0 && there) rc = find_json(&json, model_path, "diffusion.json", err);
+    if (rc == 0 && there) rc = card_find_extra(&json, model_path, "diffusion.json", err);
     bool alone = !json;
     char *where = text_new(alone ? "the card's keys given (there is no card in %s)"
                                  : "%s: its card under the keys given",

@@ -33,9 +33,15 @@ def test_records(tmp_path):
 def test_refusals(tmp_path):
     with zipfile.ZipFile(tmp_path / "bare.pt", "w") as archive:
         archive.writestr("bare/data.pkl", b"")
+    for name, content in ("cardless.pt", None), ("torn.pt", "{"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("x/constants.pkl", b"")
+            if content:
+                archive.writestr("x/extra/diffusion.json", content)
     np.savez(tmp_path / "sums.npz", mu=np.zeros(2), sigma=np.diag([1e308, 1e308]))
     (tmp_path / "notes.txt").write_text("text")
-    for name, code, word in (("bare.pt", 65, "no card of a model, a decoder or a feature network"),
+    for name, code, word in (("bare.pt", 65, "found a state dict"), ("torn.pt", 65, "diffusion.json:1:1: expected JSON"),
+                             ("cardless.pt", 65, "no card of a model, a decoder or a feature network"),
                              ("sums.npz", 65, "trace of sigma"),
                              ("notes.txt", 64, ".npy.zst"), ("nothing.json", 74, "there is no file")):
         assert word in qtaylor("inspect", tmp_path / name, code=code).stderr
