@@ -22,7 +22,8 @@ static struct {
     unsigned long long dropped; /* lines */
     int file;                   /* -1: none */
     int rank, size, torn;
-    json_t *warnings; /* NULL: nobody wants them */
+    json_t *warnings;  /* NULL: nobody wants them */
+    const char *about; /* what messages begin with, or NULL */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
 int log_leads(void) {
@@ -78,6 +79,10 @@ static void to_stderr(const char *text) {
     else if (!outlet_put(state.outlet, text, strlen(text), WAITING_MOST)) state.dropped++;
 }
 
+void log_about(const char *about) {
+    state.about = about;
+}
+
 void log_warnings_to(json_t *list) {
     state.warnings = list;
 }
@@ -92,7 +97,9 @@ void log_show(const char *text) {
 static void line(const char *level, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
     char visible[TEXT_VISIBLE * sizeof message];
-    vsnprintf(message, sizeof message, format, arguments);
+    int about = state.about ? snprintf(message, 200, "%s: ", state.about) : 0;
+    if (about > 199) about = 199; /* a long path is cut */
+    vsnprintf(message + about, sizeof message - (size_t)about, format, arguments);
     text_make_visible(visible, sizeof visible, message, "");
     text_make_utf8(message);
     json_t *quoted = json_string(message);

@@ -17,6 +17,9 @@ int log_flush(void); /* waits for stderr to take what there is, but not for ever
 int log_open(const char *path, struct error *err); /* appends JSON lines to path from now on */
 void log_close(void);                              /* says in it when stderr did not take all */
 
+/* From now on each message begins with "about: ", for what is done a second time with something else; NULL: no more.
+ * Borrowed. */
+void log_about(const char *about);
 /* From now on each warning's message is also appended to `list`, which stays the caller's; NULL: no more. */
 void log_warnings_to(json_t *list);
 

@@ -48,6 +48,8 @@ int command_call(const struct command *command, int argc, char **argv, struct er
 /* CODE_USAGE: path is one of the files that a run or sweep keeps of itself, or in one of their folders (samples/,
  * log/...). */
 int command_check_output(const char *command, const char *path, struct error *err);
+/* The same of one file, before long work; also CODE_USAGE: it is `input`; CODE_IO: its folder is not there. */
+int command_check_file(const char *command, const char *path, const char *input, struct error *err);
 /* The document of a job without a sweep, on one rank. An error for a sweep names the command and, as a way out, an
  * example of a solver. New: *document. */
 int command_one_job(json_t **document, const char *path, const char *const *overrides, size_t count,

@@ -7,6 +7,7 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What a run's or sweep's folder keeps, by names in it (docs/formats.md); pictures and reports are made
  * again. Patterns of fnmatch. */
@@ -52,4 +53,19 @@ int command_check_output(const char *command, const char *path, struct error *er
     free(real);
     free(folder);
     return rc;
+}
+
+int command_check_file(const char *command, const char *path, const char *input, struct error *err) {
+    char *folder = path_folder(path);
+    struct stat info, read;
+    bool there = false, other = false;
+    int rc = folder ? file_exists(folder, &there, err) : error_memory(err);
+    if (rc == 0 && !there) rc = error_set(err, CODE_IO, "cannot write %s: there is no folder %s", path, folder);
+    free(folder);
+    if (rc == 0) rc = file_look(path, &info, &there, err);
+    if (rc == 0) rc = file_look(input, &read, &other, err);
+    if (rc == 0 && there && other && info.st_dev == read.st_dev && info.st_ino == read.st_ino)
+        rc = error_set(err, CODE_USAGE, "%s: --output %s is what is read: give another name", command, path);
+    if (rc == 0) rc = command_check_output(command, path, err);
+    return rc == 0 ? file_check_place(path, false, err) : -1;
 }

@@ -21,26 +21,22 @@ struct score_options operands_score(const struct operands *operands, size_t netw
     const struct side *text = &operands->texts[network];
     options.validation = operands_of(operands, network).of[OPERAND_V];
     options.text = text->views[0].features.rows ? text : NULL;
-    options.text_rows = operands->text_rows;
     return options;
 }
 
 static void release(struct operands *operands, enum operand which) {
     for (size_t i = 0; i < operands->networks; i++) side_release(&operands->sides[which][i]);
-    free(operands->seeds[which]);
-    operands->seeds[which] = NULL;
 }
 
 void operands_release(struct operands *operands) {
     for (int which = 0; which < OPERANDS; which++) release(operands, (enum operand)which);
     for (size_t i = 0; i < operands->networks; i++) side_release(&operands->texts[i]);
-    free(operands->text_rows);
 }
 
 static int read_one(struct operands *operands, enum operand which, const struct extraction *how, struct error *err) {
     uint64_t count = which == OPERAND_A || which == OPERAND_A2 ? operands->count : 0;
     const char *path = operands->paths[which];
-    return path ? sides_read(operands->sides[which], &operands->seeds[which], path, how, count, err) : 0;
+    return path ? sides_read(operands->sides[which], &operands->runs[which], path, how, count, err) : 0;
 }
 
 /* What was only foreseen; what was read stays. */
@@ -52,56 +48,86 @@ static int extract_one(struct operands *operands, enum operand which, struct err
     return read_one(operands, which, operands->how, err);
 }
 
-static int check_seeds(const struct operands *operands, struct error *err) {
-    const char *one = operands->seeds[OPERAND_A], *other = operands->seeds[OPERAND_A2];
-    const char *const *paths = operands->paths;
-    if (!one || !other || strcmp(one, other) == 0) return 0;
-    return side_say_first(&operands->sides[OPERAND_A][0].names, &operands->sides[OPERAND_A2][0].names,
-                          error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s has %s, %s has %s",
-                                    paths[OPERAND_A], one, paths[OPERAND_A2], other),
-                          err);
-}
-
-/* Puts A2 into the order of A; *by_name: they have the same names. */
-static int pair(struct operands *operands, bool *by_name, struct error *err) {
+/* Puts A2 into the order of A; *position: of which network they have no names in common, and are paired as they stand;
+ * that network's number, or how many there are. */
+static int pair(struct operands *operands, size_t *position, struct error *err) {
     const char *const paths[] = {operands->paths[OPERAND_A], operands->paths[OPERAND_A2]};
-    *by_name = true;
+    *position = operands->networks;
     for (size_t i = 0; i < operands->networks; i++) {
-        bool one = false;
-        if (side_pair(&operands->sides[OPERAND_A][i], &operands->sides[OPERAND_A2][i], paths, &one, err) != 0)
+        const struct side *a = &operands->sides[OPERAND_A][i];
+        bool by_name = false;
+        if (side_pair(a, &operands->sides[OPERAND_A2][i], paths, &by_name, err) != 0)
             return error_prefix(err, "--versus");
-        *by_name &= one;
+        if (!by_name && *position == operands->networks) *position = i;
     }
     return 0;
 }
 
 static int agree_on_pairs(struct operands *operands, struct error *err) {
-    const struct marks *one = &operands->sides[OPERAND_A][0].names, *other = &operands->sides[OPERAND_A2][0].names;
-    bool by_name, runs = operands->seeds[OPERAND_A] && operands->seeds[OPERAND_A2];
-    if (!operands->paths[OPERAND_A2]) return 0;
-    if (check_seeds(operands, err) != 0 || pair(operands, &by_name, err) != 0) return -1;
+    const char *a = operands->paths[OPERAND_A], *a2 = operands->paths[OPERAND_A2];
+    bool runs = operands->runs[OPERAND_A] && operands->runs[OPERAND_A2];
+    size_t i;
+    if (!a2) return 0;
+    if (pair(operands, &i, err) != 0) return -1;
+    bool named = i == operands->networks;
+    if (runs && !named)
+        return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s and %s have none in common", a,
+                         a2);
     score_warn_unpaired(operands->score.metrics);
-    operands->pairing = !by_name ? "position" : runs ? "seed" : "name";
-    if (!by_name)
-        log_warn("--versus: the samples of %s and %s are paired by position, for %s", operands->paths[OPERAND_A],
-                 operands->paths[OPERAND_A2],
-                 one->count && other->count ? "they have no names in common" : "not both have names");
+    operands->pairing = !named ? "position" : runs ? "seed" : "name";
+    if (!named)
+        log_warn("--versus: the samples of %s and %s are paired by position, for %s", a, a2,
+                 operands->sides[OPERAND_A][i].names.count && operands->sides[OPERAND_A2][i].names.count
+                     ? "they have no names in common"
+                     : "not both have names");
     return 0;
 }
 
-/* Do the sides go together, and have what the metrics need? */
-static int check(const struct operands *operands, const struct named_paths *named, struct error *err) {
-    for (size_t i = 0; i < operands->networks; i++) {
-        const struct network_sides sides = operands_of(operands, i);
-        const struct score_options options = operands_score(operands, i);
-        const struct side *a = sides.of[OPERAND_A], *a2 = sides.of[OPERAND_A2];
-        int rc = score_check(&options, a, sides.of[OPERAND_B], err);
-        if (rc == 0 && a2) rc = score_check_paired(options.metrics, a, a2, err);
-        if (rc == 0 && options.text && score_wants(options.metrics, METRIC_CLIP_SCORE))
-            rc = clip_score_check(a->views[FEATURES_POOL].features.count, options.text->views[0].features.count,
-                                  options.text_rows, err);
-        if (rc != 0) return named->count > 1 ? error_prefix(err, "%s", named->list[i].name) : -1;
+/* Do the sides go together, and have what the metrics need? A2 as well as A. */
+static int check_network(const struct operands *operands, size_t network, struct error *err) {
+    const struct network_sides sides = operands_of(operands, network);
+    struct score_options options = operands_score(operands, network);
+    const struct features *texts = options.text ? &options.text->views[0].features : NULL;
+    for (int which = OPERAND_A; which <= OPERAND_A2; which += OPERAND_A2 - OPERAND_A) {
+        const struct side *side = sides.of[which];
+        if (!side) continue;
+        int rc = which == OPERAND_A2 ? score_check_paired(options.metrics, sides.of[OPERAND_A], side, err) : 0;
+        if (which == OPERAND_A2) options.metrics &= score_of_pairs();
+        if (rc == 0) rc = score_check(&options, side, sides.of[OPERAND_B], err);
+        if (rc == 0 && texts && score_wants(options.metrics, METRIC_CLIP_SCORE))
+            rc = clip_score_check(side_view(side, FEATURES_POOL)->features.count, texts->count, side->text_rows, err);
+        if (rc != 0) return which == OPERAND_A2 ? error_prefix(err, "%s", operands->paths[which]) : -1;
     }
+    return 0;
+}
+
+static int check(const struct operands *operands, const struct named_paths *named, struct error *err) {
+    for (size_t i = 0; i < operands->networks; i++)
+        if (check_network(operands, i, err) != 0)
+            return named->count > 1 ? error_prefix(err, "%s", named->list[i].name) : -1;
+    return 0;
+}
+
+/* What went through several networks at once has its marks at one of the sides. */
+static const struct side *with_pixels(const struct operands *operands, int which, size_t network) {
+    const struct side *sides = operands->sides[which];
+    if (sides[network].pixels.count) return &sides[network];
+    for (size_t i = 0; i < operands->networks; i++)
+        if (sides[i].pixels.count) return &sides[i];
+    return sides;
+}
+
+/* Images in two sets are told of; A and A2 may share all. */
+static int warn_shared(const struct operands *operands, struct error *err) {
+    for (int one = 0; one < OPERANDS; one++)
+        for (int other = one + 1; other < OPERANDS; other++)
+            for (size_t i = 0; i < operands->networks; i++) {
+                const char *const paths[] = {operands->paths[one], operands->paths[other]};
+                const struct side *a = with_pixels(operands, one, i), *b = with_pixels(operands, other, i);
+                bool own = a == &operands->sides[one][i] || b == &operands->sides[other][i];
+                if (!own || (one == OPERAND_A && other == OPERAND_A2)) continue; /* the same as of another network */
+                if (side_warn_shared(a, b, paths, err) != 0) return -1;
+            }
     return 0;
 }
 
@@ -110,18 +136,13 @@ int operands_read(struct operands *operands, const struct named_paths *named, st
     int rc = 0;
     operands->networks = foresee.count;
     foresee.foresee = true;
-    if (operands->text && (sides_read_texts(operands->texts, operands->text, named, err) != 0 ||
-                           sides_text_rows(&operands->text_rows, operands->paths[OPERAND_A], err) != 0))
-        return -1;
+    if (operands->text && sides_read_texts(operands->texts, operands->text, named, err) != 0) return -1;
     for (int which = 0; rc == 0 && which < OPERANDS; which++)
         rc = read_one(operands, (enum operand)which, operands->how ? &foresee : NULL, err);
     if (rc == 0) rc = agree_on_pairs(operands, err);
     if (rc == 0) rc = check(operands, named, err);
     for (int which = 0; rc == 0 && which < OPERANDS; which++) rc = extract_one(operands, (enum operand)which, err);
-    bool by_name;
-    if (rc == 0 && operands->pairing) rc = pair(operands, &by_name, err); /* those that were foreseen */
-    const struct side *const three[] = {operands->sides[OPERAND_A], operands->sides[OPERAND_B],
-                                        operands->sides[OPERAND_V]};
-    const char *const paths[] = {operands->paths[OPERAND_A], operands->paths[OPERAND_B], operands->paths[OPERAND_V]};
-    return rc == 0 ? sides_warn_shared(three, operands->networks, paths, err) : -1;
+    size_t position;
+    if (rc == 0 && operands->pairing) rc = pair(operands, &position, err); /* those that were foreseen */
+    return rc == 0 ? warn_shared(operands, err) : -1;
 }

@@ -16,9 +16,8 @@ struct operands {
     /* Of operands_read. */
     size_t networks; /* at least 1 */
     struct side sides[OPERANDS][EVALUATED_MOST], texts[EVALUATED_MOST];
-    uint64_t *text_rows;
-    char *seeds[OPERANDS]; /* of runs */
-    const char *pairing;   /* of A2 with A: "seed", "name", "position"; NULL: no A2 */
+    bool runs[OPERANDS]; /* it is one */
+    const char *pairing; /* of A2 with A: "seed", "name", "position"; NULL: no A2 */
 };
 
 /* Reads all that is given; borrows paths, how and score. named: the networks as the command line names them. After a

@@ -84,8 +84,9 @@ void values_print_samples(const struct network_sides *sides, const char *const p
         const struct sample_counts counts = values_counts(sides->of[i]);
         if (counts.statistics) snprintf(text, sizeof text, "statistics of %" PRIu64 " samples", counts.statistics);
         if (!counts.own) snprintf(text, sizeof text, "%zu samples", counts.rows);
-        print_line(stdout, "%-14s %s: %s%s", operand_names[i], paths[i], text,
-                   counts.own && counts.rows ? ", beside features of some" : "");
+        char beside[60] = "";
+        if (counts.own && counts.rows) snprintf(beside, sizeof beside, ", beside features of %zu", counts.rows);
+        print_line(stdout, "%-14s %s: %s%s", operand_names[i], paths[i], text, beside);
     }
 }
 
@@ -96,7 +97,7 @@ json_t *values_network(const struct network_sides *sides) {
         if (!sides->of[i]) continue;
         if (!name && sides->of[i]->name[0]) name = sides->of[i]->name;
         if (!sha256 && sides->of[i]->network[0]) sha256 = sides->of[i]->network;
-        if (!sides->of[i]->network[0]) json_list_add(&unknown, json_string(operand_names[i]));
+        if (!sides->of[i]->network[0] || sides->of[i]->foreign) json_list_add(&unknown, json_string(operand_names[i]));
     }
     return json_pack("{s:s?, s:s?, s:o}", "name", name, "sha256", sha256, "unknown", unknown);
 }

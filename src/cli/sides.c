@@ -201,18 +201,7 @@ static int read_features(struct side *sides, const struct run *run, const struct
     return rc;
 }
 
-/* Of the first `count`, or of all (0), as text. New; NULL when out of memory. */
-static char *first_seeds(const struct seeds *seeds, uint64_t count) {
-    if (count == 0) return seeds_text(seeds);
-    if (count > seeds->count) count = seeds->count; /* side_cut says so */
-    uint64_t *first = malloc(count * sizeof *first);
-    for (uint64_t i = 0; first && i < count; i++) first[i] = seeds_at(seeds, i);
-    char *text = first ? store_seeds(first, count) : NULL;
-    free(first);
-    return text;
-}
-
-/* A sample's name is its seed, as in its picture's (image_names_mark). */
+/* A sample's name is its seed, as in its picture's (image_names_mark); its text is that of its conditions' row. */
 static int name_rows(struct side *side, const struct run *run, struct error *err) {
     const struct seeds *seeds = &run->job.seeds;
     uint64_t most = run->job.evaluate.count, count = most && most < seeds->count ? most : seeds->count;
@@ -220,18 +209,17 @@ static int name_rows(struct side *side, const struct run *run, struct error *err
     if (marks_new(&side->names, count, err) != 0) return -1;
     for (uint64_t i = 0; i < count; i++)
         side->names.list[i] = sha256_mark(text, (size_t)sprintf(text, "%" PRIu64, seeds_at(seeds, i)));
+    if (run->condition_rows > 0 && !(side->text_rows = evaluation_text_rows(run, count))) return error_memory(err);
     return 0;
 }
 
-static int read_run(struct side *sides, char **seeds, const char *dir, const struct extraction *how, uint64_t count,
-                    struct error *err) {
+static int read_run(struct side *sides, const char *dir, const struct extraction *how, struct error *err) {
     json_t *document;
     struct run run;
     if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
     run.keeps_latents = false;
     int rc = read_features(sides, &run, how, err);
     for (size_t i = 0; rc == 0 && i < (how ? how->count : 1); i++) rc = name_rows(&sides[i], &run, err);
-    if (rc == 0 && seeds && !(*seeds = first_seeds(&run.job.seeds, count))) rc = error_memory(err);
     run_close(&run);
     return rc;
 }
@@ -239,13 +227,12 @@ static int read_run(struct side *sides, char **seeds, const char *dir, const str
 /* ---- any side ---- */
 
 /* One operand; sides are empty. */
-static int read_one(struct side *sides, char **seeds, const char *path, const struct extraction *how, uint64_t count,
+static int read_one(struct side *sides, bool *run, const char *path, const struct extraction *how, uint64_t count,
                     struct error *err) {
     char *document = text_new("%s/run.json", path);
     if (!document) return error_memory(err);
-    bool run;
-    int rc = file_exists(document, &run, err);
-    if (rc == 0) rc = run ? read_run(sides, seeds, path, how, count, err) : side_read(sides, path, how, err);
+    int rc = file_exists(document, run, err);
+    if (rc == 0) rc = *run ? read_run(sides, path, how, err) : side_read(sides, path, how, err);
     free(document);
     for (size_t i = 0; rc == 0 && how && i < how->count; i++) /* a run may have another for it */
         if (how->networks[i].name && sides[i].name[0])
@@ -291,7 +278,7 @@ static int file_of(char **file, const char *operand, const char *name, struct er
                      operand, name);
 }
 
-int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t first,
+int sides_read(struct side *sides, bool *run, const char *operand, const struct extraction *how, uint64_t first,
                struct error *err) {
     struct extraction with = how ? *how : (struct extraction){.count = 1};
     size_t count = with.count;
@@ -300,7 +287,7 @@ int sides_read(struct side *sides, char **seeds, const char *operand, const stru
     with.first = (size_t)first;
     memset(sides, 0, count * sizeof *sides);
     if (count > 1 && strchr(operand, '=') && file_exists(operand, &there, err) != 0) return -1;
-    if (there) rc = read_one(sides, seeds, operand, how ? &with : NULL, first, err);
+    if (there) rc = read_one(sides, run, operand, how ? &with : NULL, first, err);
     else rc = check_names(operand, how->networks, count, err);
     for (size_t i = 0; rc == 0 && !there && i < count; i++) {
         struct extraction one = with;
@@ -308,7 +295,7 @@ int sides_read(struct side *sides, char **seeds, const char *operand, const stru
         one.networks = &how->networks[i];
         one.count = 1;
         rc = file_of(&file, operand, how->networks[i].name, err);
-        if (rc == 0) rc = read_one(&sides[i], seeds && !*seeds ? seeds : NULL, file, &one, first, err);
+        if (rc == 0) rc = read_one(&sides[i], run, file, &one, first, err);
         free(file);
     }
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
@@ -336,39 +323,6 @@ int sides_read_texts(struct side *sides, const char *operand, const struct named
     }
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
     return rc;
-}
-
-int sides_text_rows(uint64_t **rows, const char *path, struct error *err) {
-    json_t *document;
-    struct run run;
-    char *file = text_new("%s/run.json", path);
-    bool is_run = false;
-    *rows = NULL;
-    int rc = file ? file_exists(file, &is_run, err) : error_memory(err);
-    free(file);
-    if (rc != 0 || !is_run) return rc;
-    if (document_read(&document, path, err) != 0 || run_open(&run, document, path, false, err) != 0) return -1;
-    size_t count = (size_t)run.job.seeds.count;
-    if (run.condition_rows > 0 && !(*rows = malloc(count * sizeof **rows))) rc = error_memory(err);
-    for (size_t i = 0; *rows && i < count; i++) (*rows)[i] = run_row(&run, i);
-    run_close(&run);
-    return rc;
-}
-
-/* The side that has the images' marks (side.h), or the first. */
-static const struct side *with_pixels(const struct side *sides, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (sides[i].pixels.count) return &sides[i];
-    return sides;
-}
-
-int sides_warn_shared(const struct side *const sides[3], size_t count, const char *const paths[3], struct error *err) {
-    for (size_t i = 0; i < 3; i++)
-        for (size_t k = i + 1; k < 3; k++) {
-            const char *const two[] = {paths[i], paths[k]};
-            if (side_warn_shared(with_pixels(sides[i], count), with_pixels(sides[k], count), two, err) != 0) return -1;
-        }
-    return 0;
 }
 
 int sides_indices(struct score_options *options, char **file, const char *path, struct error *err) {

@@ -22,18 +22,14 @@ struct sides_given {
 int sides_check(const char *const *operands, size_t count, const struct named_paths *networks, unsigned metrics,
                 const struct sides_given *given, struct error *err);
 /* An operand through the networks of `how` into sides [how->count], one where how is NULL: a run's own features where
- * they are of that network. Of several networks "NAME=FILE,NAME=FILE" gives each a file. *seeds (NULL: not wanted): new
- * where it is a run, which samples they are; else left alone. count: the first so many; 0: all. how->foresee:
+ * they are of that network. Of several networks "NAME=FILE,NAME=FILE" gives each a file. *run: it is one, whose
+ * samples' names are their seeds. count: the first so many; 0: all. how->foresee:
  * what would go through a network is only foreseen. After a failure the sides are empty. */
-int sides_read(struct side *sides, char **seeds, const char *operand, const struct extraction *how, uint64_t count,
+int sides_read(struct side *sides, bool *run, const char *operand, const struct extraction *how, uint64_t count,
                struct error *err);
 /* Features of texts (.npy) for the network, or by "NAME=FILE" for each that has some; else a side stays empty. */
 int sides_read_texts(struct side *sides, const char *operand, const struct named_paths *networks, struct error *err);
 /* KID's subsets of a file int64 [subsets, 2, size]; path NULL: none. *file new: the indices are in it. */
 int sides_indices(struct score_options *options, char **file, const char *path, struct error *err);
-/* Which row of its conditions each sample of a run has: new; NULL where `path` is no run, or has no conditions. */
-int sides_text_rows(uint64_t **rows, const char *path, struct error *err);
-/* Says (log) how many images each two of three operands share, of `count` networks. */
-int sides_warn_shared(const struct side *const sides[3], size_t count, const char *const paths[3], struct error *err);
 
 #endif

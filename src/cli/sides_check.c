@@ -70,7 +70,7 @@ int sides_check(const char *const *operands, size_t count, const struct named_pa
     if (!given->features && !given->range && !given->order && !given->device) return 0;
     for (size_t i = 0; i < count; i++)
         if (operands[i] && look_at_all(&uses, operands[i], networks->count, err) != 0) return -1;
-    if (given->features && !uses.network)
+    if (given->features && !uses.network && networks->count < 2) /* of several, NAME=FILE needs the names */
         return error_set(err, CODE_USAGE,
                          "--features: there are features or statistics on every side already, and nothing goes "
                          "through a network: leave it out");

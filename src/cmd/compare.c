@@ -102,12 +102,14 @@ static int compare_network(struct comparison *comparison, size_t i, struct error
     const struct score_options with = operands_score(&comparison->operands, i);
     const char *const recipes[] = {side_recipe(a), side_recipe(b)};
     json_t *values = NULL, *others = NULL;
-    if (i == 0 && recipes[0][0] && recipes[1][0] && strcmp(recipes[0], recipes[1]) != 0)
+    if (recipes[0][0] && recipes[1][0] && strcmp(recipes[0], recipes[1]) != 0)
         log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
                  recipes[0], options->a, recipes[1], options->b);
     int rc = score(&values, &with, a, b, err);
     if (rc == 0) score_warn(&with, a, b);
+    log_about(options->versus);
     if (rc == 0 && a2) rc = score_paired(&others, &with, a, a2, b, err);
+    log_about(NULL);
     if (rc != 0 && name) error_prefix(err, "%s", name);
     if (rc == 0) rc = values_put(comparison->values, name, values, err);
     if (rc == 0 && others) rc = values_put(comparison->others, name, others, err);
@@ -215,43 +217,69 @@ static int compare(const struct call *call, struct error *err) {
     return rc;
 }
 
+static int write_features(const struct side *side, const struct compare_options *options, struct error *err) {
+    const struct features *features = &side->views[FEATURES_POOL].features;
+    struct features_origin origin;
+    memcpy(origin.network, side->network, SHA256_HEX);
+    snprintf(origin.recipe, RECIPE_SIZE, "%s", side_recipe(side));
+    memcpy(origin.shape, side->shape, sizeof origin.shape);
+    if (features_write(features, &origin, options->output, err) != 0) return -1;
+    print_line(stdout, "%s: features [%zu, %zu]", options->output, features->count, features->dim);
+    return 0;
+}
+
+static int write_statistics(const struct side *side, const struct compare_options *options, struct error *err) {
+    const struct statistics *spatial = &side->views[FEATURES_SPATIAL].statistics;
+    struct statistics statistics = side->views[FEATURES_POOL].statistics; /* borrowed */
+    char count[40] = "of a number of samples that is not known";
+    memcpy(statistics.network, side->network, SHA256_HEX);
+    memcpy(statistics.shape, side->shape, sizeof side->shape);
+    if (statistics_write(&statistics, spatial->dim ? spatial : NULL, NULL, options->output, err) != 0) return -1;
+    if (statistics.count) snprintf(count, sizeof count, "of %" PRIu64 " samples", statistics.count);
+    print_line(stdout, "%s: mu and sigma %s, %zu features each%s", options->output, count, statistics.dim,
+               spatial->dim ? "; mu_s and sigma_s" : "");
+    return 0;
+}
+
+/* Is there what is to be written? Also of a side that is only foreseen. */
+static int check_reference(const struct side *side, const struct compare_options *options, struct error *err) {
+    const struct features *features = &side->views[FEATURES_POOL].features;
+    if (text_ends_in(options->output, ".npy"))
+        return features->rows ? 0
+                              : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->a);
+    if (!features->rows || features->count >= 2) return 0;
+    return error_set(err, CODE_DATA, "%s: a covariance needs at least 2 samples, found 1: -o FILE.npy writes features",
+                     options->a);
+}
+
 static int reference(const struct call *call, struct error *err) {
     const struct compare_options *options = call->options;
     struct named_paths networks;
     struct extraction extraction;
     const struct extraction *how = NULL;
     struct side side = {0};
-    if (command_check_output("reference", options->output, err) != 0 ||
-        file_check_place(options->output, false, err) != 0)
-        return -1;
+    bool run;
+    if (!text_ends_in(options->output, ".npz") && !text_ends_in(options->output, ".npy"))
+        return error_set(err, CODE_USAGE, "--output: expected FILE.npz, statistics, or FILE.npy, features, found %s",
+                         options->output);
+    if (command_check_file("reference", options->output, options->a, err) != 0) return -1;
     int rc = sides_networks(&networks, &options->features, options->a, NULL, err);
     if (rc == 0 && networks.count > 1)
         rc = error_set(err, CODE_USAGE, "reference: one file is of one feature network: say which, --features NET");
     if (rc == 0) rc = check_options(options, &networks, 0, err);
     if (rc == 0) rc = read_extraction(&extraction, &how, options, &networks, 1u << METRIC_FID, err);
-    extraction.spatial = true;
-    if (rc == 0) rc = sides_read(&side, NULL, options->a, how, 0, err);
-    sides_networks_release(&networks);
-    const struct view *pool = &side.views[FEATURES_POOL], *spatial = &side.views[FEATURES_SPATIAL];
-    if (rc == 0 && text_ends_in(options->output, ".npy")) {
-        struct features_origin origin;
-        memcpy(origin.network, side.network, SHA256_HEX);
-        memcpy(origin.recipe, side_recipe(&side), RECIPE_SIZE);
-        memcpy(origin.shape, side.shape, sizeof origin.shape);
-        rc = pool->features.rows ? features_write(&pool->features, &origin, options->output, err)
-                                 : error_set(err, CODE_DATA, "%s holds no features, only their statistics", options->a);
-        if (rc == 0)
-            print_line(stdout, "%s: features [%zu, %zu]", options->output, pool->features.count, pool->features.dim);
-    } else if (rc == 0) {
-        struct statistics statistics = pool->statistics; /* borrowed */
-        memcpy(statistics.network, side.network, SHA256_HEX);
-        memcpy(statistics.shape, side.shape, sizeof side.shape);
-        rc = statistics_write(&statistics, spatial->statistics.dim ? &spatial->statistics : NULL, NULL, options->output,
-                              err);
-        if (rc == 0)
-            print_line(stdout, "%s: mu and sigma of %" PRIu64 " samples, %zu features each%s", options->output,
-                       statistics.count, statistics.dim, spatial->statistics.dim ? "; mu_s and sigma_s" : "");
+    extraction.spatial = extraction.afresh = extraction.foresee = true;
+    if (rc == 0 && (rc = sides_read(&side, &run, options->a, how, 0, err)) == 0)
+        rc = check_reference(&side, options, err);
+    extraction.foresee = false;
+    if (rc == 0 && side.foreseen) {
+        side_release(&side);
+        rc = sides_read(&side, &run, options->a, how, 0, err);
     }
+    sides_networks_release(&networks);
+    if (rc == 0)
+        rc = text_ends_in(options->output, ".npy") ? write_features(&side, options, err)
+                                                   : write_statistics(&side, options, err);
     side_release(&side);
     return rc;
 }

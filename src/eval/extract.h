@@ -18,6 +18,7 @@ struct extraction {
     enum image_order order;            /* of files of images */
     double low, high;                  /* of arrays of floats, which do not say: black and white; equal: not known */
     size_t first;                      /* only the first so many images, where there are as many; 0: all */
+    bool afresh;                       /* of images alone: a file's own statistics beside them are passed over */
     bool foresee;                      /* nothing goes through a network: sides as they will be (side.foreseen) */
 };
 

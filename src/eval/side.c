@@ -11,7 +11,7 @@ int side_take(struct side *side, enum feature_kind kind, struct features *featur
     struct moments moments;
     view->features = *features;
     *features = (struct features){0};
-    if (side->foreseen || kind == FEATURES_LOGITS) { /* nobody asks for these' covariance */
+    if (side->foreseen || kind == FEATURES_LOGITS || view->features.count < 2) { /* nobody asks for these' covariance */
         view->statistics = (struct statistics){.dim = view->features.dim, .count = view->features.count};
         return side->foreseen ? 0 : features_check(&view->features, err);
     }
@@ -87,6 +87,11 @@ static int pair_by(const size_t *places, size_t shared, const struct side *one, 
         struct features *features = &other->views[kind].features;
         if (features->rows && features->count == mine && reorder(features, places, err) != 0) return -1;
     }
+    uint64_t *rows = other->text_rows ? malloc(mine * sizeof *rows) : NULL;
+    if (other->text_rows && !rows) return error_memory(err);
+    for (size_t i = 0; rows && i < mine; i++) rows[i] = other->text_rows[places[i]];
+    free(other->text_rows);
+    other->text_rows = rows;
     memcpy(other->names.list, one->names.list, mine * sizeof *one->names.list);
     return 0;
 }
@@ -144,6 +149,7 @@ void side_release(struct side *side) {
         statistics_release(&side->views[kind].statistics);
         frechet_release(&side->views[kind].factor);
     }
+    free(side->text_rows);
     marks_release(&side->names);
     marks_release(&side->pixels);
     *side = (struct side){0};

@@ -2,6 +2,7 @@
 #include "eval/side_read.h"
 
 #include "base/files.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "format/npz.h"
 
@@ -10,7 +11,7 @@
 
 static void take_array(struct side_contents *contents, const struct npy *npy) {
     contents->images = npy->rank == 4;
-    contents->floats = contents->images && npy->type == NPY_FLOAT32;
+    contents->floats = contents->images && npy->type != NPY_UINT8; /* images_open says of which type */
     contents->features = !contents->images;
 }
 
@@ -61,19 +62,55 @@ int side_holds_images(bool *images, const char *path, struct error *err) {
     return 0;
 }
 
-static int read_statistics(struct statistics *statistics, const char *path, const char *suffix, struct error *err) {
-    statistics_release(statistics); /* those of the features beside */
-    return statistics_read(statistics, path, suffix, err);
+/* A file's own statistics beside its features, or images that went through a network: of as many features. Images may
+ * be of use without them. */
+static int read_statistics(struct side *side, enum feature_kind kind, const char *path, bool images, bool *taken,
+                           struct error *err) {
+    struct view *view = &side->views[kind];
+    struct statistics own;
+    if (statistics_read(&own, path, kind == FEATURES_SPATIAL ? "_s" : "", err) != 0) return -1;
+    size_t made = view->features.rows ? view->features.dim : own.dim, found = own.dim;
+    *taken = made == found;
+    if (*taken) {
+        statistics_release(&view->statistics);
+        view->statistics = own;
+        return 0;
+    }
+    statistics_release(&own);
+    if (!images)
+        return error_set(err, CODE_DATA,
+                         "%s: expected statistics of its own features, %zu a sample, found a mean of %zu", path, made,
+                         found);
+    if (!side->foreseen)
+        log_warn("%s: its statistics are of %zu features, and its images have %zu by this network: of these alone",
+                 path, found, made);
+    return 0;
+}
+
+/* Of which network and images are statistics that stand beside features? */
+static int check_origin(struct side *side, const char *path, struct error *err) {
+    const struct statistics *own = &side->views[FEATURES_POOL].statistics;
+    if (side->network[0] && own->network[0] && strcmp(side->network, own->network) != 0)
+        return error_set(err, CODE_DATA,
+                         "%s: its statistics are of the feature network %.12s, and its images go through %.12s "
+                         "(sha256): use the same one for both",
+                         path, own->network, side->network);
+    side->foreign = !own->network[0] && side->network[0];
+    if (!side->network[0]) memcpy(side->network, own->network, SHA256_HEX);
+    if (own->shape[0]) memcpy(side->shape, own->shape, sizeof side->shape);
+    return 0;
 }
 
 int side_read(struct side *sides, const char *path, const struct extraction *how, struct error *err) {
     struct side_contents contents;
     struct side *side = sides; /* of what is one network's */
+    bool taken;
     size_t count = how ? how->count : 1;
     memset(sides, 0, count * sizeof *sides);
     if (side_look(&contents, path, err) != 0) return -1;
     int rc = 0;
-    if (count > 1 && (!contents.images || contents.statistics))
+    if (contents.images && (count > 1 || (how && how->afresh))) contents.statistics = contents.spatial = false;
+    if (count > 1 && !contents.images)
         return error_set(err, CODE_DATA,
                          "%s holds what one feature network made, and there are %zu: give images, a run, or a file for "
                          "each, NAME=FILE,NAME=FILE",
@@ -102,18 +139,10 @@ int side_read(struct side *sides, const char *path, const struct extraction *how
         side->untyped = !contents.statistics;
     }
     if (rc == 0 && contents.statistics) {
-        rc = read_statistics(&side->views[FEATURES_POOL].statistics, path, "", err);
-        const char *network = side->views[FEATURES_POOL].statistics.network;
-        if (rc == 0 && side->network[0] && network[0] && strcmp(side->network, network) != 0)
-            rc = error_set(err, CODE_DATA,
-                           "%s: its statistics are of the feature network %.12s, and its images go through %.12s "
-                           "(sha256): use the same one for both",
-                           path, network, side->network);
-        if (rc == 0 && !side->network[0]) memcpy(side->network, network, SHA256_HEX);
-        const int64_t *shape = side->views[FEATURES_POOL].statistics.shape;
-        if (rc == 0 && shape[0]) memcpy(side->shape, shape, sizeof side->shape);
+        rc = read_statistics(side, FEATURES_POOL, path, contents.images, &taken, err);
+        if (rc == 0 && taken) rc = check_origin(side, path, err);
     }
-    if (rc == 0 && contents.spatial) rc = read_statistics(&side->views[FEATURES_SPATIAL].statistics, path, "_s", err);
+    if (rc == 0 && contents.spatial) rc = read_statistics(side, FEATURES_SPATIAL, path, contents.images, &taken, err);
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
     return rc;
 }

@@ -25,21 +25,42 @@ static int fids_of(double fids[1 + JACKKNIFE_BLOCKS], const struct view *samples
     return frechet_distance_to(reference, &samples->statistics, &fids[0], err);
 }
 
-/* fids over the distance that a validation set has. */
+/* fids becomes the numbers of their quotient with the FID that a validation set has. Finite samples make both FIDs too
+ * large: this is taken out of both or of neither. The numbers without each block differ as the samples' do, and are
+ * moved so that the jackknife's correction of them is the quotient of the corrected FIDs. */
+static void divide(double fids[1 + JACKKNIFE_BLOCKS], const double theirs[1 + JACKKNIFE_BLOCKS], bool enough) {
+    struct estimate mine, other = {.low = 0};
+    double ratio = fids[0] / theirs[0], mean = 0;
+    jackknife(fids[0], fids + 1, &mine);
+    if (enough) jackknife(theirs[0], theirs + 1, &other);
+    bool both = enough && !other.rounded && other.low > 0;
+    if (!both)
+        log_warn("fdr: it is not corrected for the bias of finite samples, for %s",
+                 enough
+                     ? "the validation set's FID, so corrected, can't be told from 0: take more images or another set"
+                     : "the validation set's features are not there, of 200 images or more");
+    double by = both ? other.corrected : theirs[0], corrected = both ? mine.corrected / by : ratio;
+    for (int k = 1; k <= JACKKNIFE_BLOCKS; k++) mean += fids[k] / JACKKNIFE_BLOCKS;
+    for (int k = 1; k <= JACKKNIFE_BLOCKS; k++)
+        fids[k] = (fids[k] - mean) / by + (JACKKNIFE_BLOCKS * ratio - corrected) / (JACKKNIFE_BLOCKS - 1);
+    fids[0] = ratio;
+}
+
 static int score_fdr(json_t *values, double fids[1 + JACKKNIFE_BLOCKS], bool enough, const struct view *validation,
                      const struct frechet *reference, struct error *err) {
-    double theirs;
-    if (frechet_distance_to(reference, &validation->statistics, &theirs, err) != 0) return -1;
+    double theirs[1 + JACKKNIFE_BLOCKS];
+    if (fids_of(theirs, validation, reference, err) != 0) return -1;
     const struct statistics *of = reference->of;
     double spread = 0;
     for (size_t k = 0; k < of->dim; k++) spread += of->sigma[k * of->dim + k];
-    if (!(theirs > 1e-9 * spread)) /* below is rounding */
+    if (!(theirs[0] > 1e-9 * spread)) /* below is rounding */
         return error_set(err, CODE_DATA,
                          "fdr: the validation set has the distance %g to the reference: it is the same "
                          "set",
-                         theirs);
-    for (int k = 0; k <= (enough ? JACKKNIFE_BLOCKS : 0); k++) fids[k] /= theirs;
-    return value_set_jackknifed(values, "fdr", fids, enough, err);
+                         theirs[0]);
+    if (!enough) return value_set(values, "fdr", fids[0] / theirs[0], err);
+    divide(fids, theirs, validation->features.count >= JACKKNIFE_LEAST);
+    return value_set_jackknifed(values, "fdr", fids, true, err);
 }
 
 static int score_infinity(json_t *values, const struct view *samples, const struct frechet *reference,
@@ -122,7 +143,7 @@ static int score_fld(json_t *values, const struct features *samples, const struc
 
 /* Metrics that are no distances of Gaussians. */
 static int score_others(json_t *values, const struct score_options *options, const struct features *samples,
-                        const struct features *reference, struct error *err) {
+                        const uint64_t *rows, const struct features *reference, struct error *err) {
     double numbers[1 + JACKKNIFE_BLOCKS], vendi;
     bool enough = samples->count >= JACKKNIFE_LEAST;
     unsigned metrics = options->metrics;
@@ -139,8 +160,7 @@ static int score_others(json_t *values, const struct score_options *options, con
         score_fld(values, samples, reference, &side_view(options->validation, FEATURES_POOL)->features, err) != 0)
         return -1;
     if (!score_wants(metrics, METRIC_CLIP_SCORE)) return 0;
-    if (clip_score_without_blocks(samples, &options->text->views[0].features, options->text_rows, numbers, err) != 0)
-        return -1;
+    if (clip_score_without_blocks(samples, &options->text->views[0].features, rows, numbers, err) != 0) return -1;
     return value_set_jackknifed(values, "clip-score", numbers, enough, err);
 }
 
@@ -159,7 +179,7 @@ int score(json_t **values, const struct score_options *options, const struct sid
     if (rc == 0 && score_wants(metrics, METRIC_IS))
         rc = score_is(made, &side_view(samples, FEATURES_LOGITS)->features, err);
     if (rc == 0 && score_wants(metrics, METRIC_PRDC)) rc = score_prdc(made, mine, theirs, err);
-    if (rc == 0) rc = score_others(made, options, mine, theirs, err);
+    if (rc == 0) rc = score_others(made, options, mine, samples->text_rows, theirs, err);
     if (rc == 0) *values = made;
     else json_decref(made);
     return rc;

@@ -17,7 +17,6 @@ struct score_options {
     size_t subsets, size;
     const struct side *validation; /* a second reference, of fld and fdr; NULL: none */
     const struct side *text;       /* features of texts, of clip-score; NULL: none */
-    const uint64_t *text_rows;     /* which of them a sample has; NULL: its own place */
 };
 
 static inline bool score_wants(unsigned metrics, enum metric metric) {

@@ -98,23 +98,25 @@ static int check_pair(enum metric metric, const struct side *samples, const char
 }
 
 /* Pixels of images of other shapes have nothing in common but, perhaps, their number. */
-static int check_shape(const struct side *samples, const char *which, const struct side *other, struct error *err) {
-    const long long a[] = {samples->shape[0], samples->shape[1], samples->shape[2]},
+static int check_shape(const char *mine, const struct side *one, const char *which, const struct side *other,
+                       struct error *err) {
+    const long long a[] = {one->shape[0], one->shape[1], one->shape[2]},
                     b[] = {other->shape[0], other->shape[1], other->shape[2]};
     if (!a[0] || !b[0] || memcmp(a, b, sizeof a) == 0) return 0;
     return error_set(err, CODE_DATA,
-                     "features: none: the %s has images of [%lld,%lld,%lld] (channels, height, width), the samples are "
+                     "features: none: the %s has images of [%lld,%lld,%lld] (channels, height, width), the %s "
                      "[%lld,%lld,%lld]: their pixels can only be compared with those of images of one shape",
-                     which, b[0], b[1], b[2], a[0], a[1], a[2]);
+                     which, b[0], b[1], b[2], mine, a[0], a[1], a[2]);
 }
 
-static int check_network(const struct side *samples, const char *which, const struct side *other, struct error *err) {
-    if (!samples->network[0] || !other->network[0] || strcmp(samples->network, other->network) == 0)
-        return check_shape(samples, which, other, err);
+static int check_network(const char *mine, const struct side *one, const char *which, const struct side *other,
+                         struct error *err) {
+    if (!one->network[0] || !other->network[0] || strcmp(one->network, other->network) == 0)
+        return check_shape(mine, one, which, other, err);
     return error_set(err, CODE_DATA,
-                     "the %s was made with the feature network %.12s, the samples' features with %.12s (sha256): use "
-                     "the same one for both",
-                     which, other->network, samples->network);
+                     "the %s was made with the feature network %.12s, the %s with %.12s (sha256): use the same one for "
+                     "both",
+                     which, other->network, mine, one->network);
 }
 
 static int check_validation(enum metric metric, const struct side *samples, const struct side *validation,
@@ -125,7 +127,7 @@ static int check_validation(enum metric metric, const struct side *samples, cons
                          "%s needs a second set of real images, which no model was trained on: say evaluate.validation "
                          "(compare: --validation)",
                          metric_names[metric]);
-    if (check_network(samples, which, validation, err) != 0 ||
+    if (check_network("sample side", samples, which, validation, err) != 0 ||
         check_view(metric, which, side_view(validation, features_of_metric(metric)), &needs[metric].validation, err) !=
             0)
         return -1;
@@ -144,20 +146,33 @@ static int check_text(const struct score_options *options, const struct side *sa
                          "clip-score: the texts have %zu features each, the samples %zu: use the text and the image "
                          "network of one CLIP",
                          texts->dim, view->statistics.dim);
-    if (!options->text_rows && texts->count != view->features.count)
+    if (!samples->text_rows && texts->count != view->features.count)
         return error_set(err, CODE_DATA, "clip-score: expected a text for each of the %zu samples, found %zu",
                          view->features.count, texts->count);
     return features_lengths(texts, NULL, err) == 0 ? 0 : error_prefix(err, "clip-score: the texts");
 }
 
+/* Of these a row of zeros has none; of features that are only foreseen it is said later. */
+static int check_directions(enum metric metric, const char *which, const struct side *side, struct error *err) {
+    bool cosine = metric == METRIC_CMMD || metric == METRIC_VENDI || metric == METRIC_CLIP_SCORE;
+    if (!cosine || side->foreseen || features_lengths(&side_view(side, FEATURES_POOL)->features, NULL, err) == 0)
+        return 0;
+    return error_prefix(err, "%s: the %s", metric_names[metric], which);
+}
+
 int score_check(const struct score_options *options, const struct side *samples, const struct side *reference,
                 struct error *err) {
-    if (check_network(samples, "reference", reference, err) != 0) return -1;
+    const struct side *validation = options->validation;
+    if (check_network("sample side", samples, "reference", reference, err) != 0 ||
+        (validation && check_network("reference", reference, "validation set", validation, err) != 0))
+        return -1;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
         enum feature_kind kind = features_of_metric(metric);
         const struct view *a = side_view(samples, kind), *b = side_view(reference, kind);
         if (!score_wants(options->metrics, metric)) continue;
-        if (check_view(metric, "sample side", a, &needs[metric].samples, err) != 0) return -1;
+        if (check_view(metric, "sample side", a, &needs[metric].samples, err) != 0 ||
+            check_directions(metric, "sample side", samples, err) != 0)
+            return -1;
         if (metric == METRIC_CLIP_SCORE && check_text(options, samples, err) != 0) return -1;
         if (needs[metric].reference.least == 0) continue;
         if (check_view(metric, "reference", b, &needs[metric].reference, err) != 0 ||
@@ -167,10 +182,8 @@ int score_check(const struct score_options *options, const struct side *samples,
             kid_check(options->indices, options->subsets, options->size, a->features.count, b->features.count, err) !=
                 0)
             return -1;
-        if (metric == METRIC_CMMD && !reference->foreseen && features_lengths(&b->features, NULL, err) != 0)
-            return error_prefix(err, "cmmd: the reference");
-        if (needs[metric].validation.least > 0 && check_validation(metric, samples, options->validation, err) != 0)
-            return -1;
+        if (metric == METRIC_CMMD && check_directions(metric, "reference", reference, err) != 0) return -1;
+        if (needs[metric].validation.least > 0 && check_validation(metric, samples, validation, err) != 0) return -1;
     }
     return 0;
 }
@@ -228,6 +241,7 @@ static int check_difference(enum metric metric, const struct side *samples, cons
 }
 
 int score_check_paired(unsigned metrics, const struct side *samples, const struct side *other, struct error *err) {
+    if (check_network("sample side", samples, "other side of --versus", other, err) != 0) return -1;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
         if (score_wants(metrics & PAIRED, metric) && check_difference(metric, samples, other, err) != 0) return -1;
     return 0;

@@ -144,13 +144,12 @@ static int check_validation(const struct run *run, size_t network, const struct 
 int evaluation_fits(const struct run *run, size_t network, const struct side *const files[EVALUATED_FILES], bool warn,
                     struct error *err) {
     const struct network *of = &run->evaluated[network].network;
-    struct side samples = {.untyped = false}; /* as they will be */
+    static uint64_t some;
+    struct side samples = {.foreseen = true, .text_rows = &some}; /* whose numbers are looked at here */
     const struct side *reference = files[EVALUATED_REFERENCE];
-    static const uint64_t some;
     struct score_options options = options_of(run, files);
     uint64_t count;
     float one = 0;
-    options.text_rows = &some; /* their numbers are looked at here */
     if (count_of(run, &count, err) != 0 || score_enough(options.metrics, count, err) != 0) return -1;
     memcpy(samples.network, of->sha256, SHA256_HEX);
     network_shape(of, samples.shape);
@@ -256,8 +255,7 @@ int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err)
     return rc;
 }
 
-/* Which text each sample has: new; NULL: out of memory. */
-static uint64_t *text_rows(const struct run *run, size_t count) {
+uint64_t *evaluation_text_rows(const struct run *run, size_t count) {
     uint64_t *rows = malloc((count + 1) * sizeof *rows);
     for (size_t i = 0; rows && i < count; i++) rows[i] = run_row(run, i);
     return rows;
@@ -266,14 +264,14 @@ static uint64_t *text_rows(const struct run *run, size_t count) {
 int evaluation_metrics(const struct run *run, size_t network, const struct side *samples,
                        const struct side *const files[EVALUATED_FILES], json_t *metrics, json_t *networks,
                        struct error *err) {
-    const struct side *reference = files[EVALUATED_REFERENCE];
-    struct score_options options = options_of(run, files);
+    const struct score_options options = options_of(run, files);
     size_t count = values_counts(samples).rows;
-    uint64_t *rows = options.text ? text_rows(run, count) : NULL;
+    struct side with = *samples; /* borrowed, but for the rows */
     json_t *values, *about = networks ? json_object() : metrics;
-    options.text_rows = rows;
-    int failed = options.text && !rows ? error_memory(err) : score(&values, &options, samples, reference, err);
-    free(rows);
+    with.text_rows = options.text ? evaluation_text_rows(run, count) : NULL;
+    int failed = options.text && !with.text_rows ? error_memory(err)
+                                                 : score(&values, &options, &with, files[EVALUATED_REFERENCE], err);
+    free(with.text_rows);
     if (failed) {
         if (networks) json_decref(about);
         return in_network(run, network, err);

@@ -32,6 +32,8 @@ int evaluation_fits(const struct run *run, size_t network, const struct side *co
 int evaluation_foresee(const struct job *job, const struct card *card, bool files, struct error *err);
 /* What the metrics depend on besides the samples. New object; NULL where nothing is evaluated. */
 int evaluation_inputs(const struct run *run, json_t **inputs, struct error *err);
+/* Which text each of so many samples has, by its conditions' row: new; NULL: out of memory. */
+uint64_t *evaluation_text_rows(const struct run *run, size_t count);
 /* Adds one network's metrics to `metrics`, and what they were computed with: of several networks under the names
  * NETWORK.METRIC, and what they were computed with to `networks` under NETWORK (NULL where there is one). */
 int evaluation_metrics(const struct run *run, size_t network, const struct side *samples,

@@ -44,7 +44,7 @@ def test_the_first_of_two_runs_are_paired_by_seed(job, tmp_path):
     found = compare(*sides, "--count", 210)
     assert found["fid_delta"] == pytest.approx(fids[0] - fids[1], rel=1e-6)
     said = qtaylor("compare", *sides, code=65).stderr
-    assert "the same seeds: " in said and "the first 240 of both are the same: say --count 240" in said
+    assert "the same samples on both sides" in said and "the first 240 of both are the same: say --count 240" in said
     done = qtaylor("compare", *sides, "--count", 210, "--metrics", "vendi,fid", "--json")
     whole = json.loads(done.stdout)
     assert whole["samples"] == {"A": 210, "B": None, "A2": 210} and whole["pairing"] == "seed"

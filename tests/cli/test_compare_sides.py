@@ -213,7 +213,7 @@ def test_pixels_of_images_of_another_shape_are_refused(job, tmp_path):
     for shape in ((16, 4, 3), (8, 24, 1)):
         np.save(tmp_path / "other.npy", images.reshape(240, *shape))
         said = words(tmp_path / "other.npy", reference, *none, code=65)
-        assert "the reference has images of [3,8,8] (channels, height, width), the samples are " in said
+        assert "the reference has images of [3,8,8] (channels, height, width), the sample side [" in said
         assert f"[{shape[2]},{shape[0]},{shape[1]}]" in said and "also in" not in said
     unit = (*none, "--range", "0,1")
     assert "floats are expected as [N,C,H,W]" in words(tmp_path / "hwc.npy", reference, *unit, code=65)

@@ -108,7 +108,10 @@ def test_fdr_is_a_ratio_with_its_error(tmp_path):
     for v in ("v.npy", "v.npz"):
         found = compare(tmp_path, "fdr,fid", "--validation", tmp_path / v)
         theirs = distance(rows["v"], mu, sigma)
-        assert found["fdr"] == pytest.approx(distance(rows["a"], mu, sigma) / theirs, rel=1e-6)
+        ratio = distance(rows["a"], mu, sigma) / theirs
+        assert found["fdr"] == pytest.approx(ratio, rel=1e-6)
+        # Here the distance of v can't be told from 0, or only its statistics are there: neither is corrected.
+        assert found["fdr_corrected"] == pytest.approx(ratio, rel=1e-6)
         assert found["fdr_error"] == pytest.approx(found["fid_error"] / theirs, rel=1e-6)
     assert compare(tmp_path, "fdr", "--validation", tmp_path / "v.npy")["fdr"] == pytest.approx(found["fdr"], rel=1e-9)
     assert "it is the same set" in compare(tmp_path, "fdr", "--validation", tmp_path / "b.npy", code=65)
@@ -118,6 +121,21 @@ def test_fdr_is_a_ratio_with_its_error(tmp_path):
         tmp_path, "fld", "--validation", tmp_path / "v.npz", code=65)
     np.save(tmp_path / "w.npy", rows["v"][:, :5].astype(np.float32))
     assert "the validation set has 5 features" in compare(tmp_path, "fdr", "--validation", tmp_path / "w.npy", code=65)
+
+
+def test_fdr_is_corrected_on_both_sides_or_on_neither(tmp_path):
+    """Of Gaussians whose distances are known: the validation set's FID is too large by as much as the samples'."""
+    rng = np.random.default_rng(17)
+    for name, mean, count in (("a", 0.5, 1000), ("v", 0.4, 1000), ("b", 0, 60000)):
+        np.save(tmp_path / f"{name}.npy", rng.normal(mean, 1, (count, 24)).astype("f4"))
+    found = compare(tmp_path, "fid,fdr", "--validation", tmp_path / "v.npy")
+    truth = (0.5 / 0.4) ** 2
+    assert abs(found["fdr_corrected"] - truth) < 3 * found["fdr_error"] < 0.3 * truth
+    done = qtaylor("compare", tmp_path / "v.npy", tmp_path / "b.npy", "--json")
+    theirs = json.loads(done.stdout)["metrics"]
+    assert found["fdr_corrected"] == pytest.approx(found["fid_corrected"] / theirs["fid_corrected"], rel=1e-9)
+    assert found["fdr_error"] == pytest.approx(found["fid_error"] / theirs["fid_corrected"], rel=1e-9)
+    assert found["fdr"] == pytest.approx(found["fid"] / theirs["fid"], rel=1e-9)
 
 
 def test_clip_score_is_the_mean_cosine(tmp_path):
