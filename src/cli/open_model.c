@@ -21,6 +21,7 @@ int command_load_model(struct shim_model **model, const char *path, enum device_
                        struct error *err) {
     char message[SHIM_ERROR], sha256[SHA256_HEX];
     int chosen;
+    *model = NULL;
     if (model_device(kind, 0, "--device", &chosen, err) != 0 || model_file_digest(path, sha256, err) != 0) return -1;
     if (device) *device = chosen;
     if (shim_start(0, message) != 0 || shim_thread_start(chosen, message) != 0)

@@ -134,7 +134,7 @@ static int listing_open(struct listing *listing, const struct sweep *sweep, bool
 /* Prints what is said of the cells. */
 static int listing_close(struct listing *listing, int rc, struct error *err) {
     if (listing->details == stdout) return rc;
-    bool written = fclose(listing->details) == 0;
+    bool written = listing->details && fclose(listing->details) == 0;
     if (rc == 0 && !written) rc = error_memory(err);
     if (rc == 0) printf("\n%s", listing->text);
     free(listing->text);

@@ -141,9 +141,9 @@ int assets_load(struct assets **assets, struct cells *cells, int device, struct 
 }
 
 void assets_free(struct assets *assets, struct cells *cells) {
-    for (size_t i = 0; i < cells->count; i++) cells->cells[i].conditions = NULL;
     for (size_t i = 0; i < cells->count; i++) {
         struct cell *cell = &cells->cells[i];
+        cell->conditions = NULL;
         cell->model = cell->guide = cell->decoder = NULL;
         for (size_t k = 0; k < cell->run.evaluated_count; k++) cell->run.evaluated[k].network.model = NULL;
     }

@@ -9,7 +9,6 @@
 #include "run/attempts.h"
 #include "run/document.h"
 #include "run/scan.h"
-#include "sample/execute.h"
 #include "work/assets.h"
 #include "work/proof.h"
 #include "work/shard_maker.h"
@@ -92,44 +91,6 @@ static double free_bytes(const char *dir) {
 
 /* ---- speed ---- */
 
-struct inputs { /* of the run's first batch */
-    struct batch batch;
-    uint64_t *seeds, *rows;
-    double *scales;
-    int64_t *labels;
-};
-
-static int inputs_new(struct inputs *inputs, const struct cell *cell, struct error *err) {
-    const struct run *run = &cell->run;
-    size_t count = (size_t)run->job.batch;
-    if (count > run->layout.samples) count = (size_t)run->layout.samples;
-    *inputs = (struct inputs){.seeds = calloc(count, sizeof(uint64_t)),
-                              .rows = calloc(count, sizeof(uint64_t)),
-                              .scales = calloc(count, sizeof(double)),
-                              .labels = calloc(count, sizeof(int64_t))};
-    if (!inputs->seeds || !inputs->rows || !inputs->scales || !inputs->labels) return error_memory(err);
-    for (size_t i = 0; i < count; i++) {
-        inputs->seeds[i] = seeds_at(&run->job.seeds, i);
-        if (run->condition_rows > 0) inputs->rows[i] = run_row(run, i);
-        if (run->lists.scales) inputs->scales[i] = run_scale(run, i);
-        if (run->card.classes > 0) inputs->labels[i] = run_label(run, i);
-    }
-    inputs->batch = (struct batch){.rows = count,
-                                   .seeds = inputs->seeds,
-                                   .labels = run->card.classes > 0 ? inputs->labels : NULL,
-                                   .condition_rows = run->condition_rows > 0 ? inputs->rows : NULL,
-                                   .scales = run->lists.scales ? inputs->scales : NULL,
-                                   .initial = cell->initial};
-    return 0;
-}
-
-static void inputs_free(struct inputs *inputs) {
-    free(inputs->seeds);
-    free(inputs->rows);
-    free(inputs->scales);
-    free(inputs->labels);
-}
-
 /* Model calls by the first EVAL of the plan, again and again; an adaptive solver makes its own, a whole batch long. */
 static int count_calls(struct maker *maker, const struct batch *batch, double *calls, struct error *err) {
     const struct plan *plan = &maker->plan;
@@ -146,27 +107,34 @@ static int count_calls(struct maker *maker, const struct batch *batch, double *c
     return executor_ops(maker->executor, &one, err);
 }
 
-/* One worker's model calls of a row a second: all workers begin together. */
+/* One worker's model calls of a row a second, in the run's first batch: all workers begin together. */
 static int worker_rate(const struct cell *cell, const struct place *place, double *rate, struct error *err) {
+    struct shard_status nothing = {0};
+    struct cell anew = *cell;
+    anew.afresh = true;
+    anew.status = &nothing;
     struct maker maker = {.device = place->device};
-    struct inputs inputs;
+    struct making *making = NULL;
+    struct batch batch = {0};
     char message[SHIM_ERROR];
     double calls = 0, took = 0;
-    int rc = inputs_new(&inputs, cell, err);
+    uint64_t batches;
+    int rc = making_open(&making, &anew, (shard_id){0}, &batches, err);
+    if (rc == 0) batch = making_inputs(making, 0);
     if (rc == 0 && shim_thread_start(place->device, message) != 0) rc = error_set(err, CODE_INTERNAL, "%s", message);
-    if (rc == 0) rc = maker_move(&maker, cell, true, false, err);
-    if (rc == 0) rc = executor_start(maker.executor, &inputs.batch, err);
+    if (rc == 0) rc = maker_move(&maker, &anew, true, false, err);
+    if (rc == 0) rc = executor_start(maker.executor, &batch, err);
 #pragma omp barrier
     double start = clock_seconds();
     while (rc == 0 && took < SECONDS) {
         double now = 0;
-        rc = count_calls(&maker, &inputs.batch, &now, err);
+        rc = count_calls(&maker, &batch, &now, err);
         calls += now;
         took = clock_seconds() - start;
     }
-    *rate = rc == 0 ? calls * (double)inputs.batch.rows / took : 0; /* what fills the batch up is nobody's */
+    *rate = rc == 0 ? calls * (double)batch.rows / took : 0; /* what fills the batch up is nobody's */
     maker_leave(&maker);
-    inputs_free(&inputs);
+    making_close(making);
     return rc;
 }
 

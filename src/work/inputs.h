@@ -8,9 +8,9 @@
 #include "work/reference.h"
 
 /* Collective, before anything is made. Rank 0 reads feature networks and references, and checks that the metrics can
- * be had of them; every rank then checks that its files have the same sha256 (CODE_DATA: not). Fills the runs'
- * `reference`. Models, starts and labels are not looked at: the document has their sha256, and they are checked as
- * they are loaded. references: this rank's; rank 0 puts what it read there. */
+ * be had of them; every rank then checks that its files have the same sha256 (CODE_DATA: not), and fills them in in the
+ * runs' evaluated files. Models, starts and labels are not looked at: the document has their sha256, and they are
+ * checked as they are loaded. references: this rank's; rank 0 puts what it read there. */
 int inputs_agree(struct comm *comm, struct cells *cells, struct references *references, struct error *err);
 
 /* Collective, once the cells' `solves` is known and before their conditions are opened: finds out the digests of their

@@ -8,7 +8,6 @@
 #include "format/floats.h"
 #include "run/scan.h"
 #include "sample/decode.h"
-#include "sample/execute.h"
 #include "sample/quantise.h"
 
 #include <inttypes.h>
@@ -203,18 +202,26 @@ static int store_pictures(void *context, size_t first, size_t count, const float
     return store_samples(shelf->making, images, NPY_FLOAT32, shelf->row + first, count, err);
 }
 
+struct batch making_inputs(const struct making *making, uint64_t number) {
+    const struct run *run = &making->cell->run;
+    size_t row = (size_t)layout_batch_first(&run->layout, number);
+    uint64_t position = layout_first(&run->layout, making->shard) + row;
+    struct batch batch = {.rows = (size_t)layout_batch_rows(&run->layout, making->shard, number),
+                          .seeds = making->seeds + row};
+    if (run->card.classes > 0) batch.labels = making->labels + row;
+    if (making->condition_rows) batch.condition_rows = making->condition_rows + row;
+    if (making->scales) batch.scales = making->scales + row;
+    if (making->cell->initial) batch.initial = making->cell->initial + position * card_elements(&run->card);
+    return batch;
+}
+
 /* x[rows]: what the solver ends with, of latents that are kept as they are stored. */
 static int solve_batch(struct making *making, struct maker *maker, size_t row, size_t rows, struct error *err) {
     const struct run *run = &making->cell->run;
     const struct npy npy = run_npy(run, making->shard, LATENTS);
+    const struct batch batch = making_inputs(making, row / run->layout.batch);
     size_t elements = card_elements(&run->card);
-    uint64_t position = layout_first(&run->layout, making->shard) + row;
-    struct batch batch = {.rows = rows, .seeds = making->seeds + row};
     int nfe = 0;
-    if (run->card.classes > 0) batch.labels = making->labels + row;
-    if (making->condition_rows) batch.condition_rows = making->condition_rows + row;
-    if (making->scales) batch.scales = making->scales + row;
-    if (making->cell->initial) batch.initial = making->cell->initial + position * elements;
     double start = clock_seconds();
     if (executor_run(maker->executor, &batch, maker->x, &nfe, err) != 0) return -1;
     count(making, MADE_MODEL, clock_seconds() - start);

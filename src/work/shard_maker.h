@@ -8,6 +8,7 @@
 #include "cluster/cluster.h"
 #include "cluster/comm.h"
 #include "run/cells.h"
+#include "sample/execute.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -44,6 +45,8 @@ struct making; /* a shard that is being made on this rank; batches of it run sid
  * files are there. Good files are not made again, whether the scan at the start found them or they came since. */
 int making_open(struct making **making, const struct cell *cell, shard_id shard, uint64_t *batches, struct error *err);
 bool making_refused(const struct making *making); /* why making_open failed: another job's work is in its place */
+/* What the executor is given for a batch of it; borrowed. */
+struct batch making_inputs(const struct making *making, uint64_t batch);
 /* By several workers, each with its own maker and another batch. Samples that fail are an error, which of decoding is
  * making_commit's where latents are to be kept; features that fail are logged, and the shard is kept without. */
 int making_batch(struct making *making, struct maker *maker, uint64_t batch, struct error *err);

@@ -142,6 +142,17 @@ def test_until_mistakes(job, evaluate, words):
     assert not job.run.exists()
 
 
+def test_a_stop_that_says_by_what_in_no_words(job):
+    path = make(job)
+    job.keys["evaluate"]["until"] = {"fid_error": 1e9}
+    job.write()
+    qtaylor("run", path)
+    document = json.loads((job.run / "run.json").read_text())
+    document["stopped"]["by"] = 3
+    (job.run / "run.json").write_text(json.dumps(document))
+    assert "0 to make" in qtaylor("run", path, "--dry-run").stdout
+
+
 def test_deciding_needs_the_evaluation(job):
     make(job)
     job.keys["sweep"] = {"race": {}, "sampler.solver": ["ddim", "taylor"]}
