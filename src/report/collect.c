@@ -19,9 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* *json NULL and 0: there is no such file. format: what a document is to be of; 0: it says none. */
-static int read_if_there(json_t **json, const char *dir, const char *folder, const char *file, int format,
-                         struct error *err) {
+int collect_read(json_t **json, const char *dir, const char *folder, const char *file, int format, struct error *err) {
     char *path = text_new("%s/%s/%s", dir, folder, file);
     *json = NULL;
     int rc = !path ? error_memory(err) : json_file_read_if_there(json, path, err);
@@ -36,14 +34,10 @@ static int read_if_there(json_t **json, const char *dir, const char *folder, con
     return rc;
 }
 
-static const json_t *member(const json_t *object, const char *outer, const char *inner) {
-    return json_object_get(json_object_get(object, outer), inner);
-}
-
 /* A plain run as a sweep of one cell, ".", which is its folder. */
 static int collect_run(json_t **results, const char *dir, struct error *err) {
     json_t *metrics, *none = json_object();
-    if (read_if_there(&metrics, dir, ".", "metrics.json", 0, err) != 0) return -1;
+    if (collect_read(&metrics, dir, ".", "metrics.json", 0, err) != 0) return -1;
     int rc = (*results = results_new(dir, NULL)) && none ? 0 : error_memory(err);
     if (rc == 0 && !metrics)
         rc = error_set(err, CODE_AGAIN, "%s has no metrics.json: it is not finished; run it again to continue", dir);
@@ -128,7 +122,7 @@ static void add_pixels(json_t *environment, const double ends[4]) {
 static void note_pixels(double ends[4], const json_t *metrics) {
     static const char *const keys[] = {"saturated", "clipped"};
     for (int i = 0; i < 2; i++) {
-        const json_t *share = member(metrics, "pixels", keys[i]);
+        const json_t *share = json_member(metrics, "pixels", keys[i]);
         if (!json_is_number(share)) continue;
         ends[2 * i] = fmin(ends[2 * i], json_number_value(share)); /* of NAN and a number the number */
         ends[2 * i + 1] = fmax(ends[2 * i + 1], json_number_value(share));
@@ -137,16 +131,16 @@ static void note_pixels(double ends[4], const json_t *metrics) {
 
 /* What other decoders of the job made of the run's latents: a run each. */
 static int add_decoders(json_t *environment, const json_t *document, const char *folder, struct error *err) {
-    const json_t *list = member(document, "job", "decode"), *decoder;
+    const json_t *list = json_member(document, "job", "decode"), *decoder;
     size_t i;
     json_array_foreach(list, i, decoder) {
         const char *name = json_string_value(json_object_get(decoder, "name"));
         json_t *metrics = NULL, *other = NULL;
         char *dir = i > 0 && name ? text_new("decoded/%s", name) : NULL;
-        int rc = dir ? read_if_there(&metrics, folder, dir, "metrics.json", 0, err) : 0;
-        if (dir && rc == 0) rc = read_if_there(&other, folder, dir, "run.json", RUN_FORMAT, err);
-        const json_t *fid = member(metrics, "metrics", "fid");
-        const char *sha256 = json_string_value(json_object_get(member(other, "keys", "decode"), "sha256"));
+        int rc = dir ? collect_read(&metrics, folder, dir, "metrics.json", 0, err) : 0;
+        if (dir && rc == 0) rc = collect_read(&other, folder, dir, "run.json", RUN_FORMAT, err);
+        const json_t *fid = json_member(metrics, "metrics", "fid");
+        const char *sha256 = json_string_value(json_object_get(json_member(other, "keys", "decode"), "sha256"));
         char number[48] = "";
         if (json_is_number(fid)) snprintf(number, sizeof number, ", FID %.4f", json_number_value(fid));
         char *text = dir && rc == 0 ? text_new("%s: %s%s", dir, sha256 ? sha256 : "not begun", number) : NULL;
@@ -173,20 +167,20 @@ static void add_environment(json_t *environment, const json_t *document, const j
     json_object_foreach(json_object_get(document, "versions"), name, value)
         add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)",
-              json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+              json_string_value(json_object_get(json_member(document, "keys", "model"), "sha256")));
     json_array_foreach(json_object_get(document, "warnings"), i, value)
         add_value(environment, "warning", json_string_value(value));
-    add_value(environment, "precision", json_string_value(member(document, "keys", "precision")));
-    add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
-    if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
+    add_value(environment, "precision", json_string_value(json_member(document, "keys", "precision")));
+    add_value(environment, "network computes in", json_string_value(json_member(document, "card", "dtype")));
+    if (json_is_true(json_object_get(json_member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
-    const json_t *guidance = json_object_get(member(document, "keys", "sampler"), "guidance");
+    const json_t *guidance = json_object_get(json_member(document, "keys", "sampler"), "guidance");
     add_value(environment, "scales of guidance by row (sha256)",
-              json_string_value(member(guidance, "scale", "sha256")));
+              json_string_value(json_member(guidance, "scale", "sha256")));
     add_value(environment, "decoder (sha256)",
-              json_string_value(json_object_get(member(document, "keys", "decode"), "sha256")));
+              json_string_value(json_object_get(json_member(document, "keys", "decode"), "sha256")));
     add_value(environment, "latents kept as",
-              json_string_value(json_object_get(member(document, "job", "output"), "latents")));
+              json_string_value(json_object_get(json_member(document, "job", "output"), "latents")));
     json_object_foreach(json_object_get(document, "row_difference"), name, value) {
         char text[32];
         snprintf(text, sizeof text, "%.1e of the largest output", json_number_value(value));
@@ -198,15 +192,15 @@ static void add_environment(json_t *environment, const json_t *document, const j
                   text);
     }
     add_value(environment, "feature network (sha256)",
-              json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
+              json_string_value(json_object_get(json_member(metrics, "metrics", "network"), "sha256")));
     add_value(environment, "reference (sha256)",
-              json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
-    json_object_foreach((json_t *)member(metrics, "metrics", "networks"), name, value) {
+              json_string_value(json_object_get(json_member(metrics, "metrics", "reference"), "sha256")));
+    json_object_foreach((json_t *)json_member(metrics, "metrics", "networks"), name, value) {
         char title[NETWORK_NAME + 40];
         snprintf(title, sizeof title, "feature network %s (sha256)", name);
-        add_value(environment, title, json_string_value(member(value, "network", "sha256")));
+        add_value(environment, title, json_string_value(json_member(value, "network", "sha256")));
         snprintf(title, sizeof title, "reference of %s (sha256)", name);
-        add_value(environment, title, json_string_value(member(value, "reference", "sha256")));
+        add_value(environment, title, json_string_value(json_member(value, "reference", "sha256")));
     }
 }
 
@@ -234,8 +228,8 @@ static int look_into_cells(json_t *data, json_t *subject, json_t *environment, j
         const char *name = json_string_value(json_object_get(cell, "cell"));
         const char *same = json_string_value(json_object_get(cell, "same_as"));
         json_t *document, *metrics = NULL;
-        if (read_if_there(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
-        int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", 0, err);
+        if (collect_read(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
+        int rc = collect_read(&metrics, dir, same ? same : name, "metrics.json", 0, err);
         bool other = data_stale(cell, metrics); /* than the row's */
         if (rc == 0) add_environment(environment, document, other ? NULL : metrics);
         if (rc == 0) rc = about_add(subject, document, other ? NULL : metrics, err);
@@ -264,27 +258,32 @@ static void append(json_t *commands, struct text *command) {
     text_release(command);
 }
 
-/* New: how the set was made, and this report. */
+/* New: how the set was made, where that is known, and this report. A run's run.json is its job. */
 static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t *document) {
     json_t *commands = json_array();
     const json_t *override;
-    const char *job = json_string_value(member(sweep, "job", "path")),
-               *dir = json_string_value(json_object_get(data, "dir"));
+    const char *dir = json_string_value(json_object_get(data, "dir")),
+               *job = json_string_value(json_member(sweep, "job", "path"));
+    bool single = strcmp(json_string_value(json_object_get(data, "kind")), "run") == 0;
+    char *own = single ? path_join(dir, "run.json") : NULL;
     size_t ranks = json_array_size(json_object_get(document, "hosts")), i;
     struct text command = {0};
-    if (json_string_value(member(sweep, "job", "directory"))) {
+    if (json_string_value(json_member(sweep, "job", "directory"))) {
         text_add(&command, "cd");
-        text_add_word(&command, json_string_value(member(sweep, "job", "directory")));
+        text_add_word(&command, json_string_value(json_member(sweep, "job", "directory")));
         append(commands, &command);
     }
-    if (ranks > 1) text_add(&command, "mpirun -n %zu", ranks);
-    text_add(&command, "%sqtaylor run", command.length ? " " : "");
-    text_add_word(&command, job ? job : "job.yaml");
-    json_array_foreach(member(sweep, "job", "overrides"), i, override) {
-        text_add_word(&command, "--set");
-        text_add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
+    if (job || own) {
+        if (ranks > 1) text_add(&command, "mpirun -n %zu ", ranks);
+        text_add(&command, "qtaylor run");
+        text_add_word(&command, job ? job : own);
+        json_array_foreach(json_member(sweep, "job", "overrides"), i, override) {
+            text_add_word(&command, "--set");
+            text_add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
+        }
+        append(commands, &command);
     }
-    append(commands, &command);
+    free(own);
     text_add(&command, "qtaylor report");
     text_add_word(&command, dir);
     append(commands, &command);
@@ -293,7 +292,7 @@ static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t
 
 /* The job file's text; of a single run the resolved job, which is a job file too (JSON is YAML). */
 static json_t *job_text(const json_t *sweep, const json_t *document) {
-    const json_t *text = member(sweep, "job", "text");
+    const json_t *text = json_member(sweep, "job", "text");
     if (text) return json_incref((json_t *)text);
     char *resolved = json_dumps(json_object_get(document, "job"), JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_t *string = resolved && !sweep ? json_string(resolved) : json_string("");
@@ -343,9 +342,9 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     json_t *results = NULL, *sweep = NULL, *race = NULL;
     *data = NULL;
     int rc = path_check_utf8(dir, err);
-    if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", 0, err);
-    if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err);
-    if (rc == 0 && sweep) rc = read_if_there(&race, dir, ".", "race.json", 0, err);
+    if (rc == 0) rc = collect_read(&results, dir, ".", "results.json", 0, err);
+    if (rc == 0) rc = collect_read(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err);
+    if (rc == 0 && sweep) rc = collect_read(&race, dir, ".", "race.json", 0, err);
     if (rc == 0 && race && !race_is_record(race)) rc = error_set(err, CODE_DATA, "%s/race.json " RACE_UNREADABLE, dir);
     bool single = rc == 0 && !results && !sweep;
     bool begun = false;

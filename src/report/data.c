@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "job/job.h"
 #include "report/chart.h"
 #include "report/markup.h"
 
@@ -107,8 +108,11 @@ int data_leave_out_others(json_t *data, const json_t *evidence) {
     const json_t *first = NULL;
     size_t i;
     bool swept = false;
-    json_array_foreach(json_object_get(data, "keys"), i, key)
-        swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
+    json_array_foreach(json_object_get(data, "keys"), i, key) { /* a key of evaluate's, by its last word or whole */
+        const char *word = json_string_value(key);
+        swept |= strncmp(word, "evaluate", 8) == 0 || strcmp(word, "features") == 0;
+        for (int k = 0; k < EVALUATED_FILES; k++) swept |= strcmp(word, evaluated_file_names[k]) == 0;
+    }
     json_array_foreach(json_object_get(data, "cells"), i, cell) {
         json_t *name = json_object_get(cell, "cell");
         const json_t *record = json_object_get(evidence, json_string_value(name));
