@@ -58,19 +58,10 @@ const char *about_term(const char *column) {
 }
 
 /* Takes the text over; an empty one is nothing to add. */
-static int add(json_t *subject, const char *name, struct text *value, struct error *err) {
-    json_t *values = json_object_get(subject, name), *known, *one = value->length ? json_string(value->data) : NULL;
-    size_t i;
-    bool failed = value->failed || (value->length && !one), there = false;
+static void add(json_t **subject, const char *name, struct text *value) {
+    if (value->failed || value->length)
+        json_map_add_once(subject, name, value->failed ? NULL : json_string(value->data));
     text_release(value);
-    if (!failed && one && !values) {
-        values = json_array();
-        failed = !values || json_object_set_new(subject, name, values) != 0;
-    }
-    json_array_foreach(values, i, known) there |= json_equal(known, one) != 0;
-    if (!failed && one && !there) failed = json_array_append(values, one) != 0;
-    json_decref(one);
-    return failed ? error_memory(err) : 0;
 }
 
 /* The name of a file without its folders, and the first digits of its sha256. */
@@ -81,7 +72,7 @@ static void add_file(struct text *out, const json_t *path, const json_t *sha256)
     if (json_is_string(sha256)) text_add(out, " (%.12s)", json_string_value(sha256));
 }
 
-int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err) {
+void about_add(json_t **subject, const json_t *document, const json_t *metrics) {
     const json_t *job = json_object_get(document, "job"), *values = json_object_get(metrics, "metrics");
     const json_t *reference = json_object_get(values, "reference"), *count = json_object_get(reference, "count"),
                  *recipe = json_object_get(reference, "recipe");
@@ -94,10 +85,9 @@ int about_add(json_t *subject, const json_t *document, const json_t *metrics, st
         if (json_is_integer(count)) text_add(&against, ", %lld images", (long long)json_integer_value(count));
         if (json_is_string(recipe)) text_add(&against, ", recipe %s", json_string_value(recipe));
     }
-    int rc = add(subject, "model", &model, err);
-    if (add(subject, "feature network", &network, err) != 0) rc = -1;
-    if (add(subject, "reference", &against, err) != 0) rc = -1;
-    return rc;
+    add(subject, "model", &model);
+    add(subject, "feature network", &network);
+    add(subject, "reference", &against);
 }
 
 /* Its digest is of its numbers, as its file has it: the run does not keep the file. */

@@ -89,7 +89,7 @@ static void end(struct protocol *protocol) {
 /* A list or map too long to be read is named by a digest. */
 static void add_value(struct text *out, const json_t *value) {
     bool simple = !json_is_array(value) && !json_is_object(value);
-    char *text = simple ? markup_value(value, DIGITS) : json_dumps(value, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    char *text = simple ? markup_value(value, DIGITS) : json_text(value, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     char digest[SHA256_HEX];
     if (text && !simple && strlen(text) > MOST_SHOWN) {
         sha256_bytes(text, strlen(text), digest);
