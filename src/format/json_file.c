@@ -97,6 +97,21 @@ void json_map_add(json_t **map, const char *key, json_t *value) {
     keep_whole(map, json_object_set_new(*map, key, value));
 }
 
+void json_map_add_once(json_t **map, const char *key, json_t *value) {
+    json_t *there = json_object_get(*map, key), *list, *known;
+    size_t i;
+    bool found = false;
+    json_array_foreach(there, i, known) found |= value && json_equal(known, value);
+    list = there ? json_incref(there) : json_array();
+    if (found) json_decref(value);
+    else json_list_add(&list, value);
+    json_map_add(map, key, list);
+}
+
+json_t *json_member(const json_t *object, const char *outer, const char *inner) {
+    return json_object_get(json_object_get(object, outer), inner);
+}
+
 int json_refuse(struct error *err, const char *where, const char *expected, const json_t *value) {
     char *found = value ? json_text(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     if (value && !found) return error_memory(err);

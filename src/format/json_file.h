@@ -24,6 +24,10 @@ char *json_text(const json_t *json, size_t flags);
  * memory) *list or *map is NULL from then on, and json_pack is NULL of that: nothing is left out unnoticed. */
 void json_list_add(json_t **list, json_t *value);
 void json_map_add(json_t **map, const char *key, json_t *value);
+/* The same to the list under a key, made where it is missing, unless there is an equal value in it. */
+void json_map_add_once(json_t **map, const char *key, json_t *value);
+/* Borrowed: an object's member's member, or NULL. */
+json_t *json_member(const json_t *object, const char *outer, const char *inner);
 /* "WHERE: expected EXPECTED, found VALUE"; CODE_DATA. value NULL: there is none. */
 int json_refuse(struct error *err, const char *where, const char *expected, const json_t *value);
 /* A number, or null where it is NaN or infinite, which JSON cannot say. New. */

@@ -2,6 +2,7 @@
 #include "report/about.h"
 
 #include "base/text.h"
+#include "format/json_file.h"
 #include "job/multistep.h"
 #include "job/seeds.h"
 #include "metric/seal.h"
@@ -56,24 +57,11 @@ const char *about_term(const char *column) {
     return NULL;
 }
 
-static const json_t *member(const json_t *object, const char *outer, const char *inner) {
-    return json_object_get(json_object_get(object, outer), inner);
-}
-
 /* Takes the text over; an empty one is nothing to add. */
-static int add(json_t *subject, const char *name, struct text *value, struct error *err) {
-    json_t *values = json_object_get(subject, name), *known, *one = value->length ? json_string(value->data) : NULL;
-    size_t i;
-    bool failed = value->failed || (value->length && !one), there = false;
+static void add(json_t **subject, const char *name, struct text *value) {
+    if (value->failed || value->length)
+        json_map_add_once(subject, name, value->failed ? NULL : json_string(value->data));
     text_release(value);
-    if (!failed && one && !values) {
-        values = json_array();
-        failed = !values || json_object_set_new(subject, name, values) != 0;
-    }
-    json_array_foreach(values, i, known) there |= json_equal(known, one) != 0;
-    if (!failed && one && !there) failed = json_array_append(values, one) != 0;
-    json_decref(one);
-    return failed ? error_memory(err) : 0;
 }
 
 /* The name of a file without its folders, and the first digits of its sha256. */
@@ -84,27 +72,27 @@ static void add_file(struct text *out, const json_t *path, const json_t *sha256)
     if (json_is_string(sha256)) text_add(out, " (%.12s)", json_string_value(sha256));
 }
 
-int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err) {
+void about_add(json_t **subject, const json_t *document, const json_t *metrics) {
     const json_t *job = json_object_get(document, "job"), *values = json_object_get(metrics, "metrics");
     const json_t *reference = json_object_get(values, "reference"), *count = json_object_get(reference, "count"),
                  *recipe = json_object_get(reference, "recipe");
     struct text model = {0}, network = {0}, against = {0};
-    add_file(&model, member(job, "model", "path"), member(json_object_get(document, "keys"), "model", "sha256"));
+    add_file(&model, json_member(job, "model", "path"),
+             json_member(json_object_get(document, "keys"), "model", "sha256"));
     if (json_is_object(values)) {
-        add_file(&network, member(job, "evaluate", "features"), member(values, "network", "sha256"));
+        add_file(&network, json_member(job, "evaluate", "features"), json_member(values, "network", "sha256"));
         add_file(&against, json_object_get(reference, "path"), json_object_get(reference, "sha256"));
         if (json_is_integer(count)) text_add(&against, ", %lld images", (long long)json_integer_value(count));
         if (json_is_string(recipe)) text_add(&against, ", recipe %s", json_string_value(recipe));
     }
-    int rc = add(subject, "model", &model, err);
-    if (add(subject, "feature network", &network, err) != 0) rc = -1;
-    if (add(subject, "reference", &against, err) != 0) rc = -1;
-    return rc;
+    add(subject, "model", &model);
+    add(subject, "feature network", &network);
+    add(subject, "reference", &against);
 }
 
 /* Its digest is of its numbers, as its file has it: the run does not keep the file. */
 void about_table(struct text *out, const json_t *document) {
-    const json_t *table = member(document, "sampler", "table"), *made = json_object_get(table, "made"),
+    const json_t *table = json_member(document, "sampler", "table"), *made = json_object_get(table, "made"),
                  *chosen = json_object_get(made, "chosen_by");
     const char *by = json_string_value(json_object_get(made, "by")),
                *metric = json_string_value(json_object_get(chosen, "metric")),
@@ -143,7 +131,7 @@ char *about_date(const char *dir) {
 
 /* Are the metrics of fewer samples, the first ones, than there are? */
 static bool is_part(const json_t *metrics, json_int_t *evaluated, json_int_t *samples) {
-    const json_t *count = member(metrics, "metrics", "samples");
+    const json_t *count = json_member(metrics, "metrics", "samples");
     *samples = json_integer_value(json_object_get(metrics, "samples"));
     *evaluated = json_is_integer(count) ? json_integer_value(count) : *samples;
     return *evaluated < *samples;
@@ -160,7 +148,7 @@ void about_change(struct text *out, const json_t *metrics) {
 }
 
 void about_seeds(struct text *out, const json_t *document, const json_t *metrics) {
-    const char *list = json_string_value(member(document, "job", "seeds"));
+    const char *list = json_string_value(json_member(document, "job", "seeds"));
     json_int_t evaluated, samples;
     bool part = is_part(metrics, &evaluated, &samples), stopped = json_object_get(metrics, "stopped");
     char *head = list && (part || stopped) && evaluated > 0 ? seeds_head(list, (uint64_t)evaluated) : NULL;
@@ -170,8 +158,8 @@ void about_seeds(struct text *out, const json_t *document, const json_t *metrics
 }
 
 int about_check_whole(const json_t *document, const json_t *metrics, const char *dir, struct error *err) {
-    const char *list = json_string_value(member(document, "job", "seeds"));
-    const json_t *stopped = member(document, "stopped", "samples"), *made = json_object_get(metrics, "samples");
+    const char *list = json_string_value(json_member(document, "job", "seeds"));
+    const json_t *stopped = json_member(document, "stopped", "samples"), *made = json_object_get(metrics, "samples");
     struct seeds seeds;
     struct error unreadable;
     if (!list || !json_is_integer(made) || json_object_get(metrics, "quarantine")) return 0;

@@ -8,8 +8,8 @@
 #include <jansson.h>
 
 /* Adds what a cell's run.json and metrics.json (may be NULL) say to a report's "subject": {"model": [names], "feature
- * network": [names], "reference": [names with numbers of images]}, each value once. */
-int about_add(json_t *subject, const json_t *document, const json_t *metrics, struct error *err);
+ * network": [names], "reference": [names with numbers of images]}, each value once. NULL: out of memory. */
+void about_add(json_t **subject, const json_t *document, const json_t *metrics);
 /* Adds ", of all 2560 samples" where the metrics are of fewer, the first ones. */
 void about_all(struct text *out, const json_t *metrics);
 /* Adds that the metrics are not those that were written, where they are not. */

@@ -1,5 +1,6 @@
 /* Which series wins at each NFE, and by how much against its error; of a race, who left when, and what was saved. */
 #include "eval/precision.h"
+#include "format/json_file.h"
 #include "metric/values.h"
 #include "report/chart.h"
 #include "report/data.h"
@@ -108,9 +109,9 @@ static json_t *entry_json(const struct entry *entry, const char *column, const c
     json_t *json = json_pack("{s:O, s:s, s:O, s:O?}", "cell", json_object_get(entry->cell, "cell"), "series",
                              entry->series, "nfe", json_object_get(entry->cell, "nfe"), own_name(column),
                              json_object_get(entry->cell, column));
-    json_object_set(json, own_name(corrected), json_object_get(entry->cell, corrected));
+    json_map_add(&json, own_name(corrected), json_incref(json_object_get(entry->cell, corrected)));
     if (isfinite(data_evaluated(entry->cell)))
-        json_object_set_new(json, "samples", json_integer((json_int_t)data_evaluated(entry->cell)));
+        json_map_add(&json, "samples", json_integer((json_int_t)data_evaluated(entry->cell)));
     return json;
 }
 
@@ -135,14 +136,14 @@ static bool is_stale(const json_t *evidence, const char *column, const struct en
     return without_of(evidence, column) && data_number(evidence, column) != data_number(entry->cell, column);
 }
 
-static void set(json_t *record, const char *column, const char *suffix, double value) {
+static void set(json_t **record, const char *column, const char *suffix, double value) {
     char name[128];
     snprintf(name, sizeof name, "%s_delta%s", own_name(column), suffix);
-    json_object_set_new(record, name, json_real(value));
+    json_map_add(record, name, json_real(value));
 }
 
 /* Adds the difference and its error to the record, or why there is none. */
-static void add_difference(json_t *record, const json_t *data, const char *column, const struct entry *best,
+static void add_difference(json_t **record, const json_t *data, const char *column, const struct entry *best,
                            const struct entry *second, const json_t *evidence) {
     const json_t *a = json_object_get(evidence, json_string_value(json_object_get(best->cell, "cell")));
     const json_t *b = json_object_get(evidence, json_string_value(json_object_get(second->cell, "cell")));
@@ -163,29 +164,30 @@ static void add_difference(json_t *record, const json_t *data, const char *colum
     if (!why && !isfinite(estimate.high - estimate.low)) why = "numbers too large for an error";
     const json_t *how, *round = why ? is_out(data, column, second->cell, &how) : NULL;
     if (round)
-        json_object_set_new(record, "raced",
-                            json_pack("{s:O?, s:O?, s:O?, s:O?}", "samples", json_object_get(round, "samples"),
-                                      "leader", json_object_get(round, "leader"), "delta",
-                                      json_object_get(how, "delta"), "error", json_object_get(how, "error")));
+        json_map_add(record, "raced",
+                     json_pack("{s:O?, s:O?, s:O?, s:O?}", "samples", json_object_get(round, "samples"), "leader",
+                               json_object_get(round, "leader"), "delta", json_object_get(how, "delta"), "error",
+                               json_object_get(how, "error")));
     if (why) {
-        json_object_set_new(record, "unpaired", json_string(why));
+        json_map_add(record, "unpaired", json_string(why));
         return;
     }
     set(record, column, "", estimate.corrected);
     set(record, column, "_error", estimate.error);
     set(record, column, "_low", estimate.low);
     set(record, column, "_high", estimate.high);
-    json_object_set_new(record, "ahead", json_boolean(estimate.corrected < -AHEAD * estimate.error));
-    json_object_set_new(record, "p", json_real(jackknife_p(&estimate)));
+    json_map_add(record, "ahead", json_boolean(estimate.corrected < -AHEAD * estimate.error));
+    json_map_add(record, "p", json_real(jackknife_p(&estimate)));
 }
 
 /* Adds a column's records. */
-static void add_records(json_t *list, const json_t *data, const char *column, const json_t *evidence) {
+static void add_records(json_t **list, const json_t *data, const char *column, const json_t *evidence) {
     const json_t *cells = json_object_get(data, "cells"), *all = json_object_get(data, "series"), *series;
     char corrected[CHART_COLUMN];
     chart_corrected(data, column, corrected);
     size_t count, i;
     double *nfes = budgets(cells, corrected, &count);
+    if (!nfes) json_list_add(list, NULL);
     for (size_t k = 0; nfes && k < count; k++) {
         struct entry best = {0}, second = {0}, entry;
         json_array_foreach(all, i, series) {
@@ -200,8 +202,8 @@ static void add_records(json_t *list, const json_t *data, const char *column, co
         json_t *record = json_pack("{s:s, s:f, s:o, s:o}", "metric", column, "nfe", nfes[k], "best",
                                    entry_json(&best, column, corrected), "second",
                                    entry_json(&second, column, corrected));
-        if (record && second.cell) add_difference(record, data, column, &best, &second, evidence);
-        json_array_append_new(list, record);
+        if (record && second.cell) add_difference(&record, data, column, &best, &second, evidence);
+        json_list_add(list, record);
     }
     free(nfes);
 }
@@ -217,7 +219,7 @@ static int correct(const json_t *list) {
     int rc = holm(p, count, &err);
     count = 0;
     json_array_foreach(list, i, record) if (rc == 0 && json_object_get(record, "p"))
-        json_object_set_new(record, "p_holm", json_real(p[count++]));
+        rc = json_object_set_new(record, "p_holm", json_real(p[count++]));
     free(p);
     return rc;
 }
@@ -235,10 +237,9 @@ static bool is_judged(const char *column, const json_t *evidence) {
 json_t *data_best(const json_t *data, const json_t *evidence) {
     json_t *list = json_array(), *columns = chart_metrics(data), *column;
     size_t i;
-    bool whole = list && columns;
-    json_array_foreach(columns, i, column) if (whole && is_judged(json_string_value(column), evidence))
-        add_records(list, data, json_string_value(column), evidence);
-    whole = whole && correct(list) == 0;
+    json_array_foreach(columns, i, column) if (is_judged(json_string_value(column), evidence))
+        add_records(&list, data, json_string_value(column), evidence);
+    bool whole = list && columns && correct(list) == 0;
     json_decref(columns);
     if (whole) return list;
     json_decref(list);

@@ -116,8 +116,9 @@ static bool repeats(const json_t *cell, const json_t *members, const json_t *cel
     return false;
 }
 
+/* samples: [2], the fewest and the most that points are of. */
 static int fill_line(struct chart *chart, struct chart_line *line, const json_t *series, const json_t *data,
-                     const char *column) {
+                     const char *column, double samples[2]) {
     char error_column[CHART_COLUMN];
     bool bars = chart_error(data, column, error_column);
     const json_t *members = json_object_get(series, "cells"), *cells = json_object_get(data, "cells"), *number;
@@ -134,6 +135,8 @@ static int fill_line(struct chart *chart, struct chart_line *line, const json_t 
                                                            .y = y,
                                                            .error = error > 0 && error < huge ? error : 0,
                                                            .cell = json_string_value(json_object_get(cell, "cell"))};
+        samples[0] = fmin(samples[0], data_evaluated(cell)); /* of NAN and a number the number */
+        samples[1] = fmax(samples[1], data_evaluated(cell));
         if (error > 0) chart->bars = text_ends_in(error_column, "_std") ? "standard deviation" : "standard error";
     }
     qsort(line->points, line->count, sizeof *line->points, by_x);
@@ -180,6 +183,7 @@ void chart_fit(struct chart *chart) {
         if (!(axis->low <= axis->high)) *axis = (struct chart_axis){axis->title, false, 0, 1};
         double room = axis->log ? log(axis->high / axis->low) : axis->high - axis->low;
         bool flat = room <= 1e-9 * (axis->log ? 1 : fabs(axis->high));
+        if (i == 0) chart->upright = flat && chart->points > 1;
         room = flat ? (axis->log ? 0.5 : axis->high != 0 ? fabs(axis->high) / 2 : 1) : 0.05 * room;
         axis->low = axis->log ? axis->low * exp(-room) : axis->low - room;
         axis->high = axis->log ? axis->high * exp(room) : axis->high + room;
@@ -190,6 +194,7 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
     const struct metric *metric = find(column);
     const json_t *all = json_object_get(data, "series"), *cells = json_object_get(data, "cells"), *series, *cell;
     size_t i;
+    double samples[2] = {NAN, NAN};
     *chart = (struct chart){.over = over};
     if (!metric) return error_set(err, CODE_USAGE, "%s is no metric that can be plotted", column);
     bool model = false;
@@ -201,11 +206,12 @@ int chart_make(struct chart *chart, const json_t *data, const char *column, enum
     chart->title = network ? text_new("%.*s: %s", (int)network - 1, column, metric->title) : strdup(metric->title);
     chart->y.title = chart->title;
     chart->lines = calloc(json_array_size(all) + 1, sizeof *chart->lines);
-    if (!chart->lines || !chart->title) {
-        chart_release(chart);
-        return error_memory(err);
-    }
-    json_array_foreach(all, i, series) if (fill_line(chart, &chart->lines[chart->count++], series, data, column) != 0) {
+    bool whole = chart->lines && chart->title;
+    json_array_foreach(all, i, series) if (whole)
+        whole = fill_line(chart, &chart->lines[chart->count++], series, data, column, samples) == 0;
+    bool mixed = samples[0] < samples[1];
+    if (mixed) chart->note = text_new("points are of %.0f to %.0f samples", samples[0], samples[1]);
+    if (!whole || (mixed && !chart->note)) {
         chart_release(chart);
         return error_memory(err);
     }
@@ -220,6 +226,7 @@ void chart_release(struct chart *chart) {
     for (size_t i = 0; i < chart->count; i++) free(chart->lines[i].points);
     free(chart->lines);
     free(chart->title);
+    free(chart->note);
     *chart = (struct chart){0};
 }
 

@@ -35,6 +35,8 @@ struct chart {
     struct chart_axis x, y;
     char *title;      /* y's */
     const char *bars; /* what error bars are; NULL: there are none */
+    char *note;       /* of how many samples the points are, where these are not as many for all; or NULL */
+    bool upright;     /* several points, all at one x: lines would lie on one another */
     struct chart_line *lines;
     size_t count, points;
 };

@@ -68,4 +68,5 @@ void chart_print(const struct chart *chart, struct text *out) {
     print_x(chart, out);
     for (size_t i = 0; i < chart->count; i++)
         if (chart->lines[i].count > 0) text_add(out, "  %c  %s\n", letter(i), chart->lines[i].name);
+    if (chart->note) text_add(out, "  %s\n", chart->note);
 }

@@ -196,11 +196,14 @@ static void draw_legend(const struct chart *chart, const struct legend *legend, 
                  "x=\"%d\" y=\"%zu\" dy=\"0.35em\">Pareto front</text>\n",
                  y, y, 10 + KEY, y);
     text_add(out, "</g>\n");
+    if (chart->note)
+        text_add(out, "<text class=\"note\" x=\"10\" y=\"%zu\" dy=\"0.35em\">%s</text>\n",
+                 y + (chart->over == CHART_TIME) * ROW, chart->note);
 }
 
 void chart_svg(const struct chart *chart, bool standalone, struct text *out) {
     struct legend legend = measure(chart);
-    size_t height = TOP + PLOT + FOOT + (legend.rows + (chart->over == CHART_TIME)) * ROW + 8;
+    size_t height = TOP + PLOT + FOOT + (legend.rows + (chart->over == CHART_TIME) + !!chart->note) * ROW + 8;
     text_add(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" role=\"img\" viewBox=\"0 0 %d %zu\"",
              WIDTH, height);
     if (standalone) /* fonts that papers use, where there are any */

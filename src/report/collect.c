@@ -19,9 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* *json NULL and 0: there is no such file. format: what a document is to be of; 0: it says none. */
-static int read_if_there(json_t **json, const char *dir, const char *folder, const char *file, int format,
-                         struct error *err) {
+int collect_read(json_t **json, const char *dir, const char *folder, const char *file, int format, struct error *err) {
     char *path = text_new("%s/%s/%s", dir, folder, file);
     *json = NULL;
     int rc = !path ? error_memory(err) : json_file_read_if_there(json, path, err);
@@ -36,25 +34,20 @@ static int read_if_there(json_t **json, const char *dir, const char *folder, con
     return rc;
 }
 
-static const json_t *member(const json_t *object, const char *outer, const char *inner) {
-    return json_object_get(json_object_get(object, outer), inner);
-}
-
 /* A plain run as a sweep of one cell, ".", which is its folder. */
 static int collect_run(json_t **results, const char *dir, struct error *err) {
-    json_t *metrics, *none = json_object();
-    if (read_if_there(&metrics, dir, ".", "metrics.json", 0, err) != 0) return -1;
-    int rc = (*results = results_new(dir, NULL)) && none ? 0 : error_memory(err);
+    json_t *metrics;
+    if (collect_read(&metrics, dir, ".", "metrics.json", 0, err) != 0) return -1;
+    int rc = (*results = results_new(dir, NULL)) ? 0 : error_memory(err);
     if (rc == 0 && !metrics)
         rc = error_set(err, CODE_AGAIN, "%s has no metrics.json: it is not finished; run it again to continue", dir);
-    if (rc == 0) rc = results_add(*results, ".", none, metrics, NULL, err);
-    json_decref(none);
+    if (rc == 0) rc = results_add(*results, ".", NULL, metrics, NULL, err);
     json_decref(metrics);
     return rc;
 }
 
 /* Adds the names in sweep.json that have no row: of cells that are finished to `unlisted`. */
-static int find_missing(json_t *missing, json_t *unlisted, const char *dir, const json_t *sweep, const json_t *cells,
+static int find_missing(json_t **missing, json_t **unlisted, const char *dir, const json_t *sweep, const json_t *cells,
                         struct error *err) {
     const json_t *planned, *cell;
     size_t i, k;
@@ -68,7 +61,7 @@ static int find_missing(json_t *missing, json_t *unlisted, const char *dir, cons
         int rc = folder ? folder_has(folder, "metrics.json", &finished, err) : error_memory(err);
         free(folder);
         if (rc != 0) return -1;
-        json_array_append(finished ? unlisted : missing, name);
+        json_list_add(finished ? unlisted : missing, json_incref(name));
     }
     return 0;
 }
@@ -92,28 +85,24 @@ static json_t *sweep_keys(const json_t *sweep, const json_t *columns) {
     const char *key;
     size_t i;
     json_array_foreach(json_object_get(sweep, "cells"), i, cell)
-        json_object_update(names, json_object_get(cell, "values"));
+        json_object_foreach(json_object_get(cell, "values"), key, value) json_map_add(&names, key, json_true());
     json_array_foreach(columns, i, cell) {
         key = json_string_value(cell);
         if (sweep || !key || strcmp(key, "nfe") == 0) break;
-        if (strcmp(key, "cell") != 0) json_object_set_new(names, key, json_true());
+        if (strcmp(key, "cell") != 0) json_map_add(&names, key, json_true());
     }
-    json_object_foreach(names, key, value) json_array_append_new(keys, json_string(key));
+    if (!names) json_list_add(&keys, NULL);
+    json_object_foreach(names, key, value) json_list_add(&keys, json_string(key));
     json_decref(names);
     return keys;
 }
 
-static void add_value(json_t *environment, const char *name, const char *value) {
-    json_t *values = json_object_get(environment, name), *known;
-    size_t i;
-    if (!value) return;
-    if (!values) json_object_set_new(environment, name, values = json_array());
-    json_array_foreach(values, i, known) if (strcmp(json_string_value(known), value) == 0) return;
-    json_array_append_new(values, json_string(value));
+static void add_value(json_t **environment, const char *name, const char *value) {
+    if (value) json_map_add_once(environment, name, json_string(value));
 }
 
 /* "12.3 to 45.6 % ...", of all cells. ends: [2] of saturated, [2] of clipped: lowest and highest; NAN: none. */
-static void add_pixels(json_t *environment, const double ends[4]) {
+static void add_pixels(json_t **environment, const double ends[4]) {
     static const char *const names[] = {"pixel values of 0 or 255", "pixel values clipped"};
     for (int i = 0; i < 2; i++) {
         const double *of = ends + 2 * i;
@@ -128,7 +117,7 @@ static void add_pixels(json_t *environment, const double ends[4]) {
 static void note_pixels(double ends[4], const json_t *metrics) {
     static const char *const keys[] = {"saturated", "clipped"};
     for (int i = 0; i < 2; i++) {
-        const json_t *share = member(metrics, "pixels", keys[i]);
+        const json_t *share = json_member(metrics, "pixels", keys[i]);
         if (!json_is_number(share)) continue;
         ends[2 * i] = fmin(ends[2 * i], json_number_value(share)); /* of NAN and a number the number */
         ends[2 * i + 1] = fmax(ends[2 * i + 1], json_number_value(share));
@@ -136,20 +125,21 @@ static void note_pixels(double ends[4], const json_t *metrics) {
 }
 
 /* What other decoders of the job made of the run's latents: a run each. */
-static int add_decoders(json_t *environment, const json_t *document, const char *folder, struct error *err) {
-    const json_t *list = member(document, "job", "decode"), *decoder;
+static int add_decoders(json_t **environment, const json_t *document, const char *folder, struct error *err) {
+    const json_t *list = json_member(document, "job", "decode"), *decoder;
     size_t i;
     json_array_foreach(list, i, decoder) {
         const char *name = json_string_value(json_object_get(decoder, "name"));
         json_t *metrics = NULL, *other = NULL;
         char *dir = i > 0 && name ? text_new("decoded/%s", name) : NULL;
-        int rc = dir ? read_if_there(&metrics, folder, dir, "metrics.json", 0, err) : 0;
-        if (dir && rc == 0) rc = read_if_there(&other, folder, dir, "run.json", RUN_FORMAT, err);
-        const json_t *fid = member(metrics, "metrics", "fid");
-        const char *sha256 = json_string_value(json_object_get(member(other, "keys", "decode"), "sha256"));
+        int rc = dir ? collect_read(&metrics, folder, dir, "metrics.json", 0, err) : 0;
+        if (dir && rc == 0) rc = collect_read(&other, folder, dir, "run.json", RUN_FORMAT, err);
+        const json_t *fid = json_member(metrics, "metrics", "fid");
+        const char *sha256 = json_string_value(json_object_get(json_member(other, "keys", "decode"), "sha256"));
         char number[48] = "";
         if (json_is_number(fid)) snprintf(number, sizeof number, ", FID %.4f", json_number_value(fid));
         char *text = dir && rc == 0 ? text_new("%s: %s%s", dir, sha256 ? sha256 : "not begun", number) : NULL;
+        if (dir && rc == 0 && !text) rc = error_memory(err);
         add_value(environment, "other decoders", text);
         free(text);
         free(dir);
@@ -160,7 +150,7 @@ static int add_decoders(json_t *environment, const json_t *document, const char 
     return 0;
 }
 
-static void add_environment(json_t *environment, const json_t *document, const json_t *metrics) {
+static void add_environment(json_t **environment, const json_t *document, const json_t *metrics) {
     const json_t *host, *machine, *value;
     const char *name;
     size_t i;
@@ -173,20 +163,20 @@ static void add_environment(json_t *environment, const json_t *document, const j
     json_object_foreach(json_object_get(document, "versions"), name, value)
         add_value(environment, name, json_string_value(value));
     add_value(environment, "model (sha256)",
-              json_string_value(json_object_get(member(document, "keys", "model"), "sha256")));
+              json_string_value(json_object_get(json_member(document, "keys", "model"), "sha256")));
     json_array_foreach(json_object_get(document, "warnings"), i, value)
         add_value(environment, "warning", json_string_value(value));
-    add_value(environment, "precision", json_string_value(member(document, "keys", "precision")));
-    add_value(environment, "network computes in", json_string_value(member(document, "card", "dtype")));
-    if (json_is_true(json_object_get(member(document, "keys", "model"), "row_dependent")))
+    add_value(environment, "precision", json_string_value(json_member(document, "keys", "precision")));
+    add_value(environment, "network computes in", json_string_value(json_member(document, "card", "dtype")));
+    if (json_is_true(json_object_get(json_member(document, "keys", "model"), "row_dependent")))
         add_value(environment, "model.row_dependent", "true: a sample depends on the others of its batch");
-    const json_t *guidance = json_object_get(member(document, "keys", "sampler"), "guidance");
+    const json_t *guidance = json_object_get(json_member(document, "keys", "sampler"), "guidance");
     add_value(environment, "scales of guidance by row (sha256)",
-              json_string_value(member(guidance, "scale", "sha256")));
+              json_string_value(json_member(guidance, "scale", "sha256")));
     add_value(environment, "decoder (sha256)",
-              json_string_value(json_object_get(member(document, "keys", "decode"), "sha256")));
+              json_string_value(json_object_get(json_member(document, "keys", "decode"), "sha256")));
     add_value(environment, "latents kept as",
-              json_string_value(json_object_get(member(document, "job", "output"), "latents")));
+              json_string_value(json_object_get(json_member(document, "job", "output"), "latents")));
     json_object_foreach(json_object_get(document, "row_difference"), name, value) {
         char text[32];
         snprintf(text, sizeof text, "%.1e of the largest output", json_number_value(value));
@@ -198,105 +188,114 @@ static void add_environment(json_t *environment, const json_t *document, const j
                   text);
     }
     add_value(environment, "feature network (sha256)",
-              json_string_value(json_object_get(member(metrics, "metrics", "network"), "sha256")));
+              json_string_value(json_object_get(json_member(metrics, "metrics", "network"), "sha256")));
     add_value(environment, "reference (sha256)",
-              json_string_value(json_object_get(member(metrics, "metrics", "reference"), "sha256")));
-    json_object_foreach((json_t *)member(metrics, "metrics", "networks"), name, value) {
+              json_string_value(json_object_get(json_member(metrics, "metrics", "reference"), "sha256")));
+    json_object_foreach((json_t *)json_member(metrics, "metrics", "networks"), name, value) {
         char title[NETWORK_NAME + 40];
         snprintf(title, sizeof title, "feature network %s (sha256)", name);
-        add_value(environment, title, json_string_value(member(value, "network", "sha256")));
+        add_value(environment, title, json_string_value(json_member(value, "network", "sha256")));
         snprintf(title, sizeof title, "reference of %s (sha256)", name);
-        add_value(environment, title, json_string_value(member(value, "reference", "sha256")));
+        add_value(environment, title, json_string_value(json_member(value, "reference", "sha256")));
     }
 }
 
-/* Which of its files a cell that has a row lacks, for whom its numbers are compared with. */
-static void note_gone(json_t *record, const char *name, const json_t *document, const json_t *metrics) {
-    if (document && metrics) return;
-    json_object_set_new(record, "gone",
-                        json_sprintf(document  ? "%s/metrics.json is missing"
-                                     : metrics ? "%s/run.json is missing"
-                                               : "the folder %s is missing or empty",
-                                     name));
+/* See data_best; with which of its files a cell that has a row lacks. New. */
+static json_t *evidence_of(const char *name, const json_t *document, const json_t *metrics) {
+    json_t *record = data_evidence(document, metrics);
+    if (!document || !metrics)
+        json_map_add(&record, "gone",
+                     json_sprintf(document  ? "%s/metrics.json is missing"
+                                  : metrics ? "%s/run.json is missing"
+                                            : "the folder %s is missing or empty",
+                                  name));
+    return record;
 }
 
 /* Looks into every cell's folder. evidence: see data_best. first: the first cell's run.json (borrowed by evidence). */
-static int look_into_cells(json_t *data, json_t *subject, json_t *environment, json_t *evidence, json_t **first,
+static int look_into_cells(json_t *data, json_t **subject, json_t **environment, json_t **evidence, json_t **first,
                            struct error *err) {
     json_t *stale = json_array(), *changed = json_array();
-    if (json_object_set_new(data, "stale", stale) != 0 || json_object_set_new(data, "changed", changed) != 0)
-        return error_memory(err);
     const char *dir = json_string_value(json_object_get(data, "dir"));
     const json_t *cell;
     double pixels[] = {NAN, NAN, NAN, NAN};
     size_t i;
+    int rc = 0;
     json_array_foreach(json_object_get(data, "cells"), i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
-        const char *same = json_string_value(json_object_get(cell, "same_as"));
-        json_t *document, *metrics = NULL;
-        if (read_if_there(&document, dir, same ? same : name, "run.json", RUN_FORMAT, err) != 0) return -1;
-        int rc = read_if_there(&metrics, dir, same ? same : name, "metrics.json", 0, err);
+        const char *same = json_string_value(json_object_get(cell, "same_as")), *made = same ? same : name;
+        json_t *document = NULL, *metrics = NULL;
+        if (rc == 0) rc = collect_read(&document, dir, made, "run.json", RUN_FORMAT, err);
+        if (rc == 0) rc = collect_read(&metrics, dir, made, "metrics.json", 0, err);
+        if (rc != 0) break;
         bool other = data_stale(cell, metrics); /* than the row's */
-        if (rc == 0) add_environment(environment, document, other ? NULL : metrics);
-        if (rc == 0) rc = about_add(subject, document, other ? NULL : metrics, err);
-        char *folder = path_join(dir, same ? same : name);
-        if (rc == 0) rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
+        add_environment(environment, document, other ? NULL : metrics);
+        about_add(subject, document, other ? NULL : metrics);
+        char *folder = path_join(dir, made);
+        rc = folder ? add_decoders(environment, document, folder, err) : error_memory(err);
         free(folder);
         note_pixels(pixels, metrics);
-        json_object_set_new(evidence, name, data_evidence(document, metrics));
-        note_gone(json_object_get(evidence, name), same ? same : name, document, metrics);
+        json_map_add(evidence, name, evidence_of(made, document, metrics));
         struct error unfinished;
-        if (rc == 0 && metrics && about_check_whole(document, metrics, same ? same : name, &unfinished) != 0)
+        if (metrics && about_check_whole(document, metrics, made, &unfinished) != 0)
             log_warn("%s: %s", dir, unfinished.message);
         bool edited = !same && result_is_changed(metrics);
-        if (edited || other) json_array_append_new(edited ? changed : stale, json_string(name));
+        if (edited || other) json_list_add(edited ? &changed : &stale, json_string(name));
         if (!*first) *first = json_incref(document);
         json_decref(document);
         json_decref(metrics);
-        if (rc != 0) return -1;
     }
     add_pixels(environment, pixels);
-    return 0;
+    bool whole = json_object_set_new(data, "stale", stale) == 0;
+    whole = json_object_set_new(data, "changed", changed) == 0 && whole && *evidence;
+    return rc == 0 && !whole ? error_memory(err) : rc;
 }
 
-static void append(json_t *commands, struct text *command) {
-    if (!command->failed) json_array_append_new(commands, json_string(command->data));
+static void append(json_t **commands, struct text *command) {
+    json_list_add(commands, command->failed ? NULL : json_string(command->data));
     text_release(command);
 }
 
-/* New: how the set was made, and this report. */
+/* New: how the set was made, where that is known, and this report. A run's run.json is its job. */
 static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t *document) {
     json_t *commands = json_array();
     const json_t *override;
-    const char *job = json_string_value(member(sweep, "job", "path")),
-               *dir = json_string_value(json_object_get(data, "dir"));
+    const char *dir = json_string_value(json_object_get(data, "dir")),
+               *job = json_string_value(json_member(sweep, "job", "path"));
+    bool single = strcmp(json_string_value(json_object_get(data, "kind")), "run") == 0;
+    char *made_by = job ? strdup(job) : single ? path_join(dir, "run.json") : NULL;
     size_t ranks = json_array_size(json_object_get(document, "hosts")), i;
     struct text command = {0};
-    if (json_string_value(member(sweep, "job", "directory"))) {
+    if (json_string_value(json_member(sweep, "job", "directory"))) {
         text_add(&command, "cd");
-        text_add_word(&command, json_string_value(member(sweep, "job", "directory")));
-        append(commands, &command);
+        text_add_word(&command, json_string_value(json_member(sweep, "job", "directory")));
+        append(&commands, &command);
     }
-    if (ranks > 1) text_add(&command, "mpirun -n %zu", ranks);
-    text_add(&command, "%sqtaylor run", command.length ? " " : "");
-    text_add_word(&command, job ? job : "job.yaml");
-    json_array_foreach(member(sweep, "job", "overrides"), i, override) {
-        text_add_word(&command, "--set");
-        text_add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
+    if (job || single) {
+        if (ranks > 1) text_add(&command, "mpirun -n %zu ", ranks);
+        text_add(&command, "qtaylor run");
+        text_add_word(&command, made_by ? made_by : "");
+        command.failed |= !made_by;
+        json_array_foreach(json_member(sweep, "job", "overrides"), i, override) {
+            text_add_word(&command, "--set");
+            text_add_word(&command, json_string_value(override) ? json_string_value(override) : "?");
+        }
+        append(&commands, &command);
     }
-    append(commands, &command);
+    free(made_by);
     text_add(&command, "qtaylor report");
     text_add_word(&command, dir);
-    append(commands, &command);
+    append(&commands, &command);
     return commands;
 }
 
 /* The job file's text; of a single run the resolved job, which is a job file too (JSON is YAML). */
 static json_t *job_text(const json_t *sweep, const json_t *document) {
-    const json_t *text = member(sweep, "job", "text");
+    const json_t *text = json_member(sweep, "job", "text");
     if (text) return json_incref((json_t *)text);
-    char *resolved = json_dumps(json_object_get(document, "job"), JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    json_t *string = resolved && !sweep ? json_string(resolved) : json_string("");
+    if (sweep || !document) return json_string("");
+    char *resolved = json_text(json_object_get(document, "job"), JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    json_t *string = json_string(resolved);
     free(resolved);
     return string;
 }
@@ -304,7 +303,7 @@ static json_t *job_text(const json_t *sweep, const json_t *document) {
 static int derive(json_t *data, const json_t *sweep, struct error *err) {
     json_t *environment = json_object(), *evidence = json_object(), *subject = json_object(), *document = NULL;
     char *date = about_date(json_string_value(json_object_get(data, "dir")));
-    int rc = date ? look_into_cells(data, subject, environment, evidence, &document, err) : error_memory(err);
+    int rc = date ? look_into_cells(data, &subject, &environment, &evidence, &document, err) : error_memory(err);
     json_t *name = json_object_get(document, "name");
     if (rc == 0 &&
         (data_leave_out_others(data, evidence) != 0 ||
@@ -343,9 +342,9 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     json_t *results = NULL, *sweep = NULL, *race = NULL;
     *data = NULL;
     int rc = path_check_utf8(dir, err);
-    if (rc == 0) rc = read_if_there(&results, dir, ".", "results.json", 0, err);
-    if (rc == 0) rc = read_if_there(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err);
-    if (rc == 0 && sweep) rc = read_if_there(&race, dir, ".", "race.json", 0, err);
+    if (rc == 0) rc = collect_read(&results, dir, ".", "results.json", 0, err);
+    if (rc == 0) rc = collect_read(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err);
+    if (rc == 0 && sweep) rc = collect_read(&race, dir, ".", "race.json", 0, err);
     if (rc == 0 && race && !race_is_record(race)) rc = error_set(err, CODE_DATA, "%s/race.json " RACE_UNREADABLE, dir);
     bool single = rc == 0 && !results && !sweep;
     bool begun = false;
@@ -357,7 +356,7 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     if (rc == 0 && results) rc = check_results(results, dir, err);
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");
     json_t *missing = json_array(), *unlisted = json_array();
-    if (rc == 0) rc = find_missing(missing, unlisted, dir, sweep, cells, err);
+    if (rc == 0) rc = find_missing(&missing, &unlisted, dir, sweep, cells, err);
     if (rc == 0 && json_array_size(cells) == 0) rc = refuse_empty(dir, results, race, unlisted, err);
     if (rc == 0)
         *data = json_pack("{s:s, s:s, s:O, s:O, s:o, s:O, s:O, s:O*}", "kind", single ? "run" : "sweep", "dir", dir,

@@ -7,6 +7,9 @@
 
 #include <jansson.h>
 
+/* *json: DIR/FOLDER/FILE, new, or NULL: there is no such file. format: what a document is to be of; 0: it says none.
+ * The names of cells in it were checked (results_check_names). */
+int collect_read(json_t **json, const char *dir, const char *folder, const char *file, int format, struct error *err);
 /* *data (new): see report/data.h. A sweep is a folder with results.json or sweep.json; one that was not finished gives
  * the cells that are. Reads metrics.json and run.json of every cell, no features: it takes no time. */
 int collect_data(json_t **data, const char *dir, struct error *err);

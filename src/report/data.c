@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "format/json_file.h"
+#include "job/job.h"
 #include "report/chart.h"
 #include "report/markup.h"
 
@@ -60,6 +62,11 @@ bool data_stale(const json_t *cell, const json_t *metrics) {
 static const char *const files[] = {"reference", "network", "validation", "text"};
 enum { FILES = sizeof files / sizeof *files };
 
+/* What there is of it; takes no reference. */
+static void note(json_t **record, const char *key, json_t *value) {
+    if (value) json_map_add(record, key, json_incref(value));
+}
+
 json_t *data_evidence(const json_t *document, const json_t *metrics) {
     json_t *record = json_object(), *values = json_object_get(metrics, "metrics"),
            *inputs = json_object_get(metrics, "inputs"), *value;
@@ -68,14 +75,14 @@ json_t *data_evidence(const json_t *document, const json_t *metrics) {
     json_object_foreach(values, name, value) {
         if (!text_ends_in(name, "_without")) continue;
         snprintf(metric, sizeof metric, "%.*s", (int)(strlen(name) - strlen("_without")), name);
-        json_object_set(record, name, value);
-        json_object_set(record, metric, json_object_get(values, metric));
+        note(&record, name, value);
+        note(&record, metric, json_object_get(values, metric));
     }
-    json_object_set(record, "evaluated", json_object_get(values, "samples"));
-    json_object_set(record, "seeds", json_object_get(json_object_get(document, "job"), "seeds"));
+    note(&record, "evaluated", json_object_get(values, "samples"));
+    note(&record, "seeds", json_member(document, "job", "seeds"));
     for (int i = 0; i < FILES; i++) { /* of several networks an object by their names */
         json_t *all = json_object_get(inputs, files[i]), *one = json_object_get(values, files[i]);
-        json_object_set(record, files[i], all ? all : json_object_get(one, "sha256"));
+        note(&record, files[i], all ? all : json_object_get(one, "sha256"));
     }
     return record;
 }
@@ -107,15 +114,18 @@ int data_leave_out_others(json_t *data, const json_t *evidence) {
     const json_t *first = NULL;
     size_t i;
     bool swept = false;
-    json_array_foreach(json_object_get(data, "keys"), i, key)
-        swept |= strncmp(json_string_value(key), "evaluate", 8) == 0;
+    json_array_foreach(json_object_get(data, "keys"), i, key) { /* a key of evaluate's, by its last word or whole */
+        const char *word = json_string_value(key);
+        swept |= strncmp(word, "evaluate", 8) == 0 || strcmp(word, "features") == 0;
+        for (int k = 0; k < EVALUATED_FILES; k++) swept |= strcmp(word, evaluated_file_names[k]) == 0;
+    }
     json_array_foreach(json_object_get(data, "cells"), i, cell) {
         json_t *name = json_object_get(cell, "cell");
         const json_t *record = json_object_get(evidence, json_string_value(name));
         bool stale = is_stale(data, name);
         if (!first && !stale && json_object_get(record, "reference")) first = record;
         bool fits = swept || stale || !first || comparable(first, record);
-        json_array_append(fits ? kept : left_out, fits ? cell : name);
+        json_list_add(fits ? &kept : &left_out, json_incref(fits ? cell : name));
     }
     int rc = json_object_set_new(data, "cells", kept) | json_object_set_new(data, "left_out", left_out);
     warn(data, "left_out", DATA_LEFT_OUT);
@@ -223,12 +233,9 @@ json_t *data_series(const json_t *data) {
         json_t *mine = NULL;
         json_array_foreach(series, k, known) if (name && strcmp(json_string_value(json_object_get(known, "name")),
                                                                 name) == 0) mine = known;
-        if (!mine) {
-            mine = json_pack("{s:s?, s:[]}", "name", name, "cells");
-            json_array_append_new(series, mine);
-        }
+        if (!mine) json_list_add(&series, mine = json_pack("{s:s, s:[]}", "name", name, "cells"));
         free(name);
-        if (json_array_append_new(json_object_get(mine, "cells"), json_integer((json_int_t)i)) != 0) {
+        if (!series || json_array_append_new(json_object_get(mine, "cells"), json_integer((json_int_t)i)) != 0) {
             json_decref(series);
             return NULL;
         }
@@ -238,8 +245,9 @@ json_t *data_series(const json_t *data) {
 
 json_t *data_metric(const json_t *data) {
     json_t *columns = chart_metrics(data), *first = json_incref(json_array_get(columns, 0));
+    if (columns && !first) first = json_string("fid");
     json_decref(columns);
-    return first ? first : json_string("fid");
+    return first;
 }
 
 json_t *data_pareto(const json_t *data, struct error *err) {
@@ -251,8 +259,7 @@ json_t *data_pareto(const json_t *data, struct error *err) {
     }
     for (size_t i = 0; i < chart.count; i++)
         for (size_t k = 0; k < chart.lines[i].count; k++)
-            if (chart.lines[i].points[k].front)
-                json_array_append_new(front, json_string(chart.lines[i].points[k].cell));
+            if (chart.lines[i].points[k].front) json_list_add(&front, json_string(chart.lines[i].points[k].cell));
     chart_release(&chart);
     return front;
 }

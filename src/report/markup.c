@@ -1,6 +1,8 @@
 /* Text, images and numbers made safe for HTML and SVG. */
 #include "report/markup.h"
 
+#include "format/json_file.h"
+
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,5 +58,5 @@ char *markup_value(const json_t *value, int digits) {
             free(text);
         }
     }
-    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    return json_text(value, JSON_COMPACT | JSON_ENCODE_ANY);
 }

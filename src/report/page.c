@@ -8,6 +8,7 @@
 #include "report/race.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,9 +137,11 @@ static void add_best(const json_t *data, struct text *out) {
         struct text first = {0}, second = {0};
         best_words(record, "\xc2\xb1", &first, &second);
         bool ahead = json_is_true(json_object_get(record, "ahead"));
+        char name[CHART_COLUMN];
         text_add(out, "<tr class=\"%s\">", ahead ? "ahead" : "within");
         chart_title(string(record, "metric"), &network);
-        if (network) text_add(out, "<td>%.*s</td>", (int)network - 1, string(record, "metric"));
+        snprintf(name, sizeof name, "%.*s", network ? (int)network - 1 : 0, string(record, "metric"));
+        if (network) element(out, "td", name);
         text_add(out, "<td class=\"n\">%.4g</td>", data_number(record, "nfe"));
         element(out, ahead ? "th" : "td", first.data);
         element(out, "td", second.data);
@@ -152,15 +155,23 @@ static void add_best(const json_t *data, struct text *out) {
 
 static int add_charts(const json_t *data, const char *metric, struct text *out, struct error *err) {
     struct chart chart;
-    text_add(out, "<div class=\"charts\" data-metric=\"%s\">\n", metric);
+    text_add(out, "<div class=\"charts\" data-metric=\"");
+    markup_add(out, metric);
+    text_add(out, "\">\n");
     for (enum chart_over over = CHART_NFE; over <= CHART_TIME; over++) {
         if (chart_make(&chart, data, metric, over, err) != 0) return -1;
-        if (chart.points > 0) {
+        if (over == CHART_NFE && chart.upright) {
+            text_add(out, "<p>All cells are of one NFE, over which there is nothing to plot.</p>\n");
+        } else if (chart.points > 0) {
             text_add(out, "<figure>\n");
             chart_svg(&chart, false, out);
-            text_add(out, "<figcaption>%s over %s%s%s</figcaption>\n</figure>\n", chart.y.title,
-                     over == CHART_NFE ? "NFE" : "time", chart.bars ? "; bars: \xc2\xb1 one " : "",
-                     chart.bars ? chart.bars : "");
+            text_add(out, "<figcaption>");
+            markup_add(out, chart.y.title);
+            text_add(out, " over %s%s%s</figcaption>\n</figure>\n",
+                     over == CHART_NFE ? "NFE"
+                                       : "time, as each cell took it: beside other work, or on another machine, "
+                                         "it takes more or less",
+                     chart.bars ? "; bars: \xc2\xb1 one " : "", chart.bars ? chart.bars : "");
         }
         chart_release(&chart);
     }
@@ -263,7 +274,7 @@ static void add_foot(const json_t *data, struct text *out) {
         text_add(out, "\n");
     }
     text_add(out, "</code></pre>\n<details><summary>%s</summary><pre><code>",
-             strcmp(string(data, "kind"), "sweep") == 0 ? "The job file" : "job.yaml, with every default");
+             strcmp(string(data, "kind"), "sweep") == 0 ? "The job file" : "The job, with every default");
     markup_add(out, string(data, "job"));
     text_add(out, "</code></pre></details>\n</section>\n</main>\n<script>\n%s</script>\n</body>\n</html>\n", page_js);
 }

@@ -142,7 +142,8 @@ int data_print(const json_t *data, const char *metric, struct text *out, struct 
     print_warning(json_object_get(data, "changed"), DATA_CHANGED, out);
     if (sweep) {
         if (chart_make(&chart, data, metric, CHART_NFE, err) != 0) return -1;
-        if (chart.points > 0) chart_print(&chart, out);
+        if (chart.upright) text_add(out, "all cells are of one NFE, over which there is nothing to plot\n");
+        else if (chart.points > 0) chart_print(&chart, out);
         if (chart.points > 0) text_add(out, "\n");
         chart_release(&chart);
     }

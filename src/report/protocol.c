@@ -2,8 +2,10 @@
 #include "report/protocol.h"
 
 #include "base/hash.h"
+#include "cluster/build.h"
 #include "format/json_file.h"
 #include "report/about.h"
+#include "report/collect.h"
 #include "report/markup.h"
 
 #include <jansson.h>
@@ -84,14 +86,10 @@ static void end(struct protocol *protocol) {
 
 /* ---- pieces of values ---- */
 
-static const json_t *member(const json_t *object, const char *outer, const char *inner) {
-    return json_object_get(json_object_get(object, outer), inner);
-}
-
 /* A list or map too long to be read is named by a digest. */
 static void add_value(struct text *out, const json_t *value) {
     bool simple = !json_is_array(value) && !json_is_object(value);
-    char *text = simple ? markup_value(value, DIGITS) : json_dumps(value, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    char *text = simple ? markup_value(value, DIGITS) : json_text(value, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     char digest[SHA256_HEX];
     if (text && !simple && strlen(text) > MOST_SHOWN) {
         sha256_bytes(text, strlen(text), digest);
@@ -138,16 +136,17 @@ static const char *const placed_keys[] = {"solver",       "nfe",   "guidance", "
 static void add_network(struct protocol *protocol, const json_t *document) {
     const json_t *keys = json_object_get(document, "keys"), *decode = json_object_get(keys, "decode");
     struct text network = {0}, arithmetic = {0}, decoder = {0};
-    add_file(&network, member(json_object_get(document, "job"), "model", "path"), member(keys, "model", "sha256"));
+    add_file(&network, json_member(json_object_get(document, "job"), "model", "path"),
+             json_member(keys, "model", "sha256"));
     add_text(protocol, "network", &network);
     add_value(&arithmetic, json_object_get(keys, "precision"));
     text_add(&arithmetic, "; state ");
-    add_value(&arithmetic, member(keys, "sampler", "state"));
+    add_value(&arithmetic, json_member(keys, "sampler", "state"));
     text_add(&arithmetic, "; batch ");
     add_value(&arithmetic, json_object_get(keys, "batch"));
     add_text(protocol, "arithmetic", &arithmetic);
     if (decode) {
-        add_file(&decoder, member(json_object_get(document, "job"), "decode", "path"),
+        add_file(&decoder, json_member(json_object_get(document, "job"), "decode", "path"),
                  json_object_get(decode, "sha256"));
         add_text(protocol, "decoder", &decoder);
     }
@@ -163,13 +162,13 @@ static void add_guidance(struct protocol *protocol, const json_t *sampler) {
         text_add(&value, "scale ");
         add_value(&value, guidance);
     }
-    if (member(sampler, "guidance", "model")) text_add(&value, ", by a second network");
-    add_digest(&value, json_object_get(member(sampler, "guidance", "model"), "sha256"));
+    if (json_member(sampler, "guidance", "model")) text_add(&value, ", by a second network");
+    add_digest(&value, json_object_get(json_member(sampler, "guidance", "model"), "sha256"));
     add_text(protocol, "guidance", &value);
 }
 
 static void add_sampler(struct protocol *protocol, const json_t *document, const json_t *metrics) {
-    const json_t *sampler = member(document, "keys", "sampler"), *nfe = json_object_get(metrics, "nfe");
+    const json_t *sampler = json_member(document, "keys", "sampler"), *nfe = json_object_get(metrics, "nfe");
     struct text solver = {0}, number = {0}, grid = {0}, clip = {0};
     bool adaptive = !(json_number_value(nfe) > 0);
     const json_t *warnings = json_object_get(document, "warnings");
@@ -181,7 +180,7 @@ static void add_sampler(struct protocol *protocol, const json_t *document, const
     add_text(protocol, "solver", &solver);
     for (size_t i = 0; i < json_array_size(warnings); i++)
         add_line(protocol, "warning", json_string_value(json_array_get(warnings, i)));
-    add_value(&number, adaptive ? member(metrics, "generation", "nfe") : nfe);
+    add_value(&number, adaptive ? json_member(metrics, "generation", "nfe") : nfe);
     text_add(&number, adaptive ? " a sample in the mean" : "");
     if (json_number_value(json_object_get(metrics, "model_calls")) > json_number_value(nfe) && !adaptive) {
         text_add(&number, ", model calls ");
@@ -218,7 +217,7 @@ static void add_samples(struct protocol *protocol, const json_t *document, const
                  *left_out = json_object_get(metrics, "quarantine"), *one;
     struct text value = {0}, seeds = {0}, stop = {0}, stored = {0};
     size_t i;
-    if (json_is_object(member(document, "card", "labels"))) {
+    if (json_is_object(json_member(document, "card", "labels"))) {
         add_value(&value, json_object_get(labels, "rule"));
         add_keys(&value, labels, rule, true);
         add_digest(&value, json_object_get(labels, "sha256"));
@@ -233,9 +232,9 @@ static void add_samples(struct protocol *protocol, const json_t *document, const
     add_text(protocol, "seeds", &seeds);
     about_stop(&stop, document, metrics);
     add_text(protocol, "stopped early", &stop);
-    add_value(&stored, member(keys, "output", "dtype"));
-    if (json_is_string(member(keys, "output", "rounding"))) text_add(&stored, ", rounded by the rule ");
-    add_value(&stored, member(keys, "output", "rounding"));
+    add_value(&stored, json_member(keys, "output", "dtype"));
+    if (json_is_string(json_member(keys, "output", "rounding"))) text_add(&stored, ", rounded by the rule ");
+    add_value(&stored, json_member(keys, "output", "rounding"));
     add_text(protocol, "stored as", &stored);
     json_array_foreach(left_out, i, one) {
         struct text line = {0};
@@ -297,8 +296,8 @@ static void add_compared(struct protocol *protocol, const json_t *with, const js
     char title[128];
     const char *output;
     snprintf(title, sizeof title, "feature network%s%s", name ? " " : "", name ? name : "");
-    add_file(&network, file, member(with, "network", "sha256"));
-    json_object_foreach((json_t *)member(with, "network", "outputs"), output, dim)
+    add_file(&network, file, json_member(with, "network", "sha256"));
+    json_object_foreach((json_t *)json_member(with, "network", "outputs"), output, dim)
         text_add(&network, ", %s %lld", output, (long long)json_integer_value(dim));
     add_text(protocol, title, &network);
     add_set(protocol, "reference", json_object_get(with, "reference"), name);
@@ -317,9 +316,9 @@ static void add_evaluation(struct protocol *protocol, const json_t *document, co
         return;
     }
     json_object_foreach((json_t *)networks, name, with)
-        add_compared(protocol, with, member(with, "network", "path"), name);
+        add_compared(protocol, with, json_member(with, "network", "path"), name);
     if (!networks)
-        add_compared(protocol, values, json_object_get(member(document, "job", "evaluate"), "features"), NULL);
+        add_compared(protocol, values, json_object_get(json_member(document, "job", "evaluate"), "features"), NULL);
     add_metrics(protocol, values);
 }
 
@@ -347,17 +346,10 @@ static void add_versions(struct protocol *protocol, const json_t *document, cons
     add_text(protocol, "warning", &change);
 }
 
-static int read_record(json_t **json, const char *dir, const char *file, struct error *err) {
-    char *path = text_new("%s/%s", dir, file);
-    int rc = path ? json_file_read_if_there(json, path, err) : error_memory(err);
-    free(path);
-    return rc;
-}
-
 /* A sweep has many protocols. */
 static int refuse_sweep(const char *dir, struct error *err) {
     json_t *sweep = NULL;
-    if (read_record(&sweep, dir, "sweep.json", err) != 0) return -1;
+    if (collect_read(&sweep, dir, ".", "sweep.json", SWEEP_FORMAT, err) != 0) return -1;
     const json_t *cell = json_array_get(json_object_get(sweep, "cells"), 0),
                  *name = json_object_get(json_is_null(json_object_get(cell, "same_as")) ? cell : NULL, "cell");
     int rc = sweep ? error_set(err, CODE_USAGE,
@@ -372,9 +364,9 @@ static int refuse_sweep(const char *dir, struct error *err) {
 int protocol_print(const char *dir, enum protocol_form form, struct text *out, struct error *err) {
     struct protocol protocol = {form, out};
     json_t *document = NULL, *metrics = NULL;
-    int rc = read_record(&document, dir, "run.json", err);
+    int rc = collect_read(&document, dir, ".", "run.json", RUN_FORMAT, err);
     if (rc == 0 && !document) rc = refuse_sweep(dir, err);
-    if (rc == 0) rc = read_record(&metrics, dir, "metrics.json", err);
+    if (rc == 0) rc = collect_read(&metrics, dir, ".", "metrics.json", 0, err);
     if (rc == 0 && !metrics)
         rc = error_set(err, CODE_AGAIN, "%s has no metrics.json: it is not finished; run it again to continue", dir);
     if (rc == 0) rc = about_check_whole(document, metrics, dir, err);

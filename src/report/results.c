@@ -4,16 +4,18 @@
 #include "base/draft.h"
 #include "base/print.h"
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void add_column(json_t *results, const char *column) {
+/* 0, or -1: out of memory. */
+static int add_column(json_t *results, const char *column) {
     json_t *columns = json_object_get(results, "columns"), *known;
     size_t i;
-    json_array_foreach(columns, i, known) if (strcmp(json_string_value(known), column) == 0) return;
-    json_array_append_new(columns, json_string(column));
+    json_array_foreach(columns, i, known) if (strcmp(json_string_value(known), column) == 0) return 0;
+    return json_array_append_new(columns, json_string(column));
 }
 
 json_t *results_new(const char *dir, const json_t *cells) {
@@ -21,17 +23,19 @@ json_t *results_new(const char *dir, const json_t *cells) {
     json_t *results = json_pack("{s:s, s:[s], s:[]}", "dir", dir, "columns", "cell", "cells"), *cell, *value;
     const char *key;
     size_t i;
-    if (!results) return NULL;
-    json_array_foreach(cells, i, cell) json_object_foreach(json_object_get(cell, "values"), key,
-                                                           value) if (strcmp(key, "nfe") != 0) add_column(results, key);
-    for (size_t k = 0; k < sizeof common / sizeof *common; k++) add_column(results, common[k]);
-    return results;
+    int failed = 0;
+    json_array_foreach(cells, i, cell)
+        json_object_foreach(json_object_get(cell, "values"), key, value) if (strcmp(key, "nfe") != 0)
+            failed |= add_column(results, key);
+    for (size_t k = 0; k < sizeof common / sizeof *common; k++) failed |= add_column(results, common[k]);
+    if (!failed) return results;
+    json_decref(results);
+    return NULL;
 }
 
 /* No value: an empty field. */
-static void set(json_t *results, json_t *row, const char *column, json_t *value) {
-    add_column(results, column);
-    if (value) json_object_set(row, column, value);
+static int set(json_t *results, json_t *row, const char *column, json_t *value) {
+    return add_column(results, column) | (value ? json_object_set(row, column, value) : 0);
 }
 
 static const char *const timing[] = {"seconds", "samples_per_second", "model_seconds"};
@@ -39,31 +43,28 @@ static const char *const timing[] = {"seconds", "samples_per_second", "model_sec
 int results_add(json_t *results, const char *cell, const json_t *values, const json_t *result, const char *same_as,
                 struct error *err) {
     const json_t *generation = json_object_get(result, "generation");
-    json_t *row = json_object(), *name = json_string(cell), *value, *nfe = json_object_get(result, "nfe");
+    json_t *row = json_pack("{s:s}", "cell", cell), *value, *nfe = json_object_get(result, "nfe");
     const char *key;
-    if (!row || !name) {
-        json_decref(row);
-        json_decref(name);
-        return error_memory(err);
-    }
     if (json_number_value(nfe) == 0) nfe = json_object_get(generation, "nfe"); /* adaptive: the mean over batches */
-    set(results, row, "cell", name);
-    json_object_foreach((json_t *)values, key, value) if (strcmp(key, "nfe") != 0) set(results, row, key, value);
-    set(results, row, "solver", json_object_get(result, "solver"));
-    set(results, row, "nfe", nfe); /* the real one */
-    set(results, row, "model_calls", json_object_get(result, "model_calls"));
-    set(results, row, "samples", json_object_get(result, "samples"));
+    int failed = 0;
+    json_object_foreach((json_t *)values, key, value) if (strcmp(key, "nfe") != 0)
+        failed |= set(results, row, key, value);
+    failed |= set(results, row, "solver", json_object_get(result, "solver"));
+    failed |= set(results, row, "nfe", nfe); /* the real one */
+    failed |= set(results, row, "model_calls", json_object_get(result, "model_calls"));
+    failed |= set(results, row, "samples", json_object_get(result, "samples"));
     json_t *evaluated = json_object_get(json_object_get(result, "metrics"), "samples");
     if (evaluated && !json_equal(evaluated, json_object_get(result, "samples")))
-        set(results, row, "evaluated", evaluated);
+        failed |= set(results, row, "evaluated", evaluated);
     json_object_foreach(json_object_get(result, "metrics"), key,
-                        value) if (json_is_number(value) && strcmp(key, "samples") != 0) set(results, row, key, value);
-    if (same_as) json_object_set_new(row, "same_as", json_string(same_as));
+                        value) if (json_is_number(value) && strcmp(key, "samples") != 0)
+        failed |= set(results, row, key, value);
+    if (same_as) failed |= json_object_set_new(row, "same_as", json_string(same_as));
     for (size_t i = 0; i < sizeof timing / sizeof *timing; i++)
         if (json_object_get(generation, timing[i]))
-            json_object_set(row, timing[i], json_object_get(generation, timing[i]));
-    json_decref(name);
-    return json_array_append_new(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
+            failed |= json_object_set(row, timing[i], json_object_get(generation, timing[i]));
+    failed |= json_array_append_new(json_object_get(results, "cells"), row);
+    return failed ? error_memory(err) : 0;
 }
 
 /* What a spreadsheet would take for a formula: behind a ' it is text (OWASP's "CSV Injection"). */
@@ -77,7 +78,7 @@ static void add_field(struct text *csv, const json_t *value, bool first) {
     char *text = NULL, *shown = NULL;
     if (json_is_string(value)) text = strdup(json_string_value(value));
     else if (value && !json_is_null(value))
-        text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        text = json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     size_t capacity = text ? TEXT_VISIBLE * strlen(text) + 1 : 0;
     if (text && (shown = malloc(capacity))) text_make_visible(shown, capacity, text, "\n\r\t");
     csv->failed |= value && !json_is_null(value) && !shown;
@@ -104,9 +105,10 @@ int results_write_csv(const json_t *results, const char *path, const struct file
     return rc;
 }
 
-void results_end(json_t *results) {
-    add_column(results, "same_as");
-    for (size_t i = 0; i < sizeof timing / sizeof *timing; i++) add_column(results, timing[i]);
+int results_end(json_t *results, struct error *err) {
+    int failed = add_column(results, "same_as");
+    for (size_t i = 0; i < sizeof timing / sizeof *timing; i++) failed |= add_column(results, timing[i]);
+    return failed ? error_memory(err) : 0;
 }
 
 static bool is_last_column(const char *column) {
@@ -122,8 +124,9 @@ int results_keep(json_t *results, const json_t *older, const char *cell, struct 
     json_array_foreach(json_object_get(older, "cells"), i, row) {
         const char *name = json_string_value(json_object_get(row, "cell"));
         if (!name || strcmp(name, cell) != 0) continue;
-        json_object_foreach(row, key, value) if (!is_last_column(key)) add_column(results, key);
-        return json_array_append(json_object_get(results, "cells"), row) == 0 ? 0 : error_memory(err);
+        int failed = json_array_append(json_object_get(results, "cells"), row);
+        json_object_foreach(row, key, value) if (!is_last_column(key)) failed |= add_column(results, key);
+        return failed ? error_memory(err) : 0;
     }
     return 0;
 }

@@ -18,7 +18,7 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
 /* Takes over the row that older results (NULL: none) have of a cell, if they have one. */
 int results_keep(json_t *results, const json_t *older, const char *cell, struct error *err);
 /* The columns that come behind all metrics. */
-void results_end(json_t *results);
+int results_end(json_t *results, struct error *err);
 /* Are the names in a list of {"cell", "same_as"...} out of the file `path`, which become folders of the sweep's, plain
  * names? Everything that joins one to a folder had it checked here. */
 int results_check_names(const json_t *list, const char *path, struct error *err);

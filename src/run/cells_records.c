@@ -203,7 +203,7 @@ static int sum_up(void *context, const json_t *older, json_t **newer, struct err
         if (rc == 0 && finished) rc = keep_row(cells, results, older, name, made ? made : name, &kept, err);
         summing->left_out += !kept;
     }
-    if (rc == 0) results_end(results);
+    if (rc == 0) rc = results_end(results, err);
     *newer = rc == 0 ? json_incref(results) : NULL;
     return rc;
 }

@@ -68,13 +68,14 @@ def test_more_seeds_are_added_to_it(older):
         assert abs(pixels - rows[label::2].reshape(10, 16)).max() <= 1  # the network's output is float32
 
 
-@pytest.mark.parametrize("command", ["verify", "status", "report", "evaluate", "export", "run"])
+@pytest.mark.parametrize("command", ["verify", "status", "report", "card", "evaluate", "export", "run"])
 def test_a_later_format_is_refused(older, command):
     path = older / "run/run.json"
     document = json.loads(path.read_text())
     document["format"], document["versions"]["qtaylor"] = 2, "3.1.4"
     path.write_text(json.dumps(document))
     arguments = {"run": ("run", older / "job.yaml", "--set", f"output.dir={older / 'run'}"),
+                 "card": ("report", older / "run", "--card"),
                  "export": ("export", older / "run", "--to", "npy", "-o", older / "out.npy")}
     done = qtaylor(*arguments.get(command, (command, older / "run")), code=65)
     assert "run.json: format: expected 1, found 2, written by qtaylor 3.1.4" in done.stderr + done.stdout

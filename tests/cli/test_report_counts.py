@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import qtaylor
-from reports import make_sweep, read_page, results
+from reports import charts, made_up, make_sweep, read_page, results, write_results
 from test_compare import compare
 
 
@@ -72,6 +72,34 @@ def test_other_counts_are_shown_and_not_paired(tmp_path):
         assert re.search(rf"^ +4 +\S+ +{cell['evaluated']} ", text.split(cell["cell"])[1].lstrip("\n"), re.M)
     qtaylor("report", job.run)
     assert "evaluated by the first 210 to 280;" in read_page(job.run).xpath("//p[@class='about']")[0].text
+
+
+def test_plots_say_of_how_many_samples_their_points_are(tmp_path):
+    words = "points are of 50 to 210 samples"
+    cells = made_up(3)
+    page = write_results(tmp_path / "run", cells)
+    assert "points are of" not in page.text_content() + qtaylor("report", tmp_path / "run", "--text").stdout
+    cells[0] |= {"samples": 300, "evaluated": 210}
+    page = write_results(tmp_path / "run", cells)
+    for svg in charts(page):
+        assert [text.text for text in svg.xpath("./*[@class='note']")] == [words]
+        low = max(float(y) for y in svg.xpath(".//@y"))
+        assert low == float(svg.xpath("./*[@class='note']/@y")[0]) < float(svg.get("viewbox").split()[3])
+    assert words in qtaylor("report", tmp_path / "run", "--text").stdout
+    qtaylor("report", tmp_path / "run", "--plot", tmp_path / "plot.svg")
+    assert words in (tmp_path / "plot.svg").read_text()
+
+
+def test_a_sweep_of_references_keeps_its_rows(tmp_path):
+    """They differ by what was asked for."""
+    job = make_sweep(tmp_path, {"sampler.solver": ["ddim"], "sampler.nfe": [4],
+                                "evaluate.reference": ["reference.npz", "other.npz"]})
+    np.savez(tmp_path / "other.npz", mu=np.full(8, 90.0), sigma=np.eye(8))
+    qtaylor("run", job.write())
+    data = json.loads(qtaylor("report", job.run, "--json").stdout)
+    assert data["left_out"] == [] and data["cells"] == results(job.run)["cells"] and len(data["cells"]) == 2
+    assert [one["name"] for one in data["series"]] == ["reference=reference.npz", "reference=other.npz"]
+    assert "another reference" in data["best"][0]["unpaired"]
 
 
 def test_a_difference_the_other_way_is_not_within_its_error(tmp_path):

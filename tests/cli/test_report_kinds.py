@@ -18,7 +18,7 @@ from reports import (charts, check_chart, made_up, make_sweep, marks, millisecon
 
 
 def test_strange_names(tmp_path, browser):
-    job = make_sweep(tmp_path, {"model.path": ["a<b>&\"c'.json", "e<é>.json"], "sampler.nfe": [4]})
+    job = make_sweep(tmp_path, {"model.path": ["a<b>&\"c'.json", "e<é>.json"], "sampler.nfe": [4, 6]})
     for name in job.keys["sweep"]["model.path"]:
         (tmp_path / name).write_text(json.dumps(job.model))
     job.keys["name"] = "<script>alert(1)<!--& 'x'"
@@ -27,7 +27,7 @@ def test_strange_names(tmp_path, browser):
     page = read_page(job.run)
     assert page.xpath("//title")[0].text == job.keys["name"] and len(page.xpath("//script")) == 1
     names = [cell["cell"] for cell in results(job.run)["cells"]]
-    assert names == ["path=a<b>&_c'.json,nfe=4", "path=e<é>.json,nfe=4"]
+    assert names == [f"path={name}.json,nfe={nfe}" for name in ("a<b>&_c'", "e<é>") for nfe in (4, 6)]
     assert [row[0].text for row in page.xpath("//table[@class='sortable']/tbody/tr")] == names
     assert [cell for cell, *_ in marks(charts(page)[0])] == names
     legend = [text.text for text in charts(page)[0].xpath(".//g[@class='legend']/text")]
@@ -87,13 +87,40 @@ def test_one_point_and_long_names(tmp_path):
     name = "solver=" + "long" * 40 + ",nfe=7"
     cells = [{"cell": name, "solver": "long" * 40, "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25,
               "samples_per_second": 9.0},
-             {"cell": "solver=b,nfe=7", "solver": "b", "nfe": 7, "samples": 9, "fid": 3.5, "fid_error": 0.25,
+             {"cell": "solver=b,nfe=8", "solver": "b", "nfe": 8, "samples": 9, "fid": 3.5, "fid_error": 0.25,
               "samples_per_second": 9.0}]
     for count in (1, 2):
         page = write_results(tmp_path / str(count), cells[:count])
         check_chart(charts(page)[0], cells[:count], lambda cell: cell["nfe"], "fid")
         lines = qtaylor("report", tmp_path / str(count), "--text").stdout.splitlines()
         assert max(len(line) for line in lines if "longlong" not in line) <= 80
+
+
+def test_one_nfe_is_no_axis(tmp_path):
+    """Lines over it would lie on one another."""
+    words = "ll cells are of one NFE, over which there is nothing to plot"
+    cells = [cell | {"nfe": 7} for cell in made_up(6)]
+    page = write_results(tmp_path / "run", cells)
+    assert len(charts(page)) == 1 and f"A{words}" in page.text_content()
+    check_chart(charts(page)[0], cells, milliseconds, "fid")
+    assert "beside other work" in page.xpath("//figcaption")[0].text_content()
+    text = qtaylor("report", tmp_path / "run", "--text").stdout
+    assert text.startswith(f"a{words}\n\ncell ")
+    cells[0]["nfe"] = 8
+    assert len(charts(write_results(tmp_path / "run", cells))) == 2
+
+
+def test_commands_are_those_that_are_known(tmp_path):
+    """Of a results.json alone nobody knows the job."""
+    page = write_results(tmp_path / "run", made_up(2))
+    assert page.xpath("//section[@id='commands']/pre")[0].text_content().split("\n") == [
+        f"qtaylor report {tmp_path}/run", ""]
+
+
+def test_columns_are_text(tmp_path):
+    column = "a\"><b>.fid"
+    page = write_results(tmp_path / "run", [cell | {column: cell["fid"]} for cell in made_up(3)])
+    assert not page.xpath("//b") and column in [one.get("data-metric") for one in page.xpath("//div[@class='charts']")]
 
 
 def test_plain_run(job, browser):
@@ -108,6 +135,11 @@ def test_plain_run(job, browser):
     assert values["samples"] == "300"
     assert base64.b64decode(page.xpath("//img")[0].get("src").split(",")[1]) == (job.run / "grid.png").read_bytes()
     show(browser, job.run / "report.html", name="plain")
+    commands = page.xpath("//section[@id='commands']/pre")[0].text_content().split("\n")
+    assert commands[:2] == [f"qtaylor run {job.run}/run.json", f"qtaylor report {job.run}"]
+    assert commands[0] in page.xpath("//table[@id='subject']")[0].text_content()
+    again = qtaylor(*commands[0].split()[1:], "--set", f"output.dir={job.folder}/again")
+    assert json.loads((job.folder / "again/metrics.json").read_text())["payload_sha256"] == job.digest() in again.stdout
     # The page's job file makes the same run.
     again = job.folder / "again.yaml"
     again.write_text(page.xpath("//section[@id='commands']//details//code")[0].text)
