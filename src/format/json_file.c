@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,46 @@ json_t *json_whole_copy(const json_t *object) {
     if (json_object_size(copy) == json_object_size(object)) return copy;
     json_decref(copy);
     return NULL;
+}
+
+/* The 17 digits of size = digits * 10^(*exponent - 16), rounded as printf does. size = mantissa * 2^binary in
+ * [1e-4, 1e15), so times 10^power it is mantissa * 5^power * 2^(binary + power), a fraction of integers of 128 bits. */
+static uint64_t digits_of(double size, int *exponent) {
+    int binary;
+    uint64_t mantissa = (uint64_t)ldexp(frexp(size, &binary), 53), digits = UINT64_MAX;
+    binary -= 53;
+    *exponent = ((binary + 52) * 78913 >> 18) - 1; /* by log10(2): the next is right or too low by one */
+    while (digits >= 100000000000000000) {
+        int power = 16 - ++*exponent, shift = -(binary + power);
+        uint64_t five = 1;
+        for (int i = 0; i < power; i++) five *= 5;
+        unsigned __int128 product = (unsigned __int128)mantissa * five, half = (unsigned __int128)1 << (shift - 1);
+        unsigned __int128 rest = product & (2 * half - 1);
+        digits = (uint64_t)(product >> shift);
+        digits += rest > half || (rest == half && digits % 2);
+    }
+    return digits;
+}
+
+size_t json_number(char text[JSON_NUMBER], double value) {
+    char digits[4 + 17] = "0000", *end = digits + sizeof digits, *from = digits + 4, *to = text;
+    int exponent;
+    if (!(fabs(value) >= 1e-4 && fabs(value) < 1e15)) {
+        json_t *real = json_real(value);
+        size_t length = json_dumpb(real, text, JSON_NUMBER, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        json_decref(real);
+        return length;
+    }
+    uint64_t rest = digits_of(fabs(value), &exponent);
+    for (char *digit = end; digit > from; rest /= 10) *--digit = (char)('0' + rest % 10);
+    if (value < 0) *to++ = '-';
+    if (exponent < 0) from += exponent;
+    size_t whole = exponent < 0 ? 1 : (size_t)exponent + 1;
+    while (end > from + whole + 1 && end[-1] == '0') end--;
+    to = mempcpy(to, from, whole);
+    *to++ = '.';
+    to = mempcpy(to, from + whole, (size_t)(end - from) - whole);
+    return (size_t)(to - text);
 }
 
 json_t *json_finite(double value) {

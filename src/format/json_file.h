@@ -32,5 +32,8 @@ json_t *json_member(const json_t *object, const char *outer, const char *inner);
 int json_refuse(struct error *err, const char *where, const char *expected, const json_t *value);
 /* A number, or null where it is NaN or infinite, which JSON cannot say. New. */
 json_t *json_finite(double value);
+/* The same as json_dumps has it with 17 digits, faster: its length, without a zero byte; 0: no number of JSON's. */
+enum { JSON_NUMBER = 32 };
+size_t json_number(char text[JSON_NUMBER], double value);
 
 #endif

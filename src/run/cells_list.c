@@ -71,9 +71,8 @@ static json_t *share_members(struct listing *listing, json_t *document) {
     for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
         bool plan = strcmp(shared_names[i], "plan") == 0;
         json_t *value = json_object_get(document, shared_names[i]);
-        char sha256[SHA256_HEX] = "";
-        json_t *kept = plan ? plan_pack(value, sha256) : json_incref(value);
-        if (plan) whole = json_object_set_new(document, "plan_sha256", json_string(sha256)) == 0;
+        json_t *kept = plan ? plan_pack_json(value) : json_incref(value);
+        if (plan) whole = json_object_set(document, "plan_sha256", json_object_get(kept, "sha256")) == 0;
         char *key = text_new("%s %s", shared_names[i], i < OF_SAMPLER ? sampler : "");
         json_int_t index = key && kept ? share_value(listing, key, kept) : -1;
         whole = whole && key &&
@@ -215,12 +214,16 @@ static int list_job(json_t **list, const struct job_file *file, const char *cons
     json_t *document;
     if (settled_document(&document, file, overrides, count, automatic, err) != 0) return -1;
     char sha256[SHA256_HEX];
-    if (plan_json_digest(json_object_get(document, "plan"), sha256, err) != 0) return json_decref(document), -1;
-    if (json_object_set_new(document, "plan_sha256", json_string(sha256)) != 0) {
-        json_decref(document);
-        return error_memory(err);
-    }
-    return list_one(list, dir_of(document), document, err);
+    json_t *plan = NULL; /* of one job it is not packed */
+    int rc = document_plan_json(&plan, document, err);
+    if (rc == 0) rc = plan_json_digest(plan, sha256, err);
+    if (rc == 0 && (json_object_set(document, "plan", plan) != 0 ||
+                    json_object_set_new(document, "plan_sha256", json_string(sha256)) != 0))
+        rc = error_memory(err);
+    json_decref(plan);
+    if (rc == 0) return list_one(list, dir_of(document), document, err);
+    json_decref(document);
+    return -1;
 }
 
 int cells_list(json_t **list, const char *job_path, const char *const *overrides, size_t overrides_count, int cores,

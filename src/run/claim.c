@@ -102,6 +102,20 @@ static int settle(const json_t *document, const json_t *older, const char *dir, 
     return err->code != CODE_DATA || is_vacant(dir, vacated, &why) != 0 || !*vacated ? -1 : 0;
 }
 
+/* The run's own plan goes on. One that is ours stays packed. */
+static int take_plan(json_t *document, const json_t *older, const char *path, struct error *err) {
+    json_t *there = json_object_get(older, "plan"), *sha256 = json_object_get(older, "plan_sha256"), *ours;
+    struct plan plan;
+    if (document_plan_json(&ours, document, err) != 0) return -1;
+    bool same = json_equal(there, ours);
+    json_decref(ours);
+    if (!same) {
+        if (plan_check_seal(there, sha256, path, err) != 0 || plan_from_json(&plan, there, path, err) != 0) return -1;
+        plan_release(&plan);
+    } else if (json_equal(json_object_get(json_object_get(document, "plan"), "sha256"), sha256)) return 0;
+    return json_object_set(document, "plan", there) == 0 ? 0 : error_memory(err);
+}
+
 int claim_settle(json_t *document, struct error *err) {
     const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
                                                         "dir"));
@@ -110,18 +124,9 @@ int claim_settle(json_t *document, struct error *err) {
     bool vacated;
     int rc = path ? read_document(path, &text, &older, err) : error_memory(err);
     if (rc == 0) rc = settle(document, older, dir, &vacated, err);
-    struct plan plan;
-    if (rc == 0 && older && !vacated &&
-        !json_equal(json_object_get(older, "plan"), json_object_get(document, "plan"))) {
-        rc = plan_check_seal(json_object_get(older, "plan"), json_object_get(older, "plan_sha256"), path, err);
-        if (rc == 0) rc = plan_from_json(&plan, json_object_get(older, "plan"), path, err);
-        if (rc == 0) plan_release(&plan);
-    }
-    if (rc == 0 && older && !vacated) {
-        json_object_set(document, "plan", json_object_get(older, "plan"));
-        if (json_object_get(older, "made_with"))
-            json_object_set(document, "made_with", json_object_get(older, "made_with"));
-    }
+    if (rc == 0 && older && !vacated) rc = take_plan(document, older, path, err);
+    if (rc == 0 && older && !vacated && json_object_get(older, "made_with"))
+        json_object_set(document, "made_with", json_object_get(older, "made_with"));
     json_decref(older);
     free(text);
     free(path);

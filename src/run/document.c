@@ -171,7 +171,7 @@ static json_t *document_json(const struct job *job, const struct card *card, con
                      (json_int_t)layout->shard_rows, "job", job->resolved, "captions", captions, "card", card->json,
                      "guide", card->guide ? card->guide->json : NULL, "decoder",
                      card->decoder ? card->decoder->json : NULL, "sampler", sampler_to_json(sampler), "plan",
-                     plan_to_json(plan), "versions", build_versions(), "warnings", doubts);
+                     plan_pack(plan), "versions", build_versions(), "warnings", doubts);
 }
 
 size_t document_sample_bytes(const struct job *job, const struct card *card) {

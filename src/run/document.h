@@ -17,8 +17,8 @@
 
 struct automatic;
 
-/* Job -> plan -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan. automatic:
- * decides what the job leaves to be measured; NULL: nothing is (automatic.h). */
+/* Job -> plan (packed) -> fingerprint -> document (new). Touches no disk but for reading; warns (log) about the plan.
+ * automatic: decides what the job leaves to be measured; NULL: nothing is (automatic.h). */
 int document_make(json_t **document, const struct job_file *file, const char *const *overrides, size_t overrides_count,
                   struct automatic *automatic, struct error *err);
 /* What document_make says about a job alone, without reading model weights: for `plan`. The model file's card is still

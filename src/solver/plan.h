@@ -95,11 +95,14 @@ int plan_compile(struct plan *plan, const struct sampler *resolved, const struct
                  struct error *err);
 void plan_release(struct plan *plan);
 
-json_t *plan_to_json(const struct plan *plan); /* new; the promised format (17 digits, null for infinity) */
-/* A plan's JSON as it is packed: its solver, nfe, model_calls and adaptive as they are, and all of it compressed. New,
- * or NULL. */
-json_t *plan_pack(const json_t *json, char sha256[SHA256_HEX]);
-/* Of the JSON as text, all of it: plan_pack's. */
+/* The promised format as JSON on one line (17 digits, null for infinity): new, or NULL. */
+char *plan_text(const struct plan *plan);
+json_t *plan_to_json(const struct plan *plan); /* the same as a value */
+/* A plan as it is packed: its solver, nfe, model_calls and adaptive as they are, sha256 of its JSON, and all of that
+ * compressed. New, or NULL. */
+json_t *plan_pack(const struct plan *plan);
+json_t *plan_pack_json(const json_t *json); /* JSON, or packed already */
+/* Of the JSON as text, as it is packed. */
 int plan_json_digest(const json_t *json, char sha256[SHA256_HEX], struct error *err);
 /* CODE_DATA: the digest of a run document's plan is not the one beside it. One that is packed was looked at before, and
  * runs of 0.1 have none (NULL). where: the file. */

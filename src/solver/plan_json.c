@@ -1,10 +1,10 @@
 /* The plan as JSON (a promise: jobs/README.md, "The plan") and as text for people. */
 #include "solver/plan.h"
 
-#include "base/text.h"
 #include "format/json_file.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,69 +13,100 @@ const char *const plan_op_names[] = {PLAN_OPS(NAME) NULL};
 #undef NAME
 const char *const plan_label_names[] = {"given", "null", "none", NULL};
 
-/* json_pack frees what it was given and returns NULL when any of it is NULL: a lack of memory ends in NULL. */
-static json_t *terms_to_json(const struct op *op) {
-    json_t *terms = json_array();
-    for (size_t i = 0; i < op->terms_count; i++)
-        json_list_add(&terms, json_pack("[f, i]", op->terms[i].coefficient, op->terms[i].source));
-    return terms;
+/* Writes the format: %s as it is, %u a whole number, %f one as JSON has it, %g the same or null where it is infinite;
+ * ' stands for ". False: a number that JSON cannot say. Printing is most of what a large sweep's start costs. */
+static bool put(FILE *out, const char *format, ...) {
+    bool whole = true;
+    va_list arguments;
+    va_start(arguments, format);
+    for (; *format; format++) {
+        char number[JSON_NUMBER], *digit = number + sizeof number;
+        if (*format != '%') putc_unlocked(*format == '\'' ? '"' : *format, out);
+        else if (*++format == 's') fputs_unlocked(va_arg(arguments, const char *), out);
+        else if (*format == 'u') {
+            unsigned rest = va_arg(arguments, unsigned);
+            do *--digit = (char)('0' + rest % 10);
+            while (rest /= 10);
+            fwrite_unlocked(digit, 1, (size_t)(number + sizeof number - digit), out);
+        } else {
+            size_t length = json_number(number, va_arg(arguments, double));
+            fwrite_unlocked(number, 1, length, out);
+            if (length == 0 && *format == 'g') fputs_unlocked("null", out);
+            else whole &= length > 0;
+        }
+    }
+    va_end(arguments);
+    return whole;
 }
 
-static json_t *channels_to_json(const struct op *op) {
-    return op->channels[1] ? json_pack("[i, i]", op->channels[0], op->channels[1]) : NULL;
-}
-
-static json_t *op_to_json(const struct op *op) {
-    const char *name = plan_op_names[op->kind];
+/* What follows an op's dst. */
+static bool put_members(FILE *out, const struct op *op) {
+    bool whole = true;
     switch (op->kind) {
         case OP_EVAL:
-            return json_pack("{s:s, s:i, s:i, s:f, s:s, s:i, s:o*}", "op", name, "dst", op->dst, "src", op->src, "time",
-                             op->time, "labels", plan_label_names[op->labels], "model", op->model, "dst2",
-                             op->dst2 ? json_integer(op->dst2) : NULL);
+            whole = put(out, ",'src':%u,'time':%f,'labels':'%s','model':%u", op->src, op->time,
+                        plan_label_names[op->labels], op->model);
+            return (!op->dst2 || put(out, ",'dst2':%u", op->dst2)) && whole;
         case OP_LINCOMB:
-            return json_pack("{s:s, s:i, s:o, s:o*}", "op", name, "dst", op->dst, "terms", terms_to_json(op),
-                             "channels", channels_to_json(op));
-        case OP_NOISE:
-            return json_pack("{s:s, s:i, s:I}", "op", name, "dst", op->dst, "stream", (json_int_t)op->stream);
-        case OP_CLAMP:
-            return json_pack("{s:s, s:i, s:f, s:f}", "op", name, "dst", op->dst, "lo", op->low, "hi", op->high);
-        case OP_RESCALE:
-            return json_pack("{s:s, s:i, s:i, s:i, s:f}", "op", name, "dst", op->dst, "src", op->src, "like", op->like,
-                             "phi", op->phi);
-        case OP_MULEXP:
-            return json_pack("{s:s, s:i, s:i, s:f, s:f}", "op", name, "dst", op->dst, "src", op->src, "a", op->a, "b",
-                             op->b);
-        case OP_THRESHOLD:
-            return json_pack("{s:s, s:i, s:f, s:f, s:o}", "op", name, "dst", op->dst, "quantile", op->quantile, "lo",
-                             op->low, "hi", json_finite(op->high));
-        case OP_PROJECT:
-            return json_pack("{s:s, s:i, s:i, s:i}", "op", name, "dst", op->dst, "src", op->src, "onto", op->like);
-        case OP_LIMIT: return json_pack("{s:s, s:i, s:f}", "op", name, "dst", op->dst, "norm", op->high);
-        case OP_GUIDE:
-            return json_pack("{s:s, s:i, s:i, s:i, s:o*}", "op", name, "dst", op->dst, "src", op->src, "guide",
-                             op->like, "channels", channels_to_json(op));
+            put(out, ",'terms':[");
+            for (size_t i = 0; i < op->terms_count; i++)
+                whole &= put(out, i ? ",[%f,%u]" : "[%f,%u]", op->terms[i].coefficient, op->terms[i].source);
+            return put(out, "]") && whole;
+        case OP_NOISE: return put(out, ",'stream':%u", op->stream);
+        case OP_CLAMP: return put(out, ",'lo':%f,'hi':%f", op->low, op->high);
+        case OP_RESCALE: return put(out, ",'src':%u,'like':%u,'phi':%f", op->src, op->like, op->phi);
+        case OP_MULEXP: return put(out, ",'src':%u,'a':%f,'b':%f", op->src, op->a, op->b);
+        case OP_THRESHOLD: return put(out, ",'quantile':%f,'lo':%f,'hi':%g", op->quantile, op->low, op->high);
+        case OP_PROJECT: return put(out, ",'src':%u,'onto':%u", op->src, op->like);
+        case OP_LIMIT: return put(out, ",'norm':%f", op->high);
+        case OP_GUIDE: return put(out, ",'src':%u,'guide':%u", op->src, op->like);
         case OP_KINDS: break;
     }
+    return false;
+}
+
+static bool put_plan(FILE *out, const struct plan *plan, const char *solver) {
+    bool whole = put(out,
+                     plan->adaptive ? "{'solver':%s,'nfe':null,'model_calls':null"
+                                    : "{'solver':%s,'nfe':%u,'model_calls':%u",
+                     solver, plan->nfe, plan->model_calls) &&
+                 put(out, ",'registers':%u,'initial_scale':%f,'steps':[", plan->registers, plan->initial_scale);
+    for (size_t i = 0; whole && i < plan->steps_count; i++) {
+        const struct plan_step *step = &plan->steps[i];
+        whole = put(out, "%s{'t':%f,'s':%f,'alpha':%f,'sigma':%f,'logsnr':%g}", i ? "," : "", step->t, step->s,
+                    step->alpha, step->sigma, step->logsnr);
+    }
+    put(out, "],'ops':[");
+    for (size_t i = 0; whole && i < plan->ops_count; i++) {
+        const struct op *op = &plan->ops[i];
+        put(out, i ? ",{'op':'%s','dst':%u" : "{'op':'%s','dst':%u", plan_op_names[op->kind], op->dst);
+        whole = put_members(out, op);
+        put(out, op->channels[1] ? ",'channels':[%u,%u]}" : "}", op->channels[0], op->channels[1]);
+    }
+    put(out, "]");
+    if (plan->adaptive)
+        whole &= put(out, ",'adaptive':{'method':%s,'rtol':%f,'atol':%f}", solver, plan->rtol, plan->atol);
+    return put(out, "}") && whole && !ferror(out);
+}
+
+char *plan_text(const struct plan *plan) {
+    json_t *name = json_string(plan->solver);
+    char *solver = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL, *text = NULL;
+    size_t size;
+    FILE *out = solver ? open_memstream(&text, &size) : NULL;
+    bool whole = out && put_plan(out, plan, solver);
+    if (out && fclose(out) != 0) whole = false;
+    free(solver);
+    json_decref(name);
+    if (whole) return text;
+    free(text);
     return NULL;
 }
 
-static json_t *step_to_json(const struct plan_step *step) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:o}", "t", step->t, "s", step->s, "alpha", step->alpha, "sigma",
-                     step->sigma, "logsnr", json_finite(step->logsnr));
-}
-
 json_t *plan_to_json(const struct plan *plan) {
-    bool adaptive = plan->adaptive;
-    json_t *steps = json_array(), *ops = json_array();
-    for (size_t i = 0; i < plan->steps_count; i++) json_list_add(&steps, step_to_json(&plan->steps[i]));
-    for (size_t i = 0; i < plan->ops_count; i++) json_list_add(&ops, op_to_json(&plan->ops[i]));
-    json_t *json = json_pack("{s:s, s:o, s:o, s:i, s:f, s:o, s:o}", "solver", plan->solver, "nfe",
-                             adaptive ? json_null() : json_integer(plan->nfe), "model_calls",
-                             adaptive ? json_null() : json_integer(plan->model_calls), "registers", plan->registers,
-                             "initial_scale", plan->initial_scale, "steps", steps, "ops", ops);
-    if (adaptive)
-        json_map_add(&json, "adaptive",
-                     json_pack("{s:s, s:f, s:f}", "method", plan->solver, "rtol", plan->rtol, "atol", plan->atol));
+    char *text = plan_text(plan);
+    json_t *json = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
     return json;
 }
 

@@ -21,28 +21,46 @@ static json_t *pack(const char *text, size_t length) {
     return packed;
 }
 
-/* The text that is packed, and its digest: new, or NULL. */
-static char *text_of(const json_t *plan, char sha256[SHA256_HEX]) {
-    char *text = json_text(plan, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
-    if (text) sha256_bytes(text, strlen(text), sha256);
-    return text;
+/* Takes both over; glance: an object with what is told of the plan at a glance. */
+static json_t *pack_text(json_t *glance, char *text) {
+    char sha256[SHA256_HEX];
+    size_t length = text ? strlen(text) : 0;
+    if (text) {
+        sha256_bytes(text, length, sha256);
+        json_map_add(&glance, "sha256", json_string(sha256));
+        json_map_add(&glance, "length", json_integer((json_int_t)length));
+        json_map_add(&glance, "packed", pack(text, length));
+    }
+    free(text);
+    if (length > 0) return glance;
+    json_decref(glance);
+    return NULL;
 }
 
-json_t *plan_pack(const json_t *plan, char sha256[SHA256_HEX]) {
-    char *text = text_of(plan, sha256);
-    size_t length = text ? strlen(text) : 0;
-    json_t *packed = text ? json_pack("{s:O*, s:O*, s:O*, s:O*, s:I, s:o}", "solver", json_object_get(plan, "solver"),
-                                      "nfe", json_object_get(plan, "nfe"), "model_calls",
-                                      json_object_get(plan, "model_calls"), "adaptive",
-                                      json_object_get(plan, "adaptive"), "length", (json_int_t)length, "packed",
-                                      pack(text, length))
-                          : NULL;
-    free(text);
-    return packed;
+/* A plan that is JSON as the text that is packed, and hashed: new, or NULL. */
+static char *text_of(const json_t *json) {
+    return json_text(json, JSON_COMPACT | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY);
+}
+
+json_t *plan_pack(const struct plan *plan) {
+    json_t *glance = plan->adaptive ? json_pack("{s:s, s:n, s:n, s:b}", "solver", plan->solver, "nfe", "model_calls",
+                                                "adaptive", 1)
+                                    : json_pack("{s:s, s:i, s:i}", "solver", plan->solver, "nfe", plan->nfe,
+                                                "model_calls", plan->model_calls);
+    return pack_text(glance, plan_text(plan));
+}
+
+json_t *plan_pack_json(const json_t *json) {
+    if (plan_is_packed(json)) return json_incref((json_t *)json);
+    return pack_text(json_pack("{s:O*, s:O*, s:O*, s:O*}", "solver", json_object_get(json, "solver"), "nfe",
+                               json_object_get(json, "nfe"), "model_calls", json_object_get(json, "model_calls"),
+                               "adaptive", json_object_get(json, "adaptive")),
+                     text_of(json));
 }
 
 int plan_json_digest(const json_t *json, char sha256[SHA256_HEX], struct error *err) {
-    char *text = text_of(json, sha256);
+    char *text = text_of(json);
+    if (text) sha256_bytes(text, strlen(text), sha256);
     free(text);
     return text ? 0 : error_memory(err);
 }

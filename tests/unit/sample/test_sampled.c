@@ -10,7 +10,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { DRAWS = 200000, BATCH = 500, SIZE = 3, FORM = 64 };
+#ifdef __SANITIZE_ADDRESS__
+enum { DRAWS = 5000 }; /* memory errors show in a few */
+#else
+enum { DRAWS = 200000 };
+#endif
+enum { BATCH = 500, SIZE = 3, FORM = 64 };
 static const double DATA_STD = 0.4, LARGEST_Z = 4.42; /* two-sided 1e-5 */
 static double data_mean(int e) {
     return 0.3 * e - 0.4;
