@@ -60,6 +60,29 @@ static void print_fids(const json_t *metrics, FILE *out) {
     }
 }
 
+/* A metric's own number, and no FID, which print_fids has: not what is said about another number. */
+static bool is_other(const char *key, const json_t *value) {
+    static const char *const about[] = {"_corrected", "_error", "_low", "_high", "_std"};
+    const char *dot = strrchr(key, '.'), *name = dot ? dot + 1 : key;
+    if (!json_is_number(value) || strcmp(name, "fid") == 0 || strcmp(name, "samples") == 0) return false;
+    for (size_t i = 0; i < sizeof about / sizeof *about; i++)
+        if (text_ends_in(name, about[i])) return false;
+    return true;
+}
+
+static void print_others(const json_t *metrics, FILE *out) {
+    const char *key, *title = "metrics";
+    const json_t *value;
+    json_object_foreach((json_t *)metrics, key, value) {
+        char error[2 * NETWORK_NAME], sure[32] = "";
+        if (!is_other(key, value)) continue;
+        snprintf(error, sizeof error, "%s_error", key);
+        if (json_object_get(metrics, error)) snprintf(sure, sizeof sure, " +- %.2g", number_at(metrics, error));
+        print_line(out, "%-11s %-16s %.6g%s", title, key, json_number_value(value), sure);
+        title = "";
+    }
+}
+
 /* What other decoders made of the same latents. */
 static void print_decoded(const json_t *result, FILE *out) {
     const char *name;
@@ -97,6 +120,7 @@ static void print_result(const json_t *result, FILE *out) {
         snprintf(all, sizeof all, " (of all %lld samples)", samples);
     }
     print_fids(metrics, out);
+    print_others(metrics, out);
     print_pixels(json_object_get(result, "pixels"), all, out);
     if (picture) print_line(out, "picture     %s", picture);
     print_line(out, "digest      %s%s", text_at(result, "payload_sha256"), all);

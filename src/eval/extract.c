@@ -114,8 +114,8 @@ static int prepare_network(const struct extractor *extractor, size_t index, cons
     if (source->floats) network_take_floats(network, sizes, false);
     if (source->floats && !network->floats)
         return error_set(err, CODE_DATA,
-                         "%s takes pictures in whole numbers of [0, 255], and %s holds float32 numbers: give its "
-                         "pixels (export --to npz), or a network of range [0, 1] or [-1, 1]",
+                         "%s takes pictures in whole numbers of [0, 255], and %s holds float32 numbers: give "
+                         "pixels (of a run: export --to npz), or a network of range [0, 1] or [-1, 1]",
                          file->path, source->name);
     int spatial = network_find(network, FEATURES_SPATIAL);
     if (how->spatial && spatial >= 0) network->outputs[spatial].wanted = true;

@@ -81,7 +81,7 @@ static int check_sizes(const struct network *network, const struct sample_form *
         return 0;
     bool sized = network->height == sample->height && network->width == sample->width;
     return error_set(err, CODE_DATA,
-                     "it takes images [%d,%d,%d], the samples are [%d,%d,%d] (channels, height, width): %s",
+                     "it takes images [%d,%d,%d], and these are [%d,%d,%d] (channels, height, width): %s",
                      network->channels, network->height, network->width, sample->channels, sample->height,
                      sample->width,
                      sized ? "the size is right, the number of channels is not: choose a feature network of as many "

@@ -209,8 +209,9 @@ void score_warn(const struct score_options *options, const struct side *samples,
     const struct features *theirs = &side_view(reference, FEATURES_POOL)->features;
     if (score_wants(options->metrics, METRIC_KID) && !options->indices && !score_kid_varies(mine, theirs))
         log_warn("kid: there are %zu and %zu samples, and a subset takes %d: kid_std is left out, as it would be that "
-                 "of subsets that are all the same",
-                 mine->count, theirs->count, KID_SUBSET_SIZE);
+                 "of subsets that are all the same, and kid is of %zu of each",
+                 mine->count, theirs->count, KID_SUBSET_SIZE,
+                 mine->count < theirs->count ? mine->count : theirs->count);
 }
 
 void score_warn_unpaired(unsigned metrics) {

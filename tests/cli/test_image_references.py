@@ -151,7 +151,7 @@ def test_pixels_of_images_of_another_shape_are_refused(job, command):
     assert not (job.run / "samples").exists()
     qtaylor("reference", job.folder / "wide.npy", "--features", "none", "-o", job.folder / "wide.npz")
     job.keys["evaluate"]["reference"] = "wide.npz"
-    assert "images of [1,2,8] (channels, height, width), the samples are [1,4,4]" in qtaylor(
+    assert "images of [1,2,8] (channels, height, width), the sample side [1,4,4]" in qtaylor(
         command, job.write(), code=65).stderr
 
 

@@ -124,8 +124,9 @@ def test_each_side_has_its_own_texts(job, tmp_path):
             sign * (alone[0]["clip-score"] - alone[1]["clip-score"]), abs=0.01)
     two = [option for name in ("one", "two") for option in ("--features", f"{name}={tmp_path / name}.json")]
     np.save(tmp_path / "t2.npy", rng.normal(size=(5, 8)).astype("f4"))
-    found = compare(f"one={tmp_path / 'c'},two={tmp_path / 'a'}", f"one={tmp_path / 'ref.npy'},two={tmp_path / 'ref.npy'}",
-                    *two, *of[:2], "--text", f"one={tmp_path / 'texts.npy'},two={tmp_path / 't2.npy'}")
+    found = compare(f"one={tmp_path / 'c'},two={tmp_path / 'a'}",
+                    f"one={tmp_path / 'ref.npy'},two={tmp_path / 'ref.npy'}", *two, *of[:2],
+                    "--text", f"one={tmp_path / 'texts.npy'},two={tmp_path / 't2.npy'}")
     assert found["one.clip-score"] == pytest.approx(alone[1]["clip-score"], rel=1e-9)
 
 

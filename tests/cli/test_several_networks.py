@@ -208,3 +208,17 @@ def test_sweep_and_report(several):
     qtaylor("report", several.run)
     page = (several.run / "report.html").read_text()
     assert "pixels: FID" in page and "feature network one (sha256)" in page
+
+
+def test_a_run_ends_with_all_its_metrics(job):
+    """Each by its name and number, as metrics.json has them; with their errors."""
+    job.add_evaluation()
+    rows = np.random.default_rng(3).normal(size=(300, 8)).astype("f4") * 40 + 100
+    np.save(job.folder / "rows.npy", rows)
+    job.keys |= {"seeds": "0-255"}
+    job.keys["evaluate"] |= {"reference": "rows.npy", "metrics": ["fid", "kid", "prdc", "cmmd"]}
+    lines = [line.split() for line in qtaylor("run", job.write()).stdout.splitlines()]
+    found = metrics(job.run)
+    for name in ("kid", "kid_full", "precision", "recall", "density", "coverage", "cmmd"):
+        [line] = [words for words in lines if name in words[:2]]
+        assert f"{found[name]:.6g}" in line and ("+-" in line) == (f"{name}_error" in found)

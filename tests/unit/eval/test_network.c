@@ -57,8 +57,8 @@ static void refuses_description(void **state) {
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4, \"b\": 4}}", "fid needs an output `pool`"},
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 0}}", "\"a\": 0"},
         {"{\"shape\": [1, 2, 2], \"range\": [0, 1], \"outputs\": {\"../a\": 4}}", "\"../a\": 4"},
-        {"{\"shape\": [1, 4, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "[1,4,2], the samples are [1,2,2]"},
-        {"{\"shape\": [2, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "[2,2,2], the samples are [1,2,2]"},
+        {"{\"shape\": [1, 4, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "[1,4,2], and these are [1,2,2]"},
+        {"{\"shape\": [2, 2, 2], \"range\": [0, 1], \"outputs\": {\"a\": 4}}", "[2,2,2], and these are [1,2,2]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct network network;

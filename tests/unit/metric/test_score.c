@@ -72,7 +72,7 @@ static void sides_that_do_not_go_together(void **state) {
     struct side a = side_of(axes(8, 2, 1), 'a'), b = side_of(axes(8, 2, 1), 'b'), three = side_of(axes(8, 3, 1), 'a');
     struct error err;
     assert_int_equal(score_check(&(struct score_options){.metrics = 1}, &a, &b, &err), -1);
-    assert_non_null(strstr(err.message, "feature network bbbbbbbbbbbb, the samples' features with aaaaaaaaaaaa"));
+    assert_non_null(strstr(err.message, "feature network bbbbbbbbbbbb, the sample side with aaaaaaaaaaaa"));
     assert_int_equal(score_check(&(struct score_options){.metrics = 1}, &a, &three, &err), -1);
     assert_non_null(strstr(err.message, "the reference has 3 features a sample, the samples have 2"));
     b.network[0] = '\0'; /* one that does not say is taken at its word */
