@@ -163,7 +163,11 @@ int evaluation_fits(const struct run *run, size_t network, const struct side *co
         error_prefix(err, "%s", run->evaluated[network].files[EVALUATED_REFERENCE].path);
         return in_network(run, network, err);
     }
-    if (warn) score_warn(&options, &samples, reference);
+    if (!warn) return 0;
+    if (reference && !reference->network[0])
+        log_info("evaluate.reference: %s does not say which feature network it is of: that it is %s is not checked",
+                 run->evaluated[network].files[EVALUATED_REFERENCE].path, of->name);
+    score_warn(&options, &samples, reference);
     return 0;
 }
 

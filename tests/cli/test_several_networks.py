@@ -1,4 +1,5 @@
 """Several feature networks in one job: one pass, metrics named NETWORK.METRIC."""
+import hashlib
 import json
 import os
 import shutil
@@ -208,6 +209,16 @@ def test_sweep_and_report(several):
     qtaylor("report", several.run)
     page = (several.run / "report.html").read_text()
     assert "pixels: FID" in page and "feature network one (sha256)" in page
+
+
+def test_what_the_reference_does_not_say_is_said(job):
+    job.add_evaluation()
+    word = "does not say which feature network it is of"
+    assert word in qtaylor("plan", job.write()).stderr
+    with np.load(job.folder / "reference.npz") as arrays:
+        known = dict(arrays, network=np.bytes_(hashlib.sha256((job.folder / "features.json").read_bytes()).hexdigest()))
+    np.savez(job.folder / "reference.npz", **known)
+    assert word not in qtaylor("plan", job.write()).stderr
 
 
 def test_a_run_ends_with_all_its_metrics(job):
