@@ -40,7 +40,8 @@ def test_refusals(tmp_path):
                 archive.writestr("x/extra/diffusion.json", content)
     np.savez(tmp_path / "sums.npz", mu=np.zeros(2), sigma=np.diag([1e308, 1e308]))
     (tmp_path / "notes.txt").write_text("text")
-    for name, code, word in (("bare.pt", 65, "found a state dict"), ("torn.pt", 65, "diffusion.json:1:1: expected JSON"),
+    for name, code, word in (("bare.pt", 65, "found a state dict"),
+                             ("torn.pt", 65, "diffusion.json:1:1: expected JSON"),
                              ("cardless.pt", 65, "no card of a model, a decoder or a feature network"),
                              ("sums.npz", 65, "trace of sigma"),
                              ("notes.txt", 64, ".npy.zst"), ("nothing.json", 74, "there is no file")):
