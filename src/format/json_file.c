@@ -78,6 +78,13 @@ json_t *json_whole_copy(const json_t *object) {
     return NULL;
 }
 
+json_t *json_whole_deep_copy(const json_t *json) {
+    json_t *copy = json_deep_copy(json);
+    if (copy && json_equal(copy, json)) return copy;
+    json_decref(copy);
+    return NULL;
+}
+
 json_t *json_finite(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
