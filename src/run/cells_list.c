@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 static const char *dir_of(const json_t *document) {
-    return json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
+    return json_string_value(json_member(json_object_get(document, "job"), "output", "dir"));
 }
 
 /* What two cells of the same samples have in common, as text: new. */
@@ -145,7 +145,7 @@ static json_t *asked(const struct job_file *file, const char *const *overrides, 
 }
 
 static int model_calls(const struct listing *listing, const json_t *cell) {
-    const json_t *index = json_object_get(json_object_get(cell, "shared"), "plan");
+    const json_t *index = json_member(cell, "shared", "plan");
     const json_t *plan = json_array_get(listing->values, (size_t)json_integer_value(index));
     return (int)json_integer_value(json_object_get(plan, "model_calls")); /* null, of an adaptive one: 0 */
 }

@@ -104,8 +104,7 @@ static int settle(const json_t *document, const json_t *older, const char *dir, 
 }
 
 int claim_settle(json_t *document, struct error *err) {
-    const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
-                                                        "dir"));
+    const char *dir = json_string_value(json_member(json_object_get(document, "job"), "output", "dir"));
     char *path = dir ? text_new("%s/run.json", dir) : NULL, *text = NULL;
     json_t *older = NULL;
     bool vacated;
@@ -204,7 +203,7 @@ int claim_take(const struct run *run, const char *dir, const char *cell, bool un
 /* ---- what decides how many samples there are ---- */
 
 static const json_t *until_of(const json_t *document) {
-    return json_object_get(json_object_get(json_object_get(document, "job"), "evaluate"), "until");
+    return json_member(json_object_get(document, "job"), "evaluate", "until");
 }
 
 static bool alike(const json_t *a, const json_t *b) {

@@ -292,12 +292,12 @@ out:
 }
 
 uint64_t document_samples(const json_t *document, uint64_t all) {
-    json_int_t samples = json_integer_value(json_object_get(json_object_get(document, "stopped"), "samples"));
+    json_int_t samples = json_integer_value(json_member(document, "stopped", "samples"));
     return samples > 0 && (uint64_t)samples < all ? (uint64_t)samples : all;
 }
 
 const json_t *document_decoder(const json_t *document, size_t k) {
-    return json_array_get(json_object_get(json_object_get(document, "job"), "decode"), k + 1);
+    return json_array_get(json_member(document, "job", "decode"), k + 1);
 }
 
 int document_plan_json(json_t **json, const json_t *document, struct error *err) {
@@ -353,8 +353,8 @@ int document_extends(const json_t *document, const json_t *older, const char *di
                          "%s holds shards of %lld samples, this job makes %lld (output.samples_per_shard): keep %lld "
                          "or choose another output.dir",
                          dir, (long long)rows_there, (long long)rows_here, (long long)rows_there);
-    const char *seeds_there = json_string_value(json_object_get(json_object_get(older, "job"), "seeds"));
-    const char *seeds_here = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    const char *seeds_there = json_string_value(json_member(older, "job", "seeds"));
+    const char *seeds_here = json_string_value(json_member(document, "job", "seeds"));
     if (seeds_there && seeds_here && (strcmp(seeds_there, seeds_here) == 0 || seeds_extend(seeds_there, seeds_here)))
         return 0;
     return error_set(err, CODE_DATA,

@@ -98,7 +98,7 @@ static int look_at_plan(struct run *run, struct error *err) {
 
 /* Who gets which label, row of the conditions and scale. */
 static int read_lists(struct run *run, struct error *err) {
-    const json_t *conditions = json_object_get(json_object_get(run->document, "keys"), "conditions");
+    const json_t *conditions = json_member(run->document, "keys", "conditions");
     run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
     if (conditions && run->condition_rows == 0)
         return error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");

@@ -30,9 +30,9 @@ static int read_layout(struct layout *layout, bool *keeps, json_t **stopped, con
     json_t *document = NULL;
     struct seeds seeds = {0};
     if (document_read(&document, dir, err) != 0) return -1;
-    const char *text = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    const char *text = json_string_value(json_member(document, "job", "seeds"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
-    *keeps = json_object_get(json_object_get(json_object_get(document, "job"), "output"), "latents") != NULL;
+    *keeps = json_member(json_object_get(document, "job"), "output", "latents") != NULL;
     int rc = text ? seeds_parse(&seeds, text, err)
                   : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
     if (rc == 0)
