@@ -79,6 +79,13 @@ json_t *json_whole_copy(const json_t *object) {
     return NULL;
 }
 
+json_t *json_whole_deep_copy(const json_t *json) {
+    json_t *copy = json_deep_copy(json);
+    if (copy && json_equal(copy, json)) return copy;
+    json_decref(copy);
+    return NULL;
+}
+
 /* The 17 digits of size = digits * 10^(*exponent - 16), rounded as printf does. size = mantissa * 2^binary in
  * [1e-4, 1e15), so times 10^power it is mantissa * 5^power * 2^(binary + power), a fraction of integers of 128 bits. */
 static uint64_t digits_of(double size, int *exponent) {

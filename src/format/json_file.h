@@ -18,6 +18,7 @@ int json_file_read(json_t **json, const char *path, struct error *err);
 int json_file_read_if_there(json_t **json, const char *path, struct error *err);
 /* json_copy of an object, which leaves members out when memory is short: NULL then. */
 json_t *json_whole_copy(const json_t *object);
+json_t *json_whole_deep_copy(const json_t *json); /* the same of json_deep_copy */
 /* json_dumps, whole or NULL: the text of jansson 2.14 lacks keys where memory was short. New. */
 char *json_text(const json_t *json, size_t flags);
 /* Adds a new value, which is taken over, to a list or under a new key to a map. Where it cannot (the value NULL, no

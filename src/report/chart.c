@@ -21,6 +21,7 @@ static const struct metric { /* a column that can be plotted */
     {"sfid_corrected", "sFID, corrected for bias", "sfid_error", true},
     {"sfid", "sFID", "sfid_error", true},
     {"kid", "KID", "kid_std", true},
+    {"kid_full_corrected", "KID over all pairs, corrected for bias", "kid_full_error", true},
     {"kid_full", "KID over all pairs", "kid_full_error", true},
     {"cmmd_corrected", "CMMD, corrected for bias", "cmmd_error", true},
     {"cmmd", "CMMD", "cmmd_error", true},

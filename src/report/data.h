@@ -12,8 +12,9 @@
  *    "metrics": ["fid", ...]                        the columns that can be plotted
  *    "best": [...]                                  see data_best
  *    "race": race.json, where the sweep was one
- *    "metric": "fid"                                the column to show unless another is asked for: a FID's, without
- * its bias where that is known, where there is one "pareto": ["cell", ...]                        of that over time
+ *    "metric": "fid"                                the column to show unless another is asked for: a FID's where
+ *                                                   there is one, without its bias where that is known
+ *    "pareto": ["cell", ...]                        of that over time
  *    "subject": {"model": [...], "feature network": [...], "reference": [...]}, "date": "..."   see about.h
  *    "environment": {"host": [...], ...}            every value there is, over all cells
  *    "commands": ["..."], "job": "text of the job file"} */
@@ -65,10 +66,9 @@ json_t *data_series(const json_t *data);
  *    "fid_corrected" where they were compared by that}, "second": the same or null, "fid_delta", "fid_delta_error",
  * "fid_delta_low", "fid_delta_high": corrected FID(best) - FID(second), paired by seeds, as `compare --versus` has it;
  * "ahead": does the best lead by more than two errors, "p": two-sided, by Student's t, "p_holm": the same corrected for
- * the number of comparisons in the whole list} or {..., "unpaired": why} evidence: cell -> {"fid", "fid_without" and
- * others that have
- * "..._without", "evaluated": how many samples these are of, "seeds", "reference", "network", "validation", "text",
- * "gone": the file that it lacks}. */
+ * the number of comparisons in the whole list} or {..., "unpaired": why}
+ * evidence: cell -> {"fid", "fid_without" and others that have "..._without", "evaluated": how many samples these are
+ * of, "seeds", "reference", "network", "validation", "text", "gone": the file that it lacks}. */
 json_t *data_best(const json_t *data, const json_t *evidence);
 /* A record of data_best in words: "taylor (corrected FID 0.1234)", and "ahead of ddim (corrected FID 0.2345):
  * difference 0.111 +- 0.0123, more than twice its error, p = 0.01". second stays empty where there is none. */

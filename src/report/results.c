@@ -53,7 +53,7 @@ int results_add(json_t *results, const char *cell, const json_t *values, const j
     failed |= set(results, row, "nfe", nfe); /* the real one */
     failed |= set(results, row, "model_calls", json_object_get(result, "model_calls"));
     failed |= set(results, row, "samples", json_object_get(result, "samples"));
-    json_t *evaluated = json_object_get(json_object_get(result, "metrics"), "samples");
+    json_t *evaluated = json_member(result, "metrics", "samples");
     if (evaluated && !json_equal(evaluated, json_object_get(result, "samples")))
         failed |= set(results, row, "evaluated", evaluated);
     json_object_foreach(json_object_get(result, "metrics"), key,

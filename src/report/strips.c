@@ -21,8 +21,7 @@ enum { STRIPS_MOST = 48, SIDE_MOST = 64, SIDE_LEAST = 44, SAMPLES_MOST = 10, WID
 static uint8_t *to_pixels(const struct npy *npy, const void *rows, const json_t *document, struct error *err) {
     const json_t *decoder = json_object_get(document, "decoder"), *card = json_object_get(document, "card"),
                  *range = json_object_get(decoder ? decoder : card, "range");
-    const char *rule = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
-                                                         "rounding"));
+    const char *rule = json_string_value(json_member(json_object_get(document, "job"), "output", "rounding"));
     struct sample_form form = {.channels = (int)npy->shape[1],
                                .height = (int)npy->shape[2],
                                .width = (int)npy->shape[3],
@@ -124,7 +123,7 @@ static int strip(struct page_picture *picture, const char *dir, struct error *er
     json_t *document = NULL;
     char *path = text_new("%s/run.json", dir);
     int rc = path ? json_file_read(&document, path, err) : error_memory(err);
-    const char *list = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    const char *list = json_string_value(json_member(document, "job", "seeds"));
     if (rc == 0) rc = list ? seeds_parse(&seeds, list, err) : error_set(err, CODE_DATA, "%s: no seeds", path);
     if (rc == 0) rc = read_samples(&samples, dir, document, seeds.count, err);
     if (rc == 0) rc = make_strip(picture, &samples, &seeds, err);
@@ -180,20 +179,20 @@ int collect_pictures(struct page_pictures *pictures, const json_t *data, struct 
         struct page_picture *picture = &pictures->items[pictures->count];
         char *folder = text_new("%s/%s", dir, name);
         picture->cell = strdup(single ? "" : name);
-        if (!folder || !picture->cell) return error_memory(err);
-        if (single && grid(picture, folder, err) != 0) {
-            free(folder);
-            return -1;
-        }
-        if (picture->png || strip(picture, folder, &why) == 0) {
-            pictures->count++;
-        } else {
-            failed++;
-            free(picture->cell);
-            free(picture->about);
-            *picture = (struct page_picture){0};
-        }
+        int rc = folder && picture->cell ? 0 : error_memory(err);
+        if (rc == 0 && single) rc = grid(picture, folder, err);
+        bool shown = rc == 0 && (picture->png || strip(picture, folder, &why) == 0);
         free(folder);
+        if (shown) {
+            pictures->count++;
+            continue;
+        }
+        failed++;
+        free(picture->cell);
+        free(picture->about);
+        *picture = (struct page_picture){0};
+        if (rc == 0 && why.code == CODE_INTERNAL) *err = why, rc = -1; /* no memory is no want of pictures */
+        if (rc != 0) return rc;
     }
     return write_note(pictures, single, beyond, failed, why.message, err);
 }

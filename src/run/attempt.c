@@ -95,7 +95,7 @@ static json_t *new_record(const struct identity *ranks, int size, const char *no
     json_t *processes = json_array();
     clock_stamp(stamp);
     for (int i = 0; i < size; i++)
-        json_array_append_new(processes, json_pack("[s, I]", ranks[i].host, (json_int_t)ranks[i].pid));
+        json_list_add(&processes, json_pack("[s, I]", ranks[i].host, (json_int_t)ranks[i].pid));
     return json_pack("{s:s, s:I, s:o, s:s, s:n, s:s, s:o}", "host", ranks[0].host, "pid", (json_int_t)ranks[0].pid,
                      "slurm", slurm_name(), "started", stamp, "ended", "nonce", nonce, "processes", processes);
 }
@@ -267,10 +267,9 @@ void attempt_end(struct attempt *attempt, int status) {
     pthread_mutex_unlock(&attempt->lock);
     pthread_join(attempt->thread, NULL);
     clock_stamp(stamp);
-    if (json_object_set_new(attempt->record, "ended", json_string(stamp)) != 0 ||
-        json_object_set_new(attempt->record, "code", json_integer(status)) != 0)
-        error_memory(&err);
-    else if (write_record(attempt, &err) != 0)
+    int failed = json_object_set_new(attempt->record, "ended", json_string(stamp)) |
+                 json_object_set_new(attempt->record, "code", json_integer(status));
+    if ((failed ? error_memory(&err) : write_record(attempt, &err)) != 0)
         log_warn("other jobs will take this one for alive for a minute: %s", err.message);
     pthread_cond_destroy(&attempt->change);
     pthread_mutex_destroy(&attempt->lock);

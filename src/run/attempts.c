@@ -58,7 +58,8 @@ static int read_record(struct attempts *attempts, const char *dir, int number, d
     if (!path) return error_memory(err);
     int rc = file_look(path, &info, &there, err);
     if (rc == 0 && there && (rc = json_file_read_if_there(&record, path, &why)) != 0) {
-        if (why.code == CODE_DATA) rc = 0, record = json_object(); /* being made, or half-written */
+        if (why.code == CODE_DATA) /* being made, or half-written */
+            rc = (record = json_object()) ? 0 : error_memory(err);
         else *err = why;
     }
     free(path);
@@ -68,9 +69,9 @@ static int read_record(struct attempts *attempts, const char *dir, int number, d
         return 0;
     }
     double silent = now - timespec_seconds(info.st_mtim);
-    json_object_set_new(record, "attempt", json_integer(number));
-    json_object_set_new(record, "silent", json_real(silent > 0 ? silent : 0));
-    json_object_set_new(record, "alive", json_boolean(is_alive(record, silent)));
+    json_map_add(&record, "attempt", json_integer(number));
+    json_map_add(&record, "silent", json_real(silent > 0 ? silent : 0));
+    json_map_add(&record, "alive", json_boolean(is_alive(record, silent)));
     return json_array_append_new(attempts->records, record) == 0 ? 0 : error_memory(err);
 }
 

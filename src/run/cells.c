@@ -58,10 +58,10 @@ static json_t *whole_document(const struct cells *cells, const json_t *from) {
 
 static int open_cell(struct cell *cell, const struct cells *cells, size_t number, bool evaluate, struct error *err) {
     const json_t *from = listed(cells, number), *name = json_object_get(from, "name");
-    char *quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
+    char *quoted = name ? json_text(name, JSON_ENCODE_ANY) : NULL;
     cell->number = number;
     cell->name = json_string_value(name);
-    cell->tag = quoted ? text_new("\"cell\": %s, ", quoted) : strdup("");
+    cell->tag = !name ? strdup("") : quoted ? text_new("\"cell\": %s, ", quoted) : NULL;
     free(quoted);
     json_t *document = cell->tag ? whole_document(cells, from) : NULL;
     if (!document) return error_memory(err);

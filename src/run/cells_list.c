@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/override.h"
+#include "format/json_file.h"
 #include "job/fingerprint.h"
 #include "job/sweep.h"
 #include "metric/sweep_race.h"
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 static const char *dir_of(const json_t *document) {
-    return json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"), "dir"));
+    return json_string_value(json_member(json_object_get(document, "job"), "output", "dir"));
 }
 
 /* What two cells of the same samples have in common, as text: new. */
@@ -24,7 +25,7 @@ static char *samples_key(const json_t *document) {
     const json_t *job = json_object_get(document, "job");
     json_t *key = json_pack("[O?, O?, O?]", json_object_get(document, "fingerprint"), json_object_get(job, "seeds"),
                             json_object_get(job, "evaluate"));
-    char *text = key ? json_dumps(key, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    char *text = key ? json_text(key, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(key);
     return text;
 }
@@ -65,7 +66,7 @@ static bool thin_keys(struct listing *listing, json_t *document) {
 
 /* Moves what many documents have alike out of this one. New: {name: index}; NULL when out of memory. */
 static json_t *share_members(struct listing *listing, json_t *document) {
-    char *sampler = json_dumps(json_object_get(document, "sampler"), JSON_COMPACT | JSON_REAL_PRECISION(17));
+    char *sampler = json_text(json_object_get(document, "sampler"), JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_t *shared = sampler ? json_object() : NULL;
     bool whole = shared && thin_keys(listing, document);
     for (size_t i = 0; whole && i < SHARED_NAMES; i++) {
@@ -135,7 +136,7 @@ static json_t *string_or_null(const char *text) {
 static json_t *asked(const struct job_file *file, const char *const *overrides, size_t count) {
     char *here = getcwd(NULL, 0);
     json_t *given = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(given, string_or_null(overrides[i]));
+    for (size_t i = 0; i < count; i++) json_list_add(&given, string_or_null(overrides[i]));
     json_t *job = json_pack("{s:o, s:o, s:o, s:o}", "path", string_or_null(file->path), "directory",
                             string_or_null(here), "overrides", given, "text", string_or_null(file->source.text));
     free(here);
@@ -143,11 +144,9 @@ static json_t *asked(const struct job_file *file, const char *const *overrides, 
 }
 
 static int model_calls(const struct listing *listing, const json_t *cell) {
-    const json_t *index = json_object_get(json_object_get(cell, "shared"), "plan");
+    const json_t *index = json_member(cell, "shared", "plan");
     const json_t *plan = json_array_get(listing->values, (size_t)json_integer_value(index));
-    return json_is_true(json_object_get(plan, "adaptive"))
-               ? 0
-               : (int)json_integer_value(json_object_get(plan, "model_calls"));
+    return (int)json_integer_value(json_object_get(plan, "model_calls")); /* null, of an adaptive one: 0 */
 }
 
 static int check_race(const struct listing *listing, const struct race *race, struct race_costs *costs) {

@@ -49,24 +49,23 @@ static int list_all(void *context, const json_t *older, json_t **newer, struct e
     bool busy = false;
     size_t i;
     if (json_object_get(older, "format") && build_check_format(older, SWEEP_FORMAT, "sweep.json", err) != 0) return -1;
-    *newer = json_pack("{s:i, s:O?, s:o}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"), "cells",
-                       all);
-    if (!*newer) return error_memory(err);
     json_array_foreach(json_object_get(cells->list, "cells"), i, cell) {
         size_t same_as = (size_t)json_integer_value(json_object_get(cell, "same_as"));
         json_t *other = same_as == i ? NULL : json_object_get(listed(cells, same_as), "name");
-        json_array_append_new(all, json_pack("{s:O, s:O, s:O?}", "cell", json_object_get(cell, "name"), "values",
-                                             json_object_get(cell, "values"), "same_as", other));
+        json_list_add(&all, json_pack("{s:O, s:O, s:O?}", "cell", json_object_get(cell, "name"), "values",
+                                      json_object_get(cell, "values"), "same_as", other));
     }
-    if (attempts_busy(cells_dir(cells), &busy, err) != 0) return -1;
+    int rc = attempts_busy(cells_dir(cells), &busy, err);
     json_array_foreach(json_object_get(older, "cells"), i, cell) {
         const char *name = json_string_value(json_object_get(cell, "cell"));
         bool finished = busy;
         if (!name || is_listed(cells, name)) continue;
-        if (!busy && look_at_other(cells, cell, &finished, err) != 0) return -1;
-        if (finished && json_array_append(all, cell) != 0) return error_memory(err);
+        if (rc == 0 && !busy) rc = look_at_other(cells, cell, &finished, err);
+        if (finished) json_list_add(&all, json_incref(cell));
     }
-    return 0;
+    *newer = json_pack("{s:i, s:O?, s:o}", "format", SWEEP_FORMAT, "job", json_object_get(cells->list, "job"), "cells",
+                       all);
+    return rc == 0 && !*newer ? error_memory(err) : rc;
 }
 
 int cells_write(const struct cells *cells, struct error *err) {
@@ -87,8 +86,9 @@ int cells_read(json_t **names, const char *dir, struct error *err) {
         (rc = results_check_names(json_object_get(json, "cells"), path, err)) == 0) {
         *names = json_array(); /* of cells whose names were checked to be strings */
         json_array_foreach(json_object_get(json, "cells"), i, cell) if (json_is_null(json_object_get(cell, "same_as")))
-            json_array_append(*names, json_object_get(cell, "cell"));
-        if ((rc = build_check_format(json, SWEEP_FORMAT, path, err)) == 0 && json_array_size(*names) == 0)
+            json_list_add(names, json_incref(json_object_get(cell, "cell")));
+        rc = *names ? build_check_format(json, SWEEP_FORMAT, path, err) : error_memory(err);
+        if (rc == 0 && json_array_size(*names) == 0)
             rc = error_set(err, CODE_DATA, "%s: expected a list of cells, found none", path);
     }
     if (rc != 0) {

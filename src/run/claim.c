@@ -49,7 +49,8 @@ static int has_samples(const char *dir, bool *any, struct error *err) {
     DIR *samples = rc == 0 ? opendir(folder) : NULL;
     if (rc == 0 && !samples && !file_absent(errno))
         rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
-    for (struct dirent *entry; samples && (entry = readdir(samples));) *any |= entry->d_name[0] != '.';
+    for (struct dirent *entry; samples && (errno = 0, entry = readdir(samples));) *any |= entry->d_name[0] != '.';
+    if (samples && errno != 0) rc = error_set(err, CODE_IO, "cannot list %s: %s", folder, strerror(errno));
     if (samples) closedir(samples);
     json_decref(metrics);
     free(text);
@@ -117,8 +118,7 @@ static int take_plan(json_t *document, const json_t *older, const char *path, st
 }
 
 int claim_settle(json_t *document, struct error *err) {
-    const char *dir = json_string_value(json_object_get(json_object_get(json_object_get(document, "job"), "output"),
-                                                        "dir"));
+    const char *dir = json_string_value(json_member(json_object_get(document, "job"), "output", "dir"));
     char *path = dir ? text_new("%s/run.json", dir) : NULL, *text = NULL;
     json_t *older = NULL;
     bool vacated;
@@ -208,7 +208,7 @@ int claim_take(const struct run *run, const char *dir, const char *cell, bool un
 /* ---- what decides how many samples there are ---- */
 
 static const json_t *until_of(const json_t *document) {
-    return json_object_get(json_object_get(json_object_get(document, "job"), "evaluate"), "until");
+    return json_member(json_object_get(document, "job"), "evaluate", "until");
 }
 
 static bool alike(const json_t *a, const json_t *b) {
@@ -256,7 +256,7 @@ struct note {
 static int add_note(json_t *document, const struct note *note) {
     json_t *there = json_object_get(document, note->key), *value, *known;
     size_t i, k;
-    if (!there) return json_object_set_new(document, note->key, json_deep_copy(note->value));
+    if (!there) return json_object_set_new(document, note->key, json_whole_deep_copy(note->value));
     if (json_is_object(there)) return json_object_update(there, (json_t *)note->value);
     json_array_foreach(note->value, i, value) {
         bool found = false;
@@ -271,7 +271,7 @@ static int change_note(void *context, const json_t *older, json_t **newer, struc
     if (!older) return error_set(err, CODE_IO, "run.json is gone");
     if (strcmp(note->key, "stopped") == 0 && check_rule(note->run->document, older, note->run->dir, err) != 0)
         return -1;
-    *newer = json_deep_copy(older);
+    *newer = json_whole_deep_copy(older);
     return *newer && add_note(*newer, note) == 0 ? 0 : error_memory(err);
 }
 

@@ -102,7 +102,7 @@ static json_t *told(const struct text *text) {
     json_t *list = text->data ? json_array() : NULL;
     for (char *line = list ? strtok(text->data, "\n") : NULL; line; line = strtok(NULL, "\n")) {
         log_warn("%s", line);
-        json_array_append_new(list, json_string(line));
+        json_list_add(&list, json_string(line));
     }
     return list;
 }
@@ -235,6 +235,7 @@ static int doubt(json_t **lines, const struct job *job, const struct sampler *sa
     struct text doubts = {0};
     int rc = made_doubts(&doubts, sampler, plan, job, keys, err);
     *lines = rc == 0 ? told(&doubts) : NULL;
+    if (rc == 0 && doubts.data && !*lines) rc = error_memory(err);
     text_release(&doubts);
     return rc;
 }
@@ -291,12 +292,12 @@ out:
 }
 
 uint64_t document_samples(const json_t *document, uint64_t all) {
-    json_int_t samples = json_integer_value(json_object_get(json_object_get(document, "stopped"), "samples"));
+    json_int_t samples = json_integer_value(json_member(document, "stopped", "samples"));
     return samples > 0 && (uint64_t)samples < all ? (uint64_t)samples : all;
 }
 
 const json_t *document_decoder(const json_t *document, size_t k) {
-    return json_array_get(json_object_get(json_object_get(document, "job"), "decode"), k + 1);
+    return json_array_get(json_member(document, "job", "decode"), k + 1);
 }
 
 int document_plan_json(json_t **json, const json_t *document, struct error *err) {
@@ -326,7 +327,7 @@ int document_write(const char *path, const json_t *document, const struct file_g
     char *text = NULL, *around = NULL;
     int rc = rest && json_object_set_new(rest, "plan", json_null()) == 0 ? plan_unpack(&text, plan, err)
                                                                          : error_memory(err);
-    if (rc == 0 && !(around = json_dumps(rest, JSON_INDENT(2) | JSON_REAL_PRECISION(17)))) rc = error_memory(err);
+    if (rc == 0 && !(around = json_text(rest, JSON_INDENT(2) | JSON_REAL_PRECISION(17)))) rc = error_memory(err);
     char *at = around ? strstr(around, place) : NULL; /* two blanks: a member of the document itself */
     char *whole = at ? text_new("%.*s\n  \"plan\": %s%s\n", (int)(at - around), around, text, at + strlen(place))
                      : NULL;
@@ -352,8 +353,8 @@ int document_extends(const json_t *document, const json_t *older, const char *di
                          "%s holds shards of %lld samples, this job makes %lld (output.samples_per_shard): keep %lld "
                          "or choose another output.dir",
                          dir, (long long)rows_there, (long long)rows_here, (long long)rows_there);
-    const char *seeds_there = json_string_value(json_object_get(json_object_get(older, "job"), "seeds"));
-    const char *seeds_here = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    const char *seeds_there = json_string_value(json_member(older, "job", "seeds"));
+    const char *seeds_here = json_string_value(json_member(document, "job", "seeds"));
     if (seeds_there && seeds_here && (strcmp(seeds_there, seeds_here) == 0 || seeds_extend(seeds_there, seeds_here)))
         return 0;
     return error_set(err, CODE_DATA,
@@ -372,7 +373,7 @@ int document_share(struct comm *comm, json_t **document, struct error *err) {
     if (first) {
         if (!*document) head.code = err->code;
         else if (comm_size(comm) == 1) return 0;
-        else if (!(text = json_dumps(*document, JSON_REAL_PRECISION(17)))) head.code = (error_memory(err), err->code);
+        else if (!(text = json_text(*document, JSON_REAL_PRECISION(17)))) head.code = (error_memory(err), err->code);
         head.size = text ? strlen(text) + 1 : 0;
     }
     int rc = comm_broadcast(comm, &head, sizeof head, 0, err);

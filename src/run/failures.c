@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "format/json_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,11 +42,11 @@ void failures_close(void) {
     record.fd = -1;
 }
 
-/* New text of an object without its closing brace's neighbours: {"shard": 12, ...} -> "shard": 12, ... */
+/* New text of an object without its braces, to which a crash adds its reason: "shard": 12, ... */
 static char *members_of(const char *cell, uint64_t shard, const char *reason) {
     json_t *json = json_pack("{s:s*, s:I, s:i, s:s, s:s*}", "cell", cell, "shard", (json_int_t)shard, "rank",
                              record.rank, "host", record.host, "reason", reason);
-    char *text = json ? json_dumps(json, 0) : NULL;
+    char *text = json ? json_text(json, 0) : NULL;
     json_decref(json);
     if (!text) return NULL;
     size_t length = strlen(text);
@@ -92,9 +93,10 @@ int failures_read(json_t **failures, const char *dir, struct error *err) {
     if (rc == 0) rc = file_read_if_there(path, &data, &size, err);
     for (char *line = data ? strtok_r(data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
         json_t *failure = json_loads(line, 0, NULL);
-        if (json_is_object(failure)) json_array_append(*failures, failure);
-        json_decref(failure);
+        if (json_is_object(failure)) json_list_add(failures, failure);
+        else json_decref(failure);
     }
+    if (rc == 0 && !*failures) rc = error_memory(err);
     free(data);
     free(path);
     if (rc != 0) {
@@ -116,8 +118,10 @@ int failures_forget(const char *dir, const char *cell, struct error *err) {
     size_t i;
     int rc = path ? failures_read(&failures, dir, err) : error_memory(err);
     json_array_foreach(failures, i, failure) {
-        char *line = is_of(failure, cell) ? NULL : json_dumps(failure, 0);
-        if (line) text_add(&text, "%s\n", line);
+        if (is_of(failure, cell)) continue;
+        char *line = json_text(failure, 0);
+        text_add(&text, "%s\n", line ? line : "");
+        text.failed |= !line;
         free(line);
     }
     if (rc == 0 && text.failed) rc = error_memory(err);

@@ -31,9 +31,9 @@ static json_t *entry(const struct run *run, const json_t *failures, const char *
     int tries = failures_count(failures, cell, shard, &last);
     char *seeds = seeds_of(run, (shard_id){shard});
     const char *reason = json_string_value(json_object_get(last, "reason"));
-    json_t *json = json_pack("{s:I, s:s, s:I, s:i, s:s, s:O?, s:O?}", "shard", (json_int_t)shard, "seeds",
-                             seeds ? seeds : "", "samples", (json_int_t)layout_rows(&run->layout, (shard_id){shard}),
-                             "tries", tries > 2 ? tries : 2, "reason", reason ? reason : "its ranks were lost", "rank",
+    json_t *json = json_pack("{s:I, s:s, s:I, s:i, s:s, s:O?, s:O?}", "shard", (json_int_t)shard, "seeds", seeds,
+                             "samples", (json_int_t)layout_rows(&run->layout, (shard_id){shard}), "tries",
+                             tries > 2 ? tries : 2, "reason", reason ? reason : "its ranks were lost", "rank",
                              json_object_get(last, "rank"), "host", json_object_get(last, "host"));
     free(seeds);
     return json;

@@ -3,6 +3,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "format/json_file.h"
 #include "job/decoder.h"
 #include "job/fingerprint.h"
 #include "job/job_conditions.h"
@@ -16,7 +17,7 @@
 
 /* The older run's job with another decoder and folder: new, or NULL. */
 static json_t *changed_job(const struct run *run, const struct other_decoder *decoder, const char *dir) {
-    json_t *resolved = json_deep_copy(run->job.resolved);
+    json_t *resolved = json_whole_deep_copy(run->job.resolved);
     char *path = path_absolute(decoder->path), *folder = path_absolute(dir);
     int batch = decoder->name ? decoder->batch : run->job.decode.batch;
     json_t *decode = json_pack("{s:s, s:o*}", "path", path, "batch", batch ? json_integer(batch) : NULL);
@@ -36,21 +37,8 @@ static int change(json_t *document, const struct run *run, const struct job *job
                   struct error *err) {
     char sha256[SHA256_HEX];
     struct fingerprint fingerprint;
-    const json_t *keys = json_object_get(run->document, "keys");
     if (model_file_digest(job->decode.path, sha256, err) != 0) return -1;
-    char plan[SHA256_HEX];
-    if (run_plan_digest(run, plan, err) != 0) return -1;
-    const struct file_digests files = {.plan = plan,
-                                       .model = run_sha256(run, MODEL_SHA256),
-                                       .guide = run_sha256(run, GUIDE_SHA256),
-                                       .labels = run_sha256(run, LABELS_SHA256),
-                                       .initial = run_sha256(run, INITIAL_SHA256),
-                                       .decoder = sha256,
-                                       .scales = run_sha256(run, SCALES_SHA256),
-                                       .conditions = json_object_get(keys, "conditions")};
-    if (fingerprint_make(&fingerprint, job, card, &run->sampler, &files,
-                         (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
-        return -1;
+    if (run_fingerprint(&fingerprint, run, job, card, sha256, err) != 0) return -1;
     static const char *const of_the_older[] = {"made_with", "hosts", "row_difference"};
     for (size_t i = 0; i < sizeof of_the_older / sizeof *of_the_older; i++) json_object_del(document, of_the_older[i]);
     char *latents = text_new("%s/" LATENTS_FOLDER, run->job.output.dir);
@@ -87,7 +75,7 @@ int redecode_document(json_t **document, const char *run_dir, const struct other
     if (rc == 0) rc = card_parse(&card, run.card.json, "run.json: card", err);
     if (rc == 0) rc = job_add_nulls(&job, &card, err);
     if (rc == 0) rc = decoder_add(&card, &job, NULL, err);
-    if (rc == 0 && !(*document = json_copy(run.document))) rc = error_memory(err);
+    if (rc == 0 && !(*document = json_whole_copy(run.document))) rc = error_memory(err);
     if (rc == 0) rc = change(*document, &run, &job, &card, decoder->name, err);
     if (rc != 0) json_decref(*document), *document = NULL;
     card_release(&card);

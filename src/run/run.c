@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err) {
+/* plan_digest where the job's plan is a file; else "". */
+static int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err) {
     struct plan plan;
     hex[0] = '\0';
     if (!run->sampler.plan) return 0;
@@ -52,23 +53,27 @@ int document_read(json_t **document, const char *dir, struct error *err) {
     return rc;
 }
 
-int run_check(const struct run *run, struct error *err) {
+int run_fingerprint(struct fingerprint *fingerprint, const struct run *run, const struct job *job,
+                    const struct card *card, const char *decoder, struct error *err) {
     const json_t *keys = json_object_get(run->document, "keys");
-    struct file_digests files = {.model = run_sha256(run, MODEL_SHA256),
-                                 .guide = run_sha256(run, GUIDE_SHA256),
-                                 .labels = run_sha256(run, LABELS_SHA256),
-                                 .initial = run_sha256(run, INITIAL_SHA256),
-                                 .decoder = run_sha256(run, DECODER_SHA256),
-                                 .scales = run_sha256(run, SCALES_SHA256),
-                                 .conditions = json_object_get(keys, "conditions")};
-    struct fingerprint now;
     char plan[SHA256_HEX];
     if (run_plan_digest(run, plan, err) != 0) return -1;
-    files.plan = plan;
-    if (fingerprint_make(&now, &run->job, &run->card, &run->sampler, &files,
-                         (int)json_integer_value(json_object_get(keys, "plan_version")), err) != 0)
-        return -1;
-    int rc = fingerprint_compare(keys, now.keys, run->dir, err);
+    const struct file_digests files = {.plan = plan,
+                                       .model = run_sha256(run, MODEL_SHA256),
+                                       .guide = run_sha256(run, GUIDE_SHA256),
+                                       .labels = run_sha256(run, LABELS_SHA256),
+                                       .initial = run_sha256(run, INITIAL_SHA256),
+                                       .decoder = decoder,
+                                       .scales = run_sha256(run, SCALES_SHA256),
+                                       .conditions = json_object_get(keys, "conditions")};
+    return fingerprint_make(fingerprint, job, card, &run->sampler, &files,
+                            (int)json_integer_value(json_object_get(keys, "plan_version")), err);
+}
+
+int run_check(const struct run *run, struct error *err) {
+    struct fingerprint now;
+    if (run_fingerprint(&now, run, &run->job, &run->card, run_sha256(run, DECODER_SHA256), err) != 0) return -1;
+    int rc = fingerprint_compare(json_object_get(run->document, "keys"), now.keys, run->dir, err);
     fingerprint_release(&now);
     return rc == 0 ? 0 : error_prefix(err, "run.json was changed, or another version of qtaylor wrote it");
 }
@@ -78,7 +83,7 @@ static int look_at_plan(struct run *run, struct error *err) {
     const json_t *json = json_object_get(run->document, "plan"), *nfe = json_object_get(json, "nfe");
     const char *solver = json_string_value(json_object_get(json, "solver"));
     struct plan plan;
-    if (!json_object_get(json, "packed")) {
+    if (!plan_is_packed(json)) {
         if (plan_check_seal(json, json_object_get(run->document, "plan_sha256"), "run.json", err) != 0 ||
             document_read_plan(&plan, run->document, err) != 0)
             return -1;
@@ -93,7 +98,7 @@ static int look_at_plan(struct run *run, struct error *err) {
 
 /* Who gets which label, row of the conditions and scale. */
 static int read_lists(struct run *run, struct error *err) {
-    const json_t *conditions = json_object_get(json_object_get(run->document, "keys"), "conditions");
+    const json_t *conditions = json_member(run->document, "keys", "conditions");
     run->condition_rows = (uint64_t)json_integer_value(json_object_get(conditions, "count"));
     if (conditions && run->condition_rows == 0)
         return error_set(err, CODE_DATA, "run.json: keys.conditions.count: expected the number of rows, found none");
@@ -252,7 +257,7 @@ json_t *run_digests(const struct run *run, int which) {
     if (run->evaluated_count == 1) return json_string(digest_of(&run->evaluated[0], which));
     json_t *all = json_object();
     for (size_t i = 0; all && i < run->evaluated_count; i++)
-        json_object_set_new(all, run->evaluated[i].network.name, json_string(digest_of(&run->evaluated[i], which)));
+        json_map_add(&all, run->evaluated[i].network.name, json_string(digest_of(&run->evaluated[i], which)));
     return all;
 }
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "eval/network.h"
 #include "job/card.h"
+#include "job/fingerprint.h"
 #include "job/job.h"
 #include "run/document.h"
 #include "shard/layout.h"
@@ -57,8 +58,9 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
 void run_close(struct run *run);
 /* Does the job in run.json mean to this program what the run was made with? CODE_DATA: not, naming the key. */
 int run_check(const struct run *run, struct error *err);
-/* plan_digest where the job's plan is a file; else "". */
-int run_plan_digest(const struct run *run, char hex[SHA256_HEX], struct error *err);
+/* The fingerprint of such a job and card, with the run's files but for the decoder's (sha256; NULL: none). */
+int run_fingerprint(struct fingerprint *fingerprint, const struct run *run, const struct job *job,
+                    const struct card *card, const char *decoder, struct error *err);
 
 /* Opens the job's feature networks and gives each its files; run->job and run->card must be there. Names that are not
  * all different, and files of networks that there are not, are CODE_DATA. run_close also after a failure. */

@@ -30,9 +30,9 @@ static int read_layout(struct layout *layout, bool *keeps, json_t **stopped, con
     json_t *document = NULL;
     struct seeds seeds = {0};
     if (document_read(&document, dir, err) != 0) return -1;
-    const char *text = json_string_value(json_object_get(json_object_get(document, "job"), "seeds"));
+    const char *text = json_string_value(json_member(document, "job", "seeds"));
     json_int_t rows = json_integer_value(json_object_get(document, "shard_rows"));
-    *keeps = json_object_get(json_object_get(json_object_get(document, "job"), "output"), "latents") != NULL;
+    *keeps = json_member(json_object_get(document, "job"), "output", "latents") != NULL;
     int rc = text ? seeds_parse(&seeds, text, err)
                   : error_set(err, CODE_DATA, "%s/run.json: job.seeds is missing", dir);
     if (rc == 0)
@@ -77,7 +77,7 @@ static int count_quarantined(const char *dir, struct count *count, json_t *list,
         if (rc == 0) rc = path ? file_exists(path, &there, err) : error_memory(err);
         if (rc == 0 && !there) {
             count->quarantined += (uint64_t)json_integer_value(json_object_get(shard, "samples"));
-            json_array_append(list, shard);
+            if (json_array_append(list, shard) != 0) rc = error_memory(err);
         }
         free(path);
     }
@@ -131,7 +131,7 @@ static int since_progress(const char *dir, double *age, struct error *err) {
     bool there = false;
     char *path = text_new("%s/progress.json", dir);
     int rc = path ? file_look(path, &info, &there, err) : error_memory(err);
-    *age = rc == 0 && there ? difftime(time(NULL), info.st_mtime) : -1;
+    *age = rc == 0 && there ? fmax(difftime(time(NULL), info.st_mtime), 0) : -1; /* a server's clock may be ahead */
     free(path);
     return rc;
 }
@@ -150,7 +150,7 @@ static void add_attempt(struct life *life, const json_t *record) {
     json_t *one = json_object();
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         json_object_set(one, keys[k], json_object_get(record, keys[k]));
-    json_array_append_new(life->attempts, one);
+    json_list_add(&life->attempts, one);
 }
 
 /* Adds a folder's attempts. */
@@ -188,11 +188,12 @@ static int list_cells(json_t **names, const char *dir, struct error *err) {
         bool run = false;
         if (rc == 0) rc = folder ? is_run(folder, &run, err) : error_memory(err);
         if (run) rc = path_check_utf8(folder, err);
-        if (run && rc == 0) json_array_append_new(*names, json_string(entries[i]->d_name));
+        if (run && rc == 0) json_list_add(names, json_string(entries[i]->d_name));
         free(folder);
         free(entries[i]);
     }
     free(entries);
+    if (rc == 0 && !*names) rc = error_memory(err);
     if (rc == 0 && json_array_size(*names) == 0)
         rc = error_set(err, CODE_DATA,
                        "%s is no run directory and no sweep: neither it nor a folder in it has a run.json", dir);

@@ -6,6 +6,7 @@
 
 #include "cluster/agree.h"
 #include "base/blas.h"
+#include "format/json_file.h"
 #include "solver/exponential.h"
 
 #include <lapacke.h>
@@ -29,21 +30,13 @@ static size_t terms_of(const struct fit *fit, size_t step) {
 
 json_t *fit_table(const struct fit *fit) {
     json_t *times = json_array(), *steps = json_array();
-    bool whole = times && steps;
-    for (size_t i = 0; whole && i <= fit->steps; i++)
-        whole = json_array_append_new(times, json_real(fit->times[i])) == 0;
-    for (size_t i = 0; whole && i < fit->steps; i++) {
+    for (size_t i = 0; i <= fit->steps; i++) json_list_add(&times, json_real(fit->times[i]));
+    for (size_t i = 0; i < fit->steps; i++) {
         json_t *b = json_array();
-        for (size_t j = 0; j + 1 < terms_of(fit, i); j++) json_array_append_new(b, json_real(fit->b[i][j]));
-        whole = json_array_size(b) + 1 == terms_of(fit, i) &&
-                json_array_append_new(steps, json_pack("{sf so}", "x", fit->a[i], multistep_names[fit->kind], b)) == 0;
+        for (size_t j = 0; j + 1 < terms_of(fit, i); j++) json_list_add(&b, json_real(fit->b[i][j]));
+        json_list_add(&steps, json_pack("{sf so}", "x", fit->a[i], multistep_names[fit->kind], b));
     }
-    json_t *table = whole ? json_pack("{so so}", "times", times, "steps", steps) : NULL;
-    if (!whole) {
-        json_decref(times);
-        json_decref(steps);
-    }
-    return table;
+    return json_pack("{so so}", "times", times, "steps", steps);
 }
 
 void fit_release(struct fit *fit) {

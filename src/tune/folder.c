@@ -67,15 +67,22 @@ static int look(const char *folder, const json_t *document, char **foreign, stru
     return rc;
 }
 
-int tune_folder_check(const char *folder, const json_t *document, bool force, struct error *err) {
-    struct text why = {0};
-    char *foreign;
-    int rc = look(folder, document, &foreign, &why, err);
-    if (rc == 0 && foreign && !force)
+/* look, and an error where there is a foreign file, unless forced. */
+static int look_and_refuse(const char *folder, const json_t *document, bool force, char **foreign, struct text *why,
+                           struct error *err) {
+    int rc = look(folder, document, foreign, why, err);
+    if (rc == 0 && *foreign && !force)
         rc = error_set(err, CODE_DATA,
                        "%s is there already, and not of this job: %s: give another --output, or say --force to replace "
                        "what a tuning wrote in that folder",
-                       foreign, why.data ? why.data : "");
+                       *foreign, why->data ? why->data : "");
+    return rc;
+}
+
+int tune_folder_check(const char *folder, const json_t *document, bool force, struct error *err) {
+    struct text why = {0};
+    char *foreign;
+    int rc = look_and_refuse(folder, document, force, &foreign, &why, err);
     free(foreign);
     text_release(&why);
     return rc;
@@ -90,9 +97,7 @@ static int drop(const char *path, const char *why, struct error *err) {
 int tune_folder_take(const char *folder, const json_t *document, bool force, struct error *err) {
     struct text why = {0};
     char *foreign = NULL, *path = text_new("%s/tune.json", folder);
-    int rc = path ? 0 : error_memory(err);
-    if (rc == 0) rc = tune_folder_check(folder, document, force, err);
-    if (rc == 0) rc = look(folder, document, &foreign, &why, err);
+    int rc = path ? look_and_refuse(folder, document, force, &foreign, &why, err) : error_memory(err);
     for (int i = 0; rc == 0 && foreign && i <= RECORD; i++) {
         char *file = file_at(folder, i);
         rc = file ? drop(file, why.data ? why.data : "", err) : error_memory(err);

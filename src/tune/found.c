@@ -34,9 +34,10 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
     char *path = text_new("%s/tuned-nfe%lld.json", folder, (long long)nfe);
     char digest[SHA256_HEX];
     const json_t *table = at(one, "table");
-    if (!path || multistep_digest(table, digest, err) != 0) {
+    int rc = path ? multistep_digest(table, digest, err) : error_memory(err);
+    if (rc != 0) {
         free(path);
-        return error_memory(err);
+        return rc;
     }
     json_t *made = json_pack("{ss ss? ss sO so sO sO sO* sO sO* sO sO sO sO sO sO sO}", "by", "qtaylor tune",
                              "model_sha256", json_string_value(at(at(at(document, "keys"), "model"), "sha256")),
@@ -48,7 +49,7 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
                              at(found, "paths"));
     json_t *file = json_pack("{so sO sO so}", "name", json_sprintf("tuned-nfe%lld", (long long)nfe), "times",
                              at(table, "times"), "steps", at(table, "steps"), "made", made);
-    int rc = file ? json_file_write(path, file, err) : error_memory(err);
+    rc = file ? json_file_write(path, file, err) : error_memory(err);
     json_decref(file);
     free(path);
     return rc;
@@ -56,7 +57,7 @@ static int write_table(const char *folder, const json_t *found, const json_t *on
 
 /* One of the two samplers of an NFE. */
 static json_t *cell_of(const json_t *one, bool table) {
-    if (!table) return json_deep_copy(at(at(one, "rival"), "sampler"));
+    if (!table) return json_whole_deep_copy(at(at(one, "rival"), "sampler"));
     return json_pack("{ss so}", "solver", "table", "table",
                      json_sprintf("tuned-nfe%lld.json", (long long)json_integer_value(at(one, "nfe"))));
 }
@@ -81,7 +82,7 @@ static int comparison_dir(char **dir, const char *folder, const json_t *found, c
 
 /* compare.yaml: the job itself, a cell a table and one a rival. */
 static int write_comparison(const char *folder, const json_t *found, const json_t *document, struct error *err) {
-    json_t *job = json_deep_copy(at(document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
+    json_t *job = json_whole_deep_copy(at(document, "job")), *own = at(job, "sampler"), *cells = json_array(), *one;
     json_t *sampler = json_object();
     size_t i;
     char *dir = NULL, *path = text_new("%s/compare.yaml", folder);
@@ -128,7 +129,7 @@ static double value_of(const json_t *json, const char *key) {
 /* "unipc of order 2, quadratic" */
 static void print_rival(const json_t *sampler) {
     const json_t *grid = at(sampler, "grid"), *order = at(sampler, "order");
-    char *text = json_is_string(grid) ? strdup(json_string_value(grid)) : json_dumps(grid, JSON_COMPACT);
+    char *text = json_is_string(grid) ? strdup(json_string_value(grid)) : json_text(grid, JSON_COMPACT);
     printf("%s", json_string_value(at(sampler, "solver")));
     if (order) printf(" of order %g", json_number_value(order));
     print_line(stdout, ", %s", text ? text : "");
@@ -165,20 +166,20 @@ static void print_use(const json_t *one, const json_t *document, const char *pla
     for (size_t i = 0; i < KEPT; i++) {
         json_t *own = at(at(at(document, "job"), "sampler"), kept[i]);
         bool same = json_equal(own, at(plain, kept[i])) || json_number_value(own) == 1;
-        if (own && !same) json_object_set_new(sampler, kept[i], json_deep_copy(own));
+        if (own && !same) json_map_add(&sampler, kept[i], json_whole_deep_copy(own));
     }
     long long nfe = json_integer_value(at(one, "nfe"));
-    if (table) json_object_set_new(sampler, "table", json_sprintf("%s/tuned-nfe%lld.json", place, nfe));
-    paths_write_literal(sampler);
-    struct text line = {0};
+    if (table) json_map_add(&sampler, "table", json_sprintf("%s/tuned-nfe%lld.json", place, nfe));
+    struct text line = {.failed = !sampler || paths_write_literal(sampler) != 0};
     json_object_foreach(sampler, key, value) {
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+        char *text = json_text(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
         bool word = strcmp(key, "table") != 0 && json_is_string(value);
         text_add(&line, "%s%s: %s", between, key, word ? json_string_value(value) : text ? text : "?");
         between = ", ";
+        line.failed |= !text;
         free(text);
     }
-    print_line(stdout, "use at NFE %lld:  sampler: {%s}%s", nfe, line.data ? line.data : "",
+    print_line(stdout, "use at NFE %lld:  sampler: {%s}%s", nfe, line.failed ? "(out of memory)" : line.data,
                table                        ? ""
                : errors_of(one) > SURE_FROM ? "  # of the registry: the table is worse"
                                             : "  # of the registry: no table is surely better");
@@ -212,7 +213,7 @@ static void print_comparison(const json_t *found, const json_t *document, const 
         text_add(&line, "; qtaylor report");
         text_add_word(&line, dir);
     }
-    print_line(stdout, "%s", line.data ? line.data : "(out of memory)");
+    print_line(stdout, "%s", line.data && !line.failed ? line.data : "(out of memory)");
     text_release(&line);
     free(path);
     free(dir);

@@ -54,16 +54,15 @@ static int best_of(json_t *list, struct engine *engine, const struct teacher *te
 }
 
 static int all_orders(json_t *found, struct engine *engine, const struct teacher *teacher, int nfe, struct error *err) {
-    json_t *list = json_array(), *rival = NULL;
+    json_t *list = json_object_get(found, "orders");
     struct rivals rivals;
-    if (json_object_set_new(found, "orders", list) != 0) return error_memory(err);
     int rc = rivals_best(&rivals, engine, teacher, nfe, err);
     if (rc != 0) return rc;
-    rival = error_of(engine->asked, rivals.list[0].errors);
-    if (!rival || json_object_set(rival, "sampler", rivals.list[0].sampler) != 0 ||
-        json_object_set_new(found, "registry", rival) != 0)
-        rc = error_memory(err);
+    json_t *rival = error_of(engine->asked, rivals.list[0].errors);
+    json_map_add(&rival, "sampler", json_incref(rivals.list[0].sampler));
+    int kept = json_object_set_new(found, "registry", rival);
     rivals_release(&rivals);
+    rc = ranks_agree(engine->asked->comm, kept == 0 ? 0 : error_memory(err), err);
     for (int order = 1; order <= ORDERS && order <= nfe && rc == 0; order++)
         rc = best_of(list, engine, teacher, (size_t)nfe, order, err);
     return rc;
@@ -73,8 +72,8 @@ int tune_gains(json_t **found, const struct tuning *tuning, struct error *err) {
     struct teacher teacher = {0};
     struct engine engine = {.asked = tuning};
     int nfe = tuning->nfes[0];
-    *found = json_pack("{si s{sI sI sI}}", "nfe", nfe, "paths", "fit", (json_int_t)tuning->fit, "select",
-                       (json_int_t)tuning->select, "judge", (json_int_t)tuning->judge);
+    *found = json_pack("{si s{sI sI sI} s[]}", "nfe", nfe, "paths", "fit", (json_int_t)tuning->fit, "select",
+                       (json_int_t)tuning->select, "judge", (json_int_t)tuning->judge, "orders");
     int rc = *found ? teacher_plan(&teacher, tuning, err) : error_memory(err);
     if (rc == 0) rc = engine_new(&engine, tuning, &teacher.plan, err);
     rc = ranks_agree(tuning->comm, rc, err);

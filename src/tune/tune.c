@@ -250,7 +250,10 @@ static int tune_nfe(json_t *list, struct engine *engine, const struct teacher *t
     for (size_t i = 1; i < search.count; i++)
         if (search.entries[i].chosen < search.entries[verdict.entry].chosen) verdict.entry = i;
     if (rc == 0 && engine->asked->samples > 0) rc = judge_all(&verdict, &search, &rivals, err);
-    if (rc == 0 && json_array_append_new(list, describe(&search, &rivals, &verdict)) != 0) rc = error_memory(err);
+    if (rc == 0) {
+        int kept = json_array_append_new(list, describe(&search, &rivals, &verdict));
+        rc = ranks_agree(engine->asked->comm, kept == 0 ? 0 : error_memory(err), err);
+    }
     for (size_t i = 0; i < search.count; i++) fit_release(&search.entries[i].fit);
     release_verdict(&verdict);
     rivals_release(&rivals);

@@ -109,9 +109,15 @@ def test_a_difference_the_other_way_is_not_within_its_error(tmp_path):
     np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32))
     job.keys["evaluate"]["reference"] = "rows.npy"
     qtaylor("run", job.write())
+    qtaylor("report", job.run)
+    bars = {div.get("data-metric"): "bars: ± one standard error" in div.text_content()
+            for div in read_page(job.run).xpath("//div[@class='charts']")}
+    assert bars["kid_full_corrected"] and not bars["kid_full"]  # the error is the corrected one's
     found = results(job.run)
+    found["columns"].remove("kid_full_corrected")
     for cell, kid in zip(found["cells"], (5.0, 4.0), strict=True):
         cell |= {"kid_full": kid}
+        del cell["kid_full_corrected"]
         path = job.run / cell["cell"] / "metrics.json"
         metrics = json.loads(path.read_text())
         without = [kid - (kid < 5) * (1 + k / 1e3) for k in range(20)]

@@ -119,3 +119,12 @@ def test_what_is_no_run(job, tmp_path):
     qtaylor("generate", job.write())
     (job.run / "run.json").write_text("{")
     assert "not JSON" in qtaylor("status", job.run, code=65).stderr
+
+
+def test_a_file_servers_clock_may_be_ahead(job):
+    """A progress.json of the near future is a sign of life, and not none."""
+    qtaylor("run", job.write())
+    for path in (job.run / "log").glob("attempt-*"):
+        path.unlink()
+    os.utime(job.run / "progress.json", (time.time() + 30,) * 2)
+    assert json.loads(qtaylor("status", job.run, "--json").stdout)["silent_seconds"] == 0
