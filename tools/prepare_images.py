@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns images as people have them into a set of one size, by a recipe that papers use:
 
-  tools/prepare_images.py SOURCE OUT --recipe RECIPE      SOURCE: a folder (searched recursively) or a zip
+  tools/prepare_images.py SOURCE OUT --recipe RECIPE      SOURCE: a folder (all in it, through links) or a zip
                                                           OUT: a .zip (PNGs and dataset.json, as EDM's) or .npz (ADM's)
   adm-256, adm-512, adm-SIZE   guided-diffusion's: halved by boxes while twice SIZE or more, the short side to SIZE by
                                bicubic, the centre cut out; ADM's, DiT's, SiT's ImageNet
@@ -20,6 +20,7 @@ written. It needs numpy and pillow."""
 import argparse
 import collections
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -41,7 +42,9 @@ except ModuleNotFoundError as missing:
 
 EXTENSIONS = {f".{name}" for name in "bmp gif jfif jpe jpeg jpg pbm pgm png ppm tif tiff webp".split()}
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}  # of 8 bits: others lose more than they should
+HIDDEN = re.compile(r"(^|/)(\.(?!/)|__MACOSX/)")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same images give the same bytes
+AHEAD, BATCH = 8, 4  # images a process that are in memory at most, and that it is sent at once
 
 
 # ---- recipes: an RGB image and a size -> uint8 [H,W,3], or float32 [3,H,W] ----
@@ -89,13 +92,26 @@ RECIPES = {"adm": adm, "edm": edm, "center-bicubic": center_bicubic, "clean": cl
 
 # ---- what there is ----
 
+def files_in(folder, name="", above=()):
+    """Names of all files, through links to folders, as qtaylor reads them; only hidden links are not followed."""
+    about = os.stat(folder)
+    if (about.st_dev, about.st_ino) in above:
+        raise OSError(f"cannot list {folder}: it is a link to a folder that it is in")
+    for entry in list(os.scandir(folder)):
+        inner = name + entry.name
+        if entry.is_dir() and not (entry.is_symlink() and HIDDEN.search(inner + "/")):
+            yield from files_in(entry.path, inner + "/", (*above, (about.st_dev, about.st_ino)))
+        else:
+            yield inner
+
+
 class Source:
     """A folder or a zip: names in order, their bytes and labels."""
 
     def __init__(self, path):
         self.path, self.archive = pathlib.Path(path), None
         if self.path.is_dir():
-            names = [file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if not file.is_dir()]
+            names = list(files_in(self.path))
         elif zipfile.is_zipfile(self.path):
             self.archive = zipfile.ZipFile(self.path)
             names = [name for name in self.archive.namelist() if not name.endswith("/")]
@@ -103,8 +119,7 @@ class Source:
             raise Refusal(f"{path}: expected a folder or a zip of images")
         else:
             raise FileNotFoundError(f"{path}: no such folder or zip")
-        hidden = re.compile(r"(^|/)(\.(?!/)|__MACOSX/)")
-        self.names = sorted((name for name in names if not hidden.search(name) and is_image(name)), key=natural)
+        self.names = sorted((name for name in names if not HIDDEN.search(name) and is_image(name)), key=natural)
         self.left_out = sorted(set(names) - set(self.names) - {"dataset.json"}, key=natural)
         if not self.names:
             raise Refusal(f"{path}: expected images ({', '.join(sorted(EXTENSIONS))}), found none among {len(names)} "
@@ -128,6 +143,13 @@ class Source:
 
     def read(self, name):
         return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
+
+    def try_to_read(self, name):
+        """Or why not, which is told once it is this image's turn."""
+        try:
+            return self.read(name)
+        except Exception as error:
+            return error
 
     def listed_labels(self):
         try:
@@ -155,6 +177,8 @@ def natural(name):
 def work(job):
     """One image: its pixels and what is to be said of it, or why it can't be used."""
     data, function, size = job
+    if isinstance(data, Exception):
+        return None, data
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
@@ -221,6 +245,17 @@ class Npz:
         self.file.close()
 
 
+def in_order(pool, jobs, most):
+    """What work makes of each; Pool.imap reads on and keeps what it made, however slowly that is taken."""
+    jobs = iter(jobs)
+    batches = iter(lambda: list(itertools.islice(jobs, BATCH)), [])
+    begun = (pool.map_async(work, batch, BATCH) for batch in batches)
+    waiting = collections.deque(itertools.islice(begun, most // BATCH))
+    while waiting:
+        yield from waiting.popleft().get()
+        waiting.extend(itertools.islice(begun, 1))
+
+
 def say(text):
     print(f"prepare_images: {text}", file=sys.stderr)
 
@@ -231,11 +266,13 @@ def prepare(options):
         say(f"left out: {name}: no image, going by its name")
     function = clean_floats if options.recipe == "clean" and options.out.endswith(".npz") else options.function
     notes, kept, damaged = collections.Counter(), [], 0
-    jobs = ((source.read(name), function, options.size) for name in source.names)
+    jobs = ((source.try_to_read(name), function, options.size) for name in source.names)
     with replacing(options.out) as draft, multiprocessing.Pool(options.workers) as pool:
         out = (Npz if options.out.endswith(".npz") else Zip)(draft, len(source.names))
-        done = map(work, jobs) if options.workers == 1 else pool.imap(work, jobs, 16)
+        done = map(work, jobs) if options.workers == 1 else in_order(pool, jobs, AHEAD * options.workers)
         for i, (pixels, about) in enumerate(done):
+            if isinstance(about, OSError):
+                raise about
             if pixels is None and not options.skip_damaged:
                 raise Refusal(f"{source.path}: {source.names[i]}: {about} (--skip-damaged leaves such images out)")
             if pixels is None:
@@ -256,14 +293,21 @@ def prepare(options):
           f"are no images, {damaged} images that can't be used")
 
 
+def whole(text):
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number in 1..99999, found {text}")
+    return int(text)
+
+
 def main(arguments=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--recipe", required=True, metavar="RECIPE", help="see above")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="of center-bicubic and clean")
+    parser.add_argument("--size", type=whole, metavar="PIXELS", help="of center-bicubic and clean")
     parser.add_argument("--skip-damaged", action="store_true", help="leave out images that can't be used")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (one a processor)")
+    parser.add_argument("--workers", type=whole, default=os.cpu_count(), metavar="N",
+                        help="processes (one a processor)")
     parser.add_argument("--force", action="store_true", help="replace OUT")
     options = parser.parse_args(arguments)
     named = re.fullmatch(r"(adm|edm)-([1-9][0-9]{0,4})", options.recipe)
@@ -271,7 +315,7 @@ def main(arguments=None):
         options.recipe, options.size = named[1], int(named[2])
     elif options.recipe in ("center-bicubic", "clean"):
         options.size = options.size or (299 if options.recipe == "clean" else None)
-        if not options.size or not 1 <= options.size < 100000:
+        if not options.size:
             parser.error(f"--recipe {options.recipe}: expected --size PIXELS beside it")
     else:
         parser.error(f"--recipe: expected adm-SIZE, edm-SIZE, center-bicubic or clean, found {options.recipe}"

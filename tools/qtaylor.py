@@ -238,21 +238,20 @@ class Run:
             yield k, self._open(folder, k)
 
     def _rows(self, folder, seeds):
+        seeds = None if seeds is None else list(seeds)
+        if not self._shards and not seeds:
+            raise Incomplete(f"{self.path}: there are no samples yet", self.absent)
         if seeds is None:
-            parts = [file.array() for _, file in self._each(folder)]
-            if not parts:
-                raise Incomplete(f"{self.path}: there are no samples yet", self.absent)
-            return np.concatenate(parts)
+            return np.concatenate([file.array() for _, file in self._each(folder)])
         wanted = collections.defaultdict(list)  # by shard, as each is read once
-        seeds = list(seeds)
         for i, seed in enumerate(seeds):
             position = self._place(seed)
             wanted[position // self.shard_rows].append((i, position % self.shard_rows))
         out = None
-        for k, rows in sorted(wanted.items()):
+        for k, rows in sorted(wanted.items()) or [(self._shards[0], [])]:  # of no seeds: no rows of its shape
             array = self._open(folder, k).array()
             out = np.empty((len(seeds), *array.shape[1:]), array.dtype) if out is None else out
-            to, of = np.array(rows).T
+            to, of = np.array(rows, int).reshape(-1, 2).T
             out[to] = array[of]
         return out
 

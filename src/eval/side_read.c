@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "format/image_names.h"
 #include "format/npz.h"
 
 #include <string.h>
@@ -35,6 +36,10 @@ int side_look(struct side_contents *contents, const char *path, struct error *er
         npz_close(npz);
         return 0;
     }
+    if (there && image_name_is_read(path))
+        return error_set(err, CODE_DATA,
+                         "%s: expected a set of images or features, found one picture: give the folder of the set",
+                         path);
     if (!text_ends_in(path, ".npz")) {
         if (npy_look(&npy, path, err) != 0) return -1;
         take_array(contents, &npy);

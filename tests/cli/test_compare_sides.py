@@ -286,6 +286,18 @@ def test_what_does_not_go_together_is_said_before_images_go_through_a_network(tm
     compare(images, images, "--features", "none", "--metrics", "kid", "--kid-indices", tmp_path / "fits.npy")
 
 
+@pytest.mark.parametrize("name", ["one.png", "one.JPG", "one.webp"])
+def test_one_picture_is_no_set(tmp_path, name):
+    np.save(tmp_path / "a.npy", np.zeros((9, 4, 4, 3), "u1"))
+    (tmp_path / name).write_bytes(b"any")
+    said = f"{name}: expected a set of images or features, found one picture: give the folder"
+    for sides in ((name, "a.npy"), ("a.npy", name), ("a.npy", "a.npy", "--versus", name)):
+        sides = (word if word.startswith("-") else tmp_path / word for word in sides)
+        assert said in words(*sides, "--features", "none", code=65)
+    assert said in qtaylor("reference", tmp_path / name, "--features", "none", "-o", tmp_path / "r.npz", code=65).stderr
+    assert "No such file" in words(tmp_path / "gone.png", tmp_path / "a.npy", "--features", "none", code=74)
+
+
 def test_only_the_images_that_count_are_read(tmp_path):
     images = np.random.default_rng(8).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
     save_pngs(tmp_path / "png", images)

@@ -1,6 +1,7 @@
 """tools/prepare_images.py against resampling written down as sums over pixels; labels, omissions, the recipe's name."""
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -170,6 +171,99 @@ def test_what_cannot_be_used(folder, tmp_path):
         assert "expected" in prepare(source, tmp_path / "b.zip", "--recipe", recipe, code=USAGE)
     assert "no such folder" in prepare(tmp_path / "gone", tmp_path / "b.zip", "--recipe", "adm-8", code=74)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "empty", "set"]
+
+
+def pictures(path, count, value=0):
+    path.mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(np.full((9, 9, 3), value + i, np.uint8)).save(path / f"{i}.png")
+
+
+def test_links_are_followed(tmp_path):
+    """As qtaylor does: folders of classes kept elsewhere; a folder inside itself has no end."""
+    pictures(tmp_path / "set/a", 1, 10)
+    pictures(tmp_path / "elsewhere/deep", 2, 20)
+    pictures(tmp_path / "other", 3, 30)
+    (tmp_path / "other/notes.txt").write_text("x")
+    (tmp_path / "elsewhere/more").symlink_to("../other")
+    (tmp_path / "set/b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/.kept").symlink_to(tmp_path / "set")
+    (tmp_path / "set/gone").symlink_to("nowhere")
+    said = prepare(tmp_path / "set", tmp_path / "a.npz", "--recipe", "adm-8")
+    assert "6 images by adm-8, 2 classes; left out: 3 files" in said
+    for name in ("b/more/notes.txt", ".kept", "gone"):
+        assert f"left out: {name}: no image" in said
+    with np.load(tmp_path / "a.npz") as arrays:
+        assert arrays["arr_0"][:, 0, 0, 0].tolist() == [10, 20, 21, 30, 31, 32]
+        assert arrays["arr_1"].tolist() == [0, 1, 1, 1, 1, 1]
+    (tmp_path / "elsewhere/up").symlink_to("../elsewhere")
+    loop = f"cannot list {tmp_path}/set/b/up: it is a link to a folder that it is in"
+    assert loop in prepare(tmp_path / "set", tmp_path / "b.npz", "--recipe", "adm-8", code=74)
+    (tmp_path / "set/gone").unlink()
+    sides = ("reference", tmp_path / "set", "--features", "none", "-o", tmp_path / "r.npz")
+    assert loop in qtaylor(*sides, code=74).stderr
+
+
+def test_what_is_in_memory_is_limited(tmp_path):
+    """Where writing is slower than all else, reading waits for it; an error comes in its image's turn."""
+    pictures(tmp_path / "set", 150)
+    code = f'''
+import sys, time
+sys.path.insert(0, {str(ROOT / "tools")!r})
+import prepare_images as tool
+ahead, at = [0], [0]
+read, add = tool.Source.read, tool.Zip.add
+def reading(*arguments):
+    at[0] += 1
+    ahead.append(at[0])
+    return read(*arguments)
+def adding(*arguments):
+    time.sleep(0.005)
+    add(*arguments)
+    at[0] -= 1
+tool.Source.read, tool.Zip.add = reading, adding
+try:
+    tool.main(sys.argv[1:])
+finally:
+    print("at most", max(ahead))'''
+    command = [sys.executable, "-c", code, tmp_path / "set", tmp_path / "a.zip", "--recipe", "edm-8", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 4 < int(done.stdout.split("at most ")[1]) <= 16, done.stdout
+    prepare(tmp_path / "set", tmp_path / "b.zip", "--recipe", "edm-8", "--workers", 1)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    (tmp_path / "set/5.png").unlink()
+    (tmp_path / "set/5.png").symlink_to("nowhere")
+    for workers in (1, 2):
+        options = ("--recipe", "edm-8", "--workers", workers)
+        assert "5.png" in prepare(tmp_path / "set", tmp_path / "c.zip", *options, code=74)
+    (tmp_path / "set/3.png").write_bytes(b"damaged")
+    for workers in (1, 2):
+        options = ("--recipe", "edm-8", "--workers", workers)
+        assert "3.png: cannot identify" in prepare(tmp_path / "set", tmp_path / "c.zip", *options, code=DATA)
+    assert not (tmp_path / "c.zip").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_member_of_a_zip(tmp_path, workers):
+    pictures(tmp_path / "set", 4)
+    more = ("--recipe", "edm-8", "--workers", workers)
+    prepare(tmp_path / "set", tmp_path / "a.zip", *more)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"IDAT") + 12] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    said = prepare(tmp_path / "a.zip", tmp_path / "b.zip", *more, code=DATA)
+    assert "00000/img00000000.png: Bad CRC-32" in said and "Traceback" not in said
+    assert "3 images by" in prepare(tmp_path / "a.zip", tmp_path / "b.zip", *more, "--skip-damaged")
+
+
+@pytest.mark.parametrize("options", ["adm-8 --workers 0", "adm-8 --workers -1", "clean --size 0", "clean --size -3",
+                                     "center-bicubic --size 0", "center-bicubic --size 100000", "clean --size x"])
+def test_numbers_that_are_none(tmp_path, options):
+    pictures(tmp_path / "set", 1)
+    said = prepare(tmp_path / "set", tmp_path / "a.zip", "--recipe", *options.split(), code=USAGE)
+    option, number = options.split()[1:]
+    assert f"argument {option}: expected a whole number in 1..99999, found {number}\n" in said
+    assert os.listdir(tmp_path) == ["set"]
 
 
 def test_labels_of_a_source_are_kept(folder, tmp_path):

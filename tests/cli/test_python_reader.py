@@ -45,6 +45,7 @@ def test_pictures_labels_features_metrics(job, reader):
     chosen = [400, 7, 1059, 995, 7]
     positions = [run.seeds.tolist().index(seed) for seed in chosen]
     assert (run.samples(chosen) == wanted["arr_0"][positions]).all()
+    assert run.samples([]).shape == (0, 4, 4, 1) and run.samples(np.array([], int)).dtype == np.uint8
     parts = list(run.parts())
     assert [len(part.seeds) for part in parts] == [16] * 6 + [4] and parts[0].rows is None
     assert (np.concatenate([part.samples for part in parts]) == wanted["arr_0"]).all()
@@ -69,6 +70,7 @@ def test_floats_latents_and_conditions(job, reader):
     assert run.samples().dtype == np.float32 and (run.samples() == exported(job.run, "npy")).all()
     assert run.latents().dtype == np.float16 and (run.latents() == exported(job.run, "npy", "--latents")).all()
     assert (run.latents([5, 3]) == run.latents()[[5, 3]]).all()
+    assert run.latents([]).shape == (0, *run.latents().shape[1:]) and run.latents([]).dtype == np.float16
 
 
 def test_rows_of_conditions(job, reader):
