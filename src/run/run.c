@@ -135,12 +135,13 @@ int run_open(struct run *run, json_t *document, const char *dir, bool evaluate, 
                   fingerprint ? fingerprint : "none");
         goto fail;
     }
-    if (fingerprint_digest(json_object_get(document, "keys"), run->fingerprint, err) != 0 ||
-        strcmp(run->fingerprint, fingerprint) != 0) {
+    const json_t *keys = json_object_get(document, "keys");
+    if (json_is_object(keys) && fingerprint_digest(keys, run->fingerprint, err) != 0) goto fail;
+    if (strcmp(run->fingerprint, fingerprint) != 0) {
         error_set(err, CODE_DATA, "run.json: its fingerprint is not that of its keys: the file was changed");
         goto fail;
     }
-    if (fingerprint_of_latents(json_object_get(document, "keys"), run->latents, err) != 0) goto fail;
+    if (fingerprint_of_latents(keys, run->latents, err) != 0) goto fail;
     if (!(run->dir = strdup(dir ? dir : run->job.output.dir))) {
         error_memory(err);
         goto fail;
