@@ -293,8 +293,9 @@ static json_t *commands_of(const json_t *data, const json_t *sweep, const json_t
 static json_t *job_text(const json_t *sweep, const json_t *document) {
     const json_t *text = json_member(sweep, "job", "text");
     if (text) return json_incref((json_t *)text);
-    if (sweep || !document) return json_string("");
-    char *resolved = json_text(json_object_get(document, "job"), JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    const json_t *job = json_object_get(document, "job");
+    if (sweep || !json_is_object(job)) return json_string(""); /* none, or an edited one */
+    char *resolved = json_text(job, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_t *string = json_string(resolved);
     free(resolved);
     return string;
