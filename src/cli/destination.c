@@ -59,13 +59,13 @@ int command_check_file(const char *command, const char *path, const char *input,
     char *folder = path_folder(path);
     struct stat info, read;
     bool there = false, other = false;
-    int rc = folder ? file_exists(folder, &there, err) : error_memory(err);
+    int rc = folder ? command_check_output(command, path, err) : error_memory(err);
+    if (rc == 0) rc = file_exists(folder, &there, err);
     if (rc == 0 && !there) rc = error_set(err, CODE_IO, "cannot write %s: there is no folder %s", path, folder);
     free(folder);
     if (rc == 0) rc = file_look(path, &info, &there, err);
     if (rc == 0) rc = file_look(input, &read, &other, err);
     if (rc == 0 && there && other && info.st_dev == read.st_dev && info.st_ino == read.st_ino)
         rc = error_set(err, CODE_USAGE, "%s: --output %s is what is read: give another name", command, path);
-    if (rc == 0) rc = command_check_output(command, path, err);
     return rc == 0 ? file_check_place(path, false, err) : -1;
 }

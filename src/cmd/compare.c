@@ -259,10 +259,10 @@ static int reference(const struct call *call, struct error *err) {
     const struct extraction *how = NULL;
     struct side side = {0};
     bool run;
+    if (command_check_file("reference", options->output, options->a, err) != 0) return -1;
     if (!text_ends_in(options->output, ".npz") && !text_ends_in(options->output, ".npy"))
         return error_set(err, CODE_USAGE, "--output: expected FILE.npz, statistics, or FILE.npy, features, found %s",
                          options->output);
-    if (command_check_file("reference", options->output, options->a, err) != 0) return -1;
     int rc = sides_networks(&networks, &options->features, options->a, NULL, err);
     if (rc == 0 && networks.count > 1)
         rc = error_set(err, CODE_USAGE, "reference: one file is of one feature network: say which, --features NET");

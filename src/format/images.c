@@ -148,7 +148,10 @@ static int list_folder(struct images *images, struct error *err) {
                 break;
             case FTS_F: rc = image_names_add(&images->names, name, 0, err); break;
             case FTS_DC: /* its images would be listed again and again */
-                rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in", file->fts_path);
+                if (image_name_hidden(file->fts_name)) image_names_leave_out(&images->names, name);
+                else
+                    rc = error_set(err, CODE_IO, "cannot list %s: it is a link to a folder that it is in",
+                                   file->fts_path);
                 break;
             case FTS_SLNONE:
             case FTS_DEFAULT:
