@@ -97,8 +97,7 @@ void log_show(const char *text) {
 static void line(const char *level, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
     char visible[TEXT_VISIBLE * sizeof message];
-    int about = state.about ? snprintf(message, 200, "%s: ", state.about) : 0;
-    if (about > 199) about = 199; /* a long path is cut */
+    int about = state.about ? snprintf(message, sizeof message, "%.190s: ", state.about) : 0;
     vsnprintf(message + about, sizeof message - (size_t)about, format, arguments);
     text_make_visible(visible, sizeof visible, message, "");
     text_make_utf8(message);

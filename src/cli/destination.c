@@ -14,7 +14,7 @@
 static const char *const records[] = {"run.json",     "samples",         "features",    "manifest.jsonl",
                                       "metrics.json", "quarantine.json", "log",         "progress.json",
                                       "sweep.json",   "results.json",    "results.csv", "metrics-*.json",
-                                      "latents",      "rounds",          "race.json"};
+                                      "latents",      "rounds",          "race.json",   "references"};
 
 static int is_run(const char *folder, bool *is, struct error *err) {
     static const char *const marks[] = {"run.json", "sweep.json", "results.json"};

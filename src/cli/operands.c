@@ -73,14 +73,25 @@ static int agree_on_pairs(struct operands *operands, struct error *err) {
     if (runs && !named)
         return error_set(err, CODE_DATA, "a paired difference needs the same seeds: %s and %s have none in common", a,
                          a2);
+    const struct marks *one = &operands->sides[OPERAND_A][named ? 0 : i].names,
+                       *other = &operands->sides[OPERAND_A2][named ? 0 : i].names;
     score_warn_unpaired(operands->score.metrics);
     operands->pairing = !named ? "position" : runs ? "seed" : "name";
     if (!named)
         log_warn("--versus: the samples of %s and %s are paired by position, for %s", a, a2,
-                 operands->sides[OPERAND_A][i].names.count && operands->sides[OPERAND_A2][i].names.count
-                     ? "they have no names in common"
-                     : "not both have names");
+                 !one->count || !other->count ? "not both have names"
+                 : marks_equal(one, other)    ? "some names are there twice"
+                                              : "they have no names in common");
     return 0;
+}
+
+/* Of a text for each image of a set whose first `count` are taken, the first so many. */
+static void cut_texts(struct operands *operands) {
+    for (size_t i = 0; i < operands->networks; i++) {
+        struct features *texts = &operands->texts[i].views[0].features;
+        bool places = !operands->sides[OPERAND_A][i].text_rows;
+        if (operands->count > 0 && places && texts->count > operands->count) texts->count = (size_t)operands->count;
+    }
 }
 
 /* Do the sides go together, and have what the metrics need? A2 as well as A. */
@@ -94,7 +105,11 @@ static int check_network(const struct operands *operands, size_t network, struct
         int rc = which == OPERAND_A2 ? score_check_paired(options.metrics, sides.of[OPERAND_A], side, err) : 0;
         if (which == OPERAND_A2) options.metrics &= score_of_pairs();
         if (rc == 0) rc = score_check(&options, side, sides.of[OPERAND_B], err);
-        if (rc == 0 && texts && score_wants(options.metrics, METRIC_CLIP_SCORE))
+        bool scored = texts && score_wants(options.metrics, METRIC_CLIP_SCORE);
+        if (rc == 0 && scored && side->text_rows && side->texts != texts->count)
+            rc = error_set(err, CODE_DATA, "clip-score: the conditions of %s have %llu rows, and there are %zu texts",
+                           operands->paths[which], (unsigned long long)side->texts, texts->count);
+        if (rc == 0 && scored)
             rc = clip_score_check(side_view(side, FEATURES_POOL)->features.count, texts->count, side->text_rows, err);
         if (rc != 0) return which == OPERAND_A2 ? error_prefix(err, "%s", operands->paths[which]) : -1;
     }
@@ -139,6 +154,7 @@ int operands_read(struct operands *operands, const struct named_paths *named, st
     if (operands->text && sides_read_texts(operands->texts, operands->text, named, err) != 0) return -1;
     for (int which = 0; rc == 0 && which < OPERANDS; which++)
         rc = read_one(operands, (enum operand)which, operands->how ? &foresee : NULL, err);
+    if (rc == 0) cut_texts(operands);
     if (rc == 0) rc = agree_on_pairs(operands, err);
     if (rc == 0) rc = check(operands, named, err);
     for (int which = 0; rc == 0 && which < OPERANDS; which++) rc = extract_one(operands, (enum operand)which, err);

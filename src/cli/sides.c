@@ -158,8 +158,21 @@ static int extract_run(struct side *sides, const struct run *run, const struct e
     return rc;
 }
 
-/* Which of its networks the run was evaluated with this one as; evaluated_count: none. */
-static int find_evaluated(const struct run *run, const char *path, size_t *found, struct error *err) {
+/* Has a run every feature of the network that the metrics take? */
+static bool has_kinds(const struct network *network, const struct extraction *how) {
+    bool wanted[FEATURE_KINDS] = {[FEATURES_SPATIAL] = how->spatial};
+    for (enum metric metric = 0; metric < METRIC_KINDS; metric++)
+        if (how->metrics >> metric & 1) wanted[features_of_metric(metric)] = true;
+    for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
+        int output = network_find(network, kind);
+        if (wanted[kind] && output >= 0 && !network->outputs[output].wanted) return false;
+    }
+    return true;
+}
+
+/* Which of its networks the run was evaluated with this one as; evaluated_count: none that made what is needed. */
+static int find_evaluated(const struct run *run, const char *path, const struct extraction *how, size_t *found,
+                          struct error *err) {
     struct network network;
     *found = run->evaluated_count;
     if (run->evaluated_count == 0) return 0;
@@ -168,6 +181,8 @@ static int find_evaluated(const struct run *run, const char *path, size_t *found
         network_take_floats(&network, &run->card, run->job.output.dtype == SAMPLE_FLOAT16);
     *found = 0;
     while (*found < run->evaluated_count && strcmp(network.key, run->evaluated[*found].network.key) != 0) ++*found;
+    if (*found < run->evaluated_count && !has_kinds(&run->evaluated[*found].network, how))
+        *found = run->evaluated_count;
     network_release(&network);
     return 0;
 }
@@ -185,7 +200,7 @@ static int read_features(struct side *sides, const struct run *run, const struct
                          run->dir);
     if (!how) return evaluation_side(run, 0, sides, err);
     for (size_t i = 0; i < how->count; i++) {
-        if (find_evaluated(run, how->networks[i].path, &found, err) != 0) return -1;
+        if (find_evaluated(run, how->networks[i].path, how, &found, err) != 0) return -1;
         if (found < run->evaluated_count && evaluation_side(run, found, &sides[i], err) != 0) return -1;
         if (found < run->evaluated_count) continue;
         left[rest.count] = how->networks[i];
@@ -209,6 +224,7 @@ static int name_rows(struct side *side, const struct run *run, struct error *err
     if (marks_new(&side->names, count, err) != 0) return -1;
     for (uint64_t i = 0; i < count; i++)
         side->names.list[i] = sha256_mark(text, (size_t)sprintf(text, "%" PRIu64, seeds_at(seeds, i)));
+    side->texts = run->condition_rows;
     if (run->condition_rows > 0 && !(side->text_rows = evaluation_text_rows(run, count))) return error_memory(err);
     return 0;
 }

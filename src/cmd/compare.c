@@ -93,6 +93,14 @@ static const char *name_of(const struct comparison *comparison, size_t network) 
     return comparison->operands.networks > 1 ? comparison->networks.list[network].name : NULL;
 }
 
+static void warn_recipes(const struct comparison *comparison, const struct side *side, const struct side *reference,
+                         int which) {
+    const char *own = side ? side_recipe(side) : "", *theirs = side_recipe(reference);
+    if (own[0] && theirs[0] && strcmp(own, theirs) != 0)
+        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
+                 own, comparison->operands.paths[which], theirs, comparison->operands.paths[OPERAND_B]);
+}
+
 /* One network's metrics, put among the values. */
 static int compare_network(struct comparison *comparison, size_t i, struct error *err) {
     const struct compare_options *options = comparison->options;
@@ -100,15 +108,16 @@ static int compare_network(struct comparison *comparison, size_t i, struct error
     const struct side *a = sides.of[OPERAND_A], *b = sides.of[OPERAND_B], *a2 = sides.of[OPERAND_A2];
     const char *name = name_of(comparison, i);
     const struct score_options with = operands_score(&comparison->operands, i);
-    const char *const recipes[] = {side_recipe(a), side_recipe(b)};
     json_t *values = NULL, *others = NULL;
-    if (recipes[0][0] && recipes[1][0] && strcmp(recipes[0], recipes[1]) != 0)
-        log_warn("the images were prepared by two recipes, %s of %s and %s of %s: the metrics are also about these",
-                 recipes[0], options->a, recipes[1], options->b);
+    char about[300];
+    log_about(name);
+    for (int which = 0; which < OPERANDS; which++) warn_recipes(comparison, sides.of[which], b, which);
     int rc = score(&values, &with, a, b, err);
     if (rc == 0) score_warn(&with, a, b);
-    log_about(options->versus);
-    if (rc == 0 && a2) rc = score_paired(&others, &with, a, a2, b, err);
+    snprintf(about, sizeof about, "%s%s%s", name ? name : "", name ? ", " : "", options->versus ? options->versus : "");
+    log_about(about);
+    if (rc == 0 && a2 && (rc = score_paired(&others, &with, a, a2, b, err)) != 0)
+        error_prefix(err, "%s", options->versus);
     log_about(NULL);
     if (rc != 0 && name) error_prefix(err, "%s", name);
     if (rc == 0) rc = values_put(comparison->values, name, values, err);
@@ -231,7 +240,7 @@ static int write_features(const struct side *side, const struct compare_options 
 static int write_statistics(const struct side *side, const struct compare_options *options, struct error *err) {
     const struct statistics *spatial = &side->views[FEATURES_SPATIAL].statistics;
     struct statistics statistics = side->views[FEATURES_POOL].statistics; /* borrowed */
-    char count[40] = "of a number of samples that is not known";
+    char count[60] = "of a number of samples that is not known";
     memcpy(statistics.network, side->network, SHA256_HEX);
     memcpy(statistics.shape, side->shape, sizeof side->shape);
     if (statistics_write(&statistics, spatial->dim ? spatial : NULL, NULL, options->output, err) != 0) return -1;

@@ -40,6 +40,7 @@ int side_cut(struct side *side, size_t count, const char *path, struct error *er
         first.count = count;
         memcpy(recipe, view->statistics.recipe, sizeof recipe);
         view->features = (struct features){0};
+        view->own = side->foreign = false;
         statistics_release(&view->statistics);
         if (side_take(side, (enum feature_kind)kind, &first, err) != 0) return error_prefix(err, "%s", path);
         memcpy(view->statistics.recipe, recipe, sizeof recipe);
@@ -99,8 +100,13 @@ static int pair_by(const size_t *places, size_t shared, const struct side *one, 
 int side_pair(const struct side *one, struct side *other, const char *const paths[2], bool *by_name,
               struct error *err) {
     size_t shared = 0, count = one->names.count;
-    *by_name = count > 0 && marks_equal(&one->names, &other->names);
-    if (*by_name || count == 0 || other->names.count == 0) return 0;
+    *by_name = false;
+    if (count == 0 || other->names.count == 0) return 0;
+    if (marks_equal(&one->names, &other->names)) { /* of names that are there twice nobody knows which is which */
+        if (marks_repeated(&one->names, &shared, err) != 0) return -1;
+        *by_name = shared == 0;
+        return 0;
+    }
     size_t *places = malloc(count * sizeof *places);
     int rc = places ? marks_find(&one->names, &other->names, places, &shared, err) : error_memory(err);
     *by_name = rc == 0 && shared > 0;

@@ -13,8 +13,10 @@
 
 struct view {
     struct features features;     /* rows NULL: none */
-    struct statistics statistics; /* dim 0: none. Theirs, unless the file has its own beside them */
-    struct frechet factor;        /* of the statistics, by side_factor; .of NULL: not made */
+    struct statistics statistics; /* dim 0: none */
+    bool own; /* the statistics are not of the features, but the file's own beside them: distances of Gaussians are
+                 theirs */
+    struct frechet factor; /* of the statistics, by side_factor; .of NULL: not made */
 };
 
 struct side {
@@ -27,8 +29,9 @@ struct side {
     int64_t shape[3]; /* of the images, [C,H,W], whose pixels the features are (none); 0: not known, or no pixels */
     char sha256[SHA256_HEX]; /* of the file that was read; "": none, or not asked for */
     struct marks names;      /* of the files that the rows are of (image_names_mark), of a run of its seeds; or none */
-    uint64_t *text_rows;     /* [samples] which text each sample has; NULL: the one in its own place */
-    struct marks pixels;     /* of the images that went through a network, at the first one's side; or none */
+    uint64_t *text_rows;     /* [samples] which text each sample has, of `texts`; NULL: the one in its own place */
+    uint64_t texts;
+    struct marks pixels; /* of the images that went through a network, at the first one's side; or none */
 };
 
 /* Takes the features over; they are freed on failure too. Of fewer than two samples there are no statistics. */

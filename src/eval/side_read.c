@@ -77,6 +77,7 @@ static int read_statistics(struct side *side, enum feature_kind kind, const char
     size_t made = view->features.rows ? view->features.dim : own.dim, found = own.dim;
     *taken = made == found;
     if (*taken) {
+        view->own = view->features.rows != NULL;
         statistics_release(&view->statistics);
         view->statistics = own;
         return 0;
@@ -93,14 +94,14 @@ static int read_statistics(struct side *side, enum feature_kind kind, const char
 }
 
 /* Of which network and images are statistics that stand beside features? */
-static int check_origin(struct side *side, const char *path, struct error *err) {
-    const struct statistics *own = &side->views[FEATURES_POOL].statistics;
+static int check_origin(struct side *side, enum feature_kind kind, const char *path, struct error *err) {
+    const struct statistics *own = &side->views[kind].statistics;
     if (side->network[0] && own->network[0] && strcmp(side->network, own->network) != 0)
         return error_set(err, CODE_DATA,
                          "%s: its statistics are of the feature network %.12s, and its images go through %.12s "
                          "(sha256): use the same one for both",
                          path, own->network, side->network);
-    side->foreign = !own->network[0] && side->network[0];
+    side->foreign |= !own->network[0] && side->network[0];
     if (!side->network[0]) memcpy(side->network, own->network, SHA256_HEX);
     if (own->shape[0]) memcpy(side->shape, own->shape, sizeof side->shape);
     return 0;
@@ -114,6 +115,8 @@ int side_read(struct side *sides, const char *path, const struct extraction *how
     memset(sides, 0, count * sizeof *sides);
     if (side_look(&contents, path, err) != 0) return -1;
     int rc = 0;
+    if (contents.images && contents.statistics && count > 1 && !how->foresee)
+        log_warn("%s: its statistics are of one network, and there are %zu: its images are taken alone", path, count);
     if (contents.images && (count > 1 || (how && how->afresh))) contents.statistics = contents.spatial = false;
     if (count > 1 && !contents.images)
         return error_set(err, CODE_DATA,
@@ -141,13 +144,16 @@ int side_read(struct side *sides, const char *path, const struct extraction *how
         memcpy(side->network, origin.network, SHA256_HEX);
         memcpy(side->shape, origin.shape, sizeof side->shape);
         memcpy(side->views[FEATURES_POOL].statistics.recipe, origin.recipe, RECIPE_SIZE);
-        side->untyped = !contents.statistics;
+        side->untyped = !contents.statistics && !contents.spatial;
     }
     if (rc == 0 && contents.statistics) {
         rc = read_statistics(side, FEATURES_POOL, path, contents.images, &taken, err);
-        if (rc == 0 && taken) rc = check_origin(side, path, err);
+        if (rc == 0 && taken) rc = check_origin(side, FEATURES_POOL, path, err);
     }
-    if (rc == 0 && contents.spatial) rc = read_statistics(side, FEATURES_SPATIAL, path, contents.images, &taken, err);
+    if (rc == 0 && contents.spatial) {
+        rc = read_statistics(side, FEATURES_SPATIAL, path, contents.images, &taken, err);
+        if (rc == 0 && taken) rc = check_origin(side, FEATURES_SPATIAL, path, err);
+    }
     for (size_t i = 0; rc != 0 && i < count; i++) side_release(&sides[i]);
     return rc;
 }

@@ -18,37 +18,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Features enough, and the statistics are theirs. */
+static bool has_blocks(const struct view *view) {
+    return view->features.count >= JACKKNIFE_LEAST && !view->own;
+}
+
 /* fids[0], and where there are enough samples those without each block. */
 static int fids_of(double fids[1 + JACKKNIFE_BLOCKS], const struct view *samples, const struct frechet *reference,
                    struct error *err) {
-    if (samples->features.count >= JACKKNIFE_LEAST) return fid_without_blocks(&samples->features, reference, fids, err);
+    if (has_blocks(samples)) return fid_without_blocks(&samples->features, reference, fids, err);
     return frechet_distance_to(reference, &samples->statistics, &fids[0], err);
 }
 
 /* fids becomes the numbers of their quotient with the FID that a validation set has. Finite samples make both FIDs too
- * large: this is taken out of both or of neither. The numbers without each block differ as the samples' do, and are
- * moved so that the jackknife's correction of them is the quotient of the corrected FIDs. */
-static void divide(double fids[1 + JACKKNIFE_BLOCKS], const double theirs[1 + JACKKNIFE_BLOCKS], bool enough) {
-    struct estimate mine, other = {.low = 0};
-    double ratio = fids[0] / theirs[0], mean = 0;
+ * large: where it is taken out of both, the numbers without each block differ as the samples' do, and are moved so that
+ * the jackknife's correction of them is the quotient of the corrected FIDs. */
+static void divide(double fids[1 + JACKKNIFE_BLOCKS], double theirs, const struct estimate *other) {
+    struct estimate mine;
+    double ratio = fids[0] / theirs, by = other ? other->corrected : theirs, mean = 0, moved = 0;
     jackknife(fids[0], fids + 1, &mine);
-    if (enough) jackknife(theirs[0], theirs + 1, &other);
-    bool both = enough && !other.rounded && other.low > 0;
-    if (!both)
-        log_warn("fdr: it is not corrected for the bias of finite samples, for %s",
-                 enough
-                     ? "the validation set's FID, so corrected, can't be told from 0: take more images or another set"
-                     : "the validation set's features are not there, of 200 images or more");
-    double by = both ? other.corrected : theirs[0], corrected = both ? mine.corrected / by : ratio;
     for (int k = 1; k <= JACKKNIFE_BLOCKS; k++) mean += fids[k] / JACKKNIFE_BLOCKS;
-    for (int k = 1; k <= JACKKNIFE_BLOCKS; k++)
-        fids[k] = (fids[k] - mean) / by + (JACKKNIFE_BLOCKS * ratio - corrected) / (JACKKNIFE_BLOCKS - 1);
+    if (other) moved = (JACKKNIFE_BLOCKS * ratio - mine.corrected / by) / (JACKKNIFE_BLOCKS - 1) - mean / by;
+    for (int k = 1; k <= JACKKNIFE_BLOCKS; k++) fids[k] = fids[k] / by + moved;
     fids[0] = ratio;
 }
 
 static int score_fdr(json_t *values, double fids[1 + JACKKNIFE_BLOCKS], bool enough, const struct view *validation,
                      const struct frechet *reference, struct error *err) {
     double theirs[1 + JACKKNIFE_BLOCKS];
+    struct estimate other = {.low = 0};
+    bool blocks = has_blocks(validation);
     if (fids_of(theirs, validation, reference, err) != 0) return -1;
     const struct statistics *of = reference->of;
     double spread = 0;
@@ -59,8 +58,14 @@ static int score_fdr(json_t *values, double fids[1 + JACKKNIFE_BLOCKS], bool eno
                          "set",
                          theirs[0]);
     if (!enough) return value_set(values, "fdr", fids[0] / theirs[0], err);
-    divide(fids, theirs, validation->features.count >= JACKKNIFE_LEAST);
-    return value_set_jackknifed(values, "fdr", fids, true, err);
+    if (blocks) jackknife(theirs[0], theirs + 1, &other);
+    bool both = blocks && !other.rounded && other.low > 0;
+    divide(fids, theirs[0], both ? &other : NULL);
+    if (both) return value_set_jackknifed(values, "fdr", fids, true, err);
+    log_warn("fdr: neither corrected for the bias of finite samples nor with an error, for %s",
+             blocks ? "the validation set's own FID, so corrected, can't be told from 0: take more of its images"
+                    : "the validation set's features are not there, of 200 images or more");
+    return value_set_uncorrected(values, "fdr", fids, err);
 }
 
 static int score_infinity(json_t *values, const struct view *samples, const struct frechet *reference,
@@ -78,7 +83,7 @@ static int score_distances(json_t *values, const struct score_options *options, 
     unsigned metrics = options->metrics;
     enum metric plain = kind == FEATURES_SPATIAL ? METRIC_SFID : METRIC_FID;
     bool pool = kind == FEATURES_POOL, infinity = pool && score_wants(metrics, METRIC_FID_INFINITY);
-    bool ratio = pool && score_wants(metrics, METRIC_FDR), enough = mine->features.count >= JACKKNIFE_LEAST;
+    bool ratio = pool && score_wants(metrics, METRIC_FDR), enough = has_blocks(mine);
     struct frechet own = {0};
     const struct frechet *prepared = theirs->factor.of ? &theirs->factor : &own;
     double fids[1 + JACKKNIFE_BLOCKS];

@@ -164,7 +164,8 @@ int score_check(const struct score_options *options, const struct side *samples,
                 struct error *err) {
     const struct side *validation = options->validation;
     if (check_network("sample side", samples, "reference", reference, err) != 0 ||
-        (validation && check_network("reference", reference, "validation set", validation, err) != 0))
+        (validation && (check_network("reference", reference, "validation set", validation, err) != 0 ||
+                        check_network("sample side", samples, "validation set", validation, err) != 0)))
         return -1;
     for (enum metric metric = 0; metric < METRIC_KINDS; metric++) {
         enum feature_kind kind = features_of_metric(metric);
@@ -190,7 +191,8 @@ int score_check(const struct score_options *options, const struct side *samples,
 
 /* The covariance of no more samples than features is singular. */
 static void warn_few(enum metric metric, const char *which, const struct view *view) {
-    uint64_t count = view->features.rows ? view->features.count : view->statistics.count; /* 0: nobody says */
+    uint64_t count = view->features.rows && !view->own ? view->features.count
+                                                       : view->statistics.count; /* 0: nobody says */
     size_t dim = view->statistics.dim;
     if (count == 0 || count > dim) return;
     log_warn("%s: the %s has %llu samples of %zu features each: their covariance is singular, and the distance says "
@@ -235,6 +237,10 @@ static int check_difference(enum metric metric, const struct side *samples, cons
     if (check_view(metric, "sample side", mine, &difference, err) != 0 ||
         check_view(metric, "other side", theirs, &difference, err) != 0)
         return error_prefix(err, "a paired difference (--versus)");
+    if (mine->own || theirs->own)
+        return error_set(err, CODE_DATA,
+                         "a paired difference (--versus): a side has statistics of its own beside its features, which "
+                         "are of no blocks of samples: give the features alone");
     if (mine->features.count == theirs->features.count) return 0;
     return error_set(err, CODE_DATA,
                      "a paired difference needs the same seeds on both sides, found %zu and %zu samples",

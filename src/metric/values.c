@@ -15,7 +15,7 @@ struct sample_counts values_counts(const struct side *side) {
     for (enum feature_kind kind = 0; kind < FEATURE_KINDS; kind++) {
         const struct view *view = &side->views[kind];
         if (view->features.rows) counts.rows = view->features.count;
-        if (!view->statistics.dim || (view->features.rows && view->statistics.count == view->features.count)) continue;
+        if (!view->statistics.dim || (view->features.rows && !view->own)) continue;
         counts.own = true;
         if (view->statistics.count) counts.statistics = view->statistics.count;
     }
@@ -77,6 +77,11 @@ int value_set_jackknifed(json_t *values, const char *name, const double numbers[
              "either their features are all the same, or some on either side are too large to tell these apart",
              name, numbers[0]);
     return 0;
+}
+
+int value_set_uncorrected(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS],
+                          struct error *err) {
+    return value_set(values, name, numbers[0], err) == 0 ? set_without(values, name, numbers + 1, err) : -1;
 }
 
 bool value_get_jackknifed(const json_t *values, const char *name, double numbers[1 + JACKKNIFE_BLOCKS]) {
@@ -156,17 +161,22 @@ int values_holm(json_t *values, struct error *err) {
 int values_mean(json_t *values, const char *name, struct error *err) {
     double sums[1 + JACKKNIFE_BLOCKS] = {0}, numbers[1 + JACKKNIFE_BLOCKS];
     size_t count = 0;
-    bool enough = true;
+    bool enough = true, corrected = true;
     const char *key;
     json_t *value;
     json_object_foreach(values, key, value) {
+        char whole[2 * NETWORK_NAME];
         const char *dot = strrchr(key, '.');
         if (!dot || strcmp(dot + 1, name) != 0) continue;
+        snprintf(whole, sizeof whole, "%s_corrected", key);
+        corrected &= json_object_get(values, whole) != NULL;
         enough = enough && value_get_jackknifed(values, key, numbers);
         if (!enough) numbers[0] = json_number_value(value);
         for (int k = 0; k <= (enough ? JACKKNIFE_BLOCKS : 0); k++) sums[k] += numbers[k];
         count++;
     }
     for (int k = 0; k <= JACKKNIFE_BLOCKS; k++) sums[k] /= (double)count;
-    return count > 0 ? value_set_jackknifed(values, name, sums, enough, err) : 0;
+    if (count == 0) return 0;
+    return enough && !corrected ? value_set_uncorrected(values, name, sums, err)
+                                : value_set_jackknifed(values, name, sums, enough, err);
 }

@@ -27,6 +27,9 @@ int value_set(json_t *values, const char *name, double value, struct error *err)
  * differ by no more than rounding. */
 int value_set_jackknifed(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS], bool enough,
                          struct error *err);
+/* Only numbers[0] and NAME_without, for paired differences: the whole's own correction would be of half of its bias. */
+int value_set_uncorrected(json_t *values, const char *name, const double numbers[1 + JACKKNIFE_BLOCKS],
+                          struct error *err);
 /* The numbers of value_set_jackknifed; false: there are none without blocks. */
 bool value_get_jackknifed(const json_t *values, const char *name, double numbers[1 + JACKKNIFE_BLOCKS]);
 /* Puts values among those of other networks, as NETWORK.NAME; network NULL: by their own names. */
@@ -37,7 +40,7 @@ int values_put(json_t *to, const char *network, json_t *values, struct error *er
 int values_difference(json_t *to, const json_t *one, const json_t *other, struct error *err);
 /* Beside each NAME_delta_p, where there are two or more, NAME_delta_p_holm. */
 int values_holm(json_t *values, struct error *err);
-/* The mean of NETWORK.NAME over all networks, as NAME, with its error where each has one. */
+/* The mean of NETWORK.NAME over all networks, as NAME, corrected and with its error where each is. */
 int values_mean(json_t *values, const char *name, struct error *err);
 
 #endif

@@ -81,7 +81,9 @@ def test_images_beside_statistics_of_another_network(sides):
         qtaylor("reference", sides / f"{name}.npz", "--features", x, "-o", sides / "made.npz")
         assert compare(sides / "ax.npy", sides / "made.npz")["fid"] == pytest.approx(through["fid"], rel=1e-9)
     two = ("--features", f"x={x}", "--features", f"y={sides / 'y.json'}")
-    assert compare(sides / "a.npy", sides / "wider.npz", *two)["x.fid"] == through["fid"]
+    for name in ("wider", "same"):
+        assert compare(sides / "a.npy", sides / f"{name}.npz", *two)["x.fid"] == through["fid"]
+        assert "its images are taken alone" in words(sides / "a.npy", sides / f"{name}.npz", *two)
 
 
 def test_reference_says_first_what_it_cannot_write(sides):
@@ -156,3 +158,80 @@ def test_what_is_said_of_several_networks_is_said_of_each(sides):
     of = {name: ",".join(f"{by}={sides / (name + by)}.npy" for by in "xy") for name in "ab"}
     found = compare(of["a"], of["b"], *two)
     assert found["x.fid"] == compare(sides / "ax.npy", sides / "bx.npy")["fid"]
+
+
+def distance(a, mu, sigma):
+    from scipy.linalg import sqrtm
+
+    own, cov = a if isinstance(a, tuple) else (a.mean(0), np.cov(a.T))
+    return ((own - mu) ** 2).sum() + np.trace(cov + sigma - 2 * sqrtm(cov @ sigma).real)
+
+
+@pytest.mark.parametrize("count", [150, 300])
+def test_own_statistics_are_the_distances_whatever_the_number_of_features(tmp_path, count):
+    """Of A, of V and of the reference alike; what is said of them is what was used."""
+    rng = np.random.default_rng(6)
+    rows, ref = rng.normal(size=(count, 6)), rng.normal(size=(400, 6)).astype("f4").astype(float)
+    mu, sigma = np.full(6, 3.0), np.diag(np.arange(1.0, 7))
+    np.savez(tmp_path / "own.npz", features=rows.astype("f4"), mu=mu, sigma=sigma)
+    np.save(tmp_path / "ref.npy", ref.astype("f4"))
+    np.save(tmp_path / "v.npy", rng.normal(1, 1, (300, 6)).astype("f4"))
+    truth = distance((mu, sigma), ref.mean(0), np.cov(ref.T))
+    done = qtaylor("compare", tmp_path / "own.npz", tmp_path / "ref.npy", "--json")
+    found = json.loads(done.stdout)
+    assert found["metrics"]["fid"] == pytest.approx(truth, rel=1e-6) and found["samples"]["A"] is None
+    assert "fid_error" not in found["metrics"] and "covariance is singular" not in done.stderr
+    fdr = compare(tmp_path / "v.npy", tmp_path / "ref.npy", "--metrics", "fdr,fid", "--validation", tmp_path / "own.npz")
+    assert fdr["fdr"] == pytest.approx(fdr["fid"] / truth, rel=1e-6)
+    if count > 200:
+        said = words(tmp_path / "own.npz", tmp_path / "ref.npy", "--versus", tmp_path / "v.npy", "--count", "200")
+        assert "unknown" not in said  # of the first 200 features
+        assert "statistics of its own" in words(tmp_path / "own.npz", tmp_path / "ref.npy", "--versus",
+                                                tmp_path / "own.npz", code=65)
+    np.savez(tmp_path / "spatial.npz", features=rows.astype("f4"), mu_s=mu, sigma_s=sigma)
+    np.savez(tmp_path / "both.npz", mu=ref.mean(0), sigma=np.cov(ref.T), mu_s=ref.mean(0), sigma_s=np.cov(ref.T))
+    assert compare(tmp_path / "spatial.npz", tmp_path / "both.npz", "--metrics", "sfid")["sfid"] == pytest.approx(
+        truth, rel=1e-6)
+
+
+def test_names_that_are_there_twice_pair_nothing(sides):
+    pictures = np.load(sides / "a.npy")
+    for folder, names in (("one", "bcde"), ("two", "vkha")):  # the same four classes, in another order
+        for name, part in zip(names, np.split(pictures, 4), strict=True):
+            save_pngs(sides / folder / name, part)
+    said = words(sides / "one", sides / "bx.npy", "--versus", sides / "two", "--features", sides / "x.json")
+    assert "paired by position, for some names are there twice" in said
+
+
+def test_each_side_is_held_against_the_texts_and_the_validation_set(sides, job):
+    np.save(sides / "plain.npy", np.load(sides / "ax.npy"))
+    said = words(sides / "plain.npy", sides / "plain.npy", "--metrics", "fid,fld", "--validation", sides / "bx.npy",
+                 "--versus", sides / "cy.npy", code=65)
+    assert "the validation set was made with the feature network" in said
+    np.save(sides / "texts.npy", np.ones((300, 6), "f4"))
+    of = ("--features", sides / "x.json", "--metrics", "clip-score", "--text", sides / "texts.npy")
+    assert "clip-score" in compare(sides / "a.npy", sides / "b.npy", *of, "--count", "100")
+    give(job, arrays(rows=7))
+    network(sides, "grey", 6, 7, (1, 4, 4), low=-1, high=1)
+    qtaylor("run", job.write())
+    said = words(job.run, sides / "bx.npy", "--features", sides / "grey.json", *of[2:], code=65)
+    assert "rows, and there are 300 texts" in said or "feature network" in said
+    np.save(sides / "free.npy", np.ones((9, 6), "f4"))
+    said = words(job.run, sides / "free.npy", "--features", sides / "grey.json", *of[2:], code=65)
+    assert f"the conditions of {job.run} have 7 rows, and there are 300 texts" in said
+
+
+def test_a_run_gives_what_its_evaluation_did_not(job):
+    """Its samples go through the network again, where its features are not all that the metrics take."""
+    job.add_evaluation()
+    card = json.loads((job.folder / "features.json").read_text())
+    card["features"]["outputs"] = {"pool": 8, "spatial": 5}
+    (job.folder / "features.json").write_text(json.dumps(card))
+    qtaylor("run", job.write())
+    rows = np.random.default_rng(1).normal(size=(300, 5))
+    with np.load(job.folder / "reference.npz") as made:
+        np.savez(job.folder / "both.npz", **made, mu_s=rows.mean(0), sigma_s=np.cov(rows.T))
+    of = ("--features", job.folder / "features.json")
+    assert compare(job.run, job.folder / "both.npz", *of, "--metrics", "sfid")["sfid"] > 0
+    qtaylor("reference", job.run, *of, "-o", job.folder / "made.npz")
+    assert "mu_s" in np.load(job.folder / "made.npz")

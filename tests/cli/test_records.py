@@ -3,7 +3,8 @@
 from conftest import qtaylor
 
 RECORDS = ["run.json", "manifest.jsonl", "metrics.json", "progress.json", "samples/000000.npy.zst", "samples/new/x.npy",
-           "log/x.npy", "features/x", "results.csv", "metrics-250.json", "latents/x", "rounds/x", "race.json"]
+           "log/x.npy", "features/x", "results.csv", "metrics-250.json", "latents/x", "rounds/x", "race.json",
+           "references/x.npz"]
 
 
 def everything(folder):
