@@ -181,7 +181,8 @@ def test_own_statistics_are_the_distances_whatever_the_number_of_features(tmp_pa
     found = json.loads(done.stdout)
     assert found["metrics"]["fid"] == pytest.approx(truth, rel=1e-6) and found["samples"]["A"] is None
     assert "fid_error" not in found["metrics"] and "covariance is singular" not in done.stderr
-    fdr = compare(tmp_path / "v.npy", tmp_path / "ref.npy", "--metrics", "fdr,fid", "--validation", tmp_path / "own.npz")
+    fdr = compare(tmp_path / "v.npy", tmp_path / "ref.npy", "--metrics", "fdr,fid", "--validation",
+                  tmp_path / "own.npz")
     assert fdr["fdr"] == pytest.approx(fdr["fid"] / truth, rel=1e-6)
     if count > 200:
         said = words(tmp_path / "own.npz", tmp_path / "ref.npy", "--versus", tmp_path / "v.npy", "--count", "200")
