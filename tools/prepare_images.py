@@ -16,9 +16,10 @@ image can be used. Every file that is left out is named. The recipe is kept in O
 the run.json of jobs evaluated with these.
 
 Exit codes: 64 wrong command line, 65 an image that can't be used (nothing is written), 74 a file can't be read or
-written. It needs numpy and pillow."""
+written, or not enough memory. It needs numpy and pillow."""
 import argparse
 import collections
+import concurrent.futures as futures
 import io
 import itertools
 import json
@@ -28,6 +29,7 @@ import pathlib
 import re
 import sys
 import tempfile
+import threading
 import zipfile
 
 from export.frame import Parser, Refusal, call, end_without, replacing
@@ -190,6 +192,8 @@ def work(job):
             if min(image.size) < size:
                 notes.append(f"smaller than {size} pixels: enlarged")
             return function(image.convert("RGB"), size), notes
+    except MemoryError as error:
+        return None, error
     except Exception as error:  # whatever Pillow has to say of a damaged file
         return None, re.sub(r" <_io\.BytesIO[^>]*>", "", str(error)) or type(error).__name__
 
@@ -245,15 +249,25 @@ class Npz:
         self.file.close()
 
 
+def end_with_parent():
+    """Else a worker whose parent was killed waits for images for ever."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def in_order(pool, jobs, most):
-    """What work makes of each; Pool.imap reads on and keeps what it made, however slowly that is taken."""
+    """What work makes of each; pool.map alone reads all of them first, however slowly the results are taken."""
     jobs = iter(jobs)
     batches = iter(lambda: list(itertools.islice(jobs, BATCH)), [])
-    begun = (pool.map_async(work, batch, BATCH) for batch in batches)
-    waiting = collections.deque(itertools.islice(begun, most // BATCH))
-    while waiting:
-        yield from waiting.popleft().get()
-        waiting.extend(itertools.islice(begun, 1))
+    begun = (pool.map(work, batch, chunksize=BATCH) for batch in batches)
+    try:
+        waiting = collections.deque(itertools.islice(begun, most // BATCH))
+        while waiting:
+            yield from waiting.popleft()
+            waiting.extend(itertools.islice(begun, 1))
+    except futures.process.BrokenProcessPool:
+        raise OSError("one of the --workers was killed, by the system where memory ran out: fewer of them need less"
+                      ) from None
 
 
 def say(text):
@@ -267,12 +281,15 @@ def prepare(options):
     function = clean_floats if options.recipe == "clean" and options.out.endswith(".npz") else options.function
     notes, kept, damaged = collections.Counter(), [], 0
     jobs = ((source.try_to_read(name), function, options.size) for name in source.names)
-    with replacing(options.out) as draft, multiprocessing.Pool(options.workers) as pool:
+    with (replacing(options.out) as draft,
+          futures.ProcessPoolExecutor(options.workers, initializer=end_with_parent) as pool):
         out = (Npz if options.out.endswith(".npz") else Zip)(draft, len(source.names))
         done = map(work, jobs) if options.workers == 1 else in_order(pool, jobs, AHEAD * options.workers)
         for i, (pixels, about) in enumerate(done):
             if isinstance(about, OSError):
                 raise about
+            if isinstance(about, MemoryError):
+                raise OSError(f"{source.path}: {source.names[i]}: not enough memory: fewer --workers need less")
             if pixels is None and not options.skip_damaged:
                 raise Refusal(f"{source.path}: {source.names[i]}: {about} (--skip-damaged leaves such images out)")
             if pixels is None:

@@ -244,6 +244,30 @@ finally:
     assert not (tmp_path / "c.zip").exists()
 
 
+@pytest.mark.parametrize("replaced, workers, code, said", [
+    ("Image.open = lambda file: os.kill(os.getpid(), 9)", 2, 74, "one of the --workers was killed"),
+    ("Image.open = no_memory", 2, 74, "set: 0.png: not enough memory"),
+    ("Image.open = no_memory", 1, 74, "set: 0.png: not enough memory"),
+    ("Source.read = no_memory", 2, 74, "set: 0.png: not enough memory"),
+    ("Zip.add = lambda *pixels: os.kill(os.getpid(), 9)", 2, -9, "")])
+def test_processes_are_killed_and_memory_ends(tmp_path, replaced, workers, code, said):
+    """No image is left out as damaged, and no process waits for another that is gone (it would hold the pipes)."""
+    pictures(tmp_path / "set", 40)
+    program = f'''
+import multiprocessing, os, sys
+sys.path.insert(0, {str(ROOT / "tools")!r})
+import prepare_images as tool
+def no_memory(*arguments):
+    raise MemoryError
+tool.{replaced}
+multiprocessing.set_start_method("fork")
+tool.main(sys.argv[1:])'''
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "set", tmp_path / "a.zip", "--recipe", "edm-8",
+                           "--skip-damaged", "--workers", str(workers)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert code < 0 or os.listdir(tmp_path) == ["set"]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_damaged_member_of_a_zip(tmp_path, workers):
     pictures(tmp_path / "set", 4)
