@@ -114,7 +114,7 @@ class Source:
         self.path, self.archive = pathlib.Path(path), None
         if self.path.is_dir():
             names = list(files_in(self.path))
-        elif zipfile.is_zipfile(self.path):
+        elif self.path.is_file() and zipfile.is_zipfile(self.path):
             self.archive = zipfile.ZipFile(self.path)
             names = [name for name in self.archive.namelist() if not name.endswith("/")]
         elif self.path.exists():
@@ -144,7 +144,10 @@ class Source:
         return [classes[name] for name in top] if len(classes) > 1 else None
 
     def read(self, name):
-        return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
+        path = self.path / name
+        if not self.archive and path.exists() and not path.is_file():  # a FIFO would be waited for
+            raise OSError(f"cannot read {path}: expected a regular file, found a FIFO, socket or device")
+        return self.archive.read(name) if self.archive else path.read_bytes()
 
     def try_to_read(self, name):
         """Or why not, which is told once it is this image's turn."""

@@ -17,7 +17,7 @@ USAGE, DATA = 64, 65
 
 def prepare(source, out, *more, code=0):
     done = subprocess.run([sys.executable, ROOT / "tools/prepare_images.py", source, out, *map(str, more)],
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -203,6 +203,21 @@ def test_links_are_followed(tmp_path):
     loop = f"cannot list {tmp_path}/set/b/up: it is a link to a folder that it is in"
     assert loop in prepare(tmp_path / "set", tmp_path / "b.npz", "--recipe", "adm-8", code=74)
     assert loop in qtaylor(*sides, code=74).stderr
+
+
+@pytest.mark.parametrize("name", ["1.png", "dataset.json"])
+def test_a_fifo_is_not_waited_for(tmp_path, name):
+    pictures(tmp_path / "set", 1)
+    os.mkfifo(tmp_path / "set" / name)
+    for workers in (1, 2):
+        options = ("--recipe", "edm-8", "--skip-damaged", "--workers", workers)
+        wanted = f"cannot read {tmp_path}/set/{name}: expected a regular file, found a FIFO, socket or device"
+        assert wanted in prepare(tmp_path / "set", tmp_path / "a.zip", *options, code=74)
+    if name == "1.png":
+        assert wanted in qtaylor("reference", tmp_path / "set", "--features", "none", "-o", tmp_path / "r.npz",
+                                 code=74).stderr
+    said = prepare(tmp_path / "set" / name, tmp_path / "a.zip", "--recipe", "edm-8", code=DATA)
+    assert "expected a folder or a zip" in said and os.listdir(tmp_path) == ["set"]
 
 
 def test_what_is_in_memory_is_limited(tmp_path):
