@@ -116,7 +116,7 @@ class Source:
             names = list(files_in(self.path))
         elif self.path.is_file() and zipfile.is_zipfile(self.path):
             self.archive = zipfile.ZipFile(self.path)
-            names = [name for name in self.archive.namelist() if not name.endswith("/")]
+            names = [name for name in once_each(self.archive.namelist(), path) if not name.endswith("/")]
         elif self.path.exists():
             raise Refusal(f"{path}: expected a folder or a zip of images")
         else:
@@ -169,6 +169,13 @@ class Source:
             raise Refusal(f"{self.path}: dataset.json: expected a whole number as the label of each image, found "
                           f"{labels.get(missing[0])} for {missing[0]} ({len(missing)} such)")
         return [labels[name] for name in self.names]
+
+
+def once_each(names, path):
+    for name, times in collections.Counter(names).items():
+        if times > 1:
+            raise Refusal(f"{path} holds {name} twice, and readers differ in which of them they take: make it again")
+    return names
 
 
 def is_image(name):

@@ -296,6 +296,17 @@ def test_a_damaged_member_of_a_zip(tmp_path, workers):
     assert "3 images by" in prepare(tmp_path / "a.zip", tmp_path / "b.zip", *more, "--skip-damaged")
 
 
+def test_a_zip_with_a_name_twice(tmp_path):
+    pictures(tmp_path / "set", 2)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for file in sorted((tmp_path / "set").iterdir()):
+            archive.write(file, "0.png")
+    wanted = f"{tmp_path}/a.zip holds 0.png twice, and readers differ in which of them they take: make it again"
+    assert wanted in prepare(tmp_path / "a.zip", tmp_path / "b.zip", "--recipe", "edm-8", code=DATA)
+    assert wanted in qtaylor("reference", tmp_path / "a.zip", "--features", "none", "-o", tmp_path / "r.npz",
+                             code=DATA).stderr
+
+
 @pytest.mark.parametrize("options", ["adm-8 --workers 0", "adm-8 --workers -1", "clean --size 0", "clean --size -3",
                                      "center-bicubic --size 0", "center-bicubic --size 100000", "clean --size x"])
 def test_numbers_that_are_none(tmp_path, options):
