@@ -158,16 +158,23 @@ class Source:
 
     def listed_labels(self):
         try:
-            listed = json.loads(self.read("dataset.json")).get("labels")
-        except (ValueError, AttributeError) as error:
-            raise Refusal(f"{self.path}: dataset.json: expected a map with \"labels\": {error}") from None
-        if listed is None:
+            listed = json.loads(self.read("dataset.json"))
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever json and zipfile have to say of a damaged file
+            raise Refusal(f"{self.path}: dataset.json: expected JSON: {error}") from None
+        try:
+            labels = listed.get("labels")
+            labels = None if labels is None else dict(labels)
+        except (AttributeError, TypeError, ValueError):
+            raise Refusal(f"{self.path}: dataset.json: expected {{\"labels\": [[NAME, NUMBER], ...]}}, found "
+                          f"{json.dumps(listed)[:60]}") from None
+        if labels is None:
             return None
-        labels = dict(listed)
-        missing = [name for name in self.names if not isinstance(labels.get(name), int)]
+        missing = [name for name in self.names if not is_label(labels.get(name))]
         if missing:
-            raise Refusal(f"{self.path}: dataset.json: expected a whole number as the label of each image, found "
-                          f"{labels.get(missing[0])} for {missing[0]} ({len(missing)} such)")
+            raise Refusal(f"{self.path}: dataset.json: expected a whole number of 64 bits as the label of each image, "
+                          f"found {json.dumps(labels.get(missing[0]))[:60]} for {missing[0]} ({len(missing)} such)")
         return [labels[name] for name in self.names]
 
 
@@ -176,6 +183,10 @@ def once_each(names, path):
         if times > 1:
             raise Refusal(f"{path} holds {name} twice, and readers differ in which of them they take: make it again")
     return names
+
+
+def is_label(value):
+    return type(value) is int and -1 << 63 <= value < 1 << 63  # true is an int of Python's too
 
 
 def is_image(name):

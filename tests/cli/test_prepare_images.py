@@ -299,8 +299,7 @@ def test_a_damaged_member_of_a_zip(tmp_path, workers):
 def test_a_zip_with_a_name_twice(tmp_path):
     pictures(tmp_path / "set", 2)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        for file in sorted((tmp_path / "set").iterdir()):
-            archive.write(file, "0.png")
+        [archive.write(tmp_path / "set" / name, "0.png") for name in ("0.png", "1.png")]
     wanted = f"{tmp_path}/a.zip holds 0.png twice, and readers differ in which of them they take: make it again"
     assert wanted in prepare(tmp_path / "a.zip", tmp_path / "b.zip", "--recipe", "edm-8", code=DATA)
     assert wanted in qtaylor("reference", tmp_path / "a.zip", "--features", "none", "-o", tmp_path / "r.npz",
@@ -328,8 +327,20 @@ def test_labels_of_a_source_are_kept(folder, tmp_path):
     assert np.load(tmp_path / "b.npz")["arr_1"].tolist() == list(range(40, 47))
     listed["labels"].pop()
     (tmp_path / "tree/dataset.json").write_text(json.dumps(listed))
-    assert "found None for 00000/img00000006.png" in prepare(tmp_path / "tree", tmp_path / "c.npz", "--recipe", "adm-8",
+    assert "found null for 00000/img00000006.png" in prepare(tmp_path / "tree", tmp_path / "c.npz", "--recipe", "adm-8",
                                                              code=DATA)
+
+
+@pytest.mark.parametrize("text, found", [
+    ("true", "true"), ('{"labels":5}', '{"labels": 5}'), ('{"labels":[1,2]}', '{"labels": [1, 2]}'),
+    ('{"labels":[[["0.png"],1]]}', '[[["0.png"], 1]]'), pytest.param("[" * 100000, "expected JSON: ", id="deep"),
+    ('{"labels":[["0.png",true]]}', "found true for 0.png"), ('{"labels":[["0.png",1%023d]]}' % 0, f"{10 ** 23} for")])
+def test_labels_that_are_none(tmp_path, text, found):
+    pictures(tmp_path / "set", 1)
+    (tmp_path / "set/0.png").write_bytes(b"damaged")  # the labels are looked at first
+    (tmp_path / "set/dataset.json").write_text(text)
+    said = prepare(tmp_path / "set", tmp_path / "a.npz", "--recipe", "edm-8", code=DATA)
+    assert "dataset.json: expected " in said and found in said and "Traceback" not in said
 
 
 def test_classes_are_of_the_images_used(tmp_path):
