@@ -16,9 +16,10 @@ image can be used. Every file that is left out is named. The recipe is kept in O
 the run.json of jobs evaluated with these.
 
 Exit codes: 64 wrong command line, 65 an image that can't be used (nothing is written), 74 a file can't be read or
-written. It needs numpy and pillow."""
+written, or not enough memory. It needs numpy and pillow."""
 import argparse
 import collections
+import concurrent.futures as futures
 import io
 import itertools
 import json
@@ -28,6 +29,7 @@ import pathlib
 import re
 import sys
 import tempfile
+import threading
 import zipfile
 
 from export.frame import Parser, Refusal, call, end_without, replacing
@@ -112,9 +114,9 @@ class Source:
         self.path, self.archive = pathlib.Path(path), None
         if self.path.is_dir():
             names = list(files_in(self.path))
-        elif zipfile.is_zipfile(self.path):
+        elif self.path.is_file() and zipfile.is_zipfile(self.path):
             self.archive = zipfile.ZipFile(self.path)
-            names = [name for name in self.archive.namelist() if not name.endswith("/")]
+            names = [name for name in once_each(self.archive.namelist(), path) if not name.endswith("/")]
         elif self.path.exists():
             raise Refusal(f"{path}: expected a folder or a zip of images")
         else:
@@ -142,7 +144,10 @@ class Source:
         return [classes[name] for name in top] if len(classes) > 1 else None
 
     def read(self, name):
-        return self.archive.read(name) if self.archive else (self.path / name).read_bytes()
+        path = self.path / name
+        if not self.archive and path.exists() and not path.is_file():  # a FIFO would be waited for
+            raise OSError(f"cannot read {path}: expected a regular file, found a FIFO, socket or device")
+        return self.archive.read(name) if self.archive else path.read_bytes()
 
     def try_to_read(self, name):
         """Or why not, which is told once it is this image's turn."""
@@ -153,17 +158,35 @@ class Source:
 
     def listed_labels(self):
         try:
-            listed = json.loads(self.read("dataset.json")).get("labels")
-        except (ValueError, AttributeError) as error:
-            raise Refusal(f"{self.path}: dataset.json: expected a map with \"labels\": {error}") from None
-        if listed is None:
+            listed = json.loads(self.read("dataset.json"))
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever json and zipfile have to say of a damaged file
+            raise Refusal(f"{self.path}: dataset.json: expected JSON: {error}") from None
+        try:
+            labels = listed.get("labels")
+            labels = None if labels is None else dict(labels)
+        except (AttributeError, TypeError, ValueError):
+            raise Refusal(f"{self.path}: dataset.json: expected {{\"labels\": [[NAME, NUMBER], ...]}}, found "
+                          f"{json.dumps(listed)[:60]}") from None
+        if labels is None:
             return None
-        labels = dict(listed)
-        missing = [name for name in self.names if not isinstance(labels.get(name), int)]
+        missing = [name for name in self.names if not is_label(labels.get(name))]
         if missing:
-            raise Refusal(f"{self.path}: dataset.json: expected a whole number as the label of each image, found "
-                          f"{labels.get(missing[0])} for {missing[0]} ({len(missing)} such)")
+            raise Refusal(f"{self.path}: dataset.json: expected a whole number of 64 bits as the label of each image, "
+                          f"found {json.dumps(labels.get(missing[0]))[:60]} for {missing[0]} ({len(missing)} such)")
         return [labels[name] for name in self.names]
+
+
+def once_each(names, path):
+    for name, times in collections.Counter(names).items():
+        if times > 1:
+            raise Refusal(f"{path} holds {name} twice, and readers differ in which of them they take: make it again")
+    return names
+
+
+def is_label(value):
+    return type(value) is int and -1 << 63 <= value < 1 << 63  # true is an int of Python's too
 
 
 def is_image(name):
@@ -190,6 +213,8 @@ def work(job):
             if min(image.size) < size:
                 notes.append(f"smaller than {size} pixels: enlarged")
             return function(image.convert("RGB"), size), notes
+    except MemoryError as error:
+        return None, error
     except Exception as error:  # whatever Pillow has to say of a damaged file
         return None, re.sub(r" <_io\.BytesIO[^>]*>", "", str(error)) or type(error).__name__
 
@@ -245,15 +270,25 @@ class Npz:
         self.file.close()
 
 
+def end_with_parent():
+    """Else a worker whose parent was killed waits for images for ever."""
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def in_order(pool, jobs, most):
-    """What work makes of each; Pool.imap reads on and keeps what it made, however slowly that is taken."""
+    """What work makes of each; pool.map alone reads all of them first, however slowly the results are taken."""
     jobs = iter(jobs)
     batches = iter(lambda: list(itertools.islice(jobs, BATCH)), [])
-    begun = (pool.map_async(work, batch, BATCH) for batch in batches)
-    waiting = collections.deque(itertools.islice(begun, most // BATCH))
-    while waiting:
-        yield from waiting.popleft().get()
-        waiting.extend(itertools.islice(begun, 1))
+    begun = (pool.map(work, batch, chunksize=BATCH) for batch in batches)
+    try:
+        waiting = collections.deque(itertools.islice(begun, most // BATCH))
+        while waiting:
+            yield from waiting.popleft()
+            waiting.extend(itertools.islice(begun, 1))
+    except futures.process.BrokenProcessPool:
+        raise OSError("one of the --workers was killed, by the system where memory ran out: fewer of them need less"
+                      ) from None
 
 
 def say(text):
@@ -267,12 +302,15 @@ def prepare(options):
     function = clean_floats if options.recipe == "clean" and options.out.endswith(".npz") else options.function
     notes, kept, damaged = collections.Counter(), [], 0
     jobs = ((source.try_to_read(name), function, options.size) for name in source.names)
-    with replacing(options.out) as draft, multiprocessing.Pool(options.workers) as pool:
+    with (replacing(options.out) as draft,
+          futures.ProcessPoolExecutor(options.workers, initializer=end_with_parent) as pool):
         out = (Npz if options.out.endswith(".npz") else Zip)(draft, len(source.names))
         done = map(work, jobs) if options.workers == 1 else in_order(pool, jobs, AHEAD * options.workers)
         for i, (pixels, about) in enumerate(done):
             if isinstance(about, OSError):
                 raise about
+            if isinstance(about, MemoryError):
+                raise OSError(f"{source.path}: {source.names[i]}: not enough memory: fewer --workers need less")
             if pixels is None and not options.skip_damaged:
                 raise Refusal(f"{source.path}: {source.names[i]}: {about} (--skip-damaged leaves such images out)")
             if pixels is None:

@@ -17,7 +17,7 @@ USAGE, DATA = 64, 65
 
 def prepare(source, out, *more, code=0):
     done = subprocess.run([sys.executable, ROOT / "tools/prepare_images.py", source, out, *map(str, more)],
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -205,6 +205,21 @@ def test_links_are_followed(tmp_path):
     assert loop in qtaylor(*sides, code=74).stderr
 
 
+@pytest.mark.parametrize("name", ["1.png", "dataset.json"])
+def test_a_fifo_is_not_waited_for(tmp_path, name):
+    pictures(tmp_path / "set", 1)
+    os.mkfifo(tmp_path / "set" / name)
+    for workers in (1, 2):
+        options = ("--recipe", "edm-8", "--skip-damaged", "--workers", workers)
+        wanted = f"cannot read {tmp_path}/set/{name}: expected a regular file, found a FIFO, socket or device"
+        assert wanted in prepare(tmp_path / "set", tmp_path / "a.zip", *options, code=74)
+    if name == "1.png":
+        assert wanted in qtaylor("reference", tmp_path / "set", "--features", "none", "-o", tmp_path / "r.npz",
+                                 code=74).stderr
+    said = prepare(tmp_path / "set" / name, tmp_path / "a.zip", "--recipe", "edm-8", code=DATA)
+    assert "expected a folder or a zip" in said and os.listdir(tmp_path) == ["set"]
+
+
 def test_what_is_in_memory_is_limited(tmp_path):
     """Where writing is slower than all else, reading waits for it; an error comes in its image's turn."""
     pictures(tmp_path / "set", 150)
@@ -244,6 +259,30 @@ finally:
     assert not (tmp_path / "c.zip").exists()
 
 
+@pytest.mark.parametrize("replaced, workers, code, said", [
+    ("Image.open = lambda file: os.kill(os.getpid(), 9)", 2, 74, "one of the --workers was killed"),
+    ("Image.open = no_memory", 2, 74, "set: 0.png: not enough memory"),
+    ("Image.open = no_memory", 1, 74, "set: 0.png: not enough memory"),
+    ("Source.read = no_memory", 2, 74, "set: 0.png: not enough memory"),
+    ("Zip.add = lambda *pixels: os.kill(os.getpid(), 9)", 2, -9, "")])
+def test_processes_are_killed_and_memory_ends(tmp_path, replaced, workers, code, said):
+    """No image is left out as damaged, and no process waits for another that is gone (it would hold the pipes)."""
+    pictures(tmp_path / "set", 40)
+    program = f'''
+import multiprocessing, os, sys
+sys.path.insert(0, {str(ROOT / "tools")!r})
+import prepare_images as tool
+def no_memory(*arguments):
+    raise MemoryError
+tool.{replaced}
+multiprocessing.set_start_method("fork")
+tool.main(sys.argv[1:])'''
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "set", tmp_path / "a.zip", "--recipe", "edm-8",
+                           "--skip-damaged", "--workers", str(workers)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert code < 0 or os.listdir(tmp_path) == ["set"]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_damaged_member_of_a_zip(tmp_path, workers):
     pictures(tmp_path / "set", 4)
@@ -255,6 +294,16 @@ def test_a_damaged_member_of_a_zip(tmp_path, workers):
     said = prepare(tmp_path / "a.zip", tmp_path / "b.zip", *more, code=DATA)
     assert "00000/img00000000.png: Bad CRC-32" in said and "Traceback" not in said
     assert "3 images by" in prepare(tmp_path / "a.zip", tmp_path / "b.zip", *more, "--skip-damaged")
+
+
+def test_a_zip_with_a_name_twice(tmp_path):
+    pictures(tmp_path / "set", 2)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        [archive.write(tmp_path / "set" / name, "0.png") for name in ("0.png", "1.png")]
+    wanted = f"{tmp_path}/a.zip holds 0.png twice, and readers differ in which of them they take: make it again"
+    assert wanted in prepare(tmp_path / "a.zip", tmp_path / "b.zip", "--recipe", "edm-8", code=DATA)
+    assert wanted in qtaylor("reference", tmp_path / "a.zip", "--features", "none", "-o", tmp_path / "r.npz",
+                             code=DATA).stderr
 
 
 @pytest.mark.parametrize("options", ["adm-8 --workers 0", "adm-8 --workers -1", "clean --size 0", "clean --size -3",
@@ -278,8 +327,20 @@ def test_labels_of_a_source_are_kept(folder, tmp_path):
     assert np.load(tmp_path / "b.npz")["arr_1"].tolist() == list(range(40, 47))
     listed["labels"].pop()
     (tmp_path / "tree/dataset.json").write_text(json.dumps(listed))
-    assert "found None for 00000/img00000006.png" in prepare(tmp_path / "tree", tmp_path / "c.npz", "--recipe", "adm-8",
+    assert "found null for 00000/img00000006.png" in prepare(tmp_path / "tree", tmp_path / "c.npz", "--recipe", "adm-8",
                                                              code=DATA)
+
+
+@pytest.mark.parametrize("text, found", [
+    ("true", "true"), ('{"labels":5}', '{"labels": 5}'), ('{"labels":[1,2]}', '{"labels": [1, 2]}'),
+    ('{"labels":[[["0.png"],1]]}', '[[["0.png"], 1]]'), pytest.param("[" * 100000, "expected JSON: ", id="deep"),
+    ('{"labels":[["0.png",true]]}', "found true for 0.png"), ('{"labels":[["0.png",1%023d]]}' % 0, f"{10 ** 23} for")])
+def test_labels_that_are_none(tmp_path, text, found):
+    pictures(tmp_path / "set", 1)
+    (tmp_path / "set/0.png").write_bytes(b"damaged")  # the labels are looked at first
+    (tmp_path / "set/dataset.json").write_text(text)
+    said = prepare(tmp_path / "set", tmp_path / "a.npz", "--recipe", "edm-8", code=DATA)
+    assert "dataset.json: expected " in said and found in said and "Traceback" not in said
 
 
 def test_classes_are_of_the_images_used(tmp_path):
