@@ -2,7 +2,6 @@
 #include "cli/operands.h"
 
 #include "base/log.h"
-#include "metric/clip_score.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,8 +108,6 @@ static int check_network(const struct operands *operands, size_t network, struct
         if (rc == 0 && scored && side->text_rows && side->texts != texts->count)
             rc = error_set(err, CODE_DATA, "clip-score: the conditions of %s have %llu rows, and there are %zu texts",
                            operands->paths[which], (unsigned long long)side->texts, texts->count);
-        if (rc == 0 && scored)
-            rc = clip_score_check(side_view(side, FEATURES_POOL)->features.count, texts->count, side->text_rows, err);
         if (rc != 0) return which == OPERAND_A2 ? error_prefix(err, "%s", operands->paths[which]) : -1;
     }
     return 0;

@@ -12,7 +12,7 @@ struct operands {
     const char *paths[OPERANDS], *text; /* NULL: not given */
     uint64_t count;                     /* only the first so many of A and A2; 0: all */
     const struct extraction *how;       /* NULL: no networks */
-    struct score_options score;         /* without what score_of_network adds */
+    struct score_options score;         /* without what operands_score adds */
     /* Of operands_read. */
     size_t networks; /* at least 1 */
     struct side sides[OPERANDS][EVALUATED_MOST], texts[EVALUATED_MOST];

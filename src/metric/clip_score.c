@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-int clip_score_check(size_t images, size_t texts, const uint64_t *rows, struct error *err) {
+static int check_rows(size_t images, size_t texts, const uint64_t *rows, struct error *err) {
     for (size_t i = 0; i < images; i++) {
         size_t row = rows ? (size_t)rows[i] : i;
         if (row >= texts)
@@ -31,7 +31,7 @@ int clip_score_without_blocks(const struct features *images, const struct featur
                               double scores[1 + JACKKNIFE_BLOCKS], struct error *err) {
     size_t count = images->count;
     double *inverse = malloc((count + texts->count) * sizeof *inverse), sums[JACKKNIFE_BLOCKS] = {0};
-    int rc = inverse ? clip_score_check(count, texts->count, rows, err) : error_memory(err);
+    int rc = inverse ? check_rows(count, texts->count, rows, err) : error_memory(err);
     if (rc == 0 && (rc = features_lengths(images, inverse, err)) != 0) error_prefix(err, "clip-score");
     if (rc == 0 && (rc = features_lengths(texts, inverse + count, err)) != 0) error_prefix(err, "clip-score: texts");
     if (rc == 0) add_up(images, texts, rows, inverse, sums);

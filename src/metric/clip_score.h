@@ -15,7 +15,4 @@
 int clip_score_without_blocks(const struct features *images, const struct features *texts, const uint64_t *rows,
                               double scores[1 + JACKKNIFE_BLOCKS], struct error *err);
 
-/* CODE_DATA: one of so many images has a text beyond so many. */
-int clip_score_check(size_t images, size_t texts, const uint64_t *rows, struct error *err);
-
 #endif

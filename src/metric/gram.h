@@ -1,4 +1,4 @@
-/* All pairs of rows of two feature sets, block by block: the ground of KID, of nearest neighbours and of FLD. */
+/* All pairs of rows of two feature sets, block by block: the ground of KID, CMMD, nearest neighbours and FLD. */
 #ifndef METRIC_GRAM_H
 #define METRIC_GRAM_H
 

@@ -85,32 +85,31 @@ static double sum_gaussian(const struct gram *gram, const struct pieces *a, cons
 
 /* ---- sums over all pairs ---- */
 
+struct tiling {
+    const struct pieces *a, *b;
+    kernel_sum *kernel;
+    double *tiles;
+};
+
+static void sum_tile(struct gram *gram, size_t index, void *context) {
+    const struct tiling *tiling = context;
+    const struct pieces *a = tiling->a, *b = tiling->b;
+    const struct piece *mine = &a->list[index / b->count], *theirs = &b->list[index % b->count];
+    size_t dim = a->features->dim;
+    if (a == b && mine > theirs) return;
+    gram_block(gram, a->features->rows + mine->first * dim, mine->count, b->features->rows + theirs->first * dim,
+               theirs->count, dim);
+    tiling->tiles[index] = tiling->kernel(gram, a, mine, b, theirs);
+}
+
 /* *tiles [a->count][b->count], new: the sums of all pairs of pieces, of a set with itself (a == b) those where the
  * second is not before the first. */
 static int sum_tiles(double **tiles, const struct pieces *a, const struct pieces *b, kernel_sum *kernel,
                      struct error *err) {
-    size_t dim = a->features->dim, count = a->count * b->count;
-    double *tile = *tiles = calloc(count, sizeof *tile);
-    bool failed = false;
-    if (!tile) return error_memory(err);
-#pragma omp parallel reduction(| : failed)
-    {
-        struct gram gram;
-        struct error one;
-        failed = gram_init(&gram, dim, &one) != 0;
-#pragma omp critical(gram_failure)
-        if (failed) *err = one;
-#pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < count; i++) {
-            const struct piece *mine = &a->list[i / b->count], *theirs = &b->list[i % b->count];
-            if (failed || (a == b && mine > theirs)) continue;
-            gram_block(&gram, a->features->rows + mine->first * dim, mine->count,
-                       b->features->rows + theirs->first * dim, theirs->count, dim);
-            tile[i] = kernel(&gram, a, mine, b, theirs);
-        }
-        gram_release(&gram);
-    }
-    return failed ? -1 : 0;
+    size_t count = a->count * b->count;
+    struct tiling tiling = {a, b, kernel, *tiles = calloc(count, sizeof **tiles)};
+    if (!tiling.tiles) return error_memory(err);
+    return gram_each(count, a->features->dim, sum_tile, &tiling, err);
 }
 
 /* All pairs; tiles are added up in their order: the bits do not depend on threads. */

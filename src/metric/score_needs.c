@@ -127,9 +127,8 @@ static int check_validation(enum metric metric, const struct side *samples, cons
                          "%s needs a second set of real images, which no model was trained on: say evaluate.validation "
                          "(compare: --validation)",
                          metric_names[metric]);
-    if (check_network("sample side", samples, which, validation, err) != 0 ||
-        check_view(metric, which, side_view(validation, features_of_metric(metric)), &needs[metric].validation, err) !=
-            0)
+    if (check_view(metric, which, side_view(validation, features_of_metric(metric)), &needs[metric].validation, err) !=
+        0)
         return -1;
     return check_pair(metric, samples, which, validation, err);
 }
