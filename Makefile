@@ -11,8 +11,11 @@ PYTHON   ?= build/venv/bin/python
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 
-# One folder a variant: build/torch, build/fake, build/fake-address,undefined.
-B := build/$(SHIM)$(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
+# One folder a variant: build/torch, build/fake, build/fake-address,undefined. What is compiled from C is the same under
+# both shims, and made once: build/library, build/library-address,undefined.
+VARIANT := $(if $(filter self,$(COMM)),-self)$(if $(SANITIZE),-$(SANITIZE))
+B := build/$(SHIM)$(VARIANT)
+L := build/library$(VARIANT)
 
 PACKAGES   := libzstd jansson libfyaml libcrypto libzip spng libdeflate libjpeg libwebp nlopt
 PKG_CONFIG ?= pkg-config
@@ -24,7 +27,7 @@ SAN        := $(if $(filter coverage,$(SANITIZE)),--coverage,\
 USE_MPI    := $(filter mpi,$(COMM))
 # Open MPI's word for the flags, or MPICH's, which prints the compiler before them.
 MPI_FLAGS   = $(if $(USE_MPI),$(shell { $(MPICC) $(1) 2>/dev/null || { $(MPICC) $(2) | cut -d' ' -f2-; }; }))
-CPPFLAGS   += -Isrc -Ishim -I$(B) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
+CPPFLAGS   += -Isrc -Ishim -I$(L) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
               $(call MPI_FLAGS,--showme:compile,-compile_info)
 # libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with
 # other bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
@@ -34,8 +37,8 @@ LDLIBS     += $(BLAS) $(shell $(PKG_CONFIG) --libs $(PACKAGES)) $(call MPI_FLAGS
 
 SOURCES := $(filter-out src/main.c src/cluster/comm_$(if $(USE_MPI),self,mpi).c,$(wildcard src/*/*.c))
 PAGE    := page.css page.js chart.css
-OBJECTS := $(SOURCES:%.c=$(B)/%.o) $(B)/gen/page_files.o
-FAKE    := $(patsubst %.c,$(B)/%.o,$(wildcard shim/fake_*.c))
+OBJECTS := $(SOURCES:%.c=$(L)/%.o) $(L)/gen/page_files.o
+FAKE    := $(patsubst %.c,$(L)/%.o,$(wildcard shim/fake_*.c))
 UNIT    := $(patsubst %.c,$(B)/tests/%,$(notdir $(wildcard tests/unit/*/test_*.c))) # in folders as src has them
 
 ifeq ($(SHIM),torch)
@@ -86,7 +89,7 @@ test-long: ## what needs longer: hundreds of kill points, slow parity runs
 # Rank tests by the MPI that MPICC compiles for, in a folder of its own: objects of two MPIs do not go together.
 MPI_BUILD := build/fake-$(notdir $(MPICC))
 test-mpi: ## the tests of ranks with another MPI: MPICC=mpicc.mpich QTAYLOR_MPIRUN=mpiexec.mpich
-	@$(MAKE) --no-print-directory SHIM=fake B=$(MPI_BUILD) all
+	@$(MAKE) --no-print-directory SHIM=fake B=$(MPI_BUILD) L=$(MPI_BUILD) all
 	@QTAYLOR_FAKE=$(MPI_BUILD)/qtaylor $(PYTHON) -m pytest -q -rs -m 'not long' tests/mpi
 bench: ## speed, as ratios within one run
 	@tools/setup.sh test
@@ -101,32 +104,32 @@ gpu-check: ## a page about this program on this machine's GPU: what it computes 
 	@$(PYTHON) tests/gpu/check.py
 
 # The shim first: libtorch's headers take as long to compile as everything else.
-$(B)/qtaylor: $(SHIM_OBJECTS) $(B)/src/main.o $(B)/libqtaylor.a
+$(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(B)/src/main.o $(SHIM_OBJECTS) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
-$(B)/libqtaylor.a: $(OBJECTS)
+$(L)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(B)/%.o: %.c
+$(L)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  compile $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 
 # What the build knows about itself; rewritten only when it changes.
-$(B)/src/cluster/build.o: $(B)/version.h
+$(L)/src/cluster/build.o: $(L)/version.h
 # A report's own files as strings, page_css[] of page.css: bytes, as a string literal has a limit and escapes.
-$(B)/gen/page_files.c: $(PAGE:%=src/report/%)
+$(L)/gen/page_files.c: $(PAGE:%=src/report/%)
 	@mkdir -p $(@D)
 	@echo "  make    $@"
 	@{ echo '#include "report/markup.h"'; for file in $^; do name=$${file##*/}; \
 	    echo "const char $${name%.*}_$${name##*.}[] = {"; \
 	    od -An -v -tx1 $$file | sed "s/[0-9a-f][0-9a-f]/'\\\\x&',/g"; echo '0};'; done; } >$@
-$(B)/gen/page_files.o: $(B)/gen/page_files.c
+$(L)/gen/page_files.o: $(L)/gen/page_files.c
 	@echo "  compile $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
-$(B)/version.h: FORCE
+$(L)/version.h: FORCE
 	@mkdir -p $(@D)
 	@printf '#define QTAYLOR_%s "%s"\n' VERSION '$(VERSION)' DATE "$$(cut -d' ' -f2 VERSION)" COMMIT \
 	    "$$($(COMMIT) 2>/dev/null || echo unknown)" CFLAGS '$(CFLAGS) $(SAN)' >$@.new
@@ -148,17 +151,17 @@ unit: $(UNIT) ## the unit tests alone
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 vpath test_%.c $(wildcard tests/unit/*)
 tests/unit/%.c: ; # a test that was moved: what an older build wrote down of it
-$(B)/tests/%: %.c $(B)/libqtaylor.a $(FAKE)
+$(B)/tests/%: %.c $(L)/libqtaylor.a $(FAKE)
 	@mkdir -p $(@D)
 	@echo "  test    $<"
 	$(Q)$(CC) -Itests/unit $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(FAKE) \
-	    $(B)/libqtaylor.a -lcmocka $(LDLIBS)
+	    $(L)/libqtaylor.a -lcmocka $(LDLIBS)
 
 # The same over libtorch: SHIM=torch.
-$(B)/tests/torch_ops: tests/torch/ops.c $(B)/libqtaylor.a $(SHIM_OBJECTS)
+$(B)/tests/torch_ops: tests/torch/ops.c $(L)/libqtaylor.a $(SHIM_OBJECTS)
 	@mkdir -p $(@D)
 	@echo "  test    $<"
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(SHIM_OBJECTS) $(B)/libqtaylor.a \
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(SHIM_OBJECTS) $(L)/libqtaylor.a \
 	    -lcmocka $(LDLIBS) $(SHIM_LIBS)
 
 # What tests/faults preloads: see there.
@@ -169,12 +172,12 @@ build/tests/fault.so: tests/faults/fault.c
 
 # A fuzz target: under `make fuzz` libFuzzer's main, else one that replays files (tests/fuzz/fuzz.h).
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_MAIN := $(B)/tests/fuzz/fuzz.o $(if $(findstring fuzzer,$(SANITIZE)),,$(B)/tests/fuzz/replay.o)
-$(B)/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(B)/libqtaylor.a $(FAKE)
+FUZZ_MAIN := $(L)/tests/fuzz/fuzz.o $(if $(findstring fuzzer,$(SANITIZE)),,$(L)/tests/fuzz/replay.o)
+$(B)/fuzz_%: $(L)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(L)/libqtaylor.a $(FAKE)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FAKE) $(B)/libqtaylor.a $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FAKE) $(L)/libqtaylor.a $(LDLIBS)
 FUZZ_SECONDS ?= 600
-.SECONDARY: $(FUZZ:$(B)/%=$(B)/tests/fuzz/%.o) $(FUZZ_MAIN)
+.SECONDARY: $(FUZZ:$(B)/%=$(L)/tests/fuzz/%.o) $(FUZZ_MAIN)
 fuzz: ## every target in tests/fuzz under libFuzzer, FUZZ_SECONDS=600 each
 	@tools/setup.sh fuzz
 	@$(MAKE) --no-print-directory SHIM=fake COMM=self CC=clang SANITIZE=fuzzer,address,undefined \
@@ -186,7 +189,7 @@ run-fuzz: $(FUZZ)
 
 # Of every C file (and the libtorch shim), for editors and clang-tidy.
 COMPILED := $(SOURCES) src/main.c $(wildcard shim/fake_*.c tests/unit/*/test_*.c tests/fuzz/*.c tools/*.c)
-compile_commands.json: $(B)/version.h FORCE ## how each file is compiled, for editors
+compile_commands.json: $(L)/version.h FORCE ## how each file is compiled, for editors
 	@{ printf '['; for file in $(COMPILED); do printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' \
 	    "$$comma" '$(CURDIR)' $$file "$(CC) $(CPPFLAGS) $(CFLAGS) -c $$file"; comma=,; done; echo ']'; } >$@
 
@@ -212,17 +215,17 @@ coverage: ## how many lines of src unit tests, tests/cli and a few more reach (f
 	@$(MAKE) --no-print-directory SHIM=torch all build/tests/fault.so # which some of tests/cli run, too
 	@$(MAKE) --no-print-directory SHIM=fake SANITIZE=coverage CFLAGS='-O1 -g' WARNINGS=-w run-coverage
 run-coverage: all $(UNIT)
-	@find $(B) -name '*.gcda' -delete
+	@find $(L) -name '*.gcda' -delete
 	@printf '%s\n' $(UNIT) | xargs -P "$$(nproc)" -I{} sh -c '{} >{}.log 2>&1 || echo "FAILED: {}"'
 	@$(MPI_ENV) QTAYLOR_FAKE=$(B)/qtaylor $(PYTHON) -m pytest -q -m 'not long' -n 4 --dist loadgroup \
 	    tests/cli $(COVERED) | tail -1
-	@$(PYTHON) -m gcovr --root . --filter src/ --object-directory $(B) --gcov-ignore-parse-errors all $(B) 2>/dev/null | \
+	@$(PYTHON) -m gcovr --root . --filter src/ --object-directory $(L) --gcov-ignore-parse-errors all $(L) 2>/dev/null | \
 	    awk '$$1 == "TOTAL" || ($$1 ~ /^src/ && $$4 + 0 < 80)'
 
 format: ## clang-format over every C file, in place
 	@tools/setup.sh lint
 	@git ls-files '*.c' '*.h' '*.cpp' '*.hpp' | xargs build/venv/bin/clang-format -i
-lint: $(B)/version.h ## what gcc's analyzer, clang-format, shellcheck, ruff and tests/house.sh find
+lint: $(L)/version.h ## what gcc's analyzer, clang-format, shellcheck, ruff and tests/house.sh find
 	@tools/setup.sh lint
 	@CPPFLAGS='$(CPPFLAGS)' tests/lint.sh analyze
 
@@ -230,14 +233,14 @@ layers: ## check that each header stands alone and that folders include only wha
 	@CPPFLAGS='$(CPPFLAGS)' CFLAGS='$(CFLAGS)' CC='$(CC)' tests/layers.sh
 
 # The benchmark's limits: model calls through the shim and nothing else, and the metrics one by one.
-$(B)/bare_%: $(B)/tools/bare_%.o $(B)/libqtaylor.a $(SHIM_OBJECTS)
+$(B)/bare_%: $(L)/tools/bare_%.o $(L)/libqtaylor.a $(SHIM_OBJECTS)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECTS) $(B)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 # The coordinator's dispatch under a virtual clock (make bench).
-$(B)/simulate: $(B)/tools/simulate.o $(B)/libqtaylor.a $(FAKE)
+$(B)/simulate: $(L)/tools/simulate.o $(L)/libqtaylor.a $(FAKE)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FAKE) $(B)/libqtaylor.a $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FAKE) $(L)/libqtaylor.a $(LDLIBS)
 
 install: all ## put program, pages, slurm/, jobs/, tools under PREFIX=/usr/local (DESTDIR=: staged)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh install $(B)/qtaylor
@@ -255,8 +258,8 @@ dist: ## make build/qtaylor-VERSION.tar.gz, which builds without git
 	@echo "$(DIST): $$(cat $(dir $(DIST))COMMIT)"
 
 clean: ## remove objects and programs (packages and the virtual environment stay)
-	rm -rf build/torch* build/fake*
+	rm -rf build/torch* build/fake* build/library*
 distclean: ## remove build/ altogether
 	rm -rf build
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) $(L) -name '*.d' 2>/dev/null)

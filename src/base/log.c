@@ -24,6 +24,8 @@ static struct {
     int rank, size, torn;
     json_t *warnings;  /* NULL: nobody wants them */
     const char *about; /* what messages begin with, or NULL */
+    const char *things;
+    json_t *told; /* {warning: how often it was held back}, or NULL: each is told */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
 
 int log_leads(void) {
@@ -83,6 +85,29 @@ void log_about(const char *about) {
     state.about = about;
 }
 
+void log_once(const char *things) {
+    json_t *told = state.told, *count;
+    const char *message;
+    state.told = things ? json_object() : NULL; /* without memory all are told */
+    json_object_foreach(told, message, count) {
+        int others = (int)json_integer_value(count);
+        if (others > 0) log_warn("of %d other %s: %s", others, state.things, message);
+    }
+    json_decref(told);
+    state.things = things;
+}
+
+/* Was it told, and is to be told once? */
+static bool held_back(const char *level, const char *message) {
+    if (!state.told || strcmp(level, "warning") != 0) return false;
+    pthread_mutex_lock(&state.lock);
+    json_t *count = json_object_get(state.told, message);
+    if (!count) json_object_set_new(state.told, message, json_integer(0));
+    else json_integer_set(count, json_integer_value(count) + 1);
+    pthread_mutex_unlock(&state.lock);
+    return count;
+}
+
 void log_warnings_to(json_t *list) {
     state.warnings = list;
 }
@@ -101,6 +126,7 @@ static void line(const char *level, const char *format, va_list arguments) {
     vsnprintf(message + about, sizeof message - (size_t)about, format, arguments);
     text_make_visible(visible, sizeof visible, message, "");
     text_make_utf8(message);
+    if (held_back(level, message + about)) return;
     json_t *quoted = json_string(message);
     char *text = quoted ? json_dumps(quoted, JSON_ENCODE_ANY) : NULL;
     char *members = text_new("\"level\": \"%s\", \"message\": %s", level, text ? text : "\"\"");

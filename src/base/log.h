@@ -20,6 +20,9 @@ void log_close(void);                              /* says in it when stderr did
 /* From now on each message begins with "about: ", for what is done a second time with something else; NULL: no more.
  * Borrowed. */
 void log_about(const char *about);
+/* From now on a warning that was told, be it about something else, is not told again; `things` (borrowed) is what many
+ * of it are called. NULL: no more, and says of how many others each was true. */
+void log_once(const char *things);
 /* From now on each warning's message is also appended to `list`, which stays the caller's; NULL: no more. */
 void log_warnings_to(json_t *list);
 

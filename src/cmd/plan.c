@@ -216,9 +216,16 @@ static int plan_file(const struct plan_options *options, const struct job_file *
     struct listing listing;
     int rc = listing_open(&listing, &sweep, options->json, err);
     if (rc == 0 && sweep.race) rc = race_read(&race, sweep.race, file->path, err);
-    for (size_t i = 0; i < sweep.count && rc == 0; i++)
+    log_once("cells");
+    for (size_t i = 0; i < sweep.count && rc == 0; i++) {
+        char about[200];
+        snprintf(about, sizeof about, "cell %.190s", sweep.cells[i].name);
+        log_about(about);
         rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name, &listing,
                       options->json ? &json : NULL, &evaluation, &racing, err);
+        log_about(NULL);
+    }
+    log_once(NULL);
     if (rc == 0 && sweep.count == 0)
         rc = plan_one(file, options->set.items, options->set.count, NULL, &listing, options->json ? &json : NULL,
                       &evaluation, &racing, err);

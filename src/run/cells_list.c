@@ -108,8 +108,12 @@ static int add_cell(struct listing *listing, const struct sweep_cell *from) {
     struct error *err = listing->err;
     json_t *document = NULL, *shared = NULL;
     size_t number = json_array_size(listing->cells);
-    if (settled_document(&document, listing->file, from->overrides, from->count, listing->automatic, err) != 0)
-        return error_prefix(err, "cell %s", from->name);
+    char about[200];
+    snprintf(about, sizeof about, "cell %.190s", from->name);
+    log_about(about);
+    int rc = settled_document(&document, listing->file, from->overrides, from->count, listing->automatic, err);
+    log_about(NULL);
+    if (rc != 0) return error_prefix(err, "cell %s", from->name);
     char *key = samples_key(document);
     const json_t *same = key ? json_object_get(listing->samples, key) : NULL;
     json_t *cell = json_pack("{s:s, s:O, s:I, s:s}", "name", from->name, "values", from->values, "same_as",
@@ -187,7 +191,9 @@ static int list_sweep(json_t **list, struct job_file *file, const struct sweep *
     if (rc == 0) rc = recall_cells(automatic, sweep, err);
     /* Read; not to be copied a cell. */
     if (rc == 0) rc = override_apply(file->root, file->places, "sweep=null", NULL, err);
+    log_once("cells");
     for (size_t i = 0; rc == 0 && i < sweep->count; i++) rc = add_cell(&listing, &sweep->cells[i]);
+    log_once(NULL);
     struct race rules;
     struct race_costs costs = {0};
     if (rc == 0 && sweep->race) rc = race_read(&rules, sweep->race, file->path, err);

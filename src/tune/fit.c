@@ -183,6 +183,7 @@ static int solve(struct student *student, bool *finite, struct error *err) {
         for (size_t i = 0; i < SUMS; i++) total[i] += student->sums[block * SUMS + i];
     prior(fit, engine->schedule, student->step, towards);
     *finite = regress(fit, engine, total, towards, student->step, c);
+    if (!*finite) memset(c, 0, sizeof c); /* such a fit's errors are infinite; what is kept of it are numbers */
     fit->a[student->step] = c[0];
     for (size_t j = 0; j + 1 < terms_of(fit, student->step); j++) fit->b[student->step][j] = c[j + 1];
     return 0;

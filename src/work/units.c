@@ -262,6 +262,8 @@ static int quarantine_cell(const struct units *units, struct cell *cell, const s
         if (unit->concludes) log_error("%s: its evaluation failed twice and is left out", cell->run.dir);
         else shards[count++] = unit->shard.value;
     }
+    json_decref(cell->quarantine); /* an earlier attempt's */
+    cell->quarantine = NULL;
     bool settled = count > 0 || !outcome->interrupted; /* else some are still to be tried */
     int rc = settled ? quarantine_write(&cell->run, cells_dir(units->cells), cell->name, shards, count,
                                         &cell->quarantine, err)

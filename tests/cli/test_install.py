@@ -126,8 +126,8 @@ def test_a_tarball_knows_what_it_is(tmp_path):
     """Unpacked in another repository, whose commit it must not take for its own."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     tree, commit = unpack(tmp_path)
-    make("build/fake/version.h", cwd=tree)
-    made = (tree / "build/fake/version.h").read_text()
+    make("build/library/version.h", cwd=tree)
+    made = (tree / "build/library/version.h").read_text()
     assert f'QTAYLOR_VERSION "{VERSION}"\n' in made and f'QTAYLOR_COMMIT "{commit}"\n' in made
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
     assert set(tracked) <= set(files(tree))

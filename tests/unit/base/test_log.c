@@ -77,7 +77,30 @@ static void every_line_is_json(void **state) {
     unlink(path);
 }
 
+/* Of three cells' warnings the first says whose it is, and the rest are counted. */
+static void what_many_have_is_told_once(void **state) {
+    (void)state;
+    json_t *told = json_array();
+    log_warnings_to(told);
+    log_once("cells");
+    for (int i = 0; i < 3; i++) {
+        log_about(i == 0 ? "cell a" : i == 1 ? "cell b" : "cell c");
+        log_warn("alike %d", 1);
+        if (i == 1) log_warn("of one alone");
+        log_about(NULL);
+    }
+    log_once(NULL);
+    log_warn("alike %d", 1);
+    log_warnings_to(NULL);
+    json_t *expected = json_pack("[s, s, s, s]", "cell a: alike 1", "cell b: of one alone", "of 2 other cells: alike 1",
+                                 "alike 1");
+    if (!json_equal(told, expected)) fail_msg("%s", json_dumps(told, 0));
+    json_decref(expected);
+    json_decref(told);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(utf8_and_what_is_not), cmocka_unit_test(every_line_is_json)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(utf8_and_what_is_not), cmocka_unit_test(every_line_is_json),
+                                       cmocka_unit_test(what_many_have_is_told_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
