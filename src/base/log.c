@@ -91,7 +91,7 @@ void log_once(const char *things) {
     state.told = things ? json_object() : NULL; /* without memory all are told */
     json_object_foreach(told, message, count) {
         int others = (int)json_integer_value(count);
-        if (others > 0) log_warn("of %d other %s: %s", others, state.things, message);
+        if (others > 0) log_warn("%d more of the %s: %s", others, state.things, message);
     }
     json_decref(told);
     state.things = things;

@@ -76,3 +76,16 @@ def test_unstable_plans_are_warned_about(job, schedule, solver, nfe, prediction)
 def test_steps_of_no_length_are_refused(job, sampler):
     job.keys["sampler"] = {"solver": "dpmpp-2m"} | sampler
     assert "go down" in qtaylor("plan", job.write(), code=65).stderr
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_sweep_says_which_cells(job, verb):
+    """The first one's name, and of how many more the same is true; others' are theirs."""
+    job.model["card"] |= CARDS["linear"] | {"prediction": "epsilon", "labels": None}
+    job.keys |= {"labels": "none", "seeds": "0-3", "sampler": {"nfe": 5},
+                 "sweep": {"batch": [2, 4, 8], "sampler.solver": ["euler-maruyama", "ddim", "ito-taylor"]}}
+    said = [line for line in qtaylor(verb, job.write()).stderr.splitlines() if "times as wide" in line]
+    first, second = (line.split(": ", 3)[3] for line in said[:2])
+    assert said == [f"qtaylor: warning: {of}: {what}" for of, what in (
+        ("cell batch=2,solver=euler-maruyama", first), ("cell batch=2,solver=ito-taylor", second),
+        ("2 more of the cells", first), ("2 more of the cells", second))]
