@@ -92,8 +92,8 @@ static void what_many_have_is_told_once(void **state) {
     log_once(NULL);
     log_warn("alike %d", 1);
     log_warnings_to(NULL);
-    json_t *expected = json_pack("[s, s, s, s]", "cell a: alike 1", "cell b: of one alone", "2 more of the cells: alike 1",
-                                 "alike 1");
+    json_t *expected = json_pack("[s, s, s, s]", "cell a: alike 1", "cell b: of one alone",
+                                 "2 more of the cells: alike 1", "alike 1");
     if (!json_equal(told, expected)) fail_msg("%s", json_dumps(told, 0));
     json_decref(expected);
     json_decref(told);
