@@ -117,7 +117,7 @@ int main(int argc, char **argv) {
         log_error("%s", err.message);
         status = err.code;
     }
-    log_flush();
+    log_close();
     if (command_leave_at_once) _exit(status); /* MPI_Finalize would wait for the dead */
     return status;
 }

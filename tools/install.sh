@@ -92,6 +92,7 @@ install_all() { # install_all PROGRAM
     echo "$home/installed" >>"$draft.list"
     install -m 644 "$draft.list" "$list"
     echo "installed in $place: $(wc -l <"$list") files, listed in $list"
+    case :$PATH: in *":$PREFIX/bin:"*) ;; *) echo "to find them: export PATH=$PREFIX/bin:\$PATH" ;; esac
 }
 
 case ${1:-} in

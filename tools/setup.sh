@@ -127,8 +127,8 @@ want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1
 install() { # install PIP-OPTIONS...: what is wanted
     if [ ${#wheels[@]} -eq 0 ]; then return; fi
     case " ${wheels[*]} " in *" torch=="*)
-        say "PyTorch $torch_version by pip: 200 MB to download for a CPU build, some 3 GB where pip brings the CUDA" \
-            "build (LIBTORCH=DIR names an unpacked libtorch instead)" ;;
+        say "PyTorch $torch_version by pip, minutes without a word: 3 GB to download where pip brings the build with" \
+            "CUDA, 0.2 GB for CPUs alone (PIP_INDEX_URL= as PyTorch's \"Get started\" has it; LIBTORCH=DIR: neither)" ;;
     esac
     say "installing into build/venv: ${wheels[*]}"
     quiet build/venv/bin/python -m pip install --disable-pip-version-check -q "$@" "${wheels[@]}"
@@ -150,6 +150,7 @@ python_packages() {
     if [ "$what" = build ] && { [ "$shim" != torch ] || [ -n "${LIBTORCH:-}" ]; }; then return; fi
     virtual_environment
     if [ "$shim" = torch ]; then want torch "torch==$torch_version"; fi
+    if [ "$what" = build ]; then want numpy numpy; fi # torch warns where it is missing
     if [ "$what" != build ]; then want ruff 'ruff==0.17.*'; want clang-format 'clang-format==18.1.8'; fi
     if [ "$what" = build ] || [ "$what" = lint ]; then install; return; fi
     # pytest 9 does not keep xdist's groups of tests (tests/conftest.py) together.

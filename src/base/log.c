@@ -44,6 +44,7 @@ int log_background(struct error *err) {
 int log_open(const char *path, struct error *err) {
     int file = file_open(path, O_WRONLY | O_CREAT | O_APPEND, err);
     if (file < 0) return -1;
+    log_close();
     state.file = file;
     return 0;
 }

@@ -14,7 +14,7 @@ int log_leads(void);               /* is this rank 0? What every rank finds is t
  * many wait, further ones are dropped. */
 int log_background(struct error *err);
 int log_flush(void); /* waits for stderr to take what there is, but not for ever; 0, or errno as outlet_flush has it */
-int log_open(const char *path, struct error *err); /* appends JSON lines to path from now on */
+int log_open(const char *path, struct error *err); /* from now on appends JSON lines to path, and no more elsewhere */
 void log_close(void);                              /* says in it when stderr did not take all */
 
 /* From now on each message begins with "about: ", for what is done a second time with something else; NULL: no more.

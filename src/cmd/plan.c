@@ -152,6 +152,9 @@ static void print_plan(const struct listing *listing, const char *cell, const st
         print_line(out, "== %s", cell);
     }
     print_overridden(card, out);
+    if (!compiled->adaptive && job->sampler.nfe > compiled->nfe)
+        fprintf(out, "sampler.nfe: %d asked for; the most that whole steps make of it is %d\n", job->sampler.nfe,
+                compiled->nfe);
     plan_print(compiled, out);
     print_idle(job, card, out);
     if (job->unmeasured)

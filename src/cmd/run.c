@@ -177,7 +177,7 @@ static void print_dry_run(const json_t *found, FILE *out) {
         print_duration(json_number_value(seconds), out);
         fprintf(out, " (measured: %.1f model calls of a sample a second), without decoding, features and metrics\n",
                 calls);
-    } else fprintf(out, "time        nothing is to be solved for\n");
+    } else fprintf(out, "time        none: no sample is to be made\n");
     if (json_is_true(json_object_get(found, "busy"))) fprintf(out, "another job is at work there now\n");
     fprintf(out, "dry run: all that a start checks was checked, nothing was written\n");
 }

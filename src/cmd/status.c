@@ -53,14 +53,25 @@ static void print_cells(const json_t *cells, const json_t *race) {
     }
 }
 
+enum { RATE = 40 };
+
+/* A job says its rate every few seconds; before that it is not known, and not nothing. */
+static const char *rate_text(char text[RATE], const json_t *of) {
+    double rate = number_at(of, "rate");
+    if (rate > 0) snprintf(text, RATE, "%.1f samples/s", rate);
+    else snprintf(text, RATE, "not known yet");
+    return text;
+}
+
 static void print_attempt(const json_t *attempt) {
     const char *slurm = json_string_value(json_object_get(attempt, "slurm"));
     struct text seen = {0};
     progress_duration(&seen, number_at(attempt, "silent"));
-    print_line(stdout, "  attempt %lld: %s, process %lld%s%s, %lld ranks, %.1f samples/s, seen %s ago",
+    char rate[RATE];
+    print_line(stdout, "  attempt %lld: %s, process %lld%s%s, %lld rank%s, %s, seen %s ago",
                whole_at(attempt, "attempt"), text_at(attempt, "host"), whole_at(attempt, "pid"),
-               slurm ? ", SLURM job " : "", slurm ? slurm : "", whole_at(attempt, "ranks"), number_at(attempt, "rate"),
-               seen.data ? seen.data : "?");
+               slurm ? ", SLURM job " : "", slurm ? slurm : "", whole_at(attempt, "ranks"),
+               whole_at(attempt, "ranks") == 1 ? "" : "s", rate_text(rate, attempt), seen.data ? seen.data : "?");
     text_release(&seen);
 }
 
@@ -79,7 +90,8 @@ static void print_life(const json_t *status) {
         printf("running     %lld rank%s in %zu job%s\n", whole_at(status, "ranks"),
                whole_at(status, "ranks") == 1 ? "" : "s", attempts, attempts == 1 ? "" : "s");
         json_array_foreach(json_object_get(status, "attempts"), i, attempt) print_attempt(attempt);
-        printf("rate        %.1f samples/s", number_at(status, "rate"));
+        char rate[RATE];
+        printf("rate        %s", rate_text(rate, status));
         if (left && json_is_number(json_object_get(status, "eta_seconds")))
             print_duration(", ETA ", number_at(status, "eta_seconds"), "");
         printf("\n");

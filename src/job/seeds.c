@@ -112,7 +112,7 @@ int seeds_locate(const struct seeds *seeds, const struct seeds *wanted, uint64_t
         uint64_t seed = seeds_at(wanted, i);
         const struct seed_range *range = bsearch(&seed, sorted, seeds->ranges_count, sizeof *sorted, range_holds);
         if (range) positions[i] = range->before + (seed - range->first);
-        else rc = error_set(err, CODE_DATA, "expected seeds of the list, found %" PRIu64 ", which is not in it", seed);
+        else rc = error_set(err, CODE_DATA, "expected seeds that the job has, found %" PRIu64, seed);
     }
     free(sorted);
     return rc;

@@ -352,7 +352,9 @@ int collect_data(json_t **data, const char *dir, struct error *err) {
     if (single) rc = folder_has(dir, "run.json", &begun, err);
     if (rc == 0 && single && !begun)
         rc = error_set(err, CODE_DATA,
-                       "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json", dir);
+                       "%s is neither a sweep nor a run: it has no results.json, sweep.json or run.json (several runs "
+                       "on one page are a sweep: `sweep:` in the job)",
+                       dir);
     if (rc == 0 && single) rc = collect_run(&results, dir, err);
     if (rc == 0 && results) rc = check_results(results, dir, err);
     const json_t *columns = json_object_get(results, "columns"), *cells = json_object_get(results, "cells");

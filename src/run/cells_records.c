@@ -221,10 +221,19 @@ static int check_results(const void *context, const char *replaced, struct error
     return rc;
 }
 
+/* A run's result says where it was written; its folder may have been named otherwise then, or have moved. */
+static int read_own_result(const struct cell *cell, json_t **result, struct error *err) {
+    if (read_result(cell, result, err) != 0) return -1;
+    int rc = json_object_set_new(*result, "run", json_string(cell->run.dir));
+    if (rc == 0 && json_is_string(json_object_get(*result, "picture")))
+        rc = json_object_set_new(*result, "picture", json_sprintf("%s/grid.png", cell->run.dir));
+    return rc == 0 ? 0 : error_memory(err);
+}
+
 int cells_results(const struct cells *cells, json_t **results, struct error *err) {
     struct summing summing = {.cells = cells};
     *results = NULL;
-    if (!cells_sweep(cells)) return cells->cells[0].concluded ? read_result(&cells->cells[0], results, err) : 0;
+    if (!cells_sweep(cells)) return cells->cells[0].concluded ? read_own_result(&cells->cells[0], results, err) : 0;
     char *json = text_new("%s/results.json", cells_dir(cells)), *csv = text_new("%s/results.csv", cells_dir(cells));
     int rc = json && csv ? claim_update(json, true, sum_up, &summing, err) : error_memory(err);
     if (rc == 0 && summing.left_out > 0) /* said once: older results have them no more */

@@ -123,6 +123,7 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     int rc = !job->model.path  ? card_parse(card, job->model.card, file->path, err)
              : job->model.card ? card_read_under(card, job->model.path, job->model.card, err)
                                : card_read(card, job->model.path, err);
+    if (rc != 0 && err->code == CODE_IO) error_prefix(err, "model.path");
     if (rc == 0 && job->sampler.guidance.model) rc = card_add_guide(card, NULL, job->sampler.guidance.model, err);
     if (rc == 0) rc = check_decoders(job, card, false, err);
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);

@@ -39,8 +39,9 @@ static int check_options(const struct sampler *sampler, const struct solver *sol
         return error_set(err, CODE_DATA,
                          "sampler.variance: learned, but the model predicts none (its card has no variance: learned)");
     if (!isnan(sampler->order) && !solver_takes_order(solver, sampler->order))
-        return error_set(err, CODE_DATA, "sampler.order: %s has order %s, found %g", solver->name, solver->orders,
-                         sampler->order);
+        return error_set(err, CODE_DATA,
+                         "sampler.order: %s has order %s, found %g (--set sampler.order=null leaves it out)",
+                         solver->name, solver->orders, sampler->order);
     return 0;
 }
 

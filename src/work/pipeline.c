@@ -254,7 +254,6 @@ int pipeline_run(struct comm *comm, const json_t *list, const struct pipeline_op
     }
     attempt_end(attempt, rc == 0 ? 0 : (int)err->code);
     failures_close();
-    log_close();
     if (opened == 0) cells_close(&cells);
     return rc;
 }

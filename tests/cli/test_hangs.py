@@ -173,3 +173,14 @@ def test_little_address_space_is_said_before_anything_is_made(job):
 def test_threads_with_small_stacks(job):
     done = qtaylor("run", job.write(), code=64, OMP_STACKSIZE="64K")
     assert "OMP_STACKSIZE" in done.stderr and "64 KiB" in done.stderr
+
+
+def test_what_ended_a_run_is_in_its_log(job):
+    """mpirun throws away what its ranks print while it ends them."""
+    job.model["delay_ms"] = 100
+    process = subprocess.Popen([FAKE, "generate", job.write()], stderr=subprocess.PIPE, text=True, env=environment())
+    wait_for(lambda: list(job.run.glob("samples/*")))
+    process.send_signal(signal.SIGTERM)
+    why = "interrupted; what is whole is on disk: run again to continue"
+    assert process.communicate(timeout=60)[1].splitlines()[-1] == f"qtaylor: error: {why}" and process.returncode == 75
+    assert (last_log(job)["level"], last_log(job)["message"]) == ("error", why)

@@ -78,3 +78,23 @@ def test_a_python_without_packages(tool, packages):
         assert lines and f"pip install {packages}" in lines[-1], done.stderr
         if tool != "qtaylor":  # a module: its error is an exception
             assert done.returncode == 64 and lines[-1].startswith(f"{tool}: ") and "Traceback" not in done.stderr
+
+
+def test_a_folder_that_was_moved(job, tmp_path):
+    """What is printed of a finished run names the folder that it is in."""
+    job.keys["seeds"] = "0-15"
+    qtaylor("run", job.write())
+    job.run.rename(tmp_path / "moved")
+    job.keys["output"]["dir"] = str(tmp_path / "moved")
+    said = qtaylor("run", job.write()).stdout
+    assert f"run         {tmp_path}/moved\n" in said and f"picture     {tmp_path}/moved/grid.png\n" in said
+    told = json.loads(qtaylor("run", job.write(), "--json").stdout)
+    assert told["picture"] == f"{told['run']}/grid.png" == f"{tmp_path}/moved/grid.png"
+
+
+@pytest.mark.parametrize("asked, made", [(11, 10), (4, 4)])
+def test_evaluations_that_make_no_whole_steps(small, asked, made):
+    small.keys["sampler"] = {"solver": "midpoint", "nfe": asked}
+    said = qtaylor("plan", small.write()).stdout
+    assert f"midpoint: NFE {made}," in said
+    assert ("sampler.nfe: 11 asked for; the most that whole steps make of it is 10" in said) == (asked != made)
