@@ -27,8 +27,10 @@ SAN        := $(if $(filter coverage,$(SANITIZE)),--coverage,\
 USE_MPI    := $(filter mpi,$(COMM))
 # Open MPI's word for the flags, or MPICH's, which prints the compiler before them.
 MPI_FLAGS   = $(if $(USE_MPI),$(shell { $(MPICC) $(1) 2>/dev/null || { $(MPICC) $(2) | cut -d' ' -f2-; }; }))
-CPPFLAGS   += -Isrc -Ishim -I$(L) $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
-              $(call MPI_FLAGS,--showme:compile,-compile_info)
+# Asked for once, and only where something is compiled.
+COMPILE_FLAGS = $(eval COMPILE_FLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas) \
+                  $(call MPI_FLAGS,--showme:compile,-compile_info))$(COMPILE_FLAGS)
+CPPFLAGS   += -Isrc -Ishim -I$(L) $(COMPILE_FLAGS)
 # libtorch has a BLAS of its own (MKL) under the same names. A shared OpenBLAS would answer torch's calls too, with
 # other bits, and threads that fight the workers; so ours is linked statically, and its names stay inside.
 BLAS       ?= -Wl,--exclude-libs,ALL -Wl,-Bstatic -llapacke $(shell $(PKG_CONFIG) --libs openblas) -Wl,-Bdynamic \
@@ -103,19 +105,29 @@ cuda-build: ## build/cuda/qtaylor against a CUDA libtorch (LIBTORCH=DIR, or DOWN
 gpu-check: ## a page about this program on this machine's GPU: what it computes there, and how fast
 	@$(PYTHON) tests/gpu/check.py
 
+# Over packages that were unpacked without root (build/env.sh) the program is a script that starts qtaylor.bin.
+UNPACKED := $(if $(wildcard build/env.sh),.bin)
 # The shim first: libtorch's headers take as long to compile as everything else.
 $(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@$(UNPACKED) $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
+	    $(SHIM_LIBS)
+	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh qtaylor.bin >$@ && chmod +x $@)
 
 $(L)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(L)/%.o: %.c
+$(L)/%.o: %.c | $(L)/packages
 	@mkdir -p $(@D)
 	@echo "  compile $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
+
+$(L)/packages:
+	@$(PKG_CONFIG) --exists --print-errors $(PACKAGES) openblas || { \
+	    echo "packages are missing: \`tools/setup.sh build\` brings Debian's (without root, too), and docs/cluster.md" \
+	        "says what is needed elsewhere" >&2; exit 64; }
+	@mkdir -p $(@D) && touch $@
 
 # What the build knows about itself; rewritten only when it changes.
 $(L)/src/cluster/build.o: $(L)/version.h
@@ -244,8 +256,9 @@ $(B)/simulate: $(L)/tools/simulate.o $(L)/libqtaylor.a $(FAKE)
 
 install: all ## put program, pages, slurm/, jobs/, tools under PREFIX=/usr/local (DESTDIR=: staged)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh install $(B)/qtaylor
-	@$(if $(LIBTORCH),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder")
-	@$(if $(wildcard build/env.sh),echo "and libraries and mpirun of build/deps: source $(CURDIR)/build/env.sh before it")
+	@$(if $(LIBTORCH),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder.")
+	@$(if $(UNPACKED),echo "and libraries from $(CURDIR)/build/deps: keep that folder. For its mpirun: source" \
+	    "$(PREFIX)/share/qtaylor/env.sh")
 uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh uninstall
 # `git stash create` is the working tree as a commit of no branch, or nothing where it is as committed.

@@ -26,13 +26,22 @@ trap 'say "USR1: the time limit is near"; forward' USR1
 trap 'say "TERM: this job is being ended"; forward' TERM
 forward() { [ -z "$launcher" ] || kill -USR1 "$launcher" 2>/dev/null || true; }
 
+unpacked_mpirun() { # where packages were unpacked without root; of a clone, or installed
+    local file
+    for file in "$QTAYLOR_HOME"/{build/,}env.sh; do
+        # shellcheck source=/dev/null
+        [ ! -e "$file" ] || source "$file"
+    done
+}
+
 launch() { # launch ARGUMENTS...: the program on all tasks of the job; its exit code is told, and no more
     local command code=0 gpu=() settings=(--set "device=$DEVICE")
     [ "$DEVICE" = cpu ] || gpu=(--gpus-per-task=1) # mpirun's ranks see all of a node's GPUs, and take one by local rank
     case $LAUNCHER in
         srun) command=(srun --mpi=pmix --kill-on-bad-exit=0 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" "${gpu[@]}"
             "${SRUN_OPTIONS[@]}") ;;
-        mpirun) command=(mpirun -n "$SLURM_NTASKS" "${MPIRUN_OPTIONS[@]}")
+        mpirun) unpacked_mpirun
+            command=(mpirun -n "$SLURM_NTASKS" "${MPIRUN_OPTIONS[@]}")
             [ "$DEVICE" != cpu ] || settings+=(--set "workers=${SLURM_CPUS_PER_TASK:-1}") ;;
         *) say "LAUNCHER=$LAUNCHER: expected srun or mpirun"; exit 64 ;;
     esac
@@ -105,10 +114,12 @@ plan() { # what JOB makes, one line a run: number, cell, folder
 # Makes what is missing of JOB, or in a job array of the task's cell, and never returns.
 qtaylor_job() {
     local run result=metrics.json one=()
+    [ -n "${SLURM_JOB_ID:-}" ] || { say "this is a script for sbatch; by hand: qtaylor run $JOB"; exit 64; }
     list=$(plan) || exit
     if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
         one=(--cell "$SLURM_ARRAY_TASK_ID")
         list=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" <<<"$list")
+        [ -n "$list" ] || { say "stopped: $JOB has no cell $SLURM_ARRAY_TASK_ID"; exit 65; }
     fi
     run=$(cut -f 3 <<<"$list")
     case $list in

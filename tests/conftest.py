@@ -13,8 +13,15 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FAKE = ROOT / os.environ.get("QTAYLOR_FAKE", "build/fake/qtaylor")  # or built in another way (make tsan, make coverage)
-TORCH = ROOT / "build/torch/qtaylor"
+
+def built(path):
+    """Where packages were unpacked without root a script starts the program, which is what faults are for."""
+    binary = ROOT / f"{path}.bin"
+    return binary if binary.exists() else ROOT / path
+
+
+FAKE = built(os.environ.get("QTAYLOR_FAKE", "build/fake/qtaylor"))  # or built in another way (make tsan, make coverage)
+TORCH = built("build/torch/qtaylor")
 FAULT = ROOT / "build/tests/fault.so"  # preloaded, it makes calls fail (tests/faults/fault.c)
 WITHOUT_TORCH = os.environ.get("SHIM") == "fake"  # make test SHIM=fake: what needs libtorch or PyTorch is skipped
 

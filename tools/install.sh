@@ -2,6 +2,8 @@
 # Puts the program and what belongs to it under $DESTDIR$PREFIX, or takes it away; make install and make uninstall.
 #   tools/install.sh install build/torch/qtaylor
 #   tools/install.sh uninstall
+#   tools/install.sh starter ENV.SH PROGRAM    prints a script that starts PROGRAM with the settings of ENV.SH; both are
+#                                              seen from its folder
 # share/qtaylor/installed lists what was put there: only that is taken away.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,11 +65,25 @@ put_slurm() {
         's|{PROGRAM:=[^}]*}|{PROGRAM:=../../bin/qtaylor}|; s|relative to the qtaylor folder|relative to $QTAYLOR_HOME|'
 }
 
+starter() { # starter ENV.SH PROGRAM
+    # shellcheck disable=SC2016 # text of the script
+    printf '#!/bin/bash\n# Its libraries were unpacked without root.\nhere=$(dirname "$(readlink -f "$0")")
+source "$here/%s"\nexec -a "$0" "$here/%s" "$@"\n' "$1" "$2"
+}
+
+# Over unpacked packages: their settings, the program behind its starter, and a module that has mpirun as well.
+put_unpacked() { # put_unpacked PROGRAM.bin
+    put 644 build/env.sh "$home/env.sh"
+    put 755 "$1" libexec/qtaylor
+    starter "../$home/env.sh" ../libexec/qtaylor >"$draft"
+    put 755 "$draft" bin/qtaylor
+}
+
 install_all() { # install_all PROGRAM
     local file command version
     version=$(cut -d' ' -f1 VERSION)
     : >"$draft.list"
-    put 755 "$1" bin/qtaylor
+    if [ -e "$1.bin" ]; then put_unpacked "$1.bin"; else put 755 "$1" bin/qtaylor; fi
     put_slurm
     while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(list_jobs | grep -vx jobs/README.md | sort)
     put_page jobs/README.md "$home/jobs/README.md" ../../doc/qtaylor ..
@@ -78,7 +94,7 @@ install_all() { # install_all PROGRAM
     for file in README.md CHANGELOG.md; do put_page "$file" "share/doc/qtaylor/$file" '' ../../qtaylor; done
     for file in docs/*.md; do put_page "$file" "share/doc/qtaylor/$file" .. ../../../qtaylor; done
     put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \
-        "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g"
+        "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g; $([ -e "$1.bin" ] || echo '/@UNPACKED@/d'); s|@UNPACKED@ *||"
     "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
     for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
         "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"
@@ -103,5 +119,6 @@ case ${1:-} in
         find "$place/$home/tools" -name __pycache__ -prune -exec rm -rf {} + # Python's own, of the tools' use
         remove "$draft"
         echo "removed from $place" ;;
-    *) fail 'expected install PROGRAM or uninstall' ;;
+    starter) starter "${2:?}" "${3:?}" ;;
+    *) fail 'expected install PROGRAM, uninstall, or starter ENV.SH PROGRAM' ;;
 esac

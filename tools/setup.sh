@@ -12,7 +12,11 @@ cd "$(dirname "$0")/.."
 
 what=${1:-build}
 shim=${SHIM:-torch}
-case $what in fuzz | lint) shim=fake ;; esac
+case $what in
+    fuzz | lint) shim=fake ;;
+    build | test | long | coverage) ;;
+    *) sed -n '2,9s/^# //p' "$0" >&2; exit 64 ;;
+esac
 torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
     libssl-dev libzip-dev libopenblas-dev liblapacke-dev libspng-dev libdeflate-dev libjpeg-dev libwebp-dev
@@ -86,7 +90,7 @@ unpack() {
     IFS=: read -ra folders <<<"$libraries"
     find "${folders[@]}" -maxdepth 1 -name '*.so.*' -exec ln -sf -t build/deps/usr/lib {} + 2>/dev/null || true
     cat >build/env.sh <<SHELL
-# Packages unpacked without root: source this to run the programs by hand (make does it by itself).
+# Packages unpacked without root: source this to have their mpirun (make and qtaylor itself do it by themselves).
 export PATH=$deps/usr/bin:\$PATH LD_LIBRARY_PATH=$libraries
 export OPAL_PREFIX=$deps/usr OPAL_LIBDIR=$deps/$lib/openmpi/lib OPAL_INCLUDEDIR=$deps/$lib/openmpi/include
 export PMIX_INSTALL_PREFIX=$deps/$lib/pmix2 OMPI_MCA_mca_base_component_show_load_errors=0 \
@@ -103,7 +107,7 @@ CPPFLAGS += -isystem $deps/usr/include -isystem $deps/usr/include/$(gcc -dumpmac
     -isystem $deps/usr/include/$(gcc -dumpmachine)/openblas-pthread
 LDFLAGS += $(for folder in ${libraries//:/ }; do printf -- '-L%s -Wl,-rpath-link,%s ' "$folder" "$folder"; done)
 MAKE
-    say "to run the programs by hand: source build/env.sh"
+    say "to have mpirun: source build/env.sh"
 }
 
 debian_packages() {

@@ -1,5 +1,6 @@
-/* What made a run's samples: run.json's "made_with", the kinds of machine (libtorch and the processor's instruction
- * set, or the GPU) of every job that had some to make. One model gives other last bits on another kind. */
+/* What made a run's samples: run.json's "hosts", the ranks of the last job that had some to make, and "made_with",
+ * the kinds of machine (libtorch and the processor's instruction set, or the GPU) of all these jobs. One model gives
+ * other last bits on another kind. */
 #ifndef RUN_MACHINES_H
 #define RUN_MACHINES_H
 

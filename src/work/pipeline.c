@@ -88,10 +88,9 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
         return -1;
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
-        if (json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
-        bool fresh = make_samples &&
-                     !json_object_get(run->document,
-                                      "made_with"); /* else the scan comes first: perhaps nothing is to be made */
+        /* Else the scan comes first: perhaps nothing is to be made. */
+        bool fresh = make_samples && !json_object_get(run->document, "made_with");
+        if (fresh && json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
         if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
         if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, cells->count > 1, err) != 0) return -1;
     }

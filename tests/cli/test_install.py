@@ -8,11 +8,11 @@ import tarfile
 
 import pytest
 
-from conftest import FAKE, ROOT, environment, qtaylor
+from conftest import FAKE, ROOT, built, environment, qtaylor
 
 PREFIX = "/opt/qtaylor 1"
 BUILD = ROOT / "build/fake"
-pytestmark = pytest.mark.skipif(FAKE != BUILD / "qtaylor", reason="make install takes the usual build")
+pytestmark = pytest.mark.skipif(FAKE != built("build/fake/qtaylor"), reason="make install takes the usual build")
 VERSION = (ROOT / "VERSION").read_text().split()[0]
 
 
@@ -120,6 +120,27 @@ def test_slurm_scripts_find_program_and_jobs(stage, job, tmp_path):
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "done and verified" in said, said
     assert json.loads(qtaylor("verify", job.run, "--json", program=place / "bin/qtaylor").stdout)["samples"] == 100
+
+
+def test_over_packages_unpacked_without_root(tmp_path):
+    """A stand-in for the program, which says what it was started as; its settings go where it goes."""
+    tree, _ = unpack(tmp_path)
+    (tree / "build/fake").mkdir(parents=True)
+    (tree / "build/env.sh").write_text("export OF_DEPS=settings\n")
+    program = tree / "build/fake/qtaylor"
+    binary = program.with_suffix(".bin")
+    binary.write_text('#!/bin/bash\necho "$OF_DEPS $*"\n')
+    binary.chmod(0o755)
+    script = [tree / "tools/install.sh"]
+    program.write_text(subprocess.run([*script, "starter", "../env.sh", "qtaylor.bin"], check=True, text=True,
+                                      capture_output=True).stdout)
+    program.chmod(0o755)
+    subprocess.run([*script, "install", program], check=True, env={**os.environ, "PREFIX": str(tmp_path / "a place")})
+    (tree / "build").rename(tmp_path / "gone")
+    (tmp_path / "a place").rename(tmp_path / "another")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "another/bin/qtaylor")
+    assert subprocess.run([link, "a b", "c"], capture_output=True, text=True).stdout == "settings a b c\n"
 
 
 def test_a_tarball_knows_what_it_is(tmp_path):

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from conftest import FAKE, ROOT
+from conftest import FAKE, ROOT, built
 
 PACKAGING = ROOT / "packaging"
 VERSION = (ROOT / "VERSION").read_text().split()[0]
@@ -100,18 +100,21 @@ def test_workflow_runs_what_is_there():
 def test_module_file(tmp_path, prefix):
     """As Tcl, with stand-ins for the words of Environment Modules and Lmod."""
     tkinter = pytest.importorskip("tkinter")
-    if FAKE != ROOT / "build/fake/qtaylor":
+    if FAKE != built("build/fake/qtaylor"):
         pytest.skip("make install takes the usual build")
-    subprocess.run([ROOT / "tools/install.sh", "install", FAKE], check=True, capture_output=True,
+    subprocess.run([ROOT / "tools/install.sh", "install", ROOT / "build/fake/qtaylor"], check=True, capture_output=True,
                    env={**os.environ, "DESTDIR": str(tmp_path), "PREFIX": prefix})
     path = tmp_path / prefix[1:] / "share/modulefiles/qtaylor" / VERSION
     assert path.read_text().startswith("#%Module1.0\n")
     shell = tkinter.Tcl()
     said = {}
-    for word in ("prepend-path", "conflict", "module-whatis"):
+    for word in ("prepend-path", "append-path", "conflict", "module-whatis", "source-sh"):
         shell.createcommand(word, lambda *arguments, word=word: said.setdefault(word, []).append(arguments))
     shell.eval(path.read_text())
     assert said["prepend-path"] == [("PATH", f"{prefix}/bin"), ("MANPATH", f"{prefix}/share/man")]
+    assert said["append-path"] == [("MANPATH", "")]  # else the system's own pages are gone
+    unpacked = (ROOT / "build/fake/qtaylor.bin").exists()
+    assert said.get("source-sh") == ([("bash", f"{prefix}/share/qtaylor/env.sh")] if unpacked else None)
     assert said["conflict"] == [("qtaylor",)] and VERSION in said["module-whatis"][0][0]
     for name, folder in said["prepend-path"]:
         assert pathlib.Path(f"{tmp_path}{folder}").is_dir(), name
