@@ -109,6 +109,7 @@ gpu-check: ## a page about this program on this machine's GPU: what it computes 
 UNPACKED := $(if $(wildcard build/env.sh),.bin)
 # The shim first: libtorch's headers take as long to compile as everything else.
 $(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
+	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@$(UNPACKED) $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
 	    $(SHIM_LIBS)
@@ -186,6 +187,7 @@ build/tests/fault.so: tests/faults/fault.c
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_MAIN := $(L)/tests/fuzz/fuzz.o $(if $(findstring fuzzer,$(SANITIZE)),,$(L)/tests/fuzz/replay.o)
 $(B)/fuzz_%: $(L)/tests/fuzz/fuzz_%.o $(FUZZ_MAIN) $(L)/libqtaylor.a $(FAKE)
+	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(FAKE) $(L)/libqtaylor.a $(LDLIBS)
 FUZZ_SECONDS ?= 600
@@ -246,11 +248,13 @@ layers: ## check that each header stands alone and that folders include only wha
 
 # The benchmark's limits: model calls through the shim and nothing else, and the metrics one by one.
 $(B)/bare_%: $(L)/tools/bare_%.o $(L)/libqtaylor.a $(SHIM_OBJECTS)
+	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
 
 # The coordinator's dispatch under a virtual clock (make bench).
 $(B)/simulate: $(L)/tools/simulate.o $(L)/libqtaylor.a $(FAKE)
+	@mkdir -p $(@D)
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $< $(FAKE) $(L)/libqtaylor.a $(LDLIBS)
 
