@@ -47,7 +47,7 @@ static int dispatch(int argc, char **argv, struct error *err) {
     const char *name = argc > 1 ? argv[1] : "", *of = argc > 2 ? argv[2] : NULL;
     if (strcmp(name, "--version") == 0) return version_print(of && strcmp(of, "--json") == 0, err);
     if (strcmp(name, "--completion") == 0) return completion_print(commands, of, err);
-    if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         help(stdout);
         return 0;
     }

@@ -185,6 +185,7 @@ static void tell_getopt(const struct option_table *table, struct option *known, 
     }
     *known++ = (struct option){"help", no_argument, NULL, HELP};
     *known = (struct option){0};
+    *letters++ = 'h'; /* no table's own: --help */
     *letters = '\0';
 }
 
@@ -205,7 +206,7 @@ static int parse_options(void *options, const struct command *command, int argc,
     optind = 0; /* from the start, also where a command line was parsed before */
     for (int found; !*help && (found = getopt_long(argc, argv, letters, known, NULL)) != -1;) {
         const struct option_row *row = find_row(table, found);
-        *help = found == HELP;
+        *help = found == HELP || found == 'h';
         if (found == ':') return usage(command, err, "needs a value: %s", argv[optind - 1]);
         if (found == '?' && find_row(table, optopt)) return usage(command, err, "takes no value: %s", argv[optind - 1]);
         if (found == '?' && optopt > 0 && optopt < HELP) return usage(command, err, "unknown option -%c", optopt);

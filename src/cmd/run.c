@@ -147,7 +147,7 @@ static void print_dry_cell(const json_t *cell, FILE *out) {
     fprintf(out, "samples     %lld: %lld on disk, %s%lld to make; %lld of %lld shards are not whole", samples,
             samples - missing, rule && !stopped && missing > 0 ? "at most " : "", missing,
             whole_at(cell, "shards_missing"), whole_at(cell, "shards"));
-    if (bad > 0) fprintf(out, ", %lld of them damaged or of other seeds", bad);
+    if (bad > 0) fprintf(out, ", %lld of them damaged, or of fewer or other seeds", bad);
     fprintf(out, "\n");
     const char *key = rule && strcmp(rule, "race") == 0 ? "sweep.race" : "evaluate.until";
     if (rule && stopped)

@@ -17,6 +17,7 @@ def test_these_are_all_the_commands():
 def listed(command):
     """{option: its value's name or ""} of --help, and the usage line."""
     text = qtaylor(command, "--help").stdout
+    assert qtaylor(command, "-h").stdout == text
     options = re.findall(r"^  --([a-z-]+)(?: (\S+))?", text.split("\noptions:\n")[1], re.M)
     usage = text.splitlines()[0]
     return {name: value if f"--{name} {value}" in usage else "" for name, value in options}, usage
