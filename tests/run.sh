@@ -47,7 +47,7 @@ beside_pytest() {
     step 'layers' make --no-print-directory SHIM=fake layers
     step 'lint' tests/lint.sh
     [ "$shim" = fake ] || step 'ops under libtorch' build/torch/tests/torch_ops
-    step 'build of the unit tests' build SHIM=fake "${unit_names[@]/#/build/fake/tests/}"
+    step 'build of the unit tests' build SHIM=fake build/fake/simulate "${unit_names[@]/#/build/fake/tests/}"
     units fake
     step 'build with sanitizers' build "${sanitized[@]}" all "${unit_names[@]/#/build/fake-address,undefined/tests/}" \
         "${corpora[@]/#/build/fake-address,undefined/fuzz_}"
@@ -69,7 +69,7 @@ pytests() { # pytests NAME ARGUMENTS...
 
 # Reports of an earlier run never count.
 rm -f build/pytest-*.xml build/beside.*
-[ "$shim" = fake ] || step 'build with libtorch' build SHIM=torch all build/torch/tests/torch_ops
+[ "$shim" = fake ] || step 'build with libtorch' build SHIM=torch all build/torch/tests/torch_ops build/torch/bare_calls build/torch/bare_eval
 step 'build with the fake shim' build SHIM=fake all build/fake/tests/test_archive # the latter is run by a long test
 step 'build of the fault shim' build build/tests/fault.so
 

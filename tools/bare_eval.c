@@ -44,11 +44,13 @@ static double core_seconds(void) {
 
 static int time_cmmd(const char *const paths[2]) {
     struct features sets[2];
+    struct features_origin origin;
     struct error err;
     double values[1 + JACKKNIFE_BLOCKS];
     struct rusage usage;
     for (int i = 0; i < 2; i++)
-        if (features_read(&sets[i], paths[i], &err) != 0) return fprintf(stderr, "bare_eval: %s\n", err.message), 65;
+        if (features_read(&sets[i], &origin, paths[i], &err) != 0)
+            return fprintf(stderr, "bare_eval: %s\n", err.message), 65;
     size_t count = sets[0].count, dim = sets[0].dim, side = 256, blocks = count / side;
     double start = core_seconds();
     if (cmmd_without_blocks(&sets[0], &sets[1], values, &err) != 0) return 70;
@@ -71,13 +73,14 @@ static int time_cmmd(const char *const paths[2]) {
 int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[3], "cmmd") == 0) return time_cmmd((const char *const[]){argv[1], argv[2]});
     struct features features;
+    struct features_origin origin;
     struct moments moments;
     struct statistics samples, reference;
     struct frechet prepared;
     struct error err;
     double fids[1 + JACKKNIFE_BLOCKS], syrk;
     if (argc != 3) return 64;
-    if (features_read(&features, argv[1], &err) != 0 || statistics_read(&reference, argv[2], "", &err) != 0 ||
+    if (features_read(&features, &origin, argv[1], &err) != 0 || statistics_read(&reference, argv[2], "", &err) != 0 ||
         features_moments(&features, 0, features.count, &moments, &err) != 0 ||
         statistics_from_moments(&samples, &moments, &err) != 0 || frechet_prepare(&prepared, &reference, &err) != 0 ||
         features.dim != DIM || features.count < PIECE) {
