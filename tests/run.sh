@@ -69,7 +69,7 @@ pytests() { # pytests NAME ARGUMENTS...
 
 # Reports of an earlier run never count.
 rm -f build/pytest-*.xml build/beside.*
-[ "$shim" = fake ] || step 'build with libtorch' build SHIM=torch all build/torch/tests/torch_ops build/torch/bare_calls build/torch/bare_eval
+[ "$shim" = fake ] || step 'build with libtorch' build SHIM=torch all build/torch/{tests/torch_ops,bare_calls,bare_eval}
 step 'build with the fake shim' build SHIM=fake all build/fake/tests/test_archive # the latter is run by a long test
 step 'build of the fault shim' build build/tests/fault.so
 
