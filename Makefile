@@ -59,6 +59,8 @@ VERSION := $(shell cut -d' ' -f1 VERSION)
 # A tarball of `make dist` has its commit in a file; unpacked inside another repository it must not take that one's.
 COMMIT := if [ -e COMMIT ]; then cat COMMIT; else test -e .git && git describe --always --dirty --abbrev=12; fi
 
+$(if $(findstring ',$(PREFIX)$(DESTDIR)$(LIBTORCH)),$(error PREFIX, DESTDIR and LIBTORCH: expected none of '))
+
 # V=1 shows whole commands.
 Q := $(if $(V),,@)
 
@@ -119,16 +121,19 @@ $(L)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(L)/%.o: %.c | $(L)/packages
+$(L)/%.o: %.c $(L)/flags
 	@mkdir -p $(@D)
 	@echo "  compile $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN) -MMD -MP -c -o $@ $<
 
-$(L)/packages:
+# Other flags, or another compiler, make all objects anew.
+$(L)/flags: FORCE
 	@$(PKG_CONFIG) --exists --print-errors $(PACKAGES) openblas || { \
 	    echo "packages are missing: \`tools/setup.sh build\` brings Debian's (without root, too), and docs/cluster.md" \
 	        "says what is needed elsewhere" >&2; exit 64; }
-	@mkdir -p $(@D) && touch $@
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN)' >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # What the build knows about itself; rewritten only when it changes.
 $(L)/src/cluster/build.o: $(L)/version.h
@@ -260,7 +265,7 @@ $(B)/simulate: $(L)/tools/simulate.o $(L)/libqtaylor.a $(FAKE)
 
 install: all ## put program, pages, slurm/, jobs/, tools under PREFIX=/usr/local (DESTDIR=: staged)
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' tools/install.sh install $(B)/qtaylor
-	@$(if $(LIBTORCH),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder.")
+	@$(if $(filter torch,$(SHIM)),echo "the program takes libtorch from $(LIBTORCH)/lib: keep that folder.")
 	@$(if $(UNPACKED),echo "and libraries from $(CURDIR)/build/deps: keep that folder. For its mpirun: source" \
 	    "$(PREFIX)/share/qtaylor/env.sh")
 uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
@@ -268,7 +273,7 @@ uninstall: ## remove what make install put there (the same PREFIX= and DESTDIR=)
 # `git stash create` is the working tree as a commit of no branch, or nothing where it is as committed.
 DIST := build/qtaylor-$(VERSION).tar.gz
 dist: ## make build/qtaylor-VERSION.tar.gz, which builds without git
-	@mkdir -p $(dir $(DIST))
+	@mkdir -p $(dir $(DIST)) && rm -f $(dir $(DIST))qtaylor-*.tar.gz # recipes take the one that is there
 	@$(COMMIT) >$(dir $(DIST))COMMIT
 	@tree=$$(git -c user.name=dist -c user.email=dist@localhost stash create) && git archive \
 	    --prefix=qtaylor-$(VERSION)/ --add-file=$(dir $(DIST))COMMIT --output=$(DIST) "$${tree:-HEAD}"

@@ -29,9 +29,7 @@ enum { STACK_LEAST = 1 << 20 }; /* bytes */
 static void help(FILE *out) {
     fprintf(out, "usage: qtaylor COMMAND ...\n\n" PROGRAM_SUMMARY ".\n\n");
     for (size_t i = 0; i < COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(out,
-            "\nqtaylor COMMAND --help tells more; qtaylor --version says what this program is made of (--json too).\n"
-            "--man [COMMAND] prints a manual page, --completion bash|zsh what a shell completes by.\n" PROGRAM_STATUS);
+    fprintf(out, "\n" PROGRAM_MORE "\n" PROGRAM_STATUS);
 }
 
 static int unknown_command(const char *name, struct error *err) {

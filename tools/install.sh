@@ -12,18 +12,27 @@ cd "$(dirname "$0")/.."
 fail() { printf 'install: %s\n' "$*" >&2; exit 64; }
 [[ $PREFIX = /* ]] || fail "PREFIX=$PREFIX: expected an absolute path"
 case $PREFIX in
-    *[\"\$\`\\\|\&]* | *$'\n'*) fail "PREFIX=$PREFIX: expected none of \" \$ \` \\ | & and no line end" ;;
+    *[\"\$\`\\\|\&{}]* | *$'\n'*) fail "PREFIX=$PREFIX: expected none of \" \$ \` \\ | & { } and no line end" ;;
 esac
 [[ -z $DESTDIR || $DESTDIR = /* ]] || fail "DESTDIR=$DESTDIR: expected an absolute path, or nothing"
 place=$DESTDIR$PREFIX
 home=share/qtaylor # as the SLURM scripts call it: QTAYLOR_HOME
 list=$place/$home/installed
 draft=$(mktemp)
-trap 'rm -f "$draft" "$draft.list"' EXIT
+installing= # then what broke off is listed, with what the list had before
+leave() {
+    [ -z "$installing" ] || cat "$draft.old" "$draft.list" >"$list" || true
+    rm -f "$draft" "$draft.list" "$draft.old"
+}
+trap leave EXIT
 
+# Folders that are new are listed as NAME/.
 put() { # put MODE FILE PLACE
+    local folder new=()
+    folder=$(dirname "$3")
+    while [ ! -d "$place/$folder" ]; do new=("$folder/" "${new[@]}"); folder=$(dirname "$folder"); done
+    printf '%s\n' "${new[@]}" "$3" | grep . >>"$draft.list"
     install -D -m "$1" "$2" "$place/$3"
-    printf '%s\n' "$3" >>"$draft.list"
 }
 
 put_changed() { # put_changed MODE FILE PLACE SED-SCRIPT
@@ -39,17 +48,17 @@ put_page() { # put_page FILE PLACE PATH-TO-DOC PATH-TO-HOME
 
 # A checkout's own files, without what was put beside them.
 list_jobs() {
-    if [ ! -e .git ] || ! git -c core.quotePath=off ls-files jobs 2>/dev/null; then find jobs -type f; fi
+    if [ ! -e .git ] || ! git -c core.quotePath=off ls-files jobs 2>/dev/null; then find jobs -type f; fi |
+        while IFS= read -r file; do [ ! -f "$file" ] || printf '%s\n' "$file"; done
 }
 
-# What a file of names says is removed, and the folders that are empty then.
+# What a file of names says is removed; of its folders those that are empty then.
 remove() { # remove FILE
-    local name folder
-    while IFS= read -r name; do rm -f "$place/$name"; done <"$1"
-    while IFS= read -r name; do
-        folder=$(dirname "$name")
-        (cd "$place" 2>/dev/null && rmdir -p --ignore-fail-on-non-empty -- "$folder" 2>/dev/null) || true
-    done <"$1"
+    local name
+    while IFS= read -r name; do [[ $name = */ ]] || rm -f "$place/$name"; done <"$1"
+    sort -r "$1" | while IFS= read -r name; do
+        [[ $name != */ ]] || rmdir --ignore-fail-on-non-empty -- "$place/$name" 2>/dev/null || true
+    done
 }
 
 # SLURM copies a script elsewhere before it runs: the installed ones name their place, and the program as seen from it.
@@ -80,34 +89,43 @@ put_unpacked() { # put_unpacked PROGRAM.bin
 }
 
 install_all() { # install_all PROGRAM
-    local file command version
+    local file command version commands
     version=$(cut -d' ' -f1 VERSION)
+    commands=$("$1" --help | awk '/^  [a-z]/ {print $1}') || fail "$1 does not start"
     : >"$draft.list"
+    : >"$draft.old"
+    [ ! -f "$list" ] || cp "$list" "$draft.old"
+    mkdir -p "$place"
+    put 644 /dev/null "$home/installed"
+    installing=1
     if [ -e "$1.bin" ]; then put_unpacked "$1.bin"; else put 755 "$1" bin/qtaylor; fi
     put_slurm
     while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(list_jobs | grep -vx jobs/README.md | sort)
     put_page jobs/README.md "$home/jobs/README.md" ../../doc/qtaylor ..
     for file in tools/{export,encode_prompts,qtaylor,prepare_images,reference}.py tools/export/*.py \
         tools/{digits_networks,train_digits,train_fashion}.py
-    do put 644 "$file" "$home/$file"; done
+    do put "$([ -x "$file" ] && echo 755 || echo 644)" "$file" "$home/$file"; done
     put 644 LICENSE share/doc/qtaylor/LICENSE
     for file in README.md CHANGELOG.md; do put_page "$file" "share/doc/qtaylor/$file" '' ../../qtaylor; done
     for file in docs/*.md; do put_page "$file" "share/doc/qtaylor/$file" .. ../../../qtaylor; done
     put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \
         "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g; $([ -e "$1.bin" ] || echo '/@UNPACKED@/d'); s|@UNPACKED@ *||"
-    "$1" --man >"$draft" && put 644 "$draft" share/man/man1/qtaylor.1
-    for command in $("$1" --help | awk '/^  [a-z]/ {print $1}'); do
-        "$1" --man "$command" >"$draft" && put 644 "$draft" "share/man/man1/qtaylor-$command.1"
+    "$1" --man >"$draft"
+    put 644 "$draft" share/man/man1/qtaylor.1
+    for command in $commands; do
+        "$1" --man "$command" >"$draft"
+        put 644 "$draft" "share/man/man1/qtaylor-$command.1"
     done
-    "$1" --completion bash >"$draft" && put 644 "$draft" share/bash-completion/completions/qtaylor
-    "$1" --completion zsh >"$draft" && put 644 "$draft" share/zsh/site-functions/_qtaylor
-    if [ -f "$list" ]; then # files of an older version
-        grep -vxFf "$draft.list" "$list" >"$draft" || true
-        remove "$draft"
-    fi
-    echo "$home/installed" >>"$draft.list"
-    install -m 644 "$draft.list" "$list"
-    echo "installed in $place: $(wc -l <"$list") files, listed in $list"
+    "$1" --completion bash >"$draft"
+    put 644 "$draft" share/bash-completion/completions/qtaylor
+    "$1" --completion zsh >"$draft"
+    put 644 "$draft" share/zsh/site-functions/_qtaylor
+    grep -vxFf "$draft.list" "$draft.old" >"$draft" || true # files of an older version
+    remove "$draft"
+    while IFS= read -r file; do [ ! -d "$place/$file" ] || echo "$file"; done <"$draft" >>"$draft.list"
+    cp "$draft.list" "$list"
+    installing=
+    echo "installed in $place: $(grep -vc '/$' "$list") files, listed in $list"
     case :$PATH: in *":$PREFIX/bin:"*) ;; *) echo "to find them: export PATH=$PREFIX/bin:\$PATH" ;; esac
 }
 
@@ -116,7 +134,7 @@ case ${1:-} in
     uninstall)
         [ -f "$list" ] || fail "$list is not there: nothing is installed in $place"
         cp "$list" "$draft"
-        find "$place/$home/tools" -name __pycache__ -prune -exec rm -rf {} + # Python's own, of the tools' use
+        rm -rf "$place/$home"/tools/{,export/}__pycache__ # Python's own, of the tools' use
         remove "$draft"
         echo "removed from $place" ;;
     starter) starter "${2:?}" "${3:?}" ;;

@@ -18,10 +18,12 @@ for part in include/ATen/ATen.h include/torch/csrc/jit/api/module.h lib/libtorch
 done
 
 # The numbers moved from the second header to the first in 2.9.
-numbers=$(cat "$dir/include/torch/headeronly/version.h" "$dir/include/torch/csrc/api/include/torch/version.h" \
-    2>/dev/null | awk '$1 == "#define" && /TORCH_VERSION_(MAJOR|MINOR) / {print $3}' || true)
+headers=("$dir"/include/torch/{headeronly,csrc/api/include/torch}/version.h)
+numbers=$(cat "${headers[@]}" 2>/dev/null | awk '$1 == "#define" && /TORCH_VERSION_(MAJOR|MINOR) / {print $3}' || true)
 version=${numbers/$'\n'/.}
 [[ $version =~ ^[0-9]+\.[0-9]+$ ]] || fail "LIBTORCH=$dir has no version in its version.h"
+# So that another one in the same place is told.
+built=$({ cat "${headers[@]}" "$dir/build-hash" 2>/dev/null || true; } | cksum | cut -d' ' -f1)
 [ "$(printf '%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ] || fail "LIBTORCH=$dir is $version"
 
 config=$dir/share/cmake/Torch/TorchConfig.cmake
@@ -35,4 +37,5 @@ if [ -e "$dir/lib/libtorch_cuda.so" ]; then
             graphs=" -DCUDA_GRAPHS -isystem $include"
     done
 fi
-echo "-std=c++${standard:-20} $abi -isystem $dir/include -isystem $dir/include/torch/csrc/api/include$graphs"
+echo "-std=c++${standard:-20} $abi -DLIBTORCH_BUILT=$built -isystem $dir/include" \
+    "-isystem $dir/include/torch/csrc/api/include$graphs"

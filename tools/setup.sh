@@ -35,6 +35,9 @@ if { [ "$what" = test ] || [ "$what" = long ] || [ "$what" = coverage ]; } && [ 
     packages+=(chromium chromium-driver slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 iproute2)
 fi
 config=build/config.mk
+case $PWD in
+    *[[:space:]]*) echo "setup: $PWD: expected a path without blanks, which make can't do with" >&2; exit 64 ;;
+esac
 mkdir -p build
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -127,7 +130,13 @@ debian_packages() {
 }
 
 wheels=()
-want() { build/venv/bin/python -c "import importlib.metadata as m; m.version('$1')" 2>/dev/null || wheels+=("$2"); }
+want() { # want NAME WHAT-PIP-IS-TOLD: where it is missing, or not of that version
+    build/venv/bin/python - "$1" "$2" 2>/dev/null <<'PYTHON' || wheels+=("$2")
+import fnmatch, importlib.metadata, sys
+found = importlib.metadata.version(sys.argv[1]).split("+")[0]
+sys.exit("==" in sys.argv[2] and not fnmatch.fnmatch(found, sys.argv[2].split("==")[1]))
+PYTHON
+}
 install() { # install PIP-OPTIONS...: what is wanted
     if [ ${#wheels[@]} -eq 0 ]; then return; fi
     case " ${wheels[*]} " in *" torch=="*)
@@ -141,7 +150,8 @@ install() { # install PIP-OPTIONS...: what is wanted
 
 # Where ensurepip is unpacked, Python does not find it: what it does, by the wheel that its package brings.
 virtual_environment() {
-    [ -x build/venv/bin/pip ] && return
+    if [ -x build/venv/bin/pip ] && build/venv/bin/python -c ''; then return; fi
+    rm -rf build/venv # a Python that is there no more
     if python3 -c 'import ensurepip' 2>/dev/null; then quiet python3 -m venv build/venv; return; fi
     local wheel
     wheel=$(echo build/deps/usr/share/python-wheels/pip-*.whl)
@@ -177,9 +187,12 @@ python_packages() {
 if [ "$what" = fuzz ]; then
     debian_packages
 elif present python3 && present python3-venv; then
+    set -m # a group of processes, so that pip does not go on when the rest has failed
     python_packages &
+    trap 'kill -- -$! 2>/dev/null' EXIT
     debian_packages
     wait $!
+    trap - EXIT
 else
     debian_packages
     python_packages

@@ -66,7 +66,7 @@ static void add_zsh_row(struct text *out, const struct option_row *row, int oper
         text_add(out, "%d:%s:_files'", operand, row->name);
         return;
     }
-    text_add(out, "%s--%s[", row->kind == OPTION_LIST ? "*" : "", row->name);
+    text_add(out, "%s--%s%s[", row->kind == OPTION_LIST ? "*" : "", row->name, row->kind == OPTION_FLAG ? "" : "=");
     add_quoted(out, row->help);
     text_add(out, "]");
     if (row->kind != OPTION_FLAG) {

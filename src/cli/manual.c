@@ -132,6 +132,8 @@ static void add_program(struct text *out, const struct command *const *commands)
         text_add(out, ".TP\n.BR qtaylor\\-%s (1)\n", (*commands)->name);
         add_line(out, (*commands)->summary);
     }
+    text_add(out, ".PP\n");
+    add_line(out, PROGRAM_MORE);
     text_add(out, ".SH EXIT STATUS\n");
     add_line(out, strchr(PROGRAM_STATUS, ':') + 1);
 }

@@ -8,6 +8,9 @@
 
 /* Of the whole program, in its --help and on its manual page. */
 #define PROGRAM_SUMMARY "Batch generation from diffusion models with the quasi-Taylor solver"
+#define PROGRAM_MORE \
+    "qtaylor COMMAND --help tells more; qtaylor --version says what this program is made of (--json too).\n" \
+    "--man [COMMAND] prints a manual page, --completion bash|zsh what a shell completes by."
 #define PROGRAM_STATUS \
     "Exit status: 0 done and verified, 64 usage, 65 bad data, 70 internal error, 74 input/output error,\n" \
     "75 interrupted or incomplete (run again to continue), 76 done but for quarantined shards.\n"

@@ -224,7 +224,7 @@ static const struct option_row rows[] = {
 };
 
 const struct command command_check = {
-    "check", "Try a network on real images: is its output what its card says?",
+    "check", "Try a network on real images: whether its output is what its card says",
     "IMAGES: a folder or zip of PNGs, an array uint8 [N,H,W,C] (.npy; arr_0 of an .npz), 0 to 255 over the card's "
     "range,\n"
     "or a .npy of float32 [N,C,H,W], taken as it is (latents). They are noised at ten times, and the network's output "

@@ -179,7 +179,7 @@ static void print_dry_run(const json_t *found, FILE *out) {
                 calls);
     } else fprintf(out, "time        none: no sample is to be made\n");
     if (json_is_true(json_object_get(found, "busy"))) fprintf(out, "another job is at work there now\n");
-    fprintf(out, "dry run: all that a start checks was checked, nothing was written\n");
+    fprintf(out, "dry run: all that a start checks was checked, nothing was made\n");
 }
 
 static int describe(const json_t *results, bool json, FILE *out, struct error *err) {

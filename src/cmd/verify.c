@@ -170,13 +170,23 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     json_t *document;
     struct run run;
     struct verdict verdict = {.out = out};
-    if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, true, err) != 0) return -1;
+    struct error unopened = {0};
+    if (document_read(&document, dir, err) != 0) return -1;
+    if (run_open(&run, document, dir, true, &unopened) != 0) {
+        if (unopened.code != CODE_IO) return *err = unopened, -1;
+        log_warn("%s: its features are not looked at: %s", dir, unopened.message);
+        if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, false, err) != 0) return -1;
+    }
     int rc = quarantine_read(&verdict.quarantine, dir, err);
     if (rc == 0) rc = verify_run(&run, &verdict, err);
     char *mixed = machines_mixed(run.document);
     if (rc == 0 && mixed) fprintf(out, "made on several kinds of machine, which give other last bits: %s\n", mixed);
     free(mixed);
     if (rc == 0) rc = sum_up(&run, &verdict, json, err);
+    if (rc == 0 && unopened.code) { /* the samples are as they should be */
+        *err = unopened;
+        rc = -1;
+    }
     json_decref(verdict.quarantine);
     run_close(&run);
     return rc;

@@ -66,8 +66,10 @@ int redecode_document(json_t **document, const char *run_dir, const struct other
     int rc = (run.job.output.dir = strdup(run_dir)) ? 0 : error_memory(err);
     if (rc == 0 && !run_wants(&run, LATENTS))
         rc = error_set(err, CODE_DATA,
-                       "%s keeps no latents that could be decoded: run its job once more with --set "
-                       "output.latents=true, which makes them again and nothing else",
+                       run.job.decode.path
+                           ? "%s keeps no latents that could be decoded: run its job once more with --set "
+                             "output.latents=true, which makes them again and nothing else"
+                           : "%s was made without a decoder: give its job one (`decode`), and another output.dir",
                        run_dir);
     if (rc == 0) rc = run_check(&run, err);
     if (rc == 0 && !(resolved = changed_job(&run, decoder, dir))) rc = error_memory(err);

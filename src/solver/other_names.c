@@ -31,13 +31,24 @@ static void strip(char *simple) {
     }
 }
 
-static const struct {
+struct other {
     const char *theirs, *ours;
-} others[] = {
+};
+
+/* Where something was taken off, so that it is another tool's word: these are steps in sigma/alpha there. */
+static const struct other of_another_tool[] = {
+    {"euler", "ddim"}, {"eulerdiscrete", "ddim"}, {"heun", "edm"}, {"heundiscrete", "edm"}};
+
+static const struct other others[] = {
     {"eulera", "euler-ancestral"},
     {"eulerancestraldiscrete", "euler-ancestral"},
-    {"eulerdiscrete", "euler"},
-    {"heundiscrete", "heun"},
+    {"flowmatcheulerdiscrete", "euler"},
+    {"flowmatchheundiscrete", "heun"},
+    {"flowmatchlcm", "consistency"},
+    {"ddimparallel", "ddim"},
+    {"ddpmparallel", "ddpm"},
+    {"unclip", "ddpm"},
+    {"unipcbh2", "unipc"},
     {"dpmsolver", "dpm-2m"},
     {"dpmsolverpp", "dpmpp-2m"},
     {"dpmsolvermultistep", "dpmpp-2m"},
@@ -64,17 +75,26 @@ static const struct {
     {"quasiitotaylor", "ito-taylor"},
 };
 
+static const char *find_other(const struct other *table, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(table[i].theirs, name) == 0) return table[i].ours;
+    return NULL;
+}
+
 const char *solver_guess(const char *name) {
     char whole[LONGEST], simple[LONGEST], known[LONGEST];
     const struct solver *solver;
     simplify(name, whole);
     strip(strcpy(simple, whole));
+    const char *found = NULL;
+    if (strcmp(simple, whole) != 0)
+        found = find_other(of_another_tool, sizeof of_another_tool / sizeof *of_another_tool, simple);
+    if (found) return found;
     for (size_t i = 0; (solver = solver_at(i)); i++) {
         simplify(solver->name, known);
         if (strcmp(known, whole) == 0 || strcmp(known, simple) == 0) return solver->name;
     }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strcmp(others[i].theirs, simple) == 0) return others[i].ours;
+    if ((found = find_other(others, sizeof others / sizeof *others, simple))) return found;
     size_t count = 0;
     while (solver_at(count)) count++;
     const char *names[count + 1];

@@ -18,9 +18,13 @@ static int unknown_solver(const char *name, struct error *err) {
     const struct solver *solver;
     const char *guess = solver_guess(name);
     if (guess)
-        return error_set(err, CODE_DATA,
-                         "sampler.solver: found %s; did you mean %s? expected a name that `qtaylor plan --list` shows",
-                         name, guess);
+        return error_set(
+            err, CODE_DATA,
+            "sampler.solver: found %s; did you mean %s? expected a name that `qtaylor plan --list` shows%s", name,
+            guess,
+            strstr(name, "Scheduler") ? " (a scheduler of diffusers has settings, too, which "
+                                        "tools/export.py diffusers translates)"
+                                      : "");
     for (size_t i = 0; (solver = solver_at(i)); i++) text_add(&names, "%s%s", i ? ", " : "", solver->name);
     error_set(err, CODE_DATA, "sampler.solver: found %s; expected one of %s", name, names.data ? names.data : "");
     text_release(&names);

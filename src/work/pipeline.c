@@ -28,10 +28,11 @@
 
 static const double LEASE_SECONDS = 30; /* QTAYLOR_LEASE overrides */
 
-static double lease_seconds(void) {
+static int read_lease(double *seconds, struct error *err) {
     const char *text = getenv("QTAYLOR_LEASE");
-    double value;
-    return text && text_to_double(text, &value) && value > 0 ? value : LEASE_SECONDS;
+    *seconds = LEASE_SECONDS;
+    if (!text || (text_to_double(text, seconds) && *seconds > 0)) return 0;
+    return error_set(err, CODE_USAGE, "QTAYLOR_LEASE: expected seconds, above 0, found %s", text);
 }
 
 /* Makes a folder, and clears what killed processes left in it (attempt NULL: none was there). Takes the name over;
@@ -187,7 +188,8 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
     struct outcome outcome = {0};
     struct references *references = NULL;
     json_t *hosts = NULL;
-    int rank = comm_rank(comm), rc = references_new(&references, err);
+    double lease;
+    int rank = comm_rank(comm), rc = read_lease(&lease, err) == 0 ? references_new(&references, err) : -1;
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = place_rank(comm, &cells->cells[0].run.job, &place, &hosts, err)) != 0)
         goto out;
@@ -206,7 +208,7 @@ static int make_and_conclude(struct comm *comm, struct cells *cells, const struc
     if ((rc = ranks_agree(comm, rc, err)) != 0 ||
         (rc = ranks_agree(comm, open_logs(cells, rank, &turn, hosts, err), err)) != 0)
         goto out;
-    struct crew crew = {comm, references, &place, hosts, *attempt, lease_seconds(), !options->make_samples};
+    struct crew crew = {comm, references, &place, hosts, *attempt, lease, !options->make_samples};
     rc = pace_begin(&crew, cells, err);
     if (rc == 0) rc = ranks_agree(comm, check_gaps(cells, options, err), err);
     if (rc == 0) rc = pace_run(&crew, cells, &outcome, err);

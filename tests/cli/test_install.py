@@ -49,7 +49,8 @@ def files(folder):
 def test_what_is_installed_goes_away(stage):
     place = stage / PREFIX[1:]
     listed = (place / "share/qtaylor/installed").read_text().split("\n")[:-1]
-    assert files(place) == sorted(listed)
+    assert files(place) == sorted(name for name in listed if name[-1] != "/")
+    assert os.access(place / "share/qtaylor/tools/prepare_images.py", os.X_OK)
     for name in ("bin/qtaylor", "share/qtaylor/jobs/digits/model.pt", "share/qtaylor/slurm/common.sh",
                  "share/qtaylor/tools/export.py",
                  "share/qtaylor/tools/qtaylor.py", "share/doc/qtaylor/LICENSE", "share/man/man1/qtaylor.1",
@@ -61,12 +62,44 @@ def test_what_is_installed_goes_away(stage):
     with open(place / "share/qtaylor/installed", "a") as file:
         file.write("share/qtaylor/old\n")
     install(f"DESTDIR={stage}", f"PREFIX={PREFIX}")
-    assert files(place) == sorted([*listed, "share/qtaylor/jobs/mine.yaml"])
+    assert files(place) == sorted([*(name for name in listed if name[-1] != "/"), "share/qtaylor/jobs/mine.yaml"])
     (place / "share/qtaylor/tools/__pycache__").mkdir()
+    mine = place / "share/qtaylor/jobs/mine.yaml"
     make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}")
-    assert files(stage) == [f"{PREFIX[1:]}/share/qtaylor/jobs/mine.yaml"]
-    assert not (place / "share/qtaylor/tools").exists()
+    assert [path for path in stage.rglob("*") if not path.is_dir()] == [mine]
+    assert {path for path in place.rglob("*") if path.is_dir()} == set(mine.parents) & set(place.rglob("*"))
     assert "nothing is installed" in make("uninstall", f"DESTDIR={stage}", f"PREFIX={PREFIX}", code=2)
+
+
+def test_folders_that_were_there_stay(tmp_path):
+    for name in ("bin", "share/man/man1", "share/qtaylor/tools/my/__pycache__"):
+        (tmp_path / "place" / name).mkdir(parents=True)
+    (tmp_path / "place/share/qtaylor/tools/my/__pycache__/x").write_text("")
+    before = sorted((tmp_path / "place").rglob("*"))
+    for _ in range(2):
+        install(f"PREFIX={tmp_path}/place")
+    shutil.rmtree(tmp_path / "place/share/qtaylor/tools/export")
+    make("uninstall", f"PREFIX={tmp_path}/place")
+    assert sorted((tmp_path / "place").rglob("*")) == before
+
+
+def test_an_installation_that_breaks_off_can_be_taken_away(tmp_path):
+    place = tmp_path / "place"
+    (place / "share").mkdir(parents=True)
+    (place / "share/zsh").write_text("in the way of its completion\n")
+    install(f"PREFIX={place}", code=2)
+    assert len(files(place)) > 100
+    make("uninstall", f"PREFIX={place}")
+    assert files(place) == ["share/zsh"]
+
+
+def test_a_program_that_does_not_start_is_not_installed(tmp_path):
+    program = tmp_path / "qtaylor"
+    program.write_text("#!/bin/sh\nexit 127\n")
+    program.chmod(0o755)
+    done = subprocess.run([ROOT / "tools/install.sh", "install", program], capture_output=True, text=True,
+                          env={**os.environ, "PREFIX": str(tmp_path / "place")})
+    assert done.returncode == 64 and "does not start" in done.stderr and not (tmp_path / "place").exists()
 
 
 def test_links_of_installed_pages_lead_somewhere(stage):
@@ -113,12 +146,16 @@ def test_slurm_scripts_find_program_and_jobs(stage, job, tmp_path):
     text = (place / "share/qtaylor/slurm/generate-50k.sbatch").read_text()
     text = re.sub(r"^JOB=\S+ \S+", "JOB=job.yaml ", text, flags=re.M)  # the one line that a user changes
     text = text.replace("0-49999", "0-99").replace("DEVICE=cuda", "DEVICE=cpu")
+    job.run.mkdir()
+    for name in ("slurm-1", "slurm-2.out"):  # a note of the script's, and what SLURM wrote for its user
+        (job.run / name).write_text("")
     spool = tmp_path / "slurm_script"
     spool.write_text(text.replace(f":={PREFIX}", f":={stage}{PREFIX}"))  # staged: not yet where it will be
     done = subprocess.run(["bash", spool], capture_output=True, text=True, cwd=job.folder, timeout=60, env=environment(
         PATH=f"{tools}:{os.environ['PATH']}", SLURM_JOB_ID=1, SLURM_NTASKS=1, SLURM_JOB_NODELIST="here"))
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "done and verified" in said, said
+    assert [path.name for path in job.run.glob("slurm-*")] == ["slurm-2.out"]
     assert json.loads(qtaylor("verify", job.run, "--json", program=place / "bin/qtaylor").stdout)["samples"] == 100
 
 

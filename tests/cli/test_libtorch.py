@@ -43,7 +43,7 @@ def test_standard_and_abi_are_the_librarys_own(tree):
     (tree / "include/torch/headeronly/version.h").write_text(version(2, 13))
     (tree / "include/torch/csrc/api/include/torch/version.h").write_text("#include <torch/headeronly/version.h>\n")
     (tree / "share/cmake/Torch/TorchConfig.cmake").write_text("    CXX_STANDARD 20\n")
-    assert flags(tree).startswith("-std=c++20  -isystem")
+    assert re.match(r"-std=c\+\+20  -DLIBTORCH_BUILT=\d+ -isystem", flags(tree))
 
 
 def test_a_wrong_one_is_said_in_a_line(tree, tmp_path):
@@ -55,7 +55,10 @@ def test_a_wrong_one_is_said_in_a_line(tree, tmp_path):
         header.write_text(version(*numbers))
         assert "is %d.%d; " % numbers in flags(tree, code=64)
     header.write_text(version(2, 10))
-    flags(tree)
+    before = flags(tree)
+    assert flags(tree) == before
+    header.write_text(version(2, 11))
+    assert flags(tree) != before  # in the same place: what was compiled over it is made anew
     header.write_text("")
     assert "has no version" in flags(tree, code=64)
 

@@ -83,7 +83,7 @@ def test_zsh_gets_every_option_and_value():
     script = qtaylor("--completion", "zsh").stdout
     for command in COMMANDS:
         rows = re.search(rf"^        {command}\)\n(.*?) ;;$", script, re.M | re.S)[1]
-        assert re.findall(r"'\*?(--[a-z-]+)\[", rows) == options_of(command)
+        assert re.findall(r"'\*?(--[a-z-]+)=?\[", rows) == options_of(command)
     for values in LISTS.values():
         assert values in script
     if shutil.which("zsh"):

@@ -1,5 +1,6 @@
 """What somebody does on the first day, and what is said then."""
 import json
+import re
 import subprocess
 import sys
 
@@ -98,3 +99,36 @@ def test_evaluations_that_make_no_whole_steps(small, asked, made):
     said = qtaylor("plan", small.write()).stdout
     assert f"midpoint: NFE {made}," in said
     assert ("sampler.nfe: 11 asked for; the most that whole steps make of it is 10" in said) == (asked != made)
+
+
+def test_a_lease_that_is_no_time(small):
+    for lease in ("abc", "0", "-1", "nan"):
+        said = qtaylor("run", small.write(), code=64, QTAYLOR_LEASE=lease).stderr
+        assert f"QTAYLOR_LEASE: expected seconds, above 0, found {lease}" in said
+
+
+def schedulers():
+    """{class of diffusers: solvers} of jobs/README.md, without what is refused or is no solver alone."""
+    table = (ROOT / "jobs/README.md").read_text().split("## Schedulers of diffusers")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\w+Scheduler) \| (.*) \|$", table, re.M))
+    return {name: rows[said.removeprefix("as ").split(",")[0]] if said.startswith("as ") else said
+            for name, said in rows.items() if not said.startswith("refused")}
+
+
+def test_schedulers_of_diffusers_are_guessed_as_they_are_translated(small):
+    found = schedulers()
+    assert len(found) > 15
+    for name, said in found.items():
+        message = qtaylor("plan", small.write(), "--set", f"sampler.solver={name}", code=65).stderr
+        guess = re.search(r"did you mean ([\w-]+)\?", message)
+        assert guess and f"`{guess[1]}`" in said, (name, said, message)
+
+
+@pytest.mark.parametrize("theirs, ours", [
+    ("sample_euler", "ddim"), ("k_euler", "ddim"), ("k_heun", "edm"), ("sample_heun", "edm"),
+    ("Euler a", "euler-ancestral"), ("DPM++ 2M Karras", "dpmpp-2m"), ("dpm++2m", "dpmpp-2m"), ("uni_pc_bh2", "unipc"),
+    ("EDMEulerScheduler", "euler")])
+def test_solvers_by_other_tools_names(small, theirs, ours):
+    """Euler's and Heun's methods of k-diffusion step in sigma, of x / alpha."""
+    said = qtaylor("plan", small.write(), "--set", f"sampler.solver={theirs}", code=65).stderr
+    assert f"did you mean {ours}?" in said

@@ -44,6 +44,13 @@ def test_what_was_written_then_is_read_now(older, tmp_path):
     qtaylor("sample", run, "5", "--recompute", "-o", tmp_path / "5.png")
 
 
+def test_verify_reads_the_samples_where_the_network_has_gone():
+    """As it lies in the repository: what it is of was in /srv."""
+    done = qtaylor("verify", KEPT / "run", code=74)
+    assert f"{KEPT}/run holds exactly its 16 samples" in done.stdout and "2 files good, 0 missing" in done.stdout
+    assert "its features are not looked at" in done.stderr
+
+
 def test_its_fid_is_that_of_its_features(older):
     found = json.loads(qtaylor("evaluate", older / "run", "--json").stdout)["metrics"]["fid"]
     assert found == pytest.approx(EXPECTED["fid"], rel=1e-6)
