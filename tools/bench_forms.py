@@ -31,9 +31,9 @@ def form_file(network, form, dtype):
     folder.parent.mkdir(parents=True, exist_ok=True)
     card = folder.parent / f"{network}.json"
     output([sys.executable, ROOT / script, "--card", card])
-    layout = ["--channels-last"] if form == "torchscript" else ["--batch", batch]
+    batch = ["--batch", batch] if form == "aoti" else []
     output([sys.executable, ROOT / "tools/export.py", "module", f"{ROOT / script}:make", folder, "--card", card,
-            "--format", form, "--dtype", dtype, *layout])
+            "--format", form, "--dtype", dtype, "--channels-last", *batch])
     return model
 
 
