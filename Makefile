@@ -115,6 +115,7 @@ $(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@$(UNPACKED) $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
 	    $(SHIM_LIBS)
+	$(if $(UNPACKED),,@rm -f $@.bin) # of an earlier build
 	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh qtaylor.bin >$@ && chmod +x $@)
 
 $(L)/libqtaylor.a: $(OBJECTS)
@@ -132,8 +133,8 @@ $(L)/flags: FORCE
 	    echo "packages are missing: \`tools/setup.sh build\` brings Debian's (without root, too), and docs/cluster.md" \
 	        "says what is needed elsewhere" >&2; exit 64; }
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN)' >$@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@echo '$(CC) $(CPPFLAGS) $(CFLAGS) $(SAN)' >$@.$(SHIM)
+	@cmp -s $@.$(SHIM) $@ && rm $@.$(SHIM) || mv $@.$(SHIM) $@
 
 # What the build knows about itself; rewritten only when it changes.
 $(L)/src/cluster/build.o: $(L)/version.h

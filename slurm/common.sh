@@ -103,7 +103,7 @@ act_on_what_is_there() {
         76) say "done, but some samples could not be made and are left out (quarantined): see above" ;;
         *) say "stopped: verify ended with $code" ;;
     esac
-    find "$run" -maxdepth 1 -regex '.*/slurm-[0-9]+' -delete # the notes alone, and no slurm-1.out
+    [ ! -d "$run" ] || find "$run" -maxdepth 1 -type f -regex '.*/slurm-[0-9]+' -delete # the notes, no slurm-1.out
     exit $code
 }
 

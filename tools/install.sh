@@ -21,7 +21,7 @@ list=$place/$home/installed
 draft=$(mktemp)
 installing= # then what broke off is listed, with what the list had before
 leave() {
-    [ -z "$installing" ] || cat "$draft.old" "$draft.list" >"$list" || true
+    if [ -n "$installing" ] && sort -u "$draft.old" "$draft.list" >"$draft"; then cp "$draft" "$list" || true; fi
     rm -f "$draft" "$draft.list" "$draft.old"
 }
 trap leave EXIT
@@ -30,7 +30,10 @@ trap leave EXIT
 put() { # put MODE FILE PLACE
     local folder new=()
     folder=$(dirname "$3")
-    while [ ! -d "$place/$folder" ]; do new=("$folder/" "${new[@]}"); folder=$(dirname "$folder"); done
+    while [ "$folder" != . ] && [ ! -d "$place/$folder" ]; do
+        new=("$folder/" "${new[@]}")
+        folder=$(dirname "$folder")
+    done
     printf '%s\n' "${new[@]}" "$3" | grep . >>"$draft.list"
     install -D -m "$1" "$2" "$place/$3"
 }
@@ -94,9 +97,13 @@ install_all() { # install_all PROGRAM
     commands=$("$1" --help | awk '/^  [a-z]/ {print $1}') || fail "$1 does not start"
     : >"$draft.list"
     : >"$draft.old"
-    [ ! -f "$list" ] || cp "$list" "$draft.old"
     mkdir -p "$place"
-    put 644 /dev/null "$home/installed"
+    if [ -f "$list" ]; then
+        cp "$list" "$draft.old" # the list stays as it is until the end
+        echo "$home/installed" >>"$draft.list"
+    else
+        put 644 /dev/null "$home/installed"
+    fi
     installing=1
     if [ -e "$1.bin" ]; then put_unpacked "$1.bin"; else put 755 "$1" bin/qtaylor; fi
     put_slurm

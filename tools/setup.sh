@@ -15,7 +15,7 @@ shim=${SHIM:-torch}
 case $what in
     fuzz | lint) shim=fake ;;
     build | test | long | coverage) ;;
-    *) sed -n '2,9s/^# //p' "$0" >&2; exit 64 ;;
+    *) sed -n '2,9s/^# //p' tools/setup.sh >&2; exit 64 ;;
 esac
 torch_version=2.13.0
 packages=(gcc g++ make pkg-config openmpi-bin libopenmpi-dev libzstd-dev libfyaml-dev libjansson-dev librandom123-dev
@@ -150,8 +150,11 @@ install() { # install PIP-OPTIONS...: what is wanted
 
 # Where ensurepip is unpacked, Python does not find it: what it does, by the wheel that its package brings.
 virtual_environment() {
-    if [ -x build/venv/bin/pip ] && build/venv/bin/python -c ''; then return; fi
-    rm -rf build/venv # a Python that is there no more
+    if [ -L build/venv/bin/python ] && [ ! -e build/venv/bin/python ]; then # its Python is there no more
+        say 'making build/venv anew, whose Python has gone'
+        rm -rf build/venv
+    fi
+    [ -x build/venv/bin/pip ] && return
     if python3 -c 'import ensurepip' 2>/dev/null; then quiet python3 -m venv build/venv; return; fi
     local wheel
     wheel=$(echo build/deps/usr/share/python-wheels/pip-*.whl)
@@ -190,6 +193,7 @@ elif present python3 && present python3-venv; then
     set -m # a group of processes, so that pip does not go on when the rest has failed
     python_packages &
     trap 'kill -- -$! 2>/dev/null' EXIT
+    set +m
     debian_packages
     wait $!
     trap - EXIT

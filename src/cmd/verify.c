@@ -172,9 +172,10 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     struct verdict verdict = {.out = out};
     struct error unopened = {0};
     if (document_read(&document, dir, err) != 0) return -1;
-    if (run_open(&run, document, dir, true, &unopened) != 0) {
+    bool whole = run_open(&run, document, dir, true, &unopened) == 0;
+    if (!whole) {
         if (unopened.code != CODE_IO) return *err = unopened, -1;
-        log_warn("%s: its features are not looked at: %s", dir, unopened.message);
+        log_warn("%s: its features are not looked at, so it does not count as whole: %s", dir, unopened.message);
         if (document_read(&document, dir, err) != 0 || run_open(&run, document, dir, false, err) != 0) return -1;
     }
     int rc = quarantine_read(&verdict.quarantine, dir, err);
@@ -183,9 +184,10 @@ static int verify_dir(const char *dir, FILE *out, json_t **json, struct error *e
     if (rc == 0 && mixed) fprintf(out, "made on several kinds of machine, which give other last bits: %s\n", mixed);
     free(mixed);
     if (rc == 0) rc = sum_up(&run, &verdict, json, err);
-    if (rc == 0 && unopened.code) { /* the samples are as they should be */
+    if (rc == 0 && !whole) { /* the samples are as they should be */
         *err = unopened;
         rc = -1;
+        if (*json) json_object_set_new(*json, "complete", json_false());
     }
     json_decref(verdict.quarantine);
     run_close(&run);

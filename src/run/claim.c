@@ -125,8 +125,11 @@ int claim_settle(json_t *document, struct error *err) {
     int rc = path ? read_document(path, &text, &older, err) : error_memory(err);
     if (rc == 0) rc = settle(document, older, dir, &vacated, err);
     if (rc == 0 && older && !vacated) rc = take_plan(document, older, path, err);
-    if (rc == 0 && older && !vacated && json_object_get(older, "made_with"))
-        json_object_set(document, "made_with", json_object_get(older, "made_with"));
+    static const char *const of_makers[] = {"made_with", "hosts"}; /* run/machines.h */
+    for (size_t i = 0; rc == 0 && older && !vacated && i < sizeof of_makers / sizeof *of_makers; i++) {
+        json_t *known = json_object_get(older, of_makers[i]);
+        if (known && json_object_set(document, of_makers[i], known) != 0) rc = error_memory(err);
+    }
     json_decref(older);
     free(text);
     free(path);
@@ -252,11 +255,12 @@ struct note {
     const json_t *value;
 };
 
-/* Sets the note, or adds what is new of it: to an array its values, to an object its members. */
+/* Sets the note, or adds what is new of it: to an array its values, to an object its members. Hosts are replaced. */
 static int add_note(json_t *document, const struct note *note) {
     json_t *there = json_object_get(document, note->key), *value, *known;
     size_t i, k;
-    if (!there) return json_object_set_new(document, note->key, json_whole_deep_copy(note->value));
+    if (!there || strcmp(note->key, "hosts") == 0)
+        return json_object_set_new(document, note->key, json_whole_deep_copy(note->value));
     if (json_is_object(there)) return json_object_update(there, (json_t *)note->value);
     json_array_foreach(note->value, i, value) {
         bool found = false;

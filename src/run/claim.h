@@ -25,7 +25,7 @@ int claim_settle(json_t *document, struct error *err);
  * runs, whose run.json are durable after one file_system_sync; one that says the same already stays. */
 int claim_take(const struct run *run, const char *dir, const char *cell, bool unsynced, struct error *err);
 /* A member of the document and of run.json that is no part of the fingerprint: set, or with what is new added to the
- * array or object that is there. "stopped": CODE_DATA as of claim_check. */
+ * array or object that is there; "hosts" are replaced. "stopped": CODE_DATA as of claim_check. */
 int claim_note(const struct run *run, const char *key, const json_t *value, struct error *err);
 /* Is the folder this run's still? CODE_DATA: not, in the words of document_extends, or as another job has begun there
  * that lets another rule decide how many samples there are (evaluate.until, a race, none). */

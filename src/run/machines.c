@@ -42,10 +42,7 @@ int machines_note(struct cells *cells, const json_t *hosts, struct error *err) {
         bool changed = false;
         if (cells->cells[i].missing == 0) continue;
         if (machines_add(run->document, hosts, &changed, err) != 0) return -1;
-        if (!json_equal(json_object_get(run->document, "hosts"), hosts) &&
-            (json_object_set(run->document, "hosts", (json_t *)hosts) != 0
-                 ? error_memory(err)
-                 : claim_note(run, "hosts", (json_t *)hosts, err)) != 0)
+        if (!json_equal(json_object_get(run->document, "hosts"), hosts) && claim_note(run, "hosts", hosts, err) != 0)
             return -1;
         if (changed && claim_note(run, key, json_object_get(run->document, key), err) != 0) return -1;
         char *mixed = warned ? NULL : machines_mixed(run->document);

@@ -36,12 +36,13 @@ struct other {
 };
 
 /* Where something was taken off, so that it is another tool's word: these are steps in sigma/alpha there. */
-static const struct other of_another_tool[] = {
-    {"euler", "ddim"}, {"eulerdiscrete", "ddim"}, {"heun", "edm"}, {"heundiscrete", "edm"}};
+static const struct other of_another_tool[] = {{"euler", "ddim"}, {"heun", "edm"}};
 
 static const struct other others[] = {
     {"eulera", "euler-ancestral"},
     {"eulerancestraldiscrete", "euler-ancestral"},
+    {"eulerdiscrete", "ddim"},
+    {"heundiscrete", "edm"},
     {"flowmatcheulerdiscrete", "euler"},
     {"flowmatchheundiscrete", "heun"},
     {"flowmatchlcm", "consistency"},

@@ -31,7 +31,7 @@ static const double LEASE_SECONDS = 30; /* QTAYLOR_LEASE overrides */
 static int read_lease(double *seconds, struct error *err) {
     const char *text = getenv("QTAYLOR_LEASE");
     *seconds = LEASE_SECONDS;
-    if (!text || (text_to_double(text, seconds) && *seconds > 0)) return 0;
+    if (!text || !*text || (text_to_double(text, seconds) && *seconds > 0)) return 0;
     return error_set(err, CODE_USAGE, "QTAYLOR_LEASE: expected seconds, above 0, found %s", text);
 }
 

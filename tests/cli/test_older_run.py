@@ -49,6 +49,7 @@ def test_verify_reads_the_samples_where_the_network_has_gone():
     done = qtaylor("verify", KEPT / "run", code=74)
     assert f"{KEPT}/run holds exactly its 16 samples" in done.stdout and "2 files good, 0 missing" in done.stdout
     assert "its features are not looked at" in done.stderr
+    assert json.loads(qtaylor("verify", KEPT / "run", "--json", code=74).stdout)["complete"] is False
 
 
 def test_its_fid_is_that_of_its_features(older):

@@ -105,6 +105,12 @@ def test_registers_on_a_device_give_the_same_samples(job, uninterrupted):
     assert (job.digest(), fid(job)) == uninterrupted
     hosts = json.loads((job.run / "run.json").read_text())["hosts"]
     assert [host["device"] for host in hosts] == ["fake 0", "fake 1"]
+    qtaylor("run", path)  # which makes nothing, so that these two are who made the samples
+    qtaylor("evaluate", job.run)
+    assert json.loads((job.run / "run.json").read_text())["hosts"] == hosts
+    next((job.run / "samples").iterdir()).unlink()
+    qtaylor("run", path)
+    assert [host["device"] for host in json.loads((job.run / "run.json").read_text())["hosts"]] == ["cpu"]
 
 
 def test_two_ranks_on_one_gpu_are_refused_unless_asked(job, uninterrupted):

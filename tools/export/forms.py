@@ -71,7 +71,8 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
 
     network = network.eval()
     for weight in network.parameters():  # else some products of matrices become one a sample, over copied weights
-        weight.requires_grad_(weight.is_floating_point())
+        if not weight.is_inference():
+            weight.requires_grad_(weight.is_floating_point())
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
     device, rows = arguments[0].device, len(arguments[0])
