@@ -115,8 +115,7 @@ $(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
 	@echo "  link $@"
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@$(UNPACKED) $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
 	    $(SHIM_LIBS)
-	$(if $(UNPACKED),,@rm -f $@.bin) # of an earlier build
-	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh qtaylor.bin >$@ && chmod +x $@)
+	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh qtaylor.bin >$@ && chmod +x $@,@rm -f $@.bin)
 
 $(L)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@
