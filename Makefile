@@ -107,15 +107,15 @@ cuda-build: ## build/cuda/qtaylor against a CUDA libtorch (LIBTORCH=DIR, or DOWN
 gpu-check: ## a page about this program on this machine's GPU: what it computes there, and how fast
 	@$(PYTHON) tests/gpu/check.py
 
-# Over packages that were unpacked without root (build/env.sh) the program is a script that starts qtaylor.bin.
-UNPACKED := $(if $(wildcard build/env.sh),.bin)
+# Over packages that were unpacked without root (build/env.sh) the program is a script that starts unpacked/qtaylor.
+UNPACKED := $(if $(wildcard build/env.sh),unpacked/)
 # The shim first: libtorch's headers take as long to compile as everything else.
 $(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
-	@mkdir -p $(@D)
+	@mkdir -p $(@D)/$(UNPACKED)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@$(UNPACKED) $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $(@D)/$(UNPACKED)qtaylor $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
 	    $(SHIM_LIBS)
-	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh qtaylor.bin >$@ && chmod +x $@,@rm -f $@.bin)
+	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh unpacked/qtaylor >$@ && chmod +x $@,@rm -rf $(@D)/unpacked)
 
 $(L)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@

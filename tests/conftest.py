@@ -16,8 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def built(path):
     """Where packages were unpacked without root a script starts the program, which is what faults are for."""
-    binary = ROOT / f"{path}.bin"
-    return binary if binary.exists() else ROOT / path
+    program = ROOT / path
+    unpacked = program.parent / "unpacked" / program.name
+    return unpacked if unpacked.exists() else program
 
 
 FAKE = built(os.environ.get("QTAYLOR_FAKE", "build/fake/qtaylor"))  # or built in another way (make tsan, make coverage)

@@ -84,7 +84,7 @@ source "$here/%s"\nexec -a "$0" "$here/%s" "$@"\n' "$1" "$2"
 }
 
 # Over unpacked packages: their settings, the program behind its starter, and a module that has mpirun as well.
-put_unpacked() { # put_unpacked PROGRAM.bin
+put_unpacked() { # put_unpacked PROGRAM
     put 644 build/env.sh "$home/env.sh"
     put 755 "$1" libexec/qtaylor
     starter "../$home/env.sh" ../libexec/qtaylor >"$draft"
@@ -92,7 +92,8 @@ put_unpacked() { # put_unpacked PROGRAM.bin
 }
 
 install_all() { # install_all PROGRAM
-    local file command version commands
+    local file command version commands unpacked
+    unpacked=$(dirname "$1")/unpacked/qtaylor
     version=$(cut -d' ' -f1 VERSION)
     commands=$("$1" --help | awk '/^  [a-z]/ {print $1}') || fail "$1 does not start"
     : >"$draft.list"
@@ -105,7 +106,7 @@ install_all() { # install_all PROGRAM
         put 644 /dev/null "$home/installed"
     fi
     installing=1
-    if [ -e "$1.bin" ]; then put_unpacked "$1.bin"; else put 755 "$1" bin/qtaylor; fi
+    if [ -e "$unpacked" ]; then put_unpacked "$unpacked"; else put 755 "$1" bin/qtaylor; fi
     put_slurm
     while IFS= read -r file; do put 644 "$file" "$home/$file"; done < <(list_jobs | grep -vx jobs/README.md | sort)
     put_page jobs/README.md "$home/jobs/README.md" ../../doc/qtaylor ..
@@ -116,7 +117,7 @@ install_all() { # install_all PROGRAM
     for file in README.md CHANGELOG.md; do put_page "$file" "share/doc/qtaylor/$file" '' ../../qtaylor; done
     for file in docs/*.md; do put_page "$file" "share/doc/qtaylor/$file" .. ../../../qtaylor; done
     put_changed 644 packaging/modulefile "share/modulefiles/qtaylor/$version" \
-        "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g; $([ -e "$1.bin" ] || echo '/@UNPACKED@/d'); s|@UNPACKED@ *||"
+        "s|@PREFIX@|$PREFIX|; s|@VERSION@|$version|g; $([ -e "$unpacked" ] || echo '/@UNPACKED@/d'); s|@UNPACKED@ *||"
     "$1" --man >"$draft"
     put 644 "$draft" share/man/man1/qtaylor.1
     for command in $commands; do

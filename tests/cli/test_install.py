@@ -162,14 +162,14 @@ def test_slurm_scripts_find_program_and_jobs(stage, job, tmp_path):
 def test_over_packages_unpacked_without_root(tmp_path):
     """A stand-in for the program, which says what it was started as; its settings go where it goes."""
     tree, _ = unpack(tmp_path)
-    (tree / "build/fake").mkdir(parents=True)
+    (tree / "build/fake/unpacked").mkdir(parents=True)
     (tree / "build/env.sh").write_text("export OF_DEPS=settings\n")
     program = tree / "build/fake/qtaylor"
-    binary = program.with_suffix(".bin")
+    binary = program.parent / "unpacked/qtaylor"
     binary.write_text('#!/bin/bash\necho "$OF_DEPS $*"\n')
     binary.chmod(0o755)
     script = [tree / "tools/install.sh"]
-    program.write_text(subprocess.run([*script, "starter", "../env.sh", "qtaylor.bin"], check=True, text=True,
+    program.write_text(subprocess.run([*script, "starter", "../env.sh", "unpacked/qtaylor"], check=True, text=True,
                                       capture_output=True).stdout)
     program.chmod(0o755)
     subprocess.run([*script, "install", program], check=True, env={**os.environ, "PREFIX": str(tmp_path / "a place")})

@@ -113,7 +113,7 @@ def test_module_file(tmp_path, prefix):
     shell.eval(path.read_text())
     assert said["prepend-path"] == [("PATH", f"{prefix}/bin"), ("MANPATH", f"{prefix}/share/man")]
     assert said["append-path"] == [("MANPATH", "")]  # else the system's own pages are gone
-    unpacked = (ROOT / "build/fake/qtaylor.bin").exists()
+    unpacked = (ROOT / "build/fake/unpacked/qtaylor").exists()
     assert said.get("source-sh") == ([("bash", f"{prefix}/share/qtaylor/env.sh")] if unpacked else None)
     assert said["conflict"] == [("qtaylor",)] and VERSION in said["module-whatis"][0][0]
     for name, folder in said["prepend-path"]:
