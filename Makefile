@@ -113,9 +113,9 @@ UNPACKED := $(if $(wildcard build/env.sh),unpacked/)
 $(B)/qtaylor: $(SHIM_OBJECTS) $(L)/src/main.o $(L)/libqtaylor.a
 	@mkdir -p $(@D)/$(UNPACKED)
 	@echo "  link $@"
-	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $(@D)/$(UNPACKED)qtaylor $(L)/src/main.o $(SHIM_OBJECTS) $(L)/libqtaylor.a $(LDLIBS) \
-	    $(SHIM_LIBS)
-	$(if $(UNPACKED),@rm -f $@; tools/install.sh starter ../env.sh unpacked/qtaylor >$@ && chmod +x $@,@rm -rf $(@D)/unpacked)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $(@D)/$(UNPACKED)qtaylor $(L)/src/main.o $(SHIM_OBJECTS) \
+	    $(L)/libqtaylor.a $(LDLIBS) $(SHIM_LIBS)
+	$(if $(UNPACKED),@tools/install.sh starter ../env.sh unpacked/qtaylor >$@ && chmod +x $@,@rm -rf $(@D)/unpacked)
 
 $(L)/libqtaylor.a: $(OBJECTS)
 	$(Q)rm -f $@

@@ -94,7 +94,7 @@ unpack() {
     find "${folders[@]}" -maxdepth 1 -name '*.so.*' -exec ln -sf -t build/deps/usr/lib {} + 2>/dev/null || true
     cat >build/env.sh <<SHELL
 # Packages unpacked without root: source this to have their mpirun (make and qtaylor itself do it by themselves).
-export PATH=$deps/usr/bin:\$PATH LD_LIBRARY_PATH=$libraries\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+export PATH=$deps/usr/bin:$deps/bin:\$PATH LD_LIBRARY_PATH=$libraries\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 export OPAL_PREFIX=$deps/usr OPAL_LIBDIR=$deps/$lib/openmpi/lib OPAL_INCLUDEDIR=$deps/$lib/openmpi/include
 export PMIX_INSTALL_PREFIX=$deps/$lib/pmix2 OMPI_MCA_mca_base_component_show_load_errors=0 \
     PMIX_MCA_pcompress_base_silence_warning=1
