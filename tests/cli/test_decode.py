@@ -267,11 +267,12 @@ def test_pytorchs_decoder(tmp_path):
     run("latents", "output.dtype=float32")
     with torch.no_grad():
         latents = torch.from_numpy(stored(tmp_path / "latents"))
-        pictures = network(latents / 0.18215 + 0.0609).numpy()
+        # In float64, as kernels of float32 depend on PyTorch's threads, which other tests of this process may set.
+        pictures = network.double()(latents.double() / 0.18215 + 0.0609).numpy()
+        network.float()
     found, expected = stored(tmp_path / "run"), pixels(pictures)
     assert found.std() > 20
-    # Which kernels PyTorch takes here depends on its threads, which other tests of this process may have set.
-    assert (found == expected).mean() > 0.99 and np.abs(found.astype(int) - expected).max() <= 1
+    assert (found == expected).mean() > 0.999 and np.abs(found.astype(int) - expected).max() <= 1
     assert json.loads(qtaylor("inspect", tmp_path / "decoder.pt").stdout)["kind"] == "decoder"
     save({"image": [3, 16, 8]})
     done = run("wrong", decode, code=65)
