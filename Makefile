@@ -150,8 +150,8 @@ $(L)/gen/page_files.o: $(L)/gen/page_files.c
 $(L)/version.h: FORCE
 	@mkdir -p $(@D)
 	@printf '#define QTAYLOR_%s "%s"\n' VERSION '$(VERSION)' DATE "$$(cut -d' ' -f2 VERSION)" COMMIT \
-	    "$$($(COMMIT) 2>/dev/null || echo unknown)" CFLAGS '$(CFLAGS) $(SAN)' >$@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	    "$$($(COMMIT) 2>/dev/null || echo unknown)" CFLAGS '$(CFLAGS) $(SAN)' >$@.$(SHIM)
+	@cmp -s $@.$(SHIM) $@ && rm $@.$(SHIM) || mv $@.$(SHIM) $@
 
 # Everything over libtorch is made anew when it is another one. The newer kind of path in a program (DT_RUNPATH) would
 # let LD_LIBRARY_PATH go before it, and bring in a libtorch that it was not compiled against.
