@@ -22,8 +22,8 @@ static struct {
     unsigned long long dropped; /* lines */
     int file;                   /* -1: none */
     int rank, size, torn;
-    json_t *warnings;  /* NULL: nobody wants them */
-    const char *about; /* what messages begin with, or NULL */
+    json_t *warnings; /* NULL: nobody wants them */
+    char about[191];  /* what messages begin with, or "" */
     const char *things;
     json_t *told; /* {warning: how often it was held back}, or NULL: each is told */
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .size = 1};
@@ -82,8 +82,15 @@ static void to_stderr(const char *text) {
     else if (!outlet_put(state.outlet, text, strlen(text), WAITING_MOST)) state.dropped++;
 }
 
-void log_about(const char *about) {
-    state.about = about;
+void log_about(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(state.about, sizeof state.about, format, arguments);
+    va_end(arguments);
+}
+
+void log_about_all(void) {
+    state.about[0] = 0;
 }
 
 void log_once(const char *things) {
@@ -123,7 +130,7 @@ void log_show(const char *text) {
 static void line(const char *level, const char *format, va_list arguments) {
     char message[sizeof((struct error *)0)->message + 200];
     char visible[TEXT_VISIBLE * sizeof message];
-    int about = state.about ? snprintf(message, sizeof message, "%.190s: ", state.about) : 0;
+    int about = state.about[0] ? snprintf(message, sizeof message, "%s: ", state.about) : 0;
     vsnprintf(message + about, sizeof message - (size_t)about, format, arguments);
     text_make_visible(visible, sizeof visible, message, "");
     text_make_utf8(message);

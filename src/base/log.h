@@ -17,9 +17,10 @@ int log_flush(void); /* waits for stderr to take what there is, but not for ever
 int log_open(const char *path, struct error *err); /* from now on appends JSON lines to path, and no more elsewhere */
 void log_close(void);                              /* says in it when stderr did not take all */
 
-/* From now on each message begins with "about: ", for what is done a second time with something else; NULL: no more.
- * Borrowed. */
-void log_about(const char *about);
+/* From now on each message begins with this text (190 bytes of it) and ": ", for what is done a second time with
+ * something else. */
+void log_about(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_about_all(void); /* no more */
 /* From now on a warning that was told, be it about something else, is not told again; `things` (borrowed) is what many
  * of it are called. NULL: no more, and says of how many others each was true. */
 void log_once(const char *things);

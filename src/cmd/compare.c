@@ -109,16 +109,14 @@ static int compare_network(struct comparison *comparison, size_t i, struct error
     const char *name = name_of(comparison, i);
     const struct score_options with = operands_score(&comparison->operands, i);
     json_t *values = NULL, *others = NULL;
-    char about[300];
-    log_about(name);
+    log_about("%s", name ? name : "");
     for (int which = 0; which < OPERANDS; which++) warn_recipes(comparison, sides.of[which], b, which);
     int rc = score(&values, &with, a, b, err);
     if (rc == 0) score_warn(&with, a, b);
-    snprintf(about, sizeof about, "%s%s%s", name ? name : "", name ? ", " : "", options->versus ? options->versus : "");
-    log_about(about);
+    log_about("%s%s%s", name ? name : "", name ? ", " : "", options->versus ? options->versus : "");
     if (rc == 0 && a2 && (rc = score_paired(&others, &with, a, a2, b, err)) != 0)
         error_prefix(err, "%s", options->versus);
-    log_about(NULL);
+    log_about_all();
     if (rc != 0 && name) error_prefix(err, "%s", name);
     if (rc == 0) rc = values_put(comparison->values, name, values, err);
     if (rc == 0 && others) rc = values_put(comparison->others, name, others, err);

@@ -221,12 +221,10 @@ static int plan_file(const struct plan_options *options, const struct job_file *
     if (rc == 0 && sweep.race) rc = race_read(&race, sweep.race, file->path, err);
     log_once("cells");
     for (size_t i = 0; i < sweep.count && rc == 0; i++) {
-        char about[200];
-        snprintf(about, sizeof about, "cell %.190s", sweep.cells[i].name);
-        log_about(about);
+        log_about("cell %s", sweep.cells[i].name);
         rc = plan_one(file, sweep.cells[i].overrides, sweep.cells[i].count, sweep.cells[i].name, &listing,
                       options->json ? &json : NULL, &evaluation, &racing, err);
-        log_about(NULL);
+        log_about_all();
     }
     log_once(NULL);
     if (rc == 0 && sweep.count == 0)

@@ -108,11 +108,9 @@ static int add_cell(struct listing *listing, const struct sweep_cell *from) {
     struct error *err = listing->err;
     json_t *document = NULL, *shared = NULL;
     size_t number = json_array_size(listing->cells);
-    char about[200];
-    snprintf(about, sizeof about, "cell %.190s", from->name);
-    log_about(about);
+    log_about("cell %s", from->name);
     int rc = settled_document(&document, listing->file, from->overrides, from->count, listing->automatic, err);
-    log_about(NULL);
+    log_about_all();
     if (rc != 0) return error_prefix(err, "cell %s", from->name);
     char *key = samples_key(document);
     const json_t *same = key ? json_object_get(listing->samples, key) : NULL;

@@ -9,6 +9,7 @@
 #include "format/json_file.h"
 #include "run/attempts.h"
 #include "run/failures.h"
+#include "run/machines.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -125,11 +126,7 @@ int claim_settle(json_t *document, struct error *err) {
     int rc = path ? read_document(path, &text, &older, err) : error_memory(err);
     if (rc == 0) rc = settle(document, older, dir, &vacated, err);
     if (rc == 0 && older && !vacated) rc = take_plan(document, older, path, err);
-    static const char *const of_makers[] = {"made_with", "hosts"}; /* run/machines.h */
-    for (size_t i = 0; rc == 0 && older && !vacated && i < sizeof of_makers / sizeof *of_makers; i++) {
-        json_t *known = json_object_get(older, of_makers[i]);
-        if (known && json_object_set(document, of_makers[i], known) != 0) rc = error_memory(err);
-    }
+    if (rc == 0 && older && !vacated) rc = machines_take(document, older, err);
     json_decref(older);
     free(text);
     free(path);

@@ -7,11 +7,22 @@
 
 #include <stdlib.h>
 
-static const char key[] = "made_with";
+static const char key[] = "made_with", of_last[] = "hosts";
 
-int machines_add(json_t *document, const json_t *hosts, bool *changed, struct error *err) {
+int machines_take(json_t *document, const json_t *other, struct error *err) {
+    const char *const both[] = {key, of_last};
+    for (int i = 0; i < 2; i++) {
+        json_t *known = json_object_get(other, both[i]);
+        if (!known) json_object_del(document, both[i]);
+        else if (json_object_set(document, both[i], known) != 0) return error_memory(err);
+    }
+    return 0;
+}
+
+int machines_add(json_t *document, json_t *hosts, bool *changed, struct error *err) {
     json_t *made = json_object_get(document, key), *host, *known;
     size_t i, k;
+    if (json_object_set(document, of_last, hosts) != 0) return error_memory(err);
     if (!json_is_array(made) && json_object_set_new(document, key, made = json_array()) != 0) return error_memory(err);
     json_array_foreach(hosts, i, host) {
         json_t *machine = json_object_get(host, "machine");
@@ -35,15 +46,14 @@ char *machines_mixed(const json_t *document) {
     return text.data;
 }
 
-int machines_note(struct cells *cells, const json_t *hosts, struct error *err) {
+int machines_note(struct cells *cells, json_t *hosts, struct error *err) {
     bool warned = false;
     for (size_t i = 0; i < cells->count; i++) {
         const struct run *run = &cells->cells[i].run;
-        bool changed = false;
+        bool changed = false, same = json_equal(json_object_get(run->document, of_last), hosts);
         if (cells->cells[i].missing == 0) continue;
         if (machines_add(run->document, hosts, &changed, err) != 0) return -1;
-        if (!json_equal(json_object_get(run->document, "hosts"), hosts) && claim_note(run, "hosts", hosts, err) != 0)
-            return -1;
+        if (!same && claim_note(run, of_last, hosts, err) != 0) return -1;
         if (changed && claim_note(run, key, json_object_get(run->document, key), err) != 0) return -1;
         char *mixed = warned ? NULL : machines_mixed(run->document);
         if (mixed)

@@ -8,6 +8,7 @@
 #include "job/fingerprint.h"
 #include "job/job_conditions.h"
 #include "job/model_file.h"
+#include "run/machines.h"
 #include "run/run.h"
 
 #include <errno.h>
@@ -37,10 +38,10 @@ static int change(json_t *document, const struct run *run, const struct job *job
                   struct error *err) {
     char sha256[SHA256_HEX];
     struct fingerprint fingerprint;
+    if (machines_take(document, NULL, err) != 0) return -1;
+    json_object_del(document, "row_difference");
     if (model_file_digest(job->decode.path, sha256, err) != 0) return -1;
     if (run_fingerprint(&fingerprint, run, job, card, sha256, err) != 0) return -1;
-    static const char *const of_the_older[] = {"made_with", "hosts", "row_difference"};
-    for (size_t i = 0; i < sizeof of_the_older / sizeof *of_the_older; i++) json_object_del(document, of_the_older[i]);
     char *latents = text_new("%s/" LATENTS_FOLDER, run->job.output.dir);
     char *absolute = latents ? path_absolute(latents) : NULL;
     bool whole = absolute && json_object_set(document, "keys", fingerprint.keys) == 0 &&

@@ -28,7 +28,7 @@ struct crew { /* who works; all borrowed */
     struct comm *comm;
     struct references *references;
     const struct place *place;
-    const json_t *hosts;
+    json_t *hosts;
     struct attempt *attempt; /* at rank 0; NULL elsewhere */
     double lease;
     bool again; /* conclusions too that are up to date */

@@ -82,7 +82,7 @@ static int prepare_folder(const struct cell *cell, const char *dir, const struct
     return fresh ? 0 : clear_features(run, attempt, err);
 }
 
-static int prepare(struct cells *cells, const struct attempt *attempt, const json_t *hosts, bool make_samples,
+static int prepare(struct cells *cells, const struct attempt *attempt, json_t *hosts, bool make_samples,
                    struct error *err) {
     if (make_folder(attempt, strdup(cells_dir(cells)), err) != 0 ||
         make_folder(attempt, text_new("%s/log", cells_dir(cells)), err) != 0)
@@ -91,7 +91,6 @@ static int prepare(struct cells *cells, const struct attempt *attempt, const jso
         const struct run *run = &cells->cells[i].run;
         /* Else the scan comes first: perhaps nothing is to be made. */
         bool fresh = make_samples && !json_object_get(run->document, "made_with");
-        if (fresh && json_object_set(run->document, "hosts", (json_t *)hosts) != 0) return error_memory(err);
         if (fresh && machines_add(run->document, hosts, NULL, err) != 0) return -1;
         if (prepare_folder(&cells->cells[i], cells_dir(cells), attempt, cells->count > 1, err) != 0) return -1;
     }

@@ -30,6 +30,8 @@ def drill(job):
     return Drill(job)
 
 
+SHARED = 10  # milliseconds a call: each rank gets some of the shards, also on a busy machine
+
 # ---- kill -9 at a random call: of a worker, of the coordinator, of everything at once ----
 
 TALLY = collections.Counter()
@@ -77,7 +79,7 @@ def test_kill_points_were_reached():
 # ---- ranks lost where the launcher lets the others live ----
 
 def test_two_workers_die_and_the_rest_is_made(job, whole):
-    drill = Drill(job, delay=2)
+    drill = Drill(job, delay=SHARED)
     faults = ";".join(f"rank={rank} call=fsync path=.npy.zst n={n} do=SIGKILL" for rank, n in ((1, 1), (2, 2)))
     said = drill.break_it(3, faults, options=LIVE_ON, QTAYLOR_LEASE=0.5)
     assert "rank 1 has been silent" in said and "rank 2 has been silent" in said
@@ -130,7 +132,8 @@ def test_zombie_writer(job, whole, call, late):
 
 @pytest.mark.parametrize("ranks, rank, name",
                          [(1, 0, "SIGTERM"), (2, 1, "SIGTERM"), (3, 0, "SIGUSR1"), (3, 2, "SIGUSR1")])
-def test_signals_interrupt(drill, whole, ranks, rank, name):
+def test_signals_interrupt(job, whole, ranks, rank, name):
+    drill = Drill(job, delay=SHARED)
     drill.break_it(ranks, f"rank={rank} call=write path=.npy.zst n=2 do={name}", code=75)
     assert not [path for path in drill.run.rglob("*") if ".tmp-" in path.name]
     drill.resume(4 - ranks, whole)
@@ -147,7 +150,8 @@ ERRORS = [("write", "ENOSPC", "3+", 2), ("write", "EIO", "2", 0), ("write", "EDQ
 
 
 @pytest.mark.parametrize("call, error, n, ranks", ERRORS)
-def test_a_disk_error_stops_with_its_reason(drill, whole, call, error, n, ranks):
+def test_a_disk_error_stops_with_its_reason(job, whole, call, error, n, ranks):
+    drill = Drill(job, delay=SHARED if ranks else 0)
     said = drill.break_it(ranks, f"rank={max(ranks - 1, 0)} call={call} path=.npy.zst n={n} do={error}", code=74)
     assert MESSAGES[error] in said and str(drill.run) in said
     assert not [path for path in drill.run.rglob("*") if ".tmp-" in path.name]

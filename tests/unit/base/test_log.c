@@ -84,10 +84,10 @@ static void what_many_have_is_told_once(void **state) {
     log_warnings_to(told);
     log_once("cells");
     for (int i = 0; i < 3; i++) {
-        log_about(i == 0 ? "cell a" : i == 1 ? "cell b" : "cell c");
+        log_about("cell %c", 'a' + i);
         log_warn("alike %d", 1);
         if (i == 1) log_warn("of one alone");
-        log_about(NULL);
+        log_about_all();
     }
     log_once(NULL);
     log_warn("alike %d", 1);
