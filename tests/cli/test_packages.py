@@ -254,6 +254,7 @@ def test_the_fastest_form_within_a_tolerance(packages):
     tried = {" ".join(name.split()[1:]): (float(time), float(part)) for name, time, part in re.findall(
         r"^(torchscript .*): ([\d.e+-]+) ms, .* differs by ([\d.e+-]+) of the largest", done.stderr, re.M)}
     assert len(tried) == 6 and "taken: torchscript " in done.stderr
+    assert "form 2 of 6: torchscript float32 channels_last\n" in done.stderr
     taken = re.search(r"taken: torchscript (.*), ", done.stderr)[1]
     assert tried[taken][0] == min(time for time, _ in tried.values())
     out = packages.folder / "out"
@@ -284,7 +285,7 @@ def test_a_device_that_is_not_there(packages):
 @pytest.mark.long
 def test_the_exporter_makes_one(packages):
     done = export(packages, "--format", "aoti", "--batch", "8")
-    for form in ("eager", "TorchScript", "AOTInductor"):
+    for form in ("eager float32", "TorchScript", "AOTInductor"):
         assert f"{form}: " in done.stderr and "ms a call of 8" in done.stderr
     ours, theirs = packages.folder / "ours", packages.folder / "theirs"
     job = packages.folder / "out" / "job.yaml"

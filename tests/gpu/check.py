@@ -174,7 +174,8 @@ def compute(folder, device, found):
 def forms_of(folder, name, network, card, batch, device):
     """(form, file, settings) of one network, each made as it is asked for."""
     from export import forms
-    from export.model_file import Inside, arguments_of, save
+    from export.arguments import arguments_of
+    from export.model_file import Inside, save
     import torch
 
     for dtype in "float32", "bfloat16", "float16":

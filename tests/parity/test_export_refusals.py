@@ -2,6 +2,7 @@
 that answer one way now and another way then. Each is exit 65 (64 for the command line) with a message, and no file."""
 import json
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import torch
 
 from conftest import ROOT
 from exporter import export, unet
-from export.checkpoints import Refusal
+from export.decoder_file import save_decoder
+from export.frame import Refusal
 from export.model_file import save
 from test_export_adm import ADM_FLAGS, adm_code, adm_network  # noqa: F401
 
@@ -179,6 +181,33 @@ class Branching(Convolution):
         return super().forward(x, t) * (2 if len(x) > 5 else 1)
 
 
+class OnValues(Convolution):
+    """Reads a value, which every input that the exporter tries leaves as it is."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.read = read
+
+    def forward(self, x, t):
+        return super().forward(x, t) * (2 if self.read(x, t) else 1)
+
+
+class OnValuesAlone(torch.nn.Module):
+    def forward(self, latents):
+        return latents * 2 if latents.max() < 40 else latents
+
+
+class Embeds(Convolution):
+    """Takes whole timesteps alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(10, 2)
+
+    def forward(self, x, t):
+        return self.layers(x) + self.table(t).reshape(-1, 2, 1, 1)
+
+
 class OneBatch(Convolution):
     def forward(self, x, t):
         return super().forward(x, t).reshape(len(x), 2, 4, 4)
@@ -195,14 +224,41 @@ class Divides(torch.nn.Module):
     (lambda: Convolution(BatchMean()), "independent of the other rows"),
     (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "second call"),
     (lambda: Branching(), "differences of rounding"), (lambda: OneBatch(), "run at a batch of 1"),
+    (lambda: OnValues(lambda x, t: x.abs().max() > 40), r"no value .*refusals.py:\d+, `return super.*self.read"),
+    (lambda: OnValues(lambda x, t: t.numpy().max() > 40), "no value to be read"),
+    (lambda: OnValues(lambda x, t: torch.allclose(x, t[0])), "no value to be read"),
+    (lambda: Embeds(), "does not run as its card says"),
     (lambda: Convolution(Divides()), "finite"),
     (lambda: Convolution(torch.nn.Conv2d(2, 4, 1)), "shape"), (lambda: Convolution(torch.nn.Linear(3, 3)),
                                                                "does not run"),
-], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "infinite", "channels", "fails"])
+], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "if", "numpy", "allclose", "time",
+        "infinite", "channels", "fails"])
 def test_networks_that_no_file_holds(tmp_path, make, said):
     with pytest.raises(Refusal, match=said):
         save(make(), CARD, str(tmp_path / "model.pt"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("read", [lambda x, t: x.shape[1] == 2, lambda x, t: torch.ones(1).item() > 0],
+                         ids=["shape", "constant"])
+def test_what_hangs_on_no_value_is_not_refused(tmp_path, capsys, read):
+    save(OnValues(read), CARD, str(tmp_path / "model.pt"))
+    assert "not checked" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("time", [{"steps": 10}, {"steps": 10, "dtype": "int64"}, {}, {"dtype": "float32"}], ids=str)
+def test_times_are_tried_in_the_type_of_the_card(tmp_path, time):
+    card = CARD | {"time": {"kind": "discrete"} | time, "schedule": {"kind": "discrete-linear", "steps": 10}}
+    if time.get("dtype") == "float32":
+        with pytest.raises(Refusal, match="does not run as its card says"):
+            save(Embeds(), card, str(tmp_path / "model.pt"))
+    else:
+        save(Embeds(), card, str(tmp_path / "model.pt"))
+
+
+def test_a_decoder_that_reads_values(tmp_path):
+    with pytest.raises(Refusal, match="the decoder: .*`return latents"):
+        save_decoder(OnValuesAlone(), {"latent": [2, 4, 4]}, str(tmp_path / "decoder.pt"))
 
 
 def test_networks_that_are_put_into_eval_mode(tmp_path, capsys):
@@ -210,6 +266,42 @@ def test_networks_that_are_put_into_eval_mode(tmp_path, capsys):
     assert "batch 5: the file differs from the network by" in capsys.readouterr().err
     file = torch.jit.load(tmp_path / "model.pt")
     assert not file(torch.zeros(1, 2, 4, 4), torch.zeros(1)).requires_grad
+
+
+MODULE = """
+import time, torch
+class Slow(torch.nn.Module):
+    def forward(self, x, t):
+        print("at work", flush=True)
+        time.sleep({seconds})
+        return self.dropout(x)
+    def __init__(self):
+        super().__init__()
+        self.dropout = torch.nn.Dropout()
+def make():
+    return Slow()
+"""
+
+
+def start_module(folder, seconds):
+    (folder / "net.py").write_text(MODULE.format(seconds=seconds))
+    (folder / "card.json").write_text(json.dumps(CARD))
+    words = "module", f"{folder}/net.py:make", folder / "out", "--card", folder / "card.json"
+    return subprocess.Popen([sys.executable, ROOT / "tools/export.py", *words], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+
+def test_an_end_from_outside_leaves_nothing(tmp_path):
+    with start_module(tmp_path, 600) as exporter:
+        assert exporter.stdout.readline() == "at work\n" and (tmp_path / "out").exists()
+        exporter.terminate()
+        assert exporter.wait(60) == 128 + signal.SIGTERM and not (tmp_path / "out").exists()
+
+
+def test_what_eval_mode_changes_is_said(tmp_path):
+    with start_module(tmp_path, 0) as exporter:
+        assert "put into eval mode, where dropout does nothing" in exporter.stderr.read()
+        assert exporter.wait(60) == 0
 
 
 def test_a_python_without_torch():

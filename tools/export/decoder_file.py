@@ -7,6 +7,7 @@ import torch
 
 from export.checkpoints import first_line
 from export.frame import Refusal, replacing
+from export.values import refuse_reading
 
 ROUNDING = 1e-4  # of the largest number, as of a model
 
@@ -31,6 +32,7 @@ def check_decoder(traced, network, card):
 def save_decoder(network, card, path):
     """network(latents) -> pictures; card without `image`, whose shape is found by running it."""
     network = network.float().eval().requires_grad_(False)
+    refuse_reading("the decoder", network, [latents_of(card, 2)])
     try:
         with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check_decoder looks for

@@ -30,6 +30,7 @@ from export.checkpoints import first_line, read_json, read_state
 from export.frame import Refusal, Usage, replacing
 from export.inception import Inception
 from export.resize import PilBicubic, Tf1Bilinear, TorchBicubic, TorchBilinear
+from export.values import refuse_reading
 
 ROUNDING = 1e-4  # of the largest number, as of a model
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -188,6 +189,7 @@ def check(traced, network, shape, dims):
 
 def save(network, outputs, about, shape, path):
     network = network.eval().requires_grad_(False)
+    refuse_reading("the network", network, [pictures(shape, 2)])
     with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check looks for
         dims = {name: values.shape[1] for name, values in zip(outputs, as_tuple(network(pictures(shape, 2))))}

@@ -6,6 +6,7 @@ import pathlib
 import sys
 import tempfile
 import time
+import warnings
 from unittest import mock
 
 import torch
@@ -47,7 +48,8 @@ def compile_package(network, arguments, metadata, path, autotune=False):
     configs = {"cpp.threads": 1, "max_autotune": autotune, "aot_inductor.metadata": metadata}
     # Two processes that compile the same network at a time would write to the same files of the compiler's cache.
     with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache):
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of PyTorch, to itself
             program = torch.export.export(network, arguments)
             torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=configs)
 
@@ -65,7 +67,7 @@ def deviation(call, network, arguments):
 def save_package(network, arguments, card, path, name="diffusion.json", channels_last=False, autotune=False,
                  tolerance=1e-4, beside=None):
     """Writes path for batches of as many rows as the arguments have, its card (under `name`) saying so. tolerance: of
-    the network's largest number. beside: (name, call) of other forms to time it with; None: it is not timed.
+    the network's largest number. beside: {name: call} of other forms to time it with; none: it is not timed.
     ValueError: it is not the network, and is not written."""
     import torch._inductor  # and its compiler, only where it is needed
 
@@ -86,8 +88,7 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
               file=sys.stderr)
         if not difference <= tolerance * scale:
             raise ValueError(f"expected differences of rounding, found {difference:.3g} of {scale:.3g}")
-        timed = [] if beside is None else [("eager", network), *beside, ("AOTInductor", package)]
-        for form, call in timed:
+        for form, call in (beside | {"AOTInductor": package} if beside else {}).items():
             with torch.no_grad():
                 print(f"{form}: {milliseconds(call, arguments):.3g} ms a call of {rows}, one thread", file=sys.stderr)
     return card

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import signal
 import sys
 import traceback
 
@@ -33,7 +34,9 @@ def end_without(tool, error, packages):
 
 
 def call(tool, packages, parser, function, options):
-    """function(options); what it raises is a line on stderr and an exit status."""
+    """function(options); what it raises is a line on stderr and an exit status. A SIGTERM is such an end, too: what was
+    begun is taken away."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         function(options)
     except Usage as error:
@@ -49,6 +52,8 @@ def call(tool, packages, parser, function, options):
     except Exception:
         traceback.print_exc()
         sys.exit(70)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,11 @@ import warnings
 
 import torch
 
+from export.arguments import arguments_of
 from export.checkpoints import few, first_line, last_line
 from export.forms import deviation, milliseconds, save_package
 from export.frame import Refusal, replacing
+from export.values import refuse_reading
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -33,30 +35,6 @@ class Network(torch.nn.Module):
         if labels is not None and self.one_hot:
             labels = (labels.unsqueeze(1) == torch.arange(self.one_hot, device=labels.device)).to(x.dtype)
         return self.call(self.network, x, t, labels, *inputs)
-
-
-def arguments_of(card, batch):
-    generator = torch.Generator().manual_seed(batch)
-    x = torch.randn([batch, *card["shape"]], generator=generator)
-    steps = card["time"].get("steps", 0)
-    t = torch.randint(steps, [batch], generator=generator) if steps else torch.rand(batch, generator=generator) * 3 - 1
-    t = t.exp() if card["time"]["kind"] == "sigma" else t
-    labels, inputs = card["labels"], [example(one, batch, generator) for one in card.get("inputs", [])]
-    if labels:
-        classes = max(labels["classes"], (labels["null"] or -1) + 1)
-        inputs.insert(0, torch.randint(classes, [batch], generator=generator))
-    return x, t, *inputs
-
-
-def example(entry, batch, generator):
-    """Of an input of the card; a mask begins with a token that counts."""
-    shape = [batch, *entry["shape"]]
-    if entry["dtype"] == "float32":
-        return torch.randn(shape, generator=generator)
-    numbers = torch.randint(2, shape, generator=generator)
-    if entry["shape"]:
-        numbers[..., 0] = 1
-    return numbers.to(getattr(torch, entry["dtype"]))
 
 
 def named(network, card):
@@ -182,7 +160,7 @@ def free_of_devices(traced):
 
 def trace(network, card):
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check() looks for
+        warnings.simplefilter("ignore")  # the tracer's: what it warns of is what refuse_reading and check() look for
         try:
             return free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -201,7 +179,7 @@ def save_script(traced, network, card, path):
 def save(network, card, path, dtype="float32", package=None, channels_last=False, timed=True):
     """TorchScript; or with `package` an AOTInductor package, of which that says batch, device and the other options of
     save_package. The card as it is in the file."""
-    network = network.eval().requires_grad_(False)
+    network = float32 = network.eval().requires_grad_(False)
     if channels_last:
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)
     if dtype != "float32":
@@ -211,6 +189,7 @@ def save(network, card, path, dtype="float32", package=None, channels_last=False
             compare_types(inside, network, card)
         network = inside
     bare = network
+    refuse_reading("the network", network, arguments_of(card, 3))
     if card.get("inputs"):
         network = named(network, card)
     folder = os.path.dirname(path) or "."
@@ -220,11 +199,16 @@ def save(network, card, path, dtype="float32", package=None, channels_last=False
     if package:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             save_script(traced, network, card, file.name)
-            beside = [("TorchScript", torch.jit.load(file.name, package["device"]))] if timed else None
+            beside = {"eager float32": float32, form_name("eager", dtype, channels_last): bare,
+                      "TorchScript": torch.jit.load(file.name)} if timed else {}
             return as_package(bare, card, path, beside, package)
     with replacing(path) as draft:
         save_script(traced, network, card, str(draft))
     return card
+
+
+def form_name(kind, dtype, channels_last):
+    return " ".join([kind, dtype, *["channels_last"] * channels_last])
 
 
 def on_device(device, network, arguments):
@@ -234,9 +218,11 @@ def on_device(device, network, arguments):
 
 
 def as_package(network, card, path, beside, package):
+    """beside: {name: what is timed with it}."""
     package = dict(package)
     batch, device = package.pop("batch"), package.pop("device")
     network, arguments = on_device(device, network, arguments_of(card, batch))
+    beside = {name: on_device(device, call, ())[0] for name, call in beside.items()}
     try:
         return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")],
                             beside=beside, **package)
@@ -280,7 +266,9 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
     with tempfile.TemporaryDirectory(dir=folder, prefix=".forms-") as work:
         for number, form in enumerate(forms):
             path = f"{work}/{number}.pt{'2' * (form['format'] == 'aoti')}"
-            name = " ".join([form["format"], form["dtype"], *["channels_last"] * form["channels_last"]])
+            name = form_name(form["format"], form["dtype"], form["channels_last"])
+            print(f"form {number + 1} of {len(forms)}: {name}" + " (compiling, a minute or more)" * path.endswith("2"),
+                  file=sys.stderr)
             try:
                 made, call, difference = try_form(network, card, path, form, kernels, there, arguments)
             except Refusal as error:

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from export.checkpoints import first_line, read_json
+from export.checkpoints import few, first_line, read_json
 from export.frame import Refusal, Usage
 from export.model_file import Network
 from export.writer import write
@@ -40,6 +40,15 @@ def make_network(source):
     return network
 
 
+def say_eval(network):
+    """PyTorch makes modules in training mode, in which these two are something else."""
+    kinds = torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd
+    changed = [name for name, module in network.named_modules() if module.training and isinstance(module, kinds)]
+    if changed:
+        print(f"put into eval mode, where dropout does nothing and batch norm takes its running statistics: "
+              f"{few(changed)}", file=sys.stderr)
+
+
 def read_card(path):
     card = read_json(path)
     wanted = ("shape", "prediction", "time", "schedule")
@@ -63,5 +72,7 @@ def export(options):
     card = read_card(options.card)
     call = lambda net, x, t, labels: net(x, t) if labels is None else net(x, t, labels)
     job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none"}
-    write(options, Network(make_network(options.source), call), card, job,
+    network = make_network(options.source)
+    say_eval(network)
+    write(options, Network(network, call), card, job,
           ["A sampler to begin with: the card says none."])
