@@ -161,7 +161,8 @@ def test_a_decoder_that_fails_at_one_picture(job):
 def test_a_list_in_a_sweep(job):
     give(job)
     job.keys["sweep"] = {"sampler.nfe": [4, 6]}
-    result = json.loads(qtaylor("run", job.write(), "--json", ranks=2).stdout)
+    qtaylor("run", job.write(), ranks=2)
+    result = json.loads(qtaylor("run", job.write(), "--json").stdout)  # long, and Open MPI 5 may lose a line (cluster.md)
     assert set(result["decoded"]) == {f"nfe={nfe}/{name}" for nfe in (4, 6) for name in ("second", "third")}
     assert "exactly the samples" in qtaylor("verify", job.run).stdout
     qtaylor("status", job.run)
