@@ -24,7 +24,7 @@ Tried on randomly initialised networks, those of diffusers and guided-diffusion 
 import argparse
 import importlib
 
-from export.frame import Parser, Usage, call, end_without
+from export.frame import Parser, Usage, call, end_without, taking_away
 
 PACKAGES = "torch numpy diffusers transformers"
 
@@ -118,7 +118,8 @@ def main(arguments=None):
         parser, options = parse(arguments)
     except ModuleNotFoundError as error:  # of a family's module
         end_without("export", error, PACKAGES)
-    call("export", PACKAGES, parser, export, options)
+    with taking_away():
+        call("export", PACKAGES, parser, export, options)
 
 
 if __name__ == "__main__":

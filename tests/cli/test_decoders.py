@@ -162,7 +162,8 @@ def test_a_list_in_a_sweep(job):
     give(job)
     job.keys["sweep"] = {"sampler.nfe": [4, 6]}
     qtaylor("run", job.write(), ranks=2)
-    result = json.loads(qtaylor("run", job.write(), "--json").stdout)  # long, and Open MPI 5 may lose a line (cluster.md)
+    # Without mpirun: it is long, and Open MPI 5's may lose a line (docs/cluster.md).
+    result = json.loads(qtaylor("run", job.write(), "--json").stdout)
     assert set(result["decoded"]) == {f"nfe={nfe}/{name}" for nfe in (4, 6) for name in ("second", "third")}
     assert "exactly the samples" in qtaylor("verify", job.run).stdout
     qtaylor("status", job.run)

@@ -11,7 +11,7 @@ import torch
 
 from conftest import ROOT
 from exporter import export, unet
-from export.decoder_file import save_decoder
+from export.arguments import arguments_of
 from export.frame import Refusal
 from export.model_file import save
 from test_export_adm import ADM_FLAGS, adm_code, adm_network  # noqa: F401
@@ -181,22 +181,6 @@ class Branching(Convolution):
         return super().forward(x, t) * (2 if len(x) > 5 else 1)
 
 
-class OnValues(Convolution):
-    """Reads a value, which every input that the exporter tries leaves as it is."""
-
-    def __init__(self, read):
-        super().__init__()
-        self.read = read
-
-    def forward(self, x, t):
-        return super().forward(x, t) * (2 if self.read(x, t) else 1)
-
-
-class OnValuesAlone(torch.nn.Module):
-    def forward(self, latents):
-        return latents * 2 if latents.max() < 40 else latents
-
-
 class Embeds(Convolution):
     """Takes whole timesteps alone."""
 
@@ -224,26 +208,16 @@ class Divides(torch.nn.Module):
     (lambda: Convolution(BatchMean()), "independent of the other rows"),
     (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "second call"),
     (lambda: Branching(), "differences of rounding"), (lambda: OneBatch(), "run at a batch of 1"),
-    (lambda: OnValues(lambda x, t: x.abs().max() > 40), r"no value .*refusals.py:\d+, `return super.*self.read"),
-    (lambda: OnValues(lambda x, t: t.numpy().max() > 40), "no value to be read"),
-    (lambda: OnValues(lambda x, t: torch.allclose(x, t[0])), "no value to be read"),
     (lambda: Embeds(), "does not run as its card says"),
     (lambda: Convolution(Divides()), "finite"),
     (lambda: Convolution(torch.nn.Conv2d(2, 4, 1)), "shape"), (lambda: Convolution(torch.nn.Linear(3, 3)),
                                                                "does not run"),
-], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "if", "numpy", "allclose", "time",
-        "infinite", "channels", "fails"])
+], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "time", "infinite", "channels",
+        "fails"])
 def test_networks_that_no_file_holds(tmp_path, make, said):
     with pytest.raises(Refusal, match=said):
         save(make(), CARD, str(tmp_path / "model.pt"))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("read", [lambda x, t: x.shape[1] == 2, lambda x, t: torch.ones(1).item() > 0],
-                         ids=["shape", "constant"])
-def test_what_hangs_on_no_value_is_not_refused(tmp_path, capsys, read):
-    save(OnValues(read), CARD, str(tmp_path / "model.pt"))
-    assert "not checked" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("time", [{"steps": 10}, {"steps": 10, "dtype": "int64"}, {}, {"dtype": "float32"}], ids=str)
@@ -254,11 +228,6 @@ def test_times_are_tried_in_the_type_of_the_card(tmp_path, time):
             save(Embeds(), card, str(tmp_path / "model.pt"))
     else:
         save(Embeds(), card, str(tmp_path / "model.pt"))
-
-
-def test_a_decoder_that_reads_values(tmp_path):
-    with pytest.raises(Refusal, match="the decoder: .*`return latents"):
-        save_decoder(OnValuesAlone(), {"latent": [2, 4, 4]}, str(tmp_path / "decoder.pt"))
 
 
 def test_networks_that_are_put_into_eval_mode(tmp_path, capsys):
@@ -302,6 +271,23 @@ def test_what_eval_mode_changes_is_said(tmp_path):
     with start_module(tmp_path, 0) as exporter:
         assert "put into eval mode, where dropout does nothing" in exporter.stderr.read()
         assert exporter.wait(60) == 0
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"time": {}}, "KeyError: 'kind'"), ({"time": {"kind": "t"}}, "time.kind: expected one of continuous"),
+    ({"time": "continuous"}, "TypeError"), ({"schedule": None}, "AttributeError"), ({"shape": "3"}, "TypeError"),
+    ({"labels": {"null": 3}}, "KeyError: 'classes'"), ({"inputs": [{"name": "mask"}]}, "KeyError: 'shape'"),
+], ids=str)
+def test_cards_that_say_too_little(tmp_path, convert, change, said):
+    (tmp_path / "net.py").write_text(MODULE.format(seconds=0))
+    (tmp_path / "card.json").write_text(json.dumps(CARD | change))
+    assert said in convert("module", f"{tmp_path}/net.py:make", "--card", tmp_path / "card.json")
+
+
+def test_what_a_card_may_leave_out():
+    card = CARD | {"labels": {"classes": 0, "null": -1}, "inputs": [{"name": "context", "shape": [3]}]}
+    x, t, labels, context = arguments_of(card, 2)
+    assert labels.tolist() == [0, 0] and context.dtype == t.dtype == x.dtype == torch.float32
 
 
 def test_a_python_without_torch():

@@ -2,6 +2,9 @@
 import torch
 
 
+KINDS = "continuous", "discrete", "sigma", "log-sigma", "c_noise"  # of times
+
+
 def times(card, batch, generator):
     time, schedule = card["time"], card["schedule"]
     if time["kind"] == "discrete":
@@ -18,12 +21,13 @@ def times(card, batch, generator):
 def example(entry, batch, generator):
     """Of an input of the card; a mask begins with a token that counts."""
     shape = [batch, *entry["shape"]]
-    if entry["dtype"] == "float32":
+    dtype = entry.get("dtype", "float32")
+    if dtype == "float32":
         return torch.randn(shape, generator=generator)
     numbers = torch.randint(2, shape, generator=generator)
     if entry["shape"]:
         numbers[..., 0] = 1
-    return numbers.to(getattr(torch, entry["dtype"]))
+    return numbers.to(getattr(torch, dtype))
 
 
 def arguments_of(card, batch):
@@ -33,6 +37,6 @@ def arguments_of(card, batch):
     t, labels = times(card, batch, generator), card["labels"]
     inputs = [example(one, batch, generator) for one in card.get("inputs", [])]
     if labels:
-        classes = max(labels["classes"], (labels["null"] or -1) + 1)
+        classes = max(labels["classes"], (labels["null"] or -1) + 1, 1)
         inputs.insert(0, torch.randint(classes, [batch], generator=generator))
     return x, t, *inputs

@@ -47,7 +47,8 @@ def compile_package(network, arguments, metadata, path, autotune=False):
     # No freezing: oneDNN is slower over weights that were packed beforehand (a U-Net in bfloat16 by a third).
     configs = {"cpp.threads": 1, "max_autotune": autotune, "aot_inductor.metadata": metadata}
     # Two processes that compile the same network at a time would write to the same files of the compiler's cache.
-    with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache):
+    with tempfile.TemporaryDirectory() as cache, \
+            mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache, TMPDIR=cache):
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of PyTorch, to itself
             program = torch.export.export(network, arguments)

@@ -34,9 +34,7 @@ def end_without(tool, error, packages):
 
 
 def call(tool, packages, parser, function, options):
-    """function(options); what it raises is a line on stderr and an exit status. A SIGTERM is such an end, too: what was
-    begun is taken away."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """function(options); what it raises is a line on stderr and an exit status."""
     try:
         function(options)
     except Usage as error:
@@ -52,6 +50,20 @@ def call(tool, packages, parser, function, options):
     except Exception:
         traceback.print_exc()
         sys.exit(70)
+
+
+def end_by_error(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # a second one would hinder what takes things away
+    sys.exit(128 + number)
+
+
+@contextlib.contextmanager
+def taking_away():
+    """A SIGTERM ends what is within as an error does, so that what was begun is taken away. Not where processes are
+    forked within."""
+    before = signal.signal(signal.SIGTERM, end_by_error)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
 

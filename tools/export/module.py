@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from export.arguments import KINDS, arguments_of
 from export.checkpoints import few, first_line, read_json
 from export.frame import Refusal, Usage
 from export.model_file import Network
@@ -56,8 +57,17 @@ def read_card(path):
     if missing:
         raise Refusal(f"{path}: expected a card with shape, prediction, time and schedule, found none of "
                       f"{', '.join(missing)}")
-    labels = {"null": None} | card["labels"] if card.get("labels") else None
-    return {"range": [-1, 1], "batch": None} | card | {"labels": labels}
+    try:
+        labels = {"null": None} | card["labels"] if card.get("labels") else None
+        card = {"range": [-1, 1], "batch": None} | card | {"labels": labels}
+        card["schedule"].get("kind")
+        arguments_of(card, 3)
+        if card["time"]["kind"] not in KINDS:
+            raise ValueError(f"time.kind: expected one of {', '.join(KINDS)}, found {card['time']['kind']}")
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise Refusal(f"{path}: expected a card whose x, t, labels and inputs can be made (jobs/README.md), found "
+                      f"{type(error).__name__}: {first_line(error)}") from error
+    return card
 
 
 def sampler_of(card):

@@ -1,6 +1,7 @@
 """The folder of an export: model.pt (or model.pt2) with its card, and job.yaml beside it."""
 import json
 import pathlib
+import shutil
 import sys
 
 from export.decoder_file import save_decoder
@@ -74,20 +75,19 @@ def write(options, network, card, job, comments=(), decoder=None):
     True, which are stored as they are. decoder: None, or a network and its card. On a refusal nothing is written."""
     card, folder = with_null(card, options.null), pathlib.Path(options.out)
     made = not folder.exists()
-    folder.mkdir(exist_ok=True)
     try:
+        folder.mkdir(exist_ok=True)
         if decoder:
             save_decoder(*decoder, str(folder / "decoder.pt"))
             job = job | {"decode": {"path": "decoder.pt"}}
         card, model = save_model(options, network, card, folder)
+        said = f"tools/export.py {options.family} {options.source}"
+        replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
+                                                   pathlib.Path(model).name))
     except BaseException:
         if made:
-            (folder / "decoder.pt").unlink(missing_ok=True)
-            folder.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
         raise
-    said = f"tools/export.py {options.family} {options.source}"
-    replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
-                                               pathlib.Path(model).name))
     for comment in comments:
         print(comment, file=sys.stderr)
     print(f"{model}: {short(card)}")
