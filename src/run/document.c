@@ -57,8 +57,10 @@ static int check_batch(const struct job *job, const struct card *card, struct er
     bool batched = guidance->batched == BATCHED_ON;
     for (const struct card *of = card; of; of = of->guide)
         if (of->batch > 0 && !batched && job->batch != of->batch)
-            return error_set(err, CODE_DATA, "batch: %d, but the %s file was exported for batches of %d", job->batch,
-                             of == card ? "model" : "guiding model's", of->batch);
+            return error_set(
+                err, CODE_DATA,
+                "batch: %d, but the %s file was exported for batches of %d: leave `batch` out, or export it again",
+                job->batch, of == card ? "model" : "guiding model's", of->batch);
     if (!batched || card->batch == 0) return 0;
     if (card->batch % 2 != 0 || job->batch != card->batch / 2)
         return error_set(

@@ -281,6 +281,20 @@ static int quarantine_cells(struct units *units, const struct outcome *outcome, 
     return rc;
 }
 
+/* A shard is made by one rank. */
+static void say_idle(const struct units *units, int ranks) {
+    uint64_t shards = 0;
+    bool rounds = false; /* more will follow */
+    for (uint64_t i = 0; i < units->count; i++) {
+        shards += !units->list[i].concludes;
+        rounds |= units->list[i].cell->round > 0;
+    }
+    if (shards > 0 && shards < (uint64_t)ranks && !rounds)
+        log_info("shards to make: %llu, by %d ranks: the others have nothing to do; more and smaller ones "
+                 "(output.samples_per_shard) would keep them at work",
+                 (unsigned long long)shards, ranks);
+}
+
 int units_run(struct comm *comm, struct cells *cells, struct references *references, const struct place *place,
               struct assets **assets, bool again, double lease, struct attempt *attempt, struct outcome *outcome,
               struct error *err) {
@@ -311,6 +325,7 @@ int units_run(struct comm *comm, struct cells *cells, struct references *referen
     if (rc == 0) rc = ranks_agree(comm, assets_load(assets, cells, place->device, err), err);
     if (rc == 0) rc = prove_cells(comm, cells, place->device, true, err);
     show &= rc == 0 && units.missing;
+    if (show) say_idle(&units, place->ranks);
     if (rc == 0) {
         start_progress(&units);
         task.failures = units.failures;

@@ -206,6 +206,13 @@ def test_a_coordinator_that_comes_back_after_all_left_ends_alone(job, uninterrup
     assert (job.digest(), fid(job)) == uninterrupted, out + err
 
 
+def test_ranks_without_a_shard_are_said(job):
+    job.keys["seeds"], job.keys["output"]["samples_per_shard"] = "0-31", 16
+    assert "nothing to do" not in qtaylor("run", make_job(job), ranks=2).stderr
+    said = qtaylor("run", job.write(), "--set", "output.dir=" + str(job.folder / "other"), ranks=3).stderr
+    assert "shards to make: 2, by 3 ranks: the others have nothing to do" in said
+
+
 def test_too_few_threads_is_said(job):
     done = qtaylor("run", make_job(job), "--set", "workers=3", ranks=2, code=70, OMP_THREAD_LIMIT=2)
     assert "OMP_THREAD_LIMIT" in done.stderr

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from conftest import ROOT
+from conftest import ROOT, TORCH
 from exporter import export, unet
 from export.arguments import arguments_of
 from export.frame import Refusal
@@ -192,6 +192,11 @@ class Embeds(Convolution):
         return self.layers(x) + self.table(t).reshape(-1, 2, 1, 1)
 
 
+class Pair(Convolution):
+    def forward(self, x, t):
+        return super().forward(x, t), t
+
+
 class OneBatch(Convolution):
     def forward(self, x, t):
         return super().forward(x, t).reshape(len(x), 2, 4, 4)
@@ -208,12 +213,13 @@ class Divides(torch.nn.Module):
     (lambda: Convolution(BatchMean()), "independent of the other rows"),
     (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "second call"),
     (lambda: Branching(), "differences of rounding"), (lambda: OneBatch(), "run at a batch of 1"),
-    (lambda: Embeds(), "does not run as its card says"),
+    (lambda: Embeds(), r"does not run .* called by forward\(x float32 \[3, 2, 4, 4\], t float32 \[3\]\)"),
+    (lambda: Convolution().double(), "weights of float32, found float64"), (lambda: Pair(), "a tensor, found tuple"),
     (lambda: Convolution(Divides()), "finite"),
     (lambda: Convolution(torch.nn.Conv2d(2, 4, 1)), "shape"), (lambda: Convolution(torch.nn.Linear(3, 3)),
                                                                "does not run"),
-], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "time", "infinite", "channels",
-        "fails"])
+], ids=["dropout", "batch norm", "mean", "train", "state", "branch", "one batch", "time", "double", "tuple", "infinite",
+        "channels", "fails"])
 def test_networks_that_no_file_holds(tmp_path, make, said):
     with pytest.raises(Refusal, match=said):
         save(make(), CARD, str(tmp_path / "model.pt"))
@@ -260,11 +266,13 @@ def start_module(folder, seconds):
                             stderr=subprocess.PIPE, text=True)
 
 
-def test_an_end_from_outside_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("number, said", [(signal.SIGTERM, "ended by SIGTERM"), (signal.SIGINT, "export: interrupted")])
+def test_an_end_from_outside_leaves_nothing(tmp_path, number, said):
     with start_module(tmp_path, 600) as exporter:
         assert exporter.stdout.readline() == "at work\n" and (tmp_path / "out").exists()
-        exporter.terminate()
-        assert exporter.wait(60) == 128 + signal.SIGTERM and not (tmp_path / "out").exists()
+        exporter.send_signal(number)
+        assert exporter.wait(60) == 128 + number and not (tmp_path / "out").exists()
+        assert exporter.stderr.read().splitlines()[-1].startswith(said)
 
 
 def test_what_eval_mode_changes_is_said(tmp_path):
@@ -282,6 +290,21 @@ def test_cards_that_say_too_little(tmp_path, convert, change, said):
     (tmp_path / "net.py").write_text(MODULE.format(seconds=0))
     (tmp_path / "card.json").write_text(json.dumps(CARD | change))
     assert said in convert("module", f"{tmp_path}/net.py:make", "--card", tmp_path / "card.json")
+
+
+@pytest.mark.skipif(not TORCH.exists(), reason="the program looks at the card")
+def test_cards_that_the_program_refuses(tmp_path, convert):
+    (tmp_path / "net.py").write_text(MODULE.format(seconds=0))
+    (tmp_path / "card.json").write_text(json.dumps(CARD | {"prediction": "epsilom"}))
+    said = convert("module", f"{tmp_path}/net.py:make", "--card", tmp_path / "card.json")
+    assert f"export: {tmp_path}/card.json: card: prediction: expected one of epsilon, " in said
+
+
+def test_a_network_of_zeros_is_said(tmp_path, capsys):
+    network = Convolution()
+    network.forward = lambda x, t: 0 * x
+    save(network, CARD, str(tmp_path / "model.pt"))
+    assert "nothing but zeros" in capsys.readouterr().err
 
 
 def test_what_a_card_may_leave_out():

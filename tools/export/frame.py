@@ -47,6 +47,9 @@ def call(tool, packages, parser, function, options):
         sys.exit(74)
     except ModuleNotFoundError as error:
         end_without(tool, error, packages)
+    except KeyboardInterrupt:
+        print(f"{tool}: interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception:
         traceback.print_exc()
         sys.exit(70)
@@ -54,6 +57,7 @@ def call(tool, packages, parser, function, options):
 
 def end_by_error(number, frame):
     signal.signal(number, signal.SIG_IGN)  # a second one would hinder what takes things away
+    print("ended by SIGTERM: nothing written", file=sys.stderr)
     sys.exit(128 + number)
 
 

@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 import warnings
 
 import torch
@@ -68,7 +69,8 @@ def prove_pure(name, call, card):
     if not torch.equal(first[:2], call(*mixed)[:2]):
         raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits "
                       "when those "
-                      "change: batch norm over the batch's own statistics?")
+                      "change: batch norm over the batch's own statistics, a value over the whole batch, or something "
+                      "kept from an earlier call?")
 
 
 def cast_inputs(module, arguments):
@@ -117,6 +119,30 @@ def runs_at_any_batch(traced, card):
         except RuntimeError as error:
             raise Refusal(f"the file: expected it to run at a batch of {batch}, as the network does; traced at 3, it "
                           f"fails: {last_line(error)}: take sizes from x.shape, not from len(x)") from error
+
+
+def first_call(network, card):
+    """A network that does not run, or gives no tensor, is refused by what it was called with."""
+    wrong = {str(one.dtype).removeprefix("torch.") for one in network.parameters() if one.is_floating_point()}
+    if wrong - {"float32"}:
+        raise Refusal(f"the network: expected weights of float32, found {few(sorted(wrong))}: call .float(); --dtype "
+                      "makes the shorter types of it")
+    arguments = arguments_of(card, 3)
+    names = ["x", "t", *["labels"] * bool(card["labels"]), *(one["name"] for one in card.get("inputs", []))]
+    called = ", ".join(f"{name} {str(one.dtype).removeprefix('torch.')} {list(one.shape)}"
+                       for name, one in zip(names, arguments))
+    try:
+        with torch.no_grad():
+            found = network(*arguments)
+    except Exception as error:  # whatever the network does
+        raise Refusal(f"the network does not run as its card says: {type(error).__name__}: {first_line(error)}: it "
+                      f"was called by forward({called})") from error
+    if not torch.is_tensor(found):
+        raise Refusal(f"the network: expected a tensor, found {type(found).__name__}: wrap it in a module whose "
+                      "forward returns that of its output alone")
+    if not found.any():
+        print("the network gives nothing but zeros here, as one that is not trained does: that the file is the same "
+              "says little", file=sys.stderr)
 
 
 def check(traced, network, card):
@@ -180,6 +206,7 @@ def save(network, card, path, dtype="float32", package=None, channels_last=False
     """TorchScript; or with `package` an AOTInductor package, of which that says batch, device and the other options of
     save_package. The card as it is in the file."""
     network = float32 = network.eval().requires_grad_(False)
+    first_call(network, card)
     if channels_last:
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)
     if dtype != "float32":
@@ -269,12 +296,14 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
             name = form_name(form["format"], form["dtype"], form["channels_last"])
             print(f"form {number + 1} of {len(forms)}: {name}" + " (compiling, a minute or more)" * path.endswith("2"),
                   file=sys.stderr)
+            begun = time.monotonic()
             try:
                 made, call, difference = try_form(network, card, path, form, kernels, there, arguments)
             except Refusal as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 refused = error
                 continue
+            print(f"{name}: made and compared in {time.monotonic() - begun:.0f} s", file=sys.stderr)
             if difference <= tolerance:
                 good.append((name, call, difference, made, path))
             else:
@@ -283,11 +312,11 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
             raise refused or Refusal(f"--tolerance {tolerance:g}: expected a form that differs by no more, found none")
         eager, *times = time_in_turns([there, *(one[1] for one in good)], arguments)
         print(f"eager float32: {eager:.3g} ms a call of {batch}, one thread", file=sys.stderr)
-        for (name, _, difference, *_), time in zip(good, times):
-            print(f"{name}: {time:.3g} ms, {eager / time:.2f} times as fast, differs by {difference:.2g} of the "
+        for (name, _, difference, *_), each in zip(good, times):
+            print(f"{name}: {each:.3g} ms, {eager / each:.2f} times as fast, differs by {difference:.2g} of the "
                   "largest", file=sys.stderr)
-        time, (name, _, _, made, path) = min(zip(times, good), key=lambda pair: pair[0])
-        print(f"taken: {name}, {eager / time:.2f} times as fast as eager float32", file=sys.stderr)
+        least, (name, _, _, made, path) = min(zip(times, good), key=lambda pair: pair[0])
+        print(f"taken: {name}, {eager / least:.2f} times as fast as eager float32", file=sys.stderr)
         final = os.path.join(folder, f"model{pathlib.Path(path).suffix}")
         os.replace(path, final)
     return made, final

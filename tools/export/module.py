@@ -2,16 +2,22 @@
 returns a torch.nn.Module with forward(x [B,C,H,W], t [B]) or forward(x, t, labels [B]); --card is a file with its
 card (keys: jobs/README.md). Only run files that you trust."""
 import importlib.util
+import json
 import os
+import pathlib
+import shutil
+import subprocess
 import sys
+import tempfile
+import warnings
 
 import torch
 
 from export.arguments import KINDS, arguments_of
-from export.checkpoints import few, first_line, read_json
+from export.checkpoints import few, first_line, last_line, read_json
 from export.frame import Refusal, Usage
 from export.model_file import Network
-from export.writer import write
+from export.writer import job_text, write
 
 
 def add_options(parser):
@@ -70,6 +76,38 @@ def read_card(path):
     return card
 
 
+def program():
+    """Of the clone or the installation that this is in, or of the path; None: there is none over libtorch."""
+    here = pathlib.Path(__file__).resolve()
+    for path in (here.parents[2] / "build/torch/qtaylor", here.parents[4] / "bin/qtaylor", shutil.which("qtaylor")):
+        if path and os.access(path, os.X_OK):
+            said = subprocess.run([path, "--version"], capture_output=True, text=True)
+            if "libtorch" in said.stdout:
+                return path
+    return None
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, x, t):
+        return x
+
+
+def ask_program(path, card, job):
+    """Refuses a card that the program would refuse, before anything is compiled."""
+    ours = program()
+    if not ours:
+        return
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stub = torch.jit.trace(Nothing(), (torch.zeros(1), torch.zeros(1)))
+        torch.jit.save(stub, f"{folder}/model.pt", _extra_files={"diffusion.json": json.dumps(card)})
+        pathlib.Path(folder, "job.yaml").write_text(job_text("job", card, job, []))
+        said = subprocess.run([ours, "plan", f"{folder}/job.yaml"], capture_output=True, text=True)
+    if said.returncode == 65 and f"{folder}/model.pt" in said.stderr:  # else it is about the job, which is to be filled
+        message = last_line(said.stderr).removeprefix(f"qtaylor: error: {folder}/job.yaml: ")
+        raise Refusal(message.replace(f"{folder}/model.pt", path))
+
+
 def sampler_of(card):
     if card["schedule"].get("kind") in ("flow", "gvp"):
         return {"solver": "heun", "nfe": 50}
@@ -82,6 +120,7 @@ def export(options):
     card = read_card(options.card)
     call = lambda net, x, t, labels: net(x, t) if labels is None else net(x, t, labels)
     job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none"}
+    ask_program(options.card, card, job)
     network = make_network(options.source)
     say_eval(network)
     write(options, Network(network, call), card, job,

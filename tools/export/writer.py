@@ -5,6 +5,7 @@ import shutil
 import sys
 
 from export.decoder_file import save_decoder
+from export.forms import processor_flags
 from export.frame import Refusal, replacing
 from export.model_file import ROUNDING, save, save_fastest
 
@@ -47,11 +48,19 @@ def with_null(card, null):
     return card | {"labels": card["labels"] | {"null": null}}
 
 
+def shorter(device):
+    """The types that are worth a try."""
+    if device != "cpu" or "fp16" in processor_flags():
+        return ["bfloat16", "float16"]
+    print("float16 is not tried: this processor has no arithmetic of it (--dtype float16 asks for it)", file=sys.stderr)
+    return ["bfloat16"]
+
+
 def forms_of(options):
     """Those that the options leave open."""
     open_ones = options.autotune or options.format == "fastest"
     several = open_ones and options.tolerance and options.tolerance > ROUNDING["float32"]
-    dtypes = [options.dtype] if options.dtype else ["float32", "bfloat16", "float16"] if several else ["float32"]
+    dtypes = [options.dtype] if options.dtype else ["float32", *shorter(options.device)] if several else ["float32"]
     layouts = [True] if options.channels_last else [False, True] if open_ones else [False]
     formats = ["torchscript", "aoti"] if options.format == "fastest" else [options.format]
     return [{"format": form, "dtype": dtype, "channels_last": layout, "batch": options.batch, "device": options.device}
