@@ -211,7 +211,7 @@ class Divides(torch.nn.Module):
     (lambda: Convolution(AlwaysDropout()), "second call"),
     (lambda: Convolution(torch.nn.BatchNorm2d(2, track_running_stats=False)), "independent of the other rows"),
     (lambda: Convolution(BatchMean()), "independent of the other rows"),
-    (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "second call"),
+    (lambda: NeverEval(torch.nn.BatchNorm2d(2)), "eval mode"), (lambda: Counting(), "writes calls"),
     (lambda: Branching(), "differences of rounding"), (lambda: OneBatch(), "run at a batch of 1"),
     (lambda: Embeds(), r"does not run .* called by forward\(x float32 \[3, 2, 4, 4\], t float32 \[3\]\)"),
     (lambda: Convolution().double(), "weights of float32, found float64"), (lambda: Pair(), "a tensor, found tuple"),

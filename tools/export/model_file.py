@@ -121,8 +121,17 @@ def runs_at_any_batch(traced, card):
                           f"fails: {last_line(error)}: take sizes from x.shape, not from len(x)") from error
 
 
+def states_of(network):
+    """{name: what changes where a weight or buffer is written, or becomes another}"""
+    return {name: (id(one), None if one.is_inference() else one._version)
+            for name, one in [*network.named_parameters(), *network.named_buffers()]}
+
+
 def first_call(network, card):
-    """A network that does not run, or gives no tensor, is refused by what it was called with."""
+    """A network that does not run, gives no tensor or changes by the call is refused."""
+    training = [name or "itself" for name, module in network.named_modules() if module.training]
+    if training:
+        raise Refusal(f"the network: expected eval mode throughout, found training mode in {few(training)}")
     wrong = {str(one.dtype).removeprefix("torch.") for one in network.parameters() if one.is_floating_point()}
     if wrong - {"float32"}:
         raise Refusal(f"the network: expected weights of float32, found {few(sorted(wrong))}: call .float(); --dtype "
@@ -131,12 +140,17 @@ def first_call(network, card):
     names = ["x", "t", *["labels"] * bool(card["labels"]), *(one["name"] for one in card.get("inputs", []))]
     called = ", ".join(f"{name} {str(one.dtype).removeprefix('torch.')} {list(one.shape)}"
                        for name, one in zip(names, arguments))
+    before = states_of(network)
     try:
         with torch.no_grad():
             found = network(*arguments)
     except Exception as error:  # whatever the network does
         raise Refusal(f"the network does not run as its card says: {type(error).__name__}: {first_line(error)}: it "
                       f"was called by forward({called})") from error
+    after = states_of(network)
+    written = [name for name in before if after.get(name) != before[name]]
+    if written:
+        raise Refusal(f"the network: expected a call to change nothing, found that it writes {few(written)}")
     if not torch.is_tensor(found):
         raise Refusal(f"the network: expected a tensor, found {type(found).__name__}: wrap it in a module whose "
                       "forward returns that of its output alone")
@@ -146,9 +160,6 @@ def first_call(network, card):
 
 
 def check(traced, network, card):
-    training = [name or "itself" for name, module in network.named_modules() if module.training]
-    if training:
-        raise Refusal(f"the network: expected eval mode throughout, found training mode in {few(training)}")
     prove_pure("the network", network, card)
     with torch.no_grad():
         runs_at_any_batch(traced, card)
