@@ -262,8 +262,10 @@ def start_module(folder, seconds):
     (folder / "net.py").write_text(MODULE.format(seconds=seconds))
     (folder / "card.json").write_text(json.dumps(CARD))
     words = "module", f"{folder}/net.py:make", folder / "out", "--card", folder / "card.json"
+    # Who starts tests in the background may have SIGINT ignored, and what is started then has it so, too.
     return subprocess.Popen([sys.executable, ROOT / "tools/export.py", *words], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 @pytest.mark.parametrize("number, said", [(signal.SIGTERM, "ended by SIGTERM"), (signal.SIGINT, "export: interrupted")])
@@ -271,7 +273,10 @@ def test_an_end_from_outside_leaves_nothing(tmp_path, number, said):
     with start_module(tmp_path, 600) as exporter:
         assert exporter.stdout.readline() == "at work\n" and (tmp_path / "out").exists()
         exporter.send_signal(number)
-        assert exporter.wait(60) == 128 + number and not (tmp_path / "out").exists()
+        try:
+            assert exporter.wait(60) == 128 + number and not (tmp_path / "out").exists()
+        finally:
+            exporter.kill()
         assert exporter.stderr.read().splitlines()[-1].startswith(said)
 
 
