@@ -12,10 +12,10 @@
 
 /* Sets this job's hosts, and adds their machines. *changed (may be NULL): there was one that was not known. */
 int machines_add(json_t *document, json_t *hosts, bool *changed, struct error *err);
-/* Takes both over from another document; NULL: forgets them. */
-int machines_take(json_t *document, const json_t *other, struct error *err);
 /* The same for the cells that have samples to make, and in their run.json; warns of a mix. */
 int machines_note(struct cells *cells, json_t *hosts, struct error *err);
+/* Takes "hosts" and "made_with" over from another document; NULL: forgets them. */
+int machines_take(json_t *document, const json_t *other, struct error *err);
 /* "A; B", where there are several (new), or NULL. */
 char *machines_mixed(const json_t *document);
 

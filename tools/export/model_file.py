@@ -216,8 +216,13 @@ def save_script(traced, network, card, path):
 def save(network, card, path, dtype="float32", package=None, channels_last=False, timed=True):
     """TorchScript; or with `package` an AOTInductor package, of which that says batch, device and the other options of
     save_package. The card as it is in the file."""
+    first_call(network.eval(), card)
+    return save_form(network, card, path, dtype, package, channels_last, timed)
+
+
+def save_form(network, card, path, dtype, package, channels_last, timed):
+    """save, of a network whose first call was looked at."""
     network = float32 = network.eval().requires_grad_(False)
-    first_call(network, card)
     if channels_last:
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)
     if dtype != "float32":
@@ -237,8 +242,11 @@ def save(network, card, path, dtype="float32", package=None, channels_last=False
     if package:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             save_script(traced, network, card, file.name)
-            beside = {"eager float32": float32, form_name("eager", dtype, channels_last): bare,
-                      "TorchScript": torch.jit.load(file.name)} if timed else {}
+            beside, device = {}, package["device"]
+            if timed:
+                eager = {"eager float32": float32, form_name("eager", dtype, channels_last): bare}
+                beside = {name: on_device(device, one, ())[0] for name, one in eager.items()}
+                beside["TorchScript"] = torch.jit.load(file.name, device)  # .to() leaves what is frozen where it is
             return as_package(bare, card, path, beside, package)
     with replacing(path) as draft:
         save_script(traced, network, card, str(draft))
@@ -256,11 +264,10 @@ def on_device(device, network, arguments):
 
 
 def as_package(network, card, path, beside, package):
-    """beside: {name: what is timed with it}."""
+    """beside: {name: what is timed with it, on the device}."""
     package = dict(package)
     batch, device = package.pop("batch"), package.pop("device")
     network, arguments = on_device(device, network, arguments_of(card, batch))
-    beside = {name: on_device(device, call, ())[0] for name, call in beside.items()}
     try:
         return save_package(network, arguments, card, path, tolerance=ROUNDING[card.get("dtype", "float32")],
                             beside=beside, **package)
@@ -281,8 +288,8 @@ def load(path, device):
 def try_form(network, card, path, form, kernels, eager, arguments):
     """One form's file, or its refusal: (card, what it computes, deviation from eager(*arguments), in float32)."""
     package = {"batch": form["batch"], "device": form["device"], "autotune": kernels}
-    made = save(network, card, path, form["dtype"], form["format"] == "aoti" and package, form["channels_last"],
-                timed=False)
+    made = save_form(network, card, path, form["dtype"], form["format"] == "aoti" and package, form["channels_last"],
+                     timed=False)
     call = load(path, form["device"])
     difference, scale = deviation(call, eager, arguments)
     return made, call, difference / (scale or 1)
@@ -300,6 +307,7 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
     no more than tolerance, a part of its largest number. kernels: the compiler of packages tries some. Returns its
     card and path; each form tried is printed."""
     network, good, refused, batch = network.eval().requires_grad_(False), [], None, forms[0]["batch"]
+    first_call(network, card)
     there, arguments = on_device(forms[0]["device"], network, arguments_of(card, batch))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".forms-") as work:
         for number, form in enumerate(forms):

@@ -66,7 +66,7 @@ def read_card(path):
     try:
         labels = {"null": None} | card["labels"] if card.get("labels") else None
         card = {"range": [-1, 1], "batch": None} | card | {"labels": labels}
-        card["schedule"].get("kind")
+        card["schedule"].get("kind")  # a map
         arguments_of(card, 3)
         if card["time"]["kind"] not in KINDS:
             raise ValueError(f"time.kind: expected one of {', '.join(KINDS)}, found {card['time']['kind']}")
