@@ -20,9 +20,13 @@ struct seat { /* what the ranks tell each other */
     struct error err; /* code CODE_OK: none */
 };
 
-static int cores_allowed(void) {
+static int cores_of(pid_t process) { /* those it may use; 0: this one */
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return sched_getaffinity(process, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+static int cores_allowed(void) {
+    return cores_of(0);
 }
 
 int place_cores(const struct comm *comm) {
@@ -73,6 +77,14 @@ static int count_workers(const struct comm *comm, const struct job *job, int dev
     if (job->workers <= cores) return job->workers;
     *cut = job->workers;
     return cores;
+}
+
+/* Open MPI's mpirun binds up to two ranks to a core each, and with them all their workers. */
+static void warn_of_binding(const struct comm *comm, const struct job *job, int cut) {
+    int mine = cores_allowed(), launcher = getenv("OMPI_COMM_WORLD_RANK") ? cores_of(getppid()) : 0;
+    if ((!job->workers || cut) && mine * comm_local_size(comm) < launcher)
+        log_warn("mpirun binds each rank here to %d of %d cores: to use all of them say mpirun --bind-to none", mine,
+                 launcher);
 }
 
 /* "3 ranks on 2 hosts (node1: 2, node2: 1), cpu, 4 workers each": what runs where, in one line. */
@@ -133,6 +145,7 @@ int place_rank(struct comm *comm, const struct job *job, struct place *place, js
             log_warn("workers: %d, but this process may use %d core%s: %d worker%s", cut, place->workers,
                      place->workers == 1 ? "" : "s", place->workers, place->workers == 1 ? "" : "s");
         log_places(seats, size);
+        if (place->device == SHIM_CPU) warn_of_binding(comm, job, cut);
     }
     free(seats);
     return rc;

@@ -60,12 +60,6 @@ static const char *member_of(const char *name) {
     return is_model_card(name) ? "card" : strcmp(name, "decoder.json") == 0 ? "decoder" : "features";
 }
 
-static int no_card(const char *path, const char *name, struct error *err) {
-    return error_set(err, CODE_DATA,
-                     "%s: expected a card (extra/%s, or that name in a package's metadata) inside, found none%s", path,
-                     name, is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
-}
-
 /* A package's metadata: names and texts. *metadata new. */
 static int read_metadata(json_t **metadata, zip_t *archive, const char *path, struct error *err) {
     char *where = text_new("%s: metadata", path);
@@ -157,6 +151,23 @@ static int read_json(json_t **json, const char *model_path, const char *name, st
     const char *kind = model_file_kind(start, got);
     return error_set(err, CODE_DATA, "%s: expected a TorchScript archive (zip) or a JSON model, found %s", model_path,
                      kind ? kind : "neither");
+}
+
+static int no_card(const char *path, const char *name, struct error *err) {
+    static const char *const others[][2] = {{"diffusion.json", "a model of samples"},
+                                            {"decoder.json", "a decoder"},
+                                            {"features.json", "a feature network"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct error ignored;
+        json_t *there = NULL;
+        if (read_json(&there, path, others[i][0], &ignored) != 0 || !there) continue;
+        json_decref(there);
+        return error_set(err, CODE_DATA, "%s: expected a file with the card %s, found %s (%s)", path, name,
+                         others[i][1], others[i][0]);
+    }
+    return error_set(err, CODE_DATA,
+                     "%s: expected a card (extra/%s, or that name in a package's metadata) inside, found none%s", path,
+                     name, is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
 }
 
 /* What this process read last: a sweep asks for its model's card once a cell. */

@@ -48,7 +48,7 @@ static const struct term {
     {"density", "how densely samples lie among the reference's features; above 1 is possible"},
     {"coverage", "share of reference images with a sample nearby"},
     {"same_as", "the cell whose samples these are: it was made once"},
-    {"seconds", "time that all workers were busy with these samples, divided by their number"},
+    {"seconds", "time that workers were busy with these samples, divided by the number of those that had any"},
     {"samples_per_second", "samples over those seconds"},
     {"model_seconds", "time in the solver, added over workers"},
 };

@@ -139,7 +139,9 @@ static void add_network(struct protocol *protocol, const json_t *document) {
     add_file(&network, json_member(json_object_get(document, "job"), "model", "path"),
              json_member(keys, "model", "sha256"));
     add_text(protocol, "network", &network);
+    const char *dtype = json_string_value(json_member(document, "card", "dtype"));
     add_value(&arithmetic, json_object_get(keys, "precision"));
+    if (dtype && strcmp(dtype, "float32") != 0) text_add(&arithmetic, "; network %s inside", dtype);
     text_add(&arithmetic, "; state ");
     add_value(&arithmetic, json_member(keys, "sampler", "state"));
     text_add(&arithmetic, "; batch ");

@@ -131,8 +131,10 @@ int document_plan(struct job *job, struct card *card, struct sampler *sampler, s
     if (rc == 0 && job->decode.path) rc = decoder_add(card, job, NULL, err);
     if (rc == 0) rc = job_add_nulls(job, card, err);
     if (rc == 0) rc = check_range(job, card, err);
-    if (rc == 0) rc = automatic_settle(automatic, job, card, err);
     if (rc == 0) rc = check_labels(job, card, err);
+    if (rc == 0) automatic_settle_fixed(job, card);
+    if (rc == 0 && job->batch > 0) rc = check_batch(job, card, err); /* before anything is measured */
+    if (rc == 0) rc = automatic_settle(automatic, job, card, err);
     if (rc == 0) rc = check_batch(job, card, err);
     if (rc == 0 && (rc = plan_resolve(sampler, &job->sampler, card, err)) == 0)
         rc = plan_compile(plan, sampler, card, &warnings, err);

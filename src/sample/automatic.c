@@ -78,10 +78,13 @@ static int choose_speed(struct automatic *automatic, const struct job *job, cons
         const json_t *best = speed_recommended(speeds);
         int batch = (int)json_integer_value(json_object_get(best, "batch"));
         int workers = (int)json_integer_value(json_object_get(best, "workers"));
+        log_info("measured: batch %d and workers %d, %.1f model calls of a row a second%s", batch, workers,
+                 speed_rate(best),
+                 job->batch == JOB_AUTO ? "; the samples' last bits hang on the batch: to have the same in another "
+                                          "folder, say so in the job"
+                                        : "");
         if (job->batch == JOB_AUTO) automatic->batch = batch;
         if (job->workers == JOB_AUTO) automatic->workers = workers;
-        log_info("measured: batch %d and workers %d, %.1f model calls of a row a second", batch, workers,
-                 speed_rate(best));
     }
     json_decref(speeds);
     return rc;
@@ -106,6 +109,7 @@ static int choose_batched(struct automatic *automatic, const struct speed_trial 
 static int measure(struct automatic *automatic, const struct job *job, const struct card *card, struct wanted wanted,
                    struct error *err) {
     struct speed_trial trial;
+    log_info("measuring what the job leaves to be measured on this machine");
     int rc = load(&trial, job, card, err);
     if (rc == 0 && wanted.speed) rc = choose_speed(automatic, job, &trial, err);
     int batch = job->batch == JOB_AUTO ? automatic->batch : job->batch;
@@ -127,8 +131,7 @@ static int settle_without(struct job *job, const struct card *card, struct error
     return job_set_batch(job, card, err);
 }
 
-/* Without a measurement, where there is no choice: a file of a fixed batch, a guide of its own. */
-static void settle_fixed(struct job *job, const struct card *card) {
+void automatic_settle_fixed(struct job *job, const struct card *card) {
     struct guidance *guidance = &job->sampler.guidance;
     bool twice = card->batch > 0 && job->batch > 0 && card->batch == 2 * job->batch;
     if (guidance->batched == BATCHED_AUTO && (card->batch > 0 || card->guide))
@@ -145,7 +148,6 @@ int automatic_settle(struct automatic *automatic, struct job *job, const struct 
     automatic_init(&own, automatic->cores);
     bool there;
     if (automatic_recall(&own, &there, job->output.dir, err) != 0) return -1;
-    settle_fixed(job, card);
     if (job->batch == 0 && job_set_batch(job, card, err) != 0) return -1;
     if (own.batch == 0) own.batch = automatic->batch;
     if (own.workers == 0) own.workers = automatic->workers;

@@ -16,8 +16,10 @@ void automatic_init(struct automatic *automatic, int cores);
 /* Takes what the run in this folder was made with, if there is one; *there: whether. CODE_DATA: no run has such a batch
  * or so many workers. */
 int automatic_recall(struct automatic *automatic, bool *there, const char *dir, struct error *err);
-/* Nothing is left to be measured in *job afterwards. automatic NULL: nothing is measured, the defaults are taken, and
- * job->unmeasured is set. Outside of parallel regions. */
+/* Without a measurement, where there is no choice: a file of a fixed batch, a guide of its own. */
+void automatic_settle_fixed(struct job *job, const struct card *card);
+/* After that. Nothing is left to be measured in *job afterwards. automatic NULL: nothing is measured, the defaults are
+ * taken, and job->unmeasured is set. Outside of parallel regions. */
 int automatic_settle(struct automatic *automatic, struct job *job, const struct card *card, struct error *err);
 
 #endif

@@ -172,17 +172,9 @@ int conclusion_batch(struct conclusion *conclusion, uint64_t batch, double patie
 
 /* How the samples were made: this time, or, when nothing was missing, as the last metrics.json tells. */
 static json_t *describe_this(const struct conclusion *conclusion, const struct place *place) {
-    const double *made = conclusion->made.values;
-    double seconds = made[MADE_WORKER] / place->all_workers;
-    json_t *decoder = conclusion->cell->run.card.decoder ? json_real(made[MADE_DECODER]) : NULL;
-    if (made[MADE_SAMPLES] > 0)
-        return json_pack("{s:I, s:f, s:f, s:f, s:o*, s:f, s:i, s:i}", "samples", (json_int_t)made[MADE_SAMPLES],
-                         "seconds", seconds, "samples_per_second", seconds > 0 ? made[MADE_SAMPLES] / seconds : 0,
-                         "model_seconds", made[MADE_MODEL], "decoder_seconds", decoder, "nfe",
-                         made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0, "ranks",
-                         place->ranks, "workers_per_rank", place->workers);
-    json_decref(decoder);
     json_t *kept = json_object_get(conclusion->older, "generation");
+    if (conclusion->made.values[MADE_SAMPLES] > 0)
+        return result_generation(&conclusion->cell->run, &conclusion->made, place);
     return kept ? json_incref(kept) : json_null();
 }
 

@@ -1,4 +1,4 @@
-/* Manifest and picture of a run. */
+/* Manifest, picture and times of a run. */
 #include "work/result.h"
 
 #include "base/files.h"
@@ -9,8 +9,10 @@
 #include "report/picture.h"
 #include "run/claim.h"
 #include "run/scan.h"
+#include "work/shard_maker.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +137,23 @@ int rounds_surplus(const struct run *run, uint64_t samples, uint64_t *more, stru
         free(path);
     }
     return rc;
+}
+
+/* Those that had something to do: a rank a shard, a worker a batch. */
+static double busy_workers(const struct run *run, double samples, const struct place *place) {
+    double shards = ceil(samples / (double)run->layout.shard_rows), batches = ceil(samples / run->job.batch);
+    return fmax(fmin(place->all_workers, fmin(shards * place->workers, batches)), 1);
+}
+
+json_t *result_generation(const struct run *run, const struct tally *tally, const struct place *place) {
+    const double *made = tally->values, samples = made[MADE_SAMPLES];
+    double seconds = made[MADE_WORKER] / busy_workers(run, samples, place);
+    json_t *decoder = run->card.decoder ? json_real(made[MADE_DECODER]) : NULL;
+    return json_pack("{s:I, s:f, s:f, s:f, s:o*, s:f, s:i, s:i}", "samples", (json_int_t)samples, "seconds", seconds,
+                     "samples_per_second", seconds > 0 ? samples / seconds : 0, "model_seconds", made[MADE_MODEL],
+                     "decoder_seconds", decoder, "nfe",
+                     made[MADE_BATCHES] > 0 ? made[MADE_EVALUATIONS] / made[MADE_BATCHES] : 0, "ranks", place->ranks,
+                     "workers_per_rank", place->workers);
 }
 
 /* Adds what took time; what does not change from round to round is the last one's. *sum NULL: out of memory. */

@@ -5,6 +5,8 @@
 
 #include "base/draft.h"
 #include "base/error.h"
+#include "cluster/cluster.h"
+#include "cluster/place.h"
 #include "run/run.h"
 #include "shard/store.h"
 
@@ -14,6 +16,8 @@ int result_manifest(const struct run *run, const struct shard_info *infos, const
                     char digest[SHA256_HEX], struct error *err);
 /* Is it what result_manifest would write? */
 int result_manifest_same(const struct run *run, const struct shard_info *infos, bool *same, struct error *err);
+/* New: how the samples of `made` were made, "generation" of metrics.json. NULL: out of memory. */
+json_t *result_generation(const struct run *run, const struct tally *made, const struct place *place);
 bool result_has_picture(const struct run *run); /* samples of 1 or 3 channels of bytes: not latents */
 /* DIR/grid.png: 10 x 10 samples in seed order, one class a row where there are classes. *path new. */
 int result_picture(const struct run *run, char **path, struct error *err);

@@ -160,6 +160,16 @@ def test_a_sweep_measures_once(job):
     assert "measured" not in qtaylor("generate", path).stderr
 
 
+def test_what_the_file_refuses_is_said_before_anything_is_measured(job):
+    set_auto(job)
+    job.model["card"]["batch"] = 4
+    for batch, batched, expected in ((3, "auto", "batch: 3, but the model file was exported for batches of 4"),
+                                     (4, True, "makes calls of 8 rows")):
+        job.keys["batch"] = batch
+        said = qtaylor("generate", set_guidance(job, batched=batched), code=65).stderr
+        assert expected in said and "measur" not in said
+
+
 def test_nothing_to_measure(job):
     path = set_auto(job)
     assert "measured when the job runs" in qtaylor("plan", path).stdout

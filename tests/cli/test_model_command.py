@@ -54,3 +54,15 @@ def test_torchscript():
     assert found["form"] == "torchscript" and found["row_difference"] == 0 and found["card"]["shape"] == [1, 8, 8]
     assert all(speed["peak_bytes"] > 1 << 20 for speed in found["speeds"])
     assert "expected a card" in qtaylor("model", ROOT / "jobs/digits/features.pt", program=TORCH, code=65).stderr
+
+
+def test_a_file_of_another_kind(job):
+    job.add_evaluation()
+    job.write()
+    for file, other in ("features.json", "a feature network"), ("decoder.json", "a decoder"):
+        (job.folder / "decoder.json").write_text('{"decoder": {"latent": [1, 4, 4], "image": [1, 4, 4]}}')
+        assert f"card diffusion.json, found {other}" in qtaylor("model", job.folder / file, code=65).stderr
+        assert f"card diffusion.json, found {other}" in qtaylor("plan", job.folder / "job.yaml", "--set",
+                                                                f"model.path={file}", code=65).stderr
+    said = qtaylor("plan", job.folder / "job.yaml", "--set", "evaluate.features=model.json", code=65).stderr
+    assert "card features.json, found a model of samples" in said

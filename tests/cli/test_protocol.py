@@ -45,6 +45,12 @@ def out_of_markdown(text):
     return rows
 
 
+def test_it_says_what_a_network_computes_in(job):
+    job.model["card"]["dtype"] = "bfloat16"
+    qtaylor("run", job.write())
+    assert lines(job.run)["arithmetic"] == "fp32; network bfloat16 inside; state float64; batch 8"
+
+
 def test_it_says_what_the_records_say(job):
     job.add_evaluation()
     job.keys["seeds"] = "0-399"

@@ -213,6 +213,25 @@ def test_ranks_without_a_shard_are_said(job):
     assert "shards to make: 2, by 3 ranks: the others have nothing to do" in said
 
 
+def test_times_are_of_those_that_worked(job):
+    """One shard of two batches: a rank has nothing to do, and a third worker neither."""
+    job.keys |= {"seeds": "0-15", "workers": 1}
+    qtaylor("run", make_job(job, delay=50), ranks=3)
+    made = json.loads((job.run / "metrics.json").read_text())["generation"]
+    assert made["seconds"] >= 2 * 6 * 0.05 and made["samples_per_second"] == pytest.approx(16 / made["seconds"])
+
+
+@pytest.mark.skipif(HYDRA or len(os.sched_getaffinity(0)) < 2, reason="Open MPI's binding, where there is a choice")
+def test_ranks_that_mpirun_binds_to_a_few_cores_are_said(job):
+    words = [LAUNCHER[0], "-n", "1"]
+    cores = len(os.sched_getaffinity(0))
+    bound = int(subprocess.run([*words, "nproc"], capture_output=True, text=True, env=environment()).stdout)
+    for options, said in (["--bind-to", "none"], False), ([], bound < cores):
+        done = subprocess.run([*words, *options, FAKE, "run", job.write()], capture_output=True, text=True,
+                              env=environment())
+        assert (f"binds each rank here to {bound} of {cores} cores" in done.stderr) == said and done.returncode == 0
+
+
 def test_too_few_threads_is_said(job):
     done = qtaylor("run", make_job(job), "--set", "workers=3", ranks=2, code=70, OMP_THREAD_LIMIT=2)
     assert "OMP_THREAD_LIMIT" in done.stderr

@@ -2,6 +2,7 @@
 their constructors and the names of their weights, and small random networks: the exported job's samples beside those of
 the scripts' own loops, written again here. (On the repositories themselves the same was tried by hand.)"""
 import json
+import shutil
 import textwrap
 
 import numpy as np
@@ -248,6 +249,94 @@ def test_any_module(module):
     file, card = load(module / "out/model.pt")
     assert card["labels"] == {"classes": 4, "null": 4} and card["range"] == [-1, 1]
     run_exported(module / "out/job.yaml", start(3), module, "sampler.guidance=2", "sampler.nfe=8")
+
+
+TOLD = """
+import torch
+
+class Told(torch.nn.Module):
+    def forward(self, x, t, mask, context):
+        told = (context * torch.where(mask, 1.0, -0.5)).mean(1)
+        return x * torch.cos(t)[:, None, None, None] + told[:, None, None, None]
+"""
+
+
+@pytest.mark.parametrize("classes", [None, 4])
+def test_a_module_with_inputs(tmp_path, classes):
+    """They follow x, t and the labels in the card's order, by whatever names the network has for them."""
+    labels = "labels, " if classes else ""
+    (tmp_path / "net.py").write_text(TOLD.replace("mask, context)", f"{labels}mask, prompt)").replace(
+        "(context", "(prompt"))
+    inputs = [{"name": "mask", "shape": [5], "dtype": "bool", "null": "zeros"},
+              {"name": "context", "shape": [5], "dtype": "float32", "null": "zeros"}]
+    card = CARD | {"labels": {"classes": classes} if classes else None, "inputs": inputs}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    export("module", f"{tmp_path / 'net.py'}:Told", tmp_path / "out", "--card", tmp_path / "card.json")
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "mask.npy", mask := rng.random((3, 5)) < 0.5)
+    np.save(tmp_path / "context.npy", context := rng.normal(size=(3, 5)).astype("f4"))
+    x = np.asarray(start(3))
+    ours = run_exported(tmp_path / "out/job.yaml", x, tmp_path, "sampler.solver=euler", "sampler.nfe=1",
+                        f"conditions.mask={tmp_path}/mask.npy", f"conditions.context={tmp_path}/context.npy",
+                        "output.dtype=float32")
+    told = (context * np.where(mask, 1.0, -0.5)).mean(1)[:, None, None, None]
+    np.testing.assert_allclose(ours, x - (x * np.cos(1.0) + told), rtol=0, atol=1e-5)  # one step from t = 1 to 0
+
+
+DECODER = """
+
+class Decoder(torch.nn.Module):
+    def forward(self, z):
+        return torch.tanh(torch.nn.functional.interpolate(z[:, :3], scale_factor=2, mode="nearest"))
+"""
+
+
+def test_a_module_of_latents(module):
+    """Without a decoder they are stored as they are; with one of its own pictures are made."""
+    (module / "net.py").write_text(MODULE + DECODER)
+    (module / "card.json").write_text(json.dumps(CARD | {"range": None}))
+    (module / "decoder.json").write_text(json.dumps({"scale": 0.5}))
+    command = "module", f"{module / 'net.py'}:make", module / "out", "--card", module / "card.json"
+    export(*command)
+    latents = run_exported(module / "out/job.yaml", start(3), module, "sampler.nfe=4")
+    assert latents.dtype == np.float32 and latents.shape == (3, 3, 8, 8)
+    given = "--decoder", f"{module / 'net.py'}:Decoder", "--decoder-card", module / "decoder.json"
+    export(*command, *given)
+    shutil.rmtree(module / "run")
+    pictures = run_exported(module / "out/job.yaml", start(3), module, "sampler.nfe=4")
+    expected = np.tanh(latents.repeat(2, 2).repeat(2, 3) / 0.5).transpose(0, 2, 3, 1)
+    assert_same_pictures(pictures, np.trunc(np.clip(127.5 * expected + 128, 0, 255)).astype(np.uint8))
+    export(*command, "--decoder", f"{module / 'net.py'}:Decoder", code=64)
+    (module / "decoder.json").write_text(json.dumps({"scale": 0.5, "image": [3, 8, 8]}))
+    export(*command, *given, code=65)
+
+
+@pytest.mark.parametrize("classes", [6, 5])
+def test_a_label_that_the_network_lacks(module, capsys, classes):
+    """Its table has 5 rows."""
+    card = CARD | {"labels": {"classes": classes, "null": 5}}
+    (module / "card.json").write_text(json.dumps(card))
+    export("module", f"{module / 'net.py'}:make", module / "out", "--card", module / "card.json", code=65)
+    assert "does not run as its card says: IndexError: index out of range" in capsys.readouterr().err
+
+
+def test_what_is_there_already(module, capsys):
+    """An edited job is kept beside the new one; a file of another form is named."""
+    command = "module", f"{module / 'net.py'}:make", module / "out", "--card", module / "card.json"
+    export(*command)
+    job = module / "out/job.yaml"
+    first = job.read_text()
+    job.write_text(first + "batch: 7\n")
+    (module / "out/model.pt2").write_text("of an earlier export")
+    capsys.readouterr()
+    export(*command, "--null", 2)
+    said = capsys.readouterr().err
+    assert f"{job}: another one was there, now {job}.1" in said and job.read_text() == first
+    assert (module / "out/job.yaml.1").read_text() == first + "batch: 7\n"
+    assert "model.pt2 is of an earlier export: the job takes model.pt" in said
+    assert "--null 2: one of the 4 classes" in said
+    export(*command)
+    assert not (module / "out/job.yaml.2").exists()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

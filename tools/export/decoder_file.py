@@ -30,14 +30,14 @@ def check_decoder(traced, network, card):
 
 
 def save_decoder(network, card, path):
-    """network(latents) -> pictures; card without `image`, whose shape is found by running it."""
+    """network(latents) -> pictures; the card's `image` is found by running it."""
     network = network.float().eval().requires_grad_(False)
     refuse_reading("the decoder", network, [latents_of(card, 2)])
     try:
         with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check_decoder looks for
             latents = latents_of(card, 2)
-            card = card | {"image": list(network(latents).shape[1:]), "batch": None}
+            card = {"image": list(network(latents).shape[1:])} | card | {"batch": None}
             traced = torch.jit.freeze(torch.jit.trace(network, latents, check_trace=False))
             torch.jit.save(traced, str(draft), _extra_files={"decoder.json": json.dumps(card)})
             check_decoder(torch.jit.load(str(draft)), network, card)

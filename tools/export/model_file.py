@@ -105,8 +105,8 @@ def compare_types(inside, network, card):
     except RuntimeError as error:
         raise Refusal(f"--dtype: the network does not run with shorter weights: {first_line(error)}") from error
     difference, scale = (ours - theirs).abs().max().item(), theirs.abs().max().item()
-    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference:.2g} of {scale:.3g}",
-          file=sys.stderr)
+    print(f"{str(inside.dtype).removeprefix('torch.')}: differs from float32 by {difference / (scale or 1):.2g} of the "
+          "largest", file=sys.stderr)
     if not difference <= 0.2 * scale:
         raise Refusal(f"--dtype: expected differences of rounding, found {difference:.3g} of {scale:.3g}: say float32")
 
@@ -201,8 +201,7 @@ def trace(network, card):
         try:
             return free_of_devices(torch.jit.freeze(torch.jit.trace(network, arguments_of(card, 3), check_trace=False)))
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise Refusal(f"the network does not run as its card says, {json.dumps(card)}: "
-                          f"{first_line(error)}") from error
+            raise Refusal(f"the network runs, but cannot be traced: {first_line(error)}") from error
 
 
 def save_script(traced, network, card, path):
@@ -329,6 +328,7 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
                 print(f"{name}: differs by {difference:.2g} of the largest, more than {tolerance:g}", file=sys.stderr)
         if not good:
             raise refused or Refusal(f"--tolerance {tolerance:g}: expected a form that differs by no more, found none")
+        print(f"timing {len(good)} forms beside the network itself", file=sys.stderr)
         eager, *times = time_in_turns([there, *(one[1] for one in good)], arguments)
         print(f"eager float32: {eager:.3g} ms a call of {batch}, one thread", file=sys.stderr)
         for (name, _, difference, *_), each in zip(good, times):

@@ -1,6 +1,7 @@
 """module: any network of PyTorch. SOURCE is PATH:FUNCTION, a Python file and a function in it that takes nothing and
-returns a torch.nn.Module with forward(x [B,C,H,W], t [B]) or forward(x, t, labels [B]); --card is a file with its
-card (keys: jobs/README.md). Only run files that you trust."""
+returns a torch.nn.Module with forward(x [B,C,H,W], t [B]) or forward(x, t, labels [B]), and after these the card's
+inputs in its order; --card is a file with its card (keys: jobs/README.md). A model of latents has its decoder beside
+it by --decoder and --decoder-card. Only run files that you trust."""
 import importlib.util
 import json
 import os
@@ -22,12 +23,15 @@ from export.writer import job_text, write
 
 def add_options(parser):
     parser.add_argument("--card", required=True, help="a JSON file with the card")
+    parser.add_argument("--decoder", metavar="PATH:FUNCTION",
+                        help="of a model of latents: as SOURCE, the network that makes pictures [B,C,H,W] of them")
+    parser.add_argument("--decoder-card", metavar="FILE", help="a JSON file with the decoder's card")
 
 
-def make_network(source):
+def make_network(source, what="SOURCE"):
     path, colon, name = source.rpartition(":")
     if not colon or not name.isidentifier():
-        raise Usage(f"SOURCE: expected PATH:FUNCTION, such as net.py:make, found {source}")
+        raise Usage(f"{what}: expected PATH:FUNCTION, such as net.py:make, found {source}")
     if not os.path.isfile(path):
         raise FileNotFoundError(2, os.strerror(2), path)
     spec = importlib.util.spec_from_file_location("exported_module", path)
@@ -108,6 +112,18 @@ def ask_program(path, card, job):
         raise Refusal(message.replace(f"{folder}/model.pt", path))
 
 
+def make_decoder(options, card):
+    """None, or the network and its card, whose latents are the model's."""
+    if bool(options.decoder) != bool(options.decoder_card):
+        raise Usage("--decoder and --decoder-card: expected both or none")
+    if not options.decoder:
+        return None
+    own = read_json(options.decoder_card)
+    if not isinstance(own, dict) or own.setdefault("latent", card["shape"]) != card["shape"]:
+        raise Refusal(f"{options.decoder_card}: expected a map whose latent is the model's shape {card['shape']}")
+    return make_network(options.decoder, "--decoder"), {"range": [-1, 1]} | own
+
+
 def sampler_of(card):
     if card["schedule"].get("kind") in ("flow", "gvp"):
         return {"solver": "heun", "nfe": 50}
@@ -118,10 +134,11 @@ def sampler_of(card):
 
 def export(options):
     card = read_card(options.card)
-    call = lambda net, x, t, labels: net(x, t) if labels is None else net(x, t, labels)
-    job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none"}
+    call = lambda net, *arguments: net(*(one for one in arguments if one is not None))
+    job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none",
+           "latents": card["range"] is None}
     ask_program(options.card, card, job)
-    network = make_network(options.source)
+    network, decoder = make_network(options.source), make_decoder(options, card)
     say_eval(network)
     write(options, Network(network, call), card, job,
-          ["A sampler to begin with: the card says none."])
+          ["A sampler to begin with: the card says none."], decoder)

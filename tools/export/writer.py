@@ -1,4 +1,5 @@
 """The folder of an export: model.pt (or model.pt2) with its card, and job.yaml beside it."""
+import itertools
 import json
 import pathlib
 import shutil
@@ -34,7 +35,12 @@ def job_text(name, card, job, comments, model="model.pt"):
     return "\n".join([*lines, *(f"{key}: {flow(value)}" for key, value in keys.items())]) + "\n"
 
 
-def replace_text(path, text):
+def write_job(path, text):
+    """A job that is there may have been edited since: it is kept beside."""
+    if path.exists() and path.read_text() != text:
+        kept = next(one for number in itertools.count(1) if not (one := path.with_suffix(f".yaml.{number}")).exists())
+        shutil.copy2(path, kept)
+        print(f"{path}: another one was there, now {kept}", file=sys.stderr)
     with replacing(path) as draft:
         draft.write_text(text)
 
@@ -45,6 +51,10 @@ def with_null(card, null):
         return card
     if not card["labels"]:
         raise Refusal(f"--null {null}: expected a network with labels, found one without")
+    classes = card["labels"]["classes"]
+    if 0 <= null < classes:
+        print(f"--null {null}: one of the {classes} classes, which random and balanced labels have, too",
+              file=sys.stderr)
     return card | {"labels": card["labels"] | {"null": null}}
 
 
@@ -72,7 +82,8 @@ def save_model(options, network, card, folder):
     forms, dtype = forms_of(options), options.dtype or "float32"
     if len(forms) > 1 or options.tolerance:
         tolerance = options.tolerance or (0.2 if options.dtype else ROUNDING["float32"])
-        return save_fastest(network, card, str(folder), forms, tolerance, options.autotune)
+        card, path = save_fastest(network, card, str(folder), forms, tolerance, options.autotune)
+        return card, pathlib.Path(path)
     package = options.format == "aoti" and {"batch": options.batch, "autotune": options.autotune,
                                             "device": options.device}
     path = folder / ("model.pt2" if package else "model.pt")
@@ -91,12 +102,14 @@ def write(options, network, card, job, comments=(), decoder=None):
             job = job | {"decode": {"path": "decoder.pt"}}
         card, model = save_model(options, network, card, folder)
         said = f"tools/export.py {options.family} {options.source}"
-        replace_text(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
-                                                   pathlib.Path(model).name))
+        write_job(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
+                                                model.name))
     except BaseException:
         if made:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    others = [other for name in ("model.pt", "model.pt2") if (other := folder / name) != model and other.exists()]
+    comments = [*comments, *(f"{other} is of an earlier export: the job takes {model.name}" for other in others)]
     for comment in comments:
         print(comment, file=sys.stderr)
     print(f"{model}: {short(card)}")
