@@ -162,7 +162,7 @@ $(B)/libtorch.flags: FORCE
 $(B)/shim/%.o: shim/%.cpp $(TORCH_FLAGS)
 	@mkdir -p $(@D)
 	@echo "  compile $<"
-	$(Q)$(CXX) @$(TORCH_FLAGS) -O2 -g -Wall -Wextra -Werror -Ishim -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) @$(TORCH_FLAGS) -O2 -g1 -Wall -Wextra -Werror -Ishim -MMD -MP -c -o $@ $<
 
 # A unit test is one program over the library and the fake shim.
 unit: $(UNIT) ## the unit tests alone

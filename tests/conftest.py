@@ -56,16 +56,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
-# Isolated singletons of Open MPI all call themselves the same, and would remove one another's folder of a session.
 SESSIONS = tempfile.TemporaryDirectory(prefix="qtaylor-")
 
 
+def quick_start():
+    """One process alone starts no daemon of Open MPI's, which costs more than most of our commands. Such processes all
+    call themselves the same, and would remove one another's folder of a session: each environment has its own."""
+    return {"OMPI_MCA_ess_singleton_isolated": "1", "OMPI_MCA_orte_tmpdir_base": tempfile.mkdtemp(dir=SESSIONS.name)}
+
+
 def environment(**extra):
-    if "OMPI_MCA_ess_singleton_isolated" in extra:
-        extra["OMPI_MCA_orte_tmpdir_base"] = tempfile.mkdtemp(dir=SESSIONS.name)
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}
     cache = {"XDG_CACHE_HOME": f"{SESSIONS.name}/cache"}
-    return {**os.environ, **cache, **root, **{key: str(value) for key, value in extra.items()}}
+    return {**os.environ, **cache, **root, **quick_start(), **{key: str(value) for key, value in extra.items()}}
 
 
 # What starts ranks, and its words: Open MPI's mpirun, or one of MPICH's kind (hydra): QTAYLOR_MPIRUN=mpiexec.mpich.

@@ -10,12 +10,11 @@ import pytest
 
 from conftest import FAKE, environment, qtaylor
 
-QUICK = {"OMPI_MCA_ess_singleton_isolated": 1}
 
 
 def shell(command, folder, code=0):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, errors="replace", timeout=60,
-                          cwd=folder, env=environment(**QUICK, Q=FAKE))
+                          cwd=folder, env=environment(Q=FAKE))
     assert done.returncode == code, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
@@ -114,12 +113,12 @@ def test_paths_in_another_encoding(job):
 
 def test_long_names(job):
     """Up to the file system's 255 bytes, whatever a temporary is called meanwhile."""
-    qtaylor("run", job.write(), **QUICK)
+    qtaylor("run", job.write())
     for end in (".npz", ".npy", ".zip"):
         out = job.folder / ("x" * (255 - len(end)) + end)
-        qtaylor("export", job.run, "--to", "png" if end == ".zip" else end[1:], "-o", out, **QUICK)
+        qtaylor("export", job.run, "--to", "png" if end == ".zip" else end[1:], "-o", out)
         assert out.exists()
-    done = qtaylor("export", job.run, "--to", "npy", "-o", job.folder / ("x" * 252 + ".npy"), code=74, **QUICK)
+    done = qtaylor("export", job.run, "--to", "npy", "-o", job.folder / ("x" * 252 + ".npy"), code=74)
     assert "File name too long" in done.stderr
 
 
@@ -128,7 +127,7 @@ def test_what_killed_jobs_left_is_cleared(job):
     job.keys["sweep"] = {"sampler.nfe": [2, 3]}
     job.add_evaluation()
     path = job.write()
-    qtaylor("run", path, **QUICK)
+    qtaylor("run", path)
     cell = job.run / "nfe=2"
     left = [job.run, job.run / "log", cell, cell / "samples", cell / "features", *cell.glob("features/*"),
             *cell.glob("features/*/*"), cell / "features/0123456789ab/pool"]
@@ -137,7 +136,7 @@ def test_what_killed_jobs_left_is_cleared(job):
         file = folder / ".a.json.tmp-elsewhere-1-0"
         file.write_text("half")
         os.utime(file, (time.time() - 7200,) * 2)
-    qtaylor("run", path, **QUICK)
+    qtaylor("run", path)
     assert [str(file) for file in job.run.rglob(".*.tmp-*")] == []
 
 
@@ -145,12 +144,12 @@ def test_what_killed_jobs_left_is_cleared(job):
 
 def test_a_sparse_shard_is_damaged(job):
     path = job.write()
-    qtaylor("run", path, **QUICK)
+    qtaylor("run", path)
     digest = job.digest()
     shard = job.run / "samples/000001.npy.zst"
     with open(shard, "r+b") as file:
         file.truncate(1 << 42)  # 4 TiB of nothing
-    done = qtaylor("verify", job.run, code=75, **QUICK)
+    done = qtaylor("verify", job.run, code=75)
     assert f"damaged  {shard}" in done.stdout
-    qtaylor("run", path, **QUICK)
+    qtaylor("run", path)
     assert job.digest() == digest and shard.stat().st_size < 1 << 20

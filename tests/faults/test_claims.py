@@ -10,7 +10,6 @@ import time
 import pytest
 
 from conftest import FAKE, FAULT, ROOT, environment, qtaylor
-from drill import QUICK
 
 SHORT, LONG = "seeds=0-29", "seeds=0-61"  # shards of 4: the last one of the short list is a part
 SKEW = {"LD_PRELOAD": FAULT, "QTAYLOR_FAULTS": "clock=86400"}  # for a job with this clock all others are dead
@@ -30,7 +29,7 @@ def start(pair, options, **env):
     return subprocess.Popen([FAKE, "run", pair.path, "--json",
                              *(word for option in options for word in ("--set", option))],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                            env=environment(**QUICK, **env))
+                            env=environment(**env))
 
 
 def end(process):
@@ -65,7 +64,7 @@ def both(pair, fault, first, second, **env):
 
 def check(pair, samples, **keys):
     """The folder is whole, of one job, and says so everywhere."""
-    verdict = json.loads(qtaylor("verify", pair.run, "--json", **QUICK).stdout)
+    verdict = json.loads(qtaylor("verify", pair.run, "--json").stdout)
     document, metrics = (json.loads((pair.run / name).read_text()) for name in ("run.json", "metrics.json"))
     records = [json.loads(line) for line in (pair.run / "manifest.jsonl").read_text().splitlines()]
     assert verdict["samples"] == metrics["samples"] == sum(record["rows"] for record in records) == samples
@@ -180,7 +179,7 @@ def test_verify_writes_nothing_beside_a_job(pair):
     job = start(pair, [SHORT], LD_PRELOAD=FAULT, QTAYLOR_FAULTS="call=link path=000003.npy.zst n=1 do=SIGSTOP")
     wait_until_stopped(job)
     before = {path: path.stat().st_mtime_ns for path in pair.run.rglob("*")}
-    qtaylor("verify", pair.run, code=75, **QUICK)
+    qtaylor("verify", pair.run, code=75)
     assert {path: path.stat().st_mtime_ns for path in pair.run.rglob("*")} == before
     os.kill(job.pid, signal.SIGCONT)
     assert end(job)[0] == 0
@@ -191,7 +190,7 @@ def test_a_job_comes_while_verify_reads(pair):
     """Whether the job is still there when verify would write, or gone again."""
     assert end(start(pair, [SHORT]))[0] == 0
     verify = subprocess.Popen([FAKE, "verify", pair.run], stderr=subprocess.PIPE, text=True,
-                              env=environment(**QUICK, LD_PRELOAD=FAULT,
+                              env=environment(LD_PRELOAD=FAULT,
                                               QTAYLOR_FAULTS="call=link path=manifest n=1 do=SIGSTOP"))
     wait_until_stopped(verify)
     assert end(start(pair, [LONG]))[0] == 0
@@ -209,7 +208,7 @@ def test_a_run_repairs_its_manifest(pair, damage):
                          "other": whole.replace('"rows": 4', '"rows": 5')}[damage])
     assert end(start(pair, [SHORT]))[0] == 0
     assert manifest.read_text() == whole and (pair.run / "grid.png").stat().st_mtime_ns == stamp
-    qtaylor("evaluate", pair.run, **QUICK)
+    qtaylor("evaluate", pair.run)
     check(pair, 30)
 
 
@@ -244,7 +243,7 @@ def test_a_sweep_grows_while_it_is_stopped(pair, call, name, n):
     code, said = end(one)
     assert code == 0, said
     assert rows(pair) == ["nfe=5", "nfe=6", "nfe=7"]
-    assert len(json.loads(qtaylor("verify", pair.run, "--json", **QUICK).stdout)["cells"]) == 3
+    assert len(json.loads(qtaylor("verify", pair.run, "--json").stdout)["cells"]) == 3
 
 
 def test_an_unfinished_cell_that_is_taken_out_is_gone(pair):
@@ -255,7 +254,7 @@ def test_an_unfinished_cell_that_is_taken_out_is_gone(pair):
     pair.path = sweep(pair, "few.yaml", 5, 7)
     assert end(start(pair, []))[0] == 0
     assert rows(pair) == ["nfe=5", "nfe=7"]
-    qtaylor("verify", pair.run, **QUICK)
+    qtaylor("verify", pair.run)
 
 
 # ---- run.json agrees with itself ----
@@ -274,7 +273,7 @@ def test_a_changed_plan_makes_no_sample(pair, cells):
     code, said = end(start(pair, [SHORT]))
     assert code == 65 and "its plan is not the one that the run began with" in said
     if not cells:
-        assert "the file was changed" in qtaylor("verify", pair.run, code=65, **QUICK).stderr
+        assert "the file was changed" in qtaylor("verify", pair.run, code=65).stderr
 
 
 def test_a_changed_run_json_makes_no_sample_again(pair):
@@ -284,10 +283,10 @@ def test_a_changed_run_json_makes_no_sample_again(pair):
     job = json.loads(json.dumps(whole))
     job["job"]["sampler"]["solver"] = "ddim"
     path.write_text(json.dumps(job))
-    said = qtaylor("sample", pair.run, 3, "--recompute", "-o", sample, code=65, **QUICK).stderr
+    said = qtaylor("sample", pair.run, 3, "--recompute", "-o", sample, code=65).stderr
     assert "run.json was changed" in said and "made with sampler." in said
-    assert "made with sampler." in qtaylor("evaluate", pair.run, **QUICK).stderr
+    assert "made with sampler." in qtaylor("evaluate", pair.run).stderr
     keys = json.loads(json.dumps(whole))
     keys["keys"]["noise"] = "torch-cpu"
     path.write_text(json.dumps(keys))
-    assert "not that of its keys" in qtaylor("verify", pair.run, code=65, **QUICK).stderr
+    assert "not that of its keys" in qtaylor("verify", pair.run, code=65).stderr

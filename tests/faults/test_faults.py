@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import Job, qtaylor
-from drill import BATCH, QUICK, SHARDS, Drill, ranks_of
+from drill import BATCH, SHARDS, Drill, ranks_of
 
 LIVE_ON = ["--enable-recovery"]  # a launcher that does not end a job because one rank died
 
@@ -21,7 +21,7 @@ LIVE_ON = ["--enable-recovery"]  # a launcher that does not end a job because on
 def whole(tmp_path_factory):
     """Digest and FID of the uninterrupted run."""
     drill = Drill(Job(tmp_path_factory.mktemp("whole")))
-    qtaylor("run", drill.path, **QUICK)
+    qtaylor("run", drill.path)
     return drill.job.digest(), json.loads((drill.run / "metrics.json").read_text())["metrics"]["fid"]
 
 
@@ -297,7 +297,7 @@ def test_out_of_memory_anywhere(drill, whole, n):
 
 def test_damaged_shards_are_made_again(drill, whole):
     """One damage a shard; every byte's flip and every cut are in tests/unit/shard/test_shard.c."""
-    qtaylor("run", drill.path, **QUICK)
+    qtaylor("run", drill.path)
     files = [drill.run / f"samples/{i:06d}.npy.zst" for i in range(SHARDS)]
     content = [path.read_bytes() for path in files]
     flipped = bytearray(content[2])
@@ -306,7 +306,7 @@ def test_damaged_shards_are_made_again(drill, whole):
         path.write_bytes(bytes_)
     feature = next(drill.run.glob("features/*/*/000007.npy.zst"))
     feature.write_bytes(feature.read_bytes()[:100])
-    verdict = json.loads(qtaylor("verify", drill.run, "--json", code=75, **QUICK).stdout)
+    verdict = json.loads(qtaylor("verify", drill.run, "--json", code=75).stdout)
     assert (verdict["damaged"], verdict["foreign"], verdict["missing"]) == (4, 3, 0)
     for path in files[:6]:
         path.unlink()  # the oracle counts what is there as whole

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from conftest import FAKE, Job, environment, qtaylor
-from drill import QUICK, Drill
+from drill import Drill
 
 REASONS = {"ESTALE": "Stale file handle", "EACCES": "Permission denied", "EIO": "Input/output error"}
 
@@ -21,7 +21,7 @@ REASONS = {"ESTALE": "Stale file handle", "EACCES": "Permission denied", "EIO": 
 def whole(tmp_path_factory):
     """Digest and FID of the uninterrupted run."""
     drill = Drill(Job(tmp_path_factory.mktemp("whole")))
-    qtaylor("run", drill.path, **QUICK)
+    qtaylor("run", drill.path)
     return drill.job.digest(), json.loads((drill.run / "metrics.json").read_text())["metrics"]["fid"]
 
 
@@ -46,7 +46,7 @@ def look_and_fail(job, whole, error, which, seed):
     rng = random.Random(seed)
     drill = Drill(job)
     if which != "new":
-        qtaylor("run", drill.path, **QUICK)
+        qtaylor("run", drill.path)
     if which == "half":
         for path in [*drill.run.glob("samples/*"), *drill.run.glob("features/*/*/*")]:
             if int(path.name[:6]) % 2:
@@ -92,7 +92,7 @@ def test_the_faults_were_reached():
 @pytest.mark.parametrize("error", REASONS)
 def test_another_job_is_refused_whatever_stat_says(job, error):
     """The first looks at run.json, one by one."""
-    qtaylor("run", job.write(), **QUICK)
+    qtaylor("run", job.write())
     before = content(job.run)
     drill = Drill(job)
     job.keys["sampler"]["nfe"] = 3
@@ -161,7 +161,7 @@ def test_only_regular_files_are_read(job, name, kind):
     (job.folder / "images").mkdir()
     path = job.write()
     if name.startswith("run/"):
-        qtaylor("run", path, **QUICK)
+        qtaylor("run", path)
     file = job.folder / name
     replace(file, kind)
     if kind == "folder" and name in ("images.zip", "reference.npz", "start.npy", "images/a.png"):
@@ -169,7 +169,7 @@ def test_only_regular_files_are_read(job, name, kind):
     words = {"JOB": path, "RUN": job.run, "FILE": file, "OUT": job.folder / "out.npy", "IMAGES": job.folder / "images"}
     for command in FILES[name]:
         done = subprocess.run([FAKE, *[str(words.get(word, word)) for word in command.split()]], capture_output=True,
-                              text=True, env=environment(**QUICK), timeout=30)
+                              text=True, env=environment(), timeout=30)
         said = done.stdout + done.stderr
         assert done.returncode == 74, f"{command}: {said}"
         assert "expected a regular file, found" in said and file.name in said, f"{command}: {said}"
@@ -186,7 +186,7 @@ def test_only_regular_files_are_read(job, name, kind):
 def test_only_regular_files_are_replaced(job, command, kind):
     job.keys["seeds"] = "0-31"
     job.add_evaluation()
-    qtaylor("run", job.write(), **QUICK)
+    qtaylor("run", job.write())
     out, target = job.folder / ("out." + command.rpartition(".")[2]), job.folder / "target"
     target.write_text("keep")
     if kind == "link":
@@ -194,7 +194,7 @@ def test_only_regular_files_are_replaced(job, command, kind):
     else:
         replace(out, kind)
     done = qtaylor(*[{"RUN": job.run}.get(word, out if word.startswith("OUT") else word) for word in command.split()],
-                   code=74, timeout=30, **QUICK)
+                   code=74, timeout=30)
     assert {"FIFO": "a FIFO", "link": "a symbolic link", "device": "a device"}[kind] in done.stderr
     assert target.read_text() == "keep" and not stat.S_ISREG(out.lstat().st_mode)
     assert not [path for path in job.folder.rglob("*") if ".tmp-" in path.name]

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from conftest import FAKE, environment
-from drill import QUICK, Drill
+from drill import Drill
 from test_faults import whole  # noqa: F401 (a fixture)
 
 LEASE = 1.5  # s
@@ -81,7 +81,7 @@ def test_the_link_goes_down(job, link, whole, leases, back):  # noqa: F811
     drill.remade = 2  # what the rank beyond the link had in hand
     said = open(job.folder / "said.log", "w+")
     process = subprocess.Popen([str(word) for word in link.mpirun(FAKE, "run", drill.path)], stdout=said, stderr=said,
-                               start_new_session=True, env=environment(**QUICK, QTAYLOR_LEASE=LEASE))
+                               start_new_session=True, env=environment(QTAYLOR_LEASE=LEASE))
     try:
         deadline = time.monotonic() + 30
         while not drill.samples_there():

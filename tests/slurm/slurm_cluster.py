@@ -10,7 +10,7 @@ import subprocess
 import time
 import zlib
 
-from conftest import FAKE, ROOT, Job, environment
+from conftest import FAKE, ROOT, Job, environment, quick_start
 
 HERE = pathlib.Path(__file__).resolve().parent
 PLACE = zlib.crc32(str(ROOT).encode())  # a cluster of its own for each working tree
@@ -37,6 +37,8 @@ class Cluster:
     def __init__(self):
         self.environment = environment(SLURM_TEST_DIR=FOLDER, SLURM_TEST_PORT=20000 + PLACE % 50 * 210,
                                        SLURM_CONF=FOLDER / "slurm.conf", PROGRAM=FAKE, QTAYLOR_FAKE_DEVICES=1)
+        for name in quick_start():
+            del self.environment[name]  # as a person's
 
     def __call__(self, *command, check=True, cwd=ROOT, **env):
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, cwd=cwd,
