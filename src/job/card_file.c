@@ -162,7 +162,7 @@ static int no_card(const char *path, const char *name, struct error *err) {
         json_t *there = NULL;
         if (read_json(&there, path, others[i][0], &ignored) != 0 || !there) continue;
         json_decref(there);
-        return error_set(err, CODE_DATA, "%s: expected a file with the card %s, found %s (%s)", path, name,
+        return error_set(err, CODE_DATA, "%s: expected a card (%s) inside, found that of %s (%s)", path, name,
                          others[i][1], others[i][0]);
     }
     return error_set(err, CODE_DATA,

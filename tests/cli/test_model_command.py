@@ -61,8 +61,8 @@ def test_a_file_of_another_kind(job):
     job.write()
     for file, other in ("features.json", "a feature network"), ("decoder.json", "a decoder"):
         (job.folder / "decoder.json").write_text('{"decoder": {"latent": [1, 4, 4], "image": [1, 4, 4]}}')
-        assert f"card diffusion.json, found {other}" in qtaylor("model", job.folder / file, code=65).stderr
-        assert f"card diffusion.json, found {other}" in qtaylor("plan", job.folder / "job.yaml", "--set",
+        assert f"a card (diffusion.json) inside, found that of {other}" in qtaylor("model", job.folder / file, code=65).stderr
+        assert f"a card (diffusion.json) inside, found that of {other}" in qtaylor("plan", job.folder / "job.yaml", "--set",
                                                                 f"model.path={file}", code=65).stderr
     said = qtaylor("plan", job.folder / "job.yaml", "--set", "evaluate.features=model.json", code=65).stderr
-    assert "card features.json, found a model of samples" in said
+    assert "a card (features.json) inside, found that of a model of samples" in said

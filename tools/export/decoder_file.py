@@ -7,7 +7,7 @@ import torch
 
 from export.checkpoints import first_line
 from export.frame import Refusal, replacing
-from export.values import refuse_reading
+from export.values import refuse_compiled, refuse_reading
 
 ROUNDING = 1e-4  # of the largest number, as of a model
 
@@ -32,6 +32,7 @@ def check_decoder(traced, network, card):
 def save_decoder(network, card, path):
     """network(latents) -> pictures; the card's `image` is found by running it."""
     network = network.float().eval().requires_grad_(False)
+    refuse_compiled("the decoder", network)
     refuse_reading("the decoder", network, [latents_of(card, 2)])
     try:
         with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():

@@ -17,7 +17,7 @@ from export.arguments import arguments_of
 from export.checkpoints import few, first_line, last_line
 from export.forms import deviation, milliseconds, save_package
 from export.frame import Refusal, replacing
-from export.values import refuse_reading
+from export.values import refuse_compiled, refuse_reading
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -136,6 +136,7 @@ def first_call(network, card):
     if wrong - {"float32"}:
         raise Refusal(f"the network: expected weights of float32, found {few(sorted(wrong))}: call .float(); --dtype "
                       "makes the shorter types of it")
+    refuse_compiled("the network", network)
     arguments = arguments_of(card, 3)
     names = ["x", "t", *["labels"] * bool(card["labels"]), *(one["name"] for one in card.get("inputs", []))]
     called = ", ".join(f"{name} {str(one.dtype).removeprefix('torch.')} {list(one.shape)}"

@@ -101,11 +101,14 @@ class Methods(TorchFunctionMode):
             self.descent.allowed = allowed
 
 
-def refuse_reading(name, network, arguments):
-    """Refusal if network(*arguments) reads a value; a note if it can't be told."""
+def refuse_compiled(name, network):
     if any(type(one).__name__ == "OptimizedModule" or getattr(one, "_compiled_call_impl", None)
            for one in network.modules()):
         raise Refusal(f"{name}: expected a network, found one that torch.compile has changed: give it before that")
+
+
+def refuse_reading(name, network, arguments):
+    """Refusal if network(*arguments) reads a value; a note if it can't be told."""
     descent = Descent(arguments)
     try:
         with torch.no_grad(), mock.patch.object(torch.jit, "is_tracing", lambda: True), Methods(descent), \
