@@ -59,10 +59,11 @@ def test_torchscript():
 def test_a_file_of_another_kind(job):
     job.add_evaluation()
     job.write()
+    (job.folder / "decoder.json").write_text('{"decoder": {"latent": [1, 4, 4], "image": [1, 4, 4]}}')
     for file, other in ("features.json", "a feature network"), ("decoder.json", "a decoder"):
-        (job.folder / "decoder.json").write_text('{"decoder": {"latent": [1, 4, 4], "image": [1, 4, 4]}}')
-        assert f"a card (diffusion.json) inside, found that of {other}" in qtaylor("model", job.folder / file, code=65).stderr
-        assert f"a card (diffusion.json) inside, found that of {other}" in qtaylor("plan", job.folder / "job.yaml", "--set",
-                                                                f"model.path={file}", code=65).stderr
+        for command in (("model", job.folder / file),
+                        ("plan", job.folder / "job.yaml", "--set", f"model.path={file}")):
+            said = qtaylor(*command, code=65).stderr
+            assert f"a card (diffusion.json) inside, found that of {other}" in said
     said = qtaylor("plan", job.folder / "job.yaml", "--set", "evaluate.features=model.json", code=65).stderr
     assert "a card (features.json) inside, found that of a model of samples" in said
