@@ -359,6 +359,9 @@ def test_what_is_no_module(module, capsys):
                                (f"{module / 'absent.py'}:make", 74, "No such file")):
         export("module", source, module / "out", "--card", module / "card.json", code=code)
         assert said in capsys.readouterr().err and not (module / "out").exists()
+    (module / "exit.py").write_text("import sys\ndef make():\n    sys.exit(0)\n")
+    export("module", f"{module / 'exit.py'}:make", module / "out", "--card", module / "card.json", code=65)
+    assert "SystemExit" in capsys.readouterr().err and not (module / "out").exists()
     (module / "card.json").write_text("{}")
     export("module", f"{module / 'net.py'}:make", module / "out", "--card", module / "card.json", code=65)
     assert "expected a card with" in capsys.readouterr().err

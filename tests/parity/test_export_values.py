@@ -52,6 +52,7 @@ READS = {
     "equal": lambda net, x, t: torch.allclose(x, x.new_full([1], 50)),
     "in": lambda net, x, t: t[0] in [1.0],
     "list": lambda net, x, t: bool((torch.tensor([x.max(), 1.0]) > 40).any()),
+    "asarray of a list": lambda net, x, t: bool((torch.asarray([x.max(), 1.0]) > 40).any()),
     "size": lambda net, x, t: len(torch.arange(x.max().abs().ceil())) > 40,
     "written": lambda net, x, t: written(x),
     "out": lambda net, x, t: bool(torch.gt(x, 40.0, out=torch.empty(x.shape, dtype=torch.bool)).any()),
@@ -76,6 +77,71 @@ def test_values_that_are_kept(tmp_path):
 
     with pytest.raises(Refusal, match="expected a call to change nothing, found that it writes kept"):
         save(OnValues(first_call), CARD, str(tmp_path / "model.pt"))
+
+
+def set_by_the_first(network, x, t):
+    if not hasattr(network, "done"):
+        network.done = network.kept.data.copy_(x.std()) > 0
+
+
+CHANGES = {
+    "an attribute": (lambda net, x, t: vars(net).setdefault("first", x.std()), "leave nothing behind"),
+    "a weight behind its version": (set_by_the_first, "a state that a call changes"),
+    "its input": (lambda net, x, t: x.clamp_(-1, 1) is None, "writes into x"),
+    "its times": (lambda net, x, t: t.mul_(2) is None, "writes into t"),
+    "one row": (lambda net, x, t: x[1] is None, "run at a batch of 1.* index 1 is out of bounds"),
+}
+
+
+class Kept(Convolution):
+    """Divided and shifted by what a call may keep."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.read = read
+        self.register_buffer("kept", torch.zeros(()))
+
+    def forward(self, x, t):
+        self.read(self, x, t)
+        return super().forward(x, t) / getattr(self, "first", 1) + self.kept
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_call_that_changes_something(tmp_path, what):
+    does, said = CHANGES[what]
+    with pytest.raises(Refusal, match=said):
+        save(Kept(does).eval(), CARD, str(tmp_path / "model.pt"))
+
+
+def test_weights_that_a_first_call_makes(tmp_path):
+    network = torch.nn.Sequential(torch.nn.LazyConv2d(2, 1)).eval()
+    with pytest.raises(Refusal, match="lazy ones, which a first call makes: 0.weight, 0.bias"):
+        save(network, CARD, str(tmp_path / "model.pt"))
+
+
+DECODERS = {
+    "tuple": (lambda net, z: (z,), "expected a tensor, found tuple"),
+    "error": (lambda net, z: {}["a"], "does not run as its card says: KeyError"),
+    "random": (lambda net, z: z + 1e-6 * torch.randn_like(z), "the same bits"),
+    "rows": (lambda net, z: z - z.mean((0, 2, 3), keepdim=True), "independent of the other rows"),
+    "buffer": (lambda net, z: (net.kept.add_(1), z)[1], "writes kept"),
+    "its input": (lambda net, z: z.clamp_(-1, 1), "writes into z"),
+}
+
+
+@pytest.mark.parametrize("what", DECODERS)
+def test_a_decoder_that_is_no_function(tmp_path, what):
+    class Decoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kept", torch.zeros(()))
+
+        def forward(self, z):
+            return DECODERS[what][0](self, z)
+
+    with pytest.raises(Refusal, match="the decoder:? .*" + DECODERS[what][1]):
+        save_decoder(Decoder(), {"latent": [2, 4, 4]}, str(tmp_path / "decoder.pt"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_decoder_that_reads_values(tmp_path):

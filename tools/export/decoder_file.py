@@ -5,9 +5,10 @@ import warnings
 
 import torch
 
+from export.calls import first_call, prove_pure
 from export.checkpoints import first_line
 from export.frame import Refusal, replacing
-from export.values import refuse_compiled, refuse_reading
+from export.values import refuse_reading
 
 ROUNDING = 1e-4  # of the largest number, as of a model
 
@@ -31,8 +32,10 @@ def check_decoder(traced, network, card):
 
 def save_decoder(network, card, path):
     """network(latents) -> pictures; the card's `image` is found by running it."""
+    if any(one.is_floating_point() and one.dtype != torch.float32 for one in network.parameters()):
+        print("the decoder's weights are taken as float32", file=sys.stderr)
     network = network.float().eval().requires_grad_(False)
-    refuse_compiled("the decoder", network)
+    first_call("the decoder", network, [latents_of(card, 1)], [latents_of(card, 2)], ["z"])
     refuse_reading("the decoder", network, [latents_of(card, 2)])
     try:
         with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
@@ -41,6 +44,7 @@ def save_decoder(network, card, path):
             card = {"image": list(network(latents).shape[1:])} | card | {"batch": None}
             traced = torch.jit.freeze(torch.jit.trace(network, latents, check_trace=False))
             torch.jit.save(traced, str(draft), _extra_files={"decoder.json": json.dumps(card)})
+            prove_pure("the decoder", network, [latents], [latents_of(card, 3)])
             check_decoder(torch.jit.load(str(draft)), network, card)
     except (RuntimeError, TypeError, ValueError) as error:
         raise Refusal(f"the decoder does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error

@@ -14,10 +14,11 @@ import warnings
 import torch
 
 from export.arguments import arguments_of
-from export.checkpoints import few, first_line, last_line
+from export.calls import first_call, prove_pure
+from export.checkpoints import first_line, last_line
 from export.forms import deviation, milliseconds, save_package
 from export.frame import Refusal, replacing
-from export.values import refuse_compiled, refuse_reading
+from export.values import refuse_reading
 
 # Of the largest number: what rounding may do to the same network called in another way.
 ROUNDING = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -40,7 +41,7 @@ class Network(torch.nn.Module):
 
 def named(network, card):
     """forward's arguments by the names that the program passes them by, which a trace takes over."""
-    names = ["self", "x", "t", *(["labels"] if card["labels"] else []), *(one["name"] for one in card["inputs"])]
+    names = ["self", *names_of(card)]
 
     def forward(self, *arguments):
         return self.network(*arguments)
@@ -50,27 +51,6 @@ def named(network, card):
     wrapper = type("Named", (torch.nn.Module,), {"forward": forward})()
     wrapper.network = network
     return wrapper.eval()
-
-
-def prove_pure(name, call, card):
-    """The same arguments give the same bits, and so does a row beside other rows: no dropout, no batch statistics,
-    no state."""
-    arguments, others = arguments_of(card, 5), arguments_of(card, 6)
-    mixed = [torch.cat([mine[:2], other[2:5]]) for mine, other in zip(arguments, others)]
-    first = call(*arguments)
-    if not torch.isfinite(first).all():
-        raise Refusal(f"{name}: expected finite numbers, found {first[~torch.isfinite(first)][0].item()}")
-    if first.requires_grad:
-        raise Refusal(f"{name}: expected gradients to be off, found an output that requires them")
-    if not torch.equal(first, call(*arguments)):
-        raise Refusal(f"{name}: expected the same bits from the same arguments, found others at the second call: "
-                      "dropout left "
-                      "on, or a state that a call changes")
-    if not torch.equal(first[:2], call(*mixed)[:2]):
-        raise Refusal(f"{name}: expected a row to be independent of the other rows of its batch, found other bits "
-                      "when those "
-                      "change: batch norm over the batch's own statistics, a value over the whole batch, or something "
-                      "kept from an earlier call?")
 
 
 def cast_inputs(module, arguments):
@@ -111,60 +91,32 @@ def compare_types(inside, network, card):
         raise Refusal(f"--dtype: expected differences of rounding, found {difference:.3g} of {scale:.3g}: say float32")
 
 
-def runs_at_any_batch(traced, card):
+def runs_at_any_batch(name, call, card):
     """A trace remembers what the network made of the batch size as a number of Python's."""
     for batch in (1, 5, 64):
         try:
-            traced(*arguments_of(card, batch))
-        except RuntimeError as error:
-            raise Refusal(f"the file: expected it to run at a batch of {batch}, as the network does; traced at 3, it "
-                          f"fails: {last_line(error)}: take sizes from x.shape, not from len(x)") from error
+            with torch.no_grad():
+                call(*arguments_of(card, batch))
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise Refusal(f"{name}: expected it to run at a batch of {batch}, as at 3; it fails: {last_line(error)}: "
+                          "take sizes from x.shape, not from len(x)") from error
 
 
-def states_of(network):
-    """{name: what changes where a weight or buffer is written, or becomes another}"""
-    return {name: (id(one), None if one.is_inference() else one._version)
-            for name, one in [*network.named_parameters(), *network.named_buffers()]}
+def names_of(card):
+    """forward's arguments."""
+    return ["x", "t", *["labels"] * bool(card["labels"]), *(one["name"] for one in card.get("inputs", []))]
 
 
-def first_call(network, card):
-    """A network that does not run, gives no tensor or changes by the call is refused."""
-    training = [name or "itself" for name, module in network.named_modules() if module.training]
-    if training:
-        raise Refusal(f"the network: expected eval mode throughout, found training mode in {few(training)}")
-    wrong = {str(one.dtype).removeprefix("torch.") for one in network.parameters() if one.is_floating_point()}
-    if wrong - {"float32"}:
-        raise Refusal(f"the network: expected weights of float32, found {few(sorted(wrong))}: call .float(); --dtype "
-                      "makes the shorter types of it")
-    refuse_compiled("the network", network)
-    arguments = arguments_of(card, 3)
-    names = ["x", "t", *["labels"] * bool(card["labels"]), *(one["name"] for one in card.get("inputs", []))]
-    called = ", ".join(f"{name} {str(one.dtype).removeprefix('torch.')} {list(one.shape)}"
-                       for name, one in zip(names, arguments))
-    before = states_of(network)
-    try:
-        with torch.no_grad():
-            found = network(*arguments)
-    except Exception as error:  # whatever the network does
-        raise Refusal(f"the network does not run as its card says: {type(error).__name__}: {first_line(error)}: it "
-                      f"was called by forward({called})") from error
-    after = states_of(network)
-    written = [name for name in before if after.get(name) != before[name]]
-    if written:
-        raise Refusal(f"the network: expected a call to change nothing, found that it writes {few(written)}")
-    if not torch.is_tensor(found):
-        raise Refusal(f"the network: expected a tensor, found {type(found).__name__}: wrap it in a module whose "
-                      "forward returns that of its output alone")
-    if not found.any():
-        print("the network gives nothing but zeros here, as one that is not trained does: that the file is the same "
-              "says little", file=sys.stderr)
+def look_at(network, card):
+    first_call("the network", network, arguments_of(card, 3), arguments_of(card, 4), names_of(card))
 
 
 def check(traced, network, card):
-    prove_pure("the network", network, card)
-    with torch.no_grad():
-        runs_at_any_batch(traced, card)
-    prove_pure("the file", traced, card)
+    several = arguments_of(card, 5), arguments_of(card, 6)
+    runs_at_any_batch("the network", network, card)
+    prove_pure("the network", network, *several)
+    runs_at_any_batch("the file", traced, card)
+    prove_pure("the file", traced, *several)
     channels, *size = card["shape"]
     twice = card.get("variance") == "learned" or card["prediction"] == "edm-iddpm"  # whose second half is passed over
     for batch in (1, 5, 64):
@@ -216,7 +168,7 @@ def save_script(traced, network, card, path):
 def save(network, card, path, dtype="float32", package=None, channels_last=False, timed=True):
     """TorchScript; or with `package` an AOTInductor package, of which that says batch, device and the other options of
     save_package. The card as it is in the file."""
-    first_call(network.eval(), card)
+    look_at(network.eval(), card)
     return save_form(network, card, path, dtype, package, channels_last, timed)
 
 
@@ -307,7 +259,7 @@ def save_fastest(network, card, folder, forms, tolerance, kernels=False):
     no more than tolerance, a part of its largest number. kernels: the compiler of packages tries some. Returns its
     card and path; each form tried is printed."""
     network, good, refused, batch = network.eval().requires_grad_(False), [], None, forms[0]["batch"]
-    first_call(network, card)
+    look_at(network, card)
     there, arguments = on_device(forms[0]["device"], network, arguments_of(card, batch))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".forms-") as work:
         for number, form in enumerate(forms):

@@ -42,7 +42,7 @@ def make_network(source, what="SOURCE"):
     try:
         spec.loader.exec_module(module)
         network = getattr(module, name)()
-    except Exception as error:  # whatever the file does
+    except (Exception, SystemExit) as error:  # whatever the file does
         raise Refusal(f"{source}: {type(error).__name__}: {first_line(error)}") from error
     finally:
         sys.path.pop(0)
@@ -121,7 +121,9 @@ def make_decoder(options, card):
     own = read_json(options.decoder_card)
     if not isinstance(own, dict) or own.setdefault("latent", card["shape"]) != card["shape"]:
         raise Refusal(f"{options.decoder_card}: expected a map whose latent is the model's shape {card['shape']}")
-    return make_network(options.decoder, "--decoder"), {"range": [-1, 1]} | own
+    network = make_network(options.decoder, "--decoder")
+    say_eval(network)
+    return network, {"range": [-1, 1]} | own
 
 
 def sampler_of(card):

@@ -19,7 +19,7 @@ TORCH = os.path.dirname(torch.__file__) + os.sep
 WATCHERS = __file__, TORCH + "_compile.py", TORCH + "_dynamo"  # of the lines at work, those that only look on
 METHODS = {"numpy", "tolist", "__array__", "__dlpack__", "__repr__", "__format__", "data_ptr", "storage",
            "untyped_storage"}
-FROM_LISTS = {torch.tensor, torch.as_tensor}  # of numbers, which tensors of one number become
+FROM_LISTS = {torch.tensor, torch.as_tensor, torch.asarray}  # of numbers, which tensors of one number become
 
 
 class Read(RuntimeError):
