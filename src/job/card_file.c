@@ -153,6 +153,8 @@ static int read_json(json_t **json, const char *model_path, const char *name, st
                      kind ? kind : "neither");
 }
 
+#define EXPECTED "%s: expected a card (extra/%s, or that name in a package's metadata) inside, found "
+
 static int no_card(const char *path, const char *name, struct error *err) {
     static const char *const others[][2] = {{"diffusion.json", "a model of samples"},
                                             {"decoder.json", "a decoder"},
@@ -162,12 +164,10 @@ static int no_card(const char *path, const char *name, struct error *err) {
         json_t *there = NULL;
         if (read_json(&there, path, others[i][0], &ignored) != 0 || !there) continue;
         json_decref(there);
-        return error_set(err, CODE_DATA, "%s: expected a card (%s) inside, found that of %s (%s)", path, name,
-                         others[i][1], others[i][0]);
+        return error_set(err, CODE_DATA, EXPECTED "that of %s (%s)", path, name, others[i][1], others[i][0]);
     }
-    return error_set(err, CODE_DATA,
-                     "%s: expected a card (extra/%s, or that name in a package's metadata) inside, found none%s", path,
-                     name, is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
+    return error_set(err, CODE_DATA, EXPECTED "none%s", path, name,
+                     is_model_card(name) ? "; it can be given in the job: model: {path: ..., card: {...}}" : "");
 }
 
 /* What this process read last: a sweep asks for its model's card once a cell. */

@@ -64,6 +64,6 @@ def test_a_file_of_another_kind(job):
         for command in (("model", job.folder / file),
                         ("plan", job.folder / "job.yaml", "--set", f"model.path={file}")):
             said = qtaylor(*command, code=65).stderr
-            assert f"a card (diffusion.json) inside, found that of {other}" in said
+            assert "expected a card (extra/diffusion.json," in said and f"found that of {other}" in said
     said = qtaylor("plan", job.folder / "job.yaml", "--set", "evaluate.features=model.json", code=65).stderr
-    assert "a card (features.json) inside, found that of a model of samples" in said
+    assert "expected a card (extra/features.json," in said and "found that of a model of samples" in said
