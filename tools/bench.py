@@ -2,13 +2,16 @@
 means; nothing here passes or fails."""
 import json
 import pathlib
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
-from bench_forms import load, memory, forms_of_cifar, forms_of_digits, samples_of_forms
+import torch
+
+from bench_forms import DTYPES, load, memory, forms_of_cifar, forms_of_digits, samples_of_forms
 from bench_runs import (BARE, CORES, DIGITS, ENVIRONMENT, PROGRAM, ROOT, bare, best, generate, output, peak, seconds,
                         show)
 from bench_sets import sets
@@ -330,11 +333,20 @@ def scale(folder):
               f"{run['step_microseconds']:>6.2f} us {run['coordinator_share']:>9.2%}", flush=True)
 
 
+def processor():
+    """What Linux calls it, and what PyTorch makes use of; what the numbers hang on."""
+    names = [line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+             if line.startswith("model name")]
+    without = "" if "bfloat16" in DTYPES else ", no bfloat16: left out"
+    return f"{(names or [platform.machine()])[0]}, {torch.backends.cpu.get_cpu_capability()}{without}"
+
+
 def main():
     parts = (digits, layouts, end_to_end, fifty_thousand, cifar, steps, decoding, conditions, decoder_memory,
              evaluation, image_sets, forms_of_digits, forms_of_cifar, samples_of_forms, load, memory, scale)
     wanted = [part for part in parts if part.__name__ in sys.argv[1:] or len(sys.argv) == 1]
-    print(f"{CORES} cores; steady state after warm-up, start-up left out unless said; the best of three, in turns\n")
+    print(f"{CORES} cores ({processor()}); steady state after warm-up, start-up left out unless said; the best of "
+          "three, in turns\n", flush=True)
     output(["make", "build/torch/bare_calls", "build/torch/bare_eval"], cwd=ROOT)
     output(["make", "SHIM=fake", "build/fake/simulate"], cwd=ROOT)
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:

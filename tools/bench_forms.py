@@ -1,6 +1,6 @@
 """The parts of make bench that compare the forms of a network: how fast they are beside PyTorch's own ways, all on one
 core, and how far their samples lie apart; and what a large model costs in time and memory. Forms are made once and
-kept in build/forms."""
+kept in build/forms. bfloat16 is left out where the processor has no arithmetic of it."""
 import json
 import os
 import pathlib
@@ -13,10 +13,12 @@ import torch
 
 from bench_runs import (DIGITS, ENVIRONMENT, PROGRAM, ROOT, bare, best, generate, generate_command, output, seconds,
                         show)
+from export.forms import shorter_types
 from qtaylor import Run
 
 ONE = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-FORMS = [(form, dtype) for dtype in ("float32", "bfloat16") for form in ("torchscript", "aoti")]
+DTYPES = ["float32", *(["bfloat16"] if "bfloat16" in shorter_types() else [])]
+FORMS = [(form, dtype) for dtype in DTYPES for form in ("torchscript", "aoti")]
 NETWORKS = {"digits": ("tools/digits_forms.py", 64), "cifar": ("tools/make_cifar_net.py", 8)}
 
 
@@ -126,12 +128,14 @@ def forms_of_cifar(folder):
     """The CIFAR-10-size U-Net to samples on disk, by DDIM."""
     batches, nfe = 3, 5
     job = few_of_cifar(folder, 8 * batches, nfe)
-    peers = {way: Peer("-c", PIPELINE, way, batches, nfe, folder) for way in ("pipeline", "float32", "bfloat16")}
+    peers = {way: Peer("-c", PIPELINE, way, batches, nfe, folder) for way in ("pipeline", *DTYPES)}
     found = measure_forms(folder, "cifar", job, (3, 32, 32), 0, batches * nfe, peers)
     for peer in peers.values():
         peer.end()
     for peer, dtype, goal in (("pipeline", "float32", ">= 1.15"), ("pipeline", "bfloat16", ">= 1.9"),
                               ("float32", "float32", ">= 1.05"), ("bfloat16", "bfloat16", ">= 1.05")):
+        if dtype not in DTYPES:
+            continue
         name = "diffusers' pipeline" if peer == "pipeline" else "a loop of torch.compile'd calls"
         ours = fastest(found, dtype)
         show(f"CIFAR-10 U-Net: {name} / best {dtype}", found[peer] / found[ours], goal,
@@ -141,7 +145,7 @@ def forms_of_cifar(folder):
 def forms_of_digits(folder, count=10000):
     """10,000 digits to their FID."""
     measure_forms(folder, "digits", DIGITS, (1, 8, 8), 10, -(-count // 64) * 10, {}, f"seeds=0-{count - 1}")
-    ways, dtypes, whole = ("torchscript", "float32", "bfloat16"), ("float32", "bfloat16"), {}
+    ways, whole = ("torchscript", *DTYPES), {}
     peers = {way: Peer(ROOT / "tools/plain_pytorch.py", folder / way, count, 1, way) for way in ways}
 
     def ours(dtype):
@@ -152,12 +156,14 @@ def forms_of_digits(folder, count=10000):
         whole[dtype] = min(time.perf_counter() - begun, whole.get(dtype, float("inf")))
         return seconds(result) + event(folder / "e", "concluded")
 
-    found = best(*peers.values(), *[lambda dtype=dtype: ours(dtype) for dtype in dtypes])
-    loops, runs = dict(zip(ways, found)), dict(zip(dtypes, found[len(ways):]))
+    found = best(*peers.values(), *[lambda dtype=dtype: ours(dtype) for dtype in DTYPES])
+    loops, runs = dict(zip(ways, found)), dict(zip(DTYPES, found[len(ways):]))
     for peer in peers.values():
         peer.end()
     for way, dtype, goal in (("torchscript", "float32", ">= 1.6"), ("torchscript", "bfloat16", ">= 1.6"),
                              ("float32", "float32", ">= 1.25"), ("bfloat16", "bfloat16", ">= 1.25")):
+        if dtype not in DTYPES:
+            continue
         name = "plain PyTorch loop" if way == "torchscript" else f"torch.compile'd loop in {way}"
         show(f"digits, one core: {name} + PNG + scipy FID / run", loops[way] / runs[dtype], goal,
              f"{loops[way]:.1f} s against {runs[dtype]:.1f} s (aoti, {dtype})")

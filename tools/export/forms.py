@@ -17,12 +17,23 @@ from export.frame import replacing
 FLAGS = ("avx", "amx", "fma", "bmi", "f16c", "gfni", "vaes", "vpclmulqdq", "sha_ni")
 
 
-def processor_flags():
-    """Those of this machine, as Linux names them: the program refuses a package on one that lacks any of them."""
+def processor_words():
+    """Every flag of this machine's, as Linux names them."""
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return " ".join(sorted(flag for flag in line.split(":")[1].split() if flag.startswith(FLAGS)))
-    return ""
+        if line.startswith(("flags", "Features")):  # x86, Arm
+            return line.split(":")[1].split()
+    return []
+
+
+def processor_flags():
+    """Those the compiler makes use of: the program refuses a package on a machine that lacks any of them."""
+    return " ".join(sorted(flag for flag in processor_words() if flag.startswith(FLAGS)))
+
+
+def shorter_types():
+    """Those that this machine's processor has arithmetic of; elsewhere they are many times as slow as float32."""
+    tails = {"bfloat16": "bf16", "float16": ("fp16", "asimdhp")}
+    return [dtype for dtype, tail in tails.items() if any(flag.endswith(tail) for flag in processor_words())]
 
 
 def milliseconds(call, arguments, repeats=5, seconds=0.3):

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 from export.decoder_file import save_decoder
-from export.forms import processor_flags
+from export.forms import shorter_types
 from export.frame import Refusal, replacing
 from export.model_file import ROUNDING, save, save_fastest
 
@@ -60,10 +60,13 @@ def with_null(card, null):
 
 def shorter(device):
     """The types that are worth a try."""
-    if device != "cpu" or "fp16" in processor_flags():
-        return ["bfloat16", "float16"]
-    print("float16 is not tried: this processor has no arithmetic of it (--dtype float16 asks for it)", file=sys.stderr)
-    return ["bfloat16"]
+    dtypes = ["bfloat16", "float16"]
+    worth = shorter_types() if device == "cpu" else dtypes
+    for dtype in dtypes:
+        if dtype not in worth:
+            print(f"{dtype} is not tried: this processor has no arithmetic of it (--dtype {dtype} asks for it)",
+                  file=sys.stderr)
+    return worth
 
 
 def forms_of(options):
