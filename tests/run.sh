@@ -8,6 +8,7 @@ shim=${SHIM:-torch}
 # shellcheck source=/dev/null
 if [ -f build/env.sh ]; then source build/env.sh; fi # packages unpacked without root
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+unset PYTHONDONTWRITEBYTECODE # else each process compiles what it imports
 passed=0
 failed=0
 step() { # one test of its own: step NAME COMMAND...

