@@ -12,9 +12,10 @@ does so, too, over both formats:
 
   tools/export.py FAMILY SOURCE OUT --format fastest --batch 64 --tolerance 0.02
 
-Before a file gets its name it is compared with its network, as TorchScript at batches of 1, 5 and 64; its numbers must
-be finite, the same bits at every call, and those of a row independent of the other rows. A network that reads a value
-out of its tensors, by `if`, float() or numpy, is refused: a file would keep what was read once.
+Before a file gets its name it is compared with its network, as TorchScript at batches of 1, 5 and 64 and with x ten
+times as large; its numbers must be finite, the same bits at every call, and those of a row independent of the other
+rows. A network that reads a value out of its tensors, by `if`, float() or numpy, is refused: a file would keep what
+was read once.
 
 Exit codes: 64 wrong command line, 65 a checkpoint that is not what it should be (nothing is written), 74 a file can't
 be read or written, 70 a bug.

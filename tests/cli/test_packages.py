@@ -191,9 +191,9 @@ def card(**keys):
 
 
 MISTAKES = {
-    "another processor": (lambda m: m.update(AOTI_CPU_ISA="AVX512 AVX1024"),
+    "another processor": (lambda m: m.update(AOTI_CPU_ISA="AVX1024 AVX512"),
                           ["model.pt2", "avx1024", "compiled for a processor", "TorchScript"]),
-    "another compiler's flags": (lambda m: m.update(cpu_flags="avx2 amx_fp4"), ["amx_fp4", "compiled for a processor"]),
+    "another compiler's flags": (lambda m: m.update(cpu_flags="amx_fp4 avx2"), ["amx_fp4", "compiled for a processor"]),
     "another architecture": (lambda m: m.update(AOTI_MACHINE="riscv64"), ["riscv64", "compiled for"]),
     "another device": (lambda m: m.update(AOTI_DEVICE_KEY="cuda"), ["compiled for device cuda", "device: cuda"]),
     "no card": (lambda m: m.pop("diffusion.json"),

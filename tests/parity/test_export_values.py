@@ -86,7 +86,7 @@ def set_by_the_first(network, x, t):
 
 CHANGES = {
     "an attribute": (lambda net, x, t: vars(net).setdefault("first", x.std()), "leave nothing behind"),
-    "a weight behind its version": (set_by_the_first, "a state that a call changes"),
+    "a weight behind its version": (set_by_the_first, "leave nothing behind"),
     "its input": (lambda net, x, t: x.clamp_(-1, 1) is None, "writes into x"),
     "its times": (lambda net, x, t: t.mul_(2) is None, "writes into t"),
     "one row": (lambda net, x, t: x[1] is None, "run at a batch of 1.* index 1 is out of bounds"),

@@ -5,8 +5,8 @@ import warnings
 
 import torch
 
-from export.calls import first_call, prove_pure
-from export.checkpoints import first_line
+from export.calls import first_call, prove_pure, still
+from export.checkpoints import last_line
 from export.frame import Refusal, replacing
 from export.values import refuse_reading
 
@@ -34,9 +34,9 @@ def save_decoder(network, card, path):
     """network(latents) -> pictures; the card's `image` is found by running it."""
     if any(one.is_floating_point() and one.dtype != torch.float32 for one in network.parameters()):
         print("the decoder's weights are taken as float32", file=sys.stderr)
-    network = network.float().eval().requires_grad_(False)
+    network = still(network.float())
     first_call("the decoder", network, [latents_of(card, 1)], [latents_of(card, 2)], ["z"])
-    refuse_reading("the decoder", network, [latents_of(card, 2)])
+    refuse_reading("the decoder", network, [latents_of(card, 3)])
     try:
         with replacing(path) as draft, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer's: what it warns of is what check_decoder looks for
@@ -46,7 +46,10 @@ def save_decoder(network, card, path):
             torch.jit.save(traced, str(draft), _extra_files={"decoder.json": json.dumps(card)})
             prove_pure("the decoder", network, [latents], [latents_of(card, 3)])
             check_decoder(torch.jit.load(str(draft)), network, card)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise Refusal(f"the decoder does not run as its card says, {json.dumps(card)}: {first_line(error)}") from error
-    print(f"{path}: {json.dumps(card)}")
+    except (Refusal, OSError):
+        raise
+    except Exception as error:  # whatever the decoder does
+        raise Refusal(f"the decoder runs, but its file does not, as its card says, {json.dumps(card)}: "
+                      f"{type(error).__name__}: {last_line(error)}: take sizes as they are, and let no loop go over "
+                      "the rows (diffusers: disable_slicing())") from error
     return card

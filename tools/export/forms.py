@@ -11,6 +11,7 @@ from unittest import mock
 
 import torch
 
+from export.arguments import WIDER, wide
 from export.frame import replacing
 
 # Flags of a processor that the compiler makes use of when it compiles for the machine it runs on.
@@ -96,10 +97,14 @@ def save_package(network, arguments, card, path, name="diffusion.json", channels
         compile_package(network, arguments, metadata, draft, autotune)
         package = torch._inductor.aoti_load_package(str(draft))
         difference, scale = deviation(package, network, arguments)
+        beyond, most = deviation(package, network, wide(arguments))
         print(f"AOTInductor, batch {rows}: differs from the network by {difference:.2g} of {scale:.3g}",
               file=sys.stderr)
         if not difference <= tolerance * scale:
             raise ValueError(f"expected differences of rounding, found {difference:.3g} of {scale:.3g}")
+        if not beyond <= WIDER * tolerance * most and most < float("inf"):
+            raise ValueError(f"expected differences of rounding where x is {WIDER} times as large, found {beyond:.3g} "
+                             f"of {most:.3g}")
         for form, call in (beside | {"AOTInductor": package} if beside else {}).items():
             with torch.no_grad():
                 print(f"{form}: {milliseconds(call, arguments):.3g} ms a call of {rows}, one thread", file=sys.stderr)

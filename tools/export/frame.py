@@ -47,6 +47,12 @@ def call(tool, packages, parser, function, options):
         sys.exit(74)
     except ModuleNotFoundError as error:
         end_without(tool, error, packages)
+    except SystemExit as error:
+        if isinstance(error, Ended):
+            raise
+        print(f"{tool}: the code that was given ends the program, by exit({error.code}): nothing written",
+              file=sys.stderr)
+        sys.exit(65)
     except KeyboardInterrupt:
         print(f"{tool}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -55,21 +61,29 @@ def call(tool, packages, parser, function, options):
         sys.exit(70)
 
 
+class Ended(SystemExit):
+    """By a signal."""
+
+
 def end_by_error(number, frame):
     signal.signal(number, signal.SIG_IGN)  # a second one would hinder what takes things away
-    print("ended by SIGTERM: nothing written", file=sys.stderr)
-    sys.exit(128 + number)
+    print(f"ended by {signal.Signals(number).name}: nothing written", file=sys.stderr)
+    raise Ended(128 + number)
 
 
 @contextlib.contextmanager
 def taking_away():
-    """A SIGTERM ends what is within as an error does, so that what was begun is taken away. Not where processes are
-    forked within."""
-    before = signal.signal(signal.SIGTERM, end_by_error)
+    """SIGTERM, and SIGHUP where it is not ignored, end what is within as an error does, so that what was begun is taken
+    away."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = [number for number in before if number == signal.SIGTERM or before[number] != signal.SIG_IGN]
+    for number in numbers:
+        signal.signal(number, end_by_error)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ inputs in its order; --card is a file with its card (keys: jobs/README.md). A mo
 it by --decoder and --decoder-card. Only run files that you trust."""
 import importlib.util
 import json
+import keyword
 import os
 import pathlib
 import shutil
@@ -34,18 +35,16 @@ def make_network(source, what="SOURCE"):
         raise Usage(f"{what}: expected PATH:FUNCTION, such as net.py:make, found {source}")
     if not os.path.isfile(path):
         raise FileNotFoundError(2, os.strerror(2), path)
-    spec = importlib.util.spec_from_file_location("exported_module", path)
+    spec = importlib.util.spec_from_file_location(f"exported_{what.strip('-')}", path)
     if not spec:
         raise Refusal(f"{path}: expected a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))  # for good: forward may import, too
     try:
         spec.loader.exec_module(module)
         network = getattr(module, name)()
     except (Exception, SystemExit) as error:  # whatever the file does
         raise Refusal(f"{source}: {type(error).__name__}: {first_line(error)}") from error
-    finally:
-        sys.path.pop(0)
     if not isinstance(network, torch.nn.Module):
         raise Refusal(f"{source}: expected a torch.nn.Module from {name}(), found {type(network).__name__}")
     return network
@@ -58,6 +57,16 @@ def say_eval(network):
     if changed:
         print(f"put into eval mode, where dropout does nothing and batch norm takes its running statistics: "
               f"{few(changed)}", file=sys.stderr)
+
+
+def refuse_names(path, card):
+    names = ["self", "x", "t", "labels"]
+    for one in card.get("inputs", []):
+        name = one.get("name")
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name in names:
+            raise Refusal(f"{path}: inputs: expected a name of Python's for each, its own and none of "
+                          f"{', '.join(names)}, found {name}")
+        names.append(name)
 
 
 def read_card(path):
@@ -77,6 +86,10 @@ def read_card(path):
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise Refusal(f"{path}: expected a card whose x, t, labels and inputs can be made (jobs/README.md), found "
                       f"{type(error).__name__}: {first_line(error)}") from error
+    refuse_names(path, card)
+    if card["batch"]:
+        raise Refusal(f"{path}: batch: expected none, found {card['batch']}: TorchScript is made for any, and of a "
+                      "package --batch says it")
     return card
 
 
@@ -134,8 +147,16 @@ def sampler_of(card):
     return {"solver": "dpmpp-2m", "nfe": 20}
 
 
+def fill_in(card):
+    names = [one["name"] for one in card.get("inputs", [])]
+    if names:
+        yield "To be filled in before it runs: conditions: {" + ", ".join(f"{name}: FILE.npy" for name in names) + "}"
+
+
 def export(options):
     card = read_card(options.card)
+    if card.get("dtype") not in (None, options.dtype):
+        raise Refusal(f"{options.card}: dtype: expected none, found {card['dtype']}: --dtype makes a file of it")
     call = lambda net, *arguments: net(*(one for one in arguments if one is not None))
     job = {"sampler": sampler_of(card), "labels": "balanced" if card["labels"] else "none",
            "latents": card["range"] is None}
@@ -143,4 +164,4 @@ def export(options):
     network, decoder = make_network(options.source), make_decoder(options, card)
     say_eval(network)
     write(options, Network(network, call), card, job,
-          ["A sampler to begin with: the card says none."], decoder)
+          ["A sampler to begin with: the card says none.", *fill_in(card)], decoder)

@@ -60,6 +60,12 @@ def line_of(frames):
     return f"{frame.filename}:{frame.lineno}, `{frame.line}`"
 
 
+def by_numbers(function, args):
+    """Indexing, of which a mask alone makes sizes hang on values."""
+    return function._schema.name.startswith("aten::index") and not any(
+        one.dtype in (torch.bool, torch.uint8) for one in tensors(args[1:2]))
+
+
 class Operations(TorchDispatchMode):
     def __init__(self, descent):
         super().__init__()
@@ -71,7 +77,7 @@ class Operations(TorchDispatchMode):
             return function(*args, **kwargs)
         if torch.Tag.data_dependent_output in function.tags:
             self.descent.read()
-        if torch.Tag.dynamic_output_shape in function.tags:
+        if torch.Tag.dynamic_output_shape in function.tags and not by_numbers(function, args):
             self.descent.size = self.descent.size or line_of(traceback.extract_stack())
         result = function(*args, **kwargs)
         if function._schema.name.endswith("_like") or function._schema.name.startswith("aten::new_"):

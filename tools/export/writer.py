@@ -1,9 +1,14 @@
 """The folder of an export: model.pt (or model.pt2) with its card, and job.yaml beside it."""
+import errno
 import itertools
 import json
+import os
 import pathlib
 import shutil
 import sys
+import tempfile
+
+from torch.nn.parameter import is_lazy
 
 from export.decoder_file import save_decoder
 from export.forms import shorter_types
@@ -18,7 +23,8 @@ def flow(value):
     if isinstance(value, list):
         return "[" + ", ".join(map(flow, value)) + "]"
     plain = isinstance(value, str) and value.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    return value if plain and value not in ("none", "null", "true", "false") or value == "none" else json.dumps(value)
+    others = ("null", "true", "false", "yes", "no", "on", "off", "inf", "nan")
+    return value if plain and value[0].isalpha() and value.lower() not in others else json.dumps(value)
 
 
 def job_text(name, card, job, comments, model="model.pt"):
@@ -37,7 +43,7 @@ def job_text(name, card, job, comments, model="model.pt"):
 
 def write_job(path, text):
     """A job that is there may have been edited since: it is kept beside."""
-    if path.exists() and path.read_text() != text:
+    if path.exists() and path.read_bytes() != text.encode():
         kept = next(one for number in itertools.count(1) if not (one := path.with_suffix(f".yaml.{number}")).exists())
         shutil.copy2(path, kept)
         print(f"{path}: another one was there, now {kept}", file=sys.stderr)
@@ -93,6 +99,17 @@ def save_model(options, network, card, folder):
     return save(network, card, str(path), dtype, package, options.channels_last), path
 
 
+def can_be_written(folder, network):
+    """OSError before anything is made: PyTorch itself would end the program where the disk is full."""
+    for name in ("decoder.pt", "model.pt", "model.pt2", "job.yaml"):
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
+    needed = sum(one.numel() * one.element_size() for one in (*network.parameters(), *network.buffers())
+                 if not is_lazy(one))
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 def write(options, network, card, job, comments=(), decoder=None):
     """job: its sampler, and where they differ from the defaults labels, noise, rounding and conditions, or latents:
     True, which are stored as they are. decoder: None, or a network and its card. On a refusal nothing is written."""
@@ -100,13 +117,19 @@ def write(options, network, card, job, comments=(), decoder=None):
     made = not folder.exists()
     try:
         folder.mkdir(exist_ok=True)
-        if decoder:
-            save_decoder(*decoder, str(folder / "decoder.pt"))
-            job = job | {"decode": {"path": "decoder.pt"}}
-        card, model = save_model(options, network, card, folder)
-        said = f"tools/export.py {options.family} {options.source}"
-        write_job(folder / "job.yaml", job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments],
-                                                model.name))
+        can_be_written(folder, network)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
+            drafts = pathlib.Path(name)
+            if decoder:
+                decoder = save_decoder(*decoder, str(drafts / "decoder.pt"))
+                job = job | {"decode": {"path": "decoder.pt"}}
+            card, model = save_model(options, network, card, drafts)
+            said = f"tools/export.py {options.family} {options.source}"
+            text = job_text(folder.resolve().name, card, job, [f"Written by {said}", *comments], model.name)
+            for draft in sorted(drafts.glob("*.pt*")):
+                os.replace(draft, folder / draft.name)
+            model = folder / model.name
+            write_job(folder / "job.yaml", text)
     except BaseException:
         if made:
             shutil.rmtree(folder, ignore_errors=True)
@@ -115,6 +138,8 @@ def write(options, network, card, job, comments=(), decoder=None):
     comments = [*comments, *(f"{other} is of an earlier export: the job takes {model.name}" for other in others)]
     for comment in comments:
         print(comment, file=sys.stderr)
+    if decoder:
+        print(f"{folder / 'decoder.pt'}: {json.dumps(decoder)}")
     print(f"{model}: {short(card)}")
     print(f"{folder / 'job.yaml'}: qtaylor run {folder / 'job.yaml'}")
 
